@@ -1,0 +1,137 @@
+//! The engine boundary: object-safe, so that the engine is chosen at run time.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use crate::{Array, Batch, Error, Images, Logits, Optimizer, Result, State, Topology};
+
+/// A place where an engine computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Device {
+    /// The host's processors.
+    #[default]
+    Cpu,
+    /// An NVIDIA GPU by its number.
+    Cuda(usize),
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+        }
+    }
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "cpu" => Ok(Self::Cpu),
+            None if text == "cuda" => Ok(Self::Cuda(0)),
+            Some(("cuda", index)) if index.parse::<usize>().is_ok() => {
+                Ok(Self::Cuda(index.parse().unwrap_or_default()))
+            }
+            _ => Err(format!("no device `{text}`; use cpu, cuda or cuda:N")),
+        }
+    }
+}
+
+/// What [`Backend::compile`] needs beside the network and its state.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Where to compute.
+    pub device: Device,
+    /// How [`Model::train_step`] updates.
+    pub optimizer: Optimizer,
+}
+
+/// An engine.
+pub trait Backend: Send + Sync {
+    /// `cpu`, `candle`, `tch`.
+    fn name(&self) -> &'static str;
+
+    /// The devices present on this machine.
+    fn devices(&self) -> Vec<Device>;
+
+    /// Lowers a network to something that runs, starting from `state`.
+    ///
+    /// # Errors
+    /// [`Error::Topology`], [`Error::Parameters`] when `state` does not fit, [`Error::Device`].
+    fn compile(&self, topology: &Topology, state: &State, options: &Options) -> Result<Box<dyn Model>>;
+}
+
+/// One optimiser step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Step {
+    /// Counts from 1 over the whole run: Adam's t, and the key of the dropout masks.
+    pub number: u64,
+    /// The run's seed, the other part of that key.
+    pub seed: u64,
+    /// Learning rate.
+    pub lr: f32,
+    /// Gradients are scaled so that their norm over all parameters is at most this (`torch.nn.utils.clip_grad_norm_`).
+    pub clip_grad_norm: Option<f32>,
+}
+
+/// What a step saw.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepReport {
+    /// Mean cross-entropy over the batch, before the update.
+    pub loss: f64,
+    /// The gradient's L2 norm over all parameters, before clipping.
+    pub gradient_norm: f64,
+}
+
+/// Gradients by parameter name.
+pub type Gradients = BTreeMap<String, Array>;
+
+/// A network on an engine.
+pub trait Model: Send {
+    /// The network's answer in evaluation mode, `[N, C]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    fn logits(&mut self, images: &Images) -> Result<Logits>;
+
+    /// One step of training: forward with dropout, mean softmax cross-entropy, backward, update.
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport>;
+
+    /// What [`Model::train_step`] does up to the update: the report and the gradients, unclipped.
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    fn gradients(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Gradients)>;
+
+    /// The vector-Jacobian product in evaluation mode: gradients of `Σ cotangent · logits`, with `cotangent` `[N, C]`.
+    /// The conformance suite isolates single operations with it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    fn vjp(&mut self, images: &Images, cotangent: &Logits) -> Result<Gradients>;
+
+    /// Parameters and moments as they are now.
+    ///
+    /// # Errors
+    /// What the engine's tensor library refuses.
+    fn state(&self) -> Result<State>;
+}
+
+/// Checks a cotangent against a batch of `images` pictures and the number of classes.
+///
+/// # Errors
+/// [`Error::Shape`].
+pub fn check_cotangent(cotangent: &Logits, images: usize, classes: usize) -> Result<()> {
+    if cotangent.classes == classes && cotangent.values.len() == images * classes {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        what: "the cotangent".into(),
+        expected: format!("[{images}, {classes}]"),
+        found: format!("{} numbers in rows of {}", cotangent.values.len(), cotangent.classes),
+    })
+}

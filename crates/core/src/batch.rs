@@ -1,0 +1,125 @@
+//! What crosses the boundary into and out of an engine.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// How bytes become numbers: `(byte / 255 - mean) / std` for each channel, in f32, as torchvision's `ToTensor` and
+/// `Normalize` compute it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Normalization {
+    /// Subtracted, for red, green and blue.
+    pub mean: [f32; 3],
+    /// Divided by.
+    pub std: [f32; 3],
+}
+
+impl Normalization {
+    /// Mean and standard deviation 0.5: what the tutorial trains with.
+    pub const HALF: Self = Self { mean: [0.5; 3], std: [0.5; 3] };
+
+    /// The number of each byte value, for each channel; the one place where this is computed, so that all engines see the
+    /// same bits.
+    pub fn table(&self) -> [[f32; 256]; 3] {
+        std::array::from_fn(|c| {
+            std::array::from_fn(|byte| (byte as f32 / 255.0 - self.mean[c]) / self.std[c])
+        })
+    }
+}
+
+/// Pictures as bytes, `[N, H, W, 3]`, red first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Images {
+    /// `N·H·W·3` bytes.
+    pub pixels: Vec<u8>,
+    /// Height of each picture.
+    pub height: usize,
+    /// Width of each picture.
+    pub width: usize,
+    /// How an engine turns the bytes into numbers.
+    pub normalization: Normalization,
+}
+
+impl Images {
+    /// The number of pictures, N.
+    pub fn len(&self) -> usize {
+        self.pixels.len() / (self.height * self.width * 3)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.pixels.is_empty()
+    }
+
+    /// Checks that the pictures are whole and of the network's input shape `[3, H, W]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    pub fn check(&self, input: [usize; 3]) -> Result<()> {
+        let [channels, height, width] = input;
+        if channels == 3
+            && (height, width) == (self.height, self.width)
+            && self.pixels.len().is_multiple_of(height * width * 3)
+        {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            what: "the batch".into(),
+            expected: format!("[N, {height}, {width}, {channels}] bytes"),
+            found: format!("[N, {}, {}, 3], {} bytes", self.height, self.width, self.pixels.len()),
+        })
+    }
+}
+
+/// Pictures with their targets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// `[N, H, W, 3]`.
+    pub images: Images,
+    /// Soft targets `[N, C]`, each row a distribution over the classes.
+    pub targets: Vec<f32>,
+}
+
+impl Batch {
+    /// The number of pictures, N.
+    pub fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.images.is_empty()
+    }
+
+    /// Checks pictures and targets against the network's input `[3, H, W]` and its number of classes.
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    pub fn check(&self, input: [usize; 3], classes: usize) -> Result<()> {
+        self.images.check(input)?;
+        if self.targets.len() == self.len() * classes {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            what: "the targets".into(),
+            expected: format!("[{}, {classes}]", self.len()),
+            found: format!("{} numbers", self.targets.len()),
+        })
+    }
+}
+
+/// What the network answers: `[N, C]`, before softmax.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logits {
+    /// `N·C` numbers, row by row.
+    pub values: Vec<f32>,
+    /// C.
+    pub classes: usize,
+}
+
+impl Logits {
+    /// The rows, one a picture.
+    pub fn rows(&self) -> std::slice::ChunksExact<'_, f32> {
+        self.values.chunks_exact(self.classes)
+    }
+}

@@ -1,0 +1,106 @@
+//! The errors of this crate and of every engine.
+
+use std::path::{Path, PathBuf};
+
+/// What an engine, a topology or a file of a run can refuse.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A node of the topology cannot work on the shape that reaches it.
+    #[error("the network is not valid at node `{node}`: {reason}")]
+    Topology {
+        /// The node at fault.
+        node: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A batch, a state or a cotangent does not fit the network.
+    #[error("{what} does not fit the network: expected {expected}, found {found}")]
+    Shape {
+        /// What was handed over.
+        what: String,
+        /// The shape that the network needs.
+        expected: String,
+        /// The shape that came.
+        found: String,
+    },
+    /// Parameters are missing, unknown or of another shape; the message is a table of name, expected, found.
+    #[error("the parameters do not fit the network:\n{table}")]
+    Parameters {
+        /// One line a parameter: name, expected, found.
+        table: String,
+    },
+    /// An option has a value that makes no sense.
+    #[error("{option} cannot be {value}: {reason}")]
+    Option {
+        /// The option's name as users know it.
+        option: &'static str,
+        /// The value given.
+        value: String,
+        /// Why it is refused.
+        reason: &'static str,
+    },
+    /// The loss, a gradient or a weight became infinite or not a number.
+    #[error(
+        "the {what} is not finite at step {step} (epoch {epoch}): lower the learning rate, or look at the photos"
+    )]
+    NotFinite {
+        /// `loss` or `gradient`.
+        what: &'static str,
+        /// The step, from 1.
+        step: u64,
+        /// The epoch, from 1.
+        epoch: u64,
+    },
+    /// The engine has no such device.
+    #[error("the engine `{backend}` has no device `{device}`: {reason}")]
+    Device {
+        /// The engine.
+        backend: &'static str,
+        /// The device asked for.
+        device: String,
+        /// Which it has, and how to get the other.
+        reason: String,
+    },
+    /// The engine failed inside.
+    #[error("the engine `{backend}` failed: {message}")]
+    Backend {
+        /// The engine.
+        backend: &'static str,
+        /// Its own words.
+        message: String,
+    },
+    /// Batches could not be read.
+    #[error("{0}")]
+    Data(String),
+    /// A file could not be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// `read`, `write`, …
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// A file was read but is not what it should be.
+    #[error("{} is not {expected}: {reason}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What was expected, with its article: `a weights file`.
+        expected: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// A result with this crate's [`enum@Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// For `map_err`: an [`Error::Io`] that names the action and the file.
+    pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.as_ref().to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}

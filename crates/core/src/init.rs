@@ -1,0 +1,167 @@
+//! Initial weights, computed once on the host, so that all engines start from identical bits.
+
+use rand::{Rng, RngExt};
+use rand_distr::{Distribution, StandardNormal};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Array, Op, Result, State, Topology,
+    rng::{Purpose, generator},
+    topology::{Parameter, Role},
+};
+
+/// How weights begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Init {
+    /// The tutorial's: convolutions `kaiming_normal_(mode='fan_out', nonlinearity='relu')`, linear layers N(0, 0.01),
+    /// biases 0.
+    #[default]
+    Tutorial,
+    /// PyTorch's default for `Conv2d` and `Linear`: weights and biases uniform in ±1/√fan_in.
+    Pytorch,
+    /// The paper's (section 5): weights N(0, 0.01); biases 1 in the second, fourth and fifth convolution and in the hidden
+    /// linear layers, else 0.
+    Paper,
+}
+
+enum Law {
+    Constant(f32),
+    /// Standard deviation.
+    Normal(f32),
+    /// Half the width, around 0.
+    Uniform(f32),
+}
+
+/// The state before the first step: parameters from `seed`, no moments.
+///
+/// # Errors
+/// [`crate::Error::Topology`] when the network is not valid.
+pub fn initialise(topology: &Topology, init: Init, seed: u64) -> Result<State> {
+    let parameters = topology.parameters()?;
+    let mut state = State::default();
+    for (index, parameter) in parameters.iter().enumerate() {
+        let mut rng = generator(seed, Purpose::Init, 0, index as u64);
+        let values = sample(law(topology, parameter, init), parameter.elements(), &mut rng);
+        state.parameters.insert(parameter.name.clone(), Array { shape: parameter.shape.clone(), values });
+    }
+    Ok(state)
+}
+
+fn law(topology: &Topology, parameter: &Parameter, init: Init) -> Law {
+    let op = &topology.nodes[parameter.node].op;
+    match (init, parameter.role) {
+        (Init::Tutorial, Role::Bias) => Law::Constant(0.0),
+        (Init::Tutorial, Role::Weight) => match op {
+            Op::Conv2d { outputs, kernel, .. } => {
+                Law::Normal((2.0 / (outputs * kernel * kernel) as f32).sqrt())
+            }
+            _ => Law::Normal(0.01),
+        },
+        (Init::Pytorch, _) => {
+            let fan_in = match op {
+                Op::Conv2d { inputs, kernel, groups, .. } => inputs / groups * kernel * kernel,
+                Op::Linear { inputs, .. } => *inputs,
+                _ => 1,
+            };
+            Law::Uniform(1.0 / (fan_in as f32).sqrt())
+        }
+        (Init::Paper, Role::Weight) => Law::Normal(0.01),
+        (Init::Paper, Role::Bias) => {
+            Law::Constant(if starts_active(topology, parameter.node) { 1.0 } else { 0.0 })
+        }
+    }
+}
+
+/// Whether the paper gives this node's bias the value 1, "to provide the ReLUs with positive inputs".
+fn starts_active(topology: &Topology, node: usize) -> bool {
+    let same_kind_before = |is: fn(&Op) -> bool| topology.nodes[..node].iter().filter(|n| is(&n.op)).count();
+    match topology.nodes[node].op {
+        Op::Conv2d { .. } => [1, 3, 4].contains(&same_kind_before(|op| matches!(op, Op::Conv2d { .. }))),
+        Op::Linear { .. } => topology.nodes[node + 1..].iter().any(|n| matches!(n.op, Op::Linear { .. })),
+        _ => false,
+    }
+}
+
+fn sample(law: Law, n: usize, rng: &mut impl Rng) -> Vec<f32> {
+    match law {
+        Law::Constant(value) => vec![value; n],
+        Law::Normal(std) => {
+            let mut normal = || -> f32 { StandardNormal.sample(rng) };
+            (0..n).map(|_| std * normal()).collect()
+        }
+        Law::Uniform(half) => (0..n).map(|_| rng.random_range(-half..half)).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alexnet::Variant;
+
+    fn mean_and_std(values: &[f32]) -> (f64, f64) {
+        let n = values.len() as f64;
+        let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+        (mean, (values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n).sqrt())
+    }
+
+    #[test]
+    fn tutorial_draws_kaiming_fan_out_and_small_linear_weights() {
+        let state = initialise(&Variant::Tutorial.topology(5), Init::Tutorial, 0).unwrap();
+        for (name, expected) in
+            [("features.3.weight", (2.0 / (128.0 * 25.0f64)).sqrt()), ("classifier.1.weight", 0.01)]
+        {
+            let (mean, std) = mean_and_std(&state.parameters[name].values);
+            assert!(
+                mean.abs() < expected / 100.0 && (std / expected - 1.0).abs() < 0.01,
+                "{name} {mean} {std}"
+            );
+        }
+        assert!(state.parameters["features.3.bias"].values.iter().all(|v| *v == 0.0));
+    }
+
+    #[test]
+    fn pytorch_draws_uniform_within_fan_in() {
+        let state = initialise(&Variant::Original.topology(5), Init::Pytorch, 0).unwrap();
+        let half = 1.0 / (48.0f32 * 25.0).sqrt();
+        for name in ["features.4.weight", "features.4.bias"] {
+            let values = &state.parameters[name].values;
+            let largest = values.iter().fold(0.0f32, |a, v| a.max(v.abs()));
+            assert!(largest <= half && largest > 0.95 * half, "{name} {largest}");
+        }
+        let (mean, std) = mean_and_std(&state.parameters["features.4.weight"].values);
+        assert!(mean.abs() < 1e-3 && (std * 3f64.sqrt() / f64::from(half) - 1.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn paper_starts_the_named_biases_at_one() {
+        let topology = Variant::Original.topology(5);
+        let state = initialise(&topology, Init::Paper, 0).unwrap();
+        let ones: Vec<_> = topology
+            .parameters()
+            .unwrap()
+            .into_iter()
+            .filter(|p| p.role == Role::Bias && state.parameters[&p.name].values.iter().all(|v| *v == 1.0))
+            .map(|p| p.name)
+            .collect();
+        assert_eq!(
+            ones,
+            [
+                "features.4.bias",
+                "features.10.bias",
+                "features.12.bias",
+                "classifier.0.bias",
+                "classifier.3.bias"
+            ]
+        );
+        assert!(state.parameters["classifier.6.bias"].values.iter().all(|v| *v == 0.0));
+    }
+
+    #[test]
+    fn a_seed_decides_every_bit() {
+        let topology = Variant::Tutorial.topology(5);
+        let one = initialise(&topology, Init::Tutorial, 1).unwrap();
+        assert_eq!(one, initialise(&topology, Init::Tutorial, 1).unwrap());
+        assert_ne!(one, initialise(&topology, Init::Tutorial, 2).unwrap());
+    }
+}

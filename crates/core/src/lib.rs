@@ -1,0 +1,38 @@
+//! AlexNet without a tensor library.
+//!
+//! This crate describes the network ([`topology`], [`alexnet`]), initialises it ([`init`]), draws the boundary that an
+//! engine implements ([`backend`], [`layer`]), drives training over that boundary ([`train`]), measures ([`loss`],
+//! [`metrics`]) and writes the files of a run ([`weights`], [`checkpoint`]). It never multiplies two tensors: engines do.
+//!
+//! With the feature `conformance` it also holds a plain f64 engine (`reference`) and the suite of checks that every engine
+//! must pass against it (`conformance`).
+#![forbid(unsafe_code)]
+
+pub mod alexnet;
+pub mod backend;
+pub mod batch;
+pub mod checkpoint;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod error;
+pub mod files;
+pub mod init;
+pub mod layer;
+pub mod loss;
+pub mod metrics;
+pub mod optimizer;
+#[cfg(feature = "conformance")]
+pub mod reference;
+pub mod rng;
+pub mod state;
+pub mod topology;
+pub mod train;
+pub mod weights;
+
+pub use backend::{Backend, Device, Model, Options, Step, StepReport};
+pub use batch::{Batch, Images, Logits, Normalization};
+pub use error::{Error, Result};
+pub use layer::{Backward, Layer, Mode};
+pub use optimizer::Optimizer;
+pub use state::{Array, State};
+pub use topology::{Node, Op, Topology};

@@ -1,0 +1,80 @@
+//! Softmax cross-entropy on soft targets (`torch.nn.functional.cross_entropy` with probabilities).
+
+use crate::Logits;
+
+/// Softmax of one row, in f64; the largest logit is subtracted first, so nothing overflows.
+pub fn softmax(row: &[f32]) -> Vec<f64> {
+    let largest = row.iter().fold(f64::NEG_INFINITY, |a, x| a.max(f64::from(*x)));
+    let exponentials: Vec<f64> = row.iter().map(|x| (f64::from(*x) - largest).exp()).collect();
+    let sum: f64 = exponentials.iter().sum();
+    exponentials.into_iter().map(|e| e / sum).collect()
+}
+
+/// Cross-entropy of one row of logits with its target distribution: `-Σ t·log softmax(x)`.
+pub fn row_loss(row: &[f32], target: &[f32]) -> f64 {
+    let largest = row.iter().fold(f64::NEG_INFINITY, |a, x| a.max(f64::from(*x)));
+    let log_sum = row.iter().map(|x| (f64::from(*x) - largest).exp()).sum::<f64>().ln() + largest;
+    row.iter().zip(target).map(|(x, t)| f64::from(*t) * (log_sum - f64::from(*x))).sum()
+}
+
+/// The mean loss over a batch and its gradient with respect to the logits, `[N, C]`:
+/// `(softmax(x)·Σt - t) / N`. Computed in f64 on the host and rounded once; engines share it.
+pub fn cross_entropy(logits: &Logits, targets: &[f32]) -> (f64, Logits) {
+    let n = (logits.values.len() / logits.classes) as f64;
+    let mut loss = 0.0;
+    let mut gradient = Vec::with_capacity(logits.values.len());
+    for (row, target) in logits.rows().zip(targets.chunks_exact(logits.classes)) {
+        loss += row_loss(row, target);
+        let mass: f64 = target.iter().map(|t| f64::from(*t)).sum();
+        let probabilities = softmax(row);
+        gradient
+            .extend(probabilities.iter().zip(target).map(|(p, t)| ((p * mass - f64::from(*t)) / n) as f32));
+    }
+    (loss / n, Logits { values: gradient, classes: logits.classes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uniform_logits_lose_the_log_of_the_classes() {
+        let logits = Logits { values: vec![7.0; 10], classes: 5 };
+        let (loss, gradient) = cross_entropy(&logits, &[1., 0., 0., 0., 0., 0., 0., 1., 0., 0.]);
+        assert!((loss - 5f64.ln()).abs() < 1e-12);
+        assert_eq!(gradient.values, [-0.4, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, -0.4, 0.1, 0.1]);
+    }
+
+    #[test]
+    fn extreme_logits_stay_finite() {
+        let logits = Logits { values: vec![1e30, -1e30, 0.0], classes: 3 };
+        let (loss, gradient) = cross_entropy(&logits, &[1., 0., 0.]);
+        assert_eq!(loss, 0.0);
+        assert!(gradient.values.iter().all(|g| *g == 0.0));
+        assert!(cross_entropy(&logits, &[0., 1., 0.]).0.is_finite());
+    }
+
+    #[test]
+    fn not_a_number_is_not_hidden() {
+        let logits = Logits { values: vec![f32::NAN, 0.0], classes: 2 };
+        assert!(cross_entropy(&logits, &[0.0, 1.0]).0.is_nan());
+    }
+
+    #[test]
+    fn the_gradient_is_the_slope() {
+        let values = vec![0.3, -1.2, 2.0, 0.1, 0.7, -0.4];
+        let targets = [0.2, 0.5, 0.3, 0.0, 0.9, 0.1];
+        let logits = |values| Logits { values, classes: 3 };
+        let (_, gradient) = cross_entropy(&logits(values.clone()), &targets);
+        let h = 1.0 / 256.0;
+        for i in 0..values.len() {
+            let shifted = |by: f32| {
+                let mut moved = values.clone();
+                moved[i] += by;
+                cross_entropy(&logits(moved), &targets).0
+            };
+            let slope = (shifted(h) - shifted(-h)) / f64::from(2.0 * h);
+            assert!((slope - f64::from(gradient.values[i])).abs() < 1e-5);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Randomness as a pure function of (seed, purpose, position), never a stream that is carried along.
+//!
+//! ChaCha with 8 rounds is a counter-based generator: a 256-bit key names a sequence, and any element of it can be computed
+//! alone. The key is made of the seed, the [`Purpose`] and two positions (epoch or step, and item), so the number of
+//! threads, the depth of prefetching and the moment of a resume change nothing.
+
+use rand::{Rng, SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+
+/// What random numbers are used for; a purpose never sees another's numbers. The values are part of the file format of a
+/// seed: they must not change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Purpose {
+    /// Initial weights; position (0, index of the parameter).
+    Init = 1,
+    /// Dropout; position (step, [`dropout_position`] of node and item).
+    Dropout = 2,
+    /// Which photos validate; position (0, index of the class).
+    Split = 3,
+    /// The order of an epoch; position (epoch, 0).
+    Shuffle = 4,
+    /// Crops and flips; position (epoch, index of the item in the training list).
+    Augment = 5,
+    /// Drawn flowers; position (class, index of the picture).
+    Draw = 6,
+    /// Random pixels and labels for benchmarks and tests; positions are the caller's.
+    Synthetic = 7,
+}
+
+/// The generator of one position. Draw from it and drop it.
+pub fn generator(seed: u64, purpose: Purpose, outer: u64, inner: u64) -> ChaCha8Rng {
+    let mut key = [0; 32];
+    for (word, value) in key.chunks_exact_mut(8).zip([seed, purpose as u64, outer, inner]) {
+        word.copy_from_slice(&value.to_le_bytes());
+    }
+    ChaCha8Rng::from_seed(key)
+}
+
+/// A permutation of `0..n`: the order of the training photos in one epoch (from 0).
+pub fn permutation(seed: u64, purpose: Purpose, outer: u64, inner: u64, n: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).collect();
+    order.shuffle(&mut generator(seed, purpose, outer, inner));
+    order
+}
+
+/// Fills `scale` with the factors of inverted dropout for one item: `0` with probability `p`, else `1/(1-p)`
+/// (`torch.nn.Dropout` in training mode).
+///
+/// `node` is the dropout's index in [`crate::Topology::nodes`], `step` counts from 1, `item` is the position in the batch.
+/// Every engine multiplies by these factors, so all drop the same units.
+pub fn dropout_scale(seed: u64, step: u64, node: usize, item: usize, p: f32, scale: &mut [f32]) {
+    let position = ((node as u64) << 32) | item as u64;
+    let mut bits = generator(seed, Purpose::Dropout, step, position);
+    let threshold = (f64::from(p) * 4_294_967_296.0) as u64;
+    let keep = if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 };
+    for value in scale {
+        *value = if u64::from(bits.next_u32()) < threshold { 0.0 } else { keep };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_independent_and_repeatable() {
+        let draw = |seed, purpose, outer, inner| generator(seed, purpose, outer, inner).next_u64();
+        let base = draw(0, Purpose::Init, 0, 0);
+        assert_eq!(base, draw(0, Purpose::Init, 0, 0));
+        for other in [
+            draw(1, Purpose::Init, 0, 0),
+            draw(0, Purpose::Augment, 0, 0),
+            draw(0, Purpose::Init, 1, 0),
+            draw(0, Purpose::Init, 0, 1),
+        ] {
+            assert_ne!(base, other);
+        }
+    }
+
+    /// A seed must mean the same flowers and the same weights next year.
+    #[test]
+    fn a_seed_keeps_its_meaning() {
+        assert_eq!(permutation(0, Purpose::Shuffle, 0, 0, 8), [7, 3, 6, 5, 2, 4, 0, 1]);
+    }
+
+    #[test]
+    fn dropout_keeps_the_expected_share_and_scales_it() {
+        let mut scale = vec![0.0; 100_000];
+        dropout_scale(0, 1, 3, 0, 0.25, &mut scale);
+        let dropped = scale.iter().filter(|s| **s == 0.0).count() as f64 / 1e5;
+        assert!((dropped - 0.25).abs() < 0.005, "{dropped}");
+        assert!(scale.iter().all(|s| *s == 0.0 || *s == 1.0 / 0.75));
+        dropout_scale(0, 1, 3, 0, 0.0, &mut scale);
+        assert!(scale.iter().all(|s| *s == 1.0));
+    }
+}

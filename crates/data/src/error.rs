@@ -1,0 +1,67 @@
+//! The errors of this crate: each names the file and the cause; the command line adds the next step.
+
+use std::path::{Path, PathBuf};
+
+/// What can be wrong with photos, folders and archives.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// `read`, `write`, `create`, …
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// A photo that cannot be decoded.
+    #[error("{} is not a readable picture: {reason}", path.display())]
+    Picture {
+        /// The file; `-` for standard input.
+        path: PathBuf,
+        /// The decoder's words.
+        reason: String,
+    },
+    /// A folder that is not a data set.
+    #[error("{} is not a data set: {reason}", path.display())]
+    Dataset {
+        /// The folder.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
+    /// An archive that is refused.
+    #[error("{} was not unpacked: {reason}", path.display())]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// Which entry, and why.
+        reason: String,
+    },
+    /// A download that failed.
+    #[error("cannot fetch {url}: {reason}")]
+    Fetch {
+        /// The address.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A result with this crate's [`enum@Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// For `map_err`: an [`Error::Io`] that names the action and the file.
+    pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.as_ref().to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+impl From<Error> for alexnet_core::Error {
+    fn from(error: Error) -> Self {
+        Self::Data(error.to_string())
+    }
+}

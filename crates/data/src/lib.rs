@@ -1,0 +1,16 @@
+//! The photos: where they come from ([`fetch`], [`archive`], [`draw`]), which of them train and which validate ([`folder`],
+//! [`split`]), and how a file becomes the bytes of a batch ([`decode`], [`augment`], [`resize`], [`loader`]).
+#![forbid(unsafe_code)]
+
+pub mod archive;
+pub mod augment;
+pub mod decode;
+pub mod draw;
+pub mod error;
+pub mod fetch;
+pub mod folder;
+pub mod loader;
+pub mod resize;
+pub mod split;
+
+pub use error::{Error, Result};
