@@ -1,1 +1,116 @@
-//! Placeholder.
+//! Writing a file so that a reader, a crash or a lost power line never meets half of it.
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::{Error, Result};
+
+/// Replaces `path` by what `write` writes, or leaves it as it was.
+///
+/// The content goes to `.NAME.tmp-PID-…` in the same folder, is synced, renamed over `path`, and the folder is synced. When
+/// `write` fails the temporary file is removed; only a killed process leaves one behind, which its name gives away.
+///
+/// # Errors
+/// [`Error::Io`] names `path`, never the temporary file.
+pub fn write_atomically(
+    path: impl AsRef<Path>,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<()> {
+    let path = path.as_ref();
+    replace(path, write).map_err(Error::io("write", path))
+}
+
+fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
+    let folder = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let mut prefix = OsString::from(".");
+    prefix.push(name);
+    prefix.push(format!(".tmp-{}-", std::process::id()));
+
+    // Created by hand: the library's own files are readable by their owner alone, and a rename would keep that.
+    let mut temporary = tempfile::Builder::new()
+        .prefix(&prefix)
+        .make_in(&folder, |path| File::options().write(true).create_new(true).open(path))?;
+    write(temporary.as_file_mut())?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(path).map_err(|failure| failure.error)?;
+
+    // The new name is an entry of the folder, which is a file of its own to the disk.
+    #[cfg(unix)]
+    File::open(&folder)?.sync_all()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Write};
+
+    use super::*;
+
+    fn entries(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_write_replaces_the_whole_file_and_leaves_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        for text in ["first and long", "second"] {
+            write_atomically(&path, |file| file.write_all(text.as_bytes())).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        assert_eq!(entries(folder.path()), ["a.txt"]);
+    }
+
+    #[test]
+    fn a_failed_write_keeps_the_old_file_and_removes_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        fs::write(&path, "old").unwrap();
+        let error = write_atomically(&path, |file| {
+            file.write_all(b"half of the n")?;
+            assert_eq!(fs::read_to_string(&path)?, "old");
+            let during = entries(folder.path());
+            assert!(during[0].starts_with(&format!(".a.txt.tmp-{}-", std::process::id())), "{during:?}");
+            Err(io::Error::other("the disk is full"))
+        })
+        .unwrap_err();
+        assert_eq!(error.to_string(), format!("cannot write {}: the disk is full", path.display()));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(entries(folder.path()), ["a.txt"]);
+    }
+
+    #[test]
+    fn an_impossible_path_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in [folder.path().join("missing").join("a.txt"), folder.path().to_owned(), "..".into()] {
+            let error = write_atomically(&path, |_| Ok(())).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("cannot write {}: ", path.display())), "{error}");
+            assert!(!error.contains("tmp-"), "{error}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn others_may_read_it_as_any_new_file() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let [plain, atomic] = ["plain", "atomic"].map(|name| folder.path().join(name));
+        fs::write(&plain, "").unwrap();
+        write_atomically(&atomic, |_| Ok(())).unwrap();
+        let mode = |path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&plain), mode(&atomic));
+    }
+}

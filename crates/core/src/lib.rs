@@ -25,6 +25,7 @@ pub mod optimizer;
 pub mod reference;
 pub mod rng;
 pub mod state;
+mod tensors;
 pub mod topology;
 pub mod train;
 pub mod weights;
