@@ -1,1 +1,55 @@
-//! Placeholder.
+//! What training varies: `torchvision.transforms.RandomResizedCrop(size)` and `RandomHorizontalFlip()`, with their defaults.
+
+use alexnet_core::rng::{Purpose, generator};
+use rand::RngExt;
+
+use crate::resize::Crop;
+
+/// How one training picture is varied in one epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Augmentation {
+    /// The part that is resized to the network's input.
+    pub crop: Crop,
+    /// Whether left and right are exchanged afterwards.
+    pub flip: bool,
+}
+
+/// The variation of the training item `item` (its index in [`crate::split::Dataset::train`]), a picture of
+/// `width`×`height`, in `epoch` (from 0).
+pub fn augmentation(seed: u64, epoch: u64, item: usize, width: u32, height: u32) -> Augmentation {
+    let mut rng = generator(seed, Purpose::Augment, epoch, item as u64);
+    let crop = random_resized_crop(width, height, &mut rng);
+    Augmentation { crop, flip: rng.random_bool(0.5) }
+}
+
+/// Share of the picture's area that a crop covers.
+const SCALE: (f64, f64) = (0.08, 1.0);
+/// Width by height of a crop.
+const RATIO: (f64, f64) = (3.0 / 4.0, 4.0 / 3.0);
+
+/// The box of `torchvision.transforms.RandomResizedCrop.get_params`: ten attempts at an area uniform in [`SCALE`] and a
+/// ratio log-uniform in [`RATIO`], then the largest centred box whose ratio is in bounds.
+fn random_resized_crop(width: u32, height: u32, rng: &mut impl RngExt) -> Crop {
+    let area = f64::from(width) * f64::from(height);
+    let log_ratio = RATIO.0.ln()..RATIO.1.ln();
+    for _ in 0..10 {
+        let target_area = area * rng.random_range(SCALE.0..SCALE.1);
+        let ratio = rng.random_range(log_ratio.clone()).exp();
+        let w = (target_area * ratio).sqrt().round_ties_even() as u32;
+        let h = (target_area / ratio).sqrt().round_ties_even() as u32;
+        if (1..=width).contains(&w) && (1..=height).contains(&h) {
+            let top = rng.random_range(0..=height - h);
+            let left = rng.random_range(0..=width - w);
+            return Crop { left, top, width: w, height: h };
+        }
+    }
+    let ratio = f64::from(width) / f64::from(height);
+    let (w, h) = if ratio < RATIO.0 {
+        (width, (f64::from(width) / RATIO.0).round_ties_even() as u32)
+    } else if ratio > RATIO.1 {
+        ((f64::from(height) * RATIO.1).round_ties_even() as u32, height)
+    } else {
+        (width, height)
+    };
+    Crop { left: (width - w) / 2, top: (height - h) / 2, width: w, height: h }
+}

@@ -1,0 +1,177 @@
+//! Batches of pictures prepared ahead of their consumer, as one task a picture on the rayon pool that the engine computes
+//! on: pictures fill the gaps that the engine leaves, and a batch never waits for more than its own pictures.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    ops::Range,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use rayon::Yield;
+
+use crate::Result;
+
+/// Batches in the making beside the one that the consumer works on.
+const AHEAD: usize = 2;
+
+/// Fills the bytes of the picture at a position; `false` leaves it out of its batch. Must not panic: rayon would end the
+/// process.
+pub(super) type Work = dyn Fn(usize, &mut [u8]) -> Result<bool> + Send + Sync;
+
+/// The pictures of one batch.
+#[derive(Debug, PartialEq)]
+pub(super) struct Filled {
+    /// Where they stand in the sequence, ascending.
+    pub positions: Vec<usize>,
+    /// Their bytes, one after the other.
+    pub pixels: Vec<u8>,
+}
+
+/// The batches of a range of positions, in order. Ends after the first error. Dropping it cancels what is queued.
+pub(super) struct Prefetch {
+    work: Arc<Work>,
+    picture_bytes: usize,
+    batch_size: usize,
+    positions: Range<usize>,
+    queue: VecDeque<Arc<Pending>>,
+    cancelled: Arc<AtomicBool>,
+}
+
+/// A batch in the making.
+struct Pending {
+    slots: Mutex<Slots>,
+    complete: Condvar,
+}
+
+struct Slots {
+    first: usize,
+    pixels: Vec<u8>,
+    /// What became of each picture; `None` is not done yet.
+    outcomes: Vec<Option<Result<bool>>>,
+    missing: usize,
+}
+
+impl Prefetch {
+    /// Prepares nothing before the first call of `next`.
+    pub fn new(positions: Range<usize>, batch_size: usize, picture_bytes: usize, work: Arc<Work>) -> Self {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        Self { work, picture_bytes, batch_size, positions, queue: VecDeque::new(), cancelled }
+    }
+
+    /// Queues the pictures of the next batch.
+    fn enqueue(&mut self) {
+        let first = self.positions.start;
+        let size = self.batch_size.min(self.positions.len());
+        self.positions.start += size;
+        let pending = Arc::new(Pending {
+            slots: Mutex::new(Slots {
+                first,
+                pixels: vec![0; size * self.picture_bytes],
+                outcomes: (0..size).map(|_| None).collect(),
+                missing: size,
+            }),
+            complete: Condvar::new(),
+        });
+        for slot in 0..size {
+            let (pending, work) = (Arc::clone(&pending), Arc::clone(&self.work));
+            let (cancelled, bytes) = (Arc::clone(&self.cancelled), self.picture_bytes);
+            rayon::spawn(move || {
+                if !cancelled.load(Ordering::Relaxed) {
+                    pending.fill(slot, first + slot, bytes, &*work);
+                }
+            });
+        }
+        self.queue.push_back(pending);
+    }
+}
+
+impl Iterator for Prefetch {
+    type Item = Result<Filled>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.queue.len() <= AHEAD && !self.positions.is_empty() {
+            self.enqueue();
+        }
+        let filled = self.queue.pop_front()?.wait();
+        if filled.is_err() {
+            self.cancelled.store(true, Ordering::Relaxed);
+            self.queue.clear();
+            self.positions.start = self.positions.end;
+        }
+        Some(filled)
+    }
+}
+
+impl Drop for Prefetch {
+    fn drop(&mut self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Pending {
+    fn fill(&self, slot: usize, position: usize, bytes: usize, work: &Work) {
+        thread_local! {
+            static PICTURE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        }
+        // Prepared in a buffer of the thread and copied under the lock, a few microseconds: tasks of a pool outlive the
+        // caller's borrows, so they cannot share the batch's buffer any other way without `unsafe`.
+        PICTURE.with_borrow_mut(|picture| {
+            picture.resize(bytes, 0);
+            let outcome = work(position, picture);
+            let mut slots = self.lock();
+            slots.pixels[slot * bytes..][..bytes].copy_from_slice(picture);
+            slots.outcomes[slot] = Some(outcome);
+            slots.missing -= 1;
+            if slots.missing == 0 {
+                self.complete.notify_all();
+            }
+        });
+    }
+
+    /// The finished batch.
+    fn wait(&self) -> Result<Filled> {
+        // A thread of the pool must not sleep: with one thread, it is the one that the pictures wait for.
+        let helps = rayon::current_thread_index().is_some();
+        let mut slots = self.lock();
+        while slots.missing > 0 {
+            if !helps {
+                slots = self.complete.wait(slots).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            drop(slots);
+            let idle = rayon::yield_now() != Some(Yield::Executed);
+            slots = self.lock();
+            if idle && slots.missing > 0 {
+                let pause = Duration::from_micros(200);
+                slots = self.complete.wait_timeout(slots, pause).unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+        slots.take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slots {
+    /// Moves the pictures that are kept together; the first error in the order of positions wins.
+    fn take(&mut self) -> Result<Filled> {
+        let mut pixels = std::mem::take(&mut self.pixels);
+        let bytes = pixels.len() / self.outcomes.len();
+        let mut positions = Vec::with_capacity(self.outcomes.len());
+        for (slot, outcome) in self.outcomes.drain(..).enumerate() {
+            if matches!(outcome.transpose()?, Some(true)) {
+                pixels.copy_within(slot * bytes..(slot + 1) * bytes, positions.len() * bytes);
+                positions.push(self.first + slot);
+            }
+        }
+        pixels.truncate(positions.len() * bytes);
+        Ok(Filled { positions, pixels })
+    }
+}
