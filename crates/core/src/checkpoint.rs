@@ -88,3 +88,107 @@ fn checksum<'a>(progress: &str, tensors: impl Iterator<Item = (&'a str, &'a Arra
     }
     hasher.finalize()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, fs, path::PathBuf};
+
+    use super::*;
+
+    fn state() -> State {
+        let array = |shape: &[usize], start: u8| Array {
+            values: (0..shape.iter().product()).map(|i| f32::from(start) + i as f32 / 7.0).collect(),
+            shape: shape.to_vec(),
+        };
+        State {
+            parameters: BTreeMap::from([
+                ("a.bias".into(), array(&[3], 1)),
+                ("a.weight".into(), array(&[3, 2], 2)),
+            ]),
+            moments: BTreeMap::from([
+                ("a.bias.exp_avg".into(), array(&[3], 3)),
+                ("a.bias.exp_avg_sq".into(), array(&[3], 4)),
+                ("a.weight.exp_avg".into(), array(&[3, 2], 5)),
+                ("a.weight.exp_avg_sq".into(), array(&[3, 2], 6)),
+            ]),
+        }
+    }
+
+    fn progress() -> BTreeMap<String, f64> {
+        BTreeMap::from([("epoch".into(), 3.0), ("loss".into(), 0.1 + 0.2)])
+    }
+
+    type Loaded = Result<(State, BTreeMap<String, f64>)>;
+
+    fn saved() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.safetensors");
+        save(&path, &state(), &progress()).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let (_folder, path) = saved();
+        let loaded: Loaded = load(&path);
+        assert_eq!(loaded.unwrap(), (state(), progress()));
+        let fresh = State { moments: BTreeMap::new(), ..state() };
+        save(&path, &fresh, &progress()).unwrap();
+        let loaded: Loaded = load(&path);
+        assert_eq!(loaded.unwrap().0, fresh);
+    }
+
+    /// Every bit of the file matters, but for those whose change is a change of nothing.
+    #[test]
+    fn no_flipped_bit_goes_unnoticed() {
+        let (_folder, path) = saved();
+        let good = fs::read(&path).unwrap();
+        let mut caught_by_checksum = 0;
+        for bit in 0..8 * good.len() {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, &bad).unwrap();
+            let loaded: Loaded = load(&path);
+            match loaded {
+                Ok(content) => {
+                    // A space between JSON tokens that became a tab or line break.
+                    assert_eq!(content, (state(), progress()), "bit {bit}");
+                    assert!(good[bit / 8].is_ascii_whitespace(), "bit {bit}");
+                }
+                Err(error) => {
+                    assert!(matches!(error, Error::Format { .. }), "{error}");
+                    caught_by_checksum += usize::from(error.to_string().contains("has changed since"));
+                }
+            }
+        }
+        let data: usize =
+            state().parameters.values().chain(state().moments.values()).map(|a| a.values.len()).sum();
+        assert!(caught_by_checksum > 32 * data, "{caught_by_checksum}");
+    }
+
+    #[test]
+    fn what_is_no_checkpoint_is_refused_with_the_next_step() {
+        let (folder, path) = saved();
+        let says = |path: &Path| {
+            let loaded: Result<(State, u64)> = load(path);
+            let error = loaded.unwrap_err().to_string();
+            assert!(error.contains(" is not a checkpoint: ") && error.ends_with(MISSING), "{error}");
+            error
+        };
+        assert!(says(&path).contains("another version"));
+        assert!(says(&folder.path().join("none")).contains("there is no such file"));
+        let cut = fs::read(&path).unwrap();
+        fs::write(&path, &cut[..cut.len() - 1]).unwrap();
+        assert!(says(&path).contains("cut"));
+
+        tensors::write(&path, &Metadata::new(), &[]).unwrap();
+        assert!(says(&path).contains("lacks `progress`"));
+        let metadata = |checksum| {
+            Metadata::from([("progress".into(), "1".into()), ("crc32".into(), format!("{checksum:08x}"))])
+        };
+        let array = Array::filled(&[1], 0.0);
+        let checksum = checksum("1", [("else", &array)].into_iter());
+        tensors::write(&path, &metadata(checksum), &[("else".into(), &array)]).unwrap();
+        assert!(says(&path).contains("`else` is neither"));
+    }
+}

@@ -173,3 +173,105 @@ impl Evaluation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAN: f32 = f32::NAN;
+    const INF: f32 = f32::INFINITY;
+
+    #[test]
+    fn the_first_largest_number_wins() {
+        for (row, best) in [
+            (&[1.0, 3.0, 3.0][..], 1),
+            (&[-0.0, 0.0], 0),
+            (&[NAN, -5.0, NAN, -4.0], 3),
+            (&[NAN, NAN], 0),
+            (&[NAN, -INF], 0),
+            (&[0.0, INF, INF], 1),
+            (&[7.0], 0),
+        ] {
+            assert_eq!(argmax(row), best, "{row:?}");
+            assert_eq!(top_k(row, 1)[0].0, best, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn top_k_gives_softmax_probabilities_in_order() {
+        let ln = |x: f32| x.ln();
+        let top = top_k(&[ln(2.0), ln(5.0), ln(1.0), ln(2.0)], 3);
+        assert_eq!(top.iter().map(|t| t.0).collect::<Vec<_>>(), [1, 0, 3]);
+        for ((_, probability), expected) in top.iter().zip([0.5, 0.2, 0.2]) {
+            assert!((probability - expected).abs() < 1e-7, "{probability}");
+        }
+        assert_eq!(top_k(&[1.0, 2.0], 5).len(), 2);
+        assert!(top_k(&[], 5).is_empty() && top_k(&[1.0], 0).is_empty());
+        let uncertain = top_k(&[NAN, 2.0, 3.0], 3);
+        assert_eq!(uncertain.iter().map(|t| t.0).collect::<Vec<_>>(), [2, 1, 0]);
+        assert!(uncertain.iter().all(|t| t.1.is_nan()));
+    }
+
+    /// ```python
+    /// from sklearn.metrics import precision_recall_fscore_support as prf
+    /// t = [0]*4 + [1]*3 + [2]*2; p = [0,0,0,1, 1,1,0, 0,1]
+    /// prf(t, p, labels=range(4), zero_division=0)
+    /// ```
+    /// Class 2 is never predicted, class 3 never occurs.
+    #[test]
+    fn qualities_are_scikit_learns() {
+        let mut confusion = Confusion::new(4);
+        for (truth, predicted) in [0, 0, 0, 0, 1, 1, 1, 2, 2].into_iter().zip([0, 0, 0, 1, 1, 1, 0, 0, 1]) {
+            confusion.add(truth, predicted);
+        }
+        assert_eq!(
+            confusion.counts,
+            [vec![3, 1, 0, 0], vec![1, 2, 0, 0], vec![1, 1, 0, 0], vec![0, 0, 0, 0]]
+        );
+        assert_eq!(confusion.total(), 9);
+        assert_eq!(confusion.accuracy(), 5.0 / 9.0);
+        let expected = [
+            (3.0 / 5.0, 3.0 / 4.0, 2.0 / 3.0, 4),
+            (2.0 / 4.0, 2.0 / 3.0, 4.0 / 7.0, 3),
+            (0.0, 0.0, 0.0, 2),
+            (0.0, 0.0, 0.0, 0),
+        ];
+        for (found, (precision, recall, f1, support)) in confusion.per_class().into_iter().zip(expected) {
+            assert_eq!(found, ClassQuality { precision, recall, f1, support });
+        }
+        assert_eq!(Confusion::new(3).accuracy(), 0.0);
+    }
+
+    #[test]
+    fn an_evaluation_is_a_mean_over_pictures_not_batches() {
+        let mut evaluation = Evaluation::new(2);
+        assert!(evaluation.loss().is_nan());
+        let three = [3f32.ln(), 0.0];
+        // Probabilities 3/4, 1/4; two pictures of class 0, then one of class 1, softly.
+        evaluation.add(&Logits { values: [three, three].concat(), classes: 2 }, &[1.0, 0.0, 1.0, 0.0]);
+        evaluation.add(&Logits { values: three.to_vec(), classes: 2 }, &[0.25, 0.75]);
+        let (likely, unlikely) = ((4f64 / 3.0).ln(), 4f64.ln());
+        let loss = (2.0 * likely + 0.25 * likely + 0.75 * unlikely) / 3.0;
+        assert!((evaluation.loss() - loss).abs() < 1e-7);
+        assert_eq!(evaluation.images(), 3);
+        assert_eq!(evaluation.confusion().counts, [[2, 0], [1, 0]]);
+    }
+
+    #[test]
+    fn the_report_is_the_documented_json() {
+        let mut evaluation = Evaluation::new(2);
+        evaluation.add(&Logits { values: vec![0.0, 0.0, -INF, 0.0], classes: 2 }, &[1.0, 0.0, 0.0, 1.0]);
+        evaluation.loss = 0.5;
+        let report = evaluation.report(&["daisy".into(), "roses".into()]);
+        let class =
+            |name: &str| format!(r#"{{"class":"{name}","precision":1.0,"recall":1.0,"f1":1.0,"support":1}}"#);
+        assert_eq!(
+            serde_json::to_string(&report).unwrap(),
+            format!(
+                r#"{{"images":2,"loss":0.25,"top1":1.0,"per_class":[{},{}],"confusion":[[1,0],[0,1]]}}"#,
+                class("daisy"),
+                class("roses")
+            )
+        );
+    }
+}

@@ -100,3 +100,97 @@ fn array(name: &str, view: &TensorView) -> Result<Array, String> {
     let value = |four: &[u8]| f32::from_le_bytes([four[0], four[1], four[2], four[3]]);
     Ok(Array { shape: view.shape().to_vec(), values: view.data().chunks_exact(4).map(value).collect() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file from its header's text and its data, with the length of the header or another one.
+    fn file(length: Option<u64>, header: &str, data: &[u8]) -> Vec<u8> {
+        let length = length.unwrap_or(header.len() as u64);
+        [&length.to_le_bytes(), header.as_bytes(), data].concat()
+    }
+
+    fn read_bytes(bytes: &[u8]) -> Result<(Metadata, BTreeMap<String, Array>), String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        fs::write(&path, bytes).unwrap();
+        read(&path, "a test file", "write another").map_err(|error| {
+            let text = error.to_string();
+            assert!(matches!(error, Error::Format { .. }), "{text}");
+            assert!(text.starts_with(&format!("{} is not a test file: ", path.display())), "{text}");
+            text
+        })
+    }
+
+    const ONE: &str = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+
+    #[test]
+    fn a_plain_file_is_read() {
+        let (metadata, tensors) = read_bytes(&file(None, ONE, &[0, 0, 128, 63, 0, 0, 0, 192])).unwrap();
+        assert!(metadata.is_empty());
+        assert_eq!(tensors["a"], Array { shape: vec![2], values: vec![1.0, -2.0] });
+    }
+
+    #[test]
+    fn headers_that_lie_are_refused() {
+        let entry = |name: &str, shape: &str, from: usize, to: usize| {
+            format!(r#""{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[{from},{to}]}}"#)
+        };
+        let two = |a: String, b: String| format!("{{{a},{b}}}");
+        for (what, bytes) in [
+            ("empty", vec![]),
+            ("shorter than its length field", vec![1, 2, 3]),
+            ("a header of 2⁶⁴-1 bytes", file(Some(u64::MAX), ONE, &[0; 8])),
+            ("a header of 99 MB", file(Some(99_000_000), ONE, &[0; 8])),
+            ("a header one byte short", file(Some(ONE.len() as u64 - 1), ONE, &[0; 8])),
+            ("cut data", file(None, ONE, &[0; 7])),
+            ("no data", file(None, ONE, &[])),
+            ("trailing data", file(None, ONE, &[0; 9])),
+            ("a JPEG", b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00".to_vec()),
+            ("no JSON", file(None, "{\"a\": tensor}", &[0; 8])),
+            ("overlap", file(None, &two(entry("a", "[2]", 0, 8), entry("b", "[2]", 4, 12)), &[0; 12])),
+            ("a gap", file(None, &two(entry("a", "[1]", 0, 4), entry("b", "[1]", 8, 12)), &[0; 12])),
+            ("a name twice", file(None, &two(entry("a", "[1]", 0, 4), entry("a", "[1]", 4, 8)), &[0; 8])),
+            ("offsets backwards", file(None, &format!("{{{}}}", entry("a", "[2]", 8, 0)), &[0; 8])),
+            ("a shape of other size", file(None, &format!("{{{}}}", entry("a", "[3]", 0, 8)), &[0; 8])),
+            (
+                "a shape that overflows",
+                file(None, &format!("{{{}}}", entry("a", "[4294967296,4294967296,2]", 0, 8)), &[0; 8]),
+            ),
+            ("a negative shape", file(None, &format!("{{{}}}", entry("a", "[-2]", 0, 8)), &[0; 8])),
+        ] {
+            let error = read_bytes(&bytes).expect_err(what);
+            assert!(error.contains("write another"), "{what}: {error}");
+        }
+    }
+
+    #[test]
+    fn other_types_are_refused_by_name() {
+        let half = ONE.replace("F32", "F16").replace("[0,8]", "[0,4]");
+        let error = read_bytes(&file(None, &half, &[0; 4])).unwrap_err();
+        assert!(error.contains("`a` is F16, only F32 is read; save it as float32"), "{error}");
+    }
+
+    #[test]
+    fn bytes_are_a_function_of_the_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let metadata: Metadata = (0..20).map(|i| (format!("key {i}"), format!("\"{i}\""))).collect();
+        let [empty, scalar, long] = [vec![0, 3], vec![], vec![70_001]]
+            .map(|shape| Array { values: (0..shape.iter().product()).map(|i| i as f32).collect(), shape });
+        let tensors = vec![("a".into(), &empty), ("b".into(), &scalar), ("ü".into(), &long)];
+        let [one, two] = ["one", "two"].map(|name| {
+            let path = folder.path().join(name);
+            write(&path, &metadata, &tensors).unwrap();
+            let (read_metadata, read_tensors) = read(&path, "", "").unwrap();
+            assert_eq!(read_metadata, metadata);
+            assert_eq!(read_tensors.iter().map(|(n, a)| (n.clone(), a)).collect::<Vec<_>>(), tensors);
+            fs::read(&path).unwrap()
+        });
+        assert!(one == two);
+        let length = u64::from_le_bytes(one[..8].try_into().unwrap()) as usize;
+        assert!(length.is_multiple_of(8));
+        let start = r#"{"__metadata__":{"key 0":"\"0\"","key 1":"\"1\"","key 10":"#;
+        assert!(String::from_utf8_lossy(&one[8..]).starts_with(start));
+    }
+}

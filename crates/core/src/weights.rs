@@ -128,3 +128,117 @@ fn fitting(
         Err(error) => Err(format!("for `{variant}` with its {} classes, {error}", classes.len())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::PathBuf};
+
+    use super::*;
+
+    fn metadata(variant: Variant, classes: usize) -> Metadata {
+        Metadata {
+            variant,
+            classes: (0..classes).map(|i| format!("\"fleur\" nº {i}")).collect(),
+            input_size: variant.topology(classes).input[1],
+            // Numbers whose shortest decimal form is not exact.
+            normalization: Normalization {
+                mean: [0.485, 1.0 / 3.0, 0.1 + 0.2],
+                std: [f32::MIN_POSITIVE, 0.1, 7e9],
+            },
+        }
+    }
+
+    fn weights(variant: Variant, classes: usize) -> Weights {
+        let parameters = variant.topology(classes).parameters().unwrap();
+        let filled = parameters.iter().zip(1u8..).map(|(p, i)| {
+            let mut array = Array::filled(&p.shape, f32::from(i));
+            array.values[0] = f32::NAN;
+            (p.name.clone(), array)
+        });
+        Weights { metadata: metadata(variant, classes), parameters: filled.collect() }
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded_bit_by_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.safetensors");
+        let saved = weights(Variant::Tutorial, 2);
+        saved.save(&path).unwrap();
+        let loaded = Weights::load(&path).unwrap();
+        assert_eq!(loaded.metadata, saved.metadata);
+        assert!(loaded.parameters.keys().eq(saved.parameters.keys()));
+        let bits = |array: &Array| array.values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        for (name, array) in &saved.parameters {
+            assert_eq!(array.shape, loaded.parameters[name].shape);
+            assert!(bits(array) == bits(&loaded.parameters[name]), "{name}");
+        }
+    }
+
+    /// A file without parameters whose metadata `change` has spoiled: what `load` says.
+    fn refusal(change: impl FnOnce(&mut tensors::Metadata)) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.safetensors");
+        let mut text = metadata(Variant::Tutorial, 2).to_text().unwrap();
+        change(&mut text);
+        tensors::write(&path, &text, &[]).unwrap();
+        let error = Weights::load(&path).unwrap_err();
+        assert!(matches!(error, Error::Format { .. }), "{error}");
+        let error = error.to_string();
+        let start = format!("{} is not a weights file: ", path.display());
+        error.strip_prefix(&start).unwrap_or_else(|| panic!("{error}")).to_owned()
+    }
+
+    #[test]
+    fn incomplete_or_wrong_metadata_is_named() {
+        for key in ["variant", "classes", "input_size", "mean", "std"] {
+            let error = refusal(|text| drop(text.remove(key)));
+            assert!(
+                error.contains(&format!("lacks `{key}`")) && error.contains("alexnet convert"),
+                "{error}"
+            );
+        }
+        for (key, value, reason) in [
+            ("variant", "vgg", "no variant `vgg`; there are tutorial, "),
+            ("classes", "daisy", "its `classes` is `daisy`: "),
+            ("classes", "[]", "it names no classes"),
+            ("input_size", "-1", "its `input_size` is `-1`: "),
+            ("input_size", "227", "of size 227, those of `tutorial` of size 224"),
+            ("mean", "[0.5,0.5]", "its `mean` is `[0.5,0.5]`: "),
+            ("mean", "[null,0.5,0.5]", "its `mean` is "),
+            ("std", "[0.5,0.0,0.5]", "must be positive"),
+            ("std", "[1e999,0.5,0.5]", "its `std` is "),
+        ] {
+            let error = refusal(|text| drop(text.insert(key.into(), value.into())));
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn parameters_that_do_not_fit_are_listed() {
+        let error = refusal(|_| ());
+        assert!(error.contains("for `tutorial` with its 2 classes"), "{error}");
+        assert!(error.contains("  features.0.bias: expected [48], found none"), "{error}");
+
+        // Three classes are named, the last layer knows two.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.safetensors");
+        let mut wrong = weights(Variant::Tutorial, 2);
+        wrong.metadata.classes.push("tulips".into());
+        wrong.save(&path).unwrap();
+        let error = Weights::load(&path).unwrap_err().to_string();
+        assert!(error.contains("  classifier.6.weight: expected [3, 2048], found [2, 2048]"), "{error}");
+        assert_eq!(error.lines().count(), 3, "{error}");
+    }
+
+    #[test]
+    fn a_missing_file_comes_with_the_next_step() {
+        let path = PathBuf::from("no/such/w.safetensors");
+        let error = Weights::load(&path).unwrap_err().to_string();
+        let start = "no/such/w.safetensors is not a weights file: there is no such file; train a network";
+        assert!(error.starts_with(start), "{error}");
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(Weights::load(folder.path()), Err(Error::Io { .. })));
+        fs::write(folder.path().join("w"), "daisy,0.9\n").unwrap();
+        assert!(matches!(Weights::load(folder.path().join("w")), Err(Error::Format { .. })));
+    }
+}
