@@ -47,6 +47,27 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A folder that would have to be overwritten.
+    #[error("{} was not written: {holds}; remove it or choose another folder", path.display())]
+    Exists {
+        /// The folder.
+        path: PathBuf,
+        /// What is known of its content, as a clause.
+        holds: &'static str,
+    },
+    /// An option has a value that makes no sense.
+    #[error("{option} cannot be {value}: {reason}")]
+    Option {
+        /// The option's name as users know it.
+        option: &'static str,
+        /// The value given.
+        value: String,
+        /// Why it is refused.
+        reason: &'static str,
+    },
+    /// A file could not be written whole.
+    #[error(transparent)]
+    Core(#[from] alexnet_core::Error),
 }
 
 /// A result with this crate's [`enum@Error`].

@@ -12,5 +12,6 @@ pub mod folder;
 pub mod loader;
 pub mod resize;
 pub mod split;
+mod staged;
 
 pub use error::{Error, Result};

@@ -1,0 +1,130 @@
+//! A folder that appears whole or not at all, whoever interrupts or races.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use walkdir::WalkDir;
+
+use crate::{Error, Result};
+
+/// Inside a finished folder: what it was made of.
+const MARKER: &str = ".complete";
+
+/// Makes `destination` by `fill`ing a hidden folder beside it, which is then synced and renamed.
+///
+/// With `made_of`, a folder that was finished earlier from the same thing is taken as it is; without, only an empty one may
+/// be there. A lock makes a second process wait for the first and then find its result; what an interrupted process left
+/// behind is removed.
+///
+/// # Errors
+/// [`Error::Exists`] when something else is there; [`Error::Io`]; the errors of `fill`.
+pub fn folder(
+    destination: &Path,
+    made_of: Option<&str>,
+    fill: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    if is_finished(destination, made_of)? {
+        return Ok(());
+    }
+    let parent = match destination.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+    let lock_path = beside(destination, "lock")?;
+    let lock = File::create(&lock_path).map_err(Error::io("create", &lock_path))?;
+    match lock.lock() {
+        Err(error) if error.kind() != ErrorKind::Unsupported => {
+            return Err(Error::Io { action: "lock", path: lock_path, source: error });
+        }
+        _ => {}
+    }
+    if !is_finished(destination, made_of)? {
+        let partial = beside(destination, "partial")?;
+        remove(&partial)?;
+        fs::create_dir(&partial).map_err(Error::io("create", &partial))?;
+        let made = fill(&partial).and_then(|()| finish(&partial, destination, made_of));
+        if let Err(error) = made {
+            // The error that matters is the first one; a leftover is removed by the next run.
+            let _ = remove(&partial);
+            return Err(error);
+        }
+        sync(parent)?;
+    }
+    // Only now: whoever still waits for the removed file finds the folder finished.
+    let _ = fs::remove_file(&lock_path);
+    Ok(())
+}
+
+/// Whether the folder is there and made of the same.
+fn is_finished(destination: &Path, made_of: Option<&str>) -> Result<bool> {
+    let mut entries = match fs::read_dir(destination) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(Error::Io { action: "read", path: destination.to_owned(), source: error }),
+    };
+    if entries.next().is_none() {
+        return Ok(false);
+    }
+    let found = fs::read_to_string(destination.join(MARKER)).ok();
+    match (found, made_of) {
+        (Some(found), Some(made_of)) if found == made_of => Ok(true),
+        (Some(_), Some(_)) => {
+            Err(Error::Exists { path: destination.to_owned(), holds: "it was made from something else" })
+        }
+        _ => Err(Error::Exists { path: destination.to_owned(), holds: "it is not empty" }),
+    }
+}
+
+fn finish(partial: &Path, destination: &Path, made_of: Option<&str>) -> Result<()> {
+    if let Some(made_of) = made_of {
+        let marker = partial.join(MARKER);
+        File::create(&marker)
+            .and_then(|mut file| file.write_all(made_of.as_bytes()))
+            .map_err(Error::io("write", &marker))?;
+    }
+    let entries: Vec<_> = WalkDir::new(partial)
+        .into_iter()
+        .filter_map(|entry| entry.ok().map(walkdir::DirEntry::into_path))
+        .collect();
+    entries.par_iter().try_for_each(|path| sync(path))?;
+    match fs::remove_dir(destination) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(Error::Io { action: "replace", path: destination.to_owned(), source: error });
+        }
+        _ => {}
+    }
+    fs::rename(partial, destination).map_err(Error::io("create", destination))
+}
+
+/// `.NAME.suffix` in the same folder.
+fn beside(destination: &Path, suffix: &str) -> Result<PathBuf> {
+    let Some(name) = destination.file_name() else {
+        let source = ErrorKind::InvalidFilename.into();
+        return Err(Error::Io { action: "create", path: destination.to_owned(), source });
+    };
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(".");
+    hidden.push(suffix);
+    Ok(destination.with_file_name(hidden))
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(Error::Io { action: "remove", path: folder.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Windows opens no folder as a file, and its renames need no sync of the folder.
+fn sync(path: &Path) -> Result<()> {
+    if cfg!(not(unix)) && path.is_dir() {
+        return Ok(());
+    }
+    File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("sync", path))
+}
