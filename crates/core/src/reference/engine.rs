@@ -1,0 +1,74 @@
+//! The reference behind the engine boundary.
+
+use std::collections::BTreeMap;
+
+use super::{Network, Tensor};
+use crate::{
+    Backend, Batch, Device, Error, Images, Logits, Mode, Model, Options, Result, State, Step, StepReport,
+    Topology,
+    backend::{Gradients, check_cotangent},
+};
+
+/// The f64 engine, rounded to f32 wherever something crosses the boundary, the state after each step included: a run that
+/// is interrupted and resumed is then the run that is not.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reference;
+
+impl Backend for Reference {
+    fn name(&self) -> &'static str {
+        "reference"
+    }
+
+    fn devices(&self) -> Vec<Device> {
+        vec![Device::Cpu]
+    }
+
+    fn compile(&self, topology: &Topology, state: &State, options: &Options) -> Result<Box<dyn Model>> {
+        if options.device != Device::Cpu {
+            return Err(Error::Device {
+                backend: self.name(),
+                device: options.device.to_string(),
+                reason: "it computes on the host only; use cpu".into(),
+            });
+        }
+        Ok(Box::new(Rounded(Network::new(topology, state, options.optimizer)?)))
+    }
+}
+
+struct Rounded(Network);
+
+fn round(tensors: BTreeMap<String, Tensor>) -> Gradients {
+    tensors.into_iter().map(|(name, tensor)| (name, tensor.to_array())).collect()
+}
+
+impl Model for Rounded {
+    fn logits(&mut self, images: &Images) -> Result<Logits> {
+        let trace = self.0.forward(images, Mode::Evaluate)?;
+        Ok(Logits { values: trace.logits().to_array().values, classes: self.0.topology().classes()? })
+    }
+
+    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
+        let report = self.0.train_step(batch, step)?;
+        self.0.round();
+        Ok(report)
+    }
+
+    fn gradients(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Gradients)> {
+        let (report, gradients) = self.0.gradients(batch, step)?;
+        Ok((report, round(gradients)))
+    }
+
+    fn vjp(&mut self, images: &Images, cotangent: &Logits) -> Result<Gradients> {
+        let trace = self.0.forward(images, Mode::Differentiate)?;
+        check_cotangent(cotangent, images.len(), self.0.topology().classes()?)?;
+        let cotangent = Tensor {
+            shape: trace.logits().shape.clone(),
+            values: cotangent.values.iter().map(|v| f64::from(*v)).collect(),
+        };
+        Ok(round(self.0.backward(&trace, cotangent, Mode::Differentiate).parameters))
+    }
+
+    fn state(&self) -> Result<State> {
+        Ok(self.0.state())
+    }
+}
