@@ -1,0 +1,90 @@
+//! How close is close enough.
+
+use std::collections::BTreeMap;
+
+use super::Outcome;
+use crate::{backend::Gradients, reference::Tensor};
+
+/// No differing bits; but the two zeros are one, because the sign of a sum of nothing is nobody's promise.
+pub fn identical(what: &str, found: &[f32], truth: &[f64]) -> Outcome {
+    within(what, found, truth, |_| 0.0)
+}
+
+/// The constants of DESIGN's normalisations, softmax and loss: `|found - truth| ≤ 1e-5 + 1.3e-6·|truth|`, PyTorch's
+/// defaults for f32.
+pub fn close(what: &str, found: &[f32], truth: &[f64]) -> Outcome {
+    within(what, found, truth, |i| 1e-5 + 1.3e-6 * truth[i].abs())
+}
+
+/// `|found[i] - truth[i]| ≤ tolerance(i)` for every i.
+pub fn within(what: &str, found: &[f32], truth: &[f64], tolerance: impl Fn(usize) -> f64) -> Outcome {
+    if found.len() != truth.len() {
+        return Err(format!("{what}: {} numbers instead of {}", found.len(), truth.len()).into());
+    }
+    let error = |i: usize| (f64::from(found[i]) - truth[i]).abs();
+    // Written so that a number that is none is wrong.
+    let wrong: Vec<usize> =
+        (0..found.len()).filter(|i| !matches!(error(*i), e if e <= tolerance(*i))).collect();
+    let Some(first) = wrong.first().copied() else { return Ok(()) };
+    Err(format!(
+        "{what}: {} of {} numbers are wrong, first [{first}]: {} instead of {} ± {:.1e}",
+        wrong.len(),
+        found.len(),
+        found[first],
+        truth[first],
+        tolerance(first)
+    )
+    .into())
+}
+
+/// `|found - truth| ≤ tolerance·|truth|`.
+pub fn relative(what: &str, found: f64, truth: f64, tolerance: f64) -> Outcome {
+    if (found - truth).abs() <= tolerance * truth.abs() {
+        return Ok(());
+    }
+    Err(format!("{what}: {found} instead of {truth}, relative error {:.1e}", (found / truth - 1.0).abs())
+        .into())
+}
+
+/// The relative L2 distance of two tensors is at most `distance` and their cosine at least 0.99999.
+pub fn aligned(what: &str, found: &[f32], truth: &[f64], distance: f64) -> Outcome {
+    if found.len() != truth.len() {
+        return Err(format!("{what}: {} numbers instead of {}", found.len(), truth.len()).into());
+    }
+    let (mut error, mut found_square, mut truth_square, mut product) = (0.0, 0.0, 0.0, 0.0);
+    for (found, truth) in found.iter().zip(truth) {
+        let found = f64::from(*found);
+        error += (found - truth).powi(2);
+        found_square += found * found;
+        truth_square += truth * truth;
+        product += found * truth;
+    }
+    if error == 0.0 {
+        return Ok(());
+    }
+    let (relative, cosine) = ((error / truth_square).sqrt(), product / (found_square * truth_square).sqrt());
+    if relative <= distance && cosine >= 0.99999 {
+        return Ok(());
+    }
+    Err(format!("{what}: relative L2 distance {relative:.1e} (at most {distance:.0e}), cosine {cosine:.6}")
+        .into())
+}
+
+/// Exactly the gradients of `truth`, in their shapes, each accepted by `check(name, found, truth)`.
+pub fn gradients(
+    found: &Gradients,
+    truth: &BTreeMap<String, Tensor>,
+    check: impl Fn(&str, &[f32], &[f64]) -> Outcome,
+) -> Outcome {
+    if !found.keys().eq(truth.keys()) {
+        return Err(format!("gradients of {:?} instead of {:?}", found.keys(), truth.keys()).into());
+    }
+    for (name, truth) in truth {
+        if found[name].shape != truth.shape {
+            let found = &found[name].shape;
+            return Err(format!("{name}: gradient of shape {found:?} instead of {:?}", truth.shape).into());
+        }
+        check(&format!("gradient of {name}"), &found[name].values, &truth.values)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! Pictures, weights and targets for the cases, each a pure function of the case's name.
+
+use rand::{Rng, RngExt};
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    Array, Batch, Images, Logits, Node, Normalization, Op, State, Topology,
+    rng::{Purpose, generator},
+    topology::{Parameter, Role},
+};
+
+/// Bytes 0 and 255 become -1 and 1, 0 and 1, -1 and 0 in the three channels.
+pub const INTEGERS: Normalization = Normalization { mean: [0.5, 0.0, 1.0], std: [0.5, 1.0, 1.0] };
+
+/// The random numbers of a case.
+pub fn rng(case: &str) -> ChaCha8Rng {
+    let key = case.bytes().fold(0u64, |key, byte| key.wrapping_mul(31).wrapping_add(byte.into()));
+    generator(key, Purpose::Synthetic, 0, 0)
+}
+
+/// `n` integers in `-limit..=limit`.
+pub fn integers(rng: &mut impl Rng, n: usize, limit: i32) -> Vec<f32> {
+    (0..n).map(|_| rng.random_range(-limit..=limit) as f32).collect()
+}
+
+/// `n` reals in `-limit..limit`.
+pub fn reals(rng: &mut impl Rng, n: usize, limit: f32) -> Vec<f32> {
+    (0..n).map(|_| rng.random_range(-limit..limit)).collect()
+}
+
+/// Pictures of bytes 0 and 255 under [`INTEGERS`].
+pub fn integer_pictures(rng: &mut impl Rng, n: usize, [height, width]: [usize; 2]) -> Images {
+    let pixels = (0..n * height * width * 3).map(|_| if rng.random() { 255 } else { 0 }).collect();
+    Images { pixels, height, width, normalization: INTEGERS }
+}
+
+/// Pictures of any bytes under [`Normalization::HALF`].
+pub fn pictures(rng: &mut impl Rng, n: usize, [height, width]: [usize; 2]) -> Images {
+    let pixels = (0..n * height * width * 3).map(|_| rng.random()).collect();
+    Images { pixels, height, width, normalization: Normalization::HALF }
+}
+
+/// Pictures for `topology` with targets that mix classes.
+pub fn batch(rng: &mut impl Rng, n: usize, topology: &Topology) -> Batch {
+    let [_, height, width] = topology.input;
+    let classes = topology.classes().unwrap_or_default();
+    let mut targets = Vec::with_capacity(n * classes);
+    for _ in 0..n {
+        let (one, other, share) =
+            (rng.random_range(0..classes), rng.random_range(0..classes), rng.random::<f32>());
+        let smooth = 0.1 / classes as f32;
+        let mut row = vec![smooth; classes];
+        row[one] += 0.9 * share;
+        row[other] += 0.9 * (1.0 - share);
+        targets.extend(row);
+    }
+    Batch { images: pictures(rng, n, [height, width]), targets }
+}
+
+/// A cotangent of reals in -1..1.
+pub fn cotangent(rng: &mut impl Rng, n: usize, classes: usize) -> Logits {
+    Logits { values: reals(rng, n * classes, 1.0), classes }
+}
+
+/// Parameters with values from `draw`.
+pub fn state(topology: &Topology, mut draw: impl FnMut(&Parameter) -> Vec<f32>) -> State {
+    let mut state = State::default();
+    for parameter in topology.parameters().unwrap_or_default() {
+        let values = draw(&parameter);
+        state.parameters.insert(parameter.name, Array { shape: parameter.shape, values });
+    }
+    state
+}
+
+/// Weights that keep the size of activations, so that pictures and not biases decide the logits, and small biases.
+pub fn balanced_state(rng: &mut impl Rng, topology: &Topology) -> State {
+    state(topology, |parameter| match parameter.role {
+        Role::Bias => reals(rng, parameter.elements(), 0.1),
+        Role::Weight => {
+            let fan_in: usize = parameter.shape[1..].iter().product();
+            reals(rng, parameter.elements(), (6.0 / fan_in as f32).sqrt())
+        }
+    })
+}
+
+/// A network of unnamed operations.
+pub fn topology(input: [usize; 3], ops: &[Op]) -> Topology {
+    let nodes = ops.iter().enumerate().map(|(i, op)| Node { name: format!("layer.{i}"), op: op.clone() });
+    Topology { input, nodes: nodes.collect() }
+}
+
+/// A network with every operation that takes no time.
+pub fn miniature() -> Topology {
+    topology(
+        [3, 19, 17],
+        &[
+            Op::Conv2d { inputs: 3, outputs: 8, kernel: 3, stride: 2, padding: 1, groups: 1 },
+            Op::Relu,
+            Op::MaxPool2d { kernel: 3, stride: 2 },
+            Op::LocalResponseNorm { size: 5, alpha: 0.1, beta: 0.75, k: 2.0 },
+            Op::Conv2d { inputs: 8, outputs: 6, kernel: 3, stride: 1, padding: 1, groups: 2 },
+            Op::Relu,
+            Op::Flatten,
+            Op::Dropout { p: 0.5 },
+            Op::Linear { inputs: 6 * 4 * 4, outputs: 16 },
+            Op::Relu,
+            Op::Dropout { p: 0.25 },
+            Op::Linear { inputs: 16, outputs: 5 },
+        ],
+    )
+}
+
+/// The same network with `1/divisor` of the channels and hidden features, for pictures of `[height, width]`.
+pub fn shrink(topology: &Topology, divisor: usize, [height, width]: [usize; 2]) -> Topology {
+    let mut small = Topology { input: [3, height, width], nodes: Vec::new() };
+    let last = topology.nodes.len() - 1;
+    for (index, Node { name, op }) in topology.nodes.iter().enumerate() {
+        let shapes = small.shapes().unwrap_or_default();
+        let inputs = shapes.last().map_or(3, |shape| shape[0]);
+        let mut op = op.clone();
+        match &mut op {
+            Op::Conv2d { inputs: i, outputs, .. } | Op::Linear { inputs: i, outputs } => {
+                *i = inputs;
+                *outputs = if index == last { *outputs } else { *outputs / divisor };
+            }
+            _ => {}
+        }
+        small.nodes.push(Node { name: name.clone(), op });
+    }
+    small
+}
