@@ -1,1 +1,61 @@
-//! Placeholder.
+//! AlexNet's own engine: ndarray views, rayon, and no system library.
+//!
+//! A topology is lowered to layers (`lower`), each with its own forward and backward pass (`layers`). Convolution is
+//! im2col (`im2col`) and a library's matrix product (`matmul`), one image a core; linear layers are divided over their
+//! features. A batch flows through the layers as [`tensor::Tensor`]s whose buffers return to a pool, so that a step allocates
+//! nothing once the first has run.
+//!
+//! **The same bits for any number of threads:** work is divided by sizes alone (`parallel`), and sums are formed in a fixed
+//! order. Threads are those of the rayon pool that the caller runs in.
+#![deny(unsafe_code)]
+
+mod im2col;
+mod layers;
+mod lower;
+#[expect(unsafe_code, reason = "the library's matrix product takes pointers")]
+mod matmul;
+mod model;
+mod parallel;
+mod parameter;
+mod tensor;
+
+use alexnet_core::{Backend, Device, Error, Model, Options, Result, State, Topology};
+
+use crate::{lower::lower, model::CpuModel, tensor::Pool};
+
+/// The engine `cpu`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CpuBackend;
+
+impl Backend for CpuBackend {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn devices(&self) -> Vec<Device> {
+        vec![Device::Cpu]
+    }
+
+    fn compile(&self, topology: &Topology, state: &State, options: &Options) -> Result<Box<dyn Model>> {
+        if options.device != Device::Cpu {
+            return Err(Error::Device {
+                backend: self.name(),
+                device: options.device.to_string(),
+                reason: "it computes on the host alone; use `--device cpu`".into(),
+            });
+        }
+        let classes = topology.classes()?;
+        state.check(topology)?;
+        let pool = Pool::default();
+        let layers = lower(topology, state, &options.optimizer, &pool)?;
+        let stepped = !state.moments.is_empty();
+        Ok(Box::new(CpuModel {
+            input: topology.input,
+            classes,
+            layers,
+            optimizer: options.optimizer,
+            pool,
+            stepped,
+        }))
+    }
+}

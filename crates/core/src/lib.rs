@@ -37,3 +37,4 @@ pub use layer::{Backward, Layer, Mode};
 pub use optimizer::Optimizer;
 pub use state::{Array, State};
 pub use topology::{Node, Op, Topology};
+pub use train::Progress;

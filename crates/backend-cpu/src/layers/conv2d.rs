@@ -1,0 +1,244 @@
+//! Convolution as im2col and a matrix product, with an optional ReLU on its output. An image is worked on by one core.
+
+use alexnet_core::{Backward, Layer, Mode, Result};
+use ndarray::s;
+use rayon::prelude::*;
+
+use super::{
+    CpuLayer, keeps, kept,
+    linear::{matrix, matrix_mut},
+    relu::{mask_gradient, relu},
+};
+use crate::{
+    im2col::{Window, col2im, im2col},
+    matmul::{Write, matmul},
+    parallel::{add_in_order, images_per_sum},
+    parameter::Parameter,
+    tensor::{Pool, Tensor},
+};
+
+/// Numbers of a column matrix that are made before they are multiplied: about what the second-level cache holds.
+const STRIP: usize = 160 * 1024;
+
+/// Extents of a convolution.
+#[derive(Clone, Copy, Debug)]
+pub struct Geometry {
+    /// `[C, H, W]` in.
+    pub input: [usize; 3],
+    /// `[C, H, W]` out.
+    pub output: [usize; 3],
+    /// Height and width of the kernel.
+    pub kernel: usize,
+    /// Distance of two positions.
+    pub stride: usize,
+    /// Zeros on each side.
+    pub padding: usize,
+    /// Groups of channels that do not see each other.
+    pub groups: usize,
+}
+
+impl Geometry {
+    fn window(&self) -> Window {
+        let [channels, height, width] = self.input;
+        Window {
+            channels: channels / self.groups,
+            height,
+            width,
+            kernel: self.kernel,
+            stride: self.stride,
+            padding: self.padding,
+            columns: self.output[2],
+        }
+    }
+
+    /// Output rows of one strip.
+    fn strip_rows(&self) -> usize {
+        (STRIP / (self.window().depth() * self.output[2])).clamp(1, self.output[1])
+    }
+}
+
+/// `torch.nn.Conv2d` with bias, then `max(y, 0)` when fused.
+pub struct Conv2d {
+    geometry: Geometry,
+    /// Weight `[out, in/groups, kh, kw]` and bias `[out]`.
+    parameters: [Parameter; 2],
+    relu: bool,
+    /// Whether anything before this layer learns.
+    needs_dx: bool,
+    pool: Pool,
+    kept: Option<Kept>,
+}
+
+struct Kept {
+    x: Tensor,
+    /// Only with a fused ReLU.
+    y: Option<Tensor>,
+}
+
+impl Conv2d {
+    /// A layer over `weight` and `bias`.
+    pub fn new(
+        geometry: Geometry,
+        parameters: [Parameter; 2],
+        relu: bool,
+        needs_dx: bool,
+        pool: Pool,
+    ) -> Self {
+        Self { geometry, parameters, relu, needs_dx, pool, kept: None }
+    }
+
+    /// One image: `x [C, H, W]` to `y [out, P]`, P positions of the output plane.
+    fn forward_image(&self, x: &[f32], y: &mut [f32]) {
+        let Geometry { input, output: [outputs, rows, columns], groups, .. } = self.geometry;
+        let window = self.geometry.window();
+        let depth = window.depth();
+        let [weight, bias] = &self.parameters;
+        let group_x = input.iter().product::<usize>() / groups;
+        let group_out = outputs / groups;
+        let strip = self.geometry.strip_rows();
+        let mut buffer = self.pool.take(depth * strip * columns);
+        for g in 0..groups {
+            let x = &x[g * group_x..][..group_x];
+            let weight =
+                matrix(&weight.values[g * group_out * depth..][..group_out * depth], group_out, depth);
+            let mut y = matrix_mut(
+                &mut y[g * group_out * rows * columns..][..group_out * rows * columns],
+                group_out,
+                rows * columns,
+            );
+            for first in (0..rows).step_by(strip) {
+                let last = (first + strip).min(rows);
+                let positions = (last - first) * columns;
+                let col = &mut buffer[..depth * positions];
+                im2col(&window, x, first..last, col);
+                let mut y = y.slice_mut(s![.., first * columns..last * columns]);
+                matmul(y.view_mut(), Write::Replace, weight, matrix(col, depth, positions));
+                for (mut row, b) in y.rows_mut().into_iter().zip(&bias.values[g * group_out..]) {
+                    let row = row.as_slice_mut().expect("positions lie side by side");
+                    if self.relu {
+                        row.iter_mut().for_each(|y| *y = relu(*y + b));
+                    } else {
+                        row.iter_mut().for_each(|y| *y += b);
+                    }
+                }
+            }
+        }
+    }
+
+    /// One image: adds to (or begins) `dw [out, K]` and writes `dx [C, H, W]` when it is wanted.
+    fn backward_image(
+        &self,
+        x: &[f32],
+        dy: &[f32],
+        dw: &mut [f32],
+        write: Write,
+        mut dx: Option<&mut [f32]>,
+    ) {
+        let Geometry { input, output: [outputs, rows, columns], groups, .. } = self.geometry;
+        let window = self.geometry.window();
+        let depth = window.depth();
+        let group_x = input.iter().product::<usize>() / groups;
+        let group_out = outputs / groups;
+        let strip = self.geometry.strip_rows();
+        let mut buffer = self.pool.take(depth * strip * columns);
+        if let Some(dx) = dx.as_deref_mut() {
+            dx.fill(0.0);
+        }
+        for g in 0..groups {
+            let x = &x[g * group_x..][..group_x];
+            let weights = g * group_out * depth..(g + 1) * group_out * depth;
+            let weight = matrix(&self.parameters[0].values[weights.clone()], group_out, depth);
+            let dy = matrix(
+                &dy[g * group_out * rows * columns..][..group_out * rows * columns],
+                group_out,
+                rows * columns,
+            );
+            for first in (0..rows).step_by(strip) {
+                let last = (first + strip).min(rows);
+                let positions = (last - first) * columns;
+                let col = &mut buffer[..depth * positions];
+                let dy = dy.slice(s![.., first * columns..last * columns]);
+
+                im2col(&window, x, first..last, col);
+                let write = if first == 0 { write } else { Write::Add };
+                let dw = matrix_mut(&mut dw[weights.clone()], group_out, depth);
+                matmul(dw, write, dy, matrix(col, depth, positions).reversed_axes());
+
+                if let Some(dx) = dx.as_deref_mut() {
+                    matmul(matrix_mut(col, depth, positions), Write::Replace, weight.t(), dy);
+                    col2im(&window, col, first..last, &mut dx[g * group_x..][..group_x]);
+                }
+            }
+        }
+    }
+}
+
+impl Layer<Tensor> for Conv2d {
+    fn forward(&mut self, x: Tensor, mode: Mode) -> Result<Tensor> {
+        let mut y = self.pool.tensor(x.batch, &self.geometry.output);
+        let len = y.item_len();
+        y.values_mut()
+            .par_chunks_mut(len)
+            .zip(x.values().par_chunks(x.item_len()))
+            .for_each(|(y, x)| self.forward_image(x, y));
+        self.kept = keeps(mode).then(|| Kept { x, y: self.relu.then(|| y.clone()) });
+        Ok(y)
+    }
+}
+
+impl Backward<Tensor> for Conv2d {
+    fn backward(&mut self, mut dy: Tensor) -> Result<Tensor> {
+        let Kept { x, y } = kept(&mut self.kept);
+        let [outputs, rows, columns] = self.geometry.output;
+        let (x_len, y_len) = (x.item_len(), dy.item_len());
+        let weights = self.parameters[0].values.len();
+        let images = images_per_sum(x.batch);
+        let sums = x.batch.div_ceil(images);
+        // Partial sums, one a chunk of images: of the weight gradient [G, out, K] and of the bias gradient [G, out].
+        let mut dw = self.pool.take(sums * weights);
+        let mut db = self.pool.take(sums * outputs);
+        let mut dx = self.needs_dx.then(|| self.pool.tensor(x.batch, &x.item));
+        let mut dx_chunks: Vec<Option<&mut [f32]>> = match &mut dx {
+            Some(dx) => dx.values_mut().chunks_mut(images * x_len).map(Some).collect(),
+            None => (0..sums).map(|_| None).collect(),
+        };
+        let layer = &*self;
+        (
+            dw.par_chunks_mut(weights),
+            db.par_chunks_mut(outputs),
+            dy.values_mut().par_chunks_mut(images * y_len),
+            x.values().par_chunks(images * x_len),
+            dx_chunks.par_iter_mut(),
+        )
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(chunk, (dw, db, dy, x, dx))| {
+                db.fill(0.0);
+                for (i, (dy, x)) in dy.chunks_exact_mut(y_len).zip(x.chunks_exact(x_len)).enumerate() {
+                    if let Some(y) = &y {
+                        mask_gradient(dy, &y.values()[(chunk * images + i) * y_len..][..y_len]);
+                    }
+                    for (db, dy) in db.iter_mut().zip(dy.chunks_exact(rows * columns)) {
+                        *db += dy.iter().sum::<f32>();
+                    }
+                    let write = if i == 0 { Write::Replace } else { Write::Add };
+                    let dx = dx.as_deref_mut().map(|dx| &mut dx[i * x_len..][..x_len]);
+                    layer.backward_image(x, dy, dw, write, dx);
+                }
+            });
+        drop(dx_chunks);
+        add_in_order(&dw, &mut self.parameters[0].gradient);
+        add_in_order(&db, &mut self.parameters[1].gradient);
+        Ok(dx.unwrap_or(dy))
+    }
+}
+
+impl CpuLayer for Conv2d {
+    fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    fn parameters_mut(&mut self) -> &mut [Parameter] {
+        &mut self.parameters
+    }
+}

@@ -1,0 +1,62 @@
+//! Inverted dropout with core's masks.
+
+use alexnet_core::{Backward, Layer, Mode, Result, rng::dropout_scale};
+use rayon::prelude::*;
+
+use super::CpuLayer;
+use crate::tensor::{Pool, Tensor};
+
+/// Multiplies by 0 or 1/(1-p) in training.
+pub struct Dropout {
+    /// Probability of dropping.
+    pub p: f32,
+    /// Index in the topology, part of the mask's key.
+    pub node: usize,
+    /// Where masks are kept.
+    pub pool: Pool,
+    scale: Option<Tensor>,
+}
+
+impl Dropout {
+    /// Dropout as the topology's node `node`.
+    pub fn new(p: f32, node: usize, pool: Pool) -> Self {
+        Self { p, node, pool, scale: None }
+    }
+}
+
+fn multiply(x: &mut Tensor, scale: &Tensor) {
+    let len = x.item_len();
+    x.values_mut()
+        .par_chunks_mut(len)
+        .zip(scale.values().par_chunks(len))
+        .for_each(|(x, scale)| x.iter_mut().zip(scale).for_each(|(x, s)| *x *= s));
+}
+
+impl Layer<Tensor> for Dropout {
+    fn forward(&mut self, mut x: Tensor, mode: Mode) -> Result<Tensor> {
+        self.scale = None;
+        if let Mode::Train { seed, step } = mode {
+            let mut scale = self.pool.tensor(x.batch, &x.item);
+            let len = x.item_len();
+            scale
+                .values_mut()
+                .par_chunks_mut(len)
+                .enumerate()
+                .for_each(|(item, scale)| dropout_scale(seed, step, self.node, item, self.p, scale));
+            multiply(&mut x, &scale);
+            self.scale = Some(scale);
+        }
+        Ok(x)
+    }
+}
+
+impl Backward<Tensor> for Dropout {
+    fn backward(&mut self, mut dy: Tensor) -> Result<Tensor> {
+        if let Some(scale) = self.scale.take() {
+            multiply(&mut dy, &scale);
+        }
+        Ok(dy)
+    }
+}
+
+impl CpuLayer for Dropout {}

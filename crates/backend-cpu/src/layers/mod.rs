@@ -1,0 +1,48 @@
+//! The seven operations, forward and backward, one a file.
+
+mod conv2d;
+mod dropout;
+mod flatten;
+mod linear;
+mod local_response_norm;
+mod max_pool2d;
+mod relu;
+
+use alexnet_core::{Backward, Mode};
+
+pub use self::{
+    conv2d::{Conv2d, Geometry},
+    dropout::Dropout,
+    flatten::Flatten,
+    linear::Linear,
+    local_response_norm::LocalResponseNorm,
+    max_pool2d::MaxPool2d,
+    relu::Relu,
+};
+use crate::{parameter::Parameter, tensor::Tensor};
+
+/// What the model asks of a layer.
+pub trait CpuLayer: Backward<Tensor> + Send {
+    /// Weight and bias, for the layers that have them.
+    fn parameters(&self) -> &[Parameter] {
+        &[]
+    }
+
+    /// The same, to update.
+    fn parameters_mut(&mut self) -> &mut [Parameter] {
+        &mut []
+    }
+}
+
+/// Whether the pass that `mode` describes is followed by a backward pass.
+fn keeps(mode: Mode) -> bool {
+    mode != Mode::Evaluate
+}
+
+/// What a layer kept in its forward pass for its backward pass.
+///
+/// # Panics
+/// When there was no such forward pass: a mistake in the model.
+fn kept<T>(slot: &mut Option<T>) -> T {
+    slot.take().expect("backward follows a forward pass that keeps its input")
+}

@@ -1,0 +1,183 @@
+//! `alexnet bench`: how long a training step, a forward pass or a batch of photos takes.
+
+use std::{path::PathBuf, time::Instant};
+
+use alexnet_core::{
+    Batch, Images, Model, Normalization, Options, Step,
+    alexnet::Variant,
+    init::{Init, initialise},
+    rng::{Purpose, generator},
+    train::Batches,
+};
+use alexnet_data::loader::{Loader, LoaderOptions, OnBadImage};
+use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
+use rand::{Rng, RngExt};
+use serde::Serialize;
+
+use crate::{dataset, engine::EngineArgs};
+
+/// Times one kind of work and prints the median of its steps.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    engine: EngineArgs,
+    /// What is timed
+    #[arg(long, value_enum, default_value = "train")]
+    what: What,
+    /// Network
+    #[arg(long, default_value_t)]
+    variant: Variant,
+    /// Pictures a step
+    #[arg(short, long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    batch_size: u32,
+    /// Number type
+    #[arg(long, value_enum, default_value = "f32")]
+    precision: Precision,
+    /// Timed steps, after two that are not [default: 12, or 60 for batches of at most 4]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    steps: Option<u32>,
+    /// Photos for `pipeline`, as for `train`
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum What {
+    /// Forward, backward and Adam on random pixels, dropout on
+    Train,
+    /// The forward pass
+    Infer,
+    /// Decode, crop, flip and resize photos, without a cache of decoded ones
+    Pipeline,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Precision {
+    F32,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Serialize)]
+struct Report {
+    backend: &'static str,
+    what: String,
+    precision: String,
+    batch: u32,
+    median_ms: f64,
+    images_per_s: f64,
+}
+
+fn name(value: impl ValueEnum) -> String {
+    value.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the engine or the photos fail.
+pub fn run(args: &Args) -> Result<()> {
+    let backend = args.engine.start()?;
+    let steps = args.steps.unwrap_or(if args.batch_size > 4 { 12 } else { 60 });
+    let median_ms = match args.what {
+        What::Pipeline => pipeline_ms(args)?,
+        What::Train | What::Infer => {
+            let topology = args.variant.topology(5);
+            let state = initialise(&topology, Init::Tutorial, 0)?;
+            let options = Options { device: args.engine.device, ..Options::default() };
+            let mut model = backend.compile(&topology, &state, &options)?;
+            let batch = random_batch(topology.input[1], args.batch_size as usize, 5);
+            let mut step = Step { number: 0, seed: 0, lr: 2e-4, clip_grad_norm: None };
+            let mut timed = || step_ms(args.what, model.as_mut(), &batch, &mut step);
+            timed()?;
+            timed()?;
+            median((0..steps).map(|_| timed()).collect::<Result<_>>()?)
+        }
+    };
+    let report = Report {
+        backend: backend.name(),
+        what: name(args.what),
+        precision: name(args.precision),
+        batch: args.batch_size,
+        median_ms: round(median_ms, 1e3),
+        images_per_s: round(f64::from(args.batch_size) / median_ms * 1e3, 1e1),
+    };
+    match args.format {
+        Format::Json => println!("{}", serde_json::to_string(&report)?),
+        Format::Text => println!(
+            "{} {} {}, batch {}: {} ms, {} images/s",
+            report.backend, report.what, report.precision, report.batch, report.median_ms, report.images_per_s
+        ),
+    }
+    Ok(())
+}
+
+fn round(value: f64, steps: f64) -> f64 {
+    (value * steps).round() / steps
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Random pixels and one-hot labels.
+fn random_batch(size: usize, n: usize, classes: usize) -> Batch {
+    let mut rng = generator(0, Purpose::Synthetic, 0, 0);
+    let mut pixels = vec![0; n * size * size * 3];
+    rng.fill_bytes(&mut pixels);
+    let mut targets = vec![0.0; n * classes];
+    for row in targets.chunks_exact_mut(classes) {
+        row[rng.random_range(0..classes)] = 1.0;
+    }
+    let images = Images { pixels, height: size, width: size, normalization: Normalization::HALF };
+    Batch { images, targets }
+}
+
+fn step_ms(what: What, model: &mut dyn Model, batch: &Batch, step: &mut Step) -> Result<f64> {
+    let start = Instant::now();
+    if matches!(what, What::Train) {
+        step.number += 1;
+        let report = model.train_step(batch, step)?;
+        ensure!(report.loss.is_finite(), "the loss is not finite at step {}", step.number);
+    } else {
+        model.logits(&batch.images)?;
+    }
+    Ok(start.elapsed().as_secs_f64() * 1e3)
+}
+
+/// Milliseconds a batch over at most 1,000 photos: the work that PyTorch's loader does for the tutorial.
+fn pipeline_ms(args: &Args) -> Result<f64> {
+    let data = args.data.as_deref().context("`--what pipeline` needs photos; name them with `--data`")?;
+    let mut dataset = dataset::open(Some(data), 0.0, 0)?.dataset;
+    let order = alexnet_core::rng::permutation(0, Purpose::Synthetic, 0, 0, dataset.train.len());
+    dataset.train = order.into_iter().take(1000).map(|i| dataset.train[i].clone()).collect();
+    let photos = dataset.train.len();
+    if photos == 0 {
+        bail!("{} has no photos", data.display());
+    }
+    let loader = Loader::new(
+        dataset,
+        LoaderOptions {
+            batch_size: args.batch_size as usize,
+            seed: 0,
+            size: args.variant.topology(5).input[1],
+            normalization: Normalization::HALF,
+            cache_bytes: 0,
+            on_bad_image: OnBadImage::Error,
+        },
+    )?;
+    let start = Instant::now();
+    for batch in loader.train(0, 0) {
+        batch?;
+    }
+    Ok(start.elapsed().as_secs_f64() * 1e3 / photos as f64 * f64::from(args.batch_size))
+}

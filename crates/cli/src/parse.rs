@@ -1,0 +1,39 @@
+//! Values of options that are numbers within limits.
+
+/// A finite number above 0.
+///
+/// # Errors
+/// What is wrong, for the usage message.
+pub fn positive(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
+        _ => Err("it must be a number above 0".into()),
+    }
+}
+
+/// A number from 0 up to, but not including, 1.
+///
+/// # Errors
+/// What is wrong, for the usage message.
+pub fn fraction(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..1.0).contains(&value) => Ok(value),
+        _ => Err("it must be at least 0 and below 1".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_number_in_the_limits_is_refused() {
+        for text in ["nan", "inf", "-1", "0", "x", ""] {
+            assert!(positive(text).is_err(), "{text}");
+        }
+        for text in ["nan", "1", "-0.1", "x"] {
+            assert!(fraction(text).is_err(), "{text}");
+        }
+        assert_eq!((positive("2e-4"), fraction("0")), (Ok(2e-4), Ok(0.0)));
+    }
+}

@@ -1,0 +1,241 @@
+//! The folder of a run: `runs/train`, `runs/train2`, ….
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use alexnet_core::{Error, Progress, Result, State, checkpoint, files::write_atomically, train::EpochRow, weights::Metadata};
+use serde::Serialize;
+
+/// Where runs go when nothing else is said.
+pub const RUNS: &str = "runs";
+
+/// A run's folder and the names in it.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// Makes the folder of a new run: `path`, which must be empty or absent, or the next free `runs/train…`.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or holds something.
+    pub fn create(path: Option<&Path>) -> anyhow::Result<Self> {
+        let path = match path {
+            Some(path) => path.to_owned(),
+            None => next_free(Path::new(RUNS)),
+        };
+        let folder = Self { path };
+        fs::create_dir_all(folder.weights()).map_err(Error::io("create", &folder.path))?;
+        fs::create_dir_all(folder.path.join("checkpoint")).map_err(Error::io("create", &folder.path))?;
+        if folder.checkpoint().exists() || folder.args().exists() {
+            anyhow::bail!(
+                "{} already holds a run; go on with it by `--resume {0}`, or choose another `--run-dir`",
+                folder.path.display()
+            );
+        }
+        Ok(folder)
+    }
+
+    /// The folder of a run that exists. Temporary files that a killed writer left are removed.
+    ///
+    /// # Errors
+    /// When it is no run.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let folder = Self { path: path.to_owned() };
+        if !folder.args().is_file() {
+            anyhow::bail!("{} is not the folder of a run: it has no args.toml", path.display());
+        }
+        for place in [folder.path.clone(), folder.weights(), folder.path.join("checkpoint")] {
+            remove_leftovers(&place).map_err(Error::io("clean", &place))?;
+        }
+        Ok(folder)
+    }
+
+    /// The newest run with weights, for `--weights` left out.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn newest_weights() -> anyhow::Result<PathBuf> {
+        let folders = fs::read_dir(RUNS).into_iter().flatten().flatten();
+        let weights = folders.map(|entry| Self { path: entry.path() }.best()).filter_map(|best| {
+            let modified = fs::metadata(&best).and_then(|m| m.modified()).ok()?;
+            Some((modified, best))
+        });
+        weights.max().map(|(_, best)| best).ok_or_else(|| {
+            anyhow::anyhow!("there are no weights yet in {RUNS}/: run `train` first, or name a file with `--weights`")
+        })
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file directly in the folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// `args.toml`: the effective options.
+    pub fn args(&self) -> PathBuf {
+        self.file("args.toml")
+    }
+
+    /// `split.json`.
+    pub fn split(&self) -> PathBuf {
+        self.file("split.json")
+    }
+
+    fn weights(&self) -> PathBuf {
+        self.path.join("weights")
+    }
+
+    /// Weights of the epoch with the highest validation accuracy.
+    pub fn best(&self) -> PathBuf {
+        self.weights().join("best.safetensors")
+    }
+
+    /// Weights of the last epoch.
+    pub fn last(&self) -> PathBuf {
+        self.weights().join("last.safetensors")
+    }
+
+    /// The file that a resume begins from.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.path.join("checkpoint").join("checkpoint.safetensors")
+    }
+
+    /// Writes the checkpoint.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn save_checkpoint(&self, state: &State, progress: &Progress) -> Result<()> {
+        checkpoint::save(self.checkpoint(), state, progress)
+    }
+
+    /// Reads the checkpoint; none before the first was written.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn load_checkpoint(&self) -> Result<Option<(State, Progress)>> {
+        let path = self.checkpoint();
+        if path.exists() { checkpoint::load(&path).map(Some) } else { Ok(None) }
+    }
+
+    /// Writes `name` with this content.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn write(&self, name: &str, content: &[u8]) -> Result<()> {
+        write_atomically(self.file(name), |file| file.write_all(content))
+    }
+
+    /// `class_indices.json` as the tutorial writes it: indices as strings to names, indented by four.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn write_class_indices(&self, metadata: &Metadata) -> Result<()> {
+        let mut out = Vec::new();
+        let lines: Vec<String> = metadata
+            .classes
+            .iter()
+            .enumerate()
+            .map(|(index, name)| format!("    \"{index}\": {}", serde_json::Value::from(name.as_str())))
+            .collect();
+        out.extend_from_slice(format!("{{\n{}\n}}", lines.join(",\n")).as_bytes());
+        self.write("class_indices.json", &out)
+    }
+
+    /// `results.csv`: all of `history`.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn write_results(&self, history: &[EpochRow]) -> Result<()> {
+        let mut text = String::from("epoch,time,train/loss,val/loss,metrics/accuracy_top1,lr\n");
+        for EpochRow { epoch, time, train_loss, val_loss, accuracy, lr } in history {
+            text += &format!("{epoch},{time:.1},{train_loss:.6},{val_loss:.6},{accuracy:.6},{lr}\n");
+        }
+        self.write("results.csv", text.as_bytes())
+    }
+
+    /// A value as indented JSON.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn write_json(&self, name: &str, value: &impl Serialize) -> anyhow::Result<()> {
+        Ok(self.write(name, &serde_json::to_vec_pretty(value)?)?)
+    }
+}
+
+fn next_free(runs: &Path) -> PathBuf {
+    (1..)
+        .map(|n| runs.join(if n == 1 { "train".to_owned() } else { format!("train{n}") }))
+        .find(|path| !path.exists())
+        .unwrap_or_else(|| runs.join("train"))
+}
+
+/// Removes what [`write_atomically`] leaves when it is killed: `.NAME.tmp-…`.
+fn remove_leftovers(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with('.') && name.contains(".tmp-") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_numbered_like_their_forebears() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(next_free(folder.path()), folder.path().join("train"));
+        fs::create_dir(folder.path().join("train")).unwrap();
+        assert_eq!(next_free(folder.path()), folder.path().join("train2"));
+    }
+
+    #[test]
+    fn a_folder_that_holds_a_run_is_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder::create(Some(folder.path())).unwrap();
+        run.write("args.toml", b"").unwrap();
+        let error = RunFolder::create(Some(folder.path())).unwrap_err().to_string();
+        assert!(error.contains("--resume"), "{error}");
+        assert!(RunFolder::open(&folder.path().join("weights")).is_err());
+    }
+
+    #[test]
+    fn leftovers_of_a_killed_writer_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder::create(Some(folder.path())).unwrap();
+        run.write("args.toml", b"").unwrap();
+        let leftover = folder.path().join("checkpoint").join(".checkpoint.safetensors.tmp-1-x");
+        fs::write(&leftover, b"half").unwrap();
+        RunFolder::open(folder.path()).unwrap();
+        assert!(!leftover.exists() && run.args().exists());
+    }
+
+    #[test]
+    fn class_indices_are_the_tutorials() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder::create(Some(folder.path())).unwrap();
+        let metadata = Metadata {
+            variant: alexnet_core::alexnet::Variant::Tutorial,
+            classes: vec!["daisy".into(), "ro\"se".into()],
+            input_size: 224,
+            normalization: alexnet_core::Normalization::HALF,
+        };
+        run.write_class_indices(&metadata).unwrap();
+        let text = fs::read_to_string(run.file("class_indices.json")).unwrap();
+        assert_eq!(text, "{\n    \"0\": \"daisy\",\n    \"1\": \"ro\\\"se\"\n}");
+    }
+}
