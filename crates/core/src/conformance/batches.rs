@@ -1,7 +1,98 @@
-use super::Case;
+//! What must not depend on what: a picture on its batch-mates, a batch on the one before, training on evaluation.
+
+use super::{
+    Case, Outcome, material,
+    states::{same_state, start, train},
+};
+use crate::{Images, Model, Optimizer, Step};
+
+/// All of them, on the miniature.
 pub fn cases() -> Vec<Case> {
-    vec![]
+    vec![
+        Case::new("batches: a picture alone and among others", |engine| {
+            let (state, _) = start();
+            let mut model = engine.compile(&material::miniature(), &state, Optimizer::default())?;
+            let all = pictures(7);
+            let together = model.logits(&all)?;
+            for i in 0..all.len() {
+                let alone = model.logits(&picture(&all, i))?;
+                close(&alone.values, &together.values[i * together.classes..][..together.classes])?;
+            }
+            Ok(())
+        }),
+        Case::new("batches: larger after smaller and smaller after larger", |engine| {
+            let (state, _) = start();
+            let topology = material::miniature();
+            let mut model = engine.compile(&topology, &state, Optimizer::default())?;
+            for n in [3, 8, 1, 8, 2, 3] {
+                let images = pictures(n);
+                let cotangent = material::cotangent(&mut material::rng("cotangent"), n, 5);
+                let mut fresh = engine.compile(&topology, &state, Optimizer::default())?;
+                close(&model.logits(&images)?.values, &fresh.logits(&images)?.values)?;
+                let (used, unused) = (model.vjp(&images, &cotangent)?, fresh.vjp(&images, &cotangent)?);
+                for (name, gradient) in &unused {
+                    close(&used[name].values, &gradient.values)?;
+                }
+            }
+            Ok(())
+        }),
+        Case::new("batches: repeated logits are the same bits", |engine| {
+            let (state, _) = start();
+            let mut model = engine.compile(&material::miniature(), &state, Optimizer::default())?;
+            let images = pictures(5);
+            let once = model.logits(&images)?;
+            if once == model.logits(&images)? { Ok(()) } else { Err("they are not".into()) }
+        }),
+        Case::new("batches: looking does not change training", |engine| {
+            let (state, batches) = start();
+            let topology = material::miniature();
+            let mut unseen = engine.compile(&topology, &state, Optimizer::default())?;
+            let mut seen = engine.compile(&topology, &state, Optimizer::default())?;
+            for number in 1..=4 {
+                let losses = (
+                    train(unseen.as_mut(), &batches, number..=number)?,
+                    train(seen.as_mut(), &batches, number..=number)?,
+                );
+                if losses.0 != losses.1 {
+                    return Err(format!("losses {:?} and, seen, {:?}", losses.0, losses.1).into());
+                }
+                look(seen.as_mut(), &batches[0])?;
+            }
+            same_state("after looking", &seen.state()?, &unseen.state()?)
+        }),
+        Case::new("batches: training changes what is evaluated", |engine| {
+            let (state, batches) = start();
+            let topology = material::miniature();
+            let mut model = engine.compile(&topology, &state, Optimizer::default())?;
+            let images = pictures(3);
+            model.logits(&images)?;
+            train(model.as_mut(), &batches, 1..=3)?;
+            let mut fresh = engine.compile(&topology, &model.state()?, Optimizer::default())?;
+            close(&model.logits(&images)?.values, &fresh.logits(&images)?.values)
+        }),
+    ]
 }
-pub fn whole_size_cases() -> Vec<Case> {
-    vec![]
+
+/// Everything that does not train, at another batch size.
+fn look(model: &mut dyn Model, batch: &crate::Batch) -> Outcome {
+    model.logits(&pictures(9))?;
+    model.vjp(&pictures(2), &material::cotangent(&mut material::rng("look"), 2, 5))?;
+    model.gradients(batch, &Step { number: 99, seed: 1, lr: 1.0, clip_grad_norm: Some(0.1) })?;
+    model.state()?;
+    Ok(())
+}
+
+fn pictures(n: usize) -> Images {
+    material::pictures(&mut material::rng("pictures of a miniature"), n, [19, 17])
+}
+
+fn picture(all: &Images, index: usize) -> Images {
+    let size = all.height * all.width * 3;
+    Images { pixels: all.pixels[index * size..][..size].to_vec(), ..all.clone() }
+}
+
+/// Within what another order of summation may do.
+fn close(found: &[f32], expected: &[f32]) -> Outcome {
+    let truth: Vec<f64> = expected.iter().map(|v| f64::from(*v)).collect();
+    super::compare::within("answers", found, &truth, |i| 1e-5 + 1e-5 * truth[i].abs())
 }

@@ -1,7 +1,107 @@
-use super::Case;
+//! Whole networks: logits, loss and every gradient with dropout on.
+//!
+//! A unit that rounding moves across a kink (a ReLU at 0, two equal candidates of a pooling window) sends its gradient
+//! elsewhere, which is no error of the engine but more than the tolerance allows. So each case takes pictures and
+//! parameters at which every unit of the reference keeps [`MARGIN`] from a kink.
+
+use super::{Case, Engine, Outcome, compare, material};
+use crate::{
+    Batch, Mode, Node, Op, Optimizer, State, Step, Topology,
+    alexnet::Variant,
+    reference::{Network, Trace, pooling},
+};
+
+/// The least distance from a kink, in units of the layer's root mean square: some times what f32 sums are off by.
+const MARGIN: f64 = 2e-6;
+
+/// The variants with an eighth of their width, on small pictures that need not be square.
 pub fn cases() -> Vec<Case> {
-    vec![]
+    let mut cases = vec![case("miniature".into(), material::miniature(), 4, 0)];
+    for variant in Variant::ALL {
+        for (size, batch) in [([99, 99], 3), ([75, 91], 2)] {
+            let topology = material::shrink(&variant.topology(5), 8, size);
+            cases.push(case(format!("reduced {variant}"), topology, batch, 0));
+        }
+    }
+    cases
 }
+
+/// The variants as they are.
 pub fn whole_size_cases() -> Vec<Case> {
-    vec![]
+    [(Variant::Original, 10, 0), (Variant::Torchvision, 10, 0), (Variant::Tutorial, 5, 0)]
+        .map(|(variant, classes, draw)| case(format!("whole {variant}"), variant.topology(classes), 2, draw))
+        .into()
+}
+
+/// `draw` is the first draw of pictures and parameters worth trying.
+fn case(name: String, topology: Topology, pictures: usize, draw: u64) -> Case {
+    let [_, height, width] = topology.input;
+    let name = format!("network: {name}, {pictures}×[{height}, {width}]");
+    let key = name.clone();
+    Case::new(name, move |engine| {
+        let (state, batch) = away_from_kinks(&key, &topology, pictures, draw)?;
+        check(engine, &topology, &state, &batch)
+    })
+}
+
+const STEP: Step = Step { number: 3, seed: 11, lr: 0.1, clip_grad_norm: None };
+
+fn away_from_kinks(key: &str, topology: &Topology, pictures: usize, first: u64) -> Outcome<(State, Batch)> {
+    for draw in first..first + 32 {
+        let mut rng = material::rng(&format!("{key} {draw}"));
+        let state = material::balanced_state(&mut rng, topology);
+        let batch = material::batch(&mut rng, pictures, topology);
+        let mode = Mode::Train { seed: STEP.seed, step: STEP.number };
+        let trace = Network::new(topology, &state, Optimizer::default())?.forward(&batch.images, mode)?;
+        if distance_from_kinks(topology, &trace) >= MARGIN {
+            return Ok((state, batch));
+        }
+    }
+    Err("the case is at fault: every draw has a unit at a kink".into())
+}
+
+fn distance_from_kinks(topology: &Topology, trace: &Trace) -> f64 {
+    let distance = |(index, node): (usize, &Node)| {
+        let x = trace.input_of(index);
+        let nearest = match node.op {
+            Op::Relu => x.values.iter().fold(f64::INFINITY, |a, v| a.min(v.abs())),
+            Op::MaxPool2d { kernel, stride } => pooling::smallest_lead(kernel, stride, x),
+            _ => return f64::INFINITY,
+        };
+        nearest / (x.values.iter().map(|v| v * v).sum::<f64>() / x.values.len() as f64).sqrt()
+    };
+    topology.nodes.iter().enumerate().map(distance).fold(f64::INFINITY, f64::min)
+}
+
+fn check(engine: &Engine, topology: &Topology, state: &State, batch: &Batch) -> Outcome {
+    let network = Network::new(topology, state, Optimizer::default())?;
+    let mut model = engine.compile(topology, state, Optimizer::default())?;
+
+    let truth = network.forward(&batch.images, Mode::Evaluate)?;
+    let logits = model.logits(&batch.images)?;
+    let truth = &truth.logits().values;
+    let largest = truth.iter().fold(0.0f64, |a, v| a.max(v.abs()));
+    compare::within("logits", &logits.values, truth, |i| 1e-4 * truth[i].abs() + 1e-5 * largest)?;
+    for (found, truth) in logits.rows().zip(truth.chunks_exact(logits.classes)) {
+        same_winner(found, truth)?;
+    }
+
+    let (found, found_gradients) = model.gradients(batch, &STEP)?;
+    let (report, gradients) = network.gradients(batch, &STEP)?;
+    compare::relative("loss", found.loss, report.loss, 1e-5)?;
+    compare::relative("gradient norm", found.gradient_norm, report.gradient_norm, 1e-4)?;
+    compare::gradients(&found_gradients, &gradients, |name, found, truth| {
+        compare::aligned(name, found, truth, 1e-4)
+    })
+}
+
+/// The same top-1, unless the truth's margin is below 1e-4.
+fn same_winner(found: &[f32], truth: &[f64]) -> Outcome {
+    let winner = (0..found.len()).max_by(|a, b| found[*a].total_cmp(&found[*b])).unwrap_or_default();
+    let lead = truth.iter().fold(f64::NEG_INFINITY, |a, v| a.max(*v)) - truth[winner];
+    if lead < 1e-4 {
+        Ok(())
+    } else {
+        Err(format!("the top class is {winner}, which is {lead} behind").into())
+    }
 }

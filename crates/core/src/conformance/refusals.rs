@@ -1,7 +1,153 @@
-use super::Case;
+//! Bad input is refused with the right kind of error, never with a panic, and leaves the model as it was.
+
+use super::{
+    Case, Engine, Outcome, material,
+    states::{start, train},
+};
+use crate::{Array, Batch, Device, Error, Images, Logits, Op, Optimizer, Options, State, Step, Topology};
+
+/// All of them, on the miniature.
 pub fn cases() -> Vec<Case> {
-    vec![]
+    [at_compile(), at_run()].into_iter().flatten().collect()
 }
-pub fn whole_size_cases() -> Vec<Case> {
-    vec![]
+
+fn at_compile() -> Vec<Case> {
+    let state_case = |name: &str, spoil: fn(&mut State)| {
+        Case::new(format!("refusal: {name}"), move |engine| {
+            let (mut state, _) = start();
+            spoil(&mut state);
+            refused(engine, &material::miniature(), &state, |error| matches!(error, Error::Parameters { .. }))
+        })
+    };
+    let topology_case = |name: &str, ops: &[Op]| {
+        let topology = material::topology([3, 8, 8], ops);
+        Case::new(format!("refusal: {name}"), move |engine| {
+            let state = State::default();
+            refused(engine, &topology, &state, |error| matches!(error, Error::Topology { .. }))
+        })
+    };
+    vec![
+        state_case("a parameter is missing", |state| drop(state.parameters.remove("layer.8.bias"))),
+        state_case("an unknown parameter", |state| {
+            state.parameters.insert("layer.99.bias".into(), Array::filled(&[4], 0.0));
+        }),
+        state_case("a parameter of another shape", |state| {
+            state.parameters.insert("layer.0.weight".into(), Array::filled(&[8, 3, 3], 0.0));
+        }),
+        state_case("a transposed parameter", |state| {
+            state.parameters.insert("layer.8.weight".into(), Array::filled(&[96, 16], 0.0));
+        }),
+        state_case("a moment of another shape", |state| {
+            state.moments.insert("layer.0.bias.exp_avg".into(), Array::filled(&[9], 0.0));
+        }),
+        topology_case(
+            "a convolution of other channels",
+            &[Op::Conv2d { inputs: 4, outputs: 2, kernel: 3, stride: 1, padding: 0, groups: 1 }, Op::Flatten],
+        ),
+        topology_case(
+            "groups that do not divide",
+            &[Op::Conv2d { inputs: 3, outputs: 4, kernel: 3, stride: 1, padding: 0, groups: 2 }, Op::Flatten],
+        ),
+        topology_case(
+            "a window larger than the picture",
+            &[Op::MaxPool2d { kernel: 9, stride: 1 }, Op::Flatten],
+        ),
+        topology_case("a network that does not end in features", &[Op::Relu]),
+        topology_case("a network of nothing", &[]),
+        Case::new("refusal: a device that is not there", |engine| {
+            let (state, _) = start();
+            let options = Options { device: Device::Cuda(99), optimizer: Optimizer::default() };
+            match engine.backend.compile(&material::miniature(), &state, &options) {
+                Err(Error::Device { .. }) => Ok(()),
+                Err(error) => Err(format!("refused with another kind of error: {error}").into()),
+                Ok(_) => Err("accepted".into()),
+            }
+        }),
+    ]
+}
+
+fn refused(engine: &Engine, topology: &Topology, state: &State, kind: fn(&Error) -> bool) -> Outcome {
+    expect(engine.compile(topology, state, Optimizer::default()), kind)
+}
+
+fn expect<T>(outcome: crate::Result<T>, kind: fn(&Error) -> bool) -> Outcome {
+    match outcome {
+        Err(error) if kind(&error) => Ok(()),
+        Err(error) => Err(format!("refused with another kind of error: {error}").into()),
+        Ok(_) => Err("accepted".into()),
+    }
+}
+
+fn at_run() -> Vec<Case> {
+    let images_case = |name: &str, spoil: fn(&mut Images)| {
+        Case::new(format!("refusal: {name}"), move |engine| {
+            let (state, batches) = start();
+            let mut batch = batches[0].clone();
+            spoil(&mut batch.images);
+            still_works_after(engine, &state, &batches, &batch, &Logits { values: vec![0.0; 20], classes: 5 })
+        })
+    };
+    vec![
+        images_case("pictures of another size", |images| {
+            (images.height, images.width) = (images.width, images.height);
+        }),
+        images_case("pictures too small", |images| {
+            images.height -= 1;
+            images.pixels.truncate(images.pixels.len() / 19 * 18);
+        }),
+        images_case("half a picture", |images| images.pixels.truncate(images.pixels.len() - 100)),
+        Case::new("refusal: targets of another length", |engine| {
+            let (state, batches) = start();
+            let mut batch = batches[0].clone();
+            batch.targets.pop();
+            let mut model = engine.compile(&material::miniature(), &state, Optimizer::default())?;
+            let before = model.logits(&batch.images)?;
+            expect(model.train_step(&batch, &STEP), is_shape)?;
+            expect(model.gradients(&batch, &STEP), is_shape)?;
+            batch.targets.extend([0.0; 6]);
+            expect(model.train_step(&batch, &STEP), is_shape)?;
+            if model.logits(&batch.images)? == before {
+                Ok(())
+            } else {
+                Err("the logits have changed".into())
+            }
+        }),
+        Case::new("refusal: a cotangent of another shape", |engine| {
+            let (state, batches) = start();
+            let mut model = engine.compile(&material::miniature(), &state, Optimizer::default())?;
+            let images = &batches[0].images;
+            let before = model.logits(images)?;
+            for (numbers, classes) in [(20, 4), (19, 5), (25, 5), (0, 5), (16, 4)] {
+                expect(model.vjp(images, &Logits { values: vec![1.0; numbers], classes }), is_shape)?;
+            }
+            if model.logits(images)? == before { Ok(()) } else { Err("the logits have changed".into()) }
+        }),
+    ]
+}
+
+const STEP: Step = Step { number: 1, seed: 3, lr: 0.003, clip_grad_norm: None };
+
+fn is_shape(error: &Error) -> bool {
+    matches!(error, Error::Shape { .. })
+}
+
+/// Hands `bad` to everything that takes pictures, between two steps of a run that must not notice.
+fn still_works_after(
+    engine: &Engine,
+    state: &State,
+    batches: &[Batch],
+    bad: &Batch,
+    cotangent: &Logits,
+) -> Outcome {
+    let topology = material::miniature();
+    let mut undisturbed = engine.compile(&topology, state, Optimizer::default())?;
+    let mut model = engine.compile(&topology, state, Optimizer::default())?;
+    let mut losses = train(model.as_mut(), batches, 1..=1)?;
+    expect(model.logits(&bad.images), is_shape)?;
+    expect(model.train_step(bad, &STEP), is_shape)?;
+    expect(model.gradients(bad, &STEP), is_shape)?;
+    expect(model.vjp(&bad.images, cotangent), is_shape)?;
+    losses.extend(train(model.as_mut(), batches, 2..=3)?);
+    let expected = train(undisturbed.as_mut(), batches, 1..=3)?;
+    if losses == expected { Ok(()) } else { Err(format!("losses {losses:?} instead of {expected:?}").into()) }
 }

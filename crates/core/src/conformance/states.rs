@@ -1,7 +1,119 @@
-use super::Case;
+//! What goes in comes out, and a run that is interrupted is the run that is not, bit for bit.
+
+use super::{Case, Outcome, material};
+use crate::{Array, Batch, Model, Optimizer, State, Step, optimizer::Adam};
+
+/// With each kind of optimiser.
 pub fn cases() -> Vec<Case> {
-    vec![]
+    let adam = Adam::default();
+    [
+        ("Adam", Optimizer::Adam { adam, weight_decay: 0.0 }),
+        ("AdamW", Optimizer::AdamW { adam, weight_decay: 0.01 }),
+        ("SGD", Optimizer::Sgd { momentum: 0.9, weight_decay: 5e-4 }),
+    ]
+    .into_iter()
+    .flat_map(|(name, optimizer)| {
+        [
+            Case::new(format!("state: {name}, out as in"), move |engine| {
+                let (state, _) = start();
+                let moments = moments(&state, optimizer);
+                for state in [state.clone(), State { moments, ..state }] {
+                    let model = engine.compile(&material::miniature(), &state, optimizer)?;
+                    same_state("after compile", &model.state()?, &state)?;
+                }
+                Ok(())
+            }),
+            Case::new(format!("state: {name}, moments after a step"), move |engine| {
+                let (state, batches) = start();
+                let mut model = engine.compile(&material::miniature(), &state, optimizer)?;
+                train(model.as_mut(), &batches, 1..=1)?;
+                let after = model.state()?;
+                after.check(&material::miniature())?;
+                let expected = moments(&state, optimizer);
+                if !after.moments.keys().eq(expected.keys()) {
+                    return Err(
+                        format!("moments {:?}, not {:?}", after.moments.keys(), expected.keys()).into()
+                    );
+                }
+                let unmoved = |(name, array): &(&String, &Array)| state.parameters[*name] == **array;
+                match after.parameters.iter().find(unmoved) {
+                    Some((name, _)) => Err(format!("{name} has not moved").into()),
+                    None => Ok(()),
+                }
+            }),
+            Case::new(format!("state: {name}, interrupted and resumed"), move |engine| {
+                let (state, batches) = start();
+                let mut whole = engine.compile(&material::miniature(), &state, optimizer)?;
+                let losses = train(whole.as_mut(), &batches, 1..=6)?;
+
+                let mut first = engine.compile(&material::miniature(), &state, optimizer)?;
+                let mut resumed_losses = train(first.as_mut(), &batches, 1..=3)?;
+                let between = first.state()?;
+                drop(first);
+                let mut second = engine.compile(&material::miniature(), &between, optimizer)?;
+                resumed_losses.extend(train(second.as_mut(), &batches, 4..=6)?);
+                if losses != resumed_losses {
+                    return Err(format!("losses {resumed_losses:?}, uninterrupted {losses:?}").into());
+                }
+                same_state("after resuming", &second.state()?, &whole.state()?)
+            }),
+        ]
+    })
+    .collect()
 }
-pub fn whole_size_cases() -> Vec<Case> {
-    vec![]
+
+/// A start and three batches for the miniature.
+pub fn start() -> (State, Vec<Batch>) {
+    let topology = material::miniature();
+    let mut rng = material::rng("a miniature run");
+    let state = material::balanced_state(&mut rng, &topology);
+    let batches = (0..3).map(|_| material::batch(&mut rng, 4, &topology)).collect();
+    (state, batches)
+}
+
+/// Moments that could be: no second moment is negative.
+fn moments(state: &State, optimizer: Optimizer) -> std::collections::BTreeMap<String, Array> {
+    let mut rng = material::rng("moments");
+    let mut all = std::collections::BTreeMap::new();
+    for (name, array) in &state.parameters {
+        for moment in optimizer.moments() {
+            let values =
+                material::reals(&mut rng, array.values.len(), 0.1).into_iter().map(f32::abs).collect();
+            all.insert(format!("{name}.{moment}"), Array { shape: array.shape.clone(), values });
+        }
+    }
+    all
+}
+
+/// Trains steps `numbers` and gives their losses.
+pub fn train(
+    model: &mut dyn Model,
+    batches: &[Batch],
+    numbers: std::ops::RangeInclusive<u64>,
+) -> Outcome<Vec<f64>> {
+    let mut losses = Vec::new();
+    for number in numbers {
+        let step = Step { number, seed: 3, lr: 0.003, clip_grad_norm: None };
+        losses.push(model.train_step(&batches[number as usize % batches.len()], &step)?.loss);
+    }
+    Ok(losses)
+}
+
+/// The same arrays under the same names, to the last bit.
+pub fn same_state(when: &str, found: &State, expected: &State) -> Outcome {
+    for (kind, found, expected) in [
+        ("parameters", &found.parameters, &expected.parameters),
+        ("moments", &found.moments, &expected.moments),
+    ] {
+        if !found.keys().eq(expected.keys()) {
+            return Err(format!("{when}: {kind} {:?} instead of {:?}", found.keys(), expected.keys()).into());
+        }
+        for (name, expected) in expected {
+            let bits = |array: &Array| -> Vec<u32> { array.values.iter().map(|v| v.to_bits()).collect() };
+            if found[name].shape != expected.shape || bits(&found[name]) != bits(expected) {
+                return Err(format!("{when}: {name} is not the same").into());
+            }
+        }
+    }
+    Ok(())
 }

@@ -1,7 +1,153 @@
-use super::Case;
+//! Steps of training: losses, norms and, where no kink can amplify a rounding, every weight and moment.
+
+use super::{Case, Engine, Outcome, compare, material};
+use crate::{
+    Batch, Model, Op, Optimizer, State, Step, Topology,
+    alexnet::Variant,
+    optimizer::Adam,
+    reference::{Network, Tensor},
+};
+
+/// Ten steps of everything.
 pub fn cases() -> Vec<Case> {
-    vec![]
+    [equations(), networks(), clipped()].into_iter().flatten().collect()
 }
-pub fn whole_size_cases() -> Vec<Case> {
-    vec![]
+
+/// The optimisers of the tutorial and the paper, with their learning rates.
+fn usual_optimizers() -> [(&'static str, Optimizer, f32); 3] {
+    let adam = Adam::default();
+    [
+        ("Adam", Optimizer::Adam { adam, weight_decay: 0.0 }, 2e-4),
+        ("AdamW", Optimizer::AdamW { adam, weight_decay: 0.01 }, 2e-4),
+        ("SGD", Optimizer::Sgd { momentum: 0.9, weight_decay: 5e-4 }, 0.01),
+    ]
+}
+
+/// A linear layer, whose weights and moments can be followed one by one, under constants that make each term of the
+/// equations weigh.
+fn equations() -> Vec<Case> {
+    let adam = Adam::default();
+    let coarse = Adam { beta1: 0.8, beta2: 0.9, eps: 0.01 };
+    let mut settings = usual_optimizers().to_vec();
+    settings.extend([
+        ("Adam with decay", Optimizer::Adam { adam, weight_decay: 0.5 }, 0.01),
+        ("Adam with a large eps", Optimizer::Adam { adam: coarse, weight_decay: 0.0 }, 0.01),
+        ("AdamW with much decay", Optimizer::AdamW { adam: coarse, weight_decay: 5.0 }, 0.01),
+        ("SGD without momentum", Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 }, 0.1),
+        ("SGD with much decay", Optimizer::Sgd { momentum: 0.5, weight_decay: 0.5 }, 0.1),
+    ]);
+    let case = |(name, optimizer, lr)| {
+        let name = format!("equations: {name}");
+        let key = name.clone();
+        Case::new(name, move |engine| {
+            let topology =
+                material::topology([3, 4, 3], &[Op::Flatten, Op::Linear { inputs: 36, outputs: 5 }]);
+            let run = Run::new(&key, topology, 4, optimizer, lr, None);
+            let (model, network) = run.ten_steps(engine)?;
+            run.check_state(&model.state()?, &network)
+        })
+    };
+    settings.into_iter().map(case).collect()
+}
+
+fn networks() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for variant in [Variant::Tutorial, Variant::Original] {
+        for (optimizer_name, optimizer, lr) in usual_optimizers() {
+            let name = format!("ten steps: reduced {variant}, {optimizer_name}");
+            let topology = material::shrink(&variant.topology(5), 8, [99, 99]);
+            let key = name.clone();
+            cases.push(Case::new(name, move |engine| {
+                Run::new(&key, topology.clone(), 4, optimizer, lr, None).ten_steps(engine).map(drop)
+            }));
+        }
+    }
+    cases
+}
+
+/// Clipping below, at about and above the norm that occurs; the report is of the norm before clipping.
+fn clipped() -> Vec<Case> {
+    let case = |limit: f32| {
+        let name = format!("clipping: to {limit}");
+        let key = name.clone();
+        Case::new(name, move |engine| {
+            let topology = material::topology(
+                [3, 4, 3],
+                &[Op::Flatten, Op::Dropout { p: 0.5 }, Op::Linear { inputs: 36, outputs: 5 }],
+            );
+            let optimizer = Optimizer::Sgd { momentum: 0.9, weight_decay: 0.01 };
+            let run = Run::new(&key, topology, 4, optimizer, 0.05, Some(limit));
+            let (model, network) = run.ten_steps(engine)?;
+            run.check_state(&model.state()?, &network)
+        })
+    };
+    [0.01, 0.1, 1.0, 100.0].map(case).into()
+}
+
+/// A start, its batches and how to train.
+struct Run {
+    topology: Topology,
+    state: State,
+    batches: Vec<Batch>,
+    optimizer: Optimizer,
+    lr: f32,
+    clip_grad_norm: Option<f32>,
+}
+
+impl Run {
+    fn new(
+        key: &str,
+        topology: Topology,
+        pictures: usize,
+        optimizer: Optimizer,
+        lr: f32,
+        clip_grad_norm: Option<f32>,
+    ) -> Self {
+        let mut rng = material::rng(key);
+        let state = material::balanced_state(&mut rng, &topology);
+        let batches = (0..3).map(|_| material::batch(&mut rng, pictures, &topology)).collect();
+        Self { topology, state, batches, optimizer, lr, clip_grad_norm }
+    }
+
+    /// Trains the engine and the reference side by side over three batches in turn. The loss is held to 1e-5 at step 1,
+    /// growing to 1e-3 at step 10, because each step's roundings start the next; the norm to ten times that.
+    fn ten_steps(&self, engine: &Engine) -> Outcome<(Box<dyn Model>, Network)> {
+        let mut model = engine.compile(&self.topology, &self.state, self.optimizer)?;
+        let mut network = Network::new(&self.topology, &self.state, self.optimizer)?;
+        for (number, batch) in (1..=10).zip(self.batches.iter().cycle()) {
+            let step = Step { number, seed: 7, lr: self.lr, clip_grad_norm: self.clip_grad_norm };
+            let (found, truth) = (model.train_step(batch, &step)?, network.train_step(batch, &step)?);
+            let tolerance = 1e-5 * 10f64.powf(2.0 * (number - 1) as f64 / 9.0);
+            compare::relative(&format!("loss of step {number}"), found.loss, truth.loss, tolerance)?;
+            let what = format!("gradient norm of step {number}");
+            compare::relative(&what, found.gradient_norm, truth.gradient_norm, 10.0 * tolerance)?;
+        }
+        Ok((model, network))
+    }
+
+    /// Every parameter's way and every moment to 1e-4 of the largest of its tensor.
+    fn check_state(&self, found: &State, network: &Network) -> Outcome {
+        let largest = |values: &[f64]| values.iter().fold(0.0f64, |a, v| a.max(v.abs()));
+        for (name, truth) in network.parameters() {
+            let start = Tensor::from_array(&self.state.parameters[name]);
+            let way: Vec<f64> =
+                truth.values.iter().zip(&start.values).map(|(end, start)| end - start).collect();
+            let tolerance = 1e-4 * largest(&way) + 1e-7 * largest(&truth.values);
+            let found = found.parameters.get(name).ok_or(format!("no {name} in the state"))?;
+            compare::within(name, &found.values, &truth.values, |_| tolerance)?;
+        }
+        if !found.moments.keys().eq(network.moments().keys()) {
+            return Err(
+                format!("moments {:?}, not {:?}", found.moments.keys(), network.moments().keys()).into()
+            );
+        }
+        for (name, truth) in network.moments() {
+            if found.moments[name].shape != truth.shape {
+                return Err(format!("{name} has shape {:?}", found.moments[name].shape).into());
+            }
+            let tolerance = 1e-4 * largest(&truth.values);
+            compare::within(name, &found.moments[name].values, &truth.values, |_| tolerance)?;
+        }
+        Ok(())
+    }
 }

@@ -17,6 +17,27 @@ pub(crate) fn backward(kernel: usize, stride: usize, x: &Tensor, dy: &Tensor) ->
     dx
 }
 
+/// By how much the closest window is decided: the smallest difference between a maximum and the next smaller value of its
+/// window. Exact ties do not count, because they are decided by position.
+pub(crate) fn smallest_lead(kernel: usize, stride: usize, x: &Tensor) -> f64 {
+    let [.., height, width] = x.dimensions();
+    let (shape, winners) = winners(kernel, stride, x);
+    let (height_out, width_out) = (shape[2], shape[3]);
+    let mut smallest = f64::INFINITY;
+    for (i, winner) in winners.into_iter().enumerate() {
+        let (plane, oy, ox) = (i / (height_out * width_out), i / width_out % height_out, i % width_out);
+        for y in oy * stride..oy * stride + kernel {
+            for x_ in ox * stride..ox * stride + kernel {
+                let lead = x.values[winner] - x.values[(plane * height + y) * width + x_];
+                if lead > 0.0 {
+                    smallest = smallest.min(lead);
+                }
+            }
+        }
+    }
+    smallest
+}
+
 /// The output's shape and, for each window, the index in `x` of its first maximum in row-major order.
 fn winners(kernel: usize, stride: usize, x: &Tensor) -> (Vec<usize>, Vec<usize>) {
     let [batch, channels, height, width] = x.dimensions();
