@@ -1,16 +1,543 @@
-use super::*;
-use crate::reference::Reference;
+//! The suite on trial: an engine in f32 passes it, and each of the mistakes that engines make fails the case meant for it.
+
+use std::collections::BTreeMap;
+
+use super::{Case, Engine, run_cases, small_cases};
+use crate::{
+    Backend, Batch, Device, Images, Logits, Mode, Model, Op, Optimizer, Options, Result, State, Step,
+    StepReport, Topology,
+    backend::{Gradients, check_cotangent},
+    reference::{self, Network, NodeView, Reference, Tensor, Trace, pooling},
+};
+
+/// A mistake, and the beginning of the names of the cases one of which must fail.
+const MISTAKES: &[(Fault, &str)] = &[
+    (Fault::BlueFirst, "exact: [Flatten], First"),
+    (Fault::FlattenChannelsLast, "exact: [Linear"),
+    (Fault::KernelFlipped, "exact: [Conv2d"),
+    (Fault::KernelTransposed, "exact: [Conv2d"),
+    (Fault::PaddingOffByOne, "exact: [Conv2d"),
+    (Fault::GroupsMixed, "exact: [Conv2d"),
+    (Fault::BiasGradientMissesLastPicture, "exact: [Conv2d"),
+    (Fault::InputGradientMissing, "exact: [Conv2d"),
+    (Fault::LinearGradientTransposed, "exact: [Linear"),
+    (Fault::TieToLastMaximum, "exact: [MaxPool2d"),
+    (Fault::ReluGradientPassesAll, "exact: [Relu]"),
+    (Fault::ReluGradientPassesZero, "exact: [Relu]"),
+    (Fault::DropoutInEvaluation, "exact: [Dropout"),
+    (Fault::TensorFloat32, "error bound"),
+    (Fault::NormAlphaDividedBySize, "normalisation"),
+    (Fault::NormWindowMirrored, "normalisation"),
+    (Fault::NormGradientOfOneChannel, "normalisation"),
+    (Fault::DropoutNotScaled, "dropout"),
+    (Fault::DropoutOfPreviousStep, "dropout"),
+    (Fault::DropoutOfOtherNode, "dropout"),
+    (Fault::DropoutOfOtherSeed, "dropout"),
+    (Fault::LossSummed, "loss"),
+    (Fault::LossOfHardTargets, "loss"),
+    (Fault::AdamWithoutBiasCorrection, "equations: Adam"),
+    (Fault::AdamEpsInsideRoot, "equations: Adam"),
+    (Fault::AdamWCoupled, "equations: AdamW"),
+    (Fault::DecayForgotten, "equations: SGD"),
+    (Fault::MomentNamesSwapped, "equations: Adam"),
+    (Fault::GradientsPileUp, "equations: SGD"),
+    (Fault::ClipForgotten, "clipping"),
+    (Fault::ClippedNormReported, "clipping"),
+    (Fault::MomentsNotInState, "state"),
+    (Fault::MomentsNotLoaded, "state"),
+    (Fault::StateOfStart, "state"),
+    (Fault::BatchMatesMatter, "batches"),
+    (Fault::EvaluationCounts, "batches"),
+    (Fault::WeightsCachedForEvaluation, "batches"),
+    (Fault::StateUnchecked, "refusal"),
+    (Fault::PicturesUnchecked, "refusal"),
+    (Fault::TargetsUnchecked, "refusal"),
+    (Fault::CotangentUnchecked, "refusal"),
+    (Fault::StepBeforeRefusal, "refusal"),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    BlueFirst,
+    FlattenChannelsLast,
+    /// Convolution instead of cross-correlation.
+    KernelFlipped,
+    KernelTransposed,
+    PaddingOffByOne,
+    GroupsMixed,
+    BiasGradientMissesLastPicture,
+    InputGradientMissing,
+    LinearGradientTransposed,
+    TieToLastMaximum,
+    ReluGradientPassesAll,
+    ReluGradientPassesZero,
+    DropoutInEvaluation,
+    /// Factors of products with ten bits behind the point.
+    TensorFloat32,
+    NormAlphaDividedBySize,
+    NormWindowMirrored,
+    NormGradientOfOneChannel,
+    DropoutNotScaled,
+    DropoutOfPreviousStep,
+    DropoutOfOtherNode,
+    DropoutOfOtherSeed,
+    LossSummed,
+    LossOfHardTargets,
+    AdamWithoutBiasCorrection,
+    AdamEpsInsideRoot,
+    AdamWCoupled,
+    DecayForgotten,
+    MomentNamesSwapped,
+    GradientsPileUp,
+    ClipForgotten,
+    ClippedNormReported,
+    MomentsNotInState,
+    MomentsNotLoaded,
+    StateOfStart,
+    BatchMatesMatter,
+    EvaluationCounts,
+    WeightsCachedForEvaluation,
+    StateUnchecked,
+    PicturesUnchecked,
+    TargetsUnchecked,
+    CotangentUnchecked,
+    StepBeforeRefusal,
+}
+
 #[test]
 fn the_reference_conforms() {
-    let start = std::time::Instant::now();
-    let report = run_cases(&Reference, Device::Cpu, small_cases());
-    println!("{report} {:?}", start.elapsed());
+    let quick = |case: &Case| !case.name.starts_with("network") && !case.name.starts_with("ten steps");
+    run_cases(&Reference, Device::Cpu, small_cases().into_iter().filter(quick).collect()).unwrap();
+}
+
+#[test]
+fn an_engine_that_rounds_every_output_to_f32_conforms() {
+    let report = run_cases(&Planted { fault: None }, Device::Cpu, small_cases());
+    println!("{report}");
     report.unwrap();
 }
+
 #[test]
-fn whole() {
-    let start = std::time::Instant::now();
-    let report = run_cases(&Reference, Device::Cpu, whole_size_cases());
-    println!("{report} {:?}", start.elapsed());
-    report.unwrap();
+fn every_mistake_is_caught() {
+    let cases = small_cases();
+    for (fault, prefix) in MISTAKES {
+        let backend = Planted { fault: Some(*fault) };
+        let engine = Engine { backend: &backend, device: Device::Cpu };
+        let mut meant = cases.iter().filter(|case| case.name.starts_with(prefix));
+        let caught = meant.find_map(|case| case.run(&engine).err());
+        let failure = caught.unwrap_or_else(|| panic!("no case `{prefix}…` notices {fault:?}"));
+        println!("{fault:?}: {}: {}", failure.case, failure.message);
+    }
+}
+
+/// The reference, rounded to f32 after every node, with one mistake.
+struct Planted {
+    fault: Option<Fault>,
+}
+
+impl Backend for Planted {
+    fn name(&self) -> &'static str {
+        "planted"
+    }
+
+    fn devices(&self) -> Vec<Device> {
+        vec![Device::Cpu]
+    }
+
+    fn compile(&self, topology: &Topology, state: &State, options: &Options) -> Result<Box<dyn Model>> {
+        Reference.compile(
+            &Topology { input: [1, 1, 1], nodes: vec![flatten()] },
+            &State::default(),
+            options,
+        )?;
+        let mut state = state.clone();
+        if self.is(Fault::MomentsNotLoaded) {
+            state.moments.clear();
+        }
+        if self.is(Fault::MomentNamesSwapped) {
+            state.moments = swap_names(state.moments);
+        }
+        if self.is(Fault::StateUnchecked) {
+            state.parameters.retain(|name, _| name != "layer.99.bias");
+        }
+        let optimizer = match (self.fault, options.optimizer) {
+            (Some(Fault::AdamWCoupled), Optimizer::AdamW { adam, weight_decay }) => {
+                Optimizer::Adam { adam, weight_decay }
+            }
+            (Some(Fault::DecayForgotten), Optimizer::Sgd { momentum, .. }) => {
+                Optimizer::Sgd { momentum, weight_decay: 0.0 }
+            }
+            (_, optimizer) => optimizer,
+        };
+        let network = Network::new(topology, &state, optimizer)?;
+        Ok(Box::new(Spoiled {
+            fault: self.fault,
+            start: network.clone(),
+            network,
+            optimizer,
+            evaluations: 0,
+            piled: BTreeMap::new(),
+        }))
+    }
+}
+
+impl Planted {
+    fn is(&self, fault: Fault) -> bool {
+        self.fault == Some(fault)
+    }
+}
+
+fn flatten() -> crate::Node {
+    crate::Node { name: "flatten".into(), op: Op::Flatten }
+}
+
+fn swap_names<T>(moments: BTreeMap<String, T>) -> BTreeMap<String, T> {
+    let swap = |name: String| match name.strip_suffix(".exp_avg") {
+        Some(stem) => format!("{stem}.exp_avg_sq"),
+        None => name.strip_suffix("_sq").map(str::to_string).unwrap_or(name),
+    };
+    moments.into_iter().map(|(name, moment)| (swap(name), moment)).collect()
+}
+
+struct Spoiled {
+    fault: Option<Fault>,
+    start: Network,
+    network: Network,
+    optimizer: Optimizer,
+    evaluations: u64,
+    piled: BTreeMap<String, Tensor>,
+}
+
+fn to_f32(tensor: Tensor) -> Tensor {
+    tensor.map(|v| f64::from(v as f32))
+}
+
+impl Spoiled {
+    fn is(&self, fault: Fault) -> bool {
+        self.fault == Some(fault)
+    }
+
+    fn forward(&self, network: &Network, images: &Images, mode: Mode) -> Trace {
+        let mut input = Tensor::from_images(images);
+        if self.is(Fault::BlueFirst) {
+            let plane = images.height * images.width;
+            let channel_swapped =
+                |i: usize| i / (3 * plane) * 3 * plane + (2 - i / plane % 3) * plane + i % plane;
+            input.values = (0..input.values.len()).map(|i| input.values[channel_swapped(i)]).collect();
+        }
+        let mut trace = Trace { input, outputs: Vec::new() };
+        for index in 0..network.topology().nodes.len() {
+            let y = self.forward_node(&network.node(index, self.spoil(mode)), trace.input_of(index));
+            trace.outputs.push(to_f32(y));
+        }
+        trace
+    }
+
+    fn spoil(&self, mode: Mode) -> Mode {
+        match (self.fault, mode) {
+            (Some(Fault::DropoutOfPreviousStep), Mode::Train { seed, step }) => {
+                Mode::Train { seed, step: step - 1 }
+            }
+            (Some(Fault::DropoutOfOtherSeed), Mode::Train { step, .. }) => Mode::Train { seed: 17, step },
+            (Some(Fault::EvaluationCounts), Mode::Train { seed, step }) => {
+                Mode::Train { seed, step: step + self.evaluations }
+            }
+            (Some(Fault::DropoutInEvaluation), Mode::Evaluate | Mode::Differentiate) => {
+                Mode::Train { seed: 0, step: 1 }
+            }
+            _ => mode,
+        }
+    }
+
+    fn forward_node(&self, node: &NodeView, x: &Tensor) -> Tensor {
+        let Some(fault) = self.fault else { return reference::forward(node, x) };
+        match (fault, node.op) {
+            (Fault::FlattenChannelsLast, Op::Flatten) if x.shape.len() == 4 => {
+                let [batch, channels, height, width] = x.dimensions();
+                let (plane, item) = (height * width, channels * height * width);
+                let from = |i: usize| i / item * item + i % channels * plane + i % item / channels;
+                let values = (0..x.values.len()).map(|i| x.values[from(i)]).collect();
+                Tensor { shape: vec![batch, item], values }
+            }
+            (Fault::NormAlphaDividedBySize, Op::LocalResponseNorm { .. }) => {
+                reference::forward(&NodeView { op: &alpha_divided(node.op), ..*node }, x)
+            }
+            (Fault::NormWindowMirrored, Op::LocalResponseNorm { .. }) => {
+                roll_channels(&reference::forward(node, &roll_channels(x, |c, n| n - 1 - c)), |c, n| {
+                    n - 1 - c
+                })
+            }
+            (Fault::DropoutNotScaled, Op::Dropout { p }) => {
+                reference::forward(node, x).map(|v| v * (1.0 - f64::from(*p)))
+            }
+            (Fault::DropoutOfOtherNode, Op::Dropout { .. }) => {
+                reference::forward(&NodeView { index: node.index + 1, ..*node }, x)
+            }
+            (Fault::PaddingOffByOne, Op::Conv2d { padding: 1.., .. }) => {
+                reference::forward(node, &shift_columns(x))
+            }
+            (Fault::GroupsMixed, Op::Conv2d { inputs, groups: groups @ 2.., .. }) => {
+                let by = inputs / groups;
+                reference::forward(node, &roll_channels(x, |c, n| (c + by) % n))
+            }
+            (Fault::KernelFlipped | Fault::KernelTransposed | Fault::TensorFloat32, _) => {
+                let Some((weight, bias)) = node.parameters else { return reference::forward(node, x) };
+                let weight = self.spoil_weight(weight);
+                let x = if fault == Fault::TensorFloat32 { x.map(ten_bits) } else { x.clone() };
+                reference::forward(&NodeView { parameters: Some((&weight, bias)), ..*node }, &x)
+            }
+            _ => reference::forward(node, x),
+        }
+    }
+
+    fn spoil_weight(&self, weight: &Tensor) -> Tensor {
+        if self.is(Fault::TensorFloat32) {
+            return weight.map(ten_bits);
+        }
+        let &[.., height, width] = weight.shape.as_slice() else { return weight.clone() };
+        if weight.shape.len() != 4 {
+            return weight.clone();
+        }
+        let from = |i: usize| match self.fault {
+            Some(Fault::KernelFlipped) => {
+                i / (height * width) * height * width + height * width - 1 - i % (height * width)
+            }
+            _ => i / (height * width) * height * width + i % width * width + i / width % height,
+        };
+        Tensor {
+            shape: weight.shape.clone(),
+            values: (0..weight.values.len()).map(|i| weight.values[from(i)]).collect(),
+        }
+    }
+
+    fn backward(&self, trace: &Trace, cotangent: Tensor, mode: Mode) -> BTreeMap<String, Tensor> {
+        let mut parameters = BTreeMap::new();
+        let mut dy = cotangent;
+        for (index, node) in self.network.topology().nodes.iter().enumerate().rev() {
+            let view = self.network.node(index, self.spoil(mode));
+            let (dx, gradients) = self.backward_node(&view, trace.input_of(index), &dy);
+            for (gradient, role) in gradients.into_iter().flatten().zip(["weight", "bias"]) {
+                parameters.insert(format!("{}.{role}", node.name), to_f32(gradient));
+            }
+            dy = to_f32(dx);
+        }
+        parameters
+    }
+
+    fn backward_node(&self, node: &NodeView, x: &Tensor, dy: &Tensor) -> (Tensor, Option<[Tensor; 2]>) {
+        let (mut dx, mut gradients) = reference::backward(node, x, dy);
+        let Some(fault) = self.fault else { return (dx, gradients) };
+        match (fault, node.op, &mut gradients) {
+            (Fault::BiasGradientMissesLastPicture, _, Some([_, bias])) => {
+                let kept = dy.values.len() / dy.batch() * (dy.batch() - 1);
+                let mut dy = dy.clone();
+                dy.values[kept..].fill(0.0);
+                let (_, fewer) = reference::backward(node, x, &dy);
+                if let Some([_, fewer]) = fewer {
+                    *bias = fewer;
+                }
+            }
+            (Fault::InputGradientMissing, Op::Conv2d { stride: 2.., .. }, _) => dx.values.fill(0.0),
+            (Fault::LinearGradientTransposed, Op::Linear { inputs, outputs }, Some([weight, _])) => {
+                let from = |i: usize| i % outputs * inputs + i / outputs;
+                weight.values = (0..weight.values.len()).map(|i| weight.values[from(i)]).collect();
+            }
+            (Fault::TieToLastMaximum, Op::MaxPool2d { kernel, stride }, _) => {
+                let mut x = x.clone();
+                x.values.iter_mut().enumerate().for_each(|(i, v)| *v += i as f64 * 1e-9);
+                dx = pooling::backward(*kernel, *stride, &x, dy);
+            }
+            (Fault::ReluGradientPassesAll, Op::Relu, _) => dx.values.clone_from(&dy.values),
+            (Fault::ReluGradientPassesZero, Op::Relu, _) => {
+                for (dx, (x, dy)) in dx.values.iter_mut().zip(x.values.iter().zip(&dy.values)) {
+                    *dx = if *x >= 0.0 { *dy } else { 0.0 };
+                }
+            }
+            (Fault::NormGradientOfOneChannel, Op::LocalResponseNorm { .. }, _) => {
+                let y = reference::forward(node, x);
+                for (i, dx) in dx.values.iter_mut().enumerate() {
+                    *dx = if x.values[i] == 0.0 { *dx } else { dy.values[i] * y.values[i] / x.values[i] };
+                }
+            }
+            (Fault::DropoutOfOtherNode, Op::Dropout { .. }, _) => {
+                dx = reference::forward(&NodeView { index: node.index + 1, ..*node }, dy);
+            }
+            (Fault::DropoutNotScaled, Op::Dropout { p }, _) => dx = dx.map(|v| v * (1.0 - f64::from(*p))),
+            _ => {}
+        }
+        (dx, gradients)
+    }
+
+    fn loss(&self, trace: &Trace, targets: &[f32]) -> (f64, Tensor) {
+        let [n, classes] = [trace.logits().shape[0], trace.logits().shape[1]];
+        let mut targets = targets.to_vec();
+        if self.is(Fault::TargetsUnchecked) {
+            targets.resize(n * classes, 0.0);
+        }
+        if self.is(Fault::LossOfHardTargets) {
+            for row in targets.chunks_exact_mut(classes) {
+                let top = (0..classes).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap();
+                row.fill(0.0);
+                row[top] = 1.0;
+            }
+        }
+        let (loss, gradient) = reference::cross_entropy(trace.logits(), &targets);
+        if self.is(Fault::LossSummed) {
+            return (loss * n as f64, gradient.map(|g| g * n as f64));
+        }
+        (loss, to_f32(gradient))
+    }
+
+    fn loss_and_gradients(
+        &mut self,
+        batch: &Batch,
+        step: &Step,
+    ) -> Result<(StepReport, BTreeMap<String, Tensor>)> {
+        self.check_images(&batch.images)?;
+        if !self.is(Fault::TargetsUnchecked) && !self.is(Fault::PicturesUnchecked) {
+            batch.check(self.network.topology().input, self.network.topology().classes()?)?;
+        }
+        let mode = Mode::Train { seed: step.seed, step: step.number };
+        let trace = self.forward(&self.network, &batch.images, mode);
+        let (loss, cotangent) = self.loss(&trace, &batch.targets);
+        let mut gradients = self.backward(&trace, cotangent, mode);
+        if self.is(Fault::GradientsPileUp) {
+            for (name, gradient) in &mut gradients {
+                if let Some(before) = self.piled.get(name) {
+                    gradient.values.iter_mut().zip(&before.values).for_each(|(g, before)| *g += before);
+                }
+            }
+            self.piled = gradients.clone();
+        }
+        Ok((StepReport { loss, gradient_norm: reference::norm(&gradients) }, gradients))
+    }
+
+    fn check_images(&self, images: &Images) -> Result<()> {
+        if self.is(Fault::PicturesUnchecked) { Ok(()) } else { images.check(self.network.topology().input) }
+    }
+
+    /// `√(v̂ + ε)` where `√v̂ + ε` should be.
+    fn put_eps_inside_root(&mut self, before: &Network, step: &Step) -> Result<()> {
+        let Optimizer::Adam { adam, .. } = self.optimizer else { return Ok(()) };
+        let correction = |beta: f32| 1.0 - f64::from(beta).powf(step.number as f64);
+        let mut state = self.network.state();
+        for (name, parameter) in &mut state.parameters {
+            let (m, v) =
+                (&state.moments[&format!("{name}.exp_avg")], &state.moments[&format!("{name}.exp_avg_sq")]);
+            for (i, w) in parameter.values.iter_mut().enumerate() {
+                let root = (f64::from(v.values[i]) / correction(adam.beta2) + f64::from(adam.eps)).sqrt();
+                let way = f64::from(step.lr) / correction(adam.beta1) * f64::from(m.values[i]) / root;
+                *w = (before.parameters()[name].values[i] - way) as f32;
+            }
+        }
+        self.network = Network::new(self.network.topology(), &state, self.optimizer)?;
+        Ok(())
+    }
+}
+
+fn alpha_divided(op: &Op) -> Op {
+    match *op {
+        Op::LocalResponseNorm { size, alpha, beta, k } => {
+            Op::LocalResponseNorm { size, alpha: alpha / size as f32, beta, k }
+        }
+        _ => op.clone(),
+    }
+}
+
+fn ten_bits(v: f64) -> f64 {
+    f64::from(f32::from_bits((v as f32).to_bits() & !0x1fff))
+}
+
+/// Channel c of the result is channel `from(c, C)` of `x`.
+fn roll_channels(x: &Tensor, from: impl Fn(usize, usize) -> usize) -> Tensor {
+    let [_, channels, height, width] = x.dimensions();
+    let plane = height * width;
+    let source = |i: usize| {
+        let (item, c, p) = (i / (channels * plane), i / plane % channels, i % plane);
+        (item * channels + from(c, channels)) * plane + p
+    };
+    Tensor { shape: x.shape.clone(), values: (0..x.values.len()).map(|i| x.values[source(i)]).collect() }
+}
+
+/// One column to the right, as one column of padding too many on the left.
+fn shift_columns(x: &Tensor) -> Tensor {
+    let width = x.shape[3];
+    let value = |i: usize| if i % width == 0 { 0.0 } else { x.values[i - 1] };
+    Tensor { shape: x.shape.clone(), values: (0..x.values.len()).map(value).collect() }
+}
+
+fn round(tensors: BTreeMap<String, Tensor>) -> Gradients {
+    tensors.into_iter().map(|(name, tensor)| (name, tensor.to_array())).collect()
+}
+
+impl Model for Spoiled {
+    fn logits(&mut self, images: &Images) -> Result<Logits> {
+        self.check_images(images)?;
+        self.evaluations += 1;
+        let network = if self.is(Fault::WeightsCachedForEvaluation) { &self.start } else { &self.network };
+        let trace = self.forward(network, images, Mode::Evaluate);
+        let mut values = trace.logits().to_array().values;
+        if self.is(Fault::BatchMatesMatter) {
+            values[0] += 0.01 * images.len() as f32;
+        }
+        Ok(Logits { values, classes: self.network.topology().classes()? })
+    }
+
+    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
+        if self.is(Fault::StepBeforeRefusal) {
+            // Half a step: the moments and weights decay before the batch is looked at.
+            let nothing = self.network.parameters().iter().map(|(name, p)| (name.clone(), p.map(|_| 1e-3)));
+            let nothing = nothing.collect();
+            self.network.update(&nothing, step, 0.0);
+        }
+        let (mut report, gradients) = self.loss_and_gradients(batch, step)?;
+        let mut step = *step;
+        let norm = report.gradient_norm;
+        if self.is(Fault::ClippedNormReported) {
+            report.gradient_norm = norm.min(step.clip_grad_norm.map_or(norm, f64::from));
+        }
+        if self.is(Fault::ClipForgotten) {
+            step.clip_grad_norm = None;
+        }
+        if self.is(Fault::AdamWithoutBiasCorrection) {
+            step.number = 1_000_000;
+        }
+        let before = self.network.clone();
+        self.network.update(&gradients, &step, norm);
+        if self.is(Fault::AdamEpsInsideRoot) {
+            self.put_eps_inside_root(&before, &step)?;
+        }
+        self.network.round();
+        Ok(report)
+    }
+
+    fn gradients(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Gradients)> {
+        let (report, gradients) = self.loss_and_gradients(batch, step)?;
+        Ok((report, round(gradients)))
+    }
+
+    fn vjp(&mut self, images: &Images, cotangent: &Logits) -> Result<Gradients> {
+        self.check_images(images)?;
+        let classes = self.network.topology().classes()?;
+        let mut values: Vec<f64> = cotangent.values.iter().map(|v| f64::from(*v)).collect();
+        if self.is(Fault::CotangentUnchecked) {
+            values.resize(images.len() * classes, 0.0);
+        } else {
+            check_cotangent(cotangent, images.len(), classes)?;
+        }
+        let trace = self.forward(&self.network, images, Mode::Differentiate);
+        let cotangent = Tensor { shape: vec![images.len(), classes], values };
+        Ok(round(self.backward(&trace, cotangent, Mode::Differentiate)))
+    }
+
+    fn state(&self) -> Result<State> {
+        let mut state = if self.is(Fault::StateOfStart) { self.start.state() } else { self.network.state() };
+        if self.is(Fault::MomentsNotInState) {
+            state.moments.clear();
+        }
+        if self.is(Fault::MomentNamesSwapped) {
+            state.moments = swap_names(state.moments);
+        }
+        Ok(state)
+    }
 }
