@@ -1,0 +1,126 @@
+//! Photos in rows and columns, each with its caption.
+
+use alexnet_core::{
+    Batch, Images, Logits,
+    metrics::{argmax, top_k},
+};
+use image::{RgbImage, imageops};
+
+use super::{Color, FAINT, GREEN, INK, MUTED, RED, WHITE, fill, text};
+
+/// Height and width of a picture's place, within which it is shrunk or centred.
+const SMALLEST: u32 = 112;
+const LARGEST: u32 = 256;
+const GAP: u32 = 10;
+const SIZE: f32 = 17.0;
+const LINE: u32 = 20;
+
+/// How many pictures of a batch are shown, and in how many columns.
+const SHOWN: usize = 16;
+const COLUMNS: usize = 4;
+
+/// A line of a caption.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// What it says; too long a text is shortened.
+    pub text: String,
+    /// In which colour.
+    pub color: Color,
+}
+
+/// A picture with its caption below.
+#[derive(Clone, Debug)]
+pub struct Tile {
+    /// Of any size.
+    pub picture: RgbImage,
+    /// From top to bottom.
+    pub caption: Vec<Line>,
+}
+
+impl Tile {
+    /// A picture with a caption of one line.
+    pub fn new(picture: RgbImage, caption: impl Into<String>) -> Self {
+        Self { picture, caption: vec![Line { text: caption.into(), color: INK }] }
+    }
+}
+
+/// Tiles row by row. All have the same place, wide enough for the largest picture (up to 256 pixels, beyond which pictures
+/// are shrunk).
+pub fn grid(tiles: &[Tile], columns: usize) -> RgbImage {
+    let columns = columns.clamp(1, tiles.len().max(1)) as u32;
+    let rows = (tiles.len() as u32).div_ceil(columns);
+    let largest = tiles.iter().flat_map(|tile| <[u32; 2]>::from(tile.picture.dimensions())).max();
+    let place = largest.unwrap_or_default().clamp(SMALLEST, LARGEST);
+    let lines = tiles.iter().map(|tile| tile.caption.len()).max().unwrap_or_default() as u32;
+    let (across, down) = (place + GAP, place + lines * LINE + GAP);
+
+    let mut canvas = RgbImage::from_pixel(columns * across + GAP, rows * down + GAP, WHITE);
+    for (tile, index) in tiles.iter().zip(0u32..) {
+        let (x, y) = (GAP + index % columns * across, GAP + index / columns * down);
+        fill(&mut canvas, [x, y], [place, place], FAINT);
+        let picture = fitted(&tile.picture, place);
+        let centre = |extent: u32| i64::from((place - extent) / 2);
+        let [left, top] = [centre(picture.width()), centre(picture.height())];
+        imageops::replace(&mut canvas, &picture, i64::from(x) + left, i64::from(y) + top);
+        for (line, row) in tile.caption.iter().zip(0u32..) {
+            let shortened = text::shorten(&line.text, SIZE, place as f32);
+            let at = [x as f32, (y + place + row * LINE) as f32 + 2.0];
+            text::draw(&mut canvas, &shortened, at, SIZE, line.color);
+        }
+    }
+    canvas
+}
+
+/// The picture, shrunk to fit into a square if need be.
+fn fitted(picture: &RgbImage, side: u32) -> RgbImage {
+    let (width, height) = picture.dimensions();
+    let longest = width.max(height);
+    if longest <= side {
+        return picture.clone();
+    }
+    let scaled = |extent: u32| ((u64::from(extent) * u64::from(side) / u64::from(longest)) as u32).max(1);
+    imageops::thumbnail(picture, scaled(width), scaled(height))
+}
+
+/// Picture `index` of a batch as it is, before normalisation; black if there is no such picture.
+pub fn picture(images: &Images, index: usize) -> RgbImage {
+    let (width, height) = (images.width as u32, images.height as u32);
+    let bytes = images.height * images.width * 3;
+    let pixels = images.pixels.chunks_exact(bytes.max(1)).nth(index);
+    pixels
+        .and_then(|pixels| RgbImage::from_raw(width, height, pixels.to_vec()))
+        .unwrap_or_else(|| RgbImage::new(width, height))
+}
+
+/// The first 16 pictures of a training batch as the network meets them, with their classes.
+pub fn training_batch(batch: &Batch, classes: &[String]) -> RgbImage {
+    let targets = batch.targets.chunks_exact(classes.len().max(1));
+    let tiles: Vec<Tile> = targets
+        .take(SHOWN)
+        .enumerate()
+        .map(|(index, target)| Tile::new(picture(&batch.images, index), name(classes, argmax(target))))
+        .collect();
+    grid(&tiles, COLUMNS)
+}
+
+/// The first 16 pictures of a validation batch with the most probable class, green when it is the true one and red when it
+/// is not, and the true class.
+pub fn predictions(batch: &Batch, logits: &Logits, classes: &[String]) -> RgbImage {
+    let targets = batch.targets.chunks_exact(classes.len().max(1));
+    let tile = |(index, (row, target)): (usize, (&[f32], &[f32]))| {
+        let (truth, top) = (argmax(target), top_k(row, 1));
+        let caption = |&(class, probability): &(usize, f64)| Line {
+            text: format!("{}  {probability:.3}", name(classes, class)),
+            color: if class == truth { GREEN } else { RED },
+        };
+        let mut lines: Vec<Line> = top.iter().map(caption).collect();
+        lines.push(Line { text: format!("true: {}", name(classes, truth)), color: MUTED });
+        Tile { picture: picture(&batch.images, index), caption: lines }
+    };
+    let tiles: Vec<Tile> = logits.rows().zip(targets).take(SHOWN).enumerate().map(tile).collect();
+    grid(&tiles, COLUMNS)
+}
+
+fn name(classes: &[String], class: usize) -> &str {
+    classes.get(class).map_or("?", String::as_str)
+}

@@ -1,0 +1,137 @@
+//! Text from fonts that come with a dependency, so that pictures look alike on a machine without any.
+
+use std::sync::LazyLock;
+
+use ab_glyph::{Font, FontRef, Glyph, ScaleFont, point};
+use image::RgbImage;
+
+use super::{Color, blend};
+
+/// In the order in which a character is looked up: letters, further symbols, emoji.
+pub const FONTS: [&[u8]; 3] = [
+    epaint_default_fonts::UBUNTU_LIGHT,
+    epaint_default_fonts::HACK_REGULAR,
+    epaint_default_fonts::NOTO_EMOJI_REGULAR,
+];
+
+static PARSED: LazyLock<Vec<FontRef>> =
+    LazyLock::new(|| FONTS.iter().filter_map(|bytes| FontRef::try_from_slice(bytes).ok()).collect());
+
+/// Lays out one line of `size` pixels from ascent to descent, its upper left corner at the origin; a character that no font
+/// has becomes the first font's box. Gives the glyphs with their fonts, and the line's width.
+fn layout(text: &str, size: f32) -> (Vec<(Glyph, &'static FontRef<'static>)>, f32) {
+    let mut glyphs: Vec<(Glyph, &FontRef)> = Vec::new();
+    let mut pen = 0.0;
+    for character in text.chars() {
+        let has = |font: &&FontRef| font.glyph_id(character).0 != 0;
+        let Some(font) = PARSED.iter().find(has).or(PARSED.first()) else { break };
+        let scaled = font.as_scaled(size);
+        let mut glyph = scaled.scaled_glyph(character);
+        match glyphs.last() {
+            Some((last, its_font)) if std::ptr::eq(*its_font, font) => pen += scaled.kern(last.id, glyph.id),
+            _ => {}
+        }
+        glyph.position = point(pen, scaled.ascent());
+        pen += scaled.h_advance(glyph.id);
+        glyphs.push((glyph, font));
+    }
+    (glyphs, pen)
+}
+
+/// The width of a line in pixels.
+pub fn width(text: &str, size: f32) -> f32 {
+    layout(text, size).1
+}
+
+/// Draws a line with its upper left corner at `x`, `y`; what lies outside the canvas is left out.
+pub fn draw(canvas: &mut RgbImage, text: &str, [x, y]: [f32; 2], size: f32, color: Color) {
+    for (mut glyph, font) in layout(text, size).0 {
+        glyph.position.x += x;
+        // Baselines on whole pixels: rows of the same letters look the same.
+        glyph.position.y = (glyph.position.y + y).round();
+        let Some(outline) = font.outline_glyph(glyph) else { continue };
+        let bounds = outline.px_bounds();
+        outline.draw(|dx, dy, coverage| {
+            let at = |start: f32, offset: u32| u32::try_from(start as i64 + i64::from(offset)).ok();
+            let (Some(x), Some(y)) = (at(bounds.min.x, dx), at(bounds.min.y, dy)) else { return };
+            if let Some(pixel) = canvas.get_pixel_mut_checked(x, y) {
+                *pixel = blend(*pixel, color, coverage.min(1.0));
+            }
+        });
+    }
+}
+
+/// The text, or as much of its beginning as fits into `room` pixels with an ellipsis.
+pub fn shorten(text: &str, size: f32, room: f32) -> String {
+    if width(text, size) <= room {
+        return text.to_owned();
+    }
+    let mut kept: String = text.to_owned();
+    while kept.pop().is_some() {
+        let shortened = format!("{}…", kept.trim_end());
+        if width(&shortened, size) <= room {
+            return shortened;
+        }
+    }
+    String::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use image::Rgb;
+
+    use super::*;
+    use crate::pictures::{INK, WHITE};
+
+    fn drawn(text: &str, at: [f32; 2]) -> usize {
+        let mut canvas = RgbImage::from_pixel(120, 24, WHITE);
+        draw(&mut canvas, text, at, 16.0, INK);
+        canvas.pixels().filter(|pixel| **pixel != WHITE).count()
+    }
+
+    #[test]
+    fn every_font_is_there_and_letters_differ() {
+        assert_eq!(PARSED.len(), FONTS.len());
+        assert!(drawn("daisy", [2.0, 2.0]) > 60);
+        assert_ne!(drawn("daisy", [2.0, 2.0]), drawn("roses", [2.0, 2.0]));
+        assert_eq!(drawn("   ", [2.0, 2.0]), 0);
+    }
+
+    #[test]
+    fn any_text_can_be_drawn_anywhere() {
+        for text in
+            ["Gänseblümchen", "ромашка", "雛菊", "🌻", "a\u{301}\u{200d}\u{fe0f}", "\0\n\t", "\u{10ffff}", ""]
+        {
+            assert_eq!(drawn(text, [2.0, 2.0]) > 0, !text.is_empty(), "{text:?}");
+            for at in [[-8.0, -8.0], [115.0, 20.0], [-1e9, 1e9], [f32::NAN, f32::INFINITY]] {
+                drawn(text, at);
+            }
+        }
+    }
+
+    #[test]
+    fn fallback_fonts_have_what_the_first_lacks() {
+        let missing = |c: char| PARSED.iter().all(|font| font.glyph_id(c).0 == 0);
+        assert!(['a', 'ß', 'ж', 'λ', '…', '·', '🌻'].into_iter().all(|c| !missing(c)));
+        assert!(missing('雛'));
+    }
+
+    #[test]
+    fn long_text_is_shortened_to_its_room() {
+        assert_eq!(shorten("tulips", 16.0, 200.0), "tulips");
+        let short = shorten("common dandelion of the meadow", 16.0, 100.0);
+        assert!(
+            short.starts_with("common") && short.ends_with('…') && width(&short, 16.0) <= 100.0,
+            "{short}"
+        );
+        assert_eq!(shorten("tulips", 16.0, 1.0), "");
+        assert!(shorten("üüüüüü", 16.0, 30.0).ends_with("ü…"));
+    }
+
+    #[test]
+    fn coverage_blends() {
+        assert_eq!(blend(WHITE, INK, 0.0), WHITE);
+        assert_eq!(blend(WHITE, INK, 1.0), INK);
+        assert_eq!(blend(Rgb([0, 0, 0]), Rgb([100, 50, 200]), 0.5), Rgb([50, 25, 100]));
+    }
+}
