@@ -28,12 +28,13 @@ pub fn cases() -> Vec<Case> {
 
 /// The variants as they are.
 pub fn whole_size_cases() -> Vec<Case> {
-    [(Variant::Original, 10, 0), (Variant::Torchvision, 10, 0), (Variant::Tutorial, 5, 0)]
+    // A million units seldom all keep away from kinks: these are the first draws that do.
+    [(Variant::Original, 10, 19), (Variant::Torchvision, 10, 5), (Variant::Tutorial, 5, 0)]
         .map(|(variant, classes, draw)| case(format!("whole {variant}"), variant.topology(classes), 2, draw))
         .into()
 }
 
-/// `draw` is the first draw of pictures and parameters worth trying.
+/// `draw` is the first draw of parameters and pictures worth trying.
 fn case(name: String, topology: Topology, pictures: usize, draw: u64) -> Case {
     let [_, height, width] = topology.input;
     let name = format!("network: {name}, {pictures}×[{height}, {width}]");
