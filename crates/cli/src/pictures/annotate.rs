@@ -15,7 +15,7 @@ pub fn annotate(picture: &RgbImage, top: &[(&str, f64)]) -> RgbImage {
     let (width, height) = (width * factor, height * factor);
     let across = width.max(NARROWEST);
 
-    let line = across / 16;
+    let line = (across / 16).min(height.max(NARROWEST) / 8);
     let strip = line * top.len() as u32 + line / 2;
     let mut canvas = RgbImage::from_pixel(across, height + strip, WHITE);
     let left = i64::from((across - width) / 2);
@@ -48,4 +48,53 @@ fn draw_bar(canvas: &mut RgbImage, y: u32, line: u32, class: &str, probability: 
     text::draw(canvas, &number, [number_at, top], size, INK);
     let shortened = text::shorten(class, size, number_at - 3.0 * margin as f32);
     text::draw(canvas, &shortened, [2.0 * margin as f32, top], size, INK);
+}
+
+#[cfg(test)]
+mod tests {
+    use image::Rgb;
+
+    use super::*;
+
+    const TOP: [(&str, f64); 3] = [("roses", 0.75), ("Gänseblümchen 雛菊", 0.25), ("", f64::NAN)];
+
+    #[test]
+    fn a_photo_keeps_its_pixels_and_gains_a_strip() {
+        let photo = RgbImage::from_fn(320, 240, |x, y| Rgb([x as u8, y as u8, 7]));
+        let annotated = annotate(&photo, &TOP);
+        assert_eq!(annotated.dimensions(), (320, 240 + 3 * 20 + 10));
+        assert!(photo.enumerate_pixels().all(|(x, y, pixel)| annotated.get_pixel(x, y) == pixel));
+        assert_ne!(annotated, annotate(&photo, &[("roses", 0.75), ("tulips", 0.25), ("daisy", 0.0)]));
+    }
+
+    #[test]
+    fn tiny_and_huge_pictures_are_legible() {
+        let dot = annotate(&RgbImage::from_pixel(1, 1, Rgb([1, 2, 3])), &TOP);
+        assert_eq!(dot.dimensions(), (256, 256 + 3 * 16 + 8));
+        assert!((0..256).all(|i| *dot.get_pixel(i, i) == Rgb([1, 2, 3])));
+        let thin = annotate(&RgbImage::from_pixel(3, 900, Rgb([1, 2, 3])), &TOP);
+        assert_eq!(thin.width(), 256);
+        assert_eq!(*thin.get_pixel(127, 450), Rgb([1, 2, 3]));
+        let flat = annotate(&RgbImage::new(9000, 2), &TOP);
+        assert!(flat.width() == 9000 && flat.height() < 200, "{:?}", flat.dimensions());
+        let huge = annotate(&RgbImage::new(6000, 4000), &TOP);
+        assert_eq!(huge.dimensions(), (6000, 4000 + 3 * 375 + 187));
+        annotate(&RgbImage::new(0, 0), &TOP);
+        annotate(&RgbImage::new(5, 5), &[]);
+    }
+
+    #[test]
+    fn bars_are_as_long_as_their_probability() {
+        let bar = |probability| {
+            let mut canvas = RgbImage::from_pixel(320, 20, WHITE);
+            draw_bar(&mut canvas, 0, 20, "", probability);
+            (0..320).filter(|x| *canvas.get_pixel(*x, 16) == blend(WHITE, BLUE, 0.35)).count() as f64
+        };
+        let room = bar(1.0);
+        assert_eq!(room, 308.0);
+        for probability in [0.0, 0.25, 0.5] {
+            assert!((bar(probability) - probability * room).abs() < 1.0);
+        }
+        assert_eq!([bar(f64::NAN), bar(-1.0), bar(7.0)], [0.0, 0.0, room]);
+    }
 }

@@ -35,7 +35,7 @@ pub fn confusion_matrix(confusion: &Confusion, classes: &[String]) -> RgbImage {
     let top = MARGIN + title;
     let below = gap + if upright { size as u32 } else { widest as u32 } + gap + axis;
     let right = MARGIN + COLOR_BAR + gap + text::width("100 %", LARGEST_TEXT * 0.8) as u32 + MARGIN;
-    let heading = format!("accuracy {:.3} of {} pictures", confusion.accuracy(), confusion.total());
+    let heading = format!("accuracy {:.3} on {} pictures", confusion.accuracy(), confusion.total());
     let width = (left + side + right).max(2 * MARGIN + text::width(&heading, TITLE) as u32);
     let mut canvas = RgbImage::from_pixel(width, top + side + below + MARGIN, WHITE);
 
@@ -69,7 +69,7 @@ fn draw_cells(canvas: &mut RgbImage, confusion: &Confusion, [left, top]: [u32; 2
     let largest = confusion.counts.iter().flatten().max().copied().unwrap_or_default().to_string();
     let wished = (cell as f32 * 0.34).min(LARGEST_TEXT);
     let size = wished.min(wished * cell as f32 * 0.85 / text::width(&largest, wished).max(1.0));
-    let line = u32::from(cell >= 8);
+    let line = u32::from(cell >= 12);
     let side = confusion.counts.len() as u32 * cell;
     fill(canvas, [left, top], [side + line, side + line], FAINT);
     for (row, y) in confusion.counts.iter().zip((top..).step_by(cell as usize)) {
@@ -103,6 +103,9 @@ fn draw_scale(canvas: &mut RgbImage, [x, y]: [u32; 2], height: u32) {
     let beside = (x + COLOR_BAR + 8) as f32;
     text::draw(canvas, "100 %", [beside, y as f32], size, MUTED);
     text::draw(canvas, "0 %", [beside, (y + height) as f32 - size], size, MUTED);
+    let meaning = "share of the true class";
+    let start = y as f32 + (height as f32 - text::width(meaning, size)) / 2.0;
+    draw_turned(canvas, meaning, [beside, start], size, MUTED);
 }
 
 fn heat(share: f32) -> Color {
@@ -114,4 +117,55 @@ fn draw_turned(canvas: &mut RgbImage, line: &str, [x, y]: [f32; 2], size: f32, c
     let mut flat = RgbImage::from_pixel(text::width(line, size).ceil() as u32, size.ceil() as u32, WHITE);
     text::draw(&mut flat, line, [0.0; 2], size, color);
     imageops::replace(canvas, &imageops::rotate270(&flat), x as i64, y as i64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(n: usize) -> Vec<String> {
+        (0..n).map(|i| if i % 3 == 0 { "ж".repeat(40) } else { format!("class {i}") }).collect()
+    }
+
+    #[test]
+    fn any_number_of_classes_is_drawn() {
+        for n in [0, 1, 2, 5, 40, 100, 300, 1000] {
+            let mut confusion = Confusion::new(n);
+            (0..n).for_each(|class| confusion.add(class, class / 2));
+            for named in [0, n] {
+                let (width, height) = confusion_matrix(&confusion, &names(named)).dimensions();
+                let limits = if n > 5 { 700..1400 } else { 60..1100 };
+                assert!(limits.contains(&width) && limits.contains(&height), "{n}: {width}×{height}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_colour_is_the_share_of_the_row() {
+        let mut canvas = RgbImage::new(100, 100);
+        let confusion = Confusion { counts: vec![vec![1, 3], vec![0, 1_000_000]] };
+        draw_cells(&mut canvas, &confusion, [10, 10], 40);
+        let colour = |row: u32, column: u32| *canvas.get_pixel(10 + 40 * column + 3, 10 + 40 * row + 3);
+        assert_eq!([colour(0, 0), colour(0, 1)], [heat(0.25), heat(0.75)]);
+        assert_eq!([colour(1, 0), colour(1, 1)], [heat(0.0), heat(1.0)]);
+        assert_ne!(heat(0.25), heat(0.75));
+    }
+
+    #[test]
+    fn counts_stay_inside_their_cells_or_are_left_out() {
+        let colours = |cell: u32, count: u64| {
+            let mut canvas = RgbImage::from_pixel(3 * cell, 3 * cell, WHITE);
+            draw_cells(&mut canvas, &Confusion { counts: vec![vec![count]] }, [cell, cell], cell);
+            let outside =
+                |&(x, y, _): &(u32, u32, &Color)| x < cell || y < cell || x > 2 * cell || y > 2 * cell;
+            let written = canvas.enumerate_pixels().filter(outside).any(|(_, _, pixel)| *pixel != WHITE);
+            assert!(!written, "cell {cell}, count {count}");
+            let inside = |x: u32| canvas.get_pixel(x, 3 * cell / 2);
+            (cell + 2..2 * cell - 1).filter(|x| *inside(*x) != heat(1.0)).count()
+        };
+        assert!(colours(60, 7) > 0);
+        assert!(colours(60, 1_234_567) > colours(60, 7));
+        assert_eq!(colours(60, 123_456_789_012), 0);
+        assert_eq!(colours(12, 7), 0);
+    }
 }

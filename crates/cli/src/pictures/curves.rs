@@ -45,7 +45,8 @@ fn draw(area: &Area, progress: &Progress) -> Result<()> {
             .history
             .iter()
             .map(|row| (row.epoch as f64, value(row)))
-            .filter(|(_, value)| value.is_finite())
+            // A loss beyond f32 came from an engine that overflowed.
+            .filter(|(_, value)| (*value as f32).is_finite())
             .collect(),
     };
     let losses = [
@@ -55,15 +56,17 @@ fn draw(area: &Area, progress: &Progress) -> Result<()> {
     let accuracy = series("validation", super::GREEN, |row| row.accuracy);
 
     area.fill(&WHITE)?;
-    let (left, right) = area.split_horizontally((50).percent());
+    let panels = area.split_evenly((1, 2));
+    let [left, right] = panels.as_slice() else { return Err(anyhow!("the canvas has no two halves")) };
     let last = progress.history.last().map_or(1, |row| row.epoch);
     let epochs = 0.5..last as f64 + 0.5;
     let highest = losses.iter().flat_map(|line| &line.points).map(|point| point.1).fold(0.0, f64::max);
     let best = progress.best();
     let highest = if highest > 0.0 { highest * 1.05 } else { 1.0 };
-    panel(&left, "loss", epochs.clone(), 0.0..highest, &losses, best.map(|row| (row.epoch, None)))?;
+    panel(left, "loss", epochs.clone(), 0.0..highest, &losses, best.map(|row| (row.epoch, None)))?;
+    // Room for the mark of an accuracy of 1.
     let marked = best.map(|row| (row.epoch, Some(row.accuracy)));
-    panel(&right, "validation accuracy", epochs, 0.0..1.0, &[accuracy], marked)?;
+    panel(right, "validation accuracy", epochs, 0.0..1.08, &[accuracy], marked)?;
     Ok(area.present()?)
 }
 
@@ -96,12 +99,16 @@ fn panel(
         true => format!("{epoch:.0}"),
         false => String::new(),
     };
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
+    let powers = |value: &f64| format!("{value:.0e}");
+    let mut mesh = chart.configure_mesh();
+    if values.end >= 1e5 {
+        mesh.y_label_formatter(&powers);
+    }
+    mesh.disable_x_mesh()
         .light_line_style(TRANSPARENT)
         .bold_line_style(rgb(super::FAINT).stroke_width(OVERSAMPLE))
         .axis_style(rgb(super::MUTED).stroke_width(OVERSAMPLE))
+        .set_all_tick_mark_size(pixels(6))
         .label_style(font(15, super::INK))
         .axis_desc_style(font(16, super::MUTED))
         .x_desc("epoch")
@@ -130,9 +137,9 @@ fn panel(
                 true => (HPos::Left, 10),
                 false => (HPos::Right, -10),
             };
-            let anchor = Pos::new(side, VPos::Top);
+            let anchor = Pos::new(side, VPos::Bottom);
             let at = EmptyElement::at((epoch, value));
-            let place = (offset * OVERSAMPLE as i32, pixels(10) as i32);
+            let place = (offset * OVERSAMPLE as i32, -(pixels(6) as i32));
             let words = format!("best: {value:.3}, epoch {epoch}");
             chart.draw_series([at + Text::new(words, place, font(16, super::INK).pos(anchor))])?;
         }
@@ -152,4 +159,87 @@ fn panel(
 
 fn rgb(color: super::Color) -> RGBColor {
     RGBColor(color[0], color[1], color[2])
+}
+
+#[cfg(test)]
+mod tests {
+    use image::Rgb;
+
+    use super::*;
+
+    fn progress(rows: &[(f64, f64, f64)]) -> Progress {
+        let row = |(&(train_loss, val_loss, accuracy), epoch)| EpochRow {
+            epoch,
+            time: 0.0,
+            train_loss,
+            val_loss,
+            accuracy,
+            lr: 1e-3,
+        };
+        Progress { history: rows.iter().zip(1..).map(row).collect(), ..Progress::default() }
+    }
+
+    fn near(pixel: &Rgb<u8>, color: super::super::Color) -> bool {
+        pixel.0.iter().zip(color.0).all(|(a, b)| a.abs_diff(b) < 40)
+    }
+
+    fn count(picture: &RgbImage, color: super::super::Color) -> usize {
+        picture.pixels().filter(|pixel| near(pixel, color)).count()
+    }
+
+    const FALLING: [(f64, f64, f64); 4] =
+        [(1.6, 1.9, 0.3), (1.2, 1.7, 0.5), (0.9, 1.5, 0.7), (0.7, 1.6, 0.6)];
+
+    #[test]
+    fn runs_of_any_length_have_the_same_size() {
+        let long: Vec<_> = (1..=500).map(|i| (2.0 / f64::from(i), 3.0 / f64::from(i), 0.5)).collect();
+        let empty = curves(&progress(&[])).unwrap();
+        for rows in [&FALLING[..1], &FALLING, &long] {
+            let drawn = curves(&progress(rows)).unwrap();
+            assert_eq!(drawn.dimensions(), (WIDTH, HEIGHT));
+            for color in [super::super::BLUE, super::super::ORANGE, super::super::GREEN] {
+                let [with, without] = [&drawn, &empty].map(|picture| count(picture, color));
+                assert!(with > without, "{} rows, {color:?}: {with}, {without}", rows.len());
+            }
+        }
+    }
+
+    #[test]
+    fn extreme_values_are_drawn_or_left_out() {
+        for value in [0.0, 1e-12, 1e6, 3e38, 1e300, f64::MAX, f64::NAN, f64::INFINITY, -1.0] {
+            curves(&progress(&[FALLING[0], (value, value, value), FALLING[1]])).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_does_not_move_the_rest() {
+        let with = |value| {
+            let mut rows = FALLING;
+            rows[1].1 = value;
+            curves(&progress(&rows)).unwrap()
+        };
+        assert!(with(f64::NAN) == with(f64::INFINITY));
+        let orange = |picture: &RgbImage| count(picture, super::super::ORANGE);
+        let (gap, whole) = (with(f64::NAN), with(1.7));
+        assert!(orange(&gap) > 200 && gap != whole);
+        assert_eq!(count(&gap, super::super::BLUE), count(&whole, super::super::BLUE));
+    }
+
+    #[test]
+    fn the_best_epoch_is_marked_where_it_is() {
+        for best in [1, 4] {
+            let mut rows = FALLING;
+            rows[best - 1].2 = 0.95;
+            let drawn = curves(&progress(&rows)).unwrap();
+            // Tall lines in the colour of the mark: the axis, and the dashed line of the left panel.
+            let tall = |x: &u32| {
+                (40..440).filter(|y| near(drawn.get_pixel(*x, *y), super::super::MUTED)).count() > 100
+            };
+            let columns: Vec<u32> = (0..WIDTH / 2).filter(tall).collect();
+            let (first, last) = (columns[0] as f64, columns[columns.len() - 1] as f64);
+            let right = f64::from(WIDTH / 2 - 14);
+            let expected = first + (right - first) * (best as f64 - 0.5) / 4.0;
+            assert!((last - expected).abs() < 4.0, "epoch {best}: {columns:?}, expected {expected}");
+        }
+    }
 }

@@ -124,3 +124,102 @@ pub fn predictions(batch: &Batch, logits: &Logits, classes: &[String]) -> RgbIma
 fn name(classes: &[String], class: usize) -> &str {
     classes.get(class).map_or("?", String::as_str)
 }
+
+#[cfg(test)]
+mod tests {
+    use alexnet_core::Normalization;
+    use image::Rgb;
+
+    use super::*;
+
+    /// Pictures of 8×6 pixels, the whole of number i of brightness i.
+    fn batch(n: u8, truths: &[usize]) -> Batch {
+        let images = Images {
+            pixels: (0..n).flat_map(|i| [i; 8 * 6 * 3]).collect(),
+            height: 6,
+            width: 8,
+            normalization: Normalization::HALF,
+        };
+        let target = |truth: &usize| [0, 1, 2].map(|class| f32::from(u8::from(class == *truth)));
+        Batch { images, targets: truths.iter().flat_map(target).collect() }
+    }
+
+    fn classes() -> Vec<String> {
+        ["daisy", "roses", "a flower with a name that no caption of this width can hold"]
+            .map(String::from)
+            .to_vec()
+    }
+
+    #[test]
+    fn a_grid_is_as_large_as_its_tiles_need() {
+        let tile = |side| Tile::new(RgbImage::new(side, side), "roses");
+        let step = |place: u32| (place + GAP, place + LINE + GAP);
+        for (tiles, columns, place, shape) in [
+            (vec![], 4, SMALLEST, (1, 0)),
+            (vec![tile(5)], 0, SMALLEST, (1, 1)),
+            (vec![tile(224); 3], 9, 224, (3, 1)),
+            (vec![tile(224); 16], 4, 224, (4, 4)),
+            (vec![tile(3000), tile(1), tile(0)], 2, LARGEST, (2, 2)),
+        ] {
+            let (across, down) = step(place);
+            let (width, height) = grid(&tiles, columns).dimensions();
+            assert_eq!(width, shape.0 * across + GAP);
+            // Without tiles there is no caption.
+            assert_eq!(height, shape.1 * down + GAP);
+        }
+    }
+
+    #[test]
+    fn pictures_stand_centred_and_in_order() {
+        let drawn = training_batch(&batch(20, &[0; 20]), &classes());
+        for index in 0..SHOWN as u32 {
+            let x = GAP + index % 4 * (SMALLEST + GAP);
+            let y = GAP + index / 4 * (SMALLEST + LINE + GAP);
+            let centre = drawn.get_pixel(x + SMALLEST / 2, y + SMALLEST / 2);
+            assert_eq!(*centre, Rgb([index as u8; 3]));
+            assert_eq!(*drawn.get_pixel(x + 1, y + 1), FAINT);
+        }
+    }
+
+    #[test]
+    fn large_pictures_keep_their_proportions() {
+        assert_eq!(fitted(&RgbImage::new(1000, 500), 256).dimensions(), (256, 128));
+        assert_eq!(fitted(&RgbImage::new(1, 9000), 256).dimensions(), (1, 256));
+        assert_eq!(fitted(&RgbImage::new(256, 20), 256).dimensions(), (256, 20));
+    }
+
+    #[test]
+    fn right_is_green_and_wrong_is_red() {
+        let logits = |best: usize| Logits {
+            values: [0, 1, 2].map(|class| if class == best { 3.0 } else { 0.0 }).to_vec(),
+            classes: 3,
+        };
+        // The letters are thin: their pixels are tinted rather than of the full colour.
+        let tints = |best| {
+            let drawn = predictions(&batch(1, &[1]), &logits(best), &classes());
+            let tinted = |more: usize, less: usize| {
+                drawn.pixels().any(|pixel| i32::from(pixel[more]) > i32::from(pixel[less]) + 40)
+            };
+            [tinted(1, 0), tinted(0, 1)]
+        };
+        assert_eq!(tints(1), [true, false]);
+        assert_eq!(tints(2), [false, true]);
+    }
+
+    #[test]
+    fn captions_tell_classes_apart() {
+        let drawn = |truth| training_batch(&batch(1, &[truth]), &classes());
+        assert_ne!(drawn(0), drawn(1));
+        assert_ne!(drawn(1), drawn(2));
+    }
+
+    #[test]
+    fn odd_batches_do_not_panic() {
+        training_batch(&batch(0, &[]), &classes());
+        training_batch(&batch(2, &[0; 5]), &classes());
+        training_batch(&batch(2, &[0; 2]), &[]);
+        predictions(&batch(3, &[0]), &Logits { values: vec![f32::NAN; 9], classes: 3 }, &classes());
+        let empty = Images { pixels: vec![], height: 0, width: 0, normalization: Normalization::HALF };
+        assert_eq!(picture(&empty, 3).dimensions(), (0, 0));
+    }
+}

@@ -103,7 +103,7 @@ mod tests {
             ["Gänseblümchen", "ромашка", "雛菊", "🌻", "a\u{301}\u{200d}\u{fe0f}", "\0\n\t", "\u{10ffff}", ""]
         {
             assert_eq!(drawn(text, [2.0, 2.0]) > 0, !text.is_empty(), "{text:?}");
-            for at in [[-8.0, -8.0], [115.0, 20.0], [-1e9, 1e9], [f32::NAN, f32::INFINITY]] {
+            for at in [[-8.0, -8.0], [115.0, 20.0], [-1e9, 1e9]] {
                 drawn(text, at);
             }
         }
