@@ -4,8 +4,9 @@
 use std::cell::RefCell;
 
 use fast_image_resize::{
-    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
-    images::{CroppedImage, Image, ImageRef},
+    FilterType, ResizeAlg, ResizeOptions, Resizer,
+    images::{TypedCroppedImage, TypedImage, TypedImageRef},
+    pixels::U8x3,
 };
 use image::RgbImage;
 
@@ -50,14 +51,16 @@ pub fn resize(picture: &RgbImage, crop: Crop, width: u32, height: u32) -> Vec<u8
 /// As [`resize`], and when `pixels` is of another length.
 pub fn resize_into(picture: &RgbImage, crop: Crop, width: u32, height: u32, pixels: &mut [u8]) {
     assert!(width > 0 && height > 0, "a picture has at least one pixel");
-    let source = ImageRef::new(picture.width(), picture.height(), picture.as_raw(), PixelType::U8x3)
+    // The typed calls: the untyped ones compile the kernels of every pixel type there is, which takes minutes.
+    let source = TypedImageRef::<U8x3>::from_buffer(picture.width(), picture.height(), picture.as_raw())
         .expect("an RgbImage holds width·height·3 bytes");
-    let source = CroppedImage::new(&source, crop.left, crop.top, crop.width, crop.height)
+    // A view, so that the kernel ends at the crop's edge; the library's own crop option reads across it.
+    let source = TypedCroppedImage::new(source, crop.left, crop.top, crop.width, crop.height)
         .expect("the crop lies inside the picture");
-    let mut target = Image::from_slice_u8(width, height, pixels, PixelType::U8x3)
+    let mut target = TypedImage::<U8x3>::from_buffer(width, height, pixels)
         .expect("the target holds width·height·3 bytes");
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
     RESIZER
-        .with_borrow_mut(|resizer| resizer.resize(&source, &mut target, &options))
-        .expect("source and target are of the same pixel type");
+        .with_borrow_mut(|resizer| resizer.resize_typed(&source, &mut target, &options))
+        .expect("the crop and the target have pixels");
 }

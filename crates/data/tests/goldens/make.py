@@ -1,0 +1,183 @@
+"""Writes the golden files beside it, with Pillow and torchvision as the truth:
+`pip install pillow numpy torch torchvision`, `python make.py`.
+
+resize.bin    pictures, crops and Pillow's `crop(box).resize((w, h), BILINEAR)`
+decode.bin    files in every format and mode, with Pillow's `convert('RGB')`
+augment.json  percentiles of the crops of torchvision's `RandomResizedCrop`
+
+Numbers in the .bin files are little-endian u32. A case of resize.bin is width, height, left, top, crop width, crop height,
+target width, target height, then the source's and the target's pixels. A case of decode.bin is the length of the name, of
+the file, width and height (0 when Pillow refuses the file), then name, file and pixels.
+"""
+import io
+import json
+import pathlib
+import struct
+import zlib
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.transforms import RandomResizedCrop
+
+HERE = pathlib.Path(__file__).parent
+
+
+def photographic(width, height, seed):
+    """Noise with most of its energy at low frequencies, as photos have it, in three correlated channels."""
+    rng = np.random.default_rng(seed)
+    fy, fx = np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None]
+    falloff = 1 / np.maximum(np.hypot(fx, fy), 1 / max(width, height))
+    channel = lambda: np.fft.ifft2(np.fft.fft2(rng.normal(size=(height, width))) * falloff).real
+    shared = channel()
+    planes = np.stack([shared + 0.4 * channel() for _ in range(3)], -1)
+    planes = 128 + 70 * (planes - planes.mean()) / (planes.std() + 1e-9) + rng.normal(scale=4, size=planes.shape)
+    return np.clip(planes, 0, 255).astype(np.uint8)
+
+
+def gradient(width, height):
+    x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    return np.stack([x, y, (x + y) / 2], -1).astype(np.uint8)
+
+
+def edges(width, height, seed):
+    """Black strokes on white and coloured one-pixel lines: the hardest contrast there is."""
+    rng = np.random.default_rng(seed)
+    picture = np.full((height, width, 3), 255, np.uint8)
+    for _ in range(max(width, height) // 3):
+        x, y = rng.integers(width), rng.integers(height)
+        picture[y, x:x + rng.integers(1, 12)] = rng.integers(2, size=3) * 255
+        picture[y:y + rng.integers(1, 12), x] = 0
+    return picture
+
+
+def resize_cases():
+    yield photographic(67, 41, 1), (0, 0, 67, 41), (21, 21)
+    yield photographic(67, 41, 1), (13, 7, 30, 31), (21, 21)
+    yield photographic(30, 47, 2), (3, 5, 20, 23), (37, 37)
+    yield photographic(23, 20, 3), (0, 0, 23, 20), (23, 20)
+    yield gradient(60, 43), (11, 0, 44, 43), (19, 19)
+    yield gradient(7, 5), (0, 0, 7, 5), (30, 30)
+    yield edges(55, 40, 4), (0, 0, 55, 40), (18, 18)
+    yield edges(55, 40, 5), (20, 10, 17, 19), (28, 28)
+    yield edges(121, 9, 6), (0, 0, 121, 9), (16, 16)
+    yield edges(24, 24, 7), (1, 1, 1, 1), (5, 5)
+    yield edges(24, 24, 7), (0, 23, 24, 1), (9, 9)
+    yield photographic(1, 1, 8), (0, 0, 1, 1), (4, 4)
+
+
+def write_resize():
+    with open(HERE / 'resize.bin', 'wb') as out:
+        for pixels, (left, top, w, h), target in resize_cases():
+            picture = Image.fromarray(pixels)
+            expected = picture.crop((left, top, left + w, top + h)).resize(target, Image.Resampling.BILINEAR)
+            out.write(struct.pack('<8I', *picture.size, left, top, w, h, *target))
+            out.write(pixels.tobytes() + np.asarray(expected).tobytes())
+
+
+def files():
+    """Name and bytes of every file that is decoded."""
+    photo = Image.fromarray(photographic(23, 17, 11))
+    text = Image.fromarray(edges(37, 21, 12))
+    alpha = Image.fromarray(photographic(23, 17, 13)).convert('L')
+    with_alpha = photo.copy()
+    with_alpha.putalpha(alpha)
+    grey_alpha = photo.convert('L')
+    grey_alpha.putalpha(alpha)
+    palette = photo.quantize(29)
+    rng = np.random.default_rng(14)
+    deep = Image.fromarray(rng.integers(0, 65536, (13, 17)).astype(np.uint16))
+    orientation = Image.Exif()
+    orientation[0x0112] = 6
+
+    def saved(picture, form, **options):
+        buffer = io.BytesIO()
+        picture.save(buffer, form, **options)
+        return buffer.getvalue()
+
+    for subsampling in ['4:4:4', '4:2:2', '4:2:0']:
+        name = subsampling.replace(':', '')
+        yield f'baseline_{name}.jpg', saved(photo, 'jpeg', quality=90, subsampling=subsampling)
+        yield f'progressive_{name}.jpg', saved(photo, 'jpeg', quality=90, subsampling=subsampling, progressive=True)
+    yield 'grey.jpg', saved(photo.convert('L'), 'jpeg', quality=90)
+    yield 'grey_progressive.jpg', saved(photo.convert('L'), 'jpeg', quality=90, progressive=True)
+    yield 'restart.jpg', saved(photo, 'jpeg', quality=90, restart_marker_rows=1)
+    yield 'cmyk.jpg', saved(photo.convert('CMYK'), 'jpeg', quality=95)
+    yield 'cmyk_progressive.jpg', saved(photo.convert('CMYK'), 'jpeg', quality=95, progressive=True)
+    yield 'rgb_kept.jpg', saved(photo, 'jpeg', quality=90, keep_rgb=True)
+    yield 'turned.jpg', saved(photo, 'jpeg', quality=90, exif=orientation)
+    yield 'text.jpg', saved(text, 'jpeg', quality=75)
+    yield 'one_pixel.jpg', saved(Image.new('RGB', (1, 1), (200, 30, 90)), 'jpeg')
+    yield 'one_column.jpg', saved(photo.crop((0, 0, 1, 17)), 'jpeg')
+    yield 'rgb.png', saved(photo, 'png')
+    yield 'rgba.png', saved(with_alpha, 'png')
+    yield 'grey.png', saved(photo.convert('L'), 'png')
+    yield 'grey_alpha.png', saved(grey_alpha, 'png')
+    yield 'bilevel.png', saved(text.convert('1'), 'png')
+    yield 'palette.png', saved(palette, 'png')
+    yield 'palette_4bit.png', saved(photo.quantize(13), 'png', bits=4)
+    yield 'palette_transparent.png', saved(palette, 'png', transparency=3)
+    yield 'rgb_transparent.png', saved(text, 'png', transparency=(255, 255, 255))
+    yield 'grey_16bit.png', saved(deep, 'png')
+    yield 'rgb_16bit.png', png(rng.integers(0, 65536, (7, 9, 3)).astype('>u2'), 2)
+    yield 'rgba_16bit.png', png(rng.integers(0, 65536, (7, 9, 4)).astype('>u2'), 6)
+    yield 'grey_alpha_16bit.png', png(rng.integers(0, 65536, (7, 9, 2)).astype('>u2'), 4)
+    yield 'palette.gif', saved(palette, 'gif')
+    yield 'transparent.gif', saved(palette, 'gif', transparency=3)
+    yield 'interlaced.gif', saved(palette, 'gif', interlace=1)
+    yield 'animated.gif', saved(palette, 'gif', save_all=True, append_images=[text.resize(palette.size).quantize(5)])
+    yield 'rgb.bmp', saved(photo, 'bmp')
+    yield 'palette.bmp', saved(palette, 'bmp')
+    yield 'grey.bmp', saved(photo.convert('L'), 'bmp')
+    yield 'bilevel.bmp', saved(text.convert('1'), 'bmp')
+    yield 'rgb.tif', saved(photo, 'tiff')
+    yield 'rgba.tif', saved(with_alpha, 'tiff')
+    yield 'grey.tif', saved(photo.convert('L'), 'tiff')
+    yield 'palette.tif', saved(palette, 'tiff')
+    yield 'bilevel.tif', saved(text.convert('1'), 'tiff')
+    yield 'lzw.tif', saved(photo, 'tiff', compression='tiff_lzw')
+    yield 'deflate.tif', saved(photo, 'tiff', compression='tiff_adobe_deflate')
+    yield 'cmyk.tif', saved(photo.convert('CMYK'), 'tiff')
+    yield 'grey_16bit.tif', saved(deep, 'tiff')
+    yield 'lossless.webp', saved(photo, 'webp', lossless=True)
+    yield 'lossless_alpha.webp', saved(with_alpha, 'webp', lossless=True, exact=True)
+    yield 'lossy.webp', saved(photo, 'webp', quality=90)
+
+
+def png(samples, color_type):
+    """A 16-bit PNG, which Pillow reads but does not write."""
+    chunk = lambda kind, data: struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+    rows = b''.join(b'\0' + row.tobytes() for row in samples)
+    header = struct.pack('>IIBBBBB', samples.shape[1], samples.shape[0], 16, color_type, 0, 0, 0)
+    return (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b''))
+
+
+def write_decode():
+    with open(HERE / 'decode.bin', 'wb') as out:
+        for name, data in files():
+            try:
+                picture = Image.open(io.BytesIO(data)).convert('RGB')
+            except OSError:
+                picture = Image.new('RGB', (0, 0))
+            out.write(struct.pack('<4I', len(name), len(data), *picture.size))
+            out.write(name.encode() + data + picture.tobytes())
+
+
+def write_augment():
+    """For each picture size: percentiles 1 to 99 of what 100,000 crops are like."""
+    torch.manual_seed(0)
+    cases = []
+    for width, height in [(320, 240), (240, 320), (500, 333), (50, 300), (400, 60), (5, 4)]:
+        picture = torch.empty(3, height, width)
+        draws = [RandomResizedCrop.get_params(picture, (0.08, 1.0), (3 / 4, 4 / 3)) for _ in range(100_000)]
+        top, left, h, w = np.array(draws, dtype=np.float64).T
+        quantities = {'area': w * h / (width * height), 'ratio': w / h, 'left': left, 'top': top}
+        percentiles = {name: np.percentile(values, range(1, 100), method='inverted_cdf').round(6).tolist()
+                       for name, values in quantities.items()}
+        cases.append({'width': width, 'height': height, **percentiles})
+    (HERE / 'augment.json').write_text(json.dumps(cases))
+
+
+write_resize()
+write_decode()
+write_augment()
