@@ -3,7 +3,7 @@
 //! ```ignore
 //! #[test]
 //! fn conforms() {
-//!     let report = alexnet_core::conformance::run(&CpuBackend::new());
+//!     let report = alexnet_core::conformance::run(&CpuBackend);
 //!     println!("{report}");
 //!     report.unwrap();
 //! }

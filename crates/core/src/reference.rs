@@ -315,7 +315,7 @@ fn flatten(x: &Tensor) -> Tensor {
 fn dropout(node: &NodeView, p: f32, x: &Tensor) -> Tensor {
     let Mode::Train { seed, step } = node.mode else { return x.clone() };
     let mut y = x.clone();
-    let features = x.values.len() / x.batch().max(1);
+    let features = x.shape[1..].iter().product();
     let mut scale = vec![0.0; features];
     for (item, row) in y.values.chunks_exact_mut(features).enumerate() {
         dropout_scale(seed, step, node.index, item, p, &mut scale);

@@ -10,8 +10,7 @@ pub fn identical(what: &str, found: &[f32], truth: &[f64]) -> Outcome {
     within(what, found, truth, |_| 0.0)
 }
 
-/// The constants of DESIGN's normalisations, softmax and loss: `|found - truth| ≤ 1e-5 + 1.3e-6·|truth|`, PyTorch's
-/// defaults for f32.
+/// `|found - truth| ≤ 1e-5 + 1.3e-6·|truth|`, PyTorch's defaults for f32: for normalisation, softmax and loss.
 pub fn close(what: &str, found: &[f32], truth: &[f64]) -> Outcome {
     within(what, found, truth, |i| 1e-5 + 1.3e-6 * truth[i].abs())
 }

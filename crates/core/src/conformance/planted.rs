@@ -462,7 +462,7 @@ fn roll_channels(x: &Tensor, from: impl Fn(usize, usize) -> usize) -> Tensor {
 /// One column to the right, as one column of padding too many on the left.
 fn shift_columns(x: &Tensor) -> Tensor {
     let width = x.shape[3];
-    let value = |i: usize| if i % width == 0 { 0.0 } else { x.values[i - 1] };
+    let value = |i: usize| if i.is_multiple_of(width) { 0.0 } else { x.values[i - 1] };
     Tensor { shape: x.shape.clone(), values: (0..x.values.len()).map(value).collect() }
 }
 

@@ -18,7 +18,7 @@ use super::{
     material,
 };
 use crate::{
-    Batch, Mode, Normalization, Op, Optimizer, Step, Topology,
+    Batch, Mode, Op, Optimizer, Step, Topology,
     alexnet::Variant,
     reference::{self, Network, NodeView, Tensor},
     topology::Role,
@@ -277,7 +277,6 @@ fn losses() -> Vec<Case> {
         let topology = lay_out(Place::First, [9, 7], &[Op::Linear { inputs: 189, outputs: 5 }]);
         let state = material::balanced_state(&mut rng, &topology);
         let batch = material::batch(&mut rng, 6, &topology);
-        assert_eq!(batch.images.normalization, Normalization::HALF);
         check_loss(engine, &topology, &state, &batch)
     }));
     cases
