@@ -40,7 +40,7 @@ pub enum Error {
         reason: String,
     },
     /// A download that failed.
-    #[error("cannot fetch {url}: {reason}")]
+    #[error("cannot fetch {url}: {reason} (a copy that came another way is taken with --archive FILE)")]
     Fetch {
         /// The address.
         url: String,

@@ -121,8 +121,8 @@ fn remove(folder: &Path) -> Result<()> {
     }
 }
 
-/// Windows opens no folder as a file, and its renames need no sync of the folder.
-fn sync(path: &Path) -> Result<()> {
+/// Brings a file or a folder to the disk. Windows opens no folder as a file, and its renames need none.
+pub fn sync(path: &Path) -> Result<()> {
     if cfg!(not(unix)) && path.is_dir() {
         return Ok(());
     }
