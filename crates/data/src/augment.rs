@@ -53,3 +53,72 @@ fn random_resized_crop(width: u32, height: u32, rng: &mut impl RngExt) -> Crop {
     };
     Crop { left: (width - w) / 2, top: (height - h) / 2, width: w, height: h }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    #[test]
+    fn too_wide_and_too_tall_pictures_give_their_centre() {
+        for (width, height, crop) in [
+            (1000, 10, Crop { left: 493, top: 0, width: 13, height: 10 }),
+            (10, 1000, Crop { left: 0, top: 493, width: 10, height: 13 }),
+            (1000, 1, Crop { left: 499, top: 0, width: 1, height: 1 }),
+        ] {
+            for item in 0..100 {
+                assert_eq!(augmentation(0, 0, item, width, height).crop, crop);
+            }
+        }
+    }
+
+    /// Draws the lower end of every range.
+    struct Lowest;
+
+    impl rand::TryRng for Lowest {
+        type Error = Infallible;
+
+        fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+            Ok(0)
+        }
+
+        fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+            Ok(0)
+        }
+
+        fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+            bytes.fill(0);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_picture_of_good_ratio_is_whole_when_every_attempt_fails() {
+        // 0.08 of one pixel rounds to none.
+        assert_eq!(random_resized_crop(1, 1, &mut Lowest), Crop { left: 0, top: 0, width: 1, height: 1 });
+    }
+
+    #[test]
+    fn crops_lie_inside_the_picture_and_half_are_flipped() {
+        for (width, height) in [(320, 240), (3, 2), (1, 1), (17, 40), (65_535, 1)] {
+            let mut flipped = 0;
+            for item in 0..4000 {
+                let Augmentation { crop, flip } = augmentation(1, 2, item, width, height);
+                assert!(crop.width > 0 && crop.left + crop.width <= width);
+                assert!(crop.height > 0 && crop.top + crop.height <= height);
+                flipped += usize::from(flip);
+            }
+            assert!(flipped.abs_diff(2000) < 160, "{flipped}");
+        }
+    }
+
+    #[test]
+    fn seed_epoch_and_item_each_matter() {
+        let base = augmentation(0, 0, 0, 320, 240);
+        assert_eq!(base, augmentation(0, 0, 0, 320, 240));
+        for (seed, epoch, item) in [(1, 0, 0), (0, 1, 0), (0, 0, 1)] {
+            assert_ne!(base.crop, augmentation(seed, epoch, item, 320, 240).crop);
+        }
+    }
+}

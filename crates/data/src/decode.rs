@@ -1,10 +1,34 @@
-//! A file's bytes become an RGB picture, as Pillow's `Image.open(file).convert("RGB")` gives it.
+//! A file's bytes become an RGB picture, as Pillow's `Image.open(file).convert("RGB")` gives it: the format is told by the
+//! content, an alpha channel is dropped, not blended, an animation gives its first frame, and the orientation in EXIF is not
+//! applied.
+//!
+//! Lossless formats give Pillow's bytes. JPEG is decoded without libjpeg, so single values differ by the rounding of the
+//! inverse transform and, at the right and lower edge, of the chroma's upsampling. Two things differ on purpose: of 16-bit
+//! grey the high byte is taken, as of 16-bit colour (Pillow cuts grey off at 255, which leaves a white picture), and a
+//! JPEG whose data are damaged is an error (Pillow decodes on as long as data come).
 
-use std::path::Path;
+use std::{
+    fs::File,
+    io::{Cursor, Read},
+    path::Path,
+};
 
-use image::RgbImage;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use zune_jpeg::{
+    JpegDecoder,
+    zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions},
+};
 
 use crate::{Error, Result};
+
+/// Larger pictures are refused by their header: 8192×8192. With [`MAX_FILE_BYTES`] this keeps decoding within about 1 GiB.
+pub const MAX_PIXELS: u64 = 1 << 26;
+
+/// Larger files are not read: 128 MiB.
+pub const MAX_FILE_BYTES: u64 = 128 << 20;
+
+/// Memory that a decoder of the `image` crate may take for one picture.
+const MAX_DECODER_BYTES: u64 = 768 << 20;
 
 /// Decodes a picture file.
 ///
@@ -12,16 +36,133 @@ use crate::{Error, Result};
 /// [`Error::Io`] when the file cannot be read, [`Error::Picture`] when its content is not a whole picture.
 pub fn decode(path: impl AsRef<Path>) -> Result<RgbImage> {
     let path = path.as_ref();
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    decode_bytes(path, &bytes)
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    decode_reader(path, file)
 }
 
-/// Decodes the bytes of a picture; `name` stands for them in an error.
+/// Decodes what a reader gives, to its end; `name` stands for it in an error.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_reader(name: impl AsRef<Path>, reader: impl Read) -> Result<RgbImage> {
+    let mut bytes = Vec::new();
+    reader.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io("read", &name))?;
+    decode_bytes(name, &bytes)
+}
+
+/// Decodes the bytes of a picture file; `name` stands for them in an error.
 ///
 /// # Errors
 /// [`Error::Picture`] when they are not a whole picture.
 pub fn decode_bytes(name: impl AsRef<Path>, bytes: &[u8]) -> Result<RgbImage> {
-    image::load_from_memory(bytes)
-        .map(image::DynamicImage::into_rgb8)
-        .map_err(|e| Error::Picture { path: name.as_ref().to_owned(), reason: e.to_string() })
+    let decoded = match image::guess_format(bytes) {
+        _ if bytes.is_empty() => Err("the file is empty".into()),
+        _ if bytes.len() as u64 > MAX_FILE_BYTES => {
+            Err(format!("the file is larger than {} MiB", MAX_FILE_BYTES >> 20))
+        }
+        Ok(ImageFormat::Jpeg) => decode_jpeg(bytes),
+        Ok(format) => decode_other(format, bytes),
+        Err(_) => Err("it is none of JPEG, PNG, GIF, BMP, TIFF and WebP".into()),
+    };
+    decoded.map_err(|reason| Error::Picture { path: name.as_ref().to_owned(), reason })
+}
+
+/// zune-jpeg itself and not through the `image` crate, which asks it to fill what is missing with grey.
+fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, String> {
+    let options = DecoderOptions::default()
+        .set_strict_mode(true)
+        .set_max_width(usize::from(u16::MAX))
+        .set_max_height(usize::from(u16::MAX))
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder.decode_headers().map_err(|e| e.to_string())?;
+    let (width, height) = decoder.dimensions().unwrap_or_default();
+    check_size(width as u64, height as u64)?;
+    let pixels = decoder.decode().map_err(|e| e.to_string())?;
+    RgbImage::from_raw(width as u32, height as u32, pixels).ok_or_else(|| "its pixels are incomplete".into())
+}
+
+fn decode_other(format: ImageFormat, bytes: &[u8]) -> Result<RgbImage, String> {
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(MAX_DECODER_BYTES);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits);
+    let decoder = reader.into_decoder().map_err(|e| e.to_string())?;
+    let (width, height) = decoder.dimensions();
+    check_size(width.into(), height.into())?;
+    let picture = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
+    let pixels = match picture {
+        DynamicImage::ImageLuma16(p) => high_bytes(p.as_raw(), |&[grey]: &[u16; 1]| [grey; 3]),
+        DynamicImage::ImageLumaA16(p) => high_bytes(p.as_raw(), |&[grey, _]: &[u16; 2]| [grey; 3]),
+        DynamicImage::ImageRgb16(p) => high_bytes(p.as_raw(), |&colour: &[u16; 3]| colour),
+        DynamicImage::ImageRgba16(p) => high_bytes(p.as_raw(), |&[r, g, b, _]: &[u16; 4]| [r, g, b]),
+        bytes => return Ok(bytes.into_rgb8()),
+    };
+    RgbImage::from_raw(width, height, pixels).ok_or_else(|| "its pixels are incomplete".into())
+}
+
+fn check_size(width: u64, height: u64) -> Result<(), String> {
+    match width * height {
+        0 => Err("it has no pixels".into()),
+        1..=MAX_PIXELS => Ok(()),
+        _ => Err(format!("it has {width}×{height} pixels, and the limit is {MAX_PIXELS} in all")),
+    }
+}
+
+/// The high byte of red, green and blue of 16-bit pixels, as Pillow takes it; the `image` crate would round.
+fn high_bytes<const N: usize>(samples: &[u16], colour: impl Fn(&[u16; N]) -> [u16; 3]) -> Vec<u8> {
+    samples.as_chunks().0.iter().flat_map(|pixel| colour(pixel).map(|s| (s >> 8) as u8)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(name: &str, bytes: &[u8]) -> String {
+        decode_bytes(name, bytes).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_no_picture_is_named_with_the_reason() {
+        assert_eq!(refusal("a/b.jpg", b""), "a/b.jpg is not a readable picture: the file is empty");
+        let text = refusal("text.jpg", b"These are words, not pixels.");
+        assert!(text.starts_with("text.jpg") && text.contains("JPEG, PNG, GIF, BMP, TIFF"), "{text}");
+        assert!(refusal("start.jpg", b"\xFF\xD8\xFF").starts_with("start.jpg"));
+    }
+
+    #[test]
+    fn a_missing_file_is_an_io_error() {
+        assert!(matches!(decode("no/such/file.jpg"), Err(Error::Io { action: "open", .. })));
+    }
+
+    /// A PNG that says it has 40,000×40,000 pixels, in a few bytes.
+    #[test]
+    fn a_huge_picture_is_refused_by_its_header() {
+        let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
+        let mut chunk = |kind: &[u8; 4], data: &[u8]| {
+            let mut crc = flate2::Crc::new();
+            crc.update(kind);
+            crc.update(data);
+            file.extend((data.len() as u32).to_be_bytes());
+            file.extend(kind);
+            file.extend(data);
+            file.extend(crc.sum().to_be_bytes());
+        };
+        chunk(b"IHDR", &[0, 0, 0x9C, 0x40, 0, 0, 0x9C, 0x40, 8, 2, 0, 0, 0]);
+        chunk(b"IDAT", &[]);
+        let error = refusal("huge.png", &file);
+        assert!(error.contains("40000×40000 pixels"), "{error}");
+    }
+
+    #[test]
+    fn a_file_without_end_is_not_read_to_its_end() {
+        let error = decode_reader("endless", std::io::repeat(0xFF)).unwrap_err().to_string();
+        assert!(error.contains("larger than 128 MiB"), "{error}");
+    }
+
+    #[test]
+    fn sixteen_bits_become_their_high_byte() {
+        assert_eq!(high_bytes(&[0x00FF, 0x80FF, 0xFFFF], |&c: &[u16; 3]| c), [0x00, 0x80, 0xFF]);
+        assert_eq!(high_bytes(&[0x12FF, 0xFFFF], |&[grey, _]: &[u16; 2]| [grey; 3]), [0x12; 3]);
+    }
 }

@@ -259,3 +259,194 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Ten pictures of two classes, noise that differs in every pixel, odd sizes.
+    fn photos() -> (tempfile::TempDir, Dataset) {
+        let root = tempfile::tempdir().unwrap();
+        let mut items = vec![];
+        for i in 0..10_u32 {
+            let picture = RgbImage::from_fn(20 + i, 31 - i, |x, y| {
+                let hash = (x + 57 * y + 8191 * i).wrapping_mul(2_654_435_761);
+                image::Rgb([(hash >> 8) as u8, (hash >> 16) as u8, (hash >> 24) as u8])
+            });
+            picture.save(root.path().join(format!("{i}.png"))).unwrap();
+            items.push(Item { path: format!("{i}.png"), class: i as usize % 2 });
+        }
+        let val = items.split_off(7);
+        let classes = vec!["even".into(), "odd".into()];
+        let dataset = Dataset { root: root.path().into(), classes, train: items, val };
+        (root, dataset)
+    }
+
+    const OPTIONS: LoaderOptions = LoaderOptions {
+        batch_size: 3,
+        seed: 5,
+        size: 16,
+        normalization: Normalization::HALF,
+        cache_bytes: 0,
+        on_bad_image: OnBadImage::Error,
+    };
+
+    fn loader(dataset: &Dataset, options: LoaderOptions) -> Loader {
+        Loader::new(dataset.clone(), options).unwrap()
+    }
+
+    fn train(loader: &Loader, epoch: u64, first: usize) -> Vec<Batch> {
+        loader.train(epoch, first).map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn an_epoch_is_a_permutation_of_the_training_photos() {
+        let (_root, dataset) = photos();
+        let batches = train(&loader(&dataset, OPTIONS), 4, 0);
+        assert_eq!(batches.iter().map(Batch::len).collect::<Vec<_>>(), [3, 3, 1]);
+        let targets: Vec<f32> = batches.iter().flat_map(|b| b.targets.clone()).collect();
+        let order = permutation(5, Purpose::Shuffle, 4, 0, 7);
+        let expected: Vec<f32> =
+            order.iter().flat_map(|i| if i % 2 == 0 { [1.0, 0.0] } else { [0.0, 1.0] }).collect();
+        assert_eq!(targets, expected);
+        for batch in &batches {
+            batch.check([3, 16, 16], 2).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_training_picture_is_cropped_resized_and_flipped() {
+        let (root, dataset) = photos();
+        let batches = train(&loader(&dataset, OPTIONS), 0, 0);
+        let mut rows = batches.iter().flat_map(|b| b.images.pixels.chunks(16 * 16 * 3));
+        let mut flips = 0;
+        for index in permutation(5, Purpose::Shuffle, 0, 0, 7) {
+            let picture = decode(root.path().join(&dataset.train[index].path)).unwrap();
+            let vary = augmentation(5, 0, index, picture.width(), picture.height());
+            let mut view = RgbImage::from_raw(16, 16, resize(&picture, vary.crop, 16, 16)).unwrap();
+            if vary.flip {
+                image::imageops::flip_horizontal_in_place(&mut view);
+                flips += 1;
+            }
+            assert_eq!(rows.next().unwrap(), view.as_raw());
+        }
+        assert!((1..7).contains(&flips));
+    }
+
+    #[test]
+    fn threads_cache_and_entry_point_change_nothing() {
+        let (_root, dataset) = photos();
+        let expected = train(&loader(&dataset, OPTIONS), 1, 0);
+        assert_ne!(expected, train(&loader(&dataset, OPTIONS), 2, 0));
+        // Room for none, some and all of the pictures; asked twice, so that the cache answers.
+        for cache_bytes in [0, 6000, 1 << 20] {
+            for threads in [1, 2, 5] {
+                let loader = loader(&dataset, LoaderOptions { cache_bytes, ..OPTIONS });
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                assert_eq!(pool.install(|| train(&loader, 1, 0)), expected);
+                assert_eq!(train(&loader, 1, 0), expected);
+                assert_eq!(train(&loader, 1, 1), expected[1..]);
+                assert_eq!(train(&loader, 1, 3), []);
+                assert_eq!(train(&loader, 1, usize::MAX), []);
+                assert!(lock(&loader.photos.cache).bytes <= cache_bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn cached_photos_are_not_read_again() {
+        let (root, dataset) = photos();
+        let cached = loader(&dataset, LoaderOptions { cache_bytes: DEFAULT_CACHE_BYTES, ..OPTIONS });
+        let uncached = loader(&dataset, OPTIONS);
+        let expected = train(&cached, 0, 0);
+        fs::remove_dir_all(root.path()).unwrap();
+        assert_eq!(train(&cached, 0, 0), expected);
+        assert!(uncached.train(0, 0).next().unwrap().is_err());
+    }
+
+    #[test]
+    fn validation_is_the_whole_picture_in_order() {
+        let (root, dataset) = photos();
+        let loader = loader(&dataset, LoaderOptions { batch_size: 2, ..OPTIONS });
+        let batches: Vec<Batch> = loader.validation().map(Result::unwrap).collect();
+        assert_eq!(batches.iter().map(Batch::len).collect::<Vec<_>>(), [2, 1]);
+        let pixels: Vec<u8> = batches.iter().flat_map(|b| b.images.pixels.clone()).collect();
+        let expected: Vec<u8> = (7..10)
+            .flat_map(|i| evaluation_picture(&decode(root.path().join(format!("{i}.png"))).unwrap(), 16))
+            .collect();
+        assert_eq!(pixels, expected);
+        assert_eq!(batches[0].targets, [0.0, 1.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn a_bad_photo_is_an_error_that_says_how_to_go_on() {
+        let (root, dataset) = photos();
+        fs::write(root.path().join("8.png"), "not a picture").unwrap();
+        let loader = loader(&dataset, LoaderOptions { batch_size: 1, ..OPTIONS });
+        let mut batches = loader.validation();
+        assert_eq!(batches.next().unwrap().unwrap().len(), 1);
+        let error = batches.next().unwrap().unwrap_err().to_string();
+        assert!(error.contains("8.png") && error.contains("--on-bad-image skip"), "{error}");
+        assert!(batches.next().is_none());
+    }
+
+    #[test]
+    fn bad_photos_can_be_left_out() {
+        let (root, dataset) = photos();
+        let good = train(&loader(&dataset, LoaderOptions { batch_size: 7, ..OPTIONS }), 0, 0).remove(0);
+        fs::write(root.path().join("2.png"), "not a picture").unwrap();
+        fs::remove_file(root.path().join("8.png")).unwrap();
+        let options = LoaderOptions { batch_size: 7, on_bad_image: OnBadImage::Skip, ..OPTIONS };
+        let loader = loader(&dataset, options);
+
+        // The others stay what they were.
+        let place = permutation(5, Purpose::Shuffle, 0, 0, 7).iter().position(|i| *i == 2).unwrap();
+        let mut expected = good;
+        expected.images.pixels.drain(place * 768..(place + 1) * 768);
+        expected.targets.drain(place * 2..(place + 1) * 2);
+        assert_eq!(train(&loader, 0, 0), [expected]);
+
+        let evaluated: Vec<_> = loader.evaluation(&dataset.val).map(Result::unwrap).collect();
+        assert_eq!(evaluated.len(), 1);
+        assert_eq!(evaluated[0].0, [0, 2]);
+        assert_eq!(evaluated[0].1.targets, [0.0, 1.0, 0.0, 1.0]);
+
+        train(&loader, 1, 0);
+        let skipped = loader.skipped();
+        let names: Vec<_> = skipped.iter().map(|(path, _)| path.file_name().unwrap()).collect();
+        assert_eq!(names, ["2.png", "8.png"]);
+        assert!(skipped[0].1.contains("is not a readable picture"), "{}", skipped[0].1);
+    }
+
+    #[test]
+    fn a_panic_in_a_task_reaches_the_consumer_as_an_error() {
+        let work = |position: usize, _: &mut [u8]| {
+            without_panic(Path::new("odd.jpg"), || if position == 5 { panic!("overflow") } else { Ok(true) })
+        };
+        let mut batches = Prefetch::new(0..9, 3, 1, Arc::new(work));
+        assert!(batches.next().unwrap().is_ok());
+        let error = batches.next().unwrap().unwrap_err().to_string();
+        assert!(error.contains("odd.jpg") && error.contains("overflow"), "{error}");
+    }
+
+    #[test]
+    fn senseless_options_and_classes_are_refused() {
+        let (_root, mut dataset) = photos();
+        for options in [LoaderOptions { batch_size: 0, ..OPTIONS }, LoaderOptions { size: 0, ..OPTIONS }] {
+            let error = Loader::new(dataset.clone(), options).err().unwrap().to_string();
+            assert!(error.contains("at least 1"), "{error}");
+        }
+        dataset.train[3].class = 2;
+        let error = Loader::new(dataset, OPTIONS).err().unwrap().to_string();
+        assert!(error.contains("3.png"), "{error}");
+    }
+
+    #[test]
+    fn flipping_exchanges_left_and_right() {
+        let mut pixels: Vec<u8> = (0..12).collect();
+        flip(&mut pixels, 2);
+        assert_eq!(pixels, [3, 4, 5, 0, 1, 2, 9, 10, 11, 6, 7, 8]);
+    }
+}

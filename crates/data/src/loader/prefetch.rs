@@ -80,7 +80,7 @@ impl Prefetch {
         for slot in 0..size {
             let (pending, work) = (Arc::clone(&pending), Arc::clone(&self.work));
             let (cancelled, bytes) = (Arc::clone(&self.cancelled), self.picture_bytes);
-            rayon::spawn(move || {
+            rayon::spawn_fifo(move || {
                 if !cancelled.load(Ordering::Relaxed) {
                     pending.fill(slot, first + slot, bytes, &*work);
                 }
@@ -173,5 +173,79 @@ impl Slots {
         }
         pixels.truncate(positions.len() * bytes);
         Ok(Filled { positions, pixels })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::Error;
+
+    fn pool(threads: usize) -> rayon::ThreadPool {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
+    }
+
+    /// Pictures of two bytes that hold their position; those divisible by 5 are left out.
+    fn numbers(positions: Range<usize>) -> Prefetch {
+        let work = |position: usize, bytes: &mut [u8]| {
+            bytes.fill(position as u8);
+            Ok(!position.is_multiple_of(5))
+        };
+        Prefetch::new(positions, 4, 2, Arc::new(work))
+    }
+
+    #[test]
+    fn batches_come_in_order_and_close_ranks() {
+        let batches: Vec<Filled> = numbers(3..13).map(Result::unwrap).collect();
+        let filled = |positions: &[usize]| Filled {
+            positions: positions.to_vec(),
+            pixels: positions.iter().flat_map(|p| [*p as u8; 2]).collect(),
+        };
+        assert_eq!(batches, [filled(&[3, 4, 6]), filled(&[7, 8, 9]), filled(&[11, 12])]);
+    }
+
+    #[test]
+    fn a_consumer_on_the_pools_only_thread_helps() {
+        let expected: Vec<Filled> = numbers(0..50).map(Result::unwrap).collect();
+        for threads in [1, 3] {
+            let found = pool(threads).install(|| numbers(0..50).map(Result::unwrap).collect::<Vec<_>>());
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn the_first_error_ends_the_sequence() {
+        let work = |position: usize, _: &mut [u8]| match position {
+            6 | 7 => Err(Error::Picture { path: position.to_string().into(), reason: String::new() }),
+            _ => Ok(true),
+        };
+        let mut batches = Prefetch::new(0..100, 4, 1, Arc::new(work));
+        assert_eq!(batches.next().unwrap().unwrap().positions, [0, 1, 2, 3]);
+        let error = batches.next().unwrap().unwrap_err().to_string();
+        assert!(error.starts_with("6 "), "{error}");
+        assert!(batches.next().is_none());
+    }
+
+    #[test]
+    fn dropping_cancels_what_is_queued() {
+        let done = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&done);
+        let work = move |_: usize, _: &mut [u8]| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            Ok(true)
+        };
+        let one = pool(1);
+        one.install(|| {
+            let mut batches = Prefetch::new(0..1000, 10, 1, Arc::new(work));
+            batches.next().unwrap().unwrap();
+        });
+        // Dropping the pool waits for its queue; the last task holds the last reference to the work.
+        drop(one);
+        while Arc::strong_count(&done) > 1 {
+            std::thread::yield_now();
+        }
+        assert_eq!(done.load(Ordering::Relaxed), 10);
     }
 }

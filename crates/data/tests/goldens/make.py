@@ -104,6 +104,7 @@ def files():
     yield 'restart.jpg', saved(photo, 'jpeg', quality=90, restart_marker_rows=1)
     yield 'cmyk.jpg', saved(photo.convert('CMYK'), 'jpeg', quality=95)
     yield 'cmyk_progressive.jpg', saved(photo.convert('CMYK'), 'jpeg', quality=95, progressive=True)
+    yield 'ycck.jpg', adobe(saved(photo.convert('CMYK'), 'jpeg', quality=95), transform=2)
     yield 'rgb_kept.jpg', saved(photo, 'jpeg', quality=90, keep_rgb=True)
     yield 'turned.jpg', saved(photo, 'jpeg', quality=90, exif=orientation)
     yield 'text.jpg', saved(text, 'jpeg', quality=75)
@@ -144,6 +145,12 @@ def files():
     yield 'lossy.webp', saved(photo, 'webp', quality=90)
 
 
+def adobe(jpeg, transform):
+    """The file with another colour transform in its Adobe marker: the same numbers mean other colours."""
+    at = jpeg.index(b'Adobe') + 11
+    return jpeg[:at] + bytes([transform]) + jpeg[at + 1:]
+
+
 def png(samples, color_type):
     """A 16-bit PNG, which Pillow reads but does not write."""
     chunk = lambda kind, data: struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
@@ -156,7 +163,11 @@ def write_decode():
     with open(HERE / 'decode.bin', 'wb') as out:
         for name, data in files():
             try:
-                picture = Image.open(io.BytesIO(data)).convert('RGB')
+                picture = Image.open(io.BytesIO(data))
+                if picture.mode == 'I;16':
+                    # Pillow's own conversion cuts off at 255, which leaves white; the high byte, as of 16-bit colour.
+                    picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+                picture = picture.convert('RGB')
             except OSError:
                 picture = Image.new('RGB', (0, 0))
             out.write(struct.pack('<4I', len(name), len(data), *picture.size))
