@@ -6,8 +6,10 @@ mod dataset;
 mod engine;
 mod parse;
 mod pictures;
+mod progress;
 mod run_folder;
 mod stop;
+mod trained;
 
 use std::process::ExitCode;
 
@@ -22,20 +24,27 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Train(commands::train::Args),
+    Evaluate(commands::evaluate::Args),
+    Predict(commands::predict::Args),
+    #[command(subcommand)]
+    Data(commands::data::Command),
     Summary(commands::summary::Args),
     Bench(commands::bench::Args),
 }
 
 fn main() -> ExitCode {
+    let done = |()| ExitCode::SUCCESS;
     let result = match Cli::parse().command {
-        Command::Summary(args) => commands::summary::run(&args),
-        Command::Bench(args) => commands::bench::run(&args),
+        Command::Train(args) => commands::train::run(&args),
+        Command::Evaluate(args) => commands::evaluate::run(&args).map(done),
+        Command::Predict(args) => commands::predict::run(&args),
+        Command::Data(command) => commands::data::run(&command).map(done),
+        Command::Summary(args) => commands::summary::run(&args).map(done),
+        Command::Bench(args) => commands::bench::run(&args).map(done),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }

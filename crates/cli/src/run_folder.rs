@@ -6,7 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use alexnet_core::{Error, Progress, Result, State, checkpoint, files::write_atomically, train::EpochRow, weights::Metadata};
+use alexnet_core::{
+    Error, Progress, Result, State, checkpoint, files::write_atomically, train::EpochRow, weights::Metadata,
+};
 use serde::Serialize;
 
 /// Where runs go when nothing else is said.
@@ -66,7 +68,9 @@ impl RunFolder {
             Some((modified, best))
         });
         weights.max().map(|(_, best)| best).ok_or_else(|| {
-            anyhow::anyhow!("there are no weights yet in {RUNS}/: run `train` first, or name a file with `--weights`")
+            anyhow::anyhow!(
+                "there are no weights yet in {RUNS}/: run `train` first, or name a file with `--weights`"
+            )
         })
     }
 

@@ -6,11 +6,14 @@ use alexnet_core::{
     Batch, Images, Model, Normalization, Options, Step,
     alexnet::Variant,
     init::{Init, initialise},
-    rng::{Purpose, generator},
+    rng::{Purpose, generator, permutation},
     train::Batches,
 };
-use alexnet_data::loader::{Loader, LoaderOptions, OnBadImage};
-use anyhow::{Context, Result, bail, ensure};
+use alexnet_data::{
+    loader::{Loader, LoaderOptions, OnBadImage},
+    split::{Dataset, Item},
+};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use rand::{Rng, RngExt};
 use serde::Serialize;
@@ -114,7 +117,12 @@ pub fn run(args: &Args) -> Result<()> {
         Format::Json => println!("{}", serde_json::to_string(&report)?),
         Format::Text => println!(
             "{} {} {}, batch {}: {} ms, {} images/s",
-            report.backend, report.what, report.precision, report.batch, report.median_ms, report.images_per_s
+            report.backend,
+            report.what,
+            report.precision,
+            report.batch,
+            report.median_ms,
+            report.images_per_s
         ),
     }
     Ok(())
@@ -157,13 +165,12 @@ fn step_ms(what: What, model: &mut dyn Model, batch: &Batch, step: &mut Step) ->
 /// Milliseconds a batch over at most 1,000 photos: the work that PyTorch's loader does for the tutorial.
 fn pipeline_ms(args: &Args) -> Result<f64> {
     let data = args.data.as_deref().context("`--what pipeline` needs photos; name them with `--data`")?;
-    let mut dataset = dataset::open(Some(data), 0.0, 0)?.dataset;
-    let order = alexnet_core::rng::permutation(0, Purpose::Synthetic, 0, 0, dataset.train.len());
-    dataset.train = order.into_iter().take(1000).map(|i| dataset.train[i].clone()).collect();
-    let photos = dataset.train.len();
-    if photos == 0 {
-        bail!("{} has no photos", data.display());
-    }
+    let dataset = dataset::open(Some(data), dataset::VAL_FRACTION, 0)?;
+    let all: Vec<Item> = dataset.items().cloned().collect();
+    let order = permutation(0, Purpose::Synthetic, 0, 0, all.len());
+    let train: Vec<Item> = order.into_iter().take(1000).map(|i| all[i].clone()).collect();
+    let photos = train.len();
+    let dataset = Dataset { train, ..dataset };
     let loader = Loader::new(
         dataset,
         LoaderOptions {

@@ -27,7 +27,10 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let rows = topology.summary()?;
     println!("{} with {classes} classes", args.variant);
-    println!("{:<14} {:<38} {:>11} {:>12} {:>15}", "layer", "operation", "output", "parameters", "multiply-adds");
+    println!(
+        "{:<14} {:<38} {:>11} {:>12} {:>15}",
+        "layer", "operation", "output", "parameters", "multiply-adds"
+    );
     println!("{:<14} {:<38} {:>11}", "images", "height × width × channels", shape(&topology.input));
     for row in &rows {
         let count = |n: u64| if n == 0 { "–".to_owned() } else { grouped(n) };

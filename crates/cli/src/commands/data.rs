@@ -1,0 +1,189 @@
+//! `alexnet data`: get, split, draw and look at photos.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use alexnet_core::{
+    Normalization,
+    rng::{Purpose, permutation},
+    train::Batches,
+};
+use alexnet_data::{
+    decode::decode,
+    draw,
+    fetch::{self, FLOWER_PHOTOS, Verdict},
+    loader::{Loader, LoaderOptions, OnBadImage, evaluation_picture},
+    split::{Dataset, Item},
+};
+use anyhow::Result;
+use image::RgbImage;
+
+use crate::{
+    dataset, parse,
+    pictures::{self, Tile},
+    progress,
+};
+
+/// Gets, splits, draws and shows photos.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Command {
+    /// Download the flower photos (229 MB) and unpack them to data/flower_photos
+    Fetch {
+        /// Use this archive instead of downloading one
+        #[arg(long, value_name = "FILE")]
+        archive: Option<PathBuf>,
+    },
+    /// Copy photos into OUT/train and OUT/val, class by class
+    Split {
+        /// Folder of class folders, or .tgz
+        #[arg(long, value_name = "PATH")]
+        data: PathBuf,
+        /// Folder to copy into, empty or not there yet
+        #[arg(long, value_name = "OUT")]
+        copy: PathBuf,
+        /// Share of each class that validates
+        #[arg(long, default_value_t = dataset::VAL_FRACTION, value_parser = parse::fraction)]
+        val_fraction: f64,
+        /// Decides which photos
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+    /// Draw flowers: five classes of pictures to try everything with
+    Synth {
+        /// Folder to draw into
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Pictures of each class
+        #[arg(long, value_name = "N", default_value_t = draw::DEFAULT_PER_CLASS as u32, value_parser = clap::value_parser!(u32).range(1..))]
+        per_class: u32,
+        /// Decides every picture
+        #[arg(long, value_name = "S", default_value_t = 0)]
+        seed: u64,
+    },
+    /// Show photos as they are, as training sees them, and as validation sees them
+    Preview {
+        /// Photos, as for `train`
+        #[arg(long, value_name = "PATH")]
+        data: Option<PathBuf>,
+        /// Picture to write
+        #[arg(long, value_name = "PNG")]
+        out: PathBuf,
+        /// Decides which photos and crops
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When photos cannot be had, read or written.
+pub fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Fetch { archive } => fetch_photos(archive.as_deref()),
+        Command::Split { data, copy, val_fraction, seed } => {
+            copy_split(&dataset::open(Some(data), *val_fraction, *seed)?, copy)
+        }
+        Command::Synth { out, per_class, seed } => {
+            let bar = progress::Items::new("drawing");
+            draw::synthesise(out, *per_class as usize, *seed, &|done, total| bar.at(done, total))?;
+            bar.finish();
+            println!(
+                "{} pictures of {} classes in {}",
+                draw::CLASSES.len() * *per_class as usize,
+                draw::CLASSES.len(),
+                out.display()
+            );
+            Ok(())
+        }
+        Command::Preview { data, out, seed } => {
+            preview(dataset::open(data.as_deref(), dataset::VAL_FRACTION, *seed)?, out, *seed)
+        }
+    }
+}
+
+fn fetch_photos(archive: Option<&Path>) -> Result<()> {
+    let archive = match archive {
+        Some(path) => {
+            if let Verdict::Other { bytes, sha256 } = fetch::verify(path, &FLOWER_PHOTOS)? {
+                eprintln!(
+                    "note: {} is not the official archive ({bytes} bytes, SHA-256 {sha256}); it is used all the same",
+                    path.display()
+                );
+            }
+            path.to_owned()
+        }
+        None => {
+            fs::create_dir_all(dataset::FOLDER)
+                .map_err(alexnet_core::Error::io("create", dataset::FOLDER))?;
+            let path = Path::new(dataset::FOLDER).join("flower_photos.tgz");
+            let bar = progress::Bytes::new("downloading");
+            fetch::fetch(&FLOWER_PHOTOS, &path, &mut |done, total| bar.at(done, total))?;
+            bar.finish();
+            path
+        }
+    };
+    let folder = dataset::unpack(&archive)?;
+    println!("the photos are in {}", folder.display());
+    Ok(())
+}
+
+fn copy_split(dataset: &Dataset, out: &Path) -> Result<()> {
+    let bar = progress::Items::new("copying");
+    dataset.copy_to(out, &mut |progress| bar.at(progress.done, progress.total))?;
+    bar.finish();
+    println!(
+        "{} images for training, {} images for validation in {}",
+        dataset.train.len(),
+        dataset.val.len(),
+        out.display()
+    );
+    println!("processing done!");
+    Ok(())
+}
+
+/// Photos in the preview, a row each.
+const ROWS: usize = 6;
+
+/// Training views of each.
+const VIEWS: u64 = 4;
+
+fn preview(dataset: Dataset, out: &Path, seed: u64) -> Result<()> {
+    let size = 224;
+    let order = permutation(seed, Purpose::Synthetic, 1, 0, dataset.train.len());
+    let shown: Vec<Item> = order.into_iter().take(ROWS).map(|i| dataset.train[i].clone()).collect();
+    let (root, classes) = (dataset.root.clone(), dataset.classes.clone());
+    let dataset = Dataset { train: shown.clone(), ..dataset };
+    let loader = Loader::new(
+        dataset,
+        LoaderOptions {
+            batch_size: 1,
+            seed,
+            size,
+            normalization: Normalization::HALF,
+            cache_bytes: usize::MAX,
+            on_bad_image: OnBadImage::Error,
+        },
+    )?;
+    let mut views: Vec<Vec<RgbImage>> = vec![Vec::new(); shown.len()];
+    for epoch in 0..VIEWS {
+        let order = permutation(seed, Purpose::Shuffle, epoch, 0, shown.len());
+        for (batch, item) in loader.train(epoch, 0).zip(order) {
+            views[item].push(pictures::picture(&batch?.images, 0));
+        }
+    }
+    let mut tiles = Vec::new();
+    for (item, views) in shown.iter().zip(views) {
+        let photo = decode(root.join(&item.path))?;
+        let whole = RgbImage::from_raw(size as u32, size as u32, evaluation_picture(&photo, size))
+            .unwrap_or_default();
+        tiles.push(Tile::new(photo, classes[item.class].clone()));
+        tiles.extend(views.into_iter().map(|view| Tile::new(view, "training")));
+        tiles.push(Tile::new(whole, "validation"));
+    }
+    pictures::save(&pictures::grid(&tiles, VIEWS as usize + 2), out)?;
+    println!("{}", out.display());
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! `alexnet evaluate`: how good weights are on a set of photos.
+
+use std::path::{Path, PathBuf};
+
+use alexnet_core::{metrics::Report, train};
+use alexnet_data::{
+    loader::{Loader, LoaderOptions, OnBadImage},
+    split::{Dataset, Item},
+};
+use anyhow::{Result, ensure};
+use clap::ValueEnum;
+
+use crate::{dataset, engine::EngineArgs, run_folder::RunFolder, trained::Trained};
+
+/// Prints loss, top-1, per-class precision, recall and F1, and the confusion matrix.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    engine: EngineArgs,
+    /// Weights [default: the best of the newest run]
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Photos, as for `train` [default: those of the run that the weights come from]
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// Which photos: a run keeps its split, and the same photos given again are split as it was
+    #[arg(long, value_enum, default_value = "val")]
+    split: Split,
+    /// Photos a step
+    #[arg(short, long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    batch_size: u32,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Split {
+    Val,
+    Train,
+    All,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When weights or photos cannot be read, or are of other classes.
+pub fn run(args: &Args) -> Result<()> {
+    let mut trained = Trained::load(args.weights.as_deref(), &args.engine)?;
+    let dataset = photos(args, &trained.path)?;
+    ensure!(
+        dataset.classes == trained.metadata.classes,
+        "{} has the classes {}, but the weights {} know {}",
+        dataset.root.display(),
+        dataset.classes.join(", "),
+        trained.path.display(),
+        trained.metadata.classes.join(", ")
+    );
+    let items: Vec<Item> = match args.split {
+        Split::Val => dataset.val.clone(),
+        Split::Train => dataset.train.clone(),
+        Split::All => dataset.items().cloned().collect(),
+    };
+    let loader = Loader::new(
+        dataset,
+        LoaderOptions {
+            batch_size: args.batch_size as usize,
+            seed: 0,
+            size: trained.metadata.input_size,
+            normalization: trained.metadata.normalization,
+            cache_bytes: 0,
+            on_bad_image: OnBadImage::Error,
+        },
+    )?;
+    let batches = loader.evaluation(&items).map(|batch| Ok(batch?.1));
+    let evaluation = train::evaluate(trained.model.as_mut(), batches)?;
+    let report = evaluation.report(&trained.metadata.classes);
+    match args.format {
+        Format::Json => println!("{}", serde_json::to_string(&report)?),
+        Format::Text => print_text(&report),
+    }
+    Ok(())
+}
+
+/// The photos asked for. A run's own split is used for its own photos, so that none it trained on is taken for a validation
+/// photo.
+fn photos(args: &Args, weights: &Path) -> Result<Dataset> {
+    let split = weights
+        .parent()
+        .and_then(Path::parent)
+        .and_then(|run| RunFolder::open(run).ok())
+        .map(|run| run.split());
+    let known = split.filter(|split| split.is_file()).map(|split| Dataset::load(&split)).transpose()?;
+    let Some(data) = &args.data else {
+        return match known {
+            Some(dataset) => Ok(dataset),
+            None => dataset::open(None, dataset::VAL_FRACTION, 0),
+        };
+    };
+    let opened = dataset::open(Some(data), dataset::VAL_FRACTION, 0)?;
+    Ok(match known {
+        Some(known) if known.root == opened.root => {
+            eprintln!("split as the run was");
+            known
+        }
+        _ => opened,
+    })
+}
+
+fn print_text(report: &Report) {
+    println!("images {}  loss {:.4}  top1 {:.4}", report.images, report.loss, report.top1);
+    let width = report.per_class.iter().map(|c| c.class.chars().count()).max().unwrap_or(0).max(5);
+    println!("{:width$}  {:>9}  {:>6}  {:>5}  {:>7}", "class", "precision", "recall", "f1", "support");
+    for class in &report.per_class {
+        let q = &class.quality;
+        println!(
+            "{:width$}  {:>9.3}  {:>6.3}  {:>5.3}  {:>7}",
+            class.class, q.precision, q.recall, q.f1, q.support
+        );
+    }
+    println!("confusion, rows true, columns predicted:");
+    for (class, row) in report.per_class.iter().zip(&report.confusion.counts) {
+        let cells: Vec<String> = row.iter().map(|n| format!("{n:>5}")).collect();
+        println!("{:width$}  {}", class.class, cells.join(" "));
+    }
+}

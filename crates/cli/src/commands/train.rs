@@ -1,0 +1,360 @@
+//! `alexnet train`: the main job.
+
+mod watch;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use alexnet_core::{
+    Backend, Error, Normalization, Optimizer, Options, Progress, State,
+    alexnet::Variant,
+    init::{Init, initialise},
+    optimizer::Adam,
+    train::{Batches, Outcome, Settings, fit},
+    weights::{Metadata, Weights},
+};
+use alexnet_data::{
+    loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions, OnBadImage},
+    split::{Dataset, Item},
+};
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use self::watch::Watch;
+use crate::{dataset, engine::EngineArgs, parse, pictures, run_folder::RunFolder, stop::Stop};
+
+const DEFAULT_EPOCHS: u64 = 10;
+
+/// Trains a network on a folder of photos and keeps everything in a run folder.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    engine: EngineArgs,
+    #[command(flatten)]
+    recipe: Recipe,
+    /// Save a checkpoint after every so many steps, beside the one after each epoch
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    checkpoint_every: Option<u64>,
+    /// Folder of the run [default: the next free runs/train…]
+    #[arg(long, value_name = "DIR")]
+    run_dir: Option<PathBuf>,
+    /// Go on with this run from its last checkpoint; only engine, device, workers, epochs and checkpoints can be given anew
+    #[arg(long, value_name = "RUN", conflicts_with_all = [
+        "run_dir", "data", "variant", "batch_size", "lr", "opt", "seed", "val_fraction", "init", "weights", "on_bad_image"
+    ])]
+    resume: Option<PathBuf>,
+}
+
+/// What decides the weights, saved as `args.toml`.
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Recipe {
+    /// Folder with train/ and val/, folder of class folders, or .tgz [default: data/flower_photos, else drawn flowers]
+    #[arg(long, value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<PathBuf>,
+    /// Network: tutorial, original, original-norm-first or torchvision
+    #[arg(long, default_value_t)]
+    variant: Variant,
+    /// Passes over the training photos [default: 10, or those of the resumed run]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    epochs: Option<u64>,
+    /// Photos a step
+    #[arg(short, long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    batch_size: u32,
+    /// Learning rate
+    #[arg(long, default_value_t = 2e-4, value_parser = parse::positive)]
+    lr: f32,
+    /// Optimiser
+    #[arg(long, value_enum, default_value = "adam")]
+    opt: Opt,
+    /// Decides the split, the initial weights, the order, the crops and the dropout
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Share of each class that validates, where the folder is not split
+    #[arg(long, default_value_t = 0.1, value_parser = parse::fraction)]
+    val_fraction: f64,
+    /// Initial weights
+    #[arg(long, value_enum, default_value = "tutorial")]
+    init: InitName,
+    /// Begin with the weights of this file instead
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weights: Option<PathBuf>,
+    /// What happens when a photo cannot be read
+    #[arg(long, value_enum, default_value = "error")]
+    on_bad_image: BadImage,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Opt {
+    Adam,
+    /// Adam with decoupled weight decay 0.01
+    Adamw,
+    /// Stochastic gradient descent with momentum 0.9
+    Sgd,
+}
+
+impl Opt {
+    fn optimizer(self) -> Optimizer {
+        match self {
+            Self::Adam => Optimizer::default(),
+            Self::Adamw => Optimizer::AdamW { adam: Adam::default(), weight_decay: 0.01 },
+            Self::Sgd => Optimizer::Sgd { momentum: 0.9, weight_decay: 0.0 },
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum InitName {
+    /// Convolutions Kaiming normal (fan-out), linear layers N(0, 0.01), biases 0
+    Tutorial,
+    /// Uniform within 1/√fan-in
+    Pytorch,
+    /// N(0, 0.01), some biases 1
+    Paper,
+}
+
+impl From<InitName> for Init {
+    fn from(name: InitName) -> Self {
+        match name {
+            InitName::Tutorial => Self::Tutorial,
+            InitName::Pytorch => Self::Pytorch,
+            InitName::Paper => Self::Paper,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum BadImage {
+    /// Stop and name it
+    Error,
+    /// Leave it out and say so
+    Skip,
+}
+
+impl From<BadImage> for OnBadImage {
+    fn from(choice: BadImage) -> Self {
+        match choice {
+            BadImage::Error => Self::Error,
+            BadImage::Skip => Self::Skip,
+        }
+    }
+}
+
+/// A run as it stands: new, or read back from its folder.
+struct Run {
+    folder: RunFolder,
+    recipe: Recipe,
+    dataset: Dataset,
+    state: State,
+    progress: Progress,
+}
+
+/// Runs the command. The exit code is 0, or 130 or 143 after a signal.
+///
+/// # Errors
+/// When the photos, the options or the disk do not allow it, or the loss is not finite.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let stop = Stop::listen()?;
+    let backend = args.engine.start()?;
+    let run = match &args.resume {
+        Some(path) => resumed(path, args)?,
+        None => begun(args)?,
+    };
+    let Run { folder, recipe, dataset, state, mut progress } = run;
+    println!(
+        "using {} images for training, {} images for validation.",
+        dataset.train.len(),
+        dataset.val.len()
+    );
+    let topology = recipe.variant.topology(dataset.classes.len());
+    let metadata = Metadata {
+        variant: recipe.variant,
+        classes: dataset.classes.clone(),
+        input_size: topology.input[1],
+        normalization: Normalization::HALF,
+    };
+    let loader = Loader::new(
+        dataset,
+        LoaderOptions {
+            batch_size: recipe.batch_size as usize,
+            seed: recipe.seed,
+            size: metadata.input_size,
+            normalization: metadata.normalization,
+            cache_bytes: DEFAULT_CACHE_BYTES,
+            on_bad_image: recipe.on_bad_image.into(),
+        },
+    )?;
+    let options = Options { device: args.engine.device, optimizer: recipe.opt.optimizer() };
+    let mut model = backend.compile(&topology, &state, &options)?;
+    drop(state);
+    if progress.step == 0 {
+        write_static_files(&folder, args, &loader, &metadata)?;
+    }
+
+    let settings = Settings {
+        epochs: recipe.epochs.unwrap_or(DEFAULT_EPOCHS),
+        seed: recipe.seed,
+        lr: recipe.lr,
+        checkpoint_every: args.checkpoint_every,
+    };
+    eprintln!("the run is kept in {}", folder.path().display());
+    let mut watch = Watch::new(&folder, &metadata, &loader, settings.epochs, stop.clone());
+    let outcome = fit(model.as_mut(), &loader, &settings, &mut progress, &mut watch);
+    watch.finish();
+    match outcome? {
+        Outcome::Finished => {
+            drop(model);
+            write_pictures_of_the_best(&folder, backend.as_ref(), &options, &loader)?;
+            println!("Finished Training");
+            if let Some(best) = progress.best() {
+                eprintln!(
+                    "best: epoch {}, val_accuracy {:.3}, {}",
+                    best.epoch,
+                    best.accuracy,
+                    folder.best().display()
+                );
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Outcome::Stopped => {
+            eprintln!(
+                "stopped after step {}; go on with `train --resume {}`",
+                progress.step,
+                folder.path().display()
+            );
+            Ok(ExitCode::from(stop.code().unwrap_or(130)))
+        }
+    }
+}
+
+/// A new run, with its folder.
+fn begun(args: &Args) -> Result<Run> {
+    let mut recipe = args.recipe.clone();
+    recipe.epochs.get_or_insert(DEFAULT_EPOCHS);
+    let dataset = dataset::open(recipe.data.as_deref(), recipe.val_fraction, recipe.seed)?;
+    ensure!(
+        !dataset.val.is_empty(),
+        "no photo is left for validation: raise `--val-fraction` (now {}), or add photos to {}",
+        recipe.val_fraction,
+        dataset.root.display()
+    );
+    let state = initial_state(&recipe, &dataset)?;
+    let folder = RunFolder::create(args.run_dir.as_deref())?;
+    // The arguments come first: with them a run that is killed now can already be resumed.
+    folder.write("args.toml", toml::to_string(&recipe)?.as_bytes())?;
+    dataset.save(&folder.split())?;
+    Ok(Run { folder, recipe, dataset, state, progress: Progress::default() })
+}
+
+/// A run that was left.
+fn resumed(path: &Path, args: &Args) -> Result<Run> {
+    let folder = RunFolder::open(path)?;
+    let text = fs::read_to_string(folder.args()).map_err(Error::io("read", folder.args()))?;
+    let mut recipe: Recipe = toml::from_str(&text)
+        .with_context(|| format!("{} is not what a run writes", folder.args().display()))?;
+    if args.recipe.epochs.is_some() {
+        recipe.epochs = args.recipe.epochs;
+        folder.write("args.toml", toml::to_string(&recipe)?.as_bytes())?;
+    }
+    let split = folder.split();
+    let dataset = if split.exists() {
+        Dataset::load(&split)?
+    } else {
+        let dataset = dataset::open(recipe.data.as_deref(), recipe.val_fraction, recipe.seed)?;
+        dataset.save(&split)?;
+        dataset
+    };
+    let (state, progress) = match folder.load_checkpoint()? {
+        Some(checkpoint) => checkpoint,
+        None => (initial_state(&recipe, &dataset)?, Progress::default()),
+    };
+    eprintln!("going on after step {}, epoch {}", progress.step, progress.history.len() + 1);
+    Ok(Run { folder, recipe, dataset, state, progress })
+}
+
+/// Before the first step: drawn from the seed, or read from `--weights`.
+fn initial_state(recipe: &Recipe, dataset: &Dataset) -> Result<State> {
+    let topology = recipe.variant.topology(dataset.classes.len());
+    let Some(path) = &recipe.weights else {
+        return Ok(initialise(&topology, recipe.init.into(), recipe.seed)?);
+    };
+    let Weights { metadata, parameters } = Weights::load(path)?;
+    let state = State { parameters, ..State::default() };
+    state.check(&topology).with_context(|| {
+        format!(
+            "{} holds {} with {} classes, this run is {} with {}",
+            path.display(),
+            metadata.variant,
+            metadata.classes.len(),
+            recipe.variant,
+            dataset.classes.len()
+        )
+    })?;
+    Ok(state)
+}
+
+/// What a run tells about itself before its first step.
+fn write_static_files(folder: &RunFolder, args: &Args, loader: &Loader, metadata: &Metadata) -> Result<()> {
+    folder.write_json("environment.json", &Environment::here(args))?;
+    folder.write_class_indices(metadata)?;
+    if let Some(batch) = loader.train(0, 0).next() {
+        let picture = pictures::training_batch(&batch?, &metadata.classes);
+        pictures::save(&picture, &folder.file("train_batch0.jpg"))?;
+    }
+    Ok(())
+}
+
+/// Where a run was made: `environment.json`.
+#[derive(Serialize)]
+struct Environment {
+    version: &'static str,
+    backend: String,
+    device: String,
+    os: &'static str,
+    arch: &'static str,
+    threads: usize,
+}
+
+impl Environment {
+    fn here(args: &Args) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            backend: args.engine.backend.backend().name().into(),
+            device: args.engine.device.to_string(),
+            os: std::env::consts::OS,
+            arch: std::env::consts::ARCH,
+            threads: rayon::current_num_threads(),
+        }
+    }
+}
+
+/// `val_batch0_pred.jpg`: what the best weights say to some validation photos.
+fn write_pictures_of_the_best(
+    folder: &RunFolder,
+    backend: &dyn Backend,
+    options: &Options,
+    loader: &Loader,
+) -> Result<()> {
+    let Weights { metadata, parameters } = Weights::load(folder.best())?;
+    let topology = metadata.variant.topology(metadata.classes.len());
+    let state = State { parameters, ..State::default() };
+    let mut model = backend.compile(&topology, &state, options)?;
+    // Evenly spread, since the photos are sorted by class.
+    let val = &loader.dataset().val;
+    let shown: Vec<Item> = val.iter().step_by(val.len().div_ceil(16).max(1)).cloned().collect();
+    if let Some(batch) = loader.evaluation(&shown).next() {
+        let (_, batch) = batch?;
+        let picture = pictures::predictions(&batch, &model.logits(&batch.images)?, &metadata.classes);
+        pictures::save(&picture, &folder.file("val_batch0_pred.jpg"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! What a user sees of a run, and the files it leaves after each step and epoch.
+
+use std::{
+    io::IsTerminal,
+    ops::ControlFlow,
+    time::{Duration, Instant},
+};
+
+use alexnet_core::{
+    Progress, Result, State, StepReport,
+    metrics::Evaluation,
+    train::{Batches, Observer},
+    weights::{Metadata, Weights},
+};
+use alexnet_data::loader::Loader;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::{pictures, run_folder::RunFolder, stop::Stop};
+
+/// Time between two lines where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Watches a run.
+pub struct Watch<'a> {
+    folder: &'a RunFolder,
+    metadata: &'a Metadata,
+    loader: &'a Loader,
+    epochs: u64,
+    stop: Stop,
+    /// On a terminal.
+    bar: Option<ProgressBar>,
+    last_line: Instant,
+    /// When this process took its first step, and the pictures of that epoch it found already done.
+    epoch_start: Option<(Instant, u64)>,
+    /// Photos left out that the user has been told of.
+    told: usize,
+}
+
+impl<'a> Watch<'a> {
+    /// Watches a run of `epochs` epochs.
+    pub fn new(
+        folder: &'a RunFolder,
+        metadata: &'a Metadata,
+        loader: &'a Loader,
+        epochs: u64,
+        stop: Stop,
+    ) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(loader.steps_per_epoch() as u64);
+            let style = ProgressStyle::with_template("{prefix} [{bar:40}] {pos}/{len} {msg}");
+            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
+        });
+        Self {
+            folder,
+            metadata,
+            loader,
+            epochs,
+            stop,
+            bar,
+            last_line: Instant::now(),
+            epoch_start: None,
+            told: 0,
+        }
+    }
+
+    /// Leaves the terminal clean and tells of the photos that were left out.
+    pub fn finish(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        self.tell_skipped();
+    }
+
+    fn tell_skipped(&mut self) {
+        let skipped = self.loader.skipped();
+        for (path, reason) in skipped.iter().skip(self.told) {
+            eprintln!("left out: {}: {reason}", path.display());
+        }
+        self.told = skipped.len().max(self.told);
+    }
+
+    fn print_step(&mut self, progress: &Progress, loss: f64) {
+        let epoch = progress.history.len() as u64 + 1;
+        let steps = self.loader.steps_per_epoch();
+        let (start, before) = *self.epoch_start.get_or_insert((Instant::now(), progress.images));
+        let speed = (progress.images - before) as f64 / start.elapsed().as_secs_f64();
+        let left = ((self.epochs - epoch) as usize * steps + (steps - progress.batches)) as f64;
+        // Before the second step there is no speed to speak of.
+        let pace = if progress.images > before {
+            let per_step = start.elapsed().as_secs_f64() * progress.images as f64
+                / ((progress.images - before) as f64 * progress.batches as f64);
+            format!("{speed:.1} images/s, {} left", clock(left * per_step))
+        } else {
+            "measuring".into()
+        };
+        let title = format!("epoch {epoch}/{}", self.epochs);
+        match &self.bar {
+            Some(bar) => {
+                bar.set_prefix(title);
+                bar.set_position(progress.batches as u64);
+                bar.set_message(format!("loss {loss:.3}, {pace}"));
+            }
+            None if self.last_line.elapsed() >= LINE_EVERY || progress.batches == steps => {
+                eprintln!("{title} step {}/{steps} loss {loss:.3}, {pace}", progress.batches);
+                self.last_line = Instant::now();
+            }
+            None => {}
+        }
+    }
+}
+
+impl Observer for Watch<'_> {
+    fn step(&mut self, progress: &Progress, report: &StepReport) -> ControlFlow<()> {
+        self.print_step(progress, report.loss);
+        if self.stop.code().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn epoch(&mut self, progress: &Progress, evaluation: &Evaluation, state: &State) -> Result<()> {
+        let (Some(row), Some(best)) = (progress.history.last(), progress.best()) else { return Ok(()) };
+        self.epoch_start = None;
+        let weights = Weights { metadata: self.metadata.clone(), parameters: state.parameters.clone() };
+        weights.save(self.folder.last())?;
+        if row.epoch == best.epoch {
+            weights.save(self.folder.best())?;
+            let matrix = pictures::confusion_matrix(evaluation.confusion(), &self.metadata.classes);
+            self.save_picture(&matrix, "confusion_matrix.png");
+        }
+        self.folder.write_results(&progress.history)?;
+        match pictures::curves(progress) {
+            Ok(curves) => self.save_picture(&curves, "results.png"),
+            Err(error) => eprintln!("warning: results.png was not drawn: {error:#}"),
+        }
+        let line = format!(
+            "[epoch {}] train_loss: {:.3}  val_accuracy: {:.3}",
+            row.epoch, row.train_loss, row.accuracy
+        );
+        match &self.bar {
+            Some(bar) => bar.suspend(|| println!("{line}")),
+            None => println!("{line}"),
+        }
+        self.tell_skipped();
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, progress: &Progress, state: &State) -> Result<()> {
+        self.folder.save_checkpoint(state, progress)
+    }
+}
+
+impl Watch<'_> {
+    /// Pictures are for looking at: one that cannot be written does not end a run.
+    fn save_picture(&self, picture: &image::RgbImage, name: &str) {
+        if let Err(error) = pictures::save(picture, &self.folder.file(name)) {
+            eprintln!("warning: {name} was not written: {error:#}");
+        }
+    }
+}
+
+/// `2:05`, `1:02:05`.
+fn clock(seconds: f64) -> String {
+    let seconds = seconds.round() as u64;
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::clock;
+
+    #[test]
+    fn time_is_read_off_a_clock() {
+        for (seconds, text) in [(0.4, "0:00"), (59.6, "1:00"), (125.0, "2:05"), (3725.0, "1:02:05")] {
+            assert_eq!(clock(seconds), text);
+        }
+    }
+}
