@@ -1,8 +1,12 @@
 //! What crosses the boundary into and out of an engine.
 
+use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    rng::{Purpose, generator},
+};
 
 /// How bytes become numbers: `(byte / 255 - mean) / std` for each channel, in f32, as torchvision's `ToTensor` and
 /// `Normalize` compute it.
@@ -81,6 +85,22 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// `n` pictures of `size`×`size` random pixels, each of a random one of `classes` classes: material for benchmarks and
+    /// tests, the same for the same arguments.
+    pub fn random(n: usize, size: usize, classes: usize) -> Self {
+        let mut rng = generator(0, Purpose::Synthetic, 0, 0);
+        let mut pixels = vec![0; n * size * size * 3];
+        rng.fill_bytes(&mut pixels);
+        let mut targets = vec![0.0; n * classes];
+        for row in targets.chunks_exact_mut(classes) {
+            row[rng.random_range(0..classes)] = 1.0;
+        }
+        Self {
+            images: Images { pixels, height: size, width: size, normalization: Normalization::HALF },
+            targets,
+        }
+    }
+
     /// The number of pictures, N.
     pub fn len(&self) -> usize {
         self.images.len()

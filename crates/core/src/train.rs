@@ -128,7 +128,12 @@ pub fn fit(
             if batch.is_empty() {
                 continue;
             }
-            let step = Step { number: progress.step + 1, seed: settings.seed, lr: settings.lr, clip_grad_norm: None };
+            let step = Step {
+                number: progress.step + 1,
+                seed: settings.seed,
+                lr: settings.lr,
+                clip_grad_norm: None,
+            };
             let report = model.train_step(&batch, &step)?;
             let not_finite = |what| Error::NotFinite { what, step: step.number, epoch: epoch + 1 };
             if !report.loss.is_finite() {
@@ -177,7 +182,10 @@ pub fn fit(
 ///
 /// # Errors
 /// The first error of the engine or the batches; [`Error::Data`] when there is no picture.
-pub fn evaluate(model: &mut dyn Model, batches: impl IntoIterator<Item = Result<Batch>>) -> Result<Evaluation> {
+pub fn evaluate(
+    model: &mut dyn Model,
+    batches: impl IntoIterator<Item = Result<Batch>>,
+) -> Result<Evaluation> {
     let mut evaluation: Option<Evaluation> = None;
     for batch in batches {
         let batch = batch?;
@@ -188,4 +196,145 @@ pub fn evaluate(model: &mut dyn Model, batches: impl IntoIterator<Item = Result<
         evaluation.get_or_insert_with(|| Evaluation::new(logits.classes)).add(&logits, &batch.targets);
     }
     evaluation.ok_or_else(|| Error::Data("there is no picture to evaluate on".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Array, Images, Logits, backend::Gradients};
+
+    /// A model whose one weight counts steps, and whose loss is what `loss` says for a step.
+    struct Counter {
+        steps: f32,
+        loss: fn(u64) -> f64,
+    }
+
+    impl Model for Counter {
+        fn logits(&mut self, images: &Images) -> Result<Logits> {
+            Ok(Logits { values: [self.steps, 0.0].repeat(images.len()), classes: 2 })
+        }
+
+        fn train_step(&mut self, _: &Batch, step: &Step) -> Result<StepReport> {
+            self.steps += 1.0;
+            assert_eq!(step.number as f32, self.steps, "steps are numbered without a gap");
+            Ok(StepReport { loss: (self.loss)(step.number), gradient_norm: 1.0 })
+        }
+
+        fn gradients(&mut self, _: &Batch, _: &Step) -> Result<(StepReport, Gradients)> {
+            unreachable!("training does not ask for gradients")
+        }
+
+        fn vjp(&mut self, _: &Images, _: &Logits) -> Result<Gradients> {
+            unreachable!("training does not ask for products")
+        }
+
+        fn state(&self) -> Result<State> {
+            let mut state = State::default();
+            state.parameters.insert("steps".into(), Array::filled(&[1], self.steps));
+            Ok(state)
+        }
+    }
+
+    /// Three training batches an epoch, of two pictures but the last, which is empty; two pictures to validate on.
+    struct Pictures;
+
+    impl Batches for Pictures {
+        fn steps_per_epoch(&self) -> usize {
+            3
+        }
+
+        fn train(&self, _: u64, first: usize) -> Box<dyn Iterator<Item = Result<Batch>> + '_> {
+            Box::new([2, 2, 0].into_iter().skip(first).map(|n| Ok(Batch::random(n, 1, 2))))
+        }
+
+        fn validation(&self) -> Box<dyn Iterator<Item = Result<Batch>> + '_> {
+            Box::new([0, 2].into_iter().map(|n| Ok(Batch::random(n, 1, 2))))
+        }
+    }
+
+    /// Keeps checkpoints; asks for a stop after a step.
+    #[derive(Default)]
+    struct Notes {
+        stop_after: Option<u64>,
+        checkpoints: Vec<(Progress, State)>,
+    }
+
+    impl Observer for Notes {
+        fn step(&mut self, progress: &Progress, _: &StepReport) -> ControlFlow<()> {
+            if Some(progress.step) == self.stop_after {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        }
+
+        fn epoch(&mut self, _: &Progress, evaluation: &Evaluation, _: &State) -> Result<()> {
+            assert_eq!(evaluation.images(), 2);
+            Ok(())
+        }
+
+        fn checkpoint(&mut self, progress: &Progress, state: &State) -> Result<()> {
+            self.checkpoints.push((progress.clone(), state.clone()));
+            Ok(())
+        }
+    }
+
+    fn settings(checkpoint_every: Option<u64>) -> Settings {
+        Settings { epochs: 2, seed: 0, lr: 1.0, checkpoint_every }
+    }
+
+    /// Without the times, which no two runs share.
+    fn timeless(progress: &Progress) -> Progress {
+        let mut progress = progress.clone();
+        progress.seconds = 0.0;
+        progress.history.iter_mut().for_each(|row| row.time = 0.0);
+        progress
+    }
+
+    #[test]
+    fn a_stopped_run_goes_on_to_the_same_end() {
+        let loss = |step: u64| 1.0 / step as f64;
+        let mut whole = Progress::default();
+        let mut model = Counter { steps: 0.0, loss };
+        let outcome = fit(&mut model, &Pictures, &settings(None), &mut whole, &mut Notes::default());
+        assert_eq!(outcome.unwrap(), Outcome::Finished);
+        assert_eq!((whole.step, whole.history.len()), (4, 2));
+        assert_eq!(whole.history[1].train_loss, (1.0 / 3.0 + 1.0 / 4.0) / 2.0);
+
+        for stop in 1..=4 {
+            let mut notes = Notes { stop_after: Some(stop), ..Notes::default() };
+            let mut model = Counter { steps: 0.0, loss };
+            let outcome = fit(&mut model, &Pictures, &settings(None), &mut Progress::default(), &mut notes);
+            assert_eq!(outcome.unwrap(), Outcome::Stopped);
+            let (mut progress, state) = notes.checkpoints.pop().unwrap();
+            let mut model = Counter { steps: state.parameters["steps"].values[0], loss };
+            fit(&mut model, &Pictures, &settings(None), &mut progress, &mut Notes::default()).unwrap();
+            assert_eq!(timeless(&progress), timeless(&whole), "stopped after step {stop}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_named_and_never_kept() {
+        let mut notes = Notes::default();
+        let mut model = Counter { steps: 0.0, loss: |step| if step == 3 { f64::NAN } else { 1.0 } };
+        let every = settings(Some(1));
+        let error = fit(&mut model, &Pictures, &every, &mut Progress::default(), &mut notes).unwrap_err();
+        assert!(matches!(error, Error::NotFinite { what: "loss", step: 3, epoch: 2 }), "{error}");
+        // After steps 1 and 2, and after epoch 1.
+        let steps: Vec<u64> = notes.checkpoints.iter().map(|(progress, _)| progress.step).collect();
+        assert_eq!(steps, [1, 2, 2]);
+    }
+
+    #[test]
+    fn the_first_of_equal_epochs_is_the_best() {
+        let row = |epoch, accuracy| EpochRow {
+            epoch,
+            time: 0.0,
+            train_loss: 0.0,
+            val_loss: 0.0,
+            accuracy,
+            lr: 0.0,
+        };
+        let history = vec![row(1, 0.25), row(2, 0.5), row(3, 0.5)];
+        assert_eq!(Progress { history, ..Progress::default() }.best().unwrap().epoch, 2);
+    }
 }

@@ -86,11 +86,8 @@ pub fn fetch(spec: &ArchiveSpec, to: &Path, progress: &mut dyn FnMut(u64, u64)) 
     part_name.push(".part");
     let part = PathBuf::from(part_name);
 
-    let mut file = File::options()
-        .create(true)
-        .append(true)
-        .open(&part)
-        .map_err(Error::io("create", &part))?;
+    let mut file =
+        File::options().create(true).append(true).open(&part).map_err(Error::io("create", &part))?;
     if let Err(fs::TryLockError::WouldBlock) = file.try_lock() {
         return Err(refuse(spec, "another process is fetching it"));
     }
@@ -100,7 +97,9 @@ pub fn fetch(spec: &ArchiveSpec, to: &Path, progress: &mut dyn FnMut(u64, u64)) 
 
     if let Verdict::Other { bytes, sha256 } = verify(&part, spec)? {
         fs::remove_file(&part).map_err(Error::io("remove", &part))?;
-        let reason = format!("what came is not the archive ({bytes} bytes, SHA-256 {sha256}) and was removed; try again");
+        let reason = format!(
+            "what came is not the archive ({bytes} bytes, SHA-256 {sha256}) and was removed; try again"
+        );
         return Err(refuse(spec, reason));
     }
     fs::rename(&part, to).map_err(Error::io("create", to))?;
@@ -151,7 +150,10 @@ fn download(
         have += n as u64;
         if have > spec.bytes {
             restart(file)?;
-            return Err(refuse(spec, format!("the server sends more than the {} bytes of the archive", spec.bytes)));
+            return Err(refuse(
+                spec,
+                format!("the server sends more than the {} bytes of the archive", spec.bytes),
+            ));
         }
         file.write_all(&buffer[..n]).map_err(Error::io("write", part))?;
         progress(have, spec.bytes);
@@ -222,7 +224,8 @@ mod tests {
     type Answer = fn(&[u8], Option<usize>) -> Vec<u8>;
 
     fn http(status: &str, headers: &str, length: usize, body: &[u8]) -> Vec<u8> {
-        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n");
+        let head =
+            format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n");
         [head.as_bytes(), body].concat()
     }
 
@@ -337,7 +340,11 @@ mod tests {
 
     /// The hash is `sha256sum` of [`content`].
     fn spec(url: &str) -> ArchiveSpec<'_> {
-        ArchiveSpec { url, bytes: 300_000, sha256: "136f334d647619879743ff33fde1ac6547f40e314692441f2a125e087cad47c9" }
+        ArchiveSpec {
+            url,
+            bytes: 300_000,
+            sha256: "136f334d647619879743ff33fde1ac6547f40e314692441f2a125e087cad47c9",
+        }
     }
 
     #[test]
@@ -355,7 +362,8 @@ mod tests {
     #[test]
     fn a_server_without_ranges_starts_anew() {
         Trial::new(Some(&content()[..1234]), vec![whole]).succeeds(&[Some(1234)]);
-        Trial::new(Some(&content()[..1234]), vec![no_such_range, no_such_range]).succeeds(&[Some(1234), None]);
+        Trial::new(Some(&content()[..1234]), vec![no_such_range, no_such_range])
+            .succeeds(&[Some(1234), None]);
     }
 
     #[test]
@@ -416,7 +424,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let part = File::create(folder.path().join("f.tgz.part")).unwrap();
         part.lock().unwrap();
-        let error = fetch(&spec("http://127.0.0.1:1/"), &folder.path().join("f.tgz"), &mut |_, _| {}).unwrap_err();
+        let error =
+            fetch(&spec("http://127.0.0.1:1/"), &folder.path().join("f.tgz"), &mut |_, _| {}).unwrap_err();
         assert!(error.to_string().contains("another process"), "{error}");
     }
 }

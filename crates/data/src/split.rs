@@ -69,8 +69,7 @@ impl Dataset {
     /// validate. Which ones is a pure function of the seed, the index of the class and `n`.
     ///
     /// # Errors
-    /// [`Error::Dataset`] for anything else, and when a class keeps no photo to train with or no class keeps one to
-    /// validate with; [`Error::Option`] for a fraction outside `0.0..1.0`; [`Error::Io`].
+    /// [`Error::Dataset`] for anything else, and when no photo is left to validate with; [`Error::Option`] for a fraction outside `0.0..1.0`; [`Error::Io`].
     pub fn open(path: &Path, options: &SplitOptions) -> Result<Self> {
         if !(0.0..1.0).contains(&options.val_fraction) {
             return Err(Error::Option {
@@ -110,7 +109,10 @@ impl Dataset {
         let dataset: Self = serde_json::from_slice(&text)
             .map_err(|error| refuse(path, format!("it is no split: {error}")))?;
         if let Some(item) = dataset.items().find(|item| item.class >= dataset.classes.len()) {
-            return Err(refuse(path, format!("`{}` is of class {}, which is not listed", item.path, item.class)));
+            return Err(refuse(
+                path,
+                format!("`{}` is of class {}, which is not listed", item.path, item.class),
+            ));
         }
         Ok(dataset)
     }
@@ -178,11 +180,8 @@ impl Dataset {
         let (mut train, mut val) = (Vec::new(), Vec::new());
         for of_class in items.chunk_by(|a, b| a.class == b.class) {
             let (class, n) = (of_class[0].class, of_class.len());
+            // Always below n, as the fraction is below 1, in floating point too: each class keeps a photo to train with.
             let validating = (n as f64 * options.val_fraction) as usize;
-            if validating >= n {
-                let reason = format!("class `{}` keeps no photo to train with", classes[class]);
-                return Err(refuse(&root, format!("{reason}; add photos or lower --val-fraction")));
-            }
             let mut validates = vec![false; n];
             for index in &rng::permutation(options.seed, Purpose::Split, 0, class as u64, n)[..validating] {
                 validates[*index] = true;
@@ -247,4 +246,210 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 
 fn refuse(path: &Path, reason: String) -> Error {
     Error::Dataset { path: path.to_owned(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Makes files that hold their own path.
+    fn tree(paths: impl IntoIterator<Item = impl AsRef<str>>) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for path in paths {
+            let file = root.path().join(path.as_ref());
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, path.as_ref()).unwrap();
+        }
+        root
+    }
+
+    fn photos<'a>(class: &'a str, count: usize) -> impl Iterator<Item = String> + 'a {
+        (0..count).map(move |k| format!("{class}/{k:03}.jpg"))
+    }
+
+    fn open(root: &Path) -> Result<Dataset> {
+        Dataset::open(root, &SplitOptions::default())
+    }
+
+    fn paths(items: &[Item]) -> Vec<&str> {
+        items.iter().map(|item| item.path.as_str()).collect()
+    }
+
+    #[track_caller]
+    fn refused(result: Result<Dataset>, cause: &str) {
+        let message = result.unwrap_err().to_string();
+        assert!(message.contains(cause), "expected `{cause}`: {message}");
+    }
+
+    /// The sizes of the flower photos' classes, and what `int(n * 0.1)` of the tutorial makes of them.
+    #[test]
+    fn the_flowers_split_into_3306_and_364() {
+        let sizes = [633, 898, 641, 699, 799];
+        let root = tree(sizes.iter().zip(["a", "b", "c", "d", "e"]).flat_map(|(n, class)| photos(class, *n)));
+        let dataset = open(root.path()).unwrap();
+        assert_eq!((dataset.train.len(), dataset.val.len()), (3306, 364));
+        let of_class = |class| dataset.val.iter().filter(|item| item.class == class).count();
+        assert_eq!([0, 1, 2, 3, 4].map(of_class), [63, 89, 64, 69, 79]);
+    }
+
+    /// A seed must mean the same photos next year.
+    #[test]
+    fn a_seed_keeps_its_meaning() {
+        let root = tree(photos("a", 20).chain(photos("b", 31)));
+        let val = |seed| {
+            let options = SplitOptions { seed, ..SplitOptions::default() };
+            paths(&Dataset::open(root.path(), &options).unwrap().val).join(" ")
+        };
+        assert_eq!(val(0), "a/009.jpg a/011.jpg b/003.jpg b/007.jpg b/015.jpg");
+        assert_eq!(val(1), "a/010.jpg a/012.jpg b/008.jpg b/018.jpg b/030.jpg");
+    }
+
+    #[test]
+    fn each_photo_is_in_one_half_in_order() {
+        let root = tree(photos("a", 20).chain(photos("b", 31)));
+        let dataset = open(root.path()).unwrap();
+        for half in [&dataset.train, &dataset.val] {
+            assert!(paths(half).is_sorted());
+            assert!(half.iter().all(|item| dataset.classes[item.class] == item.path[..1]));
+        }
+        let mut all: Vec<&str> = dataset.items().map(|item| item.path.as_str()).collect();
+        all.sort_unstable();
+        assert_eq!(all, photos("a", 20).chain(photos("b", 31)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn fractions_without_sense_are_refused() {
+        let root = tree(photos("a", 20).chain(photos("b", 1)));
+        let with = |val_fraction| Dataset::open(root.path(), &SplitOptions { val_fraction, seed: 0 });
+        for fraction in [f64::NAN, -0.1, 1.0, f64::INFINITY] {
+            refused(with(fraction), "--val-fraction cannot be");
+        }
+        refused(with(0.0), "leaves no photo to validate with");
+        refused(with(0.01), "leaves no photo to validate with");
+        let almost_all = with(1.0 - f64::EPSILON / 2.0).unwrap();
+        assert_eq!(almost_all.train.iter().map(|item| item.class).collect::<Vec<_>>(), [0, 1]);
+    }
+
+    #[test]
+    fn train_and_val_are_taken_as_they_are() {
+        let root = tree(["train/a/1.jpg", "train/b/1.jpg", "val/a/2.jpg", "val/b/2.jpg", "val/b/sub/3.jpg"]);
+        let dataset = open(root.path()).unwrap();
+        assert_eq!(dataset.root, root.path());
+        assert_eq!(dataset.classes, ["a", "b"]);
+        assert_eq!(paths(&dataset.train), ["train/a/1.jpg", "train/b/1.jpg"]);
+        assert_eq!(paths(&dataset.val), ["val/a/2.jpg", "val/b/2.jpg", "val/b/sub/3.jpg"]);
+    }
+
+    #[test]
+    fn halves_that_do_not_fit_are_refused() {
+        let root = tree(["train/a/1.jpg", "train/b/1.jpg", "train/c/1.jpg", "val/a/2.jpg", "val/B/2.jpg"]);
+        refused(open(root.path()), "only train/ has b, c; only val/ has B");
+        let root = tree(["train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg", "test/b/1.jpg"]);
+        refused(open(root.path()), "it has train/ but no class folders in val/");
+        let root = tree(["val/a/1.jpg", "val/b/1.jpg"]);
+        refused(open(root.path()), "it has val/ but no class folders in train/");
+    }
+
+    #[test]
+    fn train_may_be_a_class() {
+        let root = tree(photos("train", 20).chain(photos("bus", 20)));
+        assert_eq!(open(root.path()).unwrap().classes, ["bus", "train"]);
+    }
+
+    #[test]
+    fn a_lone_folder_is_entered() {
+        let root = tree(photos("top/a", 10).chain(photos("top/b", 10)));
+        let dataset = open(root.path()).unwrap();
+        assert_eq!(dataset.root, root.path().join("top"));
+        assert_eq!(dataset.val.len(), 2);
+        let root = tree(["x/train/a/1.jpg", "x/train/b/1.jpg", "x/val/a/2.jpg", "x/val/b/2.jpg"]);
+        assert_eq!(open(root.path()).unwrap().root, root.path().join("x"));
+        refused(open(&tree(["a/1.jpg"]).path().to_owned()), "one class, `a`");
+    }
+
+    #[test]
+    fn what_is_no_folder_is_refused() {
+        refused(
+            open(Path::new("no/such/folder")),
+            "no/such/folder is not a data set: there is no such folder",
+        );
+        let root = tree(["a.txt"]);
+        refused(open(&root.path().join("a.txt")), "it is not a folder");
+    }
+
+    #[test]
+    fn a_split_survives_its_file() {
+        let root = tree(photos("a", 10).chain(photos("b", 10)));
+        let dataset = open(root.path()).unwrap();
+        let file = root.path().join("split.json");
+        dataset.save(&file).unwrap();
+        assert_eq!(Dataset::load(&file).unwrap(), dataset);
+
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replace("\"class\": 1", "\"class\": 2")).unwrap();
+        refused(Dataset::load(&file), "is of class 2, which is not listed");
+        fs::write(&file, &text[..text.len() / 2]).unwrap();
+        refused(Dataset::load(&file), "it is no split");
+    }
+
+    #[test]
+    fn a_copy_opens_as_the_same_split() {
+        let root = tree(photos("a", 10).chain(photos("b", 20)).chain(["b/sub/000.jpg".to_owned()]));
+        let dataset = open(root.path()).unwrap();
+        let parent = tempfile::tempdir().unwrap();
+        let out = parent.path().join("copy");
+        let mut seen = Vec::new();
+        dataset
+            .copy_to(&out, &mut |progress| {
+                if progress.done == progress.total {
+                    seen.push((progress.class.to_owned(), progress.total));
+                }
+            })
+            .unwrap();
+        assert_eq!(seen, [("a".to_owned(), 10), ("b".to_owned(), 21)]);
+
+        let copied = open(&out).unwrap();
+        for (half, before, after) in
+            [("train/", &dataset.train, &copied.train), ("val/", &dataset.val, &copied.val)]
+        {
+            let stripped: Vec<&str> =
+                after.iter().map(|item| item.path.strip_prefix(half).unwrap()).collect();
+            assert_eq!(stripped, paths(before));
+        }
+        let sub = if out.join("val/b/sub/000.jpg").exists() { "val" } else { "train" };
+        assert_eq!(fs::read_to_string(out.join(sub).join("b/sub/000.jpg")).unwrap(), "b/sub/000.jpg");
+
+        // A copy of the copy has the same paths: no train/train.
+        let again = parent.path().join("again");
+        copied.copy_to(&again, &mut |_| {}).unwrap();
+        assert_eq!(open(&again).unwrap().val, copied.val);
+    }
+
+    #[test]
+    fn copies_overwrite_nothing() {
+        let root = tree(photos("a", 10).chain(photos("b", 10)));
+        let dataset = open(root.path()).unwrap();
+        let out = tree(["mine.txt"]);
+        let error = dataset.copy_to(out.path(), &mut |_| {}).unwrap_err();
+        assert!(matches!(error, Error::Exists { .. }), "{error}");
+        let error = dataset.copy_to(&root.path().join("copy"), &mut |_| {}).unwrap_err().to_string();
+        assert!(error.contains("into their own folder"), "{error}");
+
+        let empty = tempfile::tempdir().unwrap();
+        dataset.copy_to(empty.path(), &mut |_| {}).unwrap();
+        assert_eq!(open(empty.path()).unwrap().val.len(), 2);
+    }
+
+    /// A photo that cannot be copied leaves no half of a data set.
+    #[test]
+    fn a_failed_copy_leaves_nothing() {
+        let root = tree(photos("a", 10).chain(photos("b", 10)));
+        let dataset = open(root.path()).unwrap();
+        fs::remove_file(root.path().join("b/005.jpg")).unwrap();
+        let parent = tempfile::tempdir().unwrap();
+        let out = parent.path().join("copy");
+        let error = dataset.copy_to(&out, &mut |_| {}).unwrap_err().to_string();
+        assert!(error.contains("b/005.jpg"), "{error}");
+        assert!(!out.exists() && !parent.path().join(".copy.partial").exists());
+    }
 }

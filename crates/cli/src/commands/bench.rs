@@ -3,10 +3,10 @@
 use std::{path::PathBuf, time::Instant};
 
 use alexnet_core::{
-    Batch, Images, Model, Normalization, Options, Step,
+    Batch, Model, Normalization, Options, Step,
     alexnet::Variant,
     init::{Init, initialise},
-    rng::{Purpose, generator, permutation},
+    rng::{Purpose, permutation},
     train::Batches,
 };
 use alexnet_data::{
@@ -15,7 +15,6 @@ use alexnet_data::{
 };
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
-use rand::{Rng, RngExt};
 use serde::Serialize;
 
 use crate::{dataset, engine::EngineArgs};
@@ -97,7 +96,7 @@ pub fn run(args: &Args) -> Result<()> {
             let state = initialise(&topology, Init::Tutorial, 0)?;
             let options = Options { device: args.engine.device, ..Options::default() };
             let mut model = backend.compile(&topology, &state, &options)?;
-            let batch = random_batch(topology.input[1], args.batch_size as usize, 5);
+            let batch = Batch::random(args.batch_size as usize, topology.input[1], 5);
             let mut step = Step { number: 0, seed: 0, lr: 2e-4, clip_grad_norm: None };
             let mut timed = || step_ms(args.what, model.as_mut(), &batch, &mut step);
             timed()?;
@@ -135,19 +134,6 @@ fn round(value: f64, steps: f64) -> f64 {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
-}
-
-/// Random pixels and one-hot labels.
-fn random_batch(size: usize, n: usize, classes: usize) -> Batch {
-    let mut rng = generator(0, Purpose::Synthetic, 0, 0);
-    let mut pixels = vec![0; n * size * size * 3];
-    rng.fill_bytes(&mut pixels);
-    let mut targets = vec![0.0; n * classes];
-    for row in targets.chunks_exact_mut(classes) {
-        row[rng.random_range(0..classes)] = 1.0;
-    }
-    let images = Images { pixels, height: size, width: size, normalization: Normalization::HALF };
-    Batch { images, targets }
 }
 
 fn step_ms(what: What, model: &mut dyn Model, batch: &Batch, step: &mut Step) -> Result<f64> {

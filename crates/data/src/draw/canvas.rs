@@ -1,8 +1,8 @@
 //! A few strokes over tiny-skia: colours that mix, outlines of petals, fills that fade.
 
 use tiny_skia::{
-    Color, FillRule, GradientStop, LineCap, LinearGradient, Paint, Path, PathBuilder, Pixmap, Point, RadialGradient,
-    Shader, SpreadMode, Stroke, Transform,
+    Color, FillRule, GradientStop, LineCap, LinearGradient, Paint, Path, PathBuilder, Pixmap, Point,
+    RadialGradient, Shader, SpreadMode, Stroke, Transform,
 };
 
 /// Red, green and blue, each from 0 to 1.
@@ -130,10 +130,24 @@ pub fn petal(from: f32, to: f32, width: f32, belly: f32, tip: f32) -> Path {
     let end = half * tip;
     outline(|path| {
         path.move_to(from, 0.0);
-        path.cubic_to(from + length * belly * 0.3, half * 0.5, middle - length * belly * 0.4, half, middle, half);
+        path.cubic_to(
+            from + length * belly * 0.3,
+            half * 0.5,
+            middle - length * belly * 0.4,
+            half,
+            middle,
+            half,
+        );
         path.cubic_to(middle + (to - middle) * 0.6, half, to, end, to, 0.0);
         path.cubic_to(to, -end, middle + (to - middle) * 0.6, -half, middle, -half);
-        path.cubic_to(middle - length * belly * 0.4, -half, from + length * belly * 0.3, -half * 0.5, from, 0.0);
+        path.cubic_to(
+            middle - length * belly * 0.4,
+            -half,
+            from + length * belly * 0.3,
+            -half * 0.5,
+            from,
+            0.0,
+        );
         path.close();
     })
 }

@@ -16,7 +16,8 @@ const YELLOW: Colour = Colour(0.98, 0.82, 0.12);
 const ORANGE: Colour = Colour(0.95, 0.55, 0.1);
 const RED: Colour = Colour(0.82, 0.1, 0.13);
 const PINK: Colour = Colour(0.95, 0.6, 0.72);
-const LILAC: Colour = Colour(0.72, 0.55, 0.85);
+const LILAC: Colour = Colour(0.62, 0.38, 0.82);
+const WHITE: Colour = Colour::WHITE;
 
 /// One of the colours, a little off.
 fn one_of(colours: &[Colour], rng: &mut impl Rng) -> Colour {
@@ -26,16 +27,17 @@ fn one_of(colours: &[Colour], rng: &mut impl Rng) -> Colour {
 }
 
 fn turned(place: Transform, angle: f32) -> Transform {
-    place.pre_concat(Transform::from_row(angle.cos(), angle.sin(), -angle.sin(), angle.cos(), 0.0, 0.0))
+    place.pre_concat(Transform::from_rotate(angle.to_degrees()))
 }
 
 /// A ring of many thin petals around a small disc.
 pub fn daisy(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
-    let colour = one_of(&[CREAM, CREAM, CREAM, CREAM, CREAM, PINK.lighter(0.3), LILAC.lighter(0.2), YELLOW.lighter(0.4)], rng);
+    let colour =
+        one_of(&[WHITE, WHITE, WHITE, WHITE, WHITE, WHITE, PINK.lighter(0.3), YELLOW.lighter(0.5)], rng);
     let heart = one_of(&[YELLOW, ORANGE], rng);
-    let count = rng.random_range(15..26);
+    let count = rng.random_range(14..24);
     let inner = rng.random_range(0.2..0.27);
-    let width = TAU / count as f32 * rng.random_range(0.55..0.72);
+    let width = TAU / count as f32 * rng.random_range(0.5..0.65);
     for layer in 0..2 {
         for k in 0..count {
             let angle = (k as f32 + layer as f32 * 0.5 + rng.random_range(-0.15..0.15)) * TAU / count as f32;
@@ -50,7 +52,11 @@ pub fn daisy(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
     }
     canvas.fill(
         &disc(inner),
-        &Fill::Radial((-inner * 0.3, -inner * 0.3), inner * 1.4, [(heart.lighter(0.2), 1.0), (heart.darker(0.4), 1.0)]),
+        &Fill::Radial(
+            (-inner * 0.3, -inner * 0.3),
+            inner * 1.4,
+            [(heart.lighter(0.2), 1.0), (heart.darker(0.4), 1.0)],
+        ),
         place,
     );
     let dot = disc(inner * 0.09);
@@ -66,8 +72,8 @@ pub fn dandelion(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
 }
 
 fn puffball(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
-    let colour = one_of(&[CREAM, CREAM, Colour(0.85, 0.87, 0.9), YELLOW.lighter(0.6), PINK.lighter(0.4)], rng);
-    let halo = Fill::Radial((0.0, 0.0), 1.0, [(colour, 0.5), (colour, 0.12)]);
+    let colour = one_of(&[WHITE, WHITE, CREAM, Colour(0.85, 0.87, 0.9), YELLOW.lighter(0.6)], rng);
+    let halo = Fill::Radial((0.0, 0.0), 1.0, [(colour.darker(0.55), 0.75), (colour.darker(0.3), 0.15)]);
     canvas.fill(&disc(1.0), &halo, place);
     let count = rng.random_range(110..150);
     for k in 0..count {
@@ -78,8 +84,8 @@ fn puffball(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
             path.move_to(reach * 0.3, 0.0);
             path.line_to(reach * 0.85, 0.0);
         });
-        let bright = colour.darker(rng.random_range(0.0..0.25));
-        canvas.stroke(&thread, 0.009, &Fill::Flat(bright.darker(0.1), 0.7), here);
+        let bright = colour.darker(rng.random_range(0.0..0.15));
+        canvas.stroke(&thread, 0.012, &Fill::Flat(bright, 0.8), here);
         // The parachute: hairs that fan out from the end of the thread.
         let spread = 0.16 + 0.1 * (1.0 - reach);
         let parachute = outline(|path| {
@@ -89,23 +95,24 @@ fn puffball(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
                 path.line_to(reach * 0.85 + spread * bend.cos(), spread * bend.sin());
             }
         });
-        canvas.stroke(&parachute, 0.008, &Fill::Flat(bright, 0.85), here);
+        canvas.stroke(&parachute, 0.01, &Fill::Flat(bright, 0.9), here);
     }
     let heart = Colour(0.35, 0.28, 0.18);
     canvas.fill(&disc(0.13), &Fill::Radial((0.0, 0.0), 0.13, [(heart, 0.9), (heart, 0.4)]), place);
 }
 
 fn tufts(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
-    let colour = one_of(&[YELLOW, YELLOW, YELLOW, YELLOW, ORANGE, CREAM], rng);
+    let colour = one_of(&[YELLOW, YELLOW, YELLOW, YELLOW, YELLOW, ORANGE], rng);
+    canvas.fill(&disc(0.5), &Fill::Flat(colour.darker(0.5), 1.0), place);
     let layers = 6;
     for layer in 0..layers {
         let depth = layer as f32 / (layers - 1) as f32;
         let reach = 1.0 - 0.72 * depth;
-        let count = (64.0 * (0.35 + 0.65 * reach)) as usize;
+        let count = (80.0 * (0.3 + 0.7 * reach)) as usize;
         for k in 0..count {
             let angle = (k as f32 + rng.random_range(-0.5..0.5)) * TAU / count as f32;
             let length = reach * rng.random_range(0.82..1.0);
-            let strap = petal(length * 0.25, length, 0.055, 0.75, 0.7);
+            let strap = petal(length * 0.25, length, 0.045, 0.75, 0.6);
             let tip = colour.darker(rng.random_range(0.0..0.2)).lighter(depth * 0.15);
             let fill = Fill::Linear([(length * 0.3, 0.0), (length, 0.0)], [tip.darker(0.6), tip]);
             canvas.fill(&strap, &fill, turned(place, angle));
@@ -115,7 +122,7 @@ fn tufts(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
 
 /// A big dark disc of seeds with pointed petals around.
 pub fn sunflower(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
-    let colour = one_of(&[YELLOW, YELLOW, YELLOW, YELLOW, YELLOW, ORANGE, CREAM, RED.mix(ORANGE, 0.3)], rng);
+    let colour = one_of(&[YELLOW, YELLOW, YELLOW, ORANGE, CREAM, RED.mix(ORANGE, 0.3)], rng);
     let inner = rng.random_range(0.5..0.6);
     let count = rng.random_range(16..24);
     let width = TAU / count as f32 * rng.random_range(0.75..0.95);
@@ -145,7 +152,7 @@ pub fn sunflower(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
 
 /// Broad petals that overlap in a spiral, smaller and darker towards the middle.
 pub fn rose(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
-    let colour = one_of(&[RED, RED, RED, PINK, PINK, PINK.darker(0.2), YELLOW.lighter(0.2), CREAM], rng);
+    let colour = one_of(&[RED, RED, RED, PINK, PINK, YELLOW.lighter(0.2), CREAM], rng);
     let golden = PI * (3.0 - 5f32.sqrt());
     let start = rng.random_range(0.0..TAU);
     let count = 22;
@@ -157,7 +164,14 @@ pub fn rose(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
         let wide = rng.random_range(1.05..1.25);
         let shape = outline(|path| {
             path.move_to(-radius, 0.0);
-            path.cubic_to(-radius, radius * wide, radius * 0.5, radius * wide * 1.1, radius * 0.9, radius * 0.45);
+            path.cubic_to(
+                -radius,
+                radius * wide,
+                radius * 0.5,
+                radius * wide * 1.1,
+                radius * 0.9,
+                radius * 0.45,
+            );
             path.quad_to(radius * 1.04, 0.0, radius * 0.9, -radius * 0.45);
             path.cubic_to(radius * 0.5, -radius * wide * 1.1, -radius, -radius * wide, -radius, 0.0);
             path.close();
@@ -181,7 +195,7 @@ pub fn rose(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
 
 /// A cup on a stem, seen from the side, with leaves.
 pub fn tulip(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
-    let colour = one_of(&[RED, YELLOW, PINK, LILAC, LILAC, CREAM, ORANGE, ORANGE], rng);
+    let colour = one_of(&[LILAC, LILAC, PINK, ORANGE, RED, YELLOW, CREAM], rng);
     let green = leaf_green(rng);
     let long = 4.0;
     let stem = outline(|path| {
@@ -198,9 +212,13 @@ pub fn tulip(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
     let tip = colour.lighter(0.12);
     let base = colour.mix(green, 0.25).darker(0.25);
     // Behind: two petals whose tips show; then the sides; then the middle one.
-    for (lean, wide, shade) in
-        [(-0.22, 0.75, 0.35), (0.22, 0.75, 0.35), (-0.36 - flare, 0.8, 0.14), (0.36 + flare, 0.8, 0.18), (0.0, 0.85, 0.0)]
-    {
+    for (lean, wide, shade) in [
+        (-0.22, 0.75, 0.35),
+        (0.22, 0.75, 0.35),
+        (-0.36 - flare, 0.8, 0.14),
+        (0.36 + flare, 0.8, 0.18),
+        (0.0, 0.85, 0.0),
+    ] {
         let here = turned(place.pre_translate(0.0, 0.9), lean - PI / 2.0);
         let tall = rng.random_range(1.7..1.85);
         let shape = outline(|path| {
@@ -231,7 +249,11 @@ fn leaf(canvas: &mut Canvas, place: Transform, green: Colour, rng: &mut impl Rng
     let (long, wide) = (rng.random_range(2.4..3.4), rng.random_range(0.55..0.8));
     let shape = petal(0.0, long, wide, 0.4, 0.0);
     let shade = rng.random_range(0.0..0.3);
-    canvas.fill(&shape, &Fill::Linear([(0.0, 0.0), (long, 0.0)], [green.darker(0.3 + shade), green.lighter(0.1)]), place);
+    canvas.fill(
+        &shape,
+        &Fill::Linear([(0.0, 0.0), (long, 0.0)], [green.darker(0.3 + shade), green.lighter(0.1)]),
+        place,
+    );
     for k in -2..=2 {
         let across = k as f32 / 2.0 * wide * 0.36;
         let vein = outline(|path| {

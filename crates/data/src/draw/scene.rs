@@ -19,7 +19,8 @@ pub fn background(width: u32, height: u32, rng: &mut impl Rng) -> Canvas {
     };
     let mut canvas = Canvas::new(width, height, far);
     let (w, h) = (width as f32, height as f32);
-    let whole = outline(|path| path.push_rect(tiny_skia::Rect::from_xywh(0.0, 0.0, w, h).expect("not empty")));
+    let whole =
+        outline(|path| path.push_rect(tiny_skia::Rect::from_xywh(0.0, 0.0, w, h).expect("not empty")));
     let tilt = rng.random_range(-0.4..0.4) * w;
     canvas.fill(
         &whole,
@@ -27,7 +28,8 @@ pub fn background(width: u32, height: u32, rng: &mut impl Rng) -> Canvas {
         Transform::identity(),
     );
     for _ in 0..rng.random_range(6..18) {
-        let colour = far.mix(near, rng.random_range(-0.5..1.5)).mix(any_colour(rng), rng.random_range(0.0..0.35));
+        let colour =
+            far.mix(near, rng.random_range(-0.5..1.5)).mix(any_colour(rng), rng.random_range(0.0..0.35));
         let radius = rng.random_range(0.1..0.4) * w.min(h);
         let fill = Fill::Radial((0.0, 0.0), radius, [(colour, rng.random_range(0.4..0.9)), (colour, 0.0)]);
         let place = Transform::from_translate(rng.random_range(0.0..w), rng.random_range(0.0..h));
@@ -72,8 +74,8 @@ pub fn photograph(canvas: Canvas, rng: &mut impl Rng) -> RgbImage {
     if rng.random_bool(0.3) {
         photo = fast_blur(&photo, rng.random_range(0.4..0.9));
     }
-    let gamma: f32 = rng.random_range(0.75..1.3);
-    let contrast: f32 = rng.random_range(0.8..1.1);
+    let gamma: f32 = rng.random_range(0.85..1.25);
+    let contrast: f32 = rng.random_range(1.0..1.3);
     let curves: [[f32; 256]; 3] = std::array::from_fn(|_| {
         let tint: f32 = rng.random_range(0.92..1.08);
         std::array::from_fn(|byte| {
