@@ -38,8 +38,13 @@ impl Window {
         first.min(last)..last
     }
 
-    /// For every row of the matrix and every output row: the matrix row, the output row, and the image row under it
-    /// (start of it in the image), or `None` in the padding.
+    /// Numbers in a row of a sorted image.
+    pub fn sorted_width(&self) -> usize {
+        self.width.div_ceil(self.stride) * self.stride
+    }
+
+    /// For every row of the matrix and every output row: the matrix row, the column of the kernel, the output row, and the
+    /// line under it, counted over the channels, or `None` in the padding.
     fn for_each_line(&self, rows: Range<usize>, mut visit: impl FnMut(usize, usize, usize, Option<usize>)) {
         for c in 0..self.channels {
             for ky in 0..self.kernel {
@@ -48,7 +53,7 @@ impl Window {
                     for row in rows.clone() {
                         let y =
                             (row * self.stride + ky).checked_sub(self.padding).filter(|y| *y < self.height);
-                        visit(k, kx, row, y.map(|y| (c * self.height + y) * self.width));
+                        visit(k, kx, row, y.map(|y| c * self.height + y));
                     }
                 }
             }
@@ -56,9 +61,21 @@ impl Window {
     }
 }
 
-/// The columns of output rows `rows`: `image [C, H, W]` to `matrix [K, rows·columns]`.
-pub fn im2col(window: &Window, image: &[f32], rows: Range<usize>, matrix: &mut [f32]) {
-    let Window { columns, stride, padding, .. } = *window;
+/// Sorts the columns of each row by their remainder modulo the stride: `image [C, H, W]` to `sorted [C, H, s, ⌈W/s⌉]`. What
+/// one column of the kernel touches then lies side by side, so that [`im2col`] copies instead of gathering. With stride 1
+/// this is the image itself.
+pub fn sort_columns(window: &Window, image: &[f32], sorted: &mut [f32]) {
+    let Window { width, stride, .. } = *window;
+    for (line, sorted) in image.chunks_exact(width).zip(sorted.chunks_exact_mut(window.sorted_width())) {
+        for (phase, sorted) in sorted.chunks_exact_mut(width.div_ceil(stride)).enumerate() {
+            sorted.iter_mut().zip(line[phase.min(width)..].iter().step_by(stride)).for_each(|(s, x)| *s = *x);
+        }
+    }
+}
+
+/// The columns of output rows `rows`: a [sorted](sort_columns) image to `matrix [K, rows·columns]`.
+pub fn im2col(window: &Window, sorted: &[f32], rows: Range<usize>, matrix: &mut [f32]) {
+    let Window { width, columns, stride, padding, .. } = *window;
     let positions = rows.len() * columns;
     window.for_each_line(rows.clone(), |k, kx, row, line| {
         let out = &mut matrix[k * positions + (row - rows.start) * columns..][..columns];
@@ -69,13 +86,9 @@ pub fn im2col(window: &Window, image: &[f32], rows: Range<usize>, matrix: &mut [
         if inside.is_empty() {
             return;
         }
-        let source = &image[line + inside.start * stride + kx - padding..];
-        let out = &mut out[inside];
-        if stride == 1 {
-            out.copy_from_slice(&source[..out.len()]);
-        } else {
-            out.iter_mut().zip(source.iter().step_by(stride)).for_each(|(o, s)| *o = *s);
-        }
+        let x = inside.start * stride + kx - padding;
+        let start = line * window.sorted_width() + x % stride * width.div_ceil(stride) + x / stride;
+        out[inside.clone()].copy_from_slice(&sorted[start..][..inside.len()]);
     });
 }
 
@@ -89,7 +102,7 @@ pub fn col2im(window: &Window, matrix: &[f32], rows: Range<usize>, image: &mut [
         if inside.is_empty() {
             return;
         }
-        let target = line + inside.start * stride + kx - padding;
+        let target = line * window.width + inside.start * stride + kx - padding;
         let source = &matrix[k * positions + (row - rows.start) * columns..][..columns][inside];
         if stride == 1 {
             image[target..][..source.len()].iter_mut().zip(source).for_each(|(t, s)| *t += s);
@@ -107,12 +120,29 @@ mod tests {
         Window { channels: 2, height: 5, width: 6, kernel: 3, stride: 2, padding: 1, columns: 3 }
     }
 
+    fn sorted(window: &Window, image: &[f32]) -> Vec<f32> {
+        let mut sorted = vec![0.0; window.channels * window.height * window.sorted_width()];
+        sort_columns(window, image, &mut sorted);
+        sorted
+    }
+
+    #[test]
+    fn columns_are_sorted_by_their_remainder() {
+        let window =
+            Window { channels: 1, height: 2, width: 5, kernel: 3, stride: 3, padding: 0, columns: 1 };
+        let image: Vec<f32> = (1..=10).map(|i| i as f32).collect();
+        assert_eq!(sorted(&window, &image), [1., 4., 2., 5., 3., 0., 6., 9., 7., 10., 8., 0.]);
+        let window = Window { stride: 1, ..window };
+        assert_eq!(sorted(&window, &image), image);
+    }
+
     #[test]
     fn each_column_is_a_patch() {
         let window = window();
         let image: Vec<f32> = (1..=60).map(|i| i as f32).collect();
+        let sorted = sorted(&window, &image);
         let mut whole = vec![f32::NAN; window.depth() * 9];
-        im2col(&window, &image, 0..3, &mut whole);
+        im2col(&window, &sorted, 0..3, &mut whole);
         for k in 0..window.depth() {
             let (c, ky, kx) = (k / 9, k / 3 % 3, k % 3);
             for position in 0..9 {
@@ -123,7 +153,7 @@ mod tests {
             }
         }
         let mut strip = vec![f32::NAN; window.depth() * 6];
-        im2col(&window, &image, 1..3, &mut strip);
+        im2col(&window, &sorted, 1..3, &mut strip);
         for k in 0..window.depth() {
             assert_eq!(strip[k * 6..][..6], whole[k * 9 + 3..][..6]);
         }
@@ -136,7 +166,7 @@ mod tests {
         let image: Vec<f32> = (0..60).map(|i| (i * 7 % 11) as f32 - 5.0).collect();
         let matrix: Vec<f32> = (0..window.depth() * 9).map(|i| (i * 5 % 13) as f32 - 6.0).collect();
         let mut columns = vec![0.0; matrix.len()];
-        im2col(&window, &image, 0..3, &mut columns);
+        im2col(&window, &sorted(&window, &image), 0..3, &mut columns);
         let mut back = vec![0.0; image.len()];
         let (lower, upper): (Vec<f32>, Vec<f32>) =
             matrix.chunks_exact(9).fold((vec![], vec![]), |(mut a, mut b), row| {

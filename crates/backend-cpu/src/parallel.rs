@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn a_batch_of_any_size_has_at_most_eight_sums() {
-        for n in 1..300 {
+        for n in 1..300_usize {
             assert!(n.div_ceil(images_per_sum(n)) <= PARTIAL_SUMS);
         }
     }

@@ -2,7 +2,6 @@
 
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, StandardNormal};
-use serde::{Deserialize, Serialize};
 
 use crate::{
     Array, Op, Result, State, Topology,
@@ -11,8 +10,7 @@ use crate::{
 };
 
 /// How weights begin.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Init {
     /// The tutorial's: convolutions `kaiming_normal_(mode='fan_out', nonlinearity='relu')`, linear layers N(0, 0.01),
     /// biases 0.

@@ -11,16 +11,12 @@
 //! m, v and b are the moments `exp_avg`, `exp_avg_sq` and `momentum_buffer` of [`crate::State::moments`]; missing ones are
 //! zero (for b that gives `b ← g` by itself).
 
-use serde::{Deserialize, Serialize};
-
 /// Which equations, with their constants; the learning rate comes with each step.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Optimizer {
     /// Adaptive moments with L2 regularisation.
     Adam {
         /// β₁, β₂ and ε.
-        #[serde(flatten)]
         adam: Adam,
         /// λ, added to the gradient.
         weight_decay: f32,
@@ -28,7 +24,6 @@ pub enum Optimizer {
     /// Adaptive moments with decoupled weight decay.
     AdamW {
         /// β₁, β₂ and ε.
-        #[serde(flatten)]
         adam: Adam,
         /// λ, multiplied by the learning rate.
         weight_decay: f32,
@@ -43,7 +38,7 @@ pub enum Optimizer {
 }
 
 /// The constants of Adam and AdamW.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adam {
     /// Decay of the first moment.
     pub beta1: f32,

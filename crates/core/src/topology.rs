@@ -1,11 +1,9 @@
 //! The network as data: a list of named operations, with the shapes and parameters that follow from it.
 
-use serde::{Deserialize, Serialize};
-
 use crate::{Error, Result};
 
 /// One operation. Fields are named because positional convolution arguments hide mistakes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     /// Cross-correlation with bias (`torch.nn.Conv2d`), square kernel; weight `[outputs, inputs/groups, kernel, kernel]`.
     Conv2d {
@@ -62,7 +60,7 @@ pub enum Op {
 }
 
 /// A named operation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     /// PyTorch's name of the module, `features.0`; parameters are `features.0.weight` and `features.0.bias`.
     pub name: String,
@@ -71,7 +69,7 @@ pub struct Node {
 }
 
 /// A network: the nodes in order, each working on the output of the one before.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Topology {
     /// `[C, H, W]` of one picture.
     pub input: [usize; 3],

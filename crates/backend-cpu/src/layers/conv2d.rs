@@ -10,7 +10,7 @@ use super::{
     relu::{mask_gradient, relu},
 };
 use crate::{
-    im2col::{Window, col2im, im2col},
+    im2col::{Window, col2im, im2col, sort_columns},
     matmul::{Write, matmul},
     parallel::{add_in_order, images_per_sum},
     parameter::Parameter,
@@ -87,13 +87,25 @@ impl Conv2d {
         Self { geometry, parameters, relu, needs_dx, pool, kept: None }
     }
 
-    /// One image: `x [C, H, W]` to `y [out, P]`, P positions of the output plane.
+    /// Calls `work` with the image `x [C, H, W]` as [`im2col`] wants it.
+    fn with_sorted<R>(&self, x: &[f32], work: impl FnOnce(&[f32]) -> R) -> R {
+        if self.geometry.stride == 1 {
+            return work(x);
+        }
+        let [channels, height, _] = self.geometry.input;
+        let window = self.geometry.window();
+        let mut sorted = self.pool.take(channels * height * window.sorted_width());
+        sort_columns(&window, x, &mut sorted);
+        work(&sorted)
+    }
+
+    /// One image: `x [C, H, W]`, sorted, to `y [out, P]`, P positions of the output plane.
     fn forward_image(&self, x: &[f32], y: &mut [f32]) {
-        let Geometry { input, output: [outputs, rows, columns], groups, .. } = self.geometry;
+        let Geometry { output: [outputs, rows, columns], groups, .. } = self.geometry;
         let window = self.geometry.window();
         let depth = window.depth();
         let [weight, bias] = &self.parameters;
-        let group_x = input.iter().product::<usize>() / groups;
+        let group_x = x.len() / groups;
         let group_out = outputs / groups;
         let strip = self.geometry.strip_rows();
         let mut buffer = self.pool.take(depth * strip * columns);
@@ -125,7 +137,7 @@ impl Conv2d {
         }
     }
 
-    /// One image: adds to (or begins) `dw [out, K]` and writes `dx [C, H, W]` when it is wanted.
+    /// One image, sorted: adds to (or begins) `dw [out, K]` and writes `dx [C, H, W]` when it is wanted.
     fn backward_image(
         &self,
         x: &[f32],
@@ -137,7 +149,8 @@ impl Conv2d {
         let Geometry { input, output: [outputs, rows, columns], groups, .. } = self.geometry;
         let window = self.geometry.window();
         let depth = window.depth();
-        let group_x = input.iter().product::<usize>() / groups;
+        let group_x = x.len() / groups;
+        let group_dx = input.iter().product::<usize>() / groups;
         let group_out = outputs / groups;
         let strip = self.geometry.strip_rows();
         let mut buffer = self.pool.take(depth * strip * columns);
@@ -166,7 +179,7 @@ impl Conv2d {
 
                 if let Some(dx) = dx.as_deref_mut() {
                     matmul(matrix_mut(col, depth, positions), Write::Replace, weight.t(), dy);
-                    col2im(&window, col, first..last, &mut dx[g * group_x..][..group_x]);
+                    col2im(&window, col, first..last, &mut dx[g * group_dx..][..group_dx]);
                 }
             }
         }
@@ -180,7 +193,7 @@ impl Layer<Tensor> for Conv2d {
         y.values_mut()
             .par_chunks_mut(len)
             .zip(x.values().par_chunks(x.item_len()))
-            .for_each(|(y, x)| self.forward_image(x, y));
+            .for_each(|(y, x)| self.with_sorted(x, |x| self.forward_image(x, y)));
         self.kept = keeps(mode).then(|| Kept { x, y: self.relu.then(|| y.clone()) });
         Ok(y)
     }
@@ -223,7 +236,7 @@ impl Backward<Tensor> for Conv2d {
                     }
                     let write = if i == 0 { Write::Replace } else { Write::Add };
                     let dx = dx.as_deref_mut().map(|dx| &mut dx[i * x_len..][..x_len]);
-                    layer.backward_image(x, dy, dw, write, dx);
+                    layer.with_sorted(x, |x| layer.backward_image(x, dy, dw, write, dx));
                 }
             });
         drop(dx_chunks);
