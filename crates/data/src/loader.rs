@@ -198,7 +198,7 @@ impl Photos {
         match prepared {
             Ok(()) => Ok(true),
             Err(error) if self.options.on_bad_image == OnBadImage::Skip => {
-                lock(&self.skipped).entry(path).or_insert_with(|| error.to_string());
+                lock(&self.skipped).entry(path).or_insert_with(|| reason(error));
                 Ok(false)
             }
             Err(error) => Err(error),
@@ -232,6 +232,15 @@ impl Photos {
 
     fn explain(&self, error: Error) -> alexnet_core::Error {
         alexnet_core::Error::Data(format!("{error}; with `--on-bad-image skip` it would be left out"))
+    }
+}
+
+/// What is wrong, without the path.
+fn reason(error: Error) -> String {
+    match error {
+        Error::Picture { reason, .. } => reason,
+        Error::Io { action, source, .. } => format!("cannot {action} it: {source}"),
+        other => other.to_string(),
     }
 }
 
@@ -417,7 +426,8 @@ mod tests {
         let skipped = loader.skipped();
         let names: Vec<_> = skipped.iter().map(|(path, _)| path.file_name().unwrap()).collect();
         assert_eq!(names, ["2.png", "8.png"]);
-        assert!(skipped[0].1.contains("is not a readable picture"), "{}", skipped[0].1);
+        assert!(skipped[0].1.starts_with("it is none of JPEG"), "{}", skipped[0].1);
+        assert!(skipped[1].1.starts_with("cannot open it: "), "{}", skipped[1].1);
     }
 
     #[test]
