@@ -3,9 +3,10 @@
 //! applied.
 //!
 //! Lossless formats give Pillow's bytes. JPEG is decoded without libjpeg, so single values differ by the rounding of the
-//! inverse transform and, at the right and lower edge, of the chroma's upsampling. Two things differ on purpose: of 16-bit
-//! grey the high byte is taken, as of 16-bit colour (Pillow cuts grey off at 255, which leaves a white picture), and a
-//! JPEG whose data are damaged is an error (Pillow decodes on as long as data come).
+//! inverse transform and, at the right and lower edge, of the chroma's upsampling. What differs on purpose or for want of a
+//! decoder: of 16-bit grey the high byte is taken, as of 16-bit colour (Pillow cuts grey off at 255, which leaves a white
+//! picture); a JPEG with damaged data is an error (Pillow decodes on as long as data come), and one that lacks only its end
+//! marker is not (Pillow's is); a TIFF with a palette is refused.
 
 use std::{
     fs::File,

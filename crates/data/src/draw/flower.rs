@@ -32,18 +32,22 @@ fn turned(place: Transform, angle: f32) -> Transform {
 
 /// A ring of many thin petals around a small disc.
 pub fn daisy(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
-    let colour =
-        one_of(&[WHITE, WHITE, WHITE, WHITE, WHITE, WHITE, PINK.lighter(0.3), YELLOW.lighter(0.5)], rng);
+    let colour = one_of(
+        &[WHITE, WHITE, WHITE, WHITE, PINK.lighter(0.3), LILAC.lighter(0.4), YELLOW.lighter(0.5)],
+        rng,
+    );
     let heart = one_of(&[YELLOW, ORANGE], rng);
-    let count = rng.random_range(14..24);
-    let inner = rng.random_range(0.2..0.27);
-    let width = TAU / count as f32 * rng.random_range(0.5..0.65);
+    let count = rng.random_range(13..21);
+    let inner = rng.random_range(0.26..0.33);
+    let width = TAU / count as f32 * rng.random_range(0.55..0.66);
+    let shadow = leaf_green(rng).darker(0.7);
+    canvas.fill(&disc(0.85), &Fill::Radial((0.0, 0.0), 0.85, [(shadow, 0.9), (shadow, 0.3)]), place);
     for layer in 0..2 {
         for k in 0..count {
             let angle = (k as f32 + layer as f32 * 0.5 + rng.random_range(-0.15..0.15)) * TAU / count as f32;
             let length = rng.random_range(0.88..1.0) - 0.05 * layer as f32;
             let shape = petal(inner * 0.6, length, width, 0.7, 0.9);
-            let shade = rng.random_range(0.0..0.1) + if layer == 0 { 0.22 } else { 0.0 };
+            let shade = rng.random_range(0.0..0.08) + if layer == 0 { 0.4 } else { 0.0 };
             let here = turned(place, angle);
             let tip = colour.darker(shade);
             canvas.fill(&shape, &Fill::Linear([(0.2, 0.0), (1.0, 0.0)], [tip.darker(0.3), tip]), here);
@@ -68,7 +72,7 @@ pub fn daisy(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
 
 /// A ball of fine threads: the seed head, or the flower of many narrow tufts.
 pub fn dandelion(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
-    if rng.random_bool(0.5) { puffball(canvas, place, rng) } else { tufts(canvas, place, rng) }
+    if rng.random_bool(0.45) { puffball(canvas, place, rng) } else { tufts(canvas, place, rng) }
 }
 
 fn puffball(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
@@ -122,7 +126,7 @@ fn tufts(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
 
 /// A big dark disc of seeds with pointed petals around.
 pub fn sunflower(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
-    let colour = one_of(&[YELLOW, YELLOW, YELLOW, ORANGE, CREAM, RED.mix(ORANGE, 0.3)], rng);
+    let colour = one_of(&[YELLOW, YELLOW, YELLOW, ORANGE, CREAM, PINK, RED.mix(ORANGE, 0.3)], rng);
     let inner = rng.random_range(0.5..0.6);
     let count = rng.random_range(16..24);
     let width = TAU / count as f32 * rng.random_range(0.75..0.95);
@@ -178,8 +182,8 @@ pub fn rose(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
         });
         let rim = colour.darker(0.3 * depth + rng.random_range(0.0..0.08));
         let fade = [(-radius * 0.7, 0.0), (radius, 0.0)];
-        canvas.fill(&shape, &Fill::Linear(fade, [rim.darker(0.6), rim.lighter(0.08)]), here);
-        canvas.stroke(&shape, 0.018, &Fill::Flat(rim.lighter(0.45), 0.75), here);
+        canvas.fill(&shape, &Fill::Linear(fade, [rim.darker(0.85), rim.lighter(0.1)]), here);
+        canvas.stroke(&shape, 0.022, &Fill::Flat(rim.lighter(0.5), 0.85), here);
     }
     // The bud: a spiral that closes.
     let bud = outline(|path| {
@@ -195,7 +199,7 @@ pub fn rose(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
 
 /// A cup on a stem, seen from the side, with leaves.
 pub fn tulip(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
-    let colour = one_of(&[LILAC, LILAC, PINK, ORANGE, RED, YELLOW, CREAM], rng);
+    let colour = one_of(&[LILAC, LILAC, LILAC, PINK, ORANGE, RED, YELLOW, CREAM], rng);
     let green = leaf_green(rng);
     let long = 4.0;
     let stem = outline(|path| {
@@ -238,8 +242,8 @@ pub fn tulip(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
                 path.move_to(0.1, across * 0.2);
                 path.cubic_to(tall * 0.3, across * 1.2, tall * 0.6, across * 1.1, tall * 0.93, across * 0.15);
             });
-            let fill = if fold % 2 == 0 { colour.darker(0.5) } else { colour.lighter(0.4) };
-            canvas.stroke(&vein, 0.022, &Fill::Flat(fill, 0.4), here);
+            let fill = if fold % 2 == 0 { colour.darker(0.6) } else { colour.lighter(0.5) };
+            canvas.stroke(&vein, 0.026, &Fill::Flat(fill, 0.55), here);
         }
     }
 }
