@@ -21,7 +21,7 @@ impl Array {
 
     /// Whether this is a whole array of that shape.
     fn fits(&self, shape: &[usize]) -> bool {
-        self.shape == shape && self.values.len() == shape.iter().product()
+        self.shape == shape && self.values.len() == shape.iter().product::<usize>()
     }
 
     fn describe(&self) -> String {
