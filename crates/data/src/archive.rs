@@ -85,8 +85,8 @@ fn extract(archive: &Path, folder: &Path, limits: &Limits, progress: &mut dyn Fn
         }
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let refuse_entry = |reason: &str| refuse(archive, format!("its entry `{name}` {reason}"));
-        let kind = kind(&entry).map_err(|reason| refuse_entry(reason))?;
-        let target = folder.join(inside(&entry.path_bytes()).map_err(|reason| refuse_entry(reason))?);
+        let kind = kind(&entry).map_err(refuse_entry)?;
+        let target = folder.join(inside(&entry.path_bytes()).map_err(refuse_entry)?);
         match kind {
             Kind::Note => {}
             Kind::Folder => fs::create_dir_all(&target).map_err(Error::io("create", &target))?,

@@ -192,7 +192,7 @@ mod tests {
             .into_par_iter()
             .map(|index| {
                 let mut rng = rng::generator(0, Purpose::Draw, class as u64, index as u64);
-                let (width, height) = (rng.random_range(SIDES) / 4, rng.random_range(SIDES) / 4);
+                let (width, height) = (rng.random_range(SIDES) / 5, rng.random_range(SIDES) / 5);
                 let picture = paint(class, width, height, &mut rng);
                 let mut sums = [0.0; 3];
                 for pixel in picture.pixels() {

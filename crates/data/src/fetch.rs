@@ -265,6 +265,11 @@ mod tests {
         [b"HTTP/1.0 200 OK\r\n\r\n", content, content].concat()
     }
 
+    /// Promises no length and closes the connection early.
+    fn silent(content: &[u8], _: Option<usize>) -> Vec<u8> {
+        [b"HTTP/1.0 200 OK\r\n\r\n", &content[..1000]].concat()
+    }
+
     /// Answers one request after the other and tells from which byte on each one asked.
     fn serve(content: Vec<u8>, answers: Vec<Answer>) -> (String, Receiver<Option<usize>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -384,6 +389,8 @@ mod tests {
         assert_eq!(first, Some((150_000, 300_000)));
         assert_eq!(requests.try_iter().collect::<Vec<_>>(), [Some(150_000)]);
         assert!(trial.file() == Some(content()));
+
+        Trial::new(None, vec![silent]).fails("closed after 1000 of 300000 bytes", Some(1000));
     }
 
     /// A part of something else has the right size in the end, but not the right hash; it must not stay.

@@ -126,7 +126,7 @@ fn tufts(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
 
 /// A big dark disc of seeds with pointed petals around.
 pub fn sunflower(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
-    let colour = one_of(&[YELLOW, YELLOW, YELLOW, ORANGE, CREAM, PINK, RED.mix(ORANGE, 0.3)], rng);
+    let colour = one_of(&[YELLOW, YELLOW, YELLOW, ORANGE, CREAM, RED.mix(ORANGE, 0.3)], rng);
     let inner = rng.random_range(0.5..0.6);
     let count = rng.random_range(16..24);
     let width = TAU / count as f32 * rng.random_range(0.75..0.95);
