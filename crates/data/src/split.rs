@@ -364,7 +364,7 @@ mod tests {
         assert_eq!(dataset.val.len(), 2);
         let root = tree(["x/train/a/1.jpg", "x/train/b/1.jpg", "x/val/a/2.jpg", "x/val/b/2.jpg"]);
         assert_eq!(open(root.path()).unwrap().root, root.path().join("x"));
-        refused(open(&tree(["a/1.jpg"]).path().to_owned()), "one class, `a`");
+        refused(open(tree(["a/1.jpg"]).path()), "one class, `a`");
     }
 
     #[test]
