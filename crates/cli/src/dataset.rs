@@ -69,11 +69,11 @@ pub fn unpack(path: &Path) -> Result<PathBuf> {
 fn real_or_drawn() -> Result<PathBuf> {
     let real = Path::new(FOLDER).join(PHOTOS);
     if real.is_dir() {
-        eprintln!("using the photos in {}", real.display());
+        note!("using the photos in {}", real.display());
         return Ok(real);
     }
     let drawn = Path::new(FOLDER).join(DRAWN);
-    eprintln!(
+    note!(
         "there are no photos in {}: using drawn flowers. `cargo xtask data fetch` gets the real ones (229 MB)",
         real.display()
     );

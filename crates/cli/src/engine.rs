@@ -30,8 +30,8 @@ pub struct EngineArgs {
     #[arg(long, default_value = "cpu")]
     pub device: Device,
     /// Threads that compute and prepare photos [default: all cores]
-    #[arg(short = 'j', long, value_name = "N")]
-    pub workers: Option<usize>,
+    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: Option<u16>,
 }
 
 impl EngineArgs {
@@ -59,7 +59,7 @@ impl EngineArgs {
 ///
 /// # Errors
 /// When threads cannot be started.
-pub fn start_threads(workers: Option<usize>) -> Result<()> {
-    rayon::ThreadPoolBuilder::new().num_threads(workers.unwrap_or(0)).build_global()?;
+pub fn start_threads(workers: Option<u16>) -> Result<()> {
+    rayon::ThreadPoolBuilder::new().num_threads(workers.map_or(0, usize::from)).build_global()?;
     Ok(())
 }

@@ -1,6 +1,9 @@
 //! The command line of AlexNet in Rust.
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod output;
+
 mod commands;
 mod dataset;
 mod engine;
@@ -15,8 +18,14 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+const FIRST_STEPS: &str = "\
+First steps:
+  alexnet train               train on the photos in data/flower_photos, else on drawn flowers
+  alexnet predict rose.jpg    ask the newest run what it sees
+  alexnet help train          every option of a command";
+
 #[derive(Parser)]
-#[command(name = "alexnet", version, about = "AlexNet, from the photos to the answer")]
+#[command(name = "alexnet", version, about = "AlexNet, from the photos to the answer", after_help = FIRST_STEPS)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -33,6 +42,9 @@ enum Command {
     Bench(commands::bench::Args),
 }
 
+/// What a shell calls the end of a command whose reader has left, 128 + SIGPIPE.
+const BROKEN_PIPE: u8 = 141;
+
 fn main() -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
     let result = match Cli::parse().command {
@@ -44,7 +56,10 @@ fn main() -> ExitCode {
         Command::Bench(args) => commands::bench::run(&args).map(done),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        if output::nobody_reads(&error) {
+            return ExitCode::from(BROKEN_PIPE);
+        }
+        note!("error: {}", output::explain(&error));
         ExitCode::FAILURE
     })
 }

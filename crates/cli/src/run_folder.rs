@@ -9,6 +9,7 @@ use std::{
 use alexnet_core::{
     Error, Progress, Result, State, checkpoint, files::write_atomically, train::EpochRow, weights::Metadata,
 };
+use anyhow::Context;
 use serde::Serialize;
 
 /// Where runs go when nothing else is said.
@@ -21,40 +22,54 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes the folder of a new run: `path`, which must be empty or absent, or the next free `runs/train…`.
+    /// Makes the folder of a new run: `path`, or the next free `runs/train…`.
     ///
     /// # Errors
-    /// When the folder cannot be made or holds something.
+    /// When the folder cannot be made or holds a run.
     pub fn create(path: Option<&Path>) -> anyhow::Result<Self> {
-        let path = match path {
-            Some(path) => path.to_owned(),
-            None => next_free(Path::new(RUNS)),
+        let folder = match path {
+            Some(path) => Self { path: path.to_owned() },
+            None => Self { path: claim_next(Path::new(RUNS))? },
         };
-        let folder = Self { path };
-        fs::create_dir_all(folder.weights()).map_err(Error::io("create", &folder.path))?;
-        fs::create_dir_all(folder.path.join("checkpoint")).map_err(Error::io("create", &folder.path))?;
         if folder.checkpoint().exists() || folder.args().exists() {
             anyhow::bail!(
                 "{} already holds a run; go on with it by `--resume {0}`, or choose another `--run-dir`",
                 folder.path.display()
             );
         }
+        for place in [folder.weights(), folder.path.join("checkpoint")] {
+            fs::create_dir_all(place)
+                .map_err(Error::io("create", &folder.path))
+                .context("there is no place for the run; choose one with `--run-dir`")?;
+        }
         Ok(folder)
     }
 
-    /// The folder of a run that exists. Temporary files that a killed writer left are removed.
+    /// The folder of a run that exists.
     ///
     /// # Errors
     /// When it is no run.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let folder = Self { path: path.to_owned() };
         if !folder.args().is_file() {
-            anyhow::bail!("{} is not the folder of a run: it has no args.toml", path.display());
-        }
-        for place in [folder.path.clone(), folder.weights(), folder.path.join("checkpoint")] {
-            remove_leftovers(&place).map_err(Error::io("clean", &place))?;
+            anyhow::bail!(
+                "{} is not the folder of a run: it has no args.toml; name one that `train` made, such as {RUNS}/train",
+                path.display()
+            );
         }
         Ok(folder)
+    }
+
+    /// Removes temporary files that a killed writer left. Only whoever writes to the run may do this: they could be files
+    /// that are being written.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn remove_leftovers(&self) -> Result<()> {
+        for place in [self.path.clone(), self.weights(), self.path.join("checkpoint")] {
+            remove_leftovers(&place).map_err(Error::io("clean", &place))?;
+        }
+        Ok(())
     }
 
     /// The newest run with weights, for `--weights` left out.
@@ -175,11 +190,18 @@ impl RunFolder {
     }
 }
 
-fn next_free(runs: &Path) -> PathBuf {
-    (1..)
-        .map(|n| runs.join(if n == 1 { "train".to_owned() } else { format!("train{n}") }))
-        .find(|path| !path.exists())
-        .unwrap_or_else(|| runs.join("train"))
+/// Makes `train`, or `train2`, … . Two runs that begin at once each get their own.
+fn claim_next(runs: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(runs).map_err(Error::io("create", runs))?;
+    let mut path = runs.join("train");
+    let mut n = 1;
+    loop {
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => n += 1,
+            made => return made.map_err(Error::io("create", &path)).map(|()| path),
+        }
+        path = runs.join(format!("train{n}"));
+    }
 }
 
 /// Removes what [`write_atomically`] leaves when it is killed: `.NAME.tmp-…`.
@@ -202,9 +224,9 @@ mod tests {
     #[test]
     fn runs_are_numbered_like_their_forebears() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(next_free(folder.path()), folder.path().join("train"));
-        fs::create_dir(folder.path().join("train")).unwrap();
-        assert_eq!(next_free(folder.path()), folder.path().join("train2"));
+        for name in ["train", "train2", "train3"] {
+            assert_eq!(claim_next(folder.path()).unwrap(), folder.path().join(name));
+        }
     }
 
     #[test]
@@ -224,7 +246,10 @@ mod tests {
         run.write("args.toml", b"").unwrap();
         let leftover = folder.path().join("checkpoint").join(".checkpoint.safetensors.tmp-1-x");
         fs::write(&leftover, b"half").unwrap();
-        RunFolder::open(folder.path()).unwrap();
+        // Another process may be training there.
+        let run = RunFolder::open(folder.path()).unwrap();
+        assert!(leftover.exists());
+        run.remove_leftovers().unwrap();
         assert!(!leftover.exists() && run.args().exists());
     }
 

@@ -30,7 +30,7 @@ impl Trained {
             Some(path) => path.to_owned(),
             None => {
                 let newest = RunFolder::newest_weights()?;
-                eprintln!("using the weights {}", newest.display());
+                note!("using the weights {}", newest.display());
                 newest
             }
         };

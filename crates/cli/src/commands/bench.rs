@@ -113,8 +113,8 @@ pub fn run(args: &Args) -> Result<()> {
         images_per_s: round(f64::from(args.batch_size) / median_ms * 1e3, 1e1),
     };
     match args.format {
-        Format::Json => println!("{}", serde_json::to_string(&report)?),
-        Format::Text => println!(
+        Format::Json => say!("{}", serde_json::to_string(&report)?)?,
+        Format::Text => say!(
             "{} {} {}, batch {}: {} ms, {} images/s",
             report.backend,
             report.what,
@@ -122,7 +122,7 @@ pub fn run(args: &Args) -> Result<()> {
             report.batch,
             report.median_ms,
             report.images_per_s
-        ),
+        )?,
     }
     Ok(())
 }

@@ -90,12 +90,12 @@ pub fn run(command: &Command) -> Result<()> {
             let bar = progress::Items::new("drawing");
             draw::synthesise(out, *per_class as usize, *seed, &|done, total| bar.at(done, total))?;
             bar.finish();
-            println!(
+            say!(
                 "{} pictures of {} classes in {}",
                 draw::CLASSES.len() * *per_class as usize,
                 draw::CLASSES.len(),
                 out.display()
-            );
+            )?;
             Ok(())
         }
         Command::Preview { data, out, seed } => {
@@ -108,7 +108,7 @@ fn fetch_photos(archive: Option<&Path>) -> Result<()> {
     let archive = match archive {
         Some(path) => {
             if let Verdict::Other { bytes, sha256 } = fetch::verify(path, &FLOWER_PHOTOS)? {
-                eprintln!(
+                note!(
                     "note: {} is not the official archive ({bytes} bytes, SHA-256 {sha256}); it is used all the same",
                     path.display()
                 );
@@ -126,7 +126,7 @@ fn fetch_photos(archive: Option<&Path>) -> Result<()> {
         }
     };
     let folder = dataset::unpack(&archive)?;
-    println!("the photos are in {}", folder.display());
+    say!("the photos are in {}", folder.display())?;
     Ok(())
 }
 
@@ -134,13 +134,13 @@ fn copy_split(dataset: &Dataset, out: &Path) -> Result<()> {
     let bar = progress::Items::new("copying");
     dataset.copy_to(out, &mut |progress| bar.at(progress.done, progress.total))?;
     bar.finish();
-    println!(
+    say!(
         "{} images for training, {} images for validation in {}",
         dataset.train.len(),
         dataset.val.len(),
         out.display()
-    );
-    println!("processing done!");
+    )?;
+    say!("processing done!")?;
     Ok(())
 }
 
@@ -184,6 +184,6 @@ fn preview(dataset: Dataset, out: &Path, seed: u64) -> Result<()> {
         tiles.push(Tile::new(whole, "validation"));
     }
     pictures::save(&pictures::grid(&tiles, VIEWS as usize + 2), out)?;
-    println!("{}", out.display());
+    say!("{}", out.display())?;
     Ok(())
 }

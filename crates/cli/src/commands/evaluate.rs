@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> Result<()> {
     let dataset = photos(args, &trained.path)?;
     ensure!(
         dataset.classes == trained.metadata.classes,
-        "{} has the classes {}, but the weights {} know {}",
+        "{} has the classes {}, but the weights {} know {}; name others with `--data` or `--weights`",
         dataset.root.display(),
         dataset.classes.join(", "),
         trained.path.display(),
@@ -82,8 +82,8 @@ pub fn run(args: &Args) -> Result<()> {
     let evaluation = train::evaluate(trained.model.as_mut(), batches)?;
     let report = evaluation.report(&trained.metadata.classes);
     match args.format {
-        Format::Json => println!("{}", serde_json::to_string(&report)?),
-        Format::Text => print_text(&report),
+        Format::Json => say!("{}", serde_json::to_string(&report)?)?,
+        Format::Text => print_text(&report)?,
     }
     Ok(())
 }
@@ -106,27 +106,32 @@ fn photos(args: &Args, weights: &Path) -> Result<Dataset> {
     let opened = dataset::open(Some(data), dataset::VAL_FRACTION, 0)?;
     Ok(match known {
         Some(known) if known.root == opened.root => {
-            eprintln!("split as the run was");
+            note!("split as the run was");
             known
         }
         _ => opened,
     })
 }
 
-fn print_text(report: &Report) {
-    println!("images {}  loss {:.4}  top1 {:.4}", report.images, report.loss, report.top1);
+fn print_text(report: &Report) -> Result<()> {
+    say!("images {}  loss {:.4}  top1 {:.4}", report.images, report.loss, report.top1)?;
     let width = report.per_class.iter().map(|c| c.class.chars().count()).max().unwrap_or(0).max(5);
-    println!("{:width$}  {:>9}  {:>6}  {:>5}  {:>7}", "class", "precision", "recall", "f1", "support");
+    say!("{:width$}  {:>9}  {:>6}  {:>5}  {:>7}", "class", "precision", "recall", "f1", "support")?;
     for class in &report.per_class {
         let q = &class.quality;
-        println!(
+        say!(
             "{:width$}  {:>9.3}  {:>6.3}  {:>5.3}  {:>7}",
-            class.class, q.precision, q.recall, q.f1, q.support
-        );
+            class.class,
+            q.precision,
+            q.recall,
+            q.f1,
+            q.support
+        )?;
     }
-    println!("confusion, rows true, columns predicted:");
+    say!("confusion, rows true, columns predicted:")?;
     for (class, row) in report.per_class.iter().zip(&report.confusion.counts) {
         let cells: Vec<String> = row.iter().map(|n| format!("{n:>5}")).collect();
-        println!("{:width$}  {}", class.class, cells.join(" "));
+        say!("{:width$}  {}", class.class, cells.join(" "))?;
     }
+    Ok(())
 }

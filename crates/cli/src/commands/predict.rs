@@ -16,16 +16,19 @@ use alexnet_data::{
 };
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
+use glob::MatchOptions;
 use image::RgbImage;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::{engine::EngineArgs, pictures, trained::Trained};
+use crate::{engine::EngineArgs, output::explain, pictures, trained::Trained};
 
 /// Photos that go through the network at once.
 const BATCH: usize = 32;
 
-/// Names the most probable classes of photos. A photo that cannot be read does not stop the others; the exit code is 1 then.
+/// Names the most probable classes of photos.
+///
+/// A photo that cannot be read does not stop the others; the exit code is 1 then.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Photos, folders (searched with all below them), patterns such as 'photos/*.jpg', or - for standard input
@@ -113,21 +116,25 @@ fn find(inputs: &[String]) -> Vec<Found> {
         let fail = |reason: String| Err((input.clone(), reason));
         let path = Path::new(input);
         if path.is_dir() {
-            match photos_under(path) {
-                Ok(photos) if photos.is_empty() => found.push(fail("the folder holds no photo".into())),
-                Ok(photos) => found.extend(photos.into_iter().map(Ok)),
-                Err(error) => found.push(fail(error.to_string())),
-            }
+            found.extend(photos_under(path));
         } else if input == "-" || path.exists() || !input.contains(['*', '?', '[']) {
             found.push(Ok(path.to_owned()));
         } else {
-            match glob::glob(input) {
+            // As in a shell, `*` leaves out hidden files.
+            let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::default() };
+            match glob::glob_with(input, options) {
                 Err(error) => found.push(fail(format!("the pattern is not valid: {error}"))),
                 Ok(matches) => {
                     let before = found.len();
-                    found.extend(
-                        matches.map(|m| m.map_err(|e| (e.path().display().to_string(), e.to_string()))),
-                    );
+                    for path in matches {
+                        match path {
+                            Ok(path) if path.is_dir() => found.extend(photos_under(&path)),
+                            Ok(path) => found.push(Ok(path)),
+                            Err(error) => {
+                                found.push(Err((error.path().display().to_string(), error.to_string())));
+                            }
+                        }
+                    }
                     if found.len() == before {
                         found.push(fail("the pattern matches no file".into()));
                     }
@@ -146,7 +153,7 @@ fn answer(photos: &[Found], trained: &mut Trained, args: &Args) -> Result<Vec<(A
         .par_iter()
         .map(|found| {
             let path = found.as_ref().map_err(Clone::clone)?;
-            let picture = read_picture(path).map_err(|e| (path.display().to_string(), format!("{e:#}")))?;
+            let picture = read_picture(path).map_err(|e| (path.display().to_string(), explain(&e)))?;
             let pixels = evaluation_picture(&picture, size);
             Ok::<_, (String, String)>((path, pixels, args.annotate.is_some().then_some(picture)))
         })
@@ -180,13 +187,23 @@ fn answer(photos: &[Found], trained: &mut Trained, args: &Args) -> Result<Vec<(A
         .collect()
 }
 
-/// All photos of a folder and those below it, sorted.
-fn photos_under(folder: &Path) -> Result<Vec<PathBuf>, walkdir::Error> {
+/// All photos of a folder and those below it, sorted; what cannot be looked into is an error among them.
+fn photos_under(folder: &Path) -> Vec<Found> {
     let entries = walkdir::WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter();
-    entries
-        .map(|entry| Ok(entry?.into_path()))
-        .filter(|path| path.as_ref().map_or(true, |path| path.is_file() && is_photo(path)))
-        .collect()
+    let mut found: Vec<Found> = entries
+        .map(|entry| match entry {
+            Ok(entry) => Ok(entry.into_path()),
+            Err(error) => {
+                let path = error.path().unwrap_or(folder).display().to_string();
+                Err((path, error.to_string()))
+            }
+        })
+        .filter(|found| found.as_ref().map_or(true, |path| path.is_file() && is_photo(path)))
+        .collect();
+    if found.is_empty() {
+        found.push(Err((folder.display().to_string(), "the folder holds no photo".into())));
+    }
+    found
 }
 
 fn read_picture(path: &Path) -> Result<RgbImage> {
@@ -249,7 +266,7 @@ impl Printer {
                 }
                 Answer::Failed { path, error } => {
                     drop(out);
-                    eprintln!("error: {}", with_path(path, error));
+                    note!("error: {}", with_path(path, error));
                 }
             },
         }
@@ -270,8 +287,8 @@ impl Printer {
 
     fn finish(mut self) -> Result<()> {
         match self.format {
-            Format::Json if self.answers == 0 => println!("[]"),
-            Format::Json => println!("\n]"),
+            Format::Json if self.answers == 0 => say!("[]")?,
+            Format::Json => say!("\n]")?,
             Format::Csv => self.csv.flush()?,
             Format::Text | Format::Jsonl => {}
         }

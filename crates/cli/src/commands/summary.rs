@@ -26,31 +26,35 @@ pub fn run(args: &Args) -> Result<()> {
         _ => shape.iter().map(ToString::to_string).collect(),
     };
     let rows = topology.summary()?;
-    println!("{} with {classes} classes", args.variant);
-    println!(
+    say!("{} with {classes} classes", args.variant)?;
+    say!(
         "{:<14} {:<38} {:>11} {:>12} {:>15}",
-        "layer", "operation", "output", "parameters", "multiply-adds"
-    );
-    println!("{:<14} {:<38} {:>11}", "images", "height × width × channels", shape(&topology.input));
+        "layer",
+        "operation",
+        "output",
+        "parameters",
+        "multiply-adds"
+    )?;
+    say!("{:<14} {:<38} {:>11}", "images", "height × width × channels", shape(&topology.input))?;
     for row in &rows {
         let count = |n: u64| if n == 0 { "–".to_owned() } else { grouped(n) };
-        println!(
+        say!(
             "{:<14} {:<38} {:>11} {:>12} {:>15}",
             row.name,
             row.op,
             shape(&row.output),
             count(row.parameters as u64),
             count(row.multiply_adds)
-        );
+        )?;
     }
-    println!(
+    say!(
         "{:<14} {:<38} {:>11} {:>12} {:>15}",
         "total",
         "",
         "",
         grouped(rows.iter().map(|r| r.parameters as u64).sum()),
         grouped(rows.iter().map(|r| r.multiply_adds).sum())
-    );
+    )?;
     let mut flow = vec![shape(&topology.input)];
     for (node, row) in topology.nodes.iter().zip(&rows) {
         use alexnet_core::Op::{Conv2d, Linear, MaxPool2d};
@@ -58,7 +62,7 @@ pub fn run(args: &Args) -> Result<()> {
             flow.push(shape(&row.output));
         }
     }
-    println!("{}", flow.join(" → "));
+    say!("{}", flow.join(" → "))?;
     Ok(())
 }
 

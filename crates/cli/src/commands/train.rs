@@ -153,7 +153,7 @@ impl From<BadImage> for OnBadImage {
 struct Run {
     folder: RunFolder,
     recipe: Recipe,
-    dataset: Dataset,
+    loader: Loader,
     state: State,
     progress: Progress,
 }
@@ -169,8 +169,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Some(path) => resumed(path, args)?,
         None => begun(args)?,
     };
-    let Run { folder, recipe, dataset, state, mut progress } = run;
-    println!(
+    let Run { folder, recipe, loader, state, mut progress } = run;
+    let dataset = loader.dataset();
+    // Here and below: training does not end because nobody reads.
+    let _ = say!(
         "using {} images for training, {} images for validation.",
         dataset.train.len(),
         dataset.val.len()
@@ -182,17 +184,6 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         input_size: topology.input[1],
         normalization: Normalization::HALF,
     };
-    let loader = Loader::new(
-        dataset,
-        LoaderOptions {
-            batch_size: recipe.batch_size as usize,
-            seed: recipe.seed,
-            size: metadata.input_size,
-            normalization: metadata.normalization,
-            cache_bytes: DEFAULT_CACHE_BYTES,
-            on_bad_image: recipe.on_bad_image.into(),
-        },
-    )?;
     let options = Options { device: args.engine.device, optimizer: recipe.opt.optimizer() };
     let mut model = backend.compile(&topology, &state, &options)?;
     drop(state);
@@ -206,7 +197,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         lr: recipe.lr,
         checkpoint_every: args.checkpoint_every,
     };
-    eprintln!("the run is kept in {}", folder.path().display());
+    note!("the run is kept in {}", folder.path().display());
     let mut watch = Watch::new(&folder, &metadata, &loader, settings.epochs, stop.clone());
     let outcome = fit(model.as_mut(), &loader, &settings, &mut progress, &mut watch);
     watch.finish();
@@ -214,9 +205,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Outcome::Finished => {
             drop(model);
             write_pictures_of_the_best(&folder, backend.as_ref(), &options, &loader)?;
-            println!("Finished Training");
+            let _ = say!("Finished Training");
             if let Some(best) = progress.best() {
-                eprintln!(
+                note!(
                     "best: epoch {}, val_accuracy {:.3}, {}",
                     best.epoch,
                     best.accuracy,
@@ -226,7 +217,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Stopped => {
-            eprintln!(
+            note!(
                 "stopped after step {}; go on with `train --resume {}`",
                 progress.step,
                 folder.path().display()
@@ -248,16 +239,34 @@ fn begun(args: &Args) -> Result<Run> {
         dataset.root.display()
     );
     let state = initial_state(&recipe, &dataset)?;
+    let loader = loader(&recipe, dataset)?;
+    // A run that cannot take its first step leaves no folder.
+    loader.train(0, 0).next().transpose()?;
     let folder = RunFolder::create(args.run_dir.as_deref())?;
     // The arguments come first: with them a run that is killed now can already be resumed.
     folder.write("args.toml", toml::to_string(&recipe)?.as_bytes())?;
-    dataset.save(&folder.split())?;
-    Ok(Run { folder, recipe, dataset, state, progress: Progress::default() })
+    loader.dataset().save(&folder.split())?;
+    Ok(Run { folder, recipe, loader, state, progress: Progress::default() })
+}
+
+/// The photos as batches.
+fn loader(recipe: &Recipe, dataset: Dataset) -> Result<Loader> {
+    let [_, size, _] = recipe.variant.topology(dataset.classes.len()).input;
+    let options = LoaderOptions {
+        batch_size: recipe.batch_size as usize,
+        seed: recipe.seed,
+        size,
+        normalization: Normalization::HALF,
+        cache_bytes: DEFAULT_CACHE_BYTES,
+        on_bad_image: recipe.on_bad_image.into(),
+    };
+    Ok(Loader::new(dataset, options)?)
 }
 
 /// A run that was left.
 fn resumed(path: &Path, args: &Args) -> Result<Run> {
     let folder = RunFolder::open(path)?;
+    folder.remove_leftovers()?;
     let text = fs::read_to_string(folder.args()).map_err(Error::io("read", folder.args()))?;
     let mut recipe: Recipe = toml::from_str(&text)
         .with_context(|| format!("{} is not what a run writes", folder.args().display()))?;
@@ -277,8 +286,14 @@ fn resumed(path: &Path, args: &Args) -> Result<Run> {
         Some(checkpoint) => checkpoint,
         None => (initial_state(&recipe, &dataset)?, Progress::default()),
     };
-    eprintln!("going on after step {}, epoch {}", progress.step, progress.history.len() + 1);
-    Ok(Run { folder, recipe, dataset, state, progress })
+    let epochs = recipe.epochs.unwrap_or(DEFAULT_EPOCHS);
+    if progress.history.len() as u64 >= epochs {
+        note!("all {epochs} epochs are done; `--epochs` with a larger number goes on");
+    } else {
+        note!("going on after step {}, in epoch {}", progress.step, progress.history.len() + 1);
+    }
+    let loader = loader(&recipe, dataset)?;
+    Ok(Run { folder, recipe, loader, state, progress })
 }
 
 /// Before the first step: drawn from the seed, or read from `--weights`.
@@ -291,7 +306,8 @@ fn initial_state(recipe: &Recipe, dataset: &Dataset) -> Result<State> {
     let state = State { parameters, ..State::default() };
     state.check(&topology).with_context(|| {
         format!(
-            "{} holds {} with {} classes, this run is {} with {}",
+            "{} holds {} with {} classes, but this run is {} with {}; choose `--variant` and `--data` that go with the weights, or \
+             other weights",
             path.display(),
             metadata.variant,
             metadata.classes.len(),

@@ -15,7 +15,7 @@ use alexnet_core::{
 use alexnet_data::loader::Loader;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::{pictures, run_folder::RunFolder, stop::Stop};
+use crate::{output::explain, pictures, run_folder::RunFolder, stop::Stop};
 
 /// Time between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -74,7 +74,7 @@ impl<'a> Watch<'a> {
     fn tell_skipped(&mut self) {
         let skipped = self.loader.skipped();
         for (path, reason) in skipped.iter().skip(self.told) {
-            eprintln!("left out: {}: {reason}", path.display());
+            note!("left out: {}: {reason}", path.display());
         }
         self.told = skipped.len().max(self.told);
     }
@@ -101,7 +101,7 @@ impl<'a> Watch<'a> {
                 bar.set_message(format!("loss {loss:.3}, {pace}"));
             }
             None if self.last_line.elapsed() >= LINE_EVERY || progress.batches == steps => {
-                eprintln!("{title} step {}/{steps} loss {loss:.3}, {pace}", progress.batches);
+                note!("{title} step {}/{steps} loss {loss:.3}, {pace}", progress.batches);
                 self.last_line = Instant::now();
             }
             None => {}
@@ -128,16 +128,17 @@ impl Observer for Watch<'_> {
         self.folder.write_results(&progress.history)?;
         match pictures::curves(progress) {
             Ok(curves) => self.save_picture(&curves, "results.png"),
-            Err(error) => eprintln!("warning: results.png was not drawn: {error:#}"),
+            Err(error) => note!("warning: results.png was not drawn: {}", explain(&error)),
         }
         let line = format!(
             "[epoch {}] train_loss: {:.3}  val_accuracy: {:.3}",
             row.epoch, row.train_loss, row.accuracy
         );
-        match &self.bar {
-            Some(bar) => bar.suspend(|| println!("{line}")),
-            None => println!("{line}"),
-        }
+        // Training does not end because nobody reads: `results.csv` has it all.
+        let _ = match &self.bar {
+            Some(bar) => bar.suspend(|| say!("{line}")),
+            None => say!("{line}"),
+        };
         self.tell_skipped();
         Ok(())
     }
@@ -151,7 +152,7 @@ impl Watch<'_> {
     /// Pictures are for looking at: one that cannot be written does not end a run.
     fn save_picture(&self, picture: &image::RgbImage, name: &str) {
         if let Err(error) = pictures::save(picture, &self.folder.file(name)) {
-            eprintln!("warning: {name} was not written: {error:#}");
+            note!("warning: {name} was not written: {}", explain(&error));
         }
     }
 }

@@ -1,0 +1,71 @@
+//! Words to the user. `println!` and `eprintln!` panic when nobody reads any more, as after `alexnet … | head`; these do not.
+
+use std::{
+    fmt::Arguments,
+    io::{self, Write},
+};
+
+use anyhow::{Context, Result};
+
+/// A line of results, to stdout: `say!(…)?`.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::output::result(format_args!($($text)*)) };
+}
+
+/// A line about the work, to stderr. It is lost when nobody reads it.
+macro_rules! note {
+    ($($text:tt)*) => { $crate::output::remark(format_args!($($text)*)) };
+}
+
+/// What [`say!`] does.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn result(line: Arguments) -> Result<()> {
+    writeln!(io::stdout(), "{line}").context("cannot write to standard output")
+}
+
+/// What [`note!`] does.
+pub fn remark(line: Arguments) {
+    // There is no further place to complain to.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Whether the reader of our output left, which is no fault of ours.
+pub fn nobody_reads(error: &anyhow::Error) -> bool {
+    let is_broken_pipe = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(is_broken_pipe))
+}
+
+/// The error and its causes in one line. Some of ours print their cause already; it is not said twice.
+pub fn explain(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match said.as_str() {
+        "" => cause,
+        text if text.contains(&cause) => said,
+        text => format!("{text}: {cause}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn missing() -> io::Error {
+        io::ErrorKind::NotFound.into()
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error: anyhow::Error = alexnet_core::Error::io("open", "a.jpg")(missing()).into();
+        assert_eq!(explain(&error), "cannot open a.jpg: entity not found");
+        let error = anyhow::Error::new(missing()).context("no answer");
+        assert_eq!(explain(&error), "no answer: entity not found");
+    }
+
+    #[test]
+    fn a_broken_pipe_is_known_below_its_context() {
+        let broken = io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(nobody_reads(&anyhow::Error::new(broken).context("cannot write")));
+        assert!(!nobody_reads(&anyhow::Error::new(missing())));
+    }
+}

@@ -1,0 +1,103 @@
+//! The binary as a user meets it: exit codes, words and files.
+
+mod photos;
+mod predict;
+mod resume;
+mod streams;
+mod train;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use alexnet_core::{
+    Normalization,
+    alexnet::Variant,
+    init::{Init, initialise},
+    weights::{Metadata, Weights},
+};
+use tempfile::TempDir;
+
+/// The classes of the drawn flowers.
+const CLASSES: [&str; 5] = ["daisy", "dandelion", "roses", "sunflowers", "tulips"];
+
+/// A folder to run commands in.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// One with `flowers/`, `per_class` drawn pictures a class.
+    fn with_flowers(per_class: usize) -> Self {
+        let place = Self::new();
+        place.succeeds(&["data", "synth", "--out", "flowers", "--per-class", &per_class.to_string()]);
+        place
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    /// What is in it, sorted.
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_alexnet"));
+        command.args(args).current_dir(self.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        Ran::from(self.command(args).output().unwrap(), args)
+    }
+
+    /// Runs a command that must do well, and gives its stdout.
+    fn succeeds(&self, args: &[&str]) -> String {
+        let ran = self.run(args);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        ran.out
+    }
+
+    /// Weights of a network that has learnt nothing, for the drawn flowers.
+    fn save_fresh_weights(&self, name: &str) {
+        let topology = Variant::Tutorial.topology(CLASSES.len());
+        let metadata = Metadata {
+            variant: Variant::Tutorial,
+            classes: CLASSES.map(String::from).to_vec(),
+            input_size: topology.input[1],
+            normalization: Normalization::HALF,
+        };
+        let parameters = initialise(&topology, Init::Pytorch, 0).unwrap().parameters;
+        Weights { metadata, parameters }.save(self.file(name)).unwrap();
+    }
+}
+
+/// How a command went.
+#[derive(Debug)]
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    /// No command may ever panic.
+    fn from(output: Output, args: &[&str]) -> Self {
+        let [out, err] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        assert!(!err.contains("panicked") && !err.contains("RUST_BACKTRACE"), "{args:?}: {err}");
+        Self { code: output.status.code(), out, err }
+    }
+}

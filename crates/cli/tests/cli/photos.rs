@@ -1,0 +1,36 @@
+//! The real flower photos, where the environment variable `ALEXNET_FLOWER_PHOTOS` names their archive.
+
+use std::{env, fs};
+
+use serde_json::Value;
+
+use crate::{CLASSES, Place};
+
+/// A tenth of each class, rounded down, as the tutorial's script splits them.
+const VALIDATION: [usize; 5] = [63, 89, 64, 69, 79];
+
+#[test]
+fn the_flower_photos_are_split_and_evaluated() {
+    let Ok(archive) = env::var("ALEXNET_FLOWER_PHOTOS") else {
+        eprintln!("skipped: no photos");
+        return;
+    };
+    let place = Place::new();
+    let said = place.succeeds(&["data", "split", "--data", &archive, "--copy", "split"]);
+    assert!(said.starts_with("3306 images for training, 364 images for validation in split\n"), "{said}");
+    let count =
+        |part: &str, class: &str| fs::read_dir(place.file("split").join(part).join(class)).unwrap().count();
+    assert_eq!(CLASSES.map(|class| count("val", class)), VALIDATION);
+    assert_eq!(CLASSES.map(|class| count("train", class)).iter().sum::<usize>(), 3306);
+
+    place.save_fresh_weights("weights.safetensors");
+    let evaluate = ["evaluate", "--weights", "weights.safetensors", "--data", "split", "--format", "json"];
+    let report: Value = serde_json::from_str(&place.succeeds(&evaluate)).unwrap();
+    assert_eq!(report["images"], 364);
+    let support: Vec<&Value> =
+        report["per_class"].as_array().unwrap().iter().map(|class| &class["support"]).collect();
+    assert_eq!(support, VALIDATION.map(Value::from).iter().collect::<Vec<_>>());
+    // A network that has learnt nothing knows as much as a die with five sides.
+    let loss = report["loss"].as_f64().unwrap();
+    assert!((loss - 5f64.ln()).abs() < 0.05, "{loss}");
+}

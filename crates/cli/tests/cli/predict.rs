@@ -1,0 +1,251 @@
+//! Every input has one outcome, the one that `docs/predict.md` lists.
+
+use std::{fs, io::Write, process::Stdio};
+
+use image::{DynamicImage, ImageBuffer, Luma, Rgb, RgbImage};
+use serde_json::Value;
+
+use crate::{CLASSES, Place, Ran};
+
+/// 16×16 pixels of CMYK, by Python:
+/// `Image.new("RGB", (16, 16), (200, 40, 60)).convert("CMYK").save("cmyk.jpg", quality=90)`.
+const CMYK: &[u8] = include_bytes!("../files/cmyk.jpg");
+const CMYK_COLOUR: Rgb<u8> = Rgb([200, 40, 60]);
+
+/// Inputs in order, with what the error of each says; empty for those that are answered.
+const INPUTS: [(&str, &str); 14] = [
+    ("good.jpg", ""),
+    ("missing.jpg", "cannot open missing.jpg"),
+    ("empty.jpg", "empty.jpg is not a readable picture: the file is empty"),
+    ("text.jpg", "text.jpg is not a readable picture: it is none of JPEG, PNG"),
+    ("cut.jpg", "cut.jpg is not a readable picture: "),
+    ("cmyk.jpg", ""),
+    ("grey.jpg", ""),
+    ("rgba.png", ""),
+    ("deep.png", ""),
+    ("dot.png", ""),
+    ("huge.png", "huge.png is not a readable picture: it has 40000×40000 pixels"),
+    ("none", "the folder holds no photo"),
+    ("*.tiff", "the pattern matches no file"),
+    ("[", "the pattern is not valid"),
+];
+
+/// A place with weights and all of [`INPUTS`].
+fn place() -> Place {
+    let place = Place::with_flowers(1);
+    place.save_fresh_weights("weights.safetensors");
+    let photo = image::open(place.file("flowers/roses/roses_0001.jpg")).unwrap();
+    let good = fs::read(place.file("flowers/roses/roses_0001.jpg")).unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(place.file(name), bytes).unwrap();
+    write("good.jpg", &good);
+    write("empty.jpg", b"");
+    write("text.jpg", b"These are words.\n");
+    write("cut.jpg", &good[..good.len() / 2]);
+    write("cmyk.jpg", CMYK);
+    write("huge.png", &huge_png());
+    photo.to_luma8().save(place.file("grey.jpg")).unwrap();
+    photo.to_rgba8().save(place.file("rgba.png")).unwrap();
+    let deep: ImageBuffer<Luma<u16>, _> = photo.to_luma16();
+    deep.save(place.file("deep.png")).unwrap();
+    RgbImage::from_pixel(1, 1, Rgb([255, 0, 0])).save(place.file("dot.png")).unwrap();
+    fs::create_dir(place.file("none")).unwrap();
+    place
+}
+
+/// A PNG that says it has 40,000×40,000 pixels, in a few bytes.
+fn huge_png() -> Vec<u8> {
+    let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
+    let mut chunk = |data: &[u8]| {
+        file.extend((data.len() as u32 - 4).to_be_bytes());
+        file.extend(data);
+        file.extend(crc32fast::hash(data).to_be_bytes());
+    };
+    chunk(b"IHDR\0\0\x9C\x40\0\0\x9C\x40\x08\x02\0\0\0");
+    chunk(b"IDAT\x78\x9C\x63\0\0");
+    chunk(b"IEND");
+    file
+}
+
+fn predict(place: &Place, format: &str, inputs: &[&str]) -> Ran {
+    place.run(&[&["predict", "--weights", "weights.safetensors", "--format", format], inputs].concat())
+}
+
+/// The entry of a good photo: exactly the documented members, most probable first.
+fn assert_answered(answer: &Value, path: &str) {
+    let members: Vec<&str> = answer.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(members, ["class", "path", "probability", "top"], "{answer}");
+    let top = answer["top"].as_array().unwrap();
+    assert_eq!((&answer["path"], top.len()), (&Value::from(path), 5));
+    assert_eq!((&answer["class"], &answer["probability"]), (&top[0]["class"], &top[0]["probability"]));
+    let probabilities: Vec<f64> = top.iter().map(|c| c["probability"].as_f64().unwrap()).collect();
+    assert!(probabilities.is_sorted_by(|a, b| a >= b), "{answer}");
+    assert!((probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-6, "{answer}");
+    assert!(top.iter().all(|c| CLASSES.contains(&c["class"].as_str().unwrap())), "{answer}");
+}
+
+fn assert_outcomes<'a>(answers: impl IntoIterator<Item = &'a Value>) {
+    let answers: Vec<_> = answers.into_iter().collect();
+    assert_eq!(answers.len(), INPUTS.len());
+    for (answer, (path, error)) in answers.into_iter().zip(INPUTS) {
+        if error.is_empty() {
+            assert_answered(answer, path);
+            continue;
+        }
+        let members: Vec<&str> = answer.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!((members, &answer["path"]), (vec!["error", "path"], &Value::from(path)));
+        let said = answer["error"].as_str().unwrap();
+        assert!(said.starts_with(error), "{said}");
+        assert!(said.matches("(os error").count() < 2, "said twice: {said}");
+    }
+}
+
+#[test]
+fn each_input_has_its_outcome_in_every_format() {
+    let place = place();
+    let inputs = INPUTS.map(|(path, _)| path);
+
+    let json = predict(&place, "json", &inputs);
+    assert_eq!((json.code, json.err.as_str()), (Some(1), ""));
+    let list: Vec<Value> = serde_json::from_str(&json.out).unwrap();
+    assert_outcomes(&list);
+
+    let jsonl = predict(&place, "jsonl", &inputs);
+    assert_eq!(jsonl.code, Some(1));
+    let lines: Vec<Value> = jsonl.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines, list);
+
+    let csv = predict(&place, "csv", &inputs);
+    assert_eq!(csv.code, Some(1));
+    let mut expected = vec![["path", "rank", "class", "probability", "error"].map(String::from)];
+    for answer in &list {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let path = text(&answer["path"]);
+        match answer["top"].as_array() {
+            Some(top) => expected.extend((1..).zip(top).map(|(rank, c)| {
+                let (rank, probability) = (format!("{rank}"), c["probability"].to_string());
+                [path.clone(), rank, text(&c["class"]), probability, String::new()]
+            })),
+            None => {
+                expected.push([path, String::new(), String::new(), String::new(), text(&answer["error"])])
+            }
+        }
+    }
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(csv.out.as_bytes());
+    let rows: Vec<Vec<String>> =
+        reader.records().map(|row| row.unwrap().iter().map(String::from).collect()).collect();
+    assert_eq!(rows, expected);
+
+    let text = predict(&place, "text", &inputs);
+    assert_eq!(text.code, Some(1));
+    let mut expected = String::new();
+    for answer in list.iter().filter(|answer| answer["top"].is_array()) {
+        expected += &format!("{}\n", answer["path"].as_str().unwrap());
+        for c in answer["top"].as_array().unwrap() {
+            let (class, probability) = (c["class"].as_str().unwrap(), c["probability"].as_f64().unwrap());
+            expected += &format!("class: {class:10}   prob: {probability:.3}\n");
+        }
+    }
+    assert_eq!(text.out, expected);
+    let errors: Vec<&str> = text.err.lines().collect();
+    let expected = INPUTS.iter().filter(|(_, error)| !error.is_empty());
+    assert_eq!(errors.len(), expected.clone().count(), "{}", text.err);
+    for (line, (path, _)) in errors.iter().zip(expected) {
+        assert!(line.starts_with("error: ") && line.contains(path), "{line}");
+    }
+
+    folders_patterns_and_stdin(&place);
+    colours_are_understood(&place);
+}
+
+/// The same photo, however it is named.
+fn folders_patterns_and_stdin(place: &Place) {
+    let top = |ran: &Ran| {
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let list: Vec<Value> = serde_json::from_str(&ran.out).unwrap();
+        list.into_iter().map(|answer| answer["top"].clone()).collect::<Vec<_>>()
+    };
+    let good = top(&predict(place, "json", &["good.jpg"]));
+    assert_eq!(top(&predict(place, "json", &["flowers/roses"])), good);
+    let all = top(&predict(place, "json", &["flowers"]));
+    assert_eq!(all.len(), CLASSES.len());
+    assert_eq!(top(&predict(place, "json", &["flowers/*"])), all);
+    assert_eq!(top(&predict(place, "json", &["flowers/*/*.jpg"])), all);
+
+    let mut command =
+        place.command(&["predict", "-", "--weights", "weights.safetensors", "--format", "json"]);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&fs::read(place.file("good.jpg")).unwrap()).unwrap();
+    assert_eq!(top(&Ran::from(child.wait_with_output().unwrap(), &["predict", "-"])), good);
+
+    let nothing = predict(place, "jsonl", &["-"]);
+    assert_eq!(nothing.code, Some(1));
+    assert!(nothing.out.contains("the file is empty"), "{}", nothing.out);
+
+    // A link to nothing is a bad file among good ones, too.
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("nowhere", place.file("flowers/roses/a.jpg")).unwrap();
+        let ran = predict(place, "jsonl", &["flowers/roses"]);
+        assert_eq!((ran.code, ran.out.lines().count()), (Some(1), 2));
+        assert!(ran.out.lines().last().unwrap().contains("roses_0001.jpg\",\"class\""), "{}", ran.out);
+        fs::remove_file(place.file("flowers/roses/a.jpg")).unwrap();
+    }
+}
+
+/// CMYK, grey, alpha and 16 bits are the picture that they stand for. Measured by how much a wrong reading would change.
+fn colours_are_understood(place: &Place) {
+    let photo = image::open(place.file("good.jpg")).unwrap();
+    let square = |colour: Rgb<u8>| DynamicImage::from(RgbImage::from_pixel(16, 16, colour));
+    let inverted = |mut picture: DynamicImage| {
+        picture.invert();
+        picture
+    };
+    let cases = [
+        ("cmyk.jpg", square(CMYK_COLOUR)),
+        ("grey.jpg", DynamicImage::from(photo.to_luma8())),
+        ("deep.png", DynamicImage::from(photo.to_luma8())),
+        ("rgba.png", photo),
+    ];
+    let mut inputs = Vec::new();
+    for (name, right) in cases {
+        let [right_name, wrong_name] = ["right", "wrong"].map(|kind| format!("{kind}-{name}.png"));
+        right.to_rgb8().save(place.file(&right_name)).unwrap();
+        inverted(right).to_rgb8().save(place.file(&wrong_name)).unwrap();
+        inputs.extend([name.to_owned(), right_name, wrong_name]);
+    }
+    let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+    let ran = predict(place, "jsonl", &inputs);
+    let answers: Vec<Vec<f64>> = ran.out.lines().map(probabilities_by_class).collect();
+    for (name, answers) in inputs.chunks(3).zip(answers.chunks(3)) {
+        let away = |other: &[f64]| -> f64 { answers[0].iter().zip(other).map(|(a, b)| (a - b).abs()).sum() };
+        let (right, wrong) = (away(&answers[1]), away(&answers[2]));
+        assert!(right < 0.1 * wrong, "{}: {right} from right, {wrong} from wrong", name[0]);
+    }
+}
+
+fn probabilities_by_class(line: &str) -> Vec<f64> {
+    let answer: Value = serde_json::from_str(line).unwrap();
+    let top = answer["top"].as_array().unwrap();
+    let of = |class: &str| top.iter().find(|c| c["class"] == class).unwrap()["probability"].as_f64().unwrap();
+    CLASSES.map(of).to_vec()
+}
+
+#[test]
+fn weights_that_are_none_are_named() {
+    let place = Place::new();
+    fs::write(place.file("text.safetensors"), "words").unwrap();
+    for (args, cause, step) in [
+        (&["predict", "a.jpg"][..], "there are no weights yet", "run `train`"),
+        (
+            &["predict", "a.jpg", "--weights", "none"],
+            "none is not a weights file: there is no such",
+            "or name",
+        ),
+        (&["evaluate", "--weights", "text.safetensors"], "text.safetensors is not a weights file", "or name"),
+    ] {
+        let ran = place.run(args);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{ran:?}");
+        assert!(ran.err.contains(cause) && ran.err.contains(step) && ran.err.lines().count() == 1, "{ran:?}");
+    }
+}

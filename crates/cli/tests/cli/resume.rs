@@ -1,0 +1,125 @@
+//! A run ends with the same bits however many threads it has and however often it is stopped.
+#![cfg(unix)]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use alexnet_core::{Progress, State, checkpoint};
+
+use crate::Place;
+
+const TRAIN: [&str; 11] =
+    ["train", "--data", "flowers", "--epochs", "2", "-b", "4", "--val-fraction", "0.25", "--seed", "7"];
+
+/// What a run ends with, without times: weights, parameters and moments, progress, results.
+#[derive(PartialEq)]
+struct End {
+    best: Vec<u8>,
+    last: Vec<u8>,
+    state: State,
+    progress: Progress,
+    results: Vec<String>,
+}
+
+impl End {
+    fn of(run: &Path) -> Self {
+        let (state, mut progress): (State, Progress) =
+            checkpoint::load(run.join("checkpoint/checkpoint.safetensors")).unwrap();
+        progress.seconds = 0.0;
+        progress.history.iter_mut().for_each(|row| row.time = 0.0);
+        let results = fs::read_to_string(run.join("results.csv")).unwrap();
+        let without_time = |line: &str| {
+            let fields: Vec<&str> = line.split(',').collect();
+            assert_eq!(fields.len(), 6, "{line}");
+            [&fields[..1], &fields[2..]].concat().join(",")
+        };
+        Self {
+            best: fs::read(run.join("weights/best.safetensors")).unwrap(),
+            last: fs::read(run.join("weights/last.safetensors")).unwrap(),
+            state,
+            progress,
+            results: results.lines().map(without_time).collect(),
+        }
+    }
+
+    /// Not `assert_eq`: it would print megabytes.
+    fn assert_same(&self, other: &Self, case: &str) {
+        assert_eq!(self.results, other.results, "{case}");
+        assert_eq!(self.progress, other.progress, "{case}");
+        assert!(self.best == other.best, "{case}: other best weights");
+        assert!(self.last == other.last, "{case}: other last weights");
+        assert!(self.state == other.state, "{case}: another checkpoint");
+    }
+}
+
+#[test]
+fn stops_and_threads_change_no_bit() {
+    let place = Place::with_flowers(4);
+    let start = Instant::now();
+    place.succeeds(&[&TRAIN[..], &["--run-dir", "whole", "-j", "2"]].concat());
+    let duration = start.elapsed();
+    let whole = End::of(&place.file("whole"));
+    assert_eq!((whole.progress.step, whole.results.len()), (8, 3));
+    assert_eq!(whole.state.moments.len(), 2 * whole.state.parameters.len());
+
+    for threads in ["1", "4"] {
+        place.succeeds(&[&TRAIN[..], &["--run-dir", threads, "-j", threads]].concat());
+        whole.assert_same(&End::of(&place.file(threads)), &format!("{threads} threads"));
+        fs::remove_dir_all(place.file(threads)).unwrap();
+    }
+
+    interrupt(&place);
+    place.succeeds(&["train", "--resume", "interrupted"]);
+    whole.assert_same(&End::of(&place.file("interrupted")), "interrupted");
+
+    kill_at(&place, [0.35, 0.5, 0.65].map(|share| duration.mul_f64(share)));
+    whole.assert_same(&End::of(&place.file("killed")), "killed");
+}
+
+/// Interrupts a run in its first steps: it ends after its step with a checkpoint, and says how to go on.
+fn interrupt(place: &Place) {
+    let mut command = place.command(&[&TRAIN[..], &["--run-dir", "interrupted"]].concat());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut err = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("the run is kept in interrupted") {
+        assert!(err.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    signal(&child, "INT");
+    err.read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
+    assert!(said.contains("go on with `train --resume interrupted`"), "{said}");
+    let (_, progress): (State, Progress) =
+        checkpoint::load(place.file("interrupted/checkpoint/checkpoint.safetensors")).unwrap();
+    assert!((1..8).contains(&progress.step), "{}", progress.step);
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+/// Kills the run `killed` after each of these times, going on with it in between, and lets it end.
+fn kill_at<const N: usize>(place: &Place, instants: [Duration; N]) {
+    let begin = [&TRAIN[..], &["--run-dir", "killed", "--checkpoint-every", "1"]].concat();
+    let go_on = ["train", "--resume", "killed", "--checkpoint-every", "1"];
+    // Before its arguments are written a run is none yet.
+    let args = || if place.file("killed/args.toml").exists() { &go_on[..] } else { &begin[..] };
+    let mut kills = 0;
+    for instant in instants {
+        let mut command = place.command(args());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        sleep(instant);
+        kills += usize::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(kills > 0, "each run had ended before it was killed");
+    place.succeeds(args());
+}
