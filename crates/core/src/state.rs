@@ -53,7 +53,9 @@ impl State {
         for (name, shape) in &expected {
             match self.parameters.get(name) {
                 Some(found) if found.fits(shape) => {}
-                Some(found) => table.push(format!("  {name}: expected {shape:?}, found {}", found.describe())),
+                Some(found) => {
+                    table.push(format!("  {name}: expected {shape:?}, found {}", found.describe()))
+                }
                 None => table.push(format!("  {name}: expected {shape:?}, found none")),
             }
         }
@@ -66,7 +68,9 @@ impl State {
             let shape = name.rsplit_once('.').and_then(|(parameter, _)| expected.get(parameter));
             match shape {
                 Some(shape) if found.fits(shape) => {}
-                Some(shape) => table.push(format!("  {name}: expected {shape:?}, found {}", found.describe())),
+                Some(shape) => {
+                    table.push(format!("  {name}: expected {shape:?}, found {}", found.describe()))
+                }
                 None => table.push(format!("  {name}: expected none, found {}", found.describe())),
             }
         }
