@@ -34,7 +34,10 @@ fn main() -> ExitCode {
         "criterion" => become_cargo(&[&["bench", "--package", "alexnet-benches"], &rest[..]].concat()),
         "train" | "evaluate" | "predict" | "data" | "summary" | "bench" => {
             let run: &[&str] = &["run", "--quiet", "--release", "--package", "alexnet-cli", "--"];
-            eprintln!("building alexnet (the first time takes a few minutes)");
+            let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/release/alexnet");
+            if !std::path::Path::new(built).with_extension(env::consts::EXE_EXTENSION).exists() {
+                eprintln!("building alexnet, which takes a few minutes the first time");
+            }
             become_cargo(&[run, &[task.as_str()], &rest[..]].concat())
         }
         unknown => {
