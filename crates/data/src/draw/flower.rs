@@ -33,7 +33,7 @@ fn turned(place: Transform, angle: f32) -> Transform {
 /// A ring of many thin petals around a small disc.
 pub fn daisy(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
     let colour = one_of(
-        &[WHITE, WHITE, WHITE, WHITE, PINK.lighter(0.3), LILAC.lighter(0.4), YELLOW.lighter(0.5)],
+        &[WHITE, WHITE, WHITE, WHITE, WHITE, PINK.lighter(0.3), LILAC.lighter(0.4), YELLOW.lighter(0.5)],
         rng,
     );
     let heart = one_of(&[YELLOW, ORANGE], rng);
@@ -102,12 +102,12 @@ fn puffball(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
         canvas.stroke(&parachute, 0.01, &Fill::Flat(bright, 0.9), here);
     }
     let heart = Colour(0.35, 0.28, 0.18);
-    canvas.fill(&disc(0.13), &Fill::Radial((0.0, 0.0), 0.13, [(heart, 0.9), (heart, 0.4)]), place);
+    canvas.fill(&disc(0.08), &Fill::Radial((0.0, 0.0), 0.08, [(heart, 0.8), (heart, 0.2)]), place);
 }
 
 fn tufts(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
     let colour = one_of(&[YELLOW, YELLOW, YELLOW, YELLOW, YELLOW, ORANGE], rng);
-    canvas.fill(&disc(0.5), &Fill::Flat(colour.darker(0.5), 1.0), place);
+    canvas.fill(&disc(0.5), &Fill::Flat(colour.darker(0.25), 1.0), place);
     let layers = 6;
     for layer in 0..layers {
         let depth = layer as f32 / (layers - 1) as f32;
@@ -118,7 +118,7 @@ fn tufts(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
             let length = reach * rng.random_range(0.82..1.0);
             let strap = petal(length * 0.25, length, 0.045, 0.75, 0.6);
             let tip = colour.darker(rng.random_range(0.0..0.2)).lighter(depth * 0.15);
-            let fill = Fill::Linear([(length * 0.3, 0.0), (length, 0.0)], [tip.darker(0.6), tip]);
+            let fill = Fill::Linear([(length * 0.3, 0.0), (length, 0.0)], [tip.darker(0.45), tip]);
             canvas.fill(&strap, &fill, turned(place, angle));
         }
     }

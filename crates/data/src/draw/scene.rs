@@ -74,10 +74,10 @@ pub fn photograph(canvas: Canvas, rng: &mut impl Rng) -> RgbImage {
     if rng.random_bool(0.3) {
         photo = fast_blur(&photo, rng.random_range(0.4..0.9));
     }
-    let gamma: f32 = rng.random_range(0.8..1.4);
+    let gamma: f32 = rng.random_range(0.8..1.25);
     let contrast: f32 = rng.random_range(1.0..1.3);
     let curves: [[f32; 256]; 3] = std::array::from_fn(|_| {
-        let tint: f32 = rng.random_range(0.86..1.14);
+        let tint: f32 = rng.random_range(0.9..1.1);
         std::array::from_fn(|byte| {
             let value = (byte as f32 / 255.0).powf(gamma) * tint;
             ((value - 0.5) * contrast + 0.5) * 255.0
