@@ -29,12 +29,12 @@ pub const CLASSES: [&str; 5] = ["daisy", "dandelion", "roses", "sunflowers", "tu
 pub const DEFAULT_PER_CLASS: usize = 220;
 
 /// Pixels a side.
-const SIDES: RangeInclusive<u32> = 200..=420;
+const SIDES: RangeInclusive<u32> = 240..=400;
 
 /// JPEG quality: fine threads survive it.
 const QUALITY: u8 = 88;
 
-/// Draws one picture, 200 to 420 pixels a side.
+/// Draws one picture, 240 to 400 pixels a side.
 ///
 /// # Panics
 /// When `class` is not an index of [`CLASSES`].
@@ -64,7 +64,7 @@ fn paint(class: usize, width: u32, height: u32, rng: &mut impl Rng) -> RgbImage 
 /// Where flowers seen from above lie: apart from each other, in any pose, together about as large as the picture.
 fn scattered(canvas: &Canvas, rng: &mut impl Rng) -> Vec<Transform> {
     let (w, h) = (canvas.width(), canvas.height());
-    let count: usize = rng.random_range(2..=8);
+    let count: usize = rng.random_range(2..=5);
     let radius = (w * h * rng.random_range(1.3..1.9) / (count as f32 * std::f32::consts::PI)).sqrt();
     let mut centres: Vec<(f32, f32)> = Vec::new();
     for _ in 0..count {
@@ -89,7 +89,7 @@ fn scattered(canvas: &Canvas, rng: &mut impl Rng) -> Vec<Transform> {
 /// Where flowers seen from the side stand: upright, those behind first.
 fn standing(canvas: &Canvas, rng: &mut impl Rng) -> Vec<Transform> {
     let (w, h) = (canvas.width(), canvas.height());
-    let count: usize = rng.random_range(3..=9);
+    let count: usize = rng.random_range(3..=6);
     let radius = (w * h * rng.random_range(1.3..1.9) / (count as f32 * 4.0)).sqrt();
     let mut places: Vec<(f32, Transform)> = (0..count)
         .map(|k| {

@@ -31,7 +31,7 @@ pub fn background(width: u32, height: u32, rng: &mut impl Rng) -> Canvas {
         let colour =
             far.mix(near, rng.random_range(-0.5..1.5)).mix(any_colour(rng), rng.random_range(0.0..0.35));
         let radius = rng.random_range(0.1..0.4) * w.min(h);
-        let fill = Fill::Radial((0.0, 0.0), radius, [(colour, rng.random_range(0.4..0.9)), (colour, 0.0)]);
+        let fill = Fill::Radial((0.0, 0.0), radius, [(colour, rng.random_range(0.4..0.7)), (colour, 0.0)]);
         let place = Transform::from_translate(rng.random_range(0.0..w), rng.random_range(0.0..h));
         canvas.fill(&disc(radius), &fill, place);
     }
@@ -71,13 +71,13 @@ fn any_colour(rng: &mut impl Rng) -> Colour {
 /// Takes the picture: exposure, tint, contrast, focus and the noise of the sensor.
 pub fn photograph(canvas: Canvas, rng: &mut impl Rng) -> RgbImage {
     let mut photo = canvas.into_rgb();
-    if rng.random_bool(0.3) {
-        photo = fast_blur(&photo, rng.random_range(0.4..0.9));
+    if rng.random_bool(0.25) {
+        photo = fast_blur(&photo, rng.random_range(0.4..0.7));
     }
     let gamma: f32 = rng.random_range(0.8..1.25);
     let contrast: f32 = rng.random_range(1.0..1.3);
     let curves: [[f32; 256]; 3] = std::array::from_fn(|_| {
-        let tint: f32 = rng.random_range(0.9..1.1);
+        let tint: f32 = rng.random_range(0.88..1.12);
         std::array::from_fn(|byte| {
             let value = (byte as f32 / 255.0).powf(gamma) * tint;
             ((value - 0.5) * contrast + 0.5) * 255.0
