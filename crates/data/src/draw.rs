@@ -64,7 +64,7 @@ fn paint(class: usize, width: u32, height: u32, rng: &mut impl Rng) -> RgbImage 
 /// Where flowers seen from above lie: apart from each other, in any pose, together about as large as the picture.
 fn scattered(canvas: &Canvas, rng: &mut impl Rng) -> Vec<Transform> {
     let (w, h) = (canvas.width(), canvas.height());
-    let count: usize = rng.random_range(2..=5);
+    let count: usize = rng.random_range(2..=7);
     let radius = (w * h * rng.random_range(1.3..1.9) / (count as f32 * std::f32::consts::PI)).sqrt();
     let mut centres: Vec<(f32, f32)> = Vec::new();
     for _ in 0..count {
@@ -89,7 +89,7 @@ fn scattered(canvas: &Canvas, rng: &mut impl Rng) -> Vec<Transform> {
 /// Where flowers seen from the side stand: upright, those behind first.
 fn standing(canvas: &Canvas, rng: &mut impl Rng) -> Vec<Transform> {
     let (w, h) = (canvas.width(), canvas.height());
-    let count: usize = rng.random_range(3..=6);
+    let count: usize = rng.random_range(3..=8);
     let radius = (w * h * rng.random_range(1.3..1.9) / (count as f32 * 4.0)).sqrt();
     let mut places: Vec<(f32, Transform)> = (0..count)
         .map(|k| {

@@ -33,7 +33,7 @@ fn turned(place: Transform, angle: f32) -> Transform {
 /// A ring of many thin petals around a small disc.
 pub fn daisy(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
     let colour = one_of(
-        &[WHITE, WHITE, WHITE, WHITE, WHITE, PINK.lighter(0.3), LILAC.lighter(0.4), YELLOW.lighter(0.5)],
+        &[WHITE, WHITE, WHITE, WHITE, WHITE, WHITE, PINK.lighter(0.3), YELLOW.lighter(0.5)],
         rng,
     );
     let heart = one_of(&[YELLOW, ORANGE], rng);

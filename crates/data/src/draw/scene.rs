@@ -8,14 +8,17 @@ use tiny_skia::Transform;
 
 use super::canvas::{Canvas, Colour, Fill, disc, outline};
 
-/// A canvas with a background: meadow, sky, dusk or earth, out of focus, at times with grass.
+/// A canvas with a background: sky, meadow, earth, dusk, sunset, fog or night, out of focus, at times with grass.
 pub fn background(width: u32, height: u32, rng: &mut impl Rng) -> Canvas {
-    let (far, near) = match rng.random_range(0..5) {
+    let (far, near) = match rng.random_range(0..8) {
         0 => (Colour(0.45, 0.65, 0.9), Colour(0.75, 0.87, 0.95)),
         1 => (Colour(0.25, 0.4, 0.15), Colour(0.1, 0.22, 0.08)),
         2 => (Colour(0.55, 0.68, 0.35), Colour(0.25, 0.42, 0.15)),
         3 => (Colour(0.4, 0.35, 0.3), Colour(0.2, 0.17, 0.13)),
-        _ => (Colour(0.75, 0.6, 0.6), Colour(0.35, 0.4, 0.45)),
+        4 => (Colour(0.75, 0.6, 0.6), Colour(0.35, 0.4, 0.45)),
+        5 => (Colour(0.95, 0.6, 0.25), Colour(0.55, 0.2, 0.25)),
+        6 => (Colour(0.93, 0.94, 0.92), Colour(0.75, 0.8, 0.78)),
+        _ => (Colour(0.08, 0.1, 0.16), Colour(0.02, 0.03, 0.04)),
     };
     let mut canvas = Canvas::new(width, height, far);
     let (w, h) = (width as f32, height as f32);
