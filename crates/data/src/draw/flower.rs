@@ -32,10 +32,8 @@ fn turned(place: Transform, angle: f32) -> Transform {
 
 /// A ring of many thin petals around a small disc.
 pub fn daisy(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
-    let colour = one_of(
-        &[WHITE, WHITE, WHITE, WHITE, WHITE, WHITE, PINK.lighter(0.3), YELLOW.lighter(0.5)],
-        rng,
-    );
+    let colour =
+        one_of(&[WHITE, WHITE, WHITE, WHITE, WHITE, WHITE, PINK.lighter(0.3), YELLOW.lighter(0.5)], rng);
     let heart = one_of(&[YELLOW, ORANGE], rng);
     let count = rng.random_range(13..21);
     let inner = rng.random_range(0.26..0.33);
@@ -142,7 +140,10 @@ pub fn sunflower(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
             canvas.stroke(&shape, 0.01, &Fill::Flat(colour.darker(0.65), 0.5), here);
         }
     }
-    let seed = one_of(&[Colour(0.25, 0.14, 0.06), Colour(0.17, 0.1, 0.06), Colour(0.3, 0.22, 0.08)], rng);
+    let seed = one_of(
+        &[Colour(0.25, 0.14, 0.06), Colour(0.17, 0.1, 0.06), Colour(0.3, 0.22, 0.08), Colour(0.4, 0.4, 0.15)],
+        rng,
+    );
     let ground = Fill::Radial((0.0, 0.0), inner, [(seed.lighter(0.1), 1.0), (seed.darker(0.5), 1.0)]);
     canvas.fill(&disc(inner), &ground, place);
     let count = rng.random_range(130..190);
