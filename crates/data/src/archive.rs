@@ -1,7 +1,7 @@
 //! Unpacking a `.tgz` that nobody has to trust.
 //!
-//! An archive holds files and folders. Links, devices and paths that leave the folder are refused, sizes are counted while
-//! they are read, and what is unpacked appears whole or not at all.
+//! An archive holds files and folders. Links, devices and paths that leave the folder are refused, sizes are
+//! counted while they are read, and what is unpacked appears whole or not at all.
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -33,14 +33,16 @@ impl Default for Limits {
     }
 }
 
-/// What lies between two files: padding, headers, and names too long for a header. More is an attempt to fill the memory.
+/// What lies between two files: padding, headers, and names too long for a header. More is an attempt to fill
+/// the memory.
 const BETWEEN_FILES: u64 = 1 << 20;
 
 /// Unpacks `archive` into the folder `into`, and returns it.
 ///
-/// If all lies in one top folder, `into` takes its place: `flower_photos/daisy/1.jpg` becomes `INTO/daisy/1.jpg`.
-/// An earlier unpacking of the same archive (the same bytes, by size and SHA-256) is taken as it is; the hash is computed
-/// anew each time, half a second for the flower photos, since a date would tell nothing about a file that was copied.
+/// If all lies in one top folder, `into` takes its place: `flower_photos/daisy/1.jpg` becomes
+/// `INTO/daisy/1.jpg`. An earlier unpacking of the same archive (the same bytes, by size and SHA-256) is
+/// taken as it is; the hash is computed anew each time, half a second for the flower photos, since a date
+/// would tell nothing about a file that was copied.
 ///
 /// `progress` is called with the bytes of the archive that were read and their number.
 ///

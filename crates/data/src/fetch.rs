@@ -1,6 +1,7 @@
 //! Fetching an archive that is known by its size and SHA-256.
 //!
-//! Plain HTTP suffices: the hash proves what arrived, and a TLS library would be the largest dependency of all.
+//! Plain HTTP suffices: the hash proves what arrived, and a TLS library would be the largest dependency of
+//! all.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -45,7 +46,8 @@ pub enum Verdict {
     },
 }
 
-/// How long a name server, a connection, an answer or the next bytes may take: a dead network is an error within 30 seconds.
+/// How long a name server, a connection, an answer or the next bytes may take: a dead network is an error
+/// within 30 seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Tells whether the file is the archive.
@@ -60,14 +62,14 @@ pub fn verify(path: &Path, spec: &ArchiveSpec) -> Result<Verdict> {
 
 /// Fetches the archive to the file `to`, unless it is there.
 ///
-/// The bytes go to `TO.part`, from where an interrupted download goes on; `to` appears when size and hash are right. A
-/// whole download that is wrong is removed, lest it be continued for ever.
+/// The bytes go to `TO.part`, from where an interrupted download goes on; `to` appears when size and hash are
+/// right. A whole download that is wrong is removed, lest it be continued for ever.
 ///
 /// `progress` is called with the bytes that are there and the bytes there will be.
 ///
 /// # Errors
-/// [`Error::Fetch`] when the network or the server fails and when what came is not the archive; [`Error::Exists`] when `to`
-/// is something else; [`Error::Io`].
+/// [`Error::Fetch`] when the network or the server fails and when what came is not the archive;
+/// [`Error::Exists`] when `to` is something else; [`Error::Io`].
 pub fn fetch(spec: &ArchiveSpec, to: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
     if to.exists() {
         return match verify(to, spec)? {

@@ -1,7 +1,8 @@
 //! A folder of class folders, read as `torchvision.datasets.ImageFolder` reads it.
 //!
-//! Three deliberate differences: hidden files and folders (`.DS_Store`, `._daisy.jpg`, `.ipynb_checkpoints`) are skipped,
-//! `.gif` is recognised as well, and a single class is an error, for there is nothing to learn from it.
+//! Three deliberate differences: hidden files and folders (`.DS_Store`, `._daisy.jpg`, `.ipynb_checkpoints`)
+//! are skipped, `.gif` is recognised as well, and a single class is an error, for there is nothing to learn
+//! from it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,8 +30,8 @@ pub struct Folder {
 /// Sub-folders of a class belong to it, symbolic links are followed.
 ///
 /// # Errors
-/// [`Error::Dataset`] without at least two classes, with an empty class, with a name that is not UTF-8 and with links
-/// that form a loop; [`Error::Io`] when a folder cannot be read.
+/// [`Error::Dataset`] without at least two classes, with an empty class, with a name that is not UTF-8 and
+/// with links that form a loop; [`Error::Io`] when a folder cannot be read.
 pub fn scan(root: &Path) -> Result<Folder> {
     let classes = subfolders(root)?;
     match &classes[..] {

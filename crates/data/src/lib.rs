@@ -1,5 +1,5 @@
-//! The photos: where they come from ([`fetch`], [`archive`], [`draw`]), which of them train and which validate ([`folder`],
-//! [`split`]), and how a file becomes the bytes of a batch ([`decode`], [`augment`], [`resize`], [`loader`]).
+//! The photos: where they come from ([`fetch`], [`archive`], [`draw`]), which of them train and which validate
+//! ([`folder`], [`split`]), and how a file becomes the bytes of a batch ([`decode`], [`augment`], [`resize`], [`loader`]).
 #![forbid(unsafe_code)]
 
 pub mod archive;

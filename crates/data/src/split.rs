@@ -62,14 +62,16 @@ pub struct CopyProgress<'a> {
 impl Dataset {
     /// Reads the names of a data set and splits it unless it comes split.
     ///
-    /// `path` holds either `train/` and `val/`, each with the same class folders, or class folders (see [`folder::scan`]),
-    /// or nothing but one folder that holds one of these, such as the top folder of an archive.
+    /// `path` holds either `train/` and `val/`, each with the same class folders, or class folders (see
+    /// [`folder::scan`]), or nothing but one folder that holds one of these, such as the top folder of an
+    /// archive.
     ///
-    /// Class folders are split as the tutorial's `split_data.py` does it: of a class's `n` photos `int(n * val_fraction)`
-    /// validate. Which ones is a pure function of the seed, the index of the class and `n`.
+    /// Class folders are split as the tutorial's `split_data.py` does it: of a class's `n` photos `int(n *
+    /// val_fraction)` validate. Which ones is a pure function of the seed, the index of the class and `n`.
     ///
     /// # Errors
-    /// [`Error::Dataset`] for anything else, and when no photo is left to validate with; [`Error::Option`] for a fraction outside `0.0..1.0`; [`Error::Io`].
+    /// [`Error::Dataset`] for anything else, and when no photo is left to validate with; [`Error::Option`]
+    /// for a fraction outside `0.0..1.0`; [`Error::Io`].
     pub fn open(path: &Path, options: &SplitOptions) -> Result<Self> {
         if !(0.0..1.0).contains(&options.val_fraction) {
             return Err(Error::Option {
@@ -117,12 +119,13 @@ impl Dataset {
         Ok(dataset)
     }
 
-    /// Copies the photos to `out/train/<class>/` and `out/val/<class>/`, as the tutorial's `split_data.py` does, with their
-    /// names and any sub-folders of a class. `out` appears when all are copied, so it is never half a data set.
+    /// Copies the photos to `out/train/<class>/` and `out/val/<class>/`, as the tutorial's `split_data.py`
+    /// does, with their names and any sub-folders of a class. `out` appears when all are copied, so it is
+    /// never half a data set.
     ///
     /// # Errors
-    /// [`Error::Exists`] when `out` is there and not empty; [`Error::Dataset`] when it lies in the data set itself;
-    /// [`Error::Io`].
+    /// [`Error::Exists`] when `out` is there and not empty; [`Error::Dataset`] when it lies in the data set
+    /// itself; [`Error::Io`].
     pub fn copy_to(&self, out: &Path, progress: &mut dyn FnMut(&CopyProgress)) -> Result<()> {
         let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io("find", path));
         if absolute(out)?.starts_with(absolute(&self.root)?) {
@@ -180,7 +183,8 @@ impl Dataset {
         let (mut train, mut val) = (Vec::new(), Vec::new());
         for of_class in items.chunk_by(|a, b| a.class == b.class) {
             let (class, n) = (of_class[0].class, of_class.len());
-            // Always below n, as the fraction is below 1, in floating point too: each class keeps a photo to train with.
+            // Always below n, as the fraction is below 1, in floating point too: each class keeps a photo to
+            // train with.
             let validating = (n as f64 * options.val_fraction) as usize;
             let mut validates = vec![false; n];
             for index in &rng::permutation(options.seed, Purpose::Split, 0, class as u64, n)[..validating] {

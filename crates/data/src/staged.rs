@@ -14,9 +14,9 @@ const MARKER: &str = ".complete";
 
 /// Makes `destination` by `fill`ing a hidden folder beside it, which is then synced and renamed.
 ///
-/// With `made_of`, a folder that was finished earlier from the same thing is taken as it is; without, only an empty one may
-/// be there. A lock makes a second process wait for the first and then find its result; what an interrupted process left
-/// behind is removed.
+/// With `made_of`, a folder that was finished earlier from the same thing is taken as it is; without, only an
+/// empty one may be there. A lock makes a second process wait for the first and then find its result; what an
+/// interrupted process left behind is removed.
 ///
 /// # Errors
 /// [`Error::Exists`] when something else is there; [`Error::Io`]; the errors of `fill`.

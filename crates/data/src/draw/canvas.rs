@@ -122,8 +122,8 @@ pub fn disc(radius: f32) -> Path {
     outline(|path| path.push_circle(0.0, 0.0, radius))
 }
 
-/// A petal along the x axis from `from` to `to`, widest at `belly` (0 at its base, 1 at its tip); `tip` tells how round it
-/// ends, 0 for pointed, 1 for blunt.
+/// A petal along the x axis from `from` to `to`, widest at `belly` (0 at its base, 1 at its tip); `tip` tells
+/// how round it ends, 0 for pointed, 1 for blunt.
 pub fn petal(from: f32, to: f32, width: f32, belly: f32, tip: f32) -> Path {
     let (length, half) = (to - from, width / 2.0);
     let middle = from + length * belly;

@@ -1,7 +1,7 @@
 //! The five flowers. Their colours overlap; what tells them apart is shape.
 //!
-//! Each is drawn around the origin with radius 1 and placed by a transform, so that position, size, pose and perspective
-//! are one matrix.
+//! Each is drawn around the origin with radius 1 and placed by a transform, so that position, size, pose and
+//! perspective are one matrix.
 
 use std::f32::consts::{PI, TAU};
 

@@ -1,5 +1,5 @@
-//! What surrounds the flowers, and the camera that takes the picture. Neither depends on the class: whoever looks at the
-//! meadow or the light learns nothing about the flower.
+//! What surrounds the flowers, and the camera that takes the picture. Neither depends on the class: whoever
+//! looks at the meadow or the light learns nothing about the flower.
 
 use image::RgbImage;
 use image::imageops::fast_blur;
@@ -8,7 +8,8 @@ use tiny_skia::Transform;
 
 use super::canvas::{Canvas, Colour, Fill, disc, outline};
 
-/// A canvas with a background: sky, meadow, earth, dusk, sunset, fog or night, out of focus, at times with grass.
+/// A canvas with a background: sky, meadow, earth, dusk, sunset, fog or night, out of focus, at times with
+/// grass.
 pub fn background(width: u32, height: u32, rng: &mut impl Rng) -> Canvas {
     let (far, near) = match rng.random_range(0..8) {
         0 => (Colour(0.45, 0.65, 0.9), Colour(0.75, 0.87, 0.95)),
