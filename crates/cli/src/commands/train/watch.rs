@@ -1,8 +1,10 @@
 //! What a user sees of a run, and the files it leaves after each step and epoch.
 
 use std::{
+    collections::BTreeSet,
     io::IsTerminal,
     ops::ControlFlow,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -33,7 +35,7 @@ pub struct Watch<'a> {
     /// When this process took its first step, and the pictures of that epoch it found already done.
     epoch_start: Option<(Instant, u64)>,
     /// Photos left out that the user has been told of.
-    told: usize,
+    told: BTreeSet<PathBuf>,
 }
 
 impl<'a> Watch<'a> {
@@ -59,7 +61,7 @@ impl<'a> Watch<'a> {
             bar,
             last_line: Instant::now(),
             epoch_start: None,
-            told: 0,
+            told: BTreeSet::new(),
         }
     }
 
@@ -72,11 +74,9 @@ impl<'a> Watch<'a> {
     }
 
     fn tell_skipped(&mut self) {
-        let skipped = self.loader.skipped();
-        for (path, reason) in skipped.iter().skip(self.told) {
+        for (path, reason) in untold(self.loader.skipped(), &mut self.told) {
             note!("left out: {}: {reason}", path.display());
         }
-        self.told = skipped.len().max(self.told);
     }
 
     fn print_step(&mut self, progress: &Progress, loss: f64) {
@@ -157,6 +157,11 @@ impl Watch<'_> {
     }
 }
 
+/// Those of `skipped` that are not in `told`, which they are added to. A photo found late can sort before the others.
+fn untold(skipped: Vec<(PathBuf, String)>, told: &mut BTreeSet<PathBuf>) -> Vec<(PathBuf, String)> {
+    skipped.into_iter().filter(|(path, _)| told.insert(path.clone())).collect()
+}
+
 /// `2:05`, `1:02:05`.
 fn clock(seconds: f64) -> String {
     let seconds = seconds.round() as u64;
@@ -166,7 +171,17 @@ fn clock(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::clock;
+    use super::*;
+
+    #[test]
+    fn each_photo_left_out_is_told_once_in_whatever_order_they_are_found() {
+        let photo = |name: &str| (PathBuf::from(name), "cut".to_owned());
+        let mut told = BTreeSet::new();
+        assert_eq!(untold(vec![photo("m.jpg")], &mut told), [photo("m.jpg")]);
+        let found = vec![photo("a.jpg"), photo("m.jpg"), photo("z.jpg")];
+        assert_eq!(untold(found.clone(), &mut told), [photo("a.jpg"), photo("z.jpg")]);
+        assert_eq!(untold(found, &mut told), []);
+    }
 
     #[test]
     fn time_is_read_off_a_clock() {
