@@ -1,99 +1,93 @@
 //! `cargo xtask`: the tasks of a developer and of a user, with nothing to install first.
 //!
-//! Everything that is not a task of its own goes to the command line `alexnet`, built in release.
+//! Commands of the command line `alexnet` are handed on to it, built in release with the features they need ([`wishes`]).
+//! [`tasks`] runs cargo, [`libtorch`] brings what the engine `tch` is linked with.
 #![forbid(unsafe_code)]
 
-use std::{
-    env,
-    process::{Command, ExitCode},
-};
+mod libtorch;
+mod tasks;
+mod wishes;
+
+use std::{env, process::ExitCode};
+
+use alexnet_libtorch::cache::Build;
 
 const HELP: &str = "\
 Tasks of this repository. Usage: cargo xtask TASK …
 
-  train, evaluate, predict, data, summary, bench …
+  train, evaluate, predict, data, summary, doctor, parity, bench …
              build the command line `alexnet` in release and run it (`cargo xtask train --help`)
+  bench      without arguments: the benchmarks of all engines, with a report in HTML
+  criterion  the same; ARGUMENTS go to `cargo bench`
+  libtorch   fetch libtorch, for the engine `tch`, to your cache folder; `--cuda`: with NVIDIA GPUs
   test       all tests of the workspace; ARGUMENTS go to `cargo test`
-  check      what a change must pass: formatting, lints, documentation, tests
-  criterion  the benchmarks; ARGUMENTS go to `cargo bench`
+  lint       formatting, lints, documentation
+  check      what a change must pass: `lint` and `test`
   help       this text
+
+Engines: `cpu` and `candle` need nothing. For `--backend tch`, and for `test`, `lint` and `check`, libtorch is fetched unless it
+is here; a copy of your own is used if LIBTORCH names its folder (such as an official archive of pytorch.org, unpacked), or
+that of Python's PyTorch if LIBTORCH_USE_PYTORCH is set. `cargo xtask doctor` tells what is found.
 ";
 
+const LIBTORCH_HELP: &str = "\
+Fetches libtorch, which the engine `tch` is linked with, to your cache folder. Usage: cargo xtask libtorch [--cuda]
+
+It is taken from PyTorch's packages for Python, by `python3 -m pip`; nothing is installed. If it is there already and whole,
+nothing is done. With `--cuda` it comes with NVIDIA's libraries, and then serves processors and GPUs (Linux).
+
+To use another, unpack an official archive of pytorch.org and set LIBTORCH to its folder, or set LIBTORCH_USE_PYTORCH to use
+the PyTorch that Python has.
+";
+
+const USAGE: u8 = 2;
+
 fn main() -> ExitCode {
-    let mut arguments = env::args().skip(1);
-    let task = arguments.next().unwrap_or_else(|| "help".into());
-    let rest: Vec<String> = arguments.collect();
-    let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
-    match task.as_str() {
-        "help" | "-h" | "--help" => {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (task, rest) = arguments.split_first().unwrap_or((&"help", &[]));
+    let result = match (*task, rest) {
+        ("help" | "-h" | "--help", _) => {
             print!("{HELP}");
-            ExitCode::SUCCESS
+            Ok(ExitCode::SUCCESS)
         }
-        "test" => become_cargo(&[&["test", "--workspace"], &rest[..]].concat()),
-        "check" => check(),
-        "criterion" => become_cargo(&[&["bench", "--package", "alexnet-benches"], &rest[..]].concat()),
-        "train" | "evaluate" | "predict" | "data" | "summary" | "bench" => {
-            let run: &[&str] = &["run", "--quiet", "--release", "--package", "alexnet-cli", "--"];
-            let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/release/alexnet");
-            if !std::path::Path::new(built).with_extension(env::consts::EXE_EXTENSION).exists() {
-                eprintln!("building alexnet, which takes a few minutes the first time");
-            }
-            become_cargo(&[run, &[task.as_str()], &rest[..]].concat())
+        ("libtorch", _) => fetch_libtorch(rest),
+        ("test", _) => tasks::test(rest),
+        ("lint", _) => tasks::lint(),
+        ("check", _) => tasks::check(),
+        ("criterion", _) | ("bench", []) => tasks::criterion(rest),
+        ("train" | "evaluate" | "predict" | "data" | "summary" | "doctor" | "parity" | "bench", _) => {
+            tasks::command_line(task, rest)
         }
-        unknown => {
+        (unknown, _) => {
             eprintln!("error: there is no task `{unknown}`\n\n{HELP}");
-            ExitCode::from(2)
+            Ok(ExitCode::from(USAGE))
+        }
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn fetch_libtorch(arguments: &[&str]) -> Result<ExitCode, String> {
+    let build = match arguments {
+        [] => Build::Cpu,
+        ["--cuda"] => Build::Cuda,
+        ["-h" | "--help"] => {
+            print!("{LIBTORCH_HELP}");
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {
+            eprintln!("error: `cargo xtask libtorch` takes `--cuda` or nothing\n\n{LIBTORCH_HELP}");
+            return Ok(ExitCode::from(USAGE));
+        }
+    };
+    libtorch::fetch(build)?;
+    for name in ["LIBTORCH_USE_PYTORCH", "LIBTORCH"] {
+        if libtorch::variable(name).is_some_and(|value| !value.is_empty()) {
+            eprintln!("but {name} is set and goes first; unset it to use this one");
         }
     }
-}
-
-/// What a change must pass; stops at the first that fails.
-fn check() -> ExitCode {
-    let steps: [&[&str]; 4] = [
-        &["fmt", "--all", "--check"],
-        &["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"],
-        &["doc", "--workspace", "--no-deps"],
-        &["test", "--workspace"],
-    ];
-    for arguments in steps {
-        eprintln!("cargo {}", arguments.join(" "));
-        let mut command = cargo(arguments);
-        command.env("RUSTDOCFLAGS", "-D warnings");
-        let code = run(command);
-        if code != ExitCode::SUCCESS {
-            return code;
-        }
-    }
-    ExitCode::SUCCESS
-}
-
-/// The cargo that runs us.
-fn cargo(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(arguments);
-    command
-}
-
-/// Runs cargo and hands its exit code on.
-fn run(mut command: Command) -> ExitCode {
-    match command.status() {
-        Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
-        Err(error) => failed_to_run(&error),
-    }
-}
-
-/// Gives this process to cargo, so that Ctrl-C reaches the command alone and its exit code is ours.
-#[cfg(unix)]
-fn become_cargo(arguments: &[&str]) -> ExitCode {
-    failed_to_run(&std::os::unix::process::CommandExt::exec(&mut cargo(arguments)))
-}
-
-#[cfg(not(unix))]
-fn become_cargo(arguments: &[&str]) -> ExitCode {
-    run(cargo(arguments))
-}
-
-fn failed_to_run(error: &std::io::Error) -> ExitCode {
-    eprintln!("error: cannot run cargo: {error}");
-    ExitCode::FAILURE
+    Ok(ExitCode::SUCCESS)
 }

@@ -2,7 +2,7 @@
 //!
 //! A topology is lowered to layers (`lower`), each with its own forward and backward pass (`layers`). Convolution is
 //! im2col (`im2col`) and a library's matrix product (`matmul`), one image a core; linear layers are divided over their
-//! features. A batch flows through the layers as [`tensor::Tensor`]s whose buffers return to a pool, so that a step allocates
+//! features. A batch flows through the layers as tensors (`tensor`) whose buffers return to a pool, so that a step allocates
 //! nothing once the first has run.
 //!
 //! **The same bits for any number of threads:** work is divided by sizes alone (`parallel`), and sums are formed in a fixed

@@ -19,10 +19,10 @@ use crate::progress;
 pub const FOLDER: &str = "data";
 
 /// Where the real photos are looked for.
-const PHOTOS: &str = "flower_photos";
+pub const PHOTOS: &str = "flower_photos";
 
 /// Where flowers are drawn when there are no photos.
-const DRAWN: &str = "drawn_flowers";
+pub const DRAWN: &str = "drawn_flowers";
 
 /// The share of photos that validates unless another is asked for.
 pub const VAL_FRACTION: f64 = 0.1;

@@ -3,54 +3,119 @@
 use alexnet_core::{Backend, Device};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
-/// An engine by name; all are known, so that a missing one can be explained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// An engine by name; all are known to every binary, so that a missing one can be explained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Engine {
     /// Pure Rust on the host's processors
+    #[default]
     Cpu,
+    /// candle
+    Candle,
+    /// libtorch
+    Tch,
 }
 
 impl Engine {
-    /// The engine itself.
-    pub fn backend(self) -> Box<dyn Backend> {
+    /// The engine itself, if this binary was built with it.
+    pub fn backend(self) -> Option<Box<dyn Backend>> {
         match self {
-            Self::Cpu => Box::new(alexnet_backend_cpu::CpuBackend),
+            #[cfg(feature = "cpu")]
+            Self::Cpu => Some(Box::new(alexnet_backend_cpu::CpuBackend)),
+            #[cfg(feature = "candle")]
+            Self::Candle => Some(Box::new(alexnet_backend_candle::CandleBackend)),
+            #[cfg(feature = "tch")]
+            Self::Tch => Some(Box::new(alexnet_backend_tch::TchBackend)),
+            #[allow(unreachable_patterns, reason = "reached when a feature is off")]
+            _ => None,
         }
     }
+
+    /// The engines in this binary.
+    pub fn compiled() -> Vec<Box<dyn Backend>> {
+        Self::value_variants().iter().filter_map(|engine| engine.backend()).collect()
+    }
+
+    /// As `--backend` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Candle => "candle",
+            Self::Tch => "tch",
+        }
+    }
+}
+
+/// An engine and where it computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// The engine.
+    #[serde(default)]
+    pub backend: Engine,
+    /// Its device.
+    #[serde(default)]
+    pub device: Device,
 }
 
 /// What every command that computes takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct EngineArgs {
-    /// Engine
-    #[arg(long, value_enum, default_value = "cpu")]
-    pub backend: Engine,
-    /// Where the engine computes: cpu, cuda or cuda:N
-    #[arg(long, default_value = "cpu")]
-    pub device: Device,
+    /// Engine [default: cpu]
+    #[arg(long, value_enum)]
+    backend: Option<Engine>,
+    /// Where the engine computes: cpu, cuda, cuda:N or metal [default: cpu]
+    #[arg(long)]
+    device: Option<Device>,
     /// Threads that compute and prepare photos [default: all cores]
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
 }
 
 impl EngineArgs {
+    /// What was asked for. Another engine brings its own default device.
+    pub fn choice_or(&self, default: Choice) -> Choice {
+        match self.backend {
+            Some(backend) => Choice { backend, device: self.device.unwrap_or_default() },
+            None => Choice { device: self.device.unwrap_or(default.device), ..default },
+        }
+    }
+
+    /// [`Choice::start`] of what was asked for, or of the engine `cpu`.
+    ///
+    /// # Errors
+    /// When this binary lacks the engine, or the engine the device.
+    pub fn start(&self) -> Result<(Choice, Box<dyn Backend>)> {
+        let choice = self.choice_or(Choice::default());
+        Ok((choice, choice.start(self.workers)?))
+    }
+}
+
+impl Choice {
     /// Sizes the pool that everything runs in and gives the engine. Called once, before anything computes.
     ///
     /// # Errors
-    /// When the device is not the engine's.
-    pub fn start(&self) -> Result<Box<dyn Backend>> {
-        let backend = self.backend.backend();
+    /// When this binary lacks the engine, or the engine the device.
+    pub fn start(self, workers: Option<u16>) -> Result<Box<dyn Backend>> {
+        let name = self.backend.name();
+        let Some(backend) = self.backend.backend() else {
+            let compiled: Vec<&str> = Engine::compiled().iter().map(|engine| engine.name()).collect();
+            bail!(
+                "this binary was built without the engine `{name}`; it has: {}. `cargo xtask train --backend {name}` builds \
+                 one that has it",
+                compiled.join(", ")
+            );
+        };
         if !backend.devices().contains(&self.device) {
             let devices: Vec<String> = backend.devices().iter().map(Device::to_string).collect();
             bail!(
-                "the engine `{}` has no device `{}` here; it has: {}",
-                backend.name(),
+                "the engine `{name}` has no device `{}` here; it has: {}. `alexnet doctor` tells what a GPU needs",
                 self.device,
                 devices.join(", ")
             );
         }
-        start_threads(self.workers)?;
+        start_threads(workers)?;
         Ok(backend)
     }
 }

@@ -40,6 +40,8 @@ enum Command {
     Data(commands::data::Command),
     Summary(commands::summary::Args),
     Bench(commands::bench::Args),
+    Doctor(commands::doctor::Args),
+    Parity(commands::parity::Args),
 }
 
 /// What a shell calls the end of a command whose reader has left, 128 + SIGPIPE.
@@ -54,6 +56,8 @@ fn main() -> ExitCode {
         Command::Data(command) => commands::data::run(&command).map(done),
         Command::Summary(args) => commands::summary::run(&args).map(done),
         Command::Bench(args) => commands::bench::run(&args).map(done),
+        Command::Parity(args) => commands::parity::run(&args),
+        Command::Doctor(args) => commands::doctor::run(&args).map(done),
     };
     result.unwrap_or_else(|error| {
         if output::nobody_reads(&error) {

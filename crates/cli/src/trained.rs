@@ -1,4 +1,4 @@
-//! Weights ready to answer: what `evaluate` and `predict` begin with.
+//! Weights ready to answer and photos to ask about: what `evaluate`, `predict` and `parity` begin with.
 
 use std::path::{Path, PathBuf};
 
@@ -6,9 +6,10 @@ use alexnet_core::{
     Model, Options, State,
     weights::{Metadata, Weights},
 };
-use anyhow::Result;
+use alexnet_data::split::Dataset;
+use anyhow::{Result, ensure};
 
-use crate::{engine::EngineArgs, run_folder::RunFolder};
+use crate::{dataset, engine::EngineArgs, run_folder::RunFolder};
 
 /// A trained network on an engine.
 pub struct Trained {
@@ -26,19 +27,61 @@ impl Trained {
     /// # Errors
     /// When there are no such weights, or the engine is not here.
     pub fn load(weights: Option<&Path>, engine: &EngineArgs) -> Result<Self> {
-        let path = match weights {
-            Some(path) => path.to_owned(),
-            None => {
-                let newest = RunFolder::newest_weights()?;
-                note!("using the weights {}", newest.display());
-                newest
-            }
-        };
-        let Weights { metadata, parameters } = Weights::load(&path)?;
-        let backend = engine.start()?;
+        let (path, weights) = read(weights)?;
+        let (choice, backend) = engine.start()?;
+        let Weights { metadata, parameters } = weights;
         let topology = metadata.variant.topology(metadata.classes.len());
-        let options = Options { device: engine.device, ..Options::default() };
+        let options = Options { device: choice.device, ..Options::default() };
         let model = backend.compile(&topology, &State { parameters, ..State::default() }, &options)?;
         Ok(Self { path, metadata, model })
     }
+}
+
+/// Reads `weights`, or the best of the newest run, and tells where from.
+///
+/// # Errors
+/// When there are no such weights.
+pub fn read(weights: Option<&Path>) -> Result<(PathBuf, Weights)> {
+    let path = match weights {
+        Some(path) => path.to_owned(),
+        None => {
+            let newest = RunFolder::newest_weights()?;
+            note!("using the weights {}", newest.display());
+            newest
+        }
+    };
+    let weights = Weights::load(&path)?;
+    Ok((path, weights))
+}
+
+/// The photos to try weights on: `data`, or those of the run that they come from. A run's own split is used for its own photos,
+/// so that none it trained on is taken for a validation photo.
+///
+/// # Errors
+/// When there are no photos there, or the weights are of other classes.
+pub fn photos(data: Option<&Path>, weights: &Path, metadata: &Metadata) -> Result<Dataset> {
+    let split = weights
+        .parent()
+        .and_then(Path::parent)
+        .and_then(|run| RunFolder::open(run).ok())
+        .map(|run| run.split());
+    let known = split.filter(|split| split.is_file()).map(|split| Dataset::load(&split)).transpose()?;
+    let opened = data.map(|data| dataset::open(Some(data), dataset::VAL_FRACTION, 0)).transpose()?;
+    let dataset = match (opened, known) {
+        (Some(opened), Some(known)) if known.root == opened.root => {
+            note!("split as the run was");
+            known
+        }
+        (Some(dataset), _) | (None, Some(dataset)) => dataset,
+        (None, None) => dataset::open(None, dataset::VAL_FRACTION, 0)?,
+    };
+    ensure!(
+        dataset.classes == metadata.classes,
+        "{} has the classes {}, but the weights {} know {}; name others with `--data` or `--weights`",
+        dataset.root.display(),
+        dataset.classes.join(", "),
+        weights.display(),
+        metadata.classes.join(", ")
+    );
+    Ok(dataset)
 }

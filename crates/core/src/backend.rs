@@ -2,16 +2,21 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Array, Batch, Error, Images, Logits, Optimizer, Result, State, Topology};
 
-/// A place where an engine computes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// A place where an engine computes; in files and on the command line `cpu`, `cuda`, `cuda:N` or `metal`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum Device {
     /// The host's processors.
     #[default]
     Cpu,
     /// An NVIDIA GPU by its number.
     Cuda(usize),
+    /// The GPU of an Apple machine.
+    Metal,
 }
 
 impl fmt::Display for Device {
@@ -19,6 +24,7 @@ impl fmt::Display for Device {
         match self {
             Self::Cpu => f.write_str("cpu"),
             Self::Cuda(index) => write!(f, "cuda:{index}"),
+            Self::Metal => f.write_str("metal"),
         }
     }
 }
@@ -30,11 +36,26 @@ impl FromStr for Device {
         match text.split_once(':') {
             None if text == "cpu" => Ok(Self::Cpu),
             None if text == "cuda" => Ok(Self::Cuda(0)),
+            None if text == "metal" => Ok(Self::Metal),
             Some(("cuda", index)) if index.parse::<usize>().is_ok() => {
                 Ok(Self::Cuda(index.parse().unwrap_or_default()))
             }
-            _ => Err(format!("no device `{text}`; use cpu, cuda or cuda:N")),
+            _ => Err(format!("no device `{text}`; use cpu, cuda, cuda:N or metal")),
         }
+    }
+}
+
+impl From<Device> for String {
+    fn from(device: Device) -> Self {
+        device.to_string()
+    }
+}
+
+impl TryFrom<String> for Device {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
     }
 }
 

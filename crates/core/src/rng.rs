@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 pub enum Purpose {
     /// Initial weights; position (0, index of the parameter).
     Init = 1,
-    /// Dropout; position (step, [`dropout_position`] of node and item).
+    /// Dropout; position (step, node and item: see [`dropout_scale`]).
     Dropout = 2,
     /// Which photos validate; position (0, index of the class).
     Split = 3,

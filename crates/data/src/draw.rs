@@ -1,7 +1,7 @@
 //! Drawn flowers: five classes to train on when there are no photos.
 //!
-//! A picture is a pure function of (seed, class, index). The classes differ in shape ([`flower`]); colours
-//! overlap, and background, light and camera ([`scene`]) are the same for all, so a network has to look at
+//! A picture is a pure function of (seed, class, index). The classes differ in shape (`flower`); colours
+//! overlap, and background, light and camera (`scene`) are the same for all, so a network has to look at
 //! structure.
 
 mod canvas;
@@ -27,7 +27,7 @@ use canvas::Canvas;
 pub const CLASSES: [&str; 5] = ["daisy", "dandelion", "roses", "sunflowers", "tulips"];
 
 /// Pictures of each class, those that validate included: ten epochs train on fewer than 10,000 pictures.
-pub const DEFAULT_PER_CLASS: usize = 220;
+pub const DEFAULT_PER_CLASS: usize = 200;
 
 /// Pixels a side.
 const SIDES: RangeInclusive<u32> = 240..=400;

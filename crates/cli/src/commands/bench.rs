@@ -87,14 +87,14 @@ fn name(value: impl ValueEnum) -> String {
 /// # Errors
 /// When the engine or the photos fail.
 pub fn run(args: &Args) -> Result<()> {
-    let backend = args.engine.start()?;
+    let (choice, backend) = args.engine.start()?;
     let steps = args.steps.unwrap_or(if args.batch_size > 4 { 12 } else { 60 });
     let median_ms = match args.what {
         What::Pipeline => pipeline_ms(args)?,
         What::Train | What::Infer => {
             let topology = args.variant.topology(5);
             let state = initialise(&topology, Init::Tutorial, 0)?;
-            let options = Options { device: args.engine.device, ..Options::default() };
+            let options = Options { device: choice.device, ..Options::default() };
             let mut model = backend.compile(&topology, &state, &options)?;
             let batch = Batch::random(args.batch_size as usize, topology.input[1], 5);
             let mut step = Step { number: 0, seed: 0, lr: 2e-4, clip_grad_norm: None };

@@ -1,16 +1,19 @@
 //! `alexnet evaluate`: how good weights are on a set of photos.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use alexnet_core::{metrics::Report, train};
 use alexnet_data::{
     loader::{Loader, LoaderOptions, OnBadImage},
-    split::{Dataset, Item},
+    split::Item,
 };
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::{dataset, engine::EngineArgs, run_folder::RunFolder, trained::Trained};
+use crate::{
+    engine::EngineArgs,
+    trained::{Trained, photos},
+};
 
 /// Prints loss, top-1, per-class precision, recall and F1, and the confusion matrix.
 #[derive(Clone, Debug, clap::Args)]
@@ -53,15 +56,7 @@ enum Format {
 /// When weights or photos cannot be read, or are of other classes.
 pub fn run(args: &Args) -> Result<()> {
     let mut trained = Trained::load(args.weights.as_deref(), &args.engine)?;
-    let dataset = photos(args, &trained.path)?;
-    ensure!(
-        dataset.classes == trained.metadata.classes,
-        "{} has the classes {}, but the weights {} know {}; name others with `--data` or `--weights`",
-        dataset.root.display(),
-        dataset.classes.join(", "),
-        trained.path.display(),
-        trained.metadata.classes.join(", ")
-    );
+    let dataset = photos(args.data.as_deref(), &trained.path, &trained.metadata)?;
     let items: Vec<Item> = match args.split {
         Split::Val => dataset.val.clone(),
         Split::Train => dataset.train.clone(),
@@ -86,31 +81,6 @@ pub fn run(args: &Args) -> Result<()> {
         Format::Text => print_text(&report)?,
     }
     Ok(())
-}
-
-/// The photos asked for. A run's own split is used for its own photos, so that none it trained on is taken for a validation
-/// photo.
-fn photos(args: &Args, weights: &Path) -> Result<Dataset> {
-    let split = weights
-        .parent()
-        .and_then(Path::parent)
-        .and_then(|run| RunFolder::open(run).ok())
-        .map(|run| run.split());
-    let known = split.filter(|split| split.is_file()).map(|split| Dataset::load(&split)).transpose()?;
-    let Some(data) = &args.data else {
-        return match known {
-            Some(dataset) => Ok(dataset),
-            None => dataset::open(None, dataset::VAL_FRACTION, 0),
-        };
-    };
-    let opened = dataset::open(Some(data), dataset::VAL_FRACTION, 0)?;
-    Ok(match known {
-        Some(known) if known.root == opened.root => {
-            note!("split as the run was");
-            known
-        }
-        _ => opened,
-    })
 }
 
 fn print_text(report: &Report) -> Result<()> {

@@ -2,7 +2,9 @@
 
 pub mod bench;
 pub mod data;
+pub mod doctor;
 pub mod evaluate;
+pub mod parity;
 pub mod predict;
 pub mod summary;
 pub mod train;

@@ -25,7 +25,13 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use self::watch::Watch;
-use crate::{dataset, engine::EngineArgs, parse, pictures, run_folder::RunFolder, stop::Stop};
+use crate::{
+    dataset,
+    engine::{Choice, EngineArgs},
+    parse, pictures,
+    run_folder::RunFolder,
+    stop::Stop,
+};
 
 const DEFAULT_EPOCHS: u64 = 10;
 
@@ -42,14 +48,30 @@ pub struct Args {
     /// Folder of the run [default: the next free runs/train…]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
-    /// Go on with this run from its last checkpoint; only engine, device, workers, epochs and checkpoints can be given anew
+    /// Go on with this run from its last checkpoint, on its engine or another; only engine, device, workers, epochs and
+    /// checkpoints can be given anew
     #[arg(long, value_name = "RUN", conflicts_with_all = [
         "run_dir", "data", "variant", "batch_size", "lr", "opt", "seed", "val_fraction", "init", "weights", "on_bad_image"
     ])]
     resume: Option<PathBuf>,
 }
 
-/// What decides the weights, saved as `args.toml`.
+/// What is saved as `args.toml`: the effective options.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Saved {
+    #[serde(flatten)]
+    engine: Choice,
+    #[serde(flatten)]
+    recipe: Recipe,
+}
+
+impl Saved {
+    fn write(&self, folder: &RunFolder) -> Result<()> {
+        Ok(folder.write("args.toml", toml::to_string(self)?.as_bytes())?)
+    }
+}
+
+/// What decides the weights.
 #[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Recipe {
@@ -152,7 +174,7 @@ impl From<BadImage> for OnBadImage {
 /// A run as it stands: new, or read back from its folder.
 struct Run {
     folder: RunFolder,
-    recipe: Recipe,
+    options: Saved,
     loader: Loader,
     state: State,
     progress: Progress,
@@ -164,12 +186,11 @@ struct Run {
 /// When the photos, the options or the disk do not allow it, or the loss is not finite.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let stop = Stop::listen()?;
-    let backend = args.engine.start()?;
-    let run = match &args.resume {
+    let (run, backend) = match &args.resume {
         Some(path) => resumed(path, args)?,
         None => begun(args)?,
     };
-    let Run { folder, recipe, loader, state, mut progress } = run;
+    let Run { folder, options: Saved { engine, recipe }, loader, state, mut progress } = run;
     let dataset = loader.dataset();
     // Here and below: training does not end because nobody reads.
     let _ = say!(
@@ -184,11 +205,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         input_size: topology.input[1],
         normalization: Normalization::HALF,
     };
-    let options = Options { device: args.engine.device, optimizer: recipe.opt.optimizer() };
+    let options = Options { device: engine.device, optimizer: recipe.opt.optimizer() };
     let mut model = backend.compile(&topology, &state, &options)?;
     drop(state);
     if progress.step == 0 {
-        write_static_files(&folder, args, &loader, &metadata)?;
+        write_static_files(&folder, engine, &loader, &metadata)?;
     }
 
     let settings = Settings {
@@ -227,8 +248,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
 }
 
-/// A new run, with its folder.
-fn begun(args: &Args) -> Result<Run> {
+/// A new run with its folder, and its engine.
+fn begun(args: &Args) -> Result<(Run, Box<dyn Backend>)> {
+    let (engine, backend) = args.engine.start()?;
     let mut recipe = args.recipe.clone();
     recipe.epochs.get_or_insert(DEFAULT_EPOCHS);
     let dataset = dataset::open(recipe.data.as_deref(), recipe.val_fraction, recipe.seed)?;
@@ -244,9 +266,10 @@ fn begun(args: &Args) -> Result<Run> {
     loader.train(0, 0).next().transpose()?;
     let folder = RunFolder::create(args.run_dir.as_deref())?;
     // The arguments come first: with them a run that is killed now can already be resumed.
-    folder.write("args.toml", toml::to_string(&recipe)?.as_bytes())?;
+    let options = Saved { engine, recipe };
+    options.write(&folder)?;
     loader.dataset().save(&folder.split())?;
-    Ok(Run { folder, recipe, loader, state, progress: Progress::default() })
+    Ok((Run { folder, options, loader, state, progress: Progress::default() }, backend))
 }
 
 /// The photos as batches.
@@ -263,17 +286,19 @@ fn loader(recipe: &Recipe, dataset: Dataset) -> Result<Loader> {
     Ok(Loader::new(dataset, options)?)
 }
 
-/// A run that was left.
-fn resumed(path: &Path, args: &Args) -> Result<Run> {
+/// A run that was left, and the engine that goes on with it.
+fn resumed(path: &Path, args: &Args) -> Result<(Run, Box<dyn Backend>)> {
     let folder = RunFolder::open(path)?;
-    folder.remove_leftovers()?;
     let text = fs::read_to_string(folder.args()).map_err(Error::io("read", folder.args()))?;
-    let mut recipe: Recipe = toml::from_str(&text)
+    let Saved { engine: engine_before, mut recipe } = toml::from_str(&text)
         .with_context(|| format!("{} is not what a run writes", folder.args().display()))?;
-    if args.recipe.epochs.is_some() {
-        recipe.epochs = args.recipe.epochs;
-        folder.write("args.toml", toml::to_string(&recipe)?.as_bytes())?;
-    }
+    let engine = args.engine.choice_or(engine_before);
+    let backend = engine.start(args.engine.workers)?;
+    folder.remove_leftovers()?;
+    recipe.epochs = args.recipe.epochs.or(recipe.epochs);
+    let options = Saved { engine, recipe };
+    options.write(&folder)?;
+    let recipe = &options.recipe;
     let split = folder.split();
     let dataset = if split.exists() {
         Dataset::load(&split)?
@@ -284,7 +309,7 @@ fn resumed(path: &Path, args: &Args) -> Result<Run> {
     };
     let (state, progress) = match folder.load_checkpoint()? {
         Some(checkpoint) => checkpoint,
-        None => (initial_state(&recipe, &dataset)?, Progress::default()),
+        None => (initial_state(recipe, &dataset)?, Progress::default()),
     };
     let epochs = recipe.epochs.unwrap_or(DEFAULT_EPOCHS);
     if progress.history.len() as u64 >= epochs {
@@ -292,8 +317,8 @@ fn resumed(path: &Path, args: &Args) -> Result<Run> {
     } else {
         note!("going on after step {}, in epoch {}", progress.step, progress.history.len() + 1);
     }
-    let loader = loader(&recipe, dataset)?;
-    Ok(Run { folder, recipe, loader, state, progress })
+    let loader = loader(recipe, dataset)?;
+    Ok((Run { folder, options, loader, state, progress }, backend))
 }
 
 /// Before the first step: drawn from the seed, or read from `--weights`.
@@ -319,8 +344,13 @@ fn initial_state(recipe: &Recipe, dataset: &Dataset) -> Result<State> {
 }
 
 /// What a run tells about itself before its first step.
-fn write_static_files(folder: &RunFolder, args: &Args, loader: &Loader, metadata: &Metadata) -> Result<()> {
-    folder.write_json("environment.json", &Environment::here(args))?;
+fn write_static_files(
+    folder: &RunFolder,
+    engine: Choice,
+    loader: &Loader,
+    metadata: &Metadata,
+) -> Result<()> {
+    folder.write_json("environment.json", &Environment::here(engine))?;
     folder.write_class_indices(metadata)?;
     if let Some(batch) = loader.train(0, 0).next() {
         let picture = pictures::training_batch(&batch?, &metadata.classes);
@@ -333,19 +363,18 @@ fn write_static_files(folder: &RunFolder, args: &Args, loader: &Loader, metadata
 #[derive(Serialize)]
 struct Environment {
     version: &'static str,
-    backend: String,
-    device: String,
+    #[serde(flatten)]
+    engine: Choice,
     os: &'static str,
     arch: &'static str,
     threads: usize,
 }
 
 impl Environment {
-    fn here(args: &Args) -> Self {
+    fn here(engine: Choice) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            backend: args.engine.backend.backend().name().into(),
-            device: args.engine.device.to_string(),
+            engine,
             os: std::env::consts::OS,
             arch: std::env::consts::ARCH,
             threads: rayon::current_num_threads(),

@@ -1,5 +1,7 @@
 //! The binary as a user meets it: exit codes, words and files.
 
+mod doctor;
+mod engines;
 mod photos;
 mod predict;
 mod resume;

@@ -1,0 +1,53 @@
+//! Each layer of the tutorial's network, batch 32, on every engine: the forward pass, and a whole step (forward, backward and
+//! the update by SGD). The difference is the backward pass with the update.
+
+use std::time::Duration;
+
+use alexnet_benches::{engines, layers};
+use alexnet_core::{
+    Batch, Images, Normalization, Optimizer, Options, Step,
+    alexnet::Variant,
+    init::{Init, initialise},
+};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+
+const BATCH: usize = 32;
+
+fn each_layer(criterion: &mut Criterion) {
+    let options =
+        Options { optimizer: Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 }, ..Options::default() };
+    for (name, topology) in layers(&Variant::Tutorial.topology(5)).expect("the variant is valid") {
+        let state = initialise(&topology, Init::Pytorch, 0).expect("the layer is valid");
+        let classes = topology.classes().expect("the layer ends in features");
+        let batch = pictures(topology.input, classes);
+        let mut group = criterion.benchmark_group(format!("layer/{name}"));
+        group
+            .sample_size(10)
+            .warm_up_time(Duration::from_millis(300))
+            .measurement_time(Duration::from_secs(1));
+        for engine in engines() {
+            let mut model = engine.compile(&topology, &state, &options).expect("the engine takes the layer");
+            group.bench_function(BenchmarkId::new("forward", engine.name()), |bencher| {
+                bencher.iter(|| model.logits(&batch.images).expect("the batch fits"));
+            });
+            let mut step = Step { number: 0, seed: 0, lr: 1e-6, clip_grad_norm: None };
+            group.bench_function(BenchmarkId::new("step", engine.name()), |bencher| {
+                bencher.iter(|| {
+                    step.number += 1;
+                    model.train_step(&batch, &step).expect("the batch fits")
+                });
+            });
+        }
+    }
+}
+
+/// Pictures of any size, each of the first class.
+fn pictures([channels, height, width]: [usize; 3], classes: usize) -> Batch {
+    let pixels = (0..BATCH * height * width * channels).map(|i| (i * 7919 % 251) as u8).collect();
+    let mut targets = vec![0.0; BATCH * classes];
+    targets.chunks_exact_mut(classes).for_each(|row| row[0] = 1.0);
+    Batch { images: Images { pixels, height, width, normalization: Normalization::HALF }, targets }
+}
+
+criterion_group!(benches, each_layer);
+criterion_main!(benches);

@@ -1,0 +1,39 @@
+//! The way from files to batches: decode, crop, flip and resize drawn flowers, on all cores.
+
+use alexnet_core::{Normalization, train::Batches};
+use alexnet_data::{
+    draw,
+    loader::{Loader, LoaderOptions, OnBadImage},
+    split::{Dataset, SplitOptions},
+};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+
+fn photos(criterion: &mut Criterion) {
+    let folder = tempfile::tempdir().expect("there is room for temporary files");
+    let flowers = folder.path().join("flowers");
+    draw::synthesise(&flowers, 32, 0, &|_, _| {}).expect("flowers can be drawn");
+    let dataset =
+        Dataset::open(&flowers, &SplitOptions { val_fraction: 0.1, seed: 0 }).expect("they are there");
+    let photos = dataset.train.len();
+    let options = LoaderOptions {
+        batch_size: 32,
+        seed: 0,
+        size: 224,
+        normalization: Normalization::HALF,
+        cache_bytes: 0,
+        on_bad_image: OnBadImage::Error,
+    };
+    let loader = Loader::new(dataset, options).expect("the photos can be listed");
+    let mut group = criterion.benchmark_group("photos");
+    group.sample_size(10).throughput(Throughput::Elements(photos as u64));
+    let mut epoch = 0;
+    group.bench_function("train", |bencher| {
+        bencher.iter(|| {
+            epoch += 1;
+            loader.train(epoch, 0).for_each(|batch| drop(batch.expect("the photos can be read")));
+        });
+    });
+}
+
+criterion_group!(benches, photos);
+criterion_main!(benches);

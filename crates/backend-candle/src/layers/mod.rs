@@ -1,0 +1,25 @@
+//! The seven operations, one a file. Images are `[N, H, W, C]`, features `[N, F]`.
+
+mod conv2d;
+mod dropout;
+mod flatten;
+mod linear;
+mod local_response_norm;
+mod max_pool2d;
+mod relu;
+
+use alexnet_core::Mode;
+use candle_core::{Tensor, Var};
+
+pub use self::{
+    conv2d::Conv2d, dropout::Dropout, flatten::Flatten, linear::Linear,
+    local_response_norm::LocalResponseNorm, max_pool2d::MaxPool2d, relu::Relu,
+};
+
+/// A parameter as a pass sees it: outside of any graph in evaluation, so that nothing is kept for a backward pass.
+fn seen(parameter: &Var, mode: Mode) -> Tensor {
+    match mode {
+        Mode::Evaluate => parameter.as_detached_tensor(),
+        Mode::Train { .. } | Mode::Differentiate => parameter.as_tensor().clone(),
+    }
+}

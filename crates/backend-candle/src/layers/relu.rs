@@ -1,0 +1,15 @@
+//! Rectified linear units on their own; those that follow a convolution or a linear layer are part of it.
+
+use alexnet_core::{Layer, Mode, Result};
+use candle_core::Tensor;
+
+use crate::{convolve::relu, failed};
+
+/// `max(x, 0)`.
+pub struct Relu;
+
+impl Layer<Tensor> for Relu {
+    fn forward(&mut self, x: Tensor, _: Mode) -> Result<Tensor> {
+        relu(&x).map_err(failed)
+    }
+}

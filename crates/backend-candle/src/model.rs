@@ -1,0 +1,134 @@
+//! A lowered network: forward, backward through candle's graph, update.
+
+use alexnet_core::{
+    Batch, Error, Images, Layer, Logits, Mode, Model, Optimizer, Result, State, Step, StepReport,
+    backend::{Gradients, check_cotangent},
+    loss::cross_entropy,
+};
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+
+use crate::{
+    NAME, failed,
+    parameter::{Parameter, to_array},
+    update::{square_sum, update},
+};
+
+/// A network on this engine.
+pub struct CandleModel {
+    pub(crate) input: [usize; 3],
+    pub(crate) classes: usize,
+    pub(crate) device: Device,
+    pub(crate) layers: Vec<Box<dyn Layer<Tensor> + Send>>,
+    /// Those of all layers, which hold the same storage.
+    pub(crate) parameters: Vec<Parameter>,
+    pub(crate) optimizer: Optimizer,
+    /// Whether moments were loaded or a step was made: before that a state has none.
+    pub(crate) stepped: bool,
+}
+
+impl CandleModel {
+    /// Bytes `[N, H, W, 3]` to numbers, in the same order.
+    fn normalised(&self, images: &Images) -> candle_core::Result<Tensor> {
+        let table = images.normalization.table();
+        let mut values = vec![0.0; images.pixels.len()];
+        let rows = values.par_chunks_mut(3 * images.width).zip(images.pixels.par_chunks(3 * images.width));
+        rows.for_each(|(values, pixels)| {
+            for (values, pixel) in values.chunks_exact_mut(3).zip(pixels.chunks_exact(3)) {
+                for c in 0..3 {
+                    values[c] = table[c][usize::from(pixel[c])];
+                }
+            }
+        });
+        Tensor::from_vec(values, (images.len(), images.height, images.width, 3), &self.device)
+    }
+
+    /// The logits `[N, C]` as a tensor, which holds the graph of the pass unless `mode` is to evaluate.
+    fn forward(&mut self, images: &Images, mode: Mode) -> Result<Tensor> {
+        images.check(self.input)?;
+        let mut x = self.normalised(images).map_err(failed)?;
+        for layer in &mut self.layers {
+            x = layer.forward(x, mode)?;
+        }
+        Ok(x)
+    }
+
+    fn to_host(&self, logits: &Tensor) -> Result<Logits> {
+        let values = logits.flatten_all().and_then(|l| l.to_vec1()).map_err(failed)?;
+        Ok(Logits { values, classes: self.classes })
+    }
+
+    /// The gradient of `Σ cotangent · logits` with respect to each parameter.
+    fn backward(&self, logits: &Tensor, cotangent: &Logits) -> Result<Vec<Tensor>> {
+        let mut gradients = Tensor::from_slice(&cotangent.values, logits.shape(), &self.device)
+            .and_then(|constant| (logits * constant)?.sum_all()?.backward())
+            .map_err(failed)?;
+        let of = |parameter: &Parameter| {
+            gradients.remove(&parameter.values).ok_or_else(|| Error::Backend {
+                backend: NAME,
+                message: format!("no gradient reached {}", parameter.name),
+            })
+        };
+        self.parameters.iter().map(of).collect()
+    }
+
+    fn forward_backward(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Vec<Tensor>)> {
+        batch.check(self.input, self.classes)?;
+        let logits = self.forward(&batch.images, Mode::Train { seed: step.seed, step: step.number })?;
+        let (loss, dlogits) = cross_entropy(&self.to_host(&logits)?, &batch.targets);
+        let gradients = self.backward(&logits, &dlogits)?;
+        let squares: candle_core::Result<Vec<f64>> = gradients.iter().map(square_sum).collect();
+        let gradient_norm = squares.map_err(failed)?.iter().sum::<f64>().sqrt();
+        Ok((StepReport { loss, gradient_norm }, gradients))
+    }
+
+    fn by_name(&self, gradients: &[Tensor]) -> Result<Gradients> {
+        let pairs = self.parameters.iter().zip(gradients);
+        pairs.map(|(p, gradient)| Ok((p.name.clone(), to_array(gradient).map_err(failed)?))).collect()
+    }
+}
+
+impl Model for CandleModel {
+    fn logits(&mut self, images: &Images) -> Result<Logits> {
+        let logits = self.forward(images, Mode::Evaluate)?;
+        self.to_host(&logits)
+    }
+
+    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
+        let (report, gradients) = self.forward_backward(batch, step)?;
+        // `torch.nn.utils.clip_grad_norm_`.
+        let scale = step
+            .clip_grad_norm
+            .map_or(1.0, |most| (f64::from(most) / (report.gradient_norm + 1e-6)).min(1.0));
+        for (parameter, gradient) in self.parameters.iter_mut().zip(&gradients) {
+            update(parameter, gradient, &self.optimizer, step, scale as f32).map_err(failed)?;
+        }
+        self.stepped = true;
+        Ok(report)
+    }
+
+    fn gradients(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Gradients)> {
+        let (report, gradients) = self.forward_backward(batch, step)?;
+        Ok((report, self.by_name(&gradients)?))
+    }
+
+    fn vjp(&mut self, images: &Images, cotangent: &Logits) -> Result<Gradients> {
+        images.check(self.input)?;
+        check_cotangent(cotangent, images.len(), self.classes)?;
+        let logits = self.forward(images, Mode::Differentiate)?;
+        self.by_name(&self.backward(&logits, cotangent)?)
+    }
+
+    fn state(&self) -> Result<State> {
+        let mut state = State::default();
+        for p in &self.parameters {
+            state.parameters.insert(p.name.clone(), to_array(&p.values).map_err(failed)?);
+            if self.stepped {
+                for (name, moment) in self.optimizer.moments().iter().zip(&p.moments) {
+                    state.moments.insert(format!("{}.{name}", p.name), to_array(moment).map_err(failed)?);
+                }
+            }
+        }
+        Ok(state)
+    }
+}

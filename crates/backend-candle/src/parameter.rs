@@ -1,0 +1,46 @@
+//! A parameter with its moments, and its way between the host and the device.
+
+use alexnet_core::{Array, Optimizer, State};
+use candle_core::{Device, Result, Tensor, Var};
+
+/// A parameter of a layer. It and its moments are in this engine's layout: the weight of a convolution is
+/// `[outputs, kernel, kernel, inputs/groups]`, in the order of a patch; all else is as in PyTorch.
+pub struct Parameter {
+    /// `features.0.weight`.
+    pub name: String,
+    /// Shares its storage with the layer's.
+    pub values: Var,
+    /// In the order of [`Optimizer::moments`].
+    pub moments: Vec<Tensor>,
+}
+
+impl Parameter {
+    /// The parameter `name` of `state`, with its moments or zeros.
+    ///
+    /// # Errors
+    /// candle's, when the device is full.
+    pub fn load(name: &str, state: &State, optimizer: &Optimizer, device: &Device) -> Result<Self> {
+        let values = Var::from_tensor(&to_tensor(&state.parameters[name], device)?)?;
+        let moment = |moment: &&str| match state.moments.get(&format!("{name}.{moment}")) {
+            Some(saved) => to_tensor(saved, device),
+            None => values.zeros_like(),
+        };
+        let moments = optimizer.moments().iter().map(moment).collect::<Result<_>>()?;
+        Ok(Self { name: name.to_owned(), values, moments })
+    }
+}
+
+/// From PyTorch's layout to this engine's.
+fn to_tensor(array: &Array, device: &Device) -> Result<Tensor> {
+    let tensor = Tensor::from_slice(&array.values, array.shape.as_slice(), device)?;
+    if tensor.rank() == 4 { tensor.permute((0, 2, 3, 1))?.contiguous() } else { Ok(tensor) }
+}
+
+/// A parameter, a moment or a gradient in PyTorch's layout, on the host.
+///
+/// # Errors
+/// candle's.
+pub fn to_array(tensor: &Tensor) -> Result<Array> {
+    let tensor = if tensor.rank() == 4 { tensor.permute((0, 3, 1, 2))? } else { tensor.clone() };
+    Ok(Array { shape: tensor.dims().to_vec(), values: tensor.flatten_all()?.to_vec1()? })
+}

@@ -1,0 +1,220 @@
+//! The optimiser's equations over a parameter, and the norm of its gradient.
+//!
+//! candle keeps the moments of its own optimisers to itself, so they could not be part of a state. As a composition of
+//! candle's operations each term of the equations is a pass over memory, which makes a training step on the host about a
+//! quarter longer; there they are loops of our own.
+
+use alexnet_core::{Optimizer, Step, optimizer::Adam};
+use candle_core::{CpuStorage, Device, Error, InplaceOp3, Layout, Result, Storage, Tensor};
+use rayon::prelude::*;
+
+use crate::{
+    cpu::{ELEMENTS, values},
+    parameter::Parameter,
+};
+
+/// One step of the equations in [`alexnet_core::optimizer`]. `scale` multiplies the gradient (1 when nothing is clipped).
+///
+/// # Errors
+/// candle's.
+pub fn update(
+    p: &mut Parameter,
+    gradient: &Tensor,
+    optimizer: &Optimizer,
+    step: &Step,
+    scale: f32,
+) -> Result<()> {
+    let equations = Equations::new(optimizer, step, scale);
+    match gradient.device() {
+        Device::Cpu => equations.in_place(p, &gradient.contiguous()?),
+        Device::Cuda(_) | Device::Metal(_) => equations.compose(p, gradient),
+    }
+}
+
+/// A step with all that is the same for all elements. Adam and AdamW differ in where weight decay enters.
+#[derive(Clone, Copy, Debug)]
+struct Equations {
+    kind: Kind,
+    /// Multiplies the gradient.
+    scale: f32,
+    /// Multiplies the weight and is added to the gradient.
+    l2: f32,
+    /// Multiplies the weight first.
+    keep: f32,
+    /// Multiplies what is subtracted from the weight.
+    step_size: f32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Adam { adam: Adam, inverse_correction: f32 },
+    Sgd { momentum: f32 },
+}
+
+impl Equations {
+    fn new(optimizer: &Optimizer, step: &Step, scale: f32) -> Self {
+        let lr = step.lr;
+        let (adam, l2, keep) = match *optimizer {
+            Optimizer::Adam { adam, weight_decay } => (adam, weight_decay, 1.0),
+            Optimizer::AdamW { adam, weight_decay } => (adam, 0.0, 1.0 - lr * weight_decay),
+            Optimizer::Sgd { momentum, weight_decay } => {
+                return Self {
+                    kind: Kind::Sgd { momentum },
+                    scale,
+                    l2: weight_decay,
+                    keep: 1.0,
+                    step_size: lr,
+                };
+            }
+        };
+        let factors = adam.factors(lr, step.number);
+        let kind = Kind::Adam { adam, inverse_correction: factors.inverse_correction };
+        Self { kind, scale, l2, keep, step_size: factors.step_size }
+    }
+
+    /// On the host.
+    fn in_place(self, p: &mut Parameter, g: &Tensor) -> Result<()> {
+        let Self { scale, l2, keep, step_size, .. } = self;
+        let w = p.values.as_tensor();
+        match (self.kind, p.moments.as_slice()) {
+            (Kind::Adam { adam: Adam { beta1, beta2, eps }, inverse_correction }, [m, v]) => {
+                m.inplace_op3(
+                    g,
+                    w,
+                    &Elementwise(|m, g, w| beta1 * m + (1.0 - beta1) * (scale * g + l2 * w)),
+                )?;
+                v.inplace_op3(
+                    g,
+                    w,
+                    &Elementwise(|v, g, w| {
+                        let g = scale * g + l2 * w;
+                        beta2 * v + (1.0 - beta2) * (g * g)
+                    }),
+                )?;
+                w.inplace_op3(
+                    m,
+                    v,
+                    &Elementwise(|w, m, v: f32| {
+                        w * keep - step_size * m / (v.sqrt() * inverse_correction + eps)
+                    }),
+                )
+            }
+            (Kind::Sgd { momentum }, [b]) => {
+                b.inplace_op3(g, w, &Elementwise(|b, g, w| momentum * b + (scale * g + l2 * w)))?;
+                w.inplace_op3(b, g, &Elementwise(|w, b, _| w - step_size * b))
+            }
+            _ => unreachable!("{MOMENTS}"),
+        }
+    }
+
+    /// The same of candle's operations.
+    fn compose(self, p: &mut Parameter, g: &Tensor) -> Result<()> {
+        let times = |x: &Tensor, factor: f32| x.affine(f64::from(factor), 0.0);
+        let w = p.values.as_detached_tensor();
+        let g = (times(g, self.scale)? + times(&w, self.l2)?)?;
+        let direction = match (self.kind, p.moments.as_mut_slice()) {
+            (Kind::Adam { adam: Adam { beta1, beta2, eps }, inverse_correction }, [m, v]) => {
+                *m = (times(m, beta1)? + times(&g, 1.0 - beta1)?)?;
+                *v = (times(v, beta2)? + times(&g.sqr()?, 1.0 - beta2)?)?;
+                m.div(&v.sqrt()?.affine(f64::from(inverse_correction), f64::from(eps))?)?
+            }
+            (Kind::Sgd { momentum }, [b]) => {
+                *b = (times(b, momentum)? + g)?;
+                b.clone()
+            }
+            _ => unreachable!("{MOMENTS}"),
+        };
+        p.values.set(&(times(&w, self.keep)? - times(&direction, self.step_size)?)?)
+    }
+}
+
+const MOMENTS: &str = "the moments are made by `Optimizer::moments` of the same optimiser";
+
+/// `x[i] = f(x[i], a[i], b[i])` for every i, in place.
+struct Elementwise<F>(F);
+
+impl<F: Fn(f32, f32, f32) -> f32 + Sync> InplaceOp3 for Elementwise<F> {
+    fn name(&self) -> &'static str {
+        "update"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &mut CpuStorage,
+        x_layout: &Layout,
+        a: &CpuStorage,
+        a_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> Result<()> {
+        let (CpuStorage::F32(x), Some((start, end))) = (x, x_layout.contiguous_offsets()) else {
+            return Err(Error::RequiresContiguous { op: "update" });
+        };
+        let (a, b) = (values(a, a_layout)?, values(b, b_layout)?);
+        (x[start..end].par_chunks_mut(ELEMENTS), a.par_chunks(ELEMENTS), b.par_chunks(ELEMENTS))
+            .into_par_iter()
+            .for_each(|(x, a, b)| {
+                for ((x, a), b) in x.iter_mut().zip(a).zip(b) {
+                    *x = (self.0)(*x, *a, *b);
+                }
+            });
+        Ok(())
+    }
+}
+
+/// The sum of the squares; on the host in f64.
+///
+/// # Errors
+/// candle's.
+pub fn square_sum(tensor: &Tensor) -> Result<f64> {
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else {
+        return Ok(f64::from(tensor.sqr()?.sum_all()?.to_scalar::<f32>()?));
+    };
+    let sum = |values: &[f32]| values.iter().map(|v| f64::from(*v) * f64::from(*v)).sum();
+    let partial: Vec<f64> = values(storage, layout)?.par_chunks(ELEMENTS).map(sum).collect();
+    Ok(partial.iter().sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Var;
+
+    /// Other devices use the composition, which the suite does not reach where there are none.
+    #[test]
+    fn the_composition_is_the_same_step() {
+        let adam = Adam { beta1: 0.8, beta2: 0.9, eps: 0.01 };
+        for optimizer in [
+            Optimizer::Adam { adam, weight_decay: 0.5 },
+            Optimizer::AdamW { adam, weight_decay: 5.0 },
+            Optimizer::Sgd { momentum: 0.5, weight_decay: 0.5 },
+        ] {
+            let numbers = |seed: usize| -> Vec<f32> {
+                (0..50).map(|i| ((i * 37 + seed * 11) % 101) as f32 / 50.0 - 1.0).collect()
+            };
+            let tensor = |seed| Tensor::from_vec(numbers(seed), (5, 10), &Device::Cpu).unwrap();
+            let fresh = || Parameter {
+                name: "it".into(),
+                values: Var::from_tensor(&tensor(0)).unwrap(),
+                moments: optimizer.moments().iter().map(|_| tensor(0).zeros_like().unwrap()).collect(),
+            };
+            let (mut a, mut b) = (fresh(), fresh());
+            for number in 1..=3 {
+                let step = Step { number, seed: 0, lr: 0.01, clip_grad_norm: None };
+                let equations = Equations::new(&optimizer, &step, 0.7);
+                equations.in_place(&mut a, &tensor(number as usize)).unwrap();
+                equations.compose(&mut b, &tensor(number as usize)).unwrap();
+            }
+            let all = |p: &Parameter| -> Vec<f32> {
+                let tensors = std::iter::once(p.values.as_tensor()).chain(&p.moments);
+                tensors.flat_map(|t| t.flatten_all().unwrap().to_vec1().unwrap()).collect()
+            };
+            assert_ne!(all(&a), all(&fresh()));
+            for (a, b) in all(&a).into_iter().zip(all(&b)) {
+                assert!((a - b).abs() < 1e-6, "{a} and {b} with {optimizer:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! From the topology to layers: one exhaustive `match`.
+
+use alexnet_core::{Layer, Node, Op, Optimizer, State, Topology};
+use tch::{Device, TchError, Tensor};
+
+use crate::{
+    layers::{Conv2d, Dropout, Flatten, Linear, LocalResponseNorm, MaxPool2d, Relu},
+    parameter::Parameter,
+};
+
+/// A layer that may move to another thread with its model.
+pub type TchLayer = Box<dyn Layer<Tensor> + Send>;
+
+/// The layers of the valid `topology` in order, and their parameters, with the values and moments of `state`, which fits.
+///
+/// # Errors
+/// What libtorch refuses, such as more memory than there is.
+pub fn lower(
+    topology: &Topology,
+    state: &State,
+    optimizer: Optimizer,
+    device: Device,
+) -> Result<(Vec<TchLayer>, Vec<Parameter>), TchError> {
+    let mut layers: Vec<TchLayer> = Vec::new();
+    let mut parameters = Vec::new();
+    let mut learns_before = false;
+    for (index, Node { name, op }) in topology.nodes.iter().enumerate() {
+        let mut parameter = |role: &str| {
+            let parameter = Parameter::load(&format!("{name}.{role}"), state, optimizer, device)?;
+            // Shares the storage and the place in the graph of gradients.
+            let value = parameter.value.shallow_clone();
+            parameters.push(parameter);
+            Ok::<_, TchError>(value)
+        };
+        layers.push(match *op {
+            Op::Conv2d { stride, padding, groups, .. } => Box::new(Conv2d {
+                weight: parameter("weight")?,
+                bias: parameter("bias")?,
+                stride: stride as i64,
+                padding: padding as i64,
+                groups: groups as i64,
+            }),
+            Op::Linear { .. } => Box::new(Linear { weight: parameter("weight")?, bias: parameter("bias")? }),
+            // The gradients of a convolution and of a linear layer do not need their output.
+            Op::Relu => Box::new(Relu { in_place: learns_before }),
+            Op::MaxPool2d { kernel, stride } => {
+                Box::new(MaxPool2d { kernel: kernel as i64, stride: stride as i64 })
+            }
+            Op::LocalResponseNorm { size, alpha, beta, k } => Box::new(LocalResponseNorm {
+                size: size as i64,
+                alpha: alpha.into(),
+                beta: beta.into(),
+                k: k.into(),
+            }),
+            Op::Flatten => Box::new(Flatten),
+            Op::Dropout { p } => Box::new(Dropout { p, node: index, device }),
+        });
+        learns_before = matches!(op, Op::Conv2d { .. } | Op::Linear { .. });
+    }
+    Ok((layers, parameters))
+}

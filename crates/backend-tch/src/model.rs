@@ -1,0 +1,142 @@
+//! A lowered network: forward, backward, update.
+
+use alexnet_core::{
+    Batch, Images, Logits, Mode, Model, Optimizer, Result, State, Step, StepReport,
+    backend::{Gradients, check_cotangent},
+    loss::cross_entropy,
+};
+use rayon::prelude::*;
+use tch::{Device, TchError, Tensor};
+
+use crate::{
+    failed,
+    lower::TchLayer,
+    parameter::{Parameter, square_sum, to_array},
+};
+
+/// Bytes that one task turns into numbers.
+const PIXELS: usize = 1 << 14;
+
+/// A network on this engine.
+pub struct TchModel {
+    pub(crate) input: [usize; 3],
+    pub(crate) classes: usize,
+    pub(crate) layers: Vec<TchLayer>,
+    pub(crate) parameters: Vec<Parameter>,
+    pub(crate) optimizer: Optimizer,
+    pub(crate) device: Device,
+    /// Whether moments were loaded or a step was made: before that a state has none.
+    pub(crate) stepped: bool,
+}
+
+impl TchModel {
+    /// Bytes `[N, H, W, 3]` to normalised numbers, `[N, 3, H, W]` in `channels_last` order, which is the order of the bytes.
+    fn normalised(&self, images: &Images) -> Result<Tensor, TchError> {
+        let [channels, height, width] = self.input.map(|extent| extent as i64);
+        let table = images.normalization.table();
+        let mut numbers = vec![0.0; images.pixels.len()];
+        numbers.par_chunks_mut(3 * PIXELS).zip(images.pixels.par_chunks(3 * PIXELS)).for_each(
+            |(to, from)| {
+                for (to, from) in to.as_chunks_mut::<3>().0.iter_mut().zip(from.as_chunks::<3>().0) {
+                    *to = std::array::from_fn(|c| table[c][usize::from(from[c])]);
+                }
+            },
+        );
+        Tensor::f_from_slice(&numbers)?
+            .f_view([-1, height, width, channels])?
+            .f_permute([0, 3, 1, 2])?
+            .f_to_device(self.device)
+    }
+
+    /// `[N, C]`, on the device.
+    fn forward(&mut self, images: &Images, mode: Mode) -> Result<Tensor> {
+        images.check(self.input)?;
+        let mut x = self.normalised(images).map_err(failed)?;
+        for layer in &mut self.layers {
+            x = layer.forward(x, mode)?;
+        }
+        Ok(x)
+    }
+
+    fn to_host(&self, logits: &Tensor) -> Result<Logits> {
+        Ok(Logits { values: to_array(logits).map_err(failed)?.values, classes: self.classes })
+    }
+
+    /// From the gradient of the logits to those of all parameters, in their order.
+    fn backward(&self, logits: &Tensor, dlogits: &Logits) -> Result<Vec<Tensor>> {
+        if self.parameters.is_empty() {
+            return Ok(Vec::new());
+        }
+        let gradients = || {
+            let dlogits = Tensor::f_from_slice(&dlogits.values)?
+                .f_view([-1, self.classes as i64])?
+                .f_to_device(self.device)?;
+            // Its derivative with respect to the logits is `dlogits`.
+            let inner = logits.f_mul(&dlogits)?.f_sum(None)?;
+            let parameters: Vec<&Tensor> = self.parameters.iter().map(|p| &p.value).collect();
+            Tensor::f_run_backward(&[inner], &parameters, false, false)
+        };
+        gradients().map_err(failed)
+    }
+
+    fn forward_backward(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Vec<Tensor>)> {
+        batch.check(self.input, self.classes)?;
+        let logits = self.forward(&batch.images, Mode::Train { seed: step.seed, step: step.number })?;
+        let (loss, dlogits) = cross_entropy(&self.to_host(&logits)?, &batch.targets);
+        let gradients = self.backward(&logits, &dlogits)?;
+        let sums = gradients.iter().map(square_sum).collect::<Result<Vec<f64>, _>>().map_err(failed)?;
+        Ok((StepReport { loss, gradient_norm: sums.iter().sum::<f64>().sqrt() }, gradients))
+    }
+
+    fn by_name(&self, gradients: &[Tensor]) -> Result<Gradients> {
+        let named = self.parameters.iter().zip(gradients);
+        named.map(|(p, gradient)| Ok((p.name.clone(), to_array(gradient).map_err(failed)?))).collect()
+    }
+}
+
+impl Model for TchModel {
+    fn logits(&mut self, images: &Images) -> Result<Logits> {
+        let _guard = tch::no_grad_guard();
+        let logits = self.forward(images, Mode::Evaluate)?;
+        self.to_host(&logits)
+    }
+
+    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
+        let (report, gradients) = self.forward_backward(batch, step)?;
+        // `torch.nn.utils.clip_grad_norm_`.
+        let scale = step
+            .clip_grad_norm
+            .map_or(1.0, |most| (f64::from(most) / (report.gradient_norm + 1e-6)).min(1.0));
+        let _guard = tch::no_grad_guard();
+        for (parameter, gradient) in self.parameters.iter_mut().zip(&gradients) {
+            parameter.update(self.optimizer, step, gradient, scale).map_err(failed)?;
+        }
+        self.stepped = true;
+        Ok(report)
+    }
+
+    fn gradients(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Gradients)> {
+        let (report, gradients) = self.forward_backward(batch, step)?;
+        Ok((report, self.by_name(&gradients)?))
+    }
+
+    fn vjp(&mut self, images: &Images, cotangent: &Logits) -> Result<Gradients> {
+        images.check(self.input)?;
+        check_cotangent(cotangent, images.len(), self.classes)?;
+        let logits = self.forward(images, Mode::Differentiate)?;
+        let gradients = self.backward(&logits, cotangent)?;
+        self.by_name(&gradients)
+    }
+
+    fn state(&self) -> Result<State> {
+        let mut state = State::default();
+        for parameter in &self.parameters {
+            let value = to_array(&parameter.value).map_err(failed)?;
+            state.parameters.insert(parameter.name.clone(), value);
+            if self.stepped {
+                state.moments.extend(parameter.moments(self.optimizer).map_err(failed)?);
+            }
+        }
+        Ok(state)
+    }
+}

@@ -1,0 +1,205 @@
+//! `alexnet doctor`: what is installed, what is missing, and the command that mends it.
+
+use std::{env, fs, path::Path, process::Command, thread};
+
+use alexnet_core::Device;
+use alexnet_data::folder;
+use anyhow::Result;
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::{dataset, engine::Engine, run_folder::RunFolder};
+
+/// Tells what is installed, what is missing, and the command that mends it.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// How the result is printed
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// One thing that was looked at.
+#[derive(Serialize)]
+struct Finding {
+    name: String,
+    state: State,
+    /// What was found, or what is wrong and the command that mends it.
+    detail: String,
+}
+
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Ok,
+    Missing,
+}
+
+impl Finding {
+    /// What is here, or what to do about it.
+    fn new(name: impl Into<String>, found: Result<String, String>) -> Self {
+        let (state, detail) = match found {
+            Ok(detail) => (State::Ok, detail),
+            Err(detail) => (State::Missing, detail),
+        };
+        Self { name: name.into(), state, detail }
+    }
+}
+
+/// Runs the command. Something missing is no failure: all of it is optional.
+///
+/// # Errors
+/// When nothing can be printed.
+pub fn run(args: &Args) -> Result<()> {
+    let findings = findings();
+    match args.format {
+        Format::Json => say!("{}", serde_json::to_string_pretty(&findings)?)?,
+        Format::Text => {
+            for Finding { name, state, detail } in &findings {
+                let state = if let State::Ok = state { "ok" } else { "missing" };
+                say!("{name:<14} {state:<8} {detail}")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn findings() -> Vec<Finding> {
+    let libtorch = alexnet_libtorch::find(&|name| env::var_os(name));
+    let mut findings = vec![
+        Finding::new("processor", Ok(processor())),
+        Finding::new("threads", Ok(rayon::current_num_threads().to_string())),
+    ];
+    findings.extend(memory().map(|memory| Finding::new("memory", Ok(memory))));
+    let disk = fs4::available_space(".").map(|bytes| format!("{:.0} GB free here", bytes as f64 / 1e9));
+    let disk = disk.map_err(|error| format!("cannot tell how much is free here: {error}"));
+    findings.push(Finding::new("disk", disk));
+    for engine in Engine::value_variants() {
+        findings.push(Finding::new(format!("engine {}", engine.name()), devices(*engine, libtorch.is_ok())));
+    }
+    let libtorch = libtorch.map_err(|problem| problem.to_string()).map(|found| {
+        let cuda = if found.has_cuda() { ", with CUDA" } else { "" };
+        format!("{}{cuda}, in {}", found.version, found.folder.display())
+    });
+    findings.push(Finding::new("libtorch", libtorch));
+    findings.push(Finding::new("NVIDIA GPU", gpu()));
+    findings
+        .push(Finding::new("photos", photos(dataset::PHOTOS, "`cargo xtask data fetch` gets them (229 MB)")));
+    findings.push(Finding::new(
+        "drawn flowers",
+        photos(dataset::DRAWN, "`cargo xtask train` draws them if there are no photos"),
+    ));
+    let weights = RunFolder::newest_weights().map(|path| path.display().to_string());
+    findings.push(Finding::new("weights", weights.map_err(|error| error.to_string())));
+    findings
+}
+
+/// `AMD EPYC 7763, 8 cores: avx2, fma`
+fn processor() -> String {
+    let name = processor_name().unwrap_or_else(|| env::consts::ARCH.to_owned());
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let plural = if cores == 1 { "" } else { "s" };
+    let features = instructions();
+    let features = if features.is_empty() { "none that matter".into() } else { features.join(", ") };
+    format!("{name}, {cores} core{plural}; vector instructions: {features}")
+}
+
+fn processor_name() -> Option<String> {
+    if cfg!(target_os = "linux") {
+        field("/proc/cpuinfo", "model name")
+    } else if cfg!(target_os = "macos") {
+        answer("sysctl", &["-n", "machdep.cpu.brand_string"])
+    } else {
+        env::var("PROCESSOR_IDENTIFIER").ok()
+    }
+}
+
+/// The vector instructions that engines choose their kernels by.
+fn instructions() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    let known = [
+        ("avx2", is_x86_feature_detected!("avx2")),
+        ("fma", is_x86_feature_detected!("fma")),
+        ("avx512f", is_x86_feature_detected!("avx512f")),
+        ("avx512bf16", is_x86_feature_detected!("avx512bf16")),
+    ];
+    #[cfg(target_arch = "aarch64")]
+    let known = [
+        ("neon", std::arch::is_aarch64_feature_detected!("neon")),
+        ("bf16", std::arch::is_aarch64_feature_detected!("bf16")),
+        ("sve", std::arch::is_aarch64_feature_detected!("sve")),
+    ];
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let known = [];
+    known.into_iter().filter(|&(_, there)| there).map(|(name, _)| name).collect()
+}
+
+/// `25.3 GB, of which 24.7 GB are free`; none on systems that we do not know how to ask.
+fn memory() -> Option<String> {
+    if cfg!(target_os = "macos") {
+        let bytes: f64 = answer("sysctl", &["-n", "hw.memsize"])?.parse().ok()?;
+        return Some(format!("{:.1} GB", bytes / 1e9));
+    }
+    // `24683596 kB`
+    let gigabytes = |name| {
+        let kibibytes: f64 = field("/proc/meminfo", name)?.split_whitespace().next()?.parse().ok()?;
+        Some(kibibytes * 1024.0 / 1e9)
+    };
+    Some(format!("{:.1} GB, of which {:.1} GB are free", gigabytes("MemTotal")?, gigabytes("MemAvailable")?))
+}
+
+/// The devices of an engine, or the command that builds it.
+fn devices(engine: Engine, libtorch: bool) -> Result<String, String> {
+    if let Some(backend) = engine.backend() {
+        let devices: Vec<String> = backend.devices().iter().map(Device::to_string).collect();
+        return Ok(format!("devices: {}", devices.join(", ")));
+    }
+    Err(match engine {
+        Engine::Tch if libtorch => "not in this binary; `cargo xtask doctor` builds one that has it".into(),
+        Engine::Tch => "not in this binary; `cargo xtask libtorch` fetches what it needs, and whatever `cargo xtask` \
+                        builds then has it"
+            .into(),
+        Engine::Cpu | Engine::Candle => {
+            "not in this binary; `cargo xtask doctor` builds one that has it, or `cargo build` with default features"
+                .into()
+        }
+    })
+}
+
+fn gpu() -> Result<String, String> {
+    let query = ["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"];
+    let found = answer("nvidia-smi", &query).filter(|answer| !answer.is_empty());
+    // `NVIDIA H100 80GB HBM3, 81559 MiB, 550.54.15`, a line a GPU
+    let found =
+        found.map(|lines| lines.lines().map(|line| line.replacen(", ", " with ", 1)).collect::<Vec<_>>());
+    let none = "nvidia-smi knows of none: the engines compute on the processor";
+    found.map(|gpus| gpus.join("; ").replace(", ", ", driver ")).ok_or_else(|| none.into())
+}
+
+/// How many photos are in a folder of `data`, or `mend`.
+fn photos(name: &str, mend: &str) -> Result<String, String> {
+    let path = Path::new(dataset::FOLDER).join(name);
+    if !path.exists() {
+        return Err(format!("there is no {}; {mend}", path.display()));
+    }
+    let folder = folder::scan(&path).map_err(|error| format!("{error}; remove the folder, then {mend}"))?;
+    Ok(format!("{} photos of {} classes in {}", folder.items.len(), folder.classes.len(), path.display()))
+}
+
+/// The first value of `name : value` in a file of the kernel.
+fn field(file: &str, name: &str) -> Option<String> {
+    let text = fs::read_to_string(file).ok()?;
+    let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+    fields.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim().to_owned())
+}
+
+/// What a program prints, if it is there and does well.
+fn answer(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}

@@ -1,0 +1,287 @@
+//! `alexnet parity`: whether all engines of this binary give the same answers on the user's photos.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use alexnet_core::{
+    Backend, Batch, Device, Logits, Model, Options, State, Step, Topology, metrics::argmax, train::Batches,
+    weights::Weights,
+};
+use alexnet_data::loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions, OnBadImage};
+use anyhow::{Result, ensure};
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::{
+    engine::{Engine, start_threads},
+    trained::{photos, read},
+};
+
+/// Steps of training that are compared.
+const STEPS: u64 = 10;
+
+/// Compares the logits of all engines in this binary on the validation photos, and their losses over ten steps of training with
+/// Adam and dropout. The exit code is 1 when two engines differ by more than they may.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Weights [default: the best of the newest run]
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Photos, as for `train` [default: those of the run that the weights come from]
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// Photos a step
+    #[arg(short, long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    batch_size: u32,
+    /// Threads that compute and prepare photos [default: all cores]
+    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Serialize)]
+struct Report {
+    photos: usize,
+    /// The largest |logit| of the first engine.
+    largest_logit: f64,
+    pairs: Vec<Pair>,
+    training: Vec<Training>,
+}
+
+/// How far two engines are from each other.
+#[derive(Serialize)]
+struct Pair {
+    engines: [String; 2],
+    /// The largest difference of two logits.
+    largest_difference: f64,
+    /// Photos that they give different classes, of those whose best two logits differ by at least `MARGIN`.
+    other_answers: usize,
+    /// Whether every logit is within the tolerance.
+    within_tolerance: bool,
+}
+
+/// An engine's losses before each step.
+#[derive(Serialize)]
+struct Training {
+    engine: String,
+    losses: Vec<f64>,
+    /// Whether they are those of the first engine.
+    within_tolerance: bool,
+}
+
+/// An engine on one of its devices.
+struct Place {
+    name: String,
+    backend: Box<dyn Backend>,
+    options: Options,
+}
+
+impl Place {
+    /// All engines of this binary on the processor and on their first GPU.
+    fn all() -> Vec<Self> {
+        let mut places = Vec::new();
+        for engine in Engine::value_variants() {
+            let devices = engine.backend().map(|backend| backend.devices()).unwrap_or_default();
+            for device in devices.into_iter().filter(|device| !matches!(device, Device::Cuda(1..))) {
+                let Some(backend) = engine.backend() else { continue };
+                let name = match device {
+                    Device::Cpu => engine.name().to_owned(),
+                    gpu => format!("{} on {gpu}", engine.name()),
+                };
+                places.push(Self { name, backend, options: Options { device, ..Options::default() } });
+            }
+        }
+        places
+    }
+
+    fn compile(&self, topology: &Topology, state: &State) -> Result<Box<dyn Model>> {
+        Ok(self.backend.compile(topology, state, &self.options)?)
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When weights or photos cannot be read, or an engine fails.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let (path, Weights { metadata, parameters }) = read(args.weights.as_deref())?;
+    let dataset = photos(args.data.as_deref(), &path, &metadata)?;
+    start_threads(args.workers)?;
+    let topology = metadata.variant.topology(metadata.classes.len());
+    let state = State { parameters, ..State::default() };
+    let loader = Loader::new(
+        dataset,
+        LoaderOptions {
+            batch_size: args.batch_size as usize,
+            seed: 0,
+            size: metadata.input_size,
+            normalization: metadata.normalization,
+            cache_bytes: DEFAULT_CACHE_BYTES,
+            on_bad_image: OnBadImage::Error,
+        },
+    )?;
+    let training: Vec<Batch> = loader.train(0, 0).take(STEPS as usize).collect::<Result<_, _>>()?;
+    ensure!(!training.is_empty(), "there is no photo to train on");
+
+    let mut logits = Vec::new();
+    let mut losses = Vec::new();
+    for place in Place::all() {
+        note!("asking {}", place.name);
+        let mut model = place.compile(&topology, &state)?;
+        logits.push((place.name.clone(), answers(model.as_mut(), &loader)?));
+        losses.push((place.name, train(model.as_mut(), &training)?));
+    }
+    let report = Report::new(&logits, losses);
+    match args.format {
+        Format::Json => say!("{}", serde_json::to_string(&report)?)?,
+        Format::Text => report.print()?,
+    }
+    Ok(if report.agrees() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The logits of all validation photos.
+fn answers(model: &mut dyn Model, loader: &Loader) -> Result<Logits> {
+    let mut all = Logits { values: Vec::new(), classes: loader.dataset().classes.len() };
+    for batch in loader.validation() {
+        all.values.extend(model.logits(&batch?.images)?.values);
+    }
+    ensure!(!all.values.is_empty(), "there is no validation photo to ask about");
+    Ok(all)
+}
+
+/// The losses of steps over `batches` in turn.
+fn train(model: &mut dyn Model, batches: &[Batch]) -> Result<Vec<f64>> {
+    let steps = (1..=STEPS).zip(batches.iter().cycle());
+    let loss = |(number, batch)| {
+        let step = Step { number, seed: 0, lr: 2e-4, clip_grad_norm: None };
+        Ok(model.train_step(batch, &step)?.loss)
+    };
+    steps.map(loss).collect()
+}
+
+/// Answers whose best two logits are closer than this may differ.
+const MARGIN: f32 = 1e-4;
+
+/// What may lie between the logits of two engines: `1e-4·|logit| + 1e-5·largest`.
+fn close(a: f32, b: f32, largest: f64) -> bool {
+    f64::from((a - b).abs()) <= 1e-4 * f64::from(b.abs()) + 1e-5 * largest
+}
+
+/// What may lie between their losses: relatively 1e-5 at the first step and 1e-3 at the last, since each step's roundings start
+/// the next.
+fn close_losses(losses: &[f64], others: &[f64]) -> bool {
+    let close = |a: Option<&f64>, b: Option<&f64>, tolerance| {
+        a.zip(b).is_some_and(|(a, b)| (a - b).abs() <= tolerance * b.abs())
+    };
+    close(losses.first(), others.first(), 1e-5) && close(losses.last(), others.last(), 1e-3)
+}
+
+impl Report {
+    fn new(logits: &[(String, Logits)], losses: Vec<(String, Vec<f64>)>) -> Self {
+        let (_, first) = &logits[0];
+        let largest = first.values.iter().fold(0f64, |a, v| a.max(f64::from(v.abs())));
+        let mut pairs = Vec::new();
+        for (i, (name, a)) in logits.iter().enumerate() {
+            for (other, b) in &logits[i + 1..] {
+                pairs.push(Pair::new([name.clone(), other.clone()], a, b, largest));
+            }
+        }
+        let first_losses = losses[0].1.clone();
+        let training = losses.into_iter().map(|(engine, losses)| Training {
+            engine,
+            within_tolerance: close_losses(&losses, &first_losses),
+            losses,
+        });
+        Self { photos: first.rows().len(), largest_logit: largest, pairs, training: training.collect() }
+    }
+
+    fn agrees(&self) -> bool {
+        self.pairs.iter().all(|pair| pair.within_tolerance && pair.other_answers == 0)
+            && self.training.iter().all(|training| training.within_tolerance)
+    }
+
+    fn print(&self) -> Result<()> {
+        let verdict = |within| if within { "" } else { "  TOO FAR" };
+        say!("{} validation photos, largest logit {:.3}", self.photos, self.largest_logit)?;
+        say!("{:24}  {:>18}  {:>13}", "logits", "largest difference", "other answers")?;
+        for pair in &self.pairs {
+            say!(
+                "{:24}  {:>18.2e}  {:>13}{}",
+                pair.engines.join(" - "),
+                pair.largest_difference,
+                pair.other_answers,
+                verdict(pair.within_tolerance && pair.other_answers == 0)
+            )?;
+        }
+        say!("{:24}  {:>18}  {:>13}", "loss in training", "step 1", format!("step {STEPS}"))?;
+        for Training { engine, losses, within_tolerance } in &self.training {
+            let [first, last] = [0, losses.len() - 1].map(|i| losses[i]);
+            say!("{engine:24}  {first:>18.9}  {last:>13.9}{}", verdict(*within_tolerance))?;
+        }
+        if self.training.len() == 1 {
+            note!("this binary has one engine alone; `cargo xtask libtorch` brings what another needs");
+        }
+        Ok(())
+    }
+}
+
+impl Pair {
+    fn new(engines: [String; 2], a: &Logits, b: &Logits, largest: f64) -> Self {
+        let differences = a.values.iter().zip(&b.values).map(|(a, b)| f64::from((a - b).abs()));
+        let clear = |row: &[f32]| {
+            let best = row[argmax(row)];
+            row.iter().filter(|logit| best - **logit < MARGIN).count() == 1
+        };
+        let rows = a.rows().zip(b.rows());
+        Self {
+            engines,
+            // A difference that is no number is the largest.
+            largest_difference: differences.fold(0.0, |a, d| if d > a || d.is_nan() { d } else { a }),
+            other_answers: rows.filter(|(a, b)| clear(a) && argmax(a) != argmax(b)).count(),
+            within_tolerance: a.values.iter().zip(&b.values).all(|(a, b)| close(*a, *b, largest)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logits(values: &[f32]) -> (String, Logits) {
+        ("engine".into(), Logits { values: values.to_vec(), classes: 3 })
+    }
+
+    fn report(other: &[f32], losses: [f64; 2]) -> Report {
+        let both = [logits(&[1.0, 2.0, 3.0, 5.0, 4.99999, 0.0]), logits(other)];
+        Report::new(&both, vec![("a".into(), vec![1.6, 1.5]), ("b".into(), losses.to_vec())])
+    }
+
+    #[test]
+    fn roundings_agree() {
+        let report = report(&[1.0, 2.0001, 3.0, 4.99999, 5.0, 1e-5], [1.600001, 1.500001]);
+        assert!(report.agrees());
+        assert_eq!((report.photos, report.largest_logit), (2, 5.0));
+        assert!((report.pairs[0].largest_difference - 1e-4).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_is_too_far_is_seen() {
+        for (logits, losses) in [
+            ([1.0, 2.001, 3.0, 5.0, 4.99999, 0.0], [1.6, 1.5]),
+            ([3.0, 2.0, 1.0, 5.0, 4.99999, 0.0], [1.6, 1.5]),
+            ([1.0, f32::NAN, 3.0, 5.0, 4.99999, 0.0], [1.6, 1.5]),
+            ([1.0, 2.0, 3.0, 5.0, 4.99999, 0.0], [1.6001, 1.5]),
+            ([1.0, 2.0, 3.0, 5.0, 4.99999, 0.0], [f64::NAN, 1.5]),
+        ] {
+            assert!(!report(&logits, losses).agrees(), "{logits:?} {losses:?}");
+        }
+        assert_eq!(report(&[3.0, 2.0, 1.0, 5.0, 4.99999, 0.0], [1.6, 1.5]).pairs[0].other_answers, 1);
+    }
+}
