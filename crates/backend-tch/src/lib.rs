@@ -43,7 +43,7 @@ impl Backend for TchBackend {
         state.check(topology)?;
         if device == tch::Device::Cpu {
             memory::keep();
-            tch::set_num_threads(i32::try_from(rayon::current_num_threads()).unwrap_or(i32::MAX));
+            share_threads();
         }
         let (layers, parameters) = lower(topology, state, options.optimizer, device).map_err(failed)?;
         Ok(Box::new(TchModel {
@@ -56,6 +56,13 @@ impl Backend for TchBackend {
             stepped: !state.moments.is_empty(),
         }))
     }
+}
+
+/// Gives libtorch as many threads as the rayon pool has when it is called from this thread, and none of its own when it is
+/// called from the pool, whose threads divide the work already. The number is one of the calling thread.
+fn share_threads() {
+    rayon::broadcast(|_| tch::set_num_threads(1));
+    tch::set_num_threads(i32::try_from(rayon::current_num_threads()).unwrap_or(i32::MAX));
 }
 
 impl TchBackend {

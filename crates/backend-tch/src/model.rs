@@ -6,7 +6,7 @@ use alexnet_core::{
     loss::cross_entropy,
 };
 use rayon::prelude::*;
-use tch::{Device, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use crate::{
     failed,
@@ -14,8 +14,8 @@ use crate::{
     parameter::{Parameter, square_sum, to_array},
 };
 
-/// Bytes that one task turns into numbers.
-const PIXELS: usize = 1 << 14;
+/// Pixels that one task turns into numbers.
+const PIXELS: usize = 1 << 13;
 
 /// A network on this engine.
 pub struct TchModel {
@@ -34,18 +34,19 @@ impl TchModel {
     fn normalised(&self, images: &Images) -> Result<Tensor, TchError> {
         let [channels, height, width] = self.input.map(|extent| extent as i64);
         let table = images.normalization.table();
-        let mut numbers = vec![0.0; images.pixels.len()];
-        numbers.par_chunks_mut(3 * PIXELS).zip(images.pixels.par_chunks(3 * PIXELS)).for_each(
-            |(to, from)| {
-                for (to, from) in to.as_chunks_mut::<3>().0.iter_mut().zip(from.as_chunks::<3>().0) {
-                    *to = std::array::from_fn(|c| table[c][usize::from(from[c])]);
-                }
+        let size = [images.len() as i64, height, width, channels];
+        let x = Tensor::f_empty(size, (Kind::Float, Device::Cpu))?;
+        // Piece by piece, so that numbers are still in the cache when libtorch copies them.
+        let pieces = x.f_view(-1)?.f_split(3 * PIXELS as i64, 0)?;
+        pieces.into_par_iter().zip(images.pixels.par_chunks(3 * PIXELS)).try_for_each(
+            |(mut piece, bytes)| {
+                let pixels = bytes.as_chunks::<3>().0.iter();
+                let numbers: Vec<[f32; 3]> =
+                    pixels.map(|pixel| std::array::from_fn(|c| table[c][usize::from(pixel[c])])).collect();
+                piece.f_copy_(&Tensor::f_from_slice(numbers.as_flattened())?)
             },
-        );
-        Tensor::f_from_slice(&numbers)?
-            .f_view([-1, height, width, channels])?
-            .f_permute([0, 3, 1, 2])?
-            .f_to_device(self.device)
+        )?;
+        x.f_permute([0, 3, 1, 2])?.f_to_device(self.device)
     }
 
     /// `[N, C]`, on the device.

@@ -8,8 +8,8 @@ use rayon::prelude::*;
 use tch::{Device, Kind, TchError, Tensor};
 
 /// Elements of one piece: its value, gradient and moments stay in the cache while the equations' operations pass over them
-/// one after the other, and libtorch does not divide so few over threads of its own: pieces are what is divided.
-const PIECE: i64 = 1 << 14;
+/// one after the other.
+const PIECE: i64 = 1 << 15;
 
 /// A parameter of a layer.
 pub struct Parameter {
@@ -124,9 +124,10 @@ fn adam_update(
 /// # Errors
 /// What libtorch refuses.
 pub fn square_sum(gradient: &Tensor) -> Result<f64, TchError> {
-    let sums = pieces(gradient)?.into_par_iter().map(|piece| piece.f_dot(&piece)?.f_double_value(&[]));
+    let sums =
+        pieces(gradient)?.into_par_iter().map(|piece| Ok(piece.f_norm()?.f_double_value(&[])?.powi(2)));
     // Collected first, so that they are added in their order.
-    Ok(sums.collect::<Result<Vec<f64>, _>>()?.iter().sum())
+    Ok(sums.collect::<Result<Vec<f64>, TchError>>()?.iter().sum())
 }
 
 /// All elements in the order of memory, in pieces that share it: the same ones for a parameter, its moments and libtorch's
