@@ -96,10 +96,7 @@ impl Model for CandleModel {
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
         let (report, gradients) = self.forward_backward(batch, step)?;
-        // `torch.nn.utils.clip_grad_norm_`.
-        let scale = step
-            .clip_grad_norm
-            .map_or(1.0, |most| (f64::from(most) / (report.gradient_norm + 1e-6)).min(1.0));
+        let scale = step.gradient_scale(report.gradient_norm);
         for (parameter, gradient) in self.parameters.iter_mut().zip(&gradients) {
             update(parameter, gradient, &self.optimizer, step, scale as f32).map_err(failed)?;
         }

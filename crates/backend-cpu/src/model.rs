@@ -94,10 +94,7 @@ impl Model for CpuModel {
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
         let report = self.forward_backward(batch, step)?;
-        // `torch.nn.utils.clip_grad_norm_`.
-        let scale = step
-            .clip_grad_norm
-            .map_or(1.0, |most| (f64::from(most) / (report.gradient_norm + 1e-6)).min(1.0));
+        let scale = step.gradient_scale(report.gradient_norm);
         for layer in &mut self.layers {
             for parameter in layer.parameters_mut() {
                 parameter.update(&self.optimizer, step, scale as f32);

@@ -1,5 +1,9 @@
 //! The engines in this binary: the one place that names them.
 
+#[cfg(not(unix))]
+use std::process;
+use std::{env, process::Command};
+
 use alexnet_core::{Backend, Device};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
@@ -115,9 +119,27 @@ impl Choice {
                 devices.join(", ")
             );
         }
+        if matches!(self.device, Device::Cuda(_)) {
+            keep_f32()?;
+        }
         start_threads(workers)?;
         Ok(backend)
     }
+}
+
+/// NVIDIA's libraries round f32 products to TF32 where a program lets them, and libtorch does for convolutions. This variable
+/// forbids it, but they read it when they are loaded, so the program starts itself again with it, unless the user has set it.
+fn keep_f32() -> Result<()> {
+    const VARIABLE: &str = "NVIDIA_TF32_OVERRIDE";
+    if env::var_os(VARIABLE).is_some() {
+        return Ok(());
+    }
+    let mut again = Command::new(env::current_exe()?);
+    again.args(env::args_os().skip(1)).env(VARIABLE, "0");
+    #[cfg(unix)]
+    return Err(std::os::unix::process::CommandExt::exec(&mut again).into());
+    #[cfg(not(unix))]
+    process::exit(again.status()?.code().unwrap_or(1));
 }
 
 /// Sizes the rayon pool.

@@ -96,6 +96,14 @@ pub struct Step {
     pub clip_grad_norm: Option<f32>,
 }
 
+impl Step {
+    /// What the gradients are multiplied by before the update, for a norm over all parameters of `gradient_norm`:
+    /// `torch.nn.utils.clip_grad_norm_`'s factor, or 1.
+    pub fn gradient_scale(&self, gradient_norm: f64) -> f64 {
+        self.clip_grad_norm.map_or(1.0, |most| (f64::from(most) / (gradient_norm + 1e-6)).min(1.0))
+    }
+}
+
 /// What a step saw.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepReport {
