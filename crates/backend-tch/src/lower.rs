@@ -23,8 +23,8 @@ pub fn lower(
 ) -> Result<(Vec<TchLayer>, Vec<Parameter>), TchError> {
     let mut layers: Vec<TchLayer> = Vec::new();
     let mut parameters = Vec::new();
-    let mut learns_before = false;
-    for (index, Node { name, op }) in topology.nodes.iter().enumerate() {
+    let mut before: Option<&Op> = None;
+    for (index, Node { name, op }) in in_order(topology) {
         let mut parameter = |role: &str| {
             let parameter = Parameter::load(&format!("{name}.{role}"), state, optimizer, device)?;
             // Shares the storage and the place in the graph of gradients.
@@ -41,8 +41,13 @@ pub fn lower(
                 groups: groups as i64,
             }),
             Op::Linear { .. } => Box::new(Linear { weight: parameter("weight")?, bias: parameter("bias")? }),
-            // The gradients of a convolution and of a linear layer do not need their output.
-            Op::Relu => Box::new(Relu { in_place: learns_before }),
+            // The gradients of these do not need their output.
+            Op::Relu => Box::new(Relu {
+                in_place: matches!(
+                    before,
+                    Some(Op::Conv2d { .. } | Op::Linear { .. } | Op::MaxPool2d { .. })
+                ),
+            }),
             Op::MaxPool2d { kernel, stride } => {
                 Box::new(MaxPool2d { kernel: kernel as i64, stride: stride as i64 })
             }
@@ -55,7 +60,19 @@ pub fn lower(
             Op::Flatten => Box::new(Flatten),
             Op::Dropout { p } => Box::new(Dropout { p, node: index, device }),
         });
-        learns_before = matches!(op, Op::Conv2d { .. } | Op::Linear { .. });
+        before = Some(op);
     }
     Ok((layers, parameters))
+}
+
+/// The nodes with their places, but each ReLU after the pooling that follows it: the largest of rectified numbers is the
+/// rectified largest, there are a quarter as many of them, and gradients end where they did.
+fn in_order(topology: &Topology) -> Vec<(usize, &Node)> {
+    let mut nodes: Vec<(usize, &Node)> = topology.nodes.iter().enumerate().collect();
+    for i in 1..nodes.len() {
+        if nodes[i - 1].1.op == Op::Relu && matches!(nodes[i].1.op, Op::MaxPool2d { .. }) {
+            nodes.swap(i - 1, i);
+        }
+    }
+    nodes
 }
