@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use alexnet_benches::{engines, layers};
 use alexnet_core::{
-    Batch, Images, Normalization, Optimizer, Options, Step,
+    Batch, Optimizer, Options, Step,
     alexnet::Variant,
     init::{Init, initialise},
 };
@@ -19,7 +19,8 @@ fn each_layer(criterion: &mut Criterion) {
     for (name, topology) in layers(&Variant::Tutorial.topology(5)).expect("the variant is valid") {
         let state = initialise(&topology, Init::Pytorch, 0).expect("the layer is valid");
         let classes = topology.classes().expect("the layer ends in features");
-        let batch = pictures(topology.input, classes);
+        // All layers work on squares.
+        let batch = Batch::random(BATCH, topology.input[1], classes);
         let mut group = criterion.benchmark_group(format!("layer/{name}"));
         group
             .sample_size(10)
@@ -39,14 +40,6 @@ fn each_layer(criterion: &mut Criterion) {
             });
         }
     }
-}
-
-/// Pictures of any size, each of the first class.
-fn pictures([channels, height, width]: [usize; 3], classes: usize) -> Batch {
-    let pixels = (0..BATCH * height * width * channels).map(|i| (i * 7919 % 251) as u8).collect();
-    let mut targets = vec![0.0; BATCH * classes];
-    targets.chunks_exact_mut(classes).for_each(|row| row[0] = 1.0);
-    Batch { images: Images { pixels, height, width, normalization: Normalization::HALF }, targets }
 }
 
 criterion_group!(benches, each_layer);

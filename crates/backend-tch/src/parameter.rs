@@ -5,7 +5,7 @@ use alexnet_core::{
     optimizer::{Adam, AdamFactors},
 };
 use rayon::prelude::*;
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{Device, TchError, Tensor};
 
 /// Elements of one piece: its value, gradient and moments stay in the cache while the equations' operations pass over them
 /// one after the other.
@@ -27,16 +27,13 @@ impl Parameter {
     /// # Errors
     /// What libtorch refuses.
     pub fn load(name: &str, state: &State, optimizer: Optimizer, device: Device) -> Result<Self, TchError> {
-        let array = &state.parameters[name];
+        let value = to_tensor(&state.parameters[name], device)?;
         let moment = |moment: &&str| match state.moments.get(&format!("{name}.{moment}")) {
             Some(saved) => to_tensor(saved, device),
-            None => to_tensor(&Array::filled(&array.shape, 0.0), device),
+            None => value.f_zeros_like(),
         };
-        Ok(Self {
-            name: name.to_owned(),
-            value: to_tensor(array, device)?.f_set_requires_grad(true)?,
-            moments: optimizer.moments().iter().map(moment).collect::<Result<_, _>>()?,
-        })
+        let moments = optimizer.moments().iter().map(moment).collect::<Result<_, _>>()?;
+        Ok(Self { name: name.to_owned(), value: value.f_set_requires_grad(true)?, moments })
     }
 
     /// Its moments on the host, by their names in a [`State`].
@@ -156,7 +153,7 @@ fn to_tensor(array: &Array, device: Device) -> Result<Tensor, TchError> {
 /// # Errors
 /// What libtorch refuses.
 pub fn to_array(tensor: &Tensor) -> Result<Array, TchError> {
-    let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?;
+    let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?;
     let mut values = vec![0.0; tensor.numel()];
     tensor.f_copy_data(&mut values, tensor.numel())?;
     Ok(Array { shape: tensor.size().into_iter().map(|extent| extent as usize).collect(), values })

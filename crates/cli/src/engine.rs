@@ -72,9 +72,27 @@ pub struct EngineArgs {
     /// Where the engine computes: cpu, cuda, cuda:N or metal [default: cpu]
     #[arg(long)]
     device: Option<Device>,
+    #[command(flatten)]
+    pub threads: Threads,
+}
+
+/// How many threads everything runs in.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Threads {
     /// Threads that compute and prepare photos [default: all cores]
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub workers: Option<u16>,
+    workers: Option<u16>,
+}
+
+impl Threads {
+    /// Sizes the pool that everything runs in. Called once, before anything computes.
+    ///
+    /// # Errors
+    /// When threads cannot be started.
+    pub fn start(self) -> Result<()> {
+        let workers = self.workers.map_or(0, usize::from);
+        Ok(rayon::ThreadPoolBuilder::new().num_threads(workers).build_global()?)
+    }
 }
 
 impl EngineArgs {
@@ -92,16 +110,16 @@ impl EngineArgs {
     /// When this binary lacks the engine, or the engine the device.
     pub fn start(&self) -> Result<(Choice, Box<dyn Backend>)> {
         let choice = self.choice_or(Choice::default());
-        Ok((choice, choice.start(self.workers)?))
+        Ok((choice, choice.start(self.threads)?))
     }
 }
 
 impl Choice {
-    /// Sizes the pool that everything runs in and gives the engine. Called once, before anything computes.
+    /// The engine, with threads to run in. Called once, before anything computes.
     ///
     /// # Errors
     /// When this binary lacks the engine, or the engine the device.
-    pub fn start(self, workers: Option<u16>) -> Result<Box<dyn Backend>> {
+    pub fn start(self, threads: Threads) -> Result<Box<dyn Backend>> {
         let name = self.backend.name();
         let Some(backend) = self.backend.backend() else {
             let compiled: Vec<&str> = Engine::compiled().iter().map(|engine| engine.name()).collect();
@@ -119,19 +137,20 @@ impl Choice {
                 devices.join(", ")
             );
         }
-        if matches!(self.device, Device::Cuda(_)) {
-            keep_f32()?;
-        }
-        start_threads(workers)?;
+        keep_f32(&[self.device])?;
+        threads.start()?;
         Ok(backend)
     }
 }
 
 /// NVIDIA's libraries round f32 products to TF32 where a program lets them, and libtorch does for convolutions. This variable
 /// forbids it, but they read it when they are loaded, so the program starts itself again with it, unless the user has set it.
-fn keep_f32() -> Result<()> {
+///
+/// # Errors
+/// When it cannot be started again.
+pub fn keep_f32(devices: &[Device]) -> Result<()> {
     const VARIABLE: &str = "NVIDIA_TF32_OVERRIDE";
-    if env::var_os(VARIABLE).is_some() {
+    if !devices.iter().any(|device| matches!(device, Device::Cuda(_))) || env::var_os(VARIABLE).is_some() {
         return Ok(());
     }
     let mut again = Command::new(env::current_exe()?);
@@ -140,13 +159,4 @@ fn keep_f32() -> Result<()> {
     return Err(std::os::unix::process::CommandExt::exec(&mut again).into());
     #[cfg(not(unix))]
     process::exit(again.status()?.code().unwrap_or(1));
-}
-
-/// Sizes the rayon pool.
-///
-/// # Errors
-/// When threads cannot be started.
-pub fn start_threads(workers: Option<u16>) -> Result<()> {
-    rayon::ThreadPoolBuilder::new().num_threads(workers.map_or(0, usize::from)).build_global()?;
-    Ok(())
 }

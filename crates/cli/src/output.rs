@@ -6,6 +6,16 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+/// How a report is printed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Format {
+    /// A table for people
+    Text,
+    /// JSON for programs
+    Json,
+}
 
 /// A line of results, to stdout: `say!(…)?`.
 macro_rules! say {

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::{dataset, engine::EngineArgs};
+use crate::{dataset, engine::EngineArgs, output::Format};
 
 /// Times one kind of work and prints the median of its steps.
 #[derive(Clone, Debug, clap::Args)]
@@ -60,12 +60,6 @@ enum What {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Precision {
     F32,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 #[derive(Serialize)]

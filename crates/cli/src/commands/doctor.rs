@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::{dataset, engine::Engine, run_folder::RunFolder};
+use crate::{dataset, engine::Engine, output::Format, run_folder::RunFolder};
 
 /// Tells what is installed, what is missing, and the command that mends it.
 #[derive(Clone, Debug, clap::Args)]
@@ -16,12 +16,6 @@ pub struct Args {
     /// How the result is printed
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 /// One thing that was looked at.
@@ -174,11 +168,10 @@ fn devices(engine: Engine, libtorch: bool) -> Result<String, String> {
 fn gpu() -> Result<String, String> {
     let query = ["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"];
     let found = answer("nvidia-smi", &query).filter(|answer| !answer.is_empty());
+    let found = found.ok_or("nvidia-smi knows of none: the engines compute on the processor")?;
     // `NVIDIA H100 80GB HBM3, 81559 MiB, 550.54.15`, a line a GPU
-    let found =
-        found.map(|lines| lines.lines().map(|line| line.replacen(", ", " with ", 1)).collect::<Vec<_>>());
-    let none = "nvidia-smi knows of none: the engines compute on the processor";
-    found.map(|gpus| gpus.join("; ").replace(", ", ", driver ")).ok_or_else(|| none.into())
+    let gpus = found.lines().map(|gpu| gpu.replacen(", ", " with ", 1).replacen(", ", ", driver ", 1));
+    Ok(gpus.collect::<Vec<_>>().join("; "))
 }
 
 /// How many photos are in a folder of `data`, or `mend`.

@@ -12,6 +12,7 @@ use clap::ValueEnum;
 
 use crate::{
     engine::EngineArgs,
+    output::Format,
     trained::{Trained, photos},
 };
 
@@ -42,12 +43,6 @@ enum Split {
     Val,
     Train,
     All,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 /// Runs the command.

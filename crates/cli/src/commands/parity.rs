@@ -3,16 +3,16 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use alexnet_core::{
-    Backend, Batch, Device, Logits, Model, Options, State, Step, Topology, metrics::argmax, train::Batches,
+    Backend, Batch, Device, Logits, Model, Options, State, Step, metrics::argmax, train::Batches,
     weights::Weights,
 };
 use alexnet_data::loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions, OnBadImage};
 use anyhow::{Result, ensure};
-use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::{
-    engine::{Engine, start_threads},
+    engine::{Engine, Threads, keep_f32},
+    output::Format,
     trained::{photos, read},
 };
 
@@ -32,18 +32,11 @@ pub struct Args {
     /// Photos a step
     #[arg(short, long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: u32,
-    /// Threads that compute and prepare photos [default: all cores]
-    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    workers: Option<u16>,
+    #[command(flatten)]
+    threads: Threads,
     /// How the result is printed
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 #[derive(Serialize)]
@@ -76,36 +69,6 @@ struct Training {
     within_tolerance: bool,
 }
 
-/// An engine on one of its devices.
-struct Place {
-    name: String,
-    backend: Box<dyn Backend>,
-    options: Options,
-}
-
-impl Place {
-    /// All engines of this binary on the processor and on their first GPU.
-    fn all() -> Vec<Self> {
-        let mut places = Vec::new();
-        for engine in Engine::value_variants() {
-            let devices = engine.backend().map(|backend| backend.devices()).unwrap_or_default();
-            for device in devices.into_iter().filter(|device| !matches!(device, Device::Cuda(1..))) {
-                let Some(backend) = engine.backend() else { continue };
-                let name = match device {
-                    Device::Cpu => engine.name().to_owned(),
-                    gpu => format!("{} on {gpu}", engine.name()),
-                };
-                places.push(Self { name, backend, options: Options { device, ..Options::default() } });
-            }
-        }
-        places
-    }
-
-    fn compile(&self, topology: &Topology, state: &State) -> Result<Box<dyn Model>> {
-        Ok(self.backend.compile(topology, state, &self.options)?)
-    }
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -113,7 +76,15 @@ impl Place {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let (path, Weights { metadata, parameters }) = read(args.weights.as_deref())?;
     let dataset = photos(args.data.as_deref(), &path, &metadata)?;
-    start_threads(args.workers)?;
+    // Each engine on the processor and on its first GPU.
+    let engines = Engine::compiled();
+    let mut places: Vec<(&dyn Backend, Device)> = Vec::new();
+    for engine in &engines {
+        let devices = engine.devices().into_iter().filter(|device| !matches!(device, Device::Cuda(1..)));
+        places.extend(devices.map(|device| (engine.as_ref(), device)));
+    }
+    keep_f32(&places.iter().map(|(_, device)| *device).collect::<Vec<_>>())?;
+    args.threads.start()?;
     let topology = metadata.variant.topology(metadata.classes.len());
     let state = State { parameters, ..State::default() };
     let loader = Loader::new(
@@ -132,11 +103,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
     let mut logits = Vec::new();
     let mut losses = Vec::new();
-    for place in Place::all() {
-        note!("asking {}", place.name);
-        let mut model = place.compile(&topology, &state)?;
-        logits.push((place.name.clone(), answers(model.as_mut(), &loader)?));
-        losses.push((place.name, train(model.as_mut(), &training)?));
+    for (engine, device) in places {
+        let name = match device {
+            Device::Cpu => engine.name().to_owned(),
+            gpu => format!("{} on {gpu}", engine.name()),
+        };
+        note!("asking {name}");
+        let mut model = engine.compile(&topology, &state, &Options { device, ..Options::default() })?;
+        logits.push((name.clone(), answers(model.as_mut(), &loader)?));
+        losses.push((name, train(model.as_mut(), &training)?));
     }
     let report = Report::new(&logits, losses);
     match args.format {

@@ -175,6 +175,7 @@ impl From<BadImage> for OnBadImage {
 struct Run {
     folder: RunFolder,
     options: Saved,
+    backend: Box<dyn Backend>,
     loader: Loader,
     state: State,
     progress: Progress,
@@ -186,11 +187,11 @@ struct Run {
 /// When the photos, the options or the disk do not allow it, or the loss is not finite.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let stop = Stop::listen()?;
-    let (run, backend) = match &args.resume {
+    let run = match &args.resume {
         Some(path) => resumed(path, args)?,
         None => begun(args)?,
     };
-    let Run { folder, options: Saved { engine, recipe }, loader, state, mut progress } = run;
+    let Run { folder, options: Saved { engine, recipe }, backend, loader, state, mut progress } = run;
     let dataset = loader.dataset();
     // Here and below: training does not end because nobody reads.
     let _ = say!(
@@ -248,8 +249,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
 }
 
-/// A new run with its folder, and its engine.
-fn begun(args: &Args) -> Result<(Run, Box<dyn Backend>)> {
+/// A new run, with its folder.
+fn begun(args: &Args) -> Result<Run> {
     let (engine, backend) = args.engine.start()?;
     let mut recipe = args.recipe.clone();
     recipe.epochs.get_or_insert(DEFAULT_EPOCHS);
@@ -269,7 +270,7 @@ fn begun(args: &Args) -> Result<(Run, Box<dyn Backend>)> {
     let options = Saved { engine, recipe };
     options.write(&folder)?;
     loader.dataset().save(&folder.split())?;
-    Ok((Run { folder, options, loader, state, progress: Progress::default() }, backend))
+    Ok(Run { folder, options, backend, loader, state, progress: Progress::default() })
 }
 
 /// The photos as batches.
@@ -286,14 +287,14 @@ fn loader(recipe: &Recipe, dataset: Dataset) -> Result<Loader> {
     Ok(Loader::new(dataset, options)?)
 }
 
-/// A run that was left, and the engine that goes on with it.
-fn resumed(path: &Path, args: &Args) -> Result<(Run, Box<dyn Backend>)> {
+/// A run that was left.
+fn resumed(path: &Path, args: &Args) -> Result<Run> {
     let folder = RunFolder::open(path)?;
     let text = fs::read_to_string(folder.args()).map_err(Error::io("read", folder.args()))?;
     let Saved { engine: engine_before, mut recipe } = toml::from_str(&text)
         .with_context(|| format!("{} is not what a run writes", folder.args().display()))?;
     let engine = args.engine.choice_or(engine_before);
-    let backend = engine.start(args.engine.workers)?;
+    let backend = engine.start(args.engine.threads)?;
     folder.remove_leftovers()?;
     recipe.epochs = args.recipe.epochs.or(recipe.epochs);
     let options = Saved { engine, recipe };
@@ -318,7 +319,7 @@ fn resumed(path: &Path, args: &Args) -> Result<(Run, Box<dyn Backend>)> {
         note!("going on after step {}, in epoch {}", progress.step, progress.history.len() + 1);
     }
     let loader = loader(recipe, dataset)?;
-    Ok((Run { folder, options, loader, state, progress }, backend))
+    Ok(Run { folder, options, backend, loader, state, progress })
 }
 
 /// Before the first step: drawn from the seed, or read from `--weights`.
