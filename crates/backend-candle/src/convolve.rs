@@ -106,21 +106,25 @@ impl CustomOp3 for Convolve {
         &self,
         x: &Tensor,
         weight: &Tensor,
-        _bias: &Tensor,
+        bias: &Tensor,
         y: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let dy = dy.contiguous()?;
         let dy = if self.relu { dy.apply_op2_no_bwd(y, &ReluGradient)? } else { dy };
-        // Nothing before the first layer with parameters needs a gradient.
+        // Nothing before the first layer that learns needs a gradient, and nothing that does not learn itself.
         let input_gradient = InputGradient { window: self.window, shape: x.shape().clone() };
         let dx = x.track_op().then(|| dy.apply_op2_no_bwd(weight, &input_gradient)).transpose()?;
-        let dweight = x.apply_op2_no_bwd(&dy, &WeightGradient(self.window))?;
-        // A tenth of the time of candle's sum over rows.
-        let dy = dy.flatten_to(2)?;
-        let dbias = Tensor::ones((1, dy.dim(0)?), dy.dtype(), dy.device())?.matmul(&dy)?.squeeze(0)?;
-        Ok((dx, Some(dweight), Some(dbias)))
+        let weight_gradient = WeightGradient(self.window);
+        let dweight = weight.track_op().then(|| x.apply_op2_no_bwd(&dy, &weight_gradient)).transpose()?;
+        let dbias = bias.track_op().then(|| sum_of_rows(&dy.flatten_to(2)?)).transpose()?;
+        Ok((dx, dweight, dbias))
     }
+}
+
+/// `[rows, O]` to `[O]`, in a tenth of the time of candle's sum.
+fn sum_of_rows(x: &Tensor) -> Result<Tensor> {
+    Tensor::ones((1, x.dim(0)?), x.dtype(), x.device())?.matmul(x)?.squeeze(0)
 }
 
 /// A batch as parts of a few images, whose patches are in memory one part at a time.

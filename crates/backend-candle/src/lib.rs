@@ -53,7 +53,8 @@ impl Backend for CandleBackend {
         let device = device::open(options.device)?;
         let classes = topology.classes()?;
         state.check(topology)?;
-        let (layers, parameters) = lower(topology, state, &options.optimizer, &device)?;
+        options.check(topology)?;
+        let (layers, parameters) = lower(topology, state, options, &device)?;
         Ok(Box::new(CandleModel {
             input: topology.input,
             classes,

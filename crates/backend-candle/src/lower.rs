@@ -1,6 +1,6 @@
 //! From the topology to layers: one exhaustive `match`.
 
-use alexnet_core::{Layer, Node, Op, Optimizer, Result, State, Topology};
+use alexnet_core::{Layer, Node, Op, Options, Result, State, Topology};
 use candle_core::{Device, Tensor};
 
 use crate::{
@@ -19,20 +19,20 @@ type Lowered = (Vec<Box<dyn Layer<Tensor> + Send>>, Vec<Parameter>);
 ///
 /// # Errors
 /// [`alexnet_core::Error::Topology`] when the network is not valid; candle's, when the device is full.
-pub fn lower(topology: &Topology, state: &State, optimizer: &Optimizer, device: &Device) -> Result<Lowered> {
+pub fn lower(topology: &Topology, state: &State, options: &Options, device: &Device) -> Result<Lowered> {
     let mut layers: Vec<Box<dyn Layer<Tensor> + Send>> = Vec::new();
     let mut parameters = Vec::new();
     let mut input = topology.input.to_vec();
     let mut nodes = topology.nodes.iter().zip(topology.shapes()?).enumerate().peekable();
     while let Some((index, (Node { name, op }, output))) = nodes.next() {
-        let learns = matches!(op, Op::Conv2d { .. } | Op::Linear { .. });
-        let relu = learns && nodes.next_if(|(_, (next, _))| next.op == Op::Relu).is_some();
+        let multiplies = matches!(op, Op::Conv2d { .. } | Op::Linear { .. });
+        let relu = multiplies && nodes.next_if(|(_, (next, _))| next.op == Op::Relu).is_some();
         let mut load = |role: &str| {
             let parameter =
-                Parameter::load(&format!("{name}.{role}"), state, optimizer, device).map_err(failed)?;
-            let values = parameter.values.clone();
+                Parameter::load(&format!("{name}.{role}"), state, options, device).map_err(failed)?;
+            let tensor = parameter.tensor();
             parameters.push(parameter);
-            Ok(values)
+            Ok(tensor)
         };
         let window = |kernel, stride, padding| Window {
             input: plane(&input),

@@ -58,7 +58,7 @@ impl CandleModel {
         Ok(Logits { values, classes: self.classes })
     }
 
-    /// The gradient of `Σ cotangent · logits` with respect to each parameter.
+    /// The gradient of `Σ cotangent · logits` with respect to each parameter that learns.
     fn backward(&self, logits: &Tensor, cotangent: &Logits) -> Result<Vec<Tensor>> {
         let mut gradients = Tensor::from_slice(&cotangent.values, logits.shape(), &self.device)
             .and_then(|constant| (logits * constant)?.sum_all()?.backward())
@@ -69,7 +69,7 @@ impl CandleModel {
                 message: format!("no gradient reached {}", parameter.name),
             })
         };
-        self.parameters.iter().map(of).collect()
+        self.learning().map(of).collect()
     }
 
     fn forward_backward(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Vec<Tensor>)> {
@@ -82,8 +82,12 @@ impl CandleModel {
         Ok((StepReport { loss, gradient_norm }, gradients))
     }
 
+    fn learning(&self) -> impl Iterator<Item = &Parameter> {
+        self.parameters.iter().filter(|parameter| parameter.learns)
+    }
+
     fn by_name(&self, gradients: &[Tensor]) -> Result<Gradients> {
-        let pairs = self.parameters.iter().zip(gradients);
+        let pairs = self.learning().zip(gradients);
         pairs.map(|(p, gradient)| Ok((p.name.clone(), to_array(gradient).map_err(failed)?))).collect()
     }
 }
@@ -97,7 +101,8 @@ impl Model for CandleModel {
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
         let (report, gradients) = self.forward_backward(batch, step)?;
         let scale = step.gradient_scale(report.gradient_norm);
-        for (parameter, gradient) in self.parameters.iter_mut().zip(&gradients) {
+        let learning = self.parameters.iter_mut().filter(|parameter| parameter.learns);
+        for (parameter, gradient) in learning.zip(&gradients) {
             update(parameter, gradient, &self.optimizer, step, scale as f32).map_err(failed)?;
         }
         self.stepped = true;

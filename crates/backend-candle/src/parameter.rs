@@ -1,6 +1,6 @@
 //! A parameter with its moments, and its way between the host and the device.
 
-use alexnet_core::{Array, Optimizer, State};
+use alexnet_core::{Array, Options, State};
 use candle_core::{Device, Result, Tensor, Var};
 
 /// A parameter of a layer. It and its moments are in this engine's layout: the weight of a convolution is
@@ -10,7 +10,9 @@ pub struct Parameter {
     pub name: String,
     /// Shares its storage with the layer's.
     pub values: Var,
-    /// In the order of [`Optimizer::moments`].
+    /// Whether it learns; if not, it is outside of all graphs and has no moments.
+    pub learns: bool,
+    /// In the order of [`alexnet_core::Optimizer::moments`].
     pub moments: Vec<Tensor>,
 }
 
@@ -19,14 +21,21 @@ impl Parameter {
     ///
     /// # Errors
     /// candle's, when the device is full.
-    pub fn load(name: &str, state: &State, optimizer: &Optimizer, device: &Device) -> Result<Self> {
+    pub fn load(name: &str, state: &State, options: &Options, device: &Device) -> Result<Self> {
+        let learns = !options.frozen.contains(name);
         let values = Var::from_tensor(&to_tensor(&state.parameters[name], device)?)?;
         let moment = |moment: &&str| match state.moments.get(&format!("{name}.{moment}")) {
             Some(saved) => to_tensor(saved, device),
             None => values.zeros_like(),
         };
-        let moments = optimizer.moments().iter().map(moment).collect::<Result<_>>()?;
-        Ok(Self { name: name.to_owned(), values, moments })
+        let names = if learns { options.optimizer.moments() } else { &[] };
+        let moments = names.iter().map(moment).collect::<Result<_>>()?;
+        Ok(Self { name: name.to_owned(), values, learns, moments })
+    }
+
+    /// What a layer computes with: a leaf of its graph when it learns.
+    pub fn tensor(&self) -> Tensor {
+        if self.learns { self.values.as_tensor().clone() } else { self.values.as_detached_tensor() }
     }
 }
 

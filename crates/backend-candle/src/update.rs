@@ -198,6 +198,7 @@ mod tests {
             let fresh = || Parameter {
                 name: "it".into(),
                 values: Var::from_tensor(&tensor(0)).unwrap(),
+                learns: true,
                 moments: optimizer.moments().iter().map(|_| tensor(0).zeros_like().unwrap()).collect(),
             };
             let (mut a, mut b) = (fresh(), fresh());

@@ -46,8 +46,9 @@ impl Backend for CpuBackend {
         }
         let classes = topology.classes()?;
         state.check(topology)?;
+        options.check(topology)?;
         let pool = Pool::default();
-        let layers = lower(topology, state, &options.optimizer, &pool)?;
+        let layers = lower(topology, state, options, &pool)?;
         let stepped = !state.moments.is_empty();
         Ok(Box::new(CpuModel {
             input: topology.input,

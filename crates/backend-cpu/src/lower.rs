@@ -1,6 +1,6 @@
 //! From the topology to layers: one exhaustive `match`.
 
-use alexnet_core::{Array, Node, Op, Optimizer, Result, State, Topology};
+use alexnet_core::{Array, Node, Op, Options, Result, State, Topology};
 
 use crate::{
     layers::{Conv2d, CpuLayer, Dropout, Flatten, Geometry, Linear, LocalResponseNorm, MaxPool2d, Relu},
@@ -16,7 +16,7 @@ use crate::{
 pub fn lower(
     topology: &Topology,
     state: &State,
-    optimizer: &Optimizer,
+    options: &Options,
     pool: &Pool,
 ) -> Result<Vec<Box<dyn CpuLayer>>> {
     let shapes = topology.shapes()?;
@@ -25,10 +25,10 @@ pub fn lower(
     let mut nodes = topology.nodes.iter().enumerate().peekable();
     while let Some((index, Node { name, op })) = nodes.next() {
         let input: &[usize] = if index == 0 { &topology.input } else { &shapes[index - 1] };
-        let learns = matches!(op, Op::Conv2d { .. } | Op::Linear { .. });
-        let relu = learns && nodes.next_if(|(_, next)| next.op == Op::Relu).is_some();
+        let multiplies = matches!(op, Op::Conv2d { .. } | Op::Linear { .. });
+        let relu = multiplies && nodes.next_if(|(_, next)| next.op == Op::Relu).is_some();
         let parameters =
-            || ["weight", "bias"].map(|role| load_parameter(&format!("{name}.{role}"), state, optimizer));
+            || ["weight", "bias"].map(|role| load_parameter(&format!("{name}.{role}"), state, options));
         let pool = pool.clone();
         layers.push(match *op {
             Op::Conv2d { kernel, stride, padding, groups, .. } => {
@@ -57,7 +57,7 @@ pub fn lower(
             Op::Flatten => Box::new(Flatten { item: input.to_vec() }),
             Op::Dropout { p } => Box::new(Dropout::new(p, index, pool)),
         });
-        learns_before |= learns;
+        learns_before |= layers.last().is_some_and(|layer| layer.learns());
     }
     Ok(layers)
 }
@@ -67,18 +67,17 @@ fn image_shape(shape: &[usize]) -> [usize; 3] {
     shape.try_into().expect("a valid topology gives images to operations on images")
 }
 
-fn load_parameter(name: &str, state: &State, optimizer: &Optimizer) -> Parameter {
+fn load_parameter(name: &str, state: &State, options: &Options) -> Parameter {
     let Array { shape, values } = state.parameters[name].clone();
-    let moments =
-        optimizer.moments().iter().map(|moment| match state.moments.get(&format!("{name}.{moment}")) {
-            Some(saved) => saved.values.clone(),
-            None => vec![0.0; values.len()],
-        });
-    Parameter {
-        name: name.to_owned(),
-        gradient: vec![0.0; values.len()],
-        moments: moments.collect(),
-        shape,
-        values,
-    }
+    let learns = !options.frozen.contains(name);
+    let moments = |moment: &&str| match state.moments.get(&format!("{name}.{moment}")) {
+        Some(saved) => saved.values.clone(),
+        None => vec![0.0; values.len()],
+    };
+    let (gradient, moments) = if learns {
+        (vec![0.0; values.len()], options.optimizer.moments().iter().map(moments).collect())
+    } else {
+        Default::default()
+    };
+    Parameter { name: name.to_owned(), shape, values, learns, gradient, moments }
 }

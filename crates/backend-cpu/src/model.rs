@@ -55,12 +55,12 @@ impl CpuModel {
         Ok(Logits { values: x.values().to_vec(), classes: self.classes })
     }
 
-    /// From the gradient of the logits to those of all parameters.
+    /// From the gradient of the logits to those of all parameters that learn.
     fn backward(&mut self, dlogits: &Logits) -> Result<()> {
         let mut dy = self.pool.tensor(dlogits.values.len() / self.classes, &[self.classes]);
         dy.values_mut().copy_from_slice(&dlogits.values);
-        // Nothing before the first layer with parameters needs a gradient.
-        let Some(first) = self.layers.iter().position(|l| !l.parameters().is_empty()) else { return Ok(()) };
+        // Nothing before the first layer that learns needs a gradient.
+        let Some(first) = self.layers.iter().position(|layer| layer.learns()) else { return Ok(()) };
         for layer in self.layers[first..].iter_mut().rev() {
             dy = layer.backward(dy)?;
         }
@@ -72,7 +72,7 @@ impl CpuModel {
         let logits = self.forward(&batch.images, Mode::Train { seed: step.seed, step: step.number })?;
         let (loss, dlogits) = cross_entropy(&logits, &batch.targets);
         self.backward(&dlogits)?;
-        let square_sum: f64 = self.parameters().map(Parameter::gradient_square_sum).sum();
+        let square_sum: f64 = self.learning().map(Parameter::gradient_square_sum).sum();
         Ok(StepReport { loss, gradient_norm: square_sum.sqrt() })
     }
 
@@ -80,8 +80,12 @@ impl CpuModel {
         self.layers.iter().flat_map(|layer| layer.parameters())
     }
 
+    fn learning(&self) -> impl Iterator<Item = &Parameter> {
+        self.parameters().filter(|parameter| parameter.learns)
+    }
+
     fn gradients_by_name(&self) -> Gradients {
-        self.parameters()
+        self.learning()
             .map(|p| (p.name.clone(), Array { shape: p.shape.clone(), values: p.gradient.clone() }))
             .collect()
     }
@@ -96,7 +100,7 @@ impl Model for CpuModel {
         let report = self.forward_backward(batch, step)?;
         let scale = step.gradient_scale(report.gradient_norm);
         for layer in &mut self.layers {
-            for parameter in layer.parameters_mut() {
+            for parameter in layer.parameters_mut().iter_mut().filter(|parameter| parameter.learns) {
                 parameter.update(&self.optimizer, step, scale as f32);
             }
         }

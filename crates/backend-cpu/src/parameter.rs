@@ -18,6 +18,8 @@ pub struct Parameter {
     pub shape: Vec<usize>,
     /// Row-major.
     pub values: Vec<f32>,
+    /// Whether it learns; if not, it has neither gradient nor moments.
+    pub learns: bool,
     /// Of the last backward pass; overwritten, never accumulated.
     pub gradient: Vec<f32>,
     /// In the order of [`Optimizer::moments`].

@@ -41,11 +41,12 @@ impl Backend for TchBackend {
         let device = self.device(options.device)?;
         let classes = topology.classes()?;
         state.check(topology)?;
+        options.check(topology)?;
         if device == tch::Device::Cpu {
             memory::keep();
             share_threads();
         }
-        let (layers, parameters) = lower(topology, state, options.optimizer, device).map_err(failed)?;
+        let (layers, parameters) = lower(topology, state, options, device).map_err(failed)?;
         Ok(Box::new(TchModel {
             input: topology.input,
             classes,

@@ -1,6 +1,6 @@
 //! From the topology to layers: one exhaustive `match`.
 
-use alexnet_core::{Layer, Node, Op, Optimizer, State, Topology};
+use alexnet_core::{Layer, Node, Op, Options, State, Topology};
 use tch::{Device, TchError, Tensor};
 
 use crate::{
@@ -18,7 +18,7 @@ pub type TchLayer = Box<dyn Layer<Tensor> + Send>;
 pub fn lower(
     topology: &Topology,
     state: &State,
-    optimizer: Optimizer,
+    options: &Options,
     device: Device,
 ) -> Result<(Vec<TchLayer>, Vec<Parameter>), TchError> {
     let mut layers: Vec<TchLayer> = Vec::new();
@@ -26,7 +26,7 @@ pub fn lower(
     let mut before: Option<&Op> = None;
     for (index, Node { name, op }) in in_order(topology) {
         let mut parameter = |role: &str| {
-            let parameter = Parameter::load(&format!("{name}.{role}"), state, optimizer, device)?;
+            let parameter = Parameter::load(&format!("{name}.{role}"), state, options, device)?;
             // Shares the storage and the place in the graph of gradients.
             let value = parameter.value.shallow_clone();
             parameters.push(parameter);

@@ -63,7 +63,7 @@ impl TchModel {
         Ok(Logits { values: to_array(logits).map_err(failed)?.values, classes: self.classes })
     }
 
-    /// From the gradient of the logits to those of all parameters, in their order.
+    /// From the gradient of the logits to those of all parameters that learn, in their order.
     fn backward(&self, logits: &Tensor, dlogits: &Logits) -> Result<Vec<Tensor>> {
         if self.parameters.is_empty() {
             return Ok(Vec::new());
@@ -74,7 +74,7 @@ impl TchModel {
                 .f_to_device(self.device)?;
             // Its derivative with respect to the logits is `dlogits`.
             let inner = logits.f_mul(&dlogits)?.f_sum(None)?;
-            let parameters: Vec<&Tensor> = self.parameters.iter().map(|p| &p.value).collect();
+            let parameters: Vec<&Tensor> = self.learning().map(|p| &p.value).collect();
             Tensor::f_run_backward(&[inner], &parameters, false, false)
         };
         gradients().map_err(failed)
@@ -89,8 +89,12 @@ impl TchModel {
         Ok((StepReport { loss, gradient_norm: sums.iter().sum::<f64>().sqrt() }, gradients))
     }
 
+    fn learning(&self) -> impl Iterator<Item = &Parameter> {
+        self.parameters.iter().filter(|parameter| parameter.learns)
+    }
+
     fn by_name(&self, gradients: &[Tensor]) -> Result<Gradients> {
-        let named = self.parameters.iter().zip(gradients);
+        let named = self.learning().zip(gradients);
         named.map(|(p, gradient)| Ok((p.name.clone(), to_array(gradient).map_err(failed)?))).collect()
     }
 }
@@ -106,7 +110,8 @@ impl Model for TchModel {
         let (report, gradients) = self.forward_backward(batch, step)?;
         let scale = step.gradient_scale(report.gradient_norm);
         let _guard = tch::no_grad_guard();
-        for (parameter, gradient) in self.parameters.iter_mut().zip(&gradients) {
+        let learning = self.parameters.iter_mut().filter(|parameter| parameter.learns);
+        for (parameter, gradient) in learning.zip(&gradients) {
             parameter.update(self.optimizer, step, gradient, scale).map_err(failed)?;
         }
         self.stepped = true;

@@ -1,7 +1,7 @@
 //! A parameter with its moments, and the optimiser's equations over it.
 
 use alexnet_core::{
-    Array, Optimizer, State, Step,
+    Array, Optimizer, Options, State, Step,
     optimizer::{Adam, AdamFactors},
 };
 use rayon::prelude::*;
@@ -15,8 +15,10 @@ const PIECE: i64 = 1 << 15;
 pub struct Parameter {
     /// `features.0.weight`.
     pub name: String,
-    /// In PyTorch's layout; a leaf of the graph of gradients. The weights of convolutions are `channels_last` in memory.
+    /// In PyTorch's layout; a leaf of the graph of gradients if it learns. The weights of convolutions are `channels_last` in memory.
     pub value: Tensor,
+    /// Whether it learns; if not, it has no moments.
+    pub learns: bool,
     /// In the order of [`Optimizer::moments`], laid out as `value`.
     moments: Vec<Tensor>,
 }
@@ -26,14 +28,16 @@ impl Parameter {
     ///
     /// # Errors
     /// What libtorch refuses.
-    pub fn load(name: &str, state: &State, optimizer: Optimizer, device: Device) -> Result<Self, TchError> {
+    pub fn load(name: &str, state: &State, options: &Options, device: Device) -> Result<Self, TchError> {
+        let learns = !options.frozen.contains(name);
         let value = to_tensor(&state.parameters[name], device)?;
         let moment = |moment: &&str| match state.moments.get(&format!("{name}.{moment}")) {
             Some(saved) => to_tensor(saved, device),
             None => value.f_zeros_like(),
         };
-        let moments = optimizer.moments().iter().map(moment).collect::<Result<_, _>>()?;
-        Ok(Self { name: name.to_owned(), value: value.f_set_requires_grad(true)?, moments })
+        let names = if learns { options.optimizer.moments() } else { &[] };
+        let moments = names.iter().map(moment).collect::<Result<_, _>>()?;
+        Ok(Self { name: name.to_owned(), value: value.f_set_requires_grad(learns)?, learns, moments })
     }
 
     /// Its moments on the host, by their names in a [`State`].

@@ -1,6 +1,10 @@
 //! The engine boundary: object-safe, so that the engine is chosen at run time.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -60,12 +64,36 @@ impl TryFrom<String> for Device {
 }
 
 /// What [`Backend::compile`] needs beside the network and its state.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Where to compute.
     pub device: Device,
     /// How [`Model::train_step`] updates.
     pub optimizer: Optimizer,
+    /// Names of parameters that do not learn (`requires_grad = False` in PyTorch), such as
+    /// [`Topology::parameters_of`] gives. They keep their bits, weight decay or not; they have no moments, and those that
+    /// a state brings along are dropped; they are neither in the gradients nor in their norm. No derivative is taken
+    /// below the lowest layer that learns.
+    pub frozen: BTreeSet<String>,
+}
+
+impl Options {
+    /// Checks that what is frozen is there and that something is left to learn.
+    ///
+    /// # Errors
+    /// [`Error::Option`] when not, [`Error::Topology`] when the network is not valid.
+    pub fn check(&self, topology: &Topology) -> Result<()> {
+        let names: BTreeSet<String> = topology.parameters()?.into_iter().map(|p| p.name).collect();
+        let refuse =
+            |value, reason: &str| Err(Error::Option { option: "--freeze", value, reason: reason.into() });
+        if let Some(unknown) = self.frozen.difference(&names).next() {
+            return refuse(format!("`{unknown}`"), "the network has no such parameter");
+        }
+        if !names.is_empty() && self.frozen == names {
+            return refuse("the whole network".into(), "no parameter is left to learn");
+        }
+        Ok(())
+    }
 }
 
 /// An engine.
@@ -79,7 +107,8 @@ pub trait Backend: Send + Sync {
     /// Lowers a network to something that runs, starting from `state`.
     ///
     /// # Errors
-    /// [`Error::Topology`], [`Error::Parameters`] when `state` does not fit, [`Error::Device`].
+    /// [`Error::Topology`], [`Error::Parameters`] when `state` does not fit, [`Error::Option`] as [`Options::check`],
+    /// [`Error::Device`].
     fn compile(&self, topology: &Topology, state: &State, options: &Options) -> Result<Box<dyn Model>>;
 }
 
@@ -92,12 +121,13 @@ pub struct Step {
     pub seed: u64,
     /// Learning rate.
     pub lr: f32,
-    /// Gradients are scaled so that their norm over all parameters is at most this (`torch.nn.utils.clip_grad_norm_`).
+    /// Gradients are scaled so that their norm over all parameters that learn is at most this
+    /// (`torch.nn.utils.clip_grad_norm_`).
     pub clip_grad_norm: Option<f32>,
 }
 
 impl Step {
-    /// What the gradients are multiplied by before the update, for a norm over all parameters of `gradient_norm`:
+    /// What the gradients are multiplied by before the update, for a norm of `gradient_norm`:
     /// `torch.nn.utils.clip_grad_norm_`'s factor, or 1.
     pub fn gradient_scale(&self, gradient_norm: f64) -> f64 {
         self.clip_grad_norm.map_or(1.0, |most| (f64::from(most) / (gradient_norm + 1e-6)).min(1.0))
@@ -109,11 +139,11 @@ impl Step {
 pub struct StepReport {
     /// Mean cross-entropy over the batch, before the update.
     pub loss: f64,
-    /// The gradient's L2 norm over all parameters, before clipping.
+    /// The gradient's L2 norm over all parameters that learn, before clipping.
     pub gradient_norm: f64,
 }
 
-/// Gradients by parameter name.
+/// Gradients by the names of the parameters that learn.
 pub type Gradients = BTreeMap<String, Array>;
 
 /// A network on an engine.

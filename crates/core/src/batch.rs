@@ -22,6 +22,9 @@ impl Normalization {
     /// Mean and standard deviation 0.5: what the tutorial trains with.
     pub const HALF: Self = Self { mean: [0.5; 3], std: [0.5; 3] };
 
+    /// Of ImageNet's photos; what torchvision's networks are trained with (`torchvision.models.AlexNet_Weights`).
+    pub const IMAGENET: Self = Self { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+
     /// The number of each byte value, for each channel; the one place where this is computed, so that all engines see the
     /// same bits.
     pub fn table(&self) -> [[f32; 256]; 3] {

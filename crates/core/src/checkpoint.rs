@@ -10,6 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Array, Error, Result, State,
+    files::each_block,
     tensors::{self, Metadata, Named},
 };
 
@@ -81,7 +82,7 @@ fn checksum<'a>(progress: &str, tensors: impl Iterator<Item = (&'a str, &'a Arra
     hasher.update(progress.as_bytes());
     for (name, array) in tensors {
         hasher.update(format!("{name}{:?}", array.shape).as_bytes());
-        let Ok(()) = tensors::each_block(&array.values, |bytes| {
+        let Ok(()) = each_block(&array.values, |bytes| {
             hasher.update(bytes);
             Ok::<_, Infallible>(())
         });

@@ -1,4 +1,4 @@
-//! One suite for every engine: [`run`] holds it to the f64 [`crate::reference`].
+//! One suite for every engine: [`run`] holds it to the f64 [`crate::reference`], and whole networks to PyTorch as well.
 //!
 //! ```ignore
 //! #[test]
@@ -18,16 +18,19 @@ mod batches;
 mod compare;
 mod exact;
 mod experiment;
+mod freezing;
 mod material;
 mod networks;
 #[cfg(test)]
 mod planted;
+mod pytorch;
 mod real;
 mod refusals;
 mod states;
 mod training;
 
 use std::{
+    collections::BTreeSet,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::{AtomicUsize, Ordering},
@@ -88,7 +91,7 @@ pub fn run_on(backend: &dyn Backend, device: Device) -> Report {
 
 /// The cases at the networks' true sizes.
 fn whole_size_cases() -> Vec<Case> {
-    [networks::whole_size_cases(), exact::whole_size_cases(), real::whole_size_cases()]
+    [pytorch::cases(), networks::whole_size_cases(), exact::whole_size_cases(), real::whole_size_cases()]
         .into_iter()
         .flatten()
         .collect()
@@ -101,6 +104,7 @@ fn small_cases() -> Vec<Case> {
         real::cases(),
         training::cases(),
         states::cases(),
+        freezing::cases(),
         batches::cases(),
         refusals::cases(),
         networks::cases(),
@@ -149,7 +153,18 @@ impl Engine<'_> {
         state: &State,
         optimizer: Optimizer,
     ) -> crate::Result<Box<dyn Model>> {
-        self.backend.compile(topology, state, &Options { device: self.device, optimizer })
+        self.compile_frozen(topology, state, optimizer, &BTreeSet::new())
+    }
+
+    fn compile_frozen(
+        &self,
+        topology: &Topology,
+        state: &State,
+        optimizer: Optimizer,
+        frozen: &BTreeSet<String>,
+    ) -> crate::Result<Box<dyn Model>> {
+        let options = Options { device: self.device, optimizer, frozen: frozen.clone() };
+        self.backend.compile(topology, state, &options)
     }
 }
 

@@ -37,7 +37,7 @@ pub enum Error {
         /// The value given.
         value: String,
         /// Why it is refused.
-        reason: &'static str,
+        reason: String,
     },
     /// The loss, a gradient or a weight became infinite or not a number.
     #[error(

@@ -48,6 +48,22 @@ fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::
     Ok(())
 }
 
+/// Hands the little-endian bytes of `values` to `sink`, a block at a time.
+///
+/// # Errors
+/// The first of `sink`.
+pub fn each_block<E>(values: &[f32], mut sink: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+    const BLOCK: usize = 1 << 16;
+    let mut bytes = vec![0; 4 * BLOCK.min(values.len())];
+    for block in values.chunks(BLOCK) {
+        for (four, value) in bytes.chunks_exact_mut(4).zip(block) {
+            four.copy_from_slice(&value.to_le_bytes());
+        }
+        sink(&bytes[..4 * block.len()])?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, io::Write};

@@ -11,7 +11,7 @@ pub(crate) mod normalisation;
 pub(crate) mod pooling;
 pub(crate) mod update;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     Array, Batch, Images, Mode, Op, Optimizer, Result, State, Step, StepReport, Topology, rng::dropout_scale,
@@ -97,7 +97,7 @@ impl Trace {
 /// What the backward pass gives.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Derivative {
-    /// With respect to each parameter, by name.
+    /// With respect to each parameter that learns, by name.
     pub parameters: BTreeMap<String, Tensor>,
     /// With respect to the input of each node; the first is the gradient of the batch.
     pub inputs: Vec<Tensor>,
@@ -110,6 +110,7 @@ pub struct Network {
     optimizer: Optimizer,
     parameters: BTreeMap<String, Tensor>,
     moments: BTreeMap<String, Tensor>,
+    frozen: BTreeSet<String>,
 }
 
 impl Network {
@@ -128,7 +129,16 @@ impl Network {
             optimizer,
             parameters: widen(&state.parameters),
             moments: widen(&state.moments),
+            frozen: BTreeSet::new(),
         })
+    }
+
+    /// The same network in which the parameters of these names do not learn ([`crate::Options::frozen`]).
+    pub fn freeze(mut self, frozen: &BTreeSet<String>) -> Self {
+        let learns = |moment: &str| moment.rsplit_once('.').is_none_or(|(name, _)| !frozen.contains(name));
+        self.moments.retain(|moment, _| learns(moment));
+        self.frozen.clone_from(frozen);
+        self
     }
 
     /// The network as data.
@@ -184,6 +194,7 @@ impl Network {
             for (gradient, role) in gradients.into_iter().flatten().zip(["weight", "bias"]) {
                 parameters.insert(format!("{name}.{role}"), gradient);
             }
+            parameters.retain(|name, _| !self.frozen.contains(name));
             inputs.push(dx.clone());
             dy = dx;
         }
@@ -214,7 +225,7 @@ impl Network {
         Ok(report)
     }
 
-    /// Clips the gradients of norm `gradient_norm` and updates all parameters with them.
+    /// Clips the gradients of norm `gradient_norm` and updates their parameters with them.
     pub(crate) fn update(&mut self, gradients: &BTreeMap<String, Tensor>, step: &Step, gradient_norm: f64) {
         let scale = update::clip_factor(gradient_norm, step.clip_grad_norm);
         for (name, gradient) in gradients {

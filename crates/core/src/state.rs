@@ -19,14 +19,14 @@ impl Array {
         Self { shape: shape.to_vec(), values: vec![value; shape.iter().product()] }
     }
 
-    /// Whether this is a whole array of that shape.
-    fn fits(&self, shape: &[usize]) -> bool {
-        self.shape == shape && self.values.len() == shape.iter().product::<usize>()
+    /// Whether there are as many elements as the shape says.
+    fn is_whole(&self) -> bool {
+        self.values.len() == self.shape.iter().product::<usize>()
     }
 
     fn describe(&self) -> String {
         let Self { shape, values } = self;
-        if self.fits(shape) { format!("{shape:?}") } else { format!("{shape:?} of {} numbers", values.len()) }
+        if self.is_whole() { format!("{shape:?}") } else { format!("{shape:?} of {} numbers", values.len()) }
     }
 }
 
@@ -47,35 +47,53 @@ impl State {
     /// # Errors
     /// [`Error::Parameters`] with a table of what does not fit.
     pub fn check(&self, topology: &Topology) -> Result<()> {
-        let expected: BTreeMap<String, Vec<usize>> =
-            topology.parameters()?.into_iter().map(|p| (p.name, p.shape)).collect();
-        let mut table = Vec::new();
-        for (name, shape) in &expected {
-            match self.parameters.get(name) {
-                Some(found) if found.fits(shape) => {}
-                Some(found) => {
-                    table.push(format!("  {name}: expected {shape:?}, found {}", found.describe()))
-                }
-                None => table.push(format!("  {name}: expected {shape:?}, found none")),
-            }
-        }
-        for (name, found) in &self.parameters {
-            if !expected.contains_key(name) {
-                table.push(format!("  {name}: expected none, found {}", found.describe()));
-            }
+        let shapes = self.parameters.iter().map(|(name, array)| (name.as_str(), array.shape.as_slice()));
+        let mut table = misfits(topology, shapes)?;
+        let expected = topology.parameters()?;
+        let expected: BTreeMap<&str, &[usize]> =
+            expected.iter().map(|p| (p.name.as_str(), p.shape.as_slice())).collect();
+        let broken =
+            |(name, array): &(&String, &Array)| expected.contains_key(name.as_str()) && !array.is_whole();
+        for (name, array) in self.parameters.iter().filter(broken) {
+            table.push(row(name, Some(expected[name.as_str()]), Some(&array.describe())));
         }
         for (name, found) in &self.moments {
             let shape = name.rsplit_once('.').and_then(|(parameter, _)| expected.get(parameter));
             match shape {
-                Some(shape) if found.fits(shape) => {}
-                Some(shape) => {
-                    table.push(format!("  {name}: expected {shape:?}, found {}", found.describe()))
-                }
-                None => table.push(format!("  {name}: expected none, found {}", found.describe())),
+                Some(shape) if found.shape == *shape && found.is_whole() => {}
+                shape => table.push(row(name, shape.copied(), Some(&found.describe()))),
             }
         }
         if table.is_empty() { Ok(()) } else { Err(Error::Parameters { table: table.join("\n") }) }
     }
+}
+
+/// Where parameters of these names and shapes are not those of `topology`: one row each, name, expected, found. Empty when they
+/// are.
+///
+/// # Errors
+/// [`Error::Topology`].
+pub fn misfits<'a>(
+    topology: &Topology,
+    found: impl IntoIterator<Item = (&'a str, &'a [usize])>,
+) -> Result<Vec<String>> {
+    let mut found: BTreeMap<&str, &[usize]> = found.into_iter().collect();
+    let mut table = Vec::new();
+    for parameter in topology.parameters()? {
+        let shape = found.remove(parameter.name.as_str());
+        if shape != Some(&parameter.shape) {
+            let shape = shape.map(|shape| format!("{shape:?}"));
+            table.push(row(&parameter.name, Some(&parameter.shape), shape.as_deref()));
+        }
+    }
+    let unknown = found.into_iter().map(|(name, shape)| row(name, None, Some(&format!("{shape:?}"))));
+    table.extend(unknown);
+    Ok(table)
+}
+
+fn row(name: &str, expected: Option<&[usize]>, found: Option<&str>) -> String {
+    let expected = expected.map_or("none".into(), |shape| format!("{shape:?}"));
+    format!("  {name}: expected {expected}, found {}", found.unwrap_or("none"))
 }
 
 #[cfg(test)]
@@ -108,8 +126,8 @@ mod tests {
             table.lines().map(str::trim).collect::<Vec<_>>(),
             [
                 "fc.bias: expected [2], found none",
-                "fc.weight: expected [2, 3], found [2, 3] of 5 numbers",
                 "conv.bias: expected none, found [4]",
+                "fc.weight: expected [2, 3], found [2, 3] of 5 numbers",
                 "fc.bias.exp_avg: expected [2], found [3]",
                 "other.exp_avg: expected none, found [3]",
             ]

@@ -16,7 +16,10 @@ use safetensors::{
 };
 use serde::Serialize;
 
-use crate::{Array, Error, Result, files::write_atomically};
+use crate::{
+    Array, Error, Result,
+    files::{each_block, write_atomically},
+};
 
 /// A file's text metadata.
 pub(crate) type Metadata = BTreeMap<String, String>;
@@ -58,19 +61,6 @@ fn header(metadata: &Metadata, tensors: &[Named]) -> io::Result<Vec<u8>> {
     let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
     bytes.append(&mut json);
     Ok(bytes)
-}
-
-/// Hands the little-endian bytes of `values` to `sink`, a block at a time.
-pub(crate) fn each_block<E>(values: &[f32], mut sink: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-    const BLOCK: usize = 1 << 16;
-    let mut bytes = vec![0; 4 * BLOCK.min(values.len())];
-    for block in values.chunks(BLOCK) {
-        for (four, value) in bytes.chunks_exact_mut(4).zip(block) {
-            four.copy_from_slice(&value.to_le_bytes());
-        }
-        sink(&bytes[..4 * block.len()])?;
-    }
-    Ok(())
 }
 
 /// Reads a file whole. `expected` names its kind with its article, `missing` says what to do when there is none.

@@ -1,5 +1,7 @@
 //! The network as data: a list of named operations, with the shapes and parameters that follow from it.
 
+use std::collections::BTreeSet;
+
 use crate::{Error, Result};
 
 /// One operation. Fields are named because positional convolution arguments hide mistakes.
@@ -261,6 +263,39 @@ impl Topology {
         Ok(all)
     }
 
+    /// The names of the parameters inside `module`: `features` has those of the whole stage, `features.0` has
+    /// `features.0.weight` and `features.0.bias`. What [`crate::Options::frozen`] takes, as
+    /// `model.get_submodule(module).parameters()` is what `requires_grad = False` goes to in PyTorch.
+    ///
+    /// # Errors
+    /// [`Error::Option`] (`--freeze`) with the modules that there are, when no parameter belongs to this one;
+    /// [`Error::Topology`] when the network is not valid.
+    pub fn parameters_of(&self, module: &str) -> Result<BTreeSet<String>> {
+        let all = self.parameters()?;
+        let inside = |name: &&str| name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'));
+        let names: BTreeSet<String> =
+            all.iter().map(|p| p.name.as_str()).filter(inside).map(String::from).collect();
+        if !names.is_empty() {
+            return Ok(names);
+        }
+        let mut modules: Vec<&str> = Vec::new();
+        for parameter in &all {
+            let layer = self.nodes[parameter.node].name.as_str();
+            // A stage before its layers, each once.
+            let stage = layer.split_once('.').map(|(stage, _)| stage);
+            for module in stage.into_iter().chain([layer]) {
+                if !modules.contains(&module) {
+                    modules.push(module);
+                }
+            }
+        }
+        Err(Error::Option {
+            option: "--freeze",
+            value: format!("`{module}`"),
+            reason: format!("no parameter is in such a module; there are {}", modules.join(", ")),
+        })
+    }
+
     /// One row a node, for one picture.
     ///
     /// # Errors
@@ -317,6 +352,23 @@ mod tests {
         ] {
             let error = single(input, op).shapes().unwrap_err().to_string();
             assert!(error.contains("`it`") && error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn modules_have_the_parameters_below_their_name() {
+        let topology = crate::alexnet::Variant::Tutorial.topology(5);
+        let names = |module| Vec::from_iter(topology.parameters_of(module).unwrap());
+        // Not those of `features.10`.
+        assert_eq!(names("features.0"), ["features.0.bias", "features.0.weight"]);
+        assert_eq!(names("classifier").len(), 6);
+        assert_eq!(names("features").len(), 10);
+        for module in ["features.1", "feature", "features.", "features.0.weight", ""] {
+            let error = topology.parameters_of(module).unwrap_err().to_string();
+            let modules = "there are features, features.0, features.3, features.6, features.8, features.10, \
+                           classifier, classifier.1, classifier.4, classifier.6";
+            assert!(error.starts_with(&format!("--freeze cannot be `{module}`: ")), "{error}");
+            assert!(error.ends_with(modules), "{error}");
         }
     }
 

@@ -38,8 +38,7 @@ pub struct Weights {
 impl Weights {
     /// Writes a file, atomically; equal weights give equal bytes.
     ///
-    /// The metadata holds `format` (`pt`, which Python's readers look for), `variant`, `classes` (a JSON list), `input_size`,
-    /// `mean` and `std` (JSON lists).
+    /// The metadata is that of [`Metadata::to_text`].
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -65,7 +64,12 @@ impl Weights {
 }
 
 impl Metadata {
-    fn to_text(&self) -> serde_json::Result<tensors::Metadata> {
+    /// As the text entries of a file: `format` (`pt`, which Python's readers look for), `variant`, `classes` (a JSON list),
+    /// `input_size`, `mean` and `std` (JSON lists).
+    ///
+    /// # Errors
+    /// None that can occur: texts and numbers are always JSON.
+    pub fn to_text(&self) -> serde_json::Result<BTreeMap<String, String>> {
         fn json(value: &impl Serialize) -> serde_json::Result<String> {
             serde_json::to_string(value)
         }
@@ -83,7 +87,11 @@ impl Metadata {
         .collect())
     }
 
-    fn from_text(text: &tensors::Metadata) -> Result<Self, String> {
+    /// From the text entries of a file.
+    ///
+    /// # Errors
+    /// In words, what is missing or wrong.
+    pub fn from_text(text: &BTreeMap<String, String>) -> Result<Self, String> {
         let entry = |key: &str| {
             text.get(key).ok_or_else(|| {
                 format!("its metadata lacks `{key}`; `alexnet convert` writes files with everything needed")

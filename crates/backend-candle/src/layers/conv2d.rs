@@ -1,7 +1,7 @@
 //! Convolution.
 
 use alexnet_core::{Layer, Mode, Result};
-use candle_core::{Tensor, Var};
+use candle_core::Tensor;
 
 use super::seen;
 use crate::{convolve::Convolve, failed};
@@ -9,9 +9,9 @@ use crate::{convolve::Convolve, failed};
 /// Cross-correlation with bias, and a ReLU if one follows.
 pub struct Conv2d {
     /// `[outputs, kernel, kernel, inputs/groups]`.
-    pub weight: Var,
+    pub weight: Tensor,
     /// `[outputs]`.
-    pub bias: Var,
+    pub bias: Tensor,
     /// Parts of the channels that do not see each other.
     pub groups: usize,
     /// What happens in each part.

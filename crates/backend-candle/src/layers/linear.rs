@@ -1,7 +1,7 @@
 //! Linear layers.
 
 use alexnet_core::{Layer, Mode, Result};
-use candle_core::{Tensor, Var};
+use candle_core::Tensor;
 
 use super::seen;
 use crate::{convolve::Convolve, failed, window::Window};
@@ -9,9 +9,9 @@ use crate::{convolve::Convolve, failed, window::Window};
 /// `y = x·Wᵀ + b`, and a ReLU if one follows.
 pub struct Linear {
     /// `[outputs, inputs]`.
-    pub weight: Var,
+    pub weight: Tensor,
     /// `[outputs]`.
-    pub bias: Var,
+    pub bias: Tensor,
     /// Whether one follows.
     pub relu: bool,
 }

@@ -9,7 +9,7 @@ mod max_pool2d;
 mod relu;
 
 use alexnet_core::Mode;
-use candle_core::{Tensor, Var};
+use candle_core::Tensor;
 
 pub use self::{
     conv2d::Conv2d, dropout::Dropout, flatten::Flatten, linear::Linear,
@@ -17,9 +17,9 @@ pub use self::{
 };
 
 /// A parameter as a pass sees it: outside of any graph in evaluation, so that nothing is kept for a backward pass.
-fn seen(parameter: &Var, mode: Mode) -> Tensor {
+fn seen(parameter: &Tensor, mode: Mode) -> Tensor {
     match mode {
-        Mode::Evaluate => parameter.as_detached_tensor(),
-        Mode::Train { .. } | Mode::Differentiate => parameter.as_tensor().clone(),
+        Mode::Evaluate => parameter.detach(),
+        Mode::Train { .. } | Mode::Differentiate => parameter.clone(),
     }
 }

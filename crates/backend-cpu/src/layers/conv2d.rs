@@ -137,12 +137,12 @@ impl Conv2d {
         }
     }
 
-    /// One image, sorted: adds to (or begins) `dw [out, K]` and writes `dx [C, H, W]` when it is wanted.
+    /// One image, sorted: adds to (or begins) `dw [out, K]` and writes `dx [C, H, W]`, each when it is wanted.
     fn backward_image(
         &self,
         x: &[f32],
         dy: &[f32],
-        dw: &mut [f32],
+        mut dw: Option<&mut [f32]>,
         write: Write,
         mut dx: Option<&mut [f32]>,
     ) {
@@ -172,10 +172,12 @@ impl Conv2d {
                 let col = &mut buffer[..depth * positions];
                 let dy = dy.slice(s![.., first * columns..last * columns]);
 
-                im2col(&window, x, first..last, col);
-                let write = if first == 0 { write } else { Write::Add };
-                let dw = matrix_mut(&mut dw[weights.clone()], group_out, depth);
-                matmul(dw, write, dy, matrix(col, depth, positions).reversed_axes());
+                if let Some(dw) = dw.as_deref_mut() {
+                    im2col(&window, x, first..last, col);
+                    let write = if first == 0 { write } else { Write::Add };
+                    let dw = matrix_mut(&mut dw[weights.clone()], group_out, depth);
+                    matmul(dw, write, dy, matrix(col, depth, positions).reversed_axes());
+                }
 
                 if let Some(dx) = dx.as_deref_mut() {
                     matmul(matrix_mut(col, depth, positions), Write::Replace, weight.t(), dy);
@@ -183,6 +185,14 @@ impl Conv2d {
                 }
             }
         }
+    }
+}
+
+/// `count` pieces of `len` numbers, the last of which may be shorter, or as many times nothing.
+fn chunks(values: Option<&mut [f32]>, len: usize, count: usize) -> Vec<Option<&mut [f32]>> {
+    match values {
+        Some(values) => values.chunks_mut(len).map(Some).collect(),
+        None => (0..count).map(|_| None).collect(),
     }
 }
 
@@ -208,40 +218,42 @@ impl Backward<Tensor> for Conv2d {
         let images = images_per_sum(x.batch);
         let sums = x.batch.div_ceil(images);
         // Partial sums, one a chunk of images: of the weight gradient [G, out, K] and of the bias gradient [G, out].
-        let mut dw = self.pool.take(sums * weights);
-        let mut db = self.pool.take(sums * outputs);
+        let [learns_weight, learns_bias] = self.parameters.each_ref().map(|parameter| parameter.learns);
+        let mut dw = learns_weight.then(|| self.pool.take(sums * weights));
+        let mut db = learns_bias.then(|| self.pool.take(sums * outputs));
         let mut dx = self.needs_dx.then(|| self.pool.tensor(x.batch, &x.item));
-        let mut dx_chunks: Vec<Option<&mut [f32]>> = match &mut dx {
-            Some(dx) => dx.values_mut().chunks_mut(images * x_len).map(Some).collect(),
-            None => (0..sums).map(|_| None).collect(),
-        };
         let layer = &*self;
         (
-            dw.par_chunks_mut(weights),
-            db.par_chunks_mut(outputs),
+            chunks(dw.as_deref_mut(), weights, sums),
+            chunks(db.as_deref_mut(), outputs, sums),
             dy.values_mut().par_chunks_mut(images * y_len),
             x.values().par_chunks(images * x_len),
-            dx_chunks.par_iter_mut(),
+            chunks(dx.as_mut().map(Tensor::values_mut), images * x_len, sums),
         )
             .into_par_iter()
             .enumerate()
-            .for_each(|(chunk, (dw, db, dy, x, dx))| {
-                db.fill(0.0);
+            .for_each(|(chunk, (mut dw, mut db, dy, x, mut dx))| {
+                if let Some(db) = db.as_deref_mut() {
+                    db.fill(0.0);
+                }
                 for (i, (dy, x)) in dy.chunks_exact_mut(y_len).zip(x.chunks_exact(x_len)).enumerate() {
                     if let Some(y) = &y {
                         mask_gradient(dy, &y.values()[(chunk * images + i) * y_len..][..y_len]);
                     }
-                    for (db, dy) in db.iter_mut().zip(dy.chunks_exact(rows * columns)) {
+                    let bias = db.iter_mut().flat_map(|db| db.iter_mut());
+                    for (db, dy) in bias.zip(dy.chunks_exact(rows * columns)) {
                         *db += dy.iter().sum::<f32>();
                     }
                     let write = if i == 0 { Write::Replace } else { Write::Add };
                     let dx = dx.as_deref_mut().map(|dx| &mut dx[i * x_len..][..x_len]);
-                    layer.with_sorted(x, |x| layer.backward_image(x, dy, dw, write, dx));
+                    layer.with_sorted(x, |x| layer.backward_image(x, dy, dw.as_deref_mut(), write, dx));
                 }
             });
-        drop(dx_chunks);
-        add_in_order(&dw, &mut self.parameters[0].gradient);
-        add_in_order(&db, &mut self.parameters[1].gradient);
+        for (parameter, sums) in self.parameters.iter_mut().zip([dw, db]) {
+            if let Some(sums) = sums {
+                add_in_order(&sums, &mut parameter.gradient);
+            }
+        }
         Ok(dx.unwrap_or(dy))
     }
 }

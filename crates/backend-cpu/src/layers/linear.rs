@@ -99,6 +99,7 @@ impl Backward<Tensor> for Linear {
         let x_matrix = matrix(x.values(), x.batch, inputs);
 
         let [weight, bias] = &mut self.parameters;
+        // Those that do not learn have no gradient to write to.
         bias.gradient.fill(0.0);
         for row in dy_matrix.rows() {
             bias.gradient.iter_mut().zip(row).for_each(|(b, dy)| *b += dy);

@@ -28,6 +28,11 @@ pub trait CpuLayer: Backward<Tensor> + Send {
         &[]
     }
 
+    /// Whether any of them learns.
+    fn learns(&self) -> bool {
+        self.parameters().iter().any(|parameter| parameter.learns)
+    }
+
     /// The same, to update.
     fn parameters_mut(&mut self) -> &mut [Parameter] {
         &mut []

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Outcome;
-use crate::{backend::Gradients, reference::Tensor};
+use crate::{StepReport, backend::Gradients, reference::Tensor};
 
 /// No differing bits; but the two zeros are one, because the sign of a sum of nothing is nobody's promise.
 pub fn identical(what: &str, found: &[f32], truth: &[f64]) -> Outcome {
@@ -43,6 +43,20 @@ pub fn relative(what: &str, found: f64, truth: f64, tolerance: f64) -> Outcome {
     }
     Err(format!("{what}: {found} instead of {truth}, relative error {:.1e}", (found / truth - 1.0).abs())
         .into())
+}
+
+/// How far the loss of step `number` may be from the truth, relatively: 1e-5 at step 1, growing to 1e-3 at step 10, because
+/// each step's roundings start the next.
+pub fn loss_tolerance(number: u64) -> f64 {
+    1e-5 * 10f64.powf(2.0 * (number - 1) as f64 / 9.0)
+}
+
+/// The loss of step `number` to its tolerance, the gradient norm to ten times that.
+pub fn step(number: u64, found: &StepReport, truth: &StepReport) -> Outcome {
+    let tolerance = loss_tolerance(number);
+    relative(&format!("loss of step {number}"), found.loss, truth.loss, tolerance)?;
+    let what = format!("gradient norm of step {number}");
+    relative(&what, found.gradient_norm, truth.gradient_norm, 10.0 * tolerance)
 }
 
 /// The relative L2 distance of two tensors is at most `distance` and their cosine at least 0.99999.

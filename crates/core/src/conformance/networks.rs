@@ -97,7 +97,7 @@ fn check(engine: &Engine, topology: &Topology, state: &State, batch: &Batch) -> 
 }
 
 /// The same top-1, unless the truth's margin is below 1e-4.
-fn same_winner(found: &[f32], truth: &[f64]) -> Outcome {
+pub fn same_winner(found: &[f32], truth: &[f64]) -> Outcome {
     let winner = (0..found.len()).max_by(|a, b| found[*a].total_cmp(&found[*b])).unwrap_or_default();
     let lead = truth.iter().fold(f64::NEG_INFINITY, |a, v| a.max(*v)) - truth[winner];
     if lead < 1e-4 {

@@ -1,6 +1,6 @@
 //! The suite on trial: an engine in f32 passes it, and each of the mistakes that engines make fails the case meant for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Case, Engine, run_cases, small_cases};
 use crate::{
@@ -46,6 +46,12 @@ const MISTAKES: &[(Fault, &str)] = &[
     (Fault::MomentsNotInState, "state"),
     (Fault::MomentsNotLoaded, "state"),
     (Fault::StateOfStart, "state"),
+    (Fault::FrozenLearns, "freezing"),
+    (Fault::FrozenDecays, "freezing"),
+    (Fault::FrozenKeepsMoments, "freezing"),
+    (Fault::FrozenInNorm, "freezing"),
+    (Fault::FrozenStopsGradient, "freezing"),
+    (Fault::FreezingUnchecked, "refusal"),
     (Fault::BatchMatesMatter, "batches"),
     (Fault::EvaluationCounts, "batches"),
     (Fault::WeightsCachedForEvaluation, "batches"),
@@ -94,6 +100,12 @@ enum Fault {
     MomentsNotInState,
     MomentsNotLoaded,
     StateOfStart,
+    FrozenLearns,
+    FrozenDecays,
+    FrozenKeepsMoments,
+    FrozenInNorm,
+    FrozenStopsGradient,
+    FreezingUnchecked,
     BatchMatesMatter,
     EvaluationCounts,
     WeightsCachedForEvaluation,
@@ -148,7 +160,7 @@ impl Backend for Planted {
         Reference.compile(
             &Topology { input: [1, 1, 1], nodes: vec![flatten()] },
             &State::default(),
-            options,
+            &Options { frozen: BTreeSet::new(), ..options.clone() },
         )?;
         let mut state = state.clone();
         if self.is(Fault::MomentsNotLoaded) {
@@ -169,9 +181,20 @@ impl Backend for Planted {
             }
             (_, optimizer) => optimizer,
         };
-        let network = Network::new(topology, &state, optimizer)?;
+        let mut network = Network::new(topology, &state, optimizer)?;
+        if !self.is(Fault::FreezingUnchecked) {
+            options.check(topology)?;
+        }
+        let mut frozen = options.frozen.clone();
+        if self.is(Fault::FrozenLearns) {
+            frozen.clear();
+        }
+        if !self.is(Fault::FrozenKeepsMoments) {
+            network = network.freeze(&frozen);
+        }
         Ok(Box::new(Spoiled {
             fault: self.fault,
+            frozen,
             start: network.clone(),
             network,
             optimizer,
@@ -201,6 +224,7 @@ fn swap_names<T>(moments: BTreeMap<String, T>) -> BTreeMap<String, T> {
 
 struct Spoiled {
     fault: Option<Fault>,
+    frozen: BTreeSet<String>,
     start: Network,
     network: Network,
     optimizer: Optimizer,
@@ -320,8 +344,16 @@ impl Spoiled {
                 parameters.insert(format!("{}.{role}", node.name), to_f32(gradient));
             }
             dy = to_f32(dx);
+            if self.is(Fault::FrozenStopsGradient) && self.frozen.contains(&format!("{}.weight", node.name)) {
+                dy.values.fill(0.0);
+            }
         }
         parameters
+    }
+
+    fn learning(&self, mut gradients: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+        gradients.retain(|name, _| !self.frozen.contains(name));
+        gradients
     }
 
     fn backward_node(&self, node: &NodeView, x: &Tensor, dy: &Tensor) -> (Tensor, Option<[Tensor; 2]>) {
@@ -409,7 +441,10 @@ impl Spoiled {
             }
             self.piled = gradients.clone();
         }
-        Ok((StepReport { loss, gradient_norm: reference::norm(&gradients) }, gradients))
+        let of_all = reference::norm(&gradients);
+        let gradients = self.learning(gradients);
+        let gradient_norm = if self.is(Fault::FrozenInNorm) { of_all } else { reference::norm(&gradients) };
+        Ok((StepReport { loss, gradient_norm }, gradients))
     }
 
     fn check_images(&self, images: &Images) -> Result<()> {
@@ -504,6 +539,19 @@ impl Model for Spoiled {
         }
         let before = self.network.clone();
         self.network.update(&gradients, &step, norm);
+        if self.is(Fault::FrozenDecays) {
+            let mut state = self.network.state();
+            for name in &self.frozen {
+                state
+                    .parameters
+                    .get_mut(name)
+                    .unwrap()
+                    .values
+                    .iter_mut()
+                    .for_each(|w| *w *= 1.0 - step.lr * 0.01);
+            }
+            self.network = Network::new(self.network.topology(), &state, self.optimizer)?;
+        }
         if self.is(Fault::AdamEpsInsideRoot) {
             self.put_eps_inside_root(&before, &step)?;
         }
@@ -527,7 +575,7 @@ impl Model for Spoiled {
         }
         let trace = self.forward(&self.network, images, Mode::Differentiate);
         let cotangent = Tensor { shape: vec![images.len(), classes], values };
-        Ok(round(self.backward(&trace, cotangent, Mode::Differentiate)))
+        Ok(round(self.learning(self.backward(&trace, cotangent, Mode::Differentiate))))
     }
 
     fn state(&self) -> Result<State> {

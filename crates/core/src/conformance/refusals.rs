@@ -1,5 +1,7 @@
 //! Bad input is refused with the right kind of error, never with a panic, and leaves the model as it was.
 
+use std::collections::BTreeSet;
+
 use super::{
     Case, Engine, Outcome, material,
     states::{start, train},
@@ -24,6 +26,14 @@ fn at_compile() -> Vec<Case> {
         Case::new(format!("refusal: {name}"), move |engine| {
             let state = State::default();
             refused(engine, &topology, &state, |error| matches!(error, Error::Topology { .. }))
+        })
+    };
+    let freezing_case = |name: &str, frozen: fn(&Topology) -> crate::Result<BTreeSet<String>>| {
+        Case::new(format!("refusal: {name}"), move |engine| {
+            let (topology, (state, _)) = (material::miniature(), start());
+            let frozen = frozen(&topology)?;
+            let outcome = engine.compile_frozen(&topology, &state, Optimizer::default(), &frozen);
+            expect(outcome, |error| matches!(error, Error::Option { option: "--freeze", .. }))
         })
     };
     vec![
@@ -54,9 +64,13 @@ fn at_compile() -> Vec<Case> {
         ),
         topology_case("a network that does not end in features", &[Op::Relu]),
         topology_case("a network of nothing", &[]),
+        freezing_case("everything is frozen", |topology| {
+            Ok(topology.parameters()?.into_iter().map(|parameter| parameter.name).collect())
+        }),
+        freezing_case("an unknown parameter is frozen", |_| Ok(BTreeSet::from(["layer.99.bias".into()]))),
         Case::new("refusal: a device that is not there", |engine| {
             let (state, _) = start();
-            let options = Options { device: Device::Cuda(99), optimizer: Optimizer::default() };
+            let options = Options { device: Device::Cuda(99), ..Options::default() };
             match engine.backend.compile(&material::miniature(), &state, &options) {
                 Err(Error::Device { .. }) => Ok(()),
                 Err(error) => Err(format!("refused with another kind of error: {error}").into()),

@@ -109,11 +109,16 @@ pub fn same_state(when: &str, found: &State, expected: &State) -> Outcome {
             return Err(format!("{when}: {kind} {:?} instead of {:?}", found.keys(), expected.keys()).into());
         }
         for (name, expected) in expected {
-            let bits = |array: &Array| -> Vec<u32> { array.values.iter().map(|v| v.to_bits()).collect() };
-            if found[name].shape != expected.shape || bits(&found[name]) != bits(expected) {
+            if !same_bits(&found[name], expected) {
                 return Err(format!("{when}: {name} is not the same").into());
             }
         }
     }
     Ok(())
+}
+
+/// The same shape and the same numbers, to the last bit.
+pub fn same_bits(one: &Array, other: &Array) -> bool {
+    let bits = |array: &Array| -> Vec<u32> { array.values.iter().map(|v| v.to_bits()).collect() };
+    one.shape == other.shape && bits(one) == bits(other)
 }

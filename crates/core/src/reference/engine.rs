@@ -31,7 +31,9 @@ impl Backend for Reference {
                 reason: "it computes on the host only; use cpu".into(),
             });
         }
-        Ok(Box::new(Rounded(Network::new(topology, state, options.optimizer)?)))
+        let network = Network::new(topology, state, options.optimizer)?;
+        options.check(topology)?;
+        Ok(Box::new(Rounded(network.freeze(&options.frozen))))
     }
 }
 

@@ -1,0 +1,158 @@
+//! Parameters that do not learn ([`crate::Options::frozen`]): they keep their bits and leave no trace but in the forward
+//! pass, and all others learn as if the frozen ones were constants.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Case, Engine, Outcome, compare, material,
+    states::{same_bits, same_state, start},
+    training::usual_optimizers,
+};
+use crate::{
+    Batch, Mode, Model, Optimizer, State, Step,
+    reference::{Network, Tensor},
+};
+
+/// What may be frozen of the miniature, whose convolutions are layers 0 and 4 and whose linear layers are 8 and 11.
+const FROZEN: [(&str, &[&str]); 6] = [
+    ("the convolutions", &["layer.0.weight", "layer.0.bias", "layer.4.weight", "layer.4.bias"]),
+    ("a convolution in the middle", &["layer.4.weight", "layer.4.bias"]),
+    ("a linear layer in the middle", &["layer.8.weight", "layer.8.bias"]),
+    ("the last layer", &["layer.11.weight", "layer.11.bias"]),
+    ("weights alone", &["layer.0.weight", "layer.4.weight", "layer.8.weight"]),
+    ("biases alone", &["layer.0.bias", "layer.4.bias", "layer.11.bias"]),
+];
+
+/// Each with each kind of optimiser.
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (optimizer_name, optimizer, lr) in usual_optimizers() {
+        for (what, names) in FROZEN {
+            cases.push(Case::new(format!("freezing: {what}, {optimizer_name}"), move |engine| {
+                let run = Run { frozen: names.iter().map(|name| (*name).into()).collect(), optimizer, lr };
+                run.gradients(engine)?;
+                run.training(engine)?;
+                run.moments_of_others(engine)
+            }));
+        }
+    }
+    cases
+}
+
+struct Run {
+    frozen: BTreeSet<String>,
+    optimizer: Optimizer,
+    lr: f32,
+}
+
+impl Run {
+    fn compile(&self, engine: &Engine, state: &State) -> crate::Result<Box<dyn Model>> {
+        engine.compile_frozen(&material::miniature(), state, self.optimizer, &self.frozen)
+    }
+
+    fn reference(&self, state: &State) -> crate::Result<Network> {
+        Ok(Network::new(&material::miniature(), state, self.optimizer)?.freeze(&self.frozen))
+    }
+
+    /// Clipped, so that the norm decides how far a step goes.
+    fn step(&self, number: u64) -> Step {
+        Step { number, seed: 3, lr: self.lr, clip_grad_norm: Some(0.5) }
+    }
+
+    /// Of what learns and of nothing else, with the norm of these alone.
+    fn gradients(&self, engine: &Engine) -> Outcome {
+        let (state, batches) = start();
+        let (mut model, network) = (self.compile(engine, &state)?, self.reference(&state)?);
+        let aligned = |name: &str, found: &[f32], truth: &[f64]| compare::aligned(name, found, truth, 1e-4);
+
+        let (found, found_gradients) = model.gradients(&batches[0], &self.step(1))?;
+        let (truth, gradients) = network.gradients(&batches[0], &self.step(1))?;
+        compare::step(1, &found, &truth)?;
+        compare::gradients(&found_gradients, &gradients, aligned)?;
+
+        let images = &batches[1].images;
+        let cotangent = material::cotangent(&mut material::rng("freezing"), images.len(), 5);
+        let found = model.vjp(images, &cotangent)?;
+        let trace = network.forward(images, Mode::Differentiate)?;
+        let values = cotangent.values.iter().map(|v| f64::from(*v)).collect();
+        let cotangent = Tensor { shape: vec![images.len(), 5], values };
+        let truth = network.backward(&trace, cotangent, Mode::Differentiate).parameters;
+        compare::gradients(&found, &truth, aligned)
+    }
+
+    /// Six steps beside the reference, and the same six with an interruption.
+    fn training(&self, engine: &Engine) -> Outcome {
+        let (state, batches) = start();
+        let (mut model, mut network) = (self.compile(engine, &state)?, self.reference(&state)?);
+        for number in 1..=6 {
+            let (batch, step) = (batch_of(&batches, number), self.step(number));
+            compare::step(number, &model.train_step(batch, &step)?, &network.train_step(batch, &step)?)?;
+        }
+        let after = model.state()?;
+        self.check(&after, &state, &network)?;
+
+        let mut first = self.compile(engine, &state)?;
+        self.train(first.as_mut(), &batches, 1..=3)?;
+        let between = first.state()?;
+        let mut second = self.compile(engine, &between)?;
+        same_state("after compile", &second.state()?, &between)?;
+        self.train(second.as_mut(), &batches, 4..=6)?;
+        same_state("after resuming", &second.state()?, &after)
+    }
+
+    /// What is frozen is where it started, and all else went the way of the reference.
+    fn check(&self, after: &State, start: &State, network: &Network) -> Outcome {
+        after.check(&material::miniature())?;
+        for (name, start) in &start.parameters {
+            let end = &after.parameters[name];
+            if self.frozen.contains(name) {
+                if !same_bits(end, start) {
+                    return Err(format!("{name} is frozen and has changed").into());
+                }
+                continue;
+            }
+            let way: Vec<f32> =
+                end.values.iter().zip(&start.values).map(|(end, start)| end - start).collect();
+            let ends = network.parameters()[name].values.iter().zip(&start.values);
+            let truth: Vec<f64> = ends.map(|(end, start)| end - f64::from(*start)).collect();
+            compare::aligned(&format!("the way of {name}"), &way, &truth, 1e-3)?;
+        }
+        if after.moments.keys().eq(network.moments().keys()) {
+            return Ok(());
+        }
+        Err(format!("moments {:?}, not {:?}", after.moments.keys(), network.moments().keys()).into())
+    }
+
+    /// Moments that come from a run in which nothing was frozen are dropped, and change nothing.
+    fn moments_of_others(&self, engine: &Engine) -> Outcome {
+        let (state, batches) = start();
+        let mut free = engine.compile(&material::miniature(), &state, self.optimizer)?;
+        self.train(free.as_mut(), &batches, 1..=2)?;
+        let with = free.state()?;
+        let mut without = with.clone();
+        let learns = |moment: &str| !self.frozen.iter().any(|name| moment.starts_with(&format!("{name}.")));
+        without.moments.retain(|moment, _| learns(moment));
+        let mut models = [self.compile(engine, &with)?, self.compile(engine, &without)?];
+        same_state("after compile", &models[0].state()?, &without)?;
+        for model in &mut models {
+            self.train(model.as_mut(), &batches, 3..=4)?;
+        }
+        same_state("after dropping moments", &models[0].state()?, &models[1].state()?)
+    }
+
+    fn train(
+        &self,
+        model: &mut dyn Model,
+        batches: &[Batch],
+        numbers: std::ops::RangeInclusive<u64>,
+    ) -> Outcome {
+        for number in numbers {
+            model.train_step(batch_of(batches, number), &self.step(number))?;
+        }
+        Ok(())
+    }
+}
+
+fn batch_of(batches: &[Batch], number: u64) -> &Batch {
+    &batches[number as usize % batches.len()]
+}

@@ -1,0 +1,209 @@
+//! The variants at their true size, held to PyTorch itself: `tests/goldens/networks.py` computes them in f64 with
+//! `torch.nn` and `torchvision.models.alexnet`, from parameters and pictures that both sides make of [`mix`].
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::{Case, Engine, Outcome, compare, networks::same_winner};
+use crate::{
+    Array, Batch, Images, Normalization, Op, Optimizer, State, Step, Topology, alexnet::Variant,
+    topology::Role,
+};
+
+/// One case a variant that PyTorch was asked about.
+pub fn cases() -> Vec<Case> {
+    // The largest first.
+    [Variant::Torchvision, Variant::Original, Variant::Tutorial]
+        .map(|variant| {
+            Case::new(format!("pytorch: {variant}"), move |engine| check(engine, &Golden::of(variant)?))
+        })
+        .into()
+}
+
+/// What PyTorch says of a network with dropout off.
+#[derive(Deserialize)]
+struct Golden {
+    variant: Variant,
+    classes: usize,
+    /// One a picture: the first for which no unit is at a kink.
+    draws: Vec<u32>,
+    /// `[N, C]`.
+    targets: Vec<f32>,
+    /// `[N, C]`.
+    logits: Vec<f64>,
+    loss: f64,
+    /// Over all parameters.
+    gradient_norm: f64,
+    gradients: BTreeMap<String, Gradient>,
+    /// Of ten steps of Adam.
+    losses: Vec<f64>,
+}
+
+/// Of one parameter.
+#[derive(Deserialize)]
+struct Gradient {
+    norm: f64,
+    /// Some elements: those at [`Golden::places`].
+    samples: Vec<f64>,
+}
+
+const LEARNING_RATE: f32 = 2e-5;
+
+impl Golden {
+    fn of(variant: Variant) -> Outcome<Self> {
+        let all: Vec<Self> = serde_json::from_str(include_str!("../../tests/goldens/networks.json"))?;
+        Ok(all.into_iter().find(|golden| golden.variant == variant).ok_or("PyTorch was not asked")?)
+    }
+
+    /// The variant with no dropout to speak of.
+    fn topology(&self) -> Topology {
+        let mut topology = self.variant.topology(self.classes);
+        for node in &mut topology.nodes {
+            if let Op::Dropout { p } = &mut node.op {
+                *p = 0.0;
+            }
+        }
+        topology
+    }
+
+    /// Multiples of 2⁻¹⁵ of a power of two: about 1/√fan_in for linear layers, twice that for convolutions, 1/16 for biases.
+    fn state(&self) -> crate::Result<State> {
+        let mut state = State::default();
+        for (salt, parameter) in (0..).zip(self.topology().parameters()?) {
+            let fan_in: usize = parameter.shape[1..].iter().product();
+            let near_its_root = 0.5f32.powi(fan_in.ilog2() as i32 / 2);
+            let scale = match (parameter.role, parameter.shape.len()) {
+                (Role::Bias, _) => 1.0 / 16.0,
+                (Role::Weight, 2) => near_its_root,
+                (Role::Weight, _) => 2.0 * near_its_root,
+            };
+            let value = |i| ((mix(i, salt) >> 16) as f32 - 32768.0) / 32768.0 * scale;
+            let values = (0..parameter.elements() as u32).map(value).collect();
+            state.parameters.insert(parameter.name, Array { shape: parameter.shape, values });
+        }
+        Ok(state)
+    }
+
+    fn batch(&self) -> Batch {
+        let [channels, height, width] = self.topology().input;
+        let numbers = (height * width * channels) as u32;
+        let picture = |draw: &u32| {
+            let salt = 1000 + draw;
+            (0..numbers).map(move |i| (mix(i, salt) >> 24) as u8)
+        };
+        let pixels = self.draws.iter().flat_map(picture).collect();
+        let images = Images { pixels, height, width, normalization: Normalization::HALF };
+        Batch { images, targets: self.targets.clone() }
+    }
+
+    /// Calls `check` with each parameter's name, PyTorch's gradient of it and the places of its samples.
+    fn each_gradient<E: From<crate::Error>>(
+        &self,
+        mut check: impl FnMut(&str, &Gradient, &[usize]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for (salt, parameter) in (0..).zip(self.topology().parameters()?) {
+            let gradient = &self.gradients[&parameter.name];
+            let place = |k: usize| mix(k as u32, 100 + salt) as usize % parameter.elements();
+            let places: Vec<usize> = (0..gradient.samples.len()).map(place).collect();
+            check(&parameter.name, gradient, &places)?;
+        }
+        Ok(())
+    }
+}
+
+/// 32 bits that look like chance.
+fn mix(index: u32, salt: u32) -> u32 {
+    let scramble = |h: u32| {
+        let h = (h ^ (h >> 16)).wrapping_mul(0x7feb_352d);
+        let h = (h ^ (h >> 15)).wrapping_mul(0x846c_a68b);
+        h ^ (h >> 16)
+    };
+    scramble(scramble(salt) ^ index)
+}
+
+fn check(engine: &Engine, golden: &Golden) -> Outcome {
+    let (topology, batch) = (golden.topology(), golden.batch());
+    let mut model = engine.compile(&topology, &golden.state()?, Optimizer::default())?;
+    let step = |number| Step { number, seed: 0, lr: LEARNING_RATE, clip_grad_norm: None };
+
+    let logits = model.logits(&batch.images)?;
+    let truth = &golden.logits;
+    let largest = truth.iter().fold(0.0f64, |a, v| a.max(v.abs()));
+    compare::within("logits", &logits.values, truth, |i| 1e-4 * truth[i].abs() + 1e-5 * largest)?;
+    for (found, truth) in logits.rows().zip(truth.chunks_exact(logits.classes)) {
+        same_winner(found, truth)?;
+    }
+
+    let (found, gradients) = model.gradients(&batch, &step(1))?;
+    compare::relative("loss", found.loss, golden.loss, 1e-5)?;
+    compare::relative("gradient norm", found.gradient_norm, golden.gradient_norm, 1e-4)?;
+    golden.each_gradient(|name, truth, places| -> Outcome {
+        let found = &gradients.get(name).ok_or(format!("no gradient of {name}"))?.values;
+        let norm = found.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+        compare::relative(&format!("norm of the gradient of {name}"), norm, truth.norm, 1e-4)?;
+        let samples: Vec<f32> = places.iter().map(|place| found[*place]).collect();
+        let largest = truth.samples.iter().fold(0.0f64, |a, v| a.max(v.abs()));
+        compare::within(&format!("gradient of {name}"), &samples, &truth.samples, |_| 1e-4 * largest)
+    })?;
+    drop(gradients);
+
+    for (number, truth) in (1..).zip(&golden.losses) {
+        let found = model.train_step(&batch, &step(number))?.loss;
+        compare::relative(&format!("loss of step {number}"), found, *truth, compare::loss_tolerance(number))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Mode,
+        reference::{Network, cross_entropy, norm},
+    };
+
+    fn assert_close(what: &str, found: &[f64], truth: &[f64]) {
+        assert_eq!(found.len(), truth.len(), "{what}");
+        for (i, (found, truth)) in found.iter().zip(truth).enumerate() {
+            assert!((found - truth).abs() <= 1e-11 + 1e-9 * truth.abs(), "{what}[{i}]: {found}, {truth}");
+        }
+    }
+
+    /// The reference computes in f64 as PyTorch did, so they agree to what the order of sums leaves.
+    fn the_reference_is_pytorch(variant: Variant) {
+        let golden = Golden::of(variant).unwrap();
+        let batch = golden.batch();
+        let state = golden.state().unwrap();
+        let network = Network::new(&golden.topology(), &state, Optimizer::default()).unwrap();
+        let trace = network.forward(&batch.images, Mode::Differentiate).unwrap();
+        assert_close("logits", &trace.logits().values, &golden.logits);
+        let (loss, cotangent) = cross_entropy(trace.logits(), &batch.targets);
+        assert_close("loss", &[loss], &[golden.loss]);
+        let gradients = network.backward(&trace, cotangent, Mode::Differentiate).parameters;
+        assert_close("gradient norm", &[norm(&gradients)], &[golden.gradient_norm]);
+        let check = |name: &str, truth: &Gradient, places: &[usize]| -> crate::Result<()> {
+            let found = &gradients[name].values;
+            assert_close(name, &[found.iter().map(|v| v * v).sum::<f64>().sqrt()], &[truth.norm]);
+            let samples: Vec<f64> = places.iter().map(|place| found[*place]).collect();
+            assert_close(name, &samples, &truth.samples);
+            Ok(())
+        };
+        golden.each_gradient(check).unwrap();
+    }
+
+    #[test]
+    fn the_reference_is_pytorch_on_the_tutorials_network() {
+        the_reference_is_pytorch(Variant::Tutorial);
+    }
+
+    #[test]
+    fn the_reference_is_pytorch_on_the_original_network() {
+        the_reference_is_pytorch(Variant::Original);
+    }
+
+    #[test]
+    fn the_reference_is_pytorch_on_torchvisions_network() {
+        the_reference_is_pytorch(Variant::Torchvision);
+    }
+}
