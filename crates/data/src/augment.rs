@@ -73,30 +73,50 @@ mod tests {
         }
     }
 
-    /// Draws the lower end of every range.
-    struct Lowest;
+    /// Draws the upper end of every range so many times, then the lower end.
+    struct HighestThenLowest(usize);
 
-    impl rand::TryRng for Lowest {
+    impl rand::TryRng for HighestThenLowest {
         type Error = Infallible;
 
         fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-            Ok(0)
+            self.try_next_u64().map(|bits| bits as u32)
         }
 
         fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-            Ok(0)
+            match self.0.checked_sub(1) {
+                Some(left) => {
+                    self.0 = left;
+                    Ok(u64::MAX)
+                }
+                None => Ok(0),
+            }
         }
 
-        fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
-            bytes.fill(0);
-            Ok(())
+        fn try_fill_bytes(&mut self, _: &mut [u8]) -> Result<(), Infallible> {
+            unreachable!("boxes are drawn from numbers")
         }
     }
 
     #[test]
     fn a_picture_of_good_ratio_is_whole_when_every_attempt_fails() {
         // 0.08 of one pixel rounds to none.
-        assert_eq!(random_resized_crop(1, 1, &mut Lowest), Crop { left: 0, top: 0, width: 1, height: 1 });
+        assert_eq!(
+            random_resized_crop(1, 1, &mut HighestThenLowest(0)),
+            Crop { left: 0, top: 0, width: 1, height: 1 }
+        );
+    }
+
+    /// The whole area at the ratio 4/3 does not fit into a square; 0.08 of it at 3/4 does. An attempt draws two numbers
+    /// before it fails, and there are ten.
+    #[test]
+    fn a_box_that_does_not_fit_is_drawn_again_ten_times_at_most() {
+        let smallest = Crop { left: 0, top: 0, width: 24, height: 33 };
+        let whole = Crop { left: 0, top: 0, width: 100, height: 100 };
+        for (failures, expected) in [(0, smallest), (1, smallest), (9, smallest), (10, whole)] {
+            let mut rng = HighestThenLowest(2 * failures);
+            assert_eq!(random_resized_crop(100, 100, &mut rng), expected, "{failures}");
+        }
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! content, an alpha channel is dropped, not blended, an animation gives its first frame, and the orientation in EXIF is not
 //! applied.
 //!
-//! Lossless formats give Pillow's bytes. JPEG is decoded without libjpeg, so single values differ by the rounding of the
-//! inverse transform and, at the right and lower edge, of the chroma's upsampling. What differs on purpose or for want of a
+//! The bytes are Pillow's: of lossless formats because there is but one answer, of JPEG because the decoder repeats libjpeg-turbo,
+//! which Pillow uses, in every rounding. Lossy WebP alone may differ by a few values. What differs on purpose or for want of a
 //! decoder: of 16-bit grey the high byte is taken, as of 16-bit colour (Pillow cuts grey off at 255, which leaves a white
 //! picture); a JPEG with damaged data is an error (Pillow decodes on as long as data come), and one that lacks only its end
 //! marker is not (Pillow's is); a TIFF with a palette is refused.
@@ -15,10 +15,7 @@ use std::{
 };
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
-use zune_jpeg::{
-    JpegDecoder,
-    zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions},
-};
+use libjpeg_turbo_rs::{Decoder, PixelFormat};
 
 use crate::{Error, Result};
 
@@ -68,19 +65,30 @@ pub fn decode_bytes(name: impl AsRef<Path>, bytes: &[u8]) -> Result<RgbImage> {
     decoded.map_err(|reason| Error::Picture { path: name.as_ref().to_owned(), reason })
 }
 
-/// zune-jpeg itself and not through the `image` crate, which asks it to fill what is missing with grey.
+/// Not through the `image` crate, whose decoder rounds otherwise than libjpeg-turbo.
 fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, String> {
-    let options = DecoderOptions::default()
-        .set_strict_mode(true)
-        .set_max_width(usize::from(u16::MAX))
-        .set_max_height(usize::from(u16::MAX))
-        .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    decoder.decode_headers().map_err(|e| e.to_string())?;
-    let (width, height) = decoder.dimensions().unwrap_or_default();
-    check_size(width as u64, height as u64)?;
-    let pixels = decoder.decode().map_err(|e| e.to_string())?;
-    RgbImage::from_raw(width as u32, height as u32, pixels).ok_or_else(|| "its pixels are incomplete".into())
+    let mut decoder = Decoder::new(bytes).map_err(|e| e.to_string())?;
+    let header = decoder.header();
+    let (width, height, components) = (header.width, header.height, header.components.len());
+    check_size(width.into(), height.into())?;
+    let four_inks = components == 4;
+    decoder.set_output_format(if four_inks { PixelFormat::Cmyk } else { PixelFormat::Rgb });
+    let pixels = decoder.decode_image().map_err(|e| e.to_string())?.into_vec();
+    let pixels = if four_inks { inks_to_light(&pixels) } else { pixels };
+    RgbImage::from_raw(width.into(), height.into(), pixels).ok_or_else(|| "its pixels are incomplete".into())
+}
+
+/// Cyan, magenta, yellow and black to red, green and blue as Pillow's `convert('RGB')` does it. In JPEG the inks are inverted, as
+/// Adobe's programs write them and Pillow takes all.
+fn inks_to_light(pixels: &[u8]) -> Vec<u8> {
+    let light = |&[c, m, y, k]: &[u8; 4]| {
+        [c, m, y].map(|ink| {
+            // What is left of the light of the black, in its rounding of `ink·black / 255`.
+            let product = u32::from(255 - ink) * u32::from(k) + 128;
+            k - (((product >> 8) + product) >> 8) as u8
+        })
+    };
+    pixels.as_chunks().0.iter().flat_map(light).collect()
 }
 
 fn decode_other(format: ImageFormat, bytes: &[u8]) -> Result<RgbImage, String> {

@@ -72,7 +72,7 @@ impl Loader {
         for (option, value) in [("--batch-size", options.batch_size), ("the picture size", options.size)] {
             if value == 0 {
                 let (value, reason) = (value.to_string(), "it must be at least 1");
-                return Err(alexnet_core::Error::Option { option, value, reason });
+                return Err(alexnet_core::Error::Option { option, value, reason: reason.into() });
             }
         }
         let mut items = dataset.train.iter().chain(&dataset.val);

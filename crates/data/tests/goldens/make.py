@@ -4,10 +4,14 @@
 resize.bin    pictures, crops and Pillow's `crop(box).resize((w, h), BILINEAR)`
 decode.bin    files in every format and mode, with Pillow's `convert('RGB')`
 augment.json  percentiles of the crops of torchvision's `RandomResizedCrop`
+normalise.bin every byte value after torchvision's `ToTensor` and `Normalize`
+pipeline.bin  pictures with what torchvision makes of them for training and for evaluation
 
-Numbers in the .bin files are little-endian u32. A case of resize.bin is width, height, left, top, crop width, crop height,
-target width, target height, then the source's and the target's pixels. A case of decode.bin is the length of the name, of
-the file, width and height (0 when Pillow refuses the file), then name, file and pixels.
+Numbers in the .bin files are little-endian u32, those of tensors f32. A case of resize.bin is width, height, left, top, crop
+width, crop height, target width, target height, then the source's and the target's pixels. A case of decode.bin is the length of
+the name, of the file, width and height (0 when Pillow refuses the file), then name, file and pixels. A case of normalise.bin is
+mean, std and a tensor [3, 256]. A case of pipeline.bin is width, height, left, top, crop width, crop height, whether it is
+flipped, target size, then the pixels and the two tensors [3, size, size].
 """
 import io
 import json
@@ -19,6 +23,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms import functional as F
 
 HERE = pathlib.Path(__file__).parent
 
@@ -64,6 +69,8 @@ def resize_cases():
     yield edges(24, 24, 7), (1, 1, 1, 1), (5, 5)
     yield edges(24, 24, 7), (0, 23, 24, 1), (9, 9)
     yield photographic(1, 1, 8), (0, 0, 1, 1), (4, 4)
+    yield photographic(41, 67, 15), (0, 0, 41, 67), (21, 21)
+    yield edges(40, 55, 16), (3, 2, 21, 47), (28, 28)
 
 
 def write_resize():
@@ -189,6 +196,42 @@ def write_augment():
     (HERE / 'augment.json').write_text(json.dumps(cases))
 
 
+HALF = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
+IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+def tensor_bytes(picture, mean, std):
+    return F.normalize(F.to_tensor(picture), mean, std).numpy().astype('<f4').tobytes()
+
+
+def write_normalise():
+    every_byte = Image.fromarray(np.arange(256, dtype=np.uint8)[None, :, None].repeat(3, axis=2))
+    with open(HERE / 'normalise.bin', 'wb') as out:
+        for mean, std in [HALF, IMAGENET]:
+            out.write(np.array([mean, std], '<f4').tobytes() + tensor_bytes(every_byte, mean, std))
+
+
+def pipeline_cases():
+    """Pictures with the (left, top, width, height) and flip that are drawn for them in goldens.rs, which checks that."""
+    yield photographic(67, 41, 1), (24, 14, 21, 27), False
+    yield photographic(30, 47, 2), (4, 14, 25, 29), True
+    yield edges(55, 40, 4), (30, 4, 24, 27), True
+    yield gradient(60, 43), (4, 0, 19, 19), True
+
+
+def write_pipeline(size=20):
+    with open(HERE / 'pipeline.bin', 'wb') as out:
+        for pixels, (left, top, w, h), flip in pipeline_cases():
+            picture = Image.fromarray(pixels)
+            training = F.resized_crop(picture, top, left, h, w, [size, size])
+            training = F.hflip(training) if flip else training
+            evaluation = F.resize(picture, [size, size])
+            out.write(struct.pack('<8I', *picture.size, left, top, w, h, flip, size) + pixels.tobytes())
+            out.write(tensor_bytes(training, *IMAGENET) + tensor_bytes(evaluation, *IMAGENET))
+
+
 write_resize()
 write_decode()
 write_augment()
+write_normalise()
+write_pipeline()
