@@ -1,0 +1,195 @@
+//! The two containers of `torch.save`: a zip archive (since PyTorch 1.6), and before that pickles followed by raw numbers.
+//!
+//! Both come down to the same: what the pickle built, and for each storage its place in the file.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+};
+
+use alexnet_core::Result;
+use zip::{CompressionMethod, ZipArchive};
+
+use crate::{
+    file::Source,
+    pickle::{MAX_BYTES, Pickle, Value},
+    tensor::Place,
+};
+
+/// The content of a file of `torch.save`.
+pub struct Saved {
+    pub pickle: Pickle,
+    pub value: Value,
+    /// Of each storage, by its key.
+    pub places: BTreeMap<String, Place>,
+    /// What this crate put beside the tensors, if it wrote the file.
+    pub metadata: Option<Vec<u8>>,
+}
+
+/// Where this crate keeps a file's metadata, in the archive's folder.
+pub const METADATA: &str = "extra/alexnet.json";
+
+/// A zip archive's list of entries may take this many bytes, their local headers included.
+const MAX_DIRECTORY: u64 = 8 << 20;
+
+/// Reads a zip archive.
+pub fn read_zip(source: &Source) -> Result<Saved, String> {
+    let entries = entries(source)?;
+    let (folder, pickle) = entries
+        .iter()
+        .find_map(|(name, place)| Some((name.strip_suffix("data.pkl")?, *place)))
+        .filter(|(folder, _)| folder.is_empty() || folder.ends_with('/'))
+        .ok_or("the archive holds no data.pkl, so it is none of PyTorch's")?;
+    let entry = |name: &str| entries.get(&format!("{folder}{name}")).copied();
+    if let Some(order) = entry("byteorder")
+        && source.bytes(order, 16)? != b"little"
+    {
+        return Err("its numbers are big-endian; save it on a little-endian machine".into());
+    }
+    let bytes = source.bytes(pickle, MAX_BYTES)?;
+    let (pickle, value, _) =
+        Pickle::read(&bytes, 0).map_err(|reason| format!("its pickle is refused: {reason}"))?;
+    let mut places = BTreeMap::new();
+    for storage in &pickle.storages {
+        let key = &storage.key;
+        let place = entry(&format!("data/{key}")).ok_or_else(|| format!("its storage `{key}` is missing"))?;
+        if Some(place.bytes) != storage.elements.checked_mul(storage.dtype.size()) {
+            return Err(format!(
+                "its storage `{key}` should hold {} elements of {}, but has {} bytes",
+                storage.elements, storage.dtype, place.bytes
+            ));
+        }
+        places.insert(key.clone(), place);
+    }
+    let metadata = entry(METADATA).map(|place| source.bytes(place, MAX_BYTES)).transpose()?;
+    Ok(Saved { pickle, value, places, metadata })
+}
+
+/// Name and place of all entries. They are stored as they are and lie one after the other, as `torch.save` writes them: a small
+/// file cannot unfold to a large one.
+fn entries(source: &Source) -> Result<BTreeMap<String, Place>, String> {
+    let broken = |error: zip::result::ZipError| format!("it is cut or damaged: {error}");
+    let reader = Limited { file: source.file(), left: MAX_DIRECTORY };
+    let mut archive = ZipArchive::new(reader).map_err(broken)?;
+    if archive.has_duplicate_names() {
+        return Err("two entries of the archive have the same name".into());
+    }
+    let mut entries = BTreeMap::new();
+    for index in 0..archive.len() {
+        let entry = archive.by_index_raw(index).map_err(broken)?;
+        let name = entry.name().map_err(broken)?.into_owned();
+        if entry.encrypted() || entry.compression() != CompressionMethod::Stored {
+            return Err(format!(
+                "its entry `{name}` is compressed or encrypted, which PyTorch never does; unpack it and pack it anew with `zip -0`"
+            ));
+        }
+        let start = entry.data_start().ok_or_else(|| format!("its entry `{name}` has no place"))?;
+        entries.insert(name, Place { start, bytes: entry.size(), crc32: Some(entry.crc32()) });
+    }
+    // `torch.serialization.set_crc32_options(False)` leaves all checksums out.
+    if entries.values().all(|place| place.crc32 == Some(0)) {
+        entries.values_mut().for_each(|place| place.crc32 = None);
+    }
+    let mut in_order: Vec<(&String, &Place)> = entries.iter().collect();
+    in_order.sort_by_key(|(_, place)| place.start);
+    let mut free = 0;
+    for (name, place) in in_order {
+        if place.start < free {
+            return Err(format!("its entry `{name}` overlaps another one"));
+        }
+        free = place.start.saturating_add(place.bytes);
+        if free > source.bytes_in_all() {
+            return Err(format!("its entry `{name}` goes beyond the file's end: it is cut"));
+        }
+    }
+    Ok(entries)
+}
+
+/// A file of which only so much is read: lists as long as the file are no archive's.
+struct Limited<'a> {
+    file: &'a File,
+    left: u64,
+}
+
+impl Read for Limited<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("its list of entries takes more than {MAX_DIRECTORY} bytes"),
+            )
+        })?;
+        Ok(read)
+    }
+}
+
+impl Seek for Limited<'_> {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        self.file.seek(position)
+    }
+}
+
+/// The numbers at the start of the older container: `torch.serialization.MAGIC_NUMBER` and `PROTOCOL_VERSION`.
+const MAGIC_NUMBER: i128 = 0x1950_a86a_20f9_469c_fc6c;
+const PROTOCOL_VERSION: i128 = 1001;
+
+/// Whether `start`, some bytes, is that of the older container: a pickle of the magic number, a `LONG1` of ten bytes.
+pub fn is_legacy(start: &[u8]) -> bool {
+    let number = [&[0x8a, 10], &MAGIC_NUMBER.to_le_bytes()[..10]].concat();
+    start.first() == Some(&0x80) && start.windows(number.len()).any(|window| window == number)
+}
+
+/// Reads the older container: magic number, version, the machine's byte order, the object and the list of its storages, each a
+/// pickle; then for each storage the count of its elements and these.
+pub fn read_legacy(source: &Source) -> Result<Saved, String> {
+    let bytes = source.start(MAX_BYTES)?;
+    let mut at = 0;
+    let mut next = |what: &str| {
+        let (pickle, value, length) =
+            Pickle::read(&bytes[at..], at).map_err(|reason| format!("its {what} is refused: {reason}"))?;
+        at += length;
+        Ok::<_, String>((pickle, value, at as u64))
+    };
+    if next("magic number")?.1 != Value::Int(MAGIC_NUMBER) {
+        return Err("it does not begin with PyTorch's magic number".into());
+    }
+    if next("version")?.1 != Value::Int(PROTOCOL_VERSION) {
+        return Err("it is of an unknown version of PyTorch's format".into());
+    }
+    let (machine, value, _) = next("description of the machine")?;
+    if let Value::Dict(place) = value
+        && machine.dicts[place]
+            .iter()
+            .any(|(key, value)| machine.text(*key) == Some("little_endian") && *value == Value::Bool(false))
+    {
+        return Err("its numbers are big-endian; save it on a little-endian machine".into());
+    }
+    let (pickle, value, _) = next("pickle")?;
+    let (keys, list, mut start) = next("list of storages")?;
+    let Value::List(list) = list else { return Err("its list of storages is none".into()) };
+
+    let mut places = BTreeMap::new();
+    for key in &keys.lists[list] {
+        let key = keys.text(*key).ok_or("a storage has no name")?;
+        let storage = pickle.storages.iter().find(|storage| storage.key == key);
+        let storage = storage.ok_or_else(|| format!("its storage `{key}` belongs to nothing"))?;
+        let count = source.bytes(Place { start, bytes: 8, crc32: None }, 8)?;
+        if count != storage.elements.to_le_bytes() {
+            return Err(format!(
+                "its storage `{key}` does not hold {} elements as it should",
+                storage.elements
+            ));
+        }
+        let bytes = storage.elements.checked_mul(storage.dtype.size());
+        let bytes = bytes.filter(|bytes| source.bytes_in_all() - start - 8 >= *bytes);
+        let bytes =
+            bytes.ok_or_else(|| format!("its storage `{key}` goes beyond the file's end: it is cut"))?;
+        if places.insert(key.to_owned(), Place { start: start + 8, bytes, crc32: None }).is_some() {
+            return Err(format!("its storage `{key}` is there twice"));
+        }
+        start += 8 + bytes;
+    }
+    Ok(Saved { pickle, value, places, metadata: None })
+}

@@ -1,0 +1,112 @@
+//! A tensor in a file: what it is, and its numbers as f32.
+
+use alexnet_core::Array;
+use half::{bf16, f16};
+
+use crate::{file::Source, pickle::Dtype};
+
+/// A part of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub start: u64,
+    pub bytes: u64,
+    /// Of its content, where the file says it.
+    pub crc32: Option<u32>,
+}
+
+/// A tensor in a file; offset and strides count elements.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    pub dtype: Dtype,
+    /// The storage that it looks into.
+    pub place: Place,
+    pub offset: u64,
+    pub shape: Vec<usize>,
+    pub strides: Vec<u64>,
+}
+
+/// A view may be spread over this many bytes, or over twice its own, before it is refused.
+const MAX_SPREAD: u64 = 64 << 20;
+
+impl View {
+    /// A row-major tensor that fills its storage.
+    pub fn contiguous(dtype: Dtype, place: Place, shape: Vec<usize>) -> Self {
+        let mut strides = vec![1; shape.len()];
+        for i in (1..shape.len()).rev() {
+            strides[i - 1] = u64::saturating_mul(strides[i], shape[i] as u64);
+        }
+        Self { dtype, place, offset: 0, shape, strides }
+    }
+
+    /// How many; the largest number there is, where they are more.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().fold(1, |product, extent| product.saturating_mul(*extent))
+    }
+
+    /// The elements in row-major order; f16 and bf16 widened exactly, f64 rounded to the nearest.
+    ///
+    /// # Errors
+    /// When the view goes beyond its storage, or is no numbers.
+    pub fn read(&self, source: &Source) -> Result<Array, String> {
+        let elements = self.elements();
+        let size = self.dtype.size();
+        let last = self.last().ok_or("it goes beyond its storage")?;
+        if elements > 0 && last >= self.place.bytes / size {
+            return Err(format!(
+                "its element {last} is asked for, but its storage has {}",
+                self.place.bytes / size
+            ));
+        }
+        let span = if elements == 0 { 0 } else { (last - self.offset + 1) * size };
+        if span > MAX_SPREAD.max((2 * size).saturating_mul(elements as u64)) {
+            return Err(format!(
+                "its {elements} elements are spread over {span} bytes; save a copy (`.contiguous()`)"
+            ));
+        }
+        let part = Place { start: self.place.start + self.offset * size, bytes: span, crc32: None };
+        let bytes = source.bytes(part, usize::MAX)?;
+        let values = match self.dtype {
+            Dtype::F16 => self.gather(&bytes, elements, |b| f16::from_le_bytes(b).to_f32()),
+            Dtype::BF16 => self.gather(&bytes, elements, |b| bf16::from_le_bytes(b).to_f32()),
+            Dtype::F32 => self.gather(&bytes, elements, f32::from_le_bytes),
+            Dtype::F64 => self.gather(&bytes, elements, |b| f64::from_le_bytes(b) as f32),
+            Dtype::Other(name, _) => return Err(format!("it holds {name}, which weights are not")),
+        };
+        Ok(Array { shape: self.shape.clone(), values })
+    }
+
+    /// The place of the last element in its storage.
+    fn last(&self) -> Option<u64> {
+        self.shape.iter().zip(&self.strides).try_fold(self.offset, |last, (extent, stride)| {
+            last.checked_add((extent.saturating_sub(1) as u64).checked_mul(*stride)?)
+        })
+    }
+
+    /// `bytes` begin with the first element.
+    fn gather<const N: usize>(
+        &self,
+        bytes: &[u8],
+        elements: usize,
+        number: impl Fn([u8; N]) -> f32,
+    ) -> Vec<f32> {
+        let (all, _) = bytes.as_chunks::<N>();
+        let mut values = Vec::with_capacity(elements);
+        let mut index = vec![0; self.shape.len()];
+        let mut at = 0;
+        for _ in 0..elements {
+            values.push(number(all[at]));
+            // As an odometer: the last dimension counts, and carries over.
+            for ((index, extent), stride) in index.iter_mut().zip(&self.shape).zip(&self.strides).rev() {
+                let stride = *stride as usize;
+                *index += 1;
+                at += stride;
+                if *index < *extent {
+                    break;
+                }
+                at -= stride * *index;
+                *index = 0;
+            }
+        }
+        values
+    }
+}

@@ -1,0 +1,438 @@
+//! Files of PyTorch's making, of ours, and of strangers.
+
+use std::{
+    io::{Cursor, Write},
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
+
+use super::*;
+
+fn goldens() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens")
+}
+
+#[derive(Deserialize)]
+struct Golden {
+    shape: Vec<usize>,
+    bits: Vec<u32>,
+}
+
+fn bits(array: &Array) -> Vec<u32> {
+    array.values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// `tests/goldens/make.py` made them with PyTorch.
+#[test]
+fn every_kind_of_state_dictionary_is_read_bit_by_bit() {
+    let kinds: BTreeMap<String, BTreeMap<String, Golden>> =
+        serde_json::from_slice(&fs::read(goldens().join("kinds.json")).unwrap()).unwrap();
+    assert_eq!(kinds.len(), 19);
+    for (file, expected) in kinds {
+        let content = Content::open(&goldens().join(&file)).unwrap().without_prefix();
+        let found = content.arrays().unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert!(found.keys().eq(expected.keys()), "{file}: {:?}", found.keys());
+        for (name, expected) in expected {
+            assert_eq!(found[&name].shape, expected.shape, "{file}: {name}");
+            // What is no number has many bit patterns, and PyTorch takes another than IEEE 754 suggests.
+            let same =
+                |(a, b): (u32, u32)| a == b || f32::from_bits(a).is_nan() && f32::from_bits(b).is_nan();
+            let found = bits(&found[&name]);
+            assert!(found.len() == expected.bits.len(), "{file}: {name}");
+            assert!(found.into_iter().zip(expected.bits).all(same), "{file}: {name}");
+        }
+    }
+}
+
+fn weights(variant: Variant, classes: usize) -> Weights {
+    let parameters = variant.topology(classes).parameters().unwrap();
+    let filled = parameters.iter().zip(1u8..).map(|(p, i)| {
+        let values = (0..p.elements()).map(|n| f32::from(i) + (n % 1013) as f32 / 1024.0);
+        (p.name.clone(), Array { values: values.collect(), shape: p.shape.clone() })
+    });
+    let metadata = Metadata {
+        variant,
+        classes: (0..classes).map(|i| format!("\"fleur\" nº {i}")).collect(),
+        input_size: variant.topology(classes).input[1],
+        normalization: alexnet_core::Normalization { mean: [0.1 + 0.2, 0.5, 0.25], std: [0.1, 1.0, 2.0] },
+    };
+    Weights { metadata, parameters: filled.collect() }
+}
+
+#[test]
+fn nothing_is_lost_on_the_way_to_pytorch_and_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let ours = weights(Variant::Tutorial, 3);
+    ours.save(at("a.safetensors")).unwrap();
+    let loaded = load(at("a.safetensors")).unwrap();
+    assert_eq!(loaded, Loaded { weights: ours.clone(), named: true, notes: vec![] });
+    save(&loaded.weights, at("b.pth")).unwrap();
+    let back = load(at("b.pth")).unwrap();
+    assert_eq!(back, loaded);
+    save(&back.weights, at("c.safetensors")).unwrap();
+    save(&back.weights, at("another_name.pt")).unwrap();
+    let same = |one, two| fs::read(at(one)).unwrap() == fs::read(at(two)).unwrap();
+    assert!(same("a.safetensors", "c.safetensors") && same("b.pth", "another_name.pt"));
+    let error = save(&ours, at("b.onnx")).unwrap_err().to_string();
+    assert!(error.contains("b.onnx") && error.contains(".safetensors, .pth or .pt"), "{error}");
+}
+
+/// The state dictionary alone, as others write it: the names of the classes and all else are assumed, and that is said.
+#[test]
+fn what_a_file_does_not_say_is_assumed_aloud() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("AlexNet.pth");
+    let Weights { parameters, .. } = weights(Variant::Tutorial, 3);
+    let arrays: Vec<(&str, &Array)> = parameters.iter().map(|(name, array)| (name.as_str(), array)).collect();
+    write_atomically(&path, |file| pth_write::write(file, &arrays, &BTreeMap::new())).unwrap();
+
+    let loaded = load(&path).unwrap();
+    assert_eq!(loaded.weights.parameters, parameters);
+    assert_eq!(loaded.weights.metadata.classes, ["0", "1", "2"]);
+    assert!(!loaded.named);
+    let notes = loaded.notes.join("\n");
+    for expected in ["`tutorial` with 3 classes", "class_indices.json with 3 of them", "mean [0.5, 0.5, 0.5]"]
+    {
+        assert!(notes.contains(expected), "{notes}");
+    }
+
+    let beside = folder.path().join(CLASS_INDICES);
+    for (content, names) in [
+        (r#"{"0": "daisy", "2": "tulips", "1": "roses"}"#, ["daisy", "roses", "tulips"]),
+        (r#"{"0": "daisy", "1": "roses"}"#, ["0", "1", "2"]),
+        (r#"{"0": "daisy", "1": "roses", "2": "tulips", "3": "oaks"}"#, ["0", "1", "2"]),
+        (r#"["daisy", "roses", "tulips"]"#, ["0", "1", "2"]),
+    ] {
+        fs::write(&beside, content).unwrap();
+        let loaded = load(&path).unwrap();
+        assert_eq!(loaded.weights.metadata.classes, names, "{content}");
+        assert_eq!(loaded.named, names[0] == "daisy");
+    }
+}
+
+#[test]
+fn each_variant_is_recognised_and_a_mismatch_is_a_table() {
+    let shapes = |variant: Variant, classes| -> BTreeMap<String, Vec<usize>> {
+        variant.topology(classes).parameters().unwrap().into_iter().map(|p| (p.name, p.shape)).collect()
+    };
+    for (variant, classes) in [(Variant::Tutorial, 5), (Variant::Original, 7), (Variant::Torchvision, 1000)] {
+        assert_eq!(recognise::recognise(&shapes(variant, classes)), Ok((variant, classes)));
+    }
+    assert_eq!(recognise::recognise(&shapes(Variant::OriginalNormFirst, 2)), Ok((Variant::Original, 2)));
+
+    let mut wrong = shapes(Variant::Torchvision, 5);
+    wrong.insert("features.0.weight".into(), vec![64, 1, 11, 11]);
+    wrong.remove("classifier.4.bias");
+    wrong.insert("extra".into(), vec![3]);
+    let error = recognise::recognise(&wrong).unwrap_err();
+    let lines: Vec<&str> = error.lines().collect();
+    assert!(lines[0].contains("nearest, `torchvision` with 5 classes"), "{error}");
+    assert_eq!(
+        lines[1..],
+        [
+            "  features.0.weight: expected [64, 3, 11, 11], found [64, 1, 11, 11]",
+            "  classifier.4.bias: expected [4096], found none",
+            "  extra: expected none, found [3]",
+        ]
+    );
+    let many = (0..200).map(|i| (format!("layer{i}.weight"), vec![i])).collect();
+    let error = recognise::recognise(&many).unwrap_err();
+    assert!(error.lines().count() < 30 && error.ends_with("more"), "{error}");
+}
+
+/// safetensors as Python writes it: other types, no metadata of ours.
+#[test]
+fn safetensors_by_others_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let ours = weights(Variant::Tutorial, 2);
+    let narrow: BTreeMap<String, Vec<u8>> = ours
+        .parameters
+        .iter()
+        .map(|(name, array)| {
+            let bytes = array.values.iter().flat_map(|value| half::bf16::from_f32(*value).to_le_bytes());
+            (format!("module.{name}"), bytes.collect())
+        })
+        .collect();
+    let views = narrow.iter().map(|(name, bytes)| {
+        let shape = ours.parameters[&name["module.".len()..]].shape.clone();
+        (name, safetensors::tensor::TensorView::new(safetensors::Dtype::BF16, shape, bytes).unwrap())
+    });
+    fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+    let loaded = load(&path).unwrap();
+    for (name, array) in &ours.parameters {
+        let widened = array.values.iter().map(|value| half::bf16::from_f32(*value).to_f32());
+        assert!(widened.eq(loaded.weights.parameters[name].values.iter().copied()), "{name}");
+    }
+    assert_eq!(loaded.weights.metadata.classes, ["0", "1"]);
+
+    // Cut, or longer than its header says.
+    let whole = fs::read(&path).unwrap();
+    for bytes in
+        [&whole[..whole.len() - 1], &[&whole[..], &[0]].concat(), &whole[..5], b"daisy,0.9\nrose,0.1\n"]
+    {
+        fs::write(&path, bytes).unwrap();
+        assert!(matches!(load(&path), Err(Error::Format { .. })));
+    }
+}
+
+#[test]
+fn a_file_that_contradicts_itself_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.safetensors");
+    let mut wrong = weights(Variant::Tutorial, 3);
+    wrong.metadata.classes.push("four".into());
+    wrong.save(&path).unwrap();
+    let error = load(&path).unwrap_err().to_string();
+    assert!(error.contains("`tutorial` with 4 classes") && error.contains("of `tutorial` with 3"), "{error}");
+    let error = load(folder.path().join("none.pth")).unwrap_err().to_string();
+    assert!(error.contains("none.pth") && error.contains("no such file"), "{error}");
+}
+
+/// A zip archive of these entries.
+fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = ZipWriter::new(Cursor::new(vec![]));
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    for (name, bytes) in entries {
+        archive.start_file(*name, options).unwrap();
+        archive.write_all(bytes).unwrap();
+    }
+    archive.finish().unwrap().into_inner()
+}
+
+/// An archive of PyTorch's with this pickle and one storage of four numbers.
+fn saved(pickle: &[u8]) -> Vec<u8> {
+    archive(&[("a/data.pkl", pickle), ("a/data/0", &[0; 16]), ("a/version", b"3\n")])
+}
+
+/// `{'x': tensor}` of the storage `0`: its kind, its elements, then offset, shape and strides of the tensor, each as a pickle.
+fn one_tensor(kind: &str, elements: &[u8], view: &[u8]) -> Vec<u8> {
+    [
+        b"\x80\x02}X\x01\0\0\0xctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagec".as_slice(),
+        kind.as_bytes(),
+        b"\nX\x01\0\0\x000X\x03\0\0\0cpu",
+        elements,
+        b"tQ",
+        view,
+        b"\x89}tRs.",
+    ]
+    .concat()
+}
+
+const FLOAT: &str = "torch\nFloatStorage";
+
+/// A storage of four numbers, and a tensor of all of them.
+const FOUR: &[u8] = b"K\x04";
+const ALL: &[u8] = b"K\0K\x04\x85K\x01\x85";
+
+fn overlapping() -> Vec<u8> {
+    let mut bytes = archive(&[("a/data.pkl", b"}."), ("a/data/0", &[0; 16]), ("a/data/1", &[0; 16])]);
+    // The last entry of the directory is to begin where the one before it does.
+    let end = bytes.len() - 22;
+    let directory = u32::from_le_bytes(bytes[end + 16..end + 20].try_into().unwrap()) as usize;
+    let entries: Vec<usize> = (directory..end).filter(|at| bytes[*at..].starts_with(b"PK\x01\x02")).collect();
+    let first = bytes[entries[1] + 42..entries[1] + 46].to_vec();
+    bytes[entries[2] + 42..entries[2] + 46].copy_from_slice(&first);
+    bytes
+}
+
+fn compressed() -> Vec<u8> {
+    // The method of an entry stands in its local header and in the directory.
+    let mut bytes = saved(b"}.");
+    for (signature, at) in [(b"PK\x03\x04", 8), (b"PK\x01\x02", 10)] {
+        let header = bytes.windows(4).position(|window| window == signature).unwrap();
+        bytes[header + at] = 8;
+    }
+    bytes
+}
+
+/// What is refused, the file, and words of the message.
+fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let call = |name: &str| saved(format!("c{name}\n(X\x04\0\0\0exittR.").as_bytes());
+    let good = saved(&one_tensor(FLOAT, FOUR, ALL));
+    let legacy = fs::read(goldens().join("legacy_float32.pth")).unwrap();
+    let cut = |bytes: &[u8], left: usize| bytes[..left].to_vec();
+    let mut flipped = good.clone();
+    let data = flipped.windows(16).rposition(|window| window == [0; 16]).unwrap();
+    flipped[data + 3] = 1;
+    let nested = |count: usize| [vec![b']'; count], vec![b'a'; count - 1], b".".to_vec()].concat();
+    let mut long_legacy = legacy.clone();
+    let numbers = legacy.len() - 6 * 4 - 9 * 4 - 16;
+    long_legacy[numbers + 7] = 0x7f;
+    vec![
+        ("a call of os.system", call("os\nsystem"), "asks for `os.system`"),
+        ("a call of eval", call("builtins\neval"), "asks for `builtins.eval`"),
+        ("a name of torch that runs code", call("torch\nload"), "asks for `torch.load`"),
+        ("a whole model", call("__main__\nAlexNet"), "torch.save(model.state_dict(), …)"),
+        (
+            "an object built without a call",
+            saved(b"\x80\x02ccollections\nOrderedDict\n)\x81."),
+            "operation NEWOBJ at byte 28",
+        ),
+        ("the old way of calling", saved(b"(X\x02\0\0\0lsios\nsystem\n."), "operation INST at byte 8"),
+        (
+            "a state given to a tensor",
+            saved(&[&one_tensor(FLOAT, FOUR, ALL)[..87], b"}b."].concat()),
+            "at byte",
+        ),
+        ("no STOP", saved(b"\x80\x02}"), "ends at byte 3, before its STOP"),
+        ("a text of 4 GB", saved(b"X\xff\xff\xff\xffabc"), "the pickle ends within it"),
+        (
+            "a text of 2⁶⁴ bytes",
+            saved(b"\x8d\xff\xff\xff\xff\xff\xff\xff\xffabc"),
+            "the pickle ends within it",
+        ),
+        ("a text without UTF-8", saved(b"U\x02\xff\xfe."), "not UTF-8"),
+        ("an empty stack", saved(b"\x85."), "nothing on the stack"),
+        ("a pop across a mark", saved(b"N(\x85."), "nothing on the stack"),
+        ("a mark that is not there", saved(b"Nt."), "there is no mark"),
+        ("a memory that is not there", saved(b"j\xff\xff\xff\xff."), "nothing was remembered"),
+        ("nesting of a million lists", saved(&nested(1_000_000)), "nested too deep"),
+        ("nesting that is not too deep", saved(&nested(60_000)), "holds no dictionary"),
+        ("a million marks", saved(&vec![b'('; 1_000_000]), "nested too deep"),
+        ("endless pushing and popping", saved(&b"N0".repeat(600_000)), "more than 1000000 operations"),
+        ("a list in itself", saved(b"]q\0h\0a."), "holds no dictionary"),
+        ("a dictionary in itself", saved(b"}q\0X\x05\0\0\0modelh\0s."), "too many dictionaries"),
+        ("no tensor", saved(b"}X\x01\0\0\0xK\x01s."), "entry `x` is no tensor"),
+        ("a key that is no text", saved(b"}K\x01K\x01s."), "is no text"),
+        (
+            "a storage that is missing",
+            archive(&[("a/data.pkl", &one_tensor(FLOAT, FOUR, ALL))]),
+            "storage `0` is missing",
+        ),
+        (
+            "a storage that lies",
+            saved(&one_tensor(FLOAT, b"K\x05", ALL)),
+            "should hold 5 elements of float32, but has 16 bytes",
+        ),
+        (
+            "a storage of 2⁶⁴ elements",
+            saved(&one_tensor(FLOAT, b"\x8a\x09\xff\xff\xff\xff\xff\xff\xff\xff\0", ALL)),
+            "should hold",
+        ),
+        (
+            "a storage of -1 elements",
+            saved(&one_tensor(FLOAT, b"J\xff\xff\xff\xff", ALL)),
+            "a storage of -1 elements",
+        ),
+        (
+            "a storage of unknown kind",
+            saved(&one_tensor("torch\nComplexFloatStorage", FOUR, ALL)),
+            "ComplexFloatStorage",
+        ),
+        (
+            "a tensor beyond its storage",
+            saved(&one_tensor(FLOAT, b"K\x04", b"K\x01K\x04\x85K\x01\x85")),
+            "element 4 is asked for, but its storage has 4",
+        ),
+        (
+            "strides that overflow",
+            saved(&one_tensor(
+                FLOAT,
+                b"K\x04",
+                b"K\0K\x04K\x04\x86\x8a\x09\xff\xff\xff\xff\xff\xff\xff\xff\0K\x01\x86",
+            )),
+            "beyond its storage",
+        ),
+        (
+            "a negative stride",
+            saved(&one_tensor(FLOAT, b"K\x04", b"K\x03K\x04\x85J\xff\xff\xff\xff\x85")),
+            "a size of -1",
+        ),
+        (
+            "a tensor of 2⁴⁰ copies of one number",
+            saved(&one_tensor(FLOAT, b"K\x04", b"K\0J\0\0\x10\0J\0\0\x10\0\x86K\0K\0\x86")),
+            "more than the file has bytes",
+        ),
+        (
+            "fewer strides than dimensions",
+            saved(&one_tensor(FLOAT, b"K\x04", b"K\0K\x02K\x02\x86K\x01\x85")),
+            "as many strides",
+        ),
+        (
+            "whole numbers",
+            saved(&one_tensor("torch\nLongStorage", b"K\x02", b"K\0K\x02\x85K\x01\x85")),
+            "holds int64",
+        ),
+        ("a cut archive", cut(&good, good.len() - 30), "cut or damaged"),
+        ("the first half", cut(&good, good.len() / 2), "cut or damaged"),
+        ("damaged numbers", flipped, "checksum"),
+        ("a compressed entry, which could unfold to anything", compressed(), "is compressed"),
+        ("entries that overlap", overlapping(), "overlaps"),
+        ("an archive of something else", archive(&[("word/document.xml", b"<xml/>")]), "no data.pkl"),
+        (
+            "numbers of a big-endian machine",
+            archive(&[("a/data.pkl", b"}."), ("a/byteorder", b"big")]),
+            "big-endian",
+        ),
+        (
+            "metadata that is none",
+            archive(&[("a/data.pkl", b"}."), ("a/extra/alexnet.json", b"{")]),
+            "is not valid",
+        ),
+        ("an old file, cut in its pickle", cut(&legacy, 200), "ends"),
+        ("an old file, cut in its numbers", cut(&legacy, legacy.len() - 1), "cut"),
+        ("an old file that lies about its numbers", long_legacy, "does not hold"),
+        ("nothing", vec![], "ends too early"),
+        ("a text", b"These are words.".to_vec(), "read as safetensors"),
+    ]
+}
+
+#[test]
+fn hostile_files_are_refused_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("stranger.pth");
+    let mut failures = vec![];
+    for (what, bytes, reason) in hostile() {
+        fs::write(&path, bytes).unwrap();
+        let refusal = Content::open(&path).and_then(|content| {
+            content.arrays().map_err(|reason| Error::Format {
+                path: path.clone(),
+                expected: EXPECTED,
+                reason,
+            })
+        });
+        match refusal {
+            Ok(_) => failures.push(format!("{what}: taken")),
+            Err(error) if error.to_string().contains(reason) => {
+                assert!(error.to_string().starts_with(&path.display().to_string()));
+            }
+            Err(error) => failures.push(format!("{what}: {error}")),
+        }
+        assert!(load(&path).is_err());
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    // The pieces that they are made of are sound.
+    fs::write(&path, saved(&one_tensor(FLOAT, FOUR, ALL))).unwrap();
+    assert_eq!(Content::open(&path).unwrap().arrays().unwrap()["x"].values, [0.0; 4]);
+}
+
+/// A byte changed, or a part cut away, anywhere: an error or a sound answer, and never a panic.
+#[test]
+fn damaged_files_do_not_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("damaged.pth");
+    let mut number = 12345u64;
+    let mut random = |below: usize| {
+        number = number.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (number >> 33) as usize % below
+    };
+    for name in ["zip_views", "legacy_views", "zip_state_dict", "legacy_state_dict", "protocol_5"] {
+        let whole = fs::read(goldens().join(format!("{name}.pth"))).unwrap();
+        for round in 0..400 {
+            let mut bytes = whole.clone();
+            match round % 4 {
+                0 => bytes.truncate(random(whole.len())),
+                1 => bytes[random(whole.len())] ^= 1 << random(8),
+                _ => (0..4).for_each(|_| bytes[random(whole.len())] = random(256) as u8),
+            }
+            fs::write(&path, &bytes).unwrap();
+            if let Ok(content) = Content::open(&path) {
+                let _ = content.arrays();
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+"""Checks an exported model with ONNX's own checker and runs it with ONNX Runtime:
+`pip install numpy onnx onnxruntime`, `python onnx.py MODEL.onnx IMAGES.f32 LOGITS.f32`.
+
+IMAGES.f32  normalised pictures, [N, 3, H, W], little-endian f32
+LOGITS.f32  what the model must answer, [N, classes], likewise
+
+The last line on stdout is JSON: how many pictures there were, the largest difference to LOGITS.f32, the largest logit, how many
+pictures have the same best class, and the largest difference between batches of 32 and of 1. What is wrong with the model
+itself, or not a number in its answers, is an AssertionError or the checker's own.
+"""
+import json
+import pathlib
+import sys
+
+# Or this file, named like the package, would be imported in its place.
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path = [entry for entry in sys.path if pathlib.Path(entry).resolve() != HERE]
+
+import numpy as np
+import onnx
+import onnxruntime
+
+OPERATORS = {'Conv', 'Relu', 'MaxPool', 'LRN', 'Flatten', 'Gemm', 'Softmax'}
+
+
+def extents(value):
+    return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+
+
+def check_model(path):
+    """The classes and the name of the output."""
+    onnx.checker.check_model(path, full_check=True)
+    model = onnx.load(path)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert metadata.keys() == {'variant', 'classes', 'input_size', 'mean', 'std'}, metadata.keys()
+    classes, size = json.loads(metadata['classes']), json.loads(metadata['input_size'])
+    assert len(json.loads(metadata['mean'])) == len(json.loads(metadata['std'])) == 3
+    assert model.graph.name == metadata['variant'] and metadata['variant'] in model.doc_string
+
+    # The output's shape as it follows from the operators, not as the file says it.
+    inferred = onnx.ModelProto.FromString(model.SerializeToString())
+    for dim in inferred.graph.output[0].type.tensor_type.shape.dim:
+        dim.Clear()
+    inferred = onnx.shape_inference.infer_shapes(inferred, check_type=True, strict_mode=True, data_prop=True)
+    [image], [output] = model.graph.input, inferred.graph.output
+    assert (image.name, extents(image)) == ('images', ['batch', 3, size, size]), image
+    assert extents(output) == ['batch', len(classes)], output
+    assert output.name in ('logits', 'probabilities')
+
+    # Names are those of the modules in PyTorch.
+    parameters = [tensor.name for tensor in model.graph.initializer]
+    layers = [node for node in model.graph.node if node.op_type in ('Conv', 'Gemm')]
+    assert parameters == [f'{layer.name}.{role}' for layer in layers for role in ('weight', 'bias')], parameters
+    assert [layer.name.split('.')[0] for layer in layers] == 5 * ['features'] + 3 * ['classifier']
+    assert {node.op_type for node in model.graph.node} <= OPERATORS
+    return classes, output.name
+
+
+def main(model, images, logits):
+    classes, output = check_model(model)
+    session = onnxruntime.InferenceSession(model, providers=['CPUExecutionProvider'])
+    shape = session.get_inputs()[0].shape
+    images = np.fromfile(images, '<f4').reshape(-1, *shape[1:])
+    expected = np.fromfile(logits, '<f4').reshape(len(images), len(classes))
+
+    def answers(batch):
+        parts = [session.run([output], {'images': images[i:i + batch]})[0] for i in range(0, len(images), batch)]
+        return np.concatenate(parts)
+
+    found, alone = answers(32), answers(1)
+    assert found.shape == alone.shape == expected.shape and np.isfinite(found).all() and np.isfinite(alone).all()
+    same = (found.argmax(1) == expected.argmax(1)) & (alone.argmax(1) == expected.argmax(1))
+    print(json.dumps({
+        'images': len(images),
+        'largest_difference': float(max(abs(found - expected).max(), abs(alone - expected).max())),
+        'largest_value': float(abs(expected).max()),
+        'top1_equal': int(same.sum()),
+        'batch_difference': float(abs(found - alone).max()),
+    }))
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])
