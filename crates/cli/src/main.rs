@@ -39,6 +39,8 @@ enum Command {
     #[command(subcommand)]
     Data(commands::data::Command),
     Summary(commands::summary::Args),
+    Convert(commands::convert::Args),
+    Export(commands::export::Args),
     Bench(commands::bench::Args),
     Doctor(commands::doctor::Args),
     Parity(commands::parity::Args),
@@ -55,6 +57,8 @@ fn main() -> ExitCode {
         Command::Predict(args) => commands::predict::run(&args),
         Command::Data(command) => commands::data::run(&command).map(done),
         Command::Summary(args) => commands::summary::run(&args).map(done),
+        Command::Convert(args) => commands::convert::run(&args).map(done),
+        Command::Export(args) => commands::export::run(&args).map(done),
         Command::Bench(args) => commands::bench::run(&args).map(done),
         Command::Parity(args) => commands::parity::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args).map(done),

@@ -22,6 +22,29 @@ pub fn fraction(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Three finite numbers, for red, green and blue.
+///
+/// # Errors
+/// What is wrong, for the usage message.
+pub fn colours(text: &str) -> Result<[f32; 3], String> {
+    let numbers: Option<Vec<f32>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
+    match numbers.as_deref() {
+        Some(&[r, g, b]) if [r, g, b].iter().all(|number| number.is_finite()) => Ok([r, g, b]),
+        _ => Err("it must be three numbers, such as 0.485,0.456,0.406".into()),
+    }
+}
+
+/// Three numbers above 0.
+///
+/// # Errors
+/// What is wrong, for the usage message.
+pub fn positive_colours(text: &str) -> Result<[f32; 3], String> {
+    match colours(text)? {
+        numbers if numbers.iter().all(|number| *number > 0.0) => Ok(numbers),
+        _ => Err("they must be above 0".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,6 +57,11 @@ mod tests {
         for text in ["nan", "1", "-0.1", "x"] {
             assert!(fraction(text).is_err(), "{text}");
         }
+        for text in ["1,2", "1,2,3,4", "1,2,nan", "", "0.5"] {
+            assert!(colours(text).is_err(), "{text}");
+        }
+        assert_eq!(colours("0, -1,2e-1"), Ok([0.0, -1.0, 0.2]));
+        assert!(positive_colours("0.1,0,0.1").is_err());
         assert_eq!((positive("2e-4"), fraction("0")), (Ok(2e-4), Ok(0.0)));
     }
 }

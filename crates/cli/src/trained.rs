@@ -7,6 +7,7 @@ use alexnet_core::{
     weights::{Metadata, Weights},
 };
 use alexnet_data::split::Dataset;
+use alexnet_interchange::Loaded;
 use anyhow::{Result, ensure};
 
 use crate::{dataset, engine::EngineArgs, run_folder::RunFolder};
@@ -17,6 +18,8 @@ pub struct Trained {
     pub path: PathBuf,
     /// Variant, classes, input size, normalisation.
     pub metadata: Metadata,
+    /// Whether the names of the classes are known.
+    pub named: bool,
     /// The network.
     pub model: Box<dyn Model>,
 }
@@ -27,21 +30,21 @@ impl Trained {
     /// # Errors
     /// When there are no such weights, or the engine is not here.
     pub fn load(weights: Option<&Path>, engine: &EngineArgs) -> Result<Self> {
-        let (path, weights) = read(weights)?;
+        let (path, Loaded { weights, named, .. }) = read(weights)?;
         let (choice, backend) = engine.start()?;
         let Weights { metadata, parameters } = weights;
         let topology = metadata.variant.topology(metadata.classes.len());
         let options = Options { device: choice.device, ..Options::default() };
         let model = backend.compile(&topology, &State { parameters, ..State::default() }, &options)?;
-        Ok(Self { path, metadata, model })
+        Ok(Self { path, metadata, named, model })
     }
 }
 
-/// Reads `weights`, or the best of the newest run, and tells where from.
+/// Reads `weights` of whatever format, or the best of the newest run, and tells where from and what is assumed of them.
 ///
 /// # Errors
 /// When there are no such weights.
-pub fn read(weights: Option<&Path>) -> Result<(PathBuf, Weights)> {
+pub fn read(weights: Option<&Path>) -> Result<(PathBuf, Loaded)> {
     let path = match weights {
         Some(path) => path.to_owned(),
         None => {
@@ -50,16 +53,20 @@ pub fn read(weights: Option<&Path>) -> Result<(PathBuf, Weights)> {
             newest
         }
     };
-    let weights = Weights::load(&path)?;
-    Ok((path, weights))
+    let loaded = alexnet_interchange::load(&path)?;
+    for sentence in &loaded.notes {
+        note!("{}: {sentence}", path.display());
+    }
+    Ok((path, loaded))
 }
 
 /// The photos to try weights on: `data`, or those of the run that they come from. A run's own split is used for its own photos,
-/// so that none it trained on is taken for a validation photo.
+/// so that none it trained on is taken for a validation photo. Weights whose classes have no names (`named` is false) get those
+/// of the photos, if they are as many.
 ///
 /// # Errors
 /// When there are no photos there, or the weights are of other classes.
-pub fn photos(data: Option<&Path>, weights: &Path, metadata: &Metadata) -> Result<Dataset> {
+pub fn photos(data: Option<&Path>, weights: &Path, metadata: &mut Metadata, named: bool) -> Result<Dataset> {
     let split = weights
         .parent()
         .and_then(Path::parent)
@@ -75,6 +82,10 @@ pub fn photos(data: Option<&Path>, weights: &Path, metadata: &Metadata) -> Resul
         (Some(dataset), _) | (None, Some(dataset)) => dataset,
         (None, None) => dataset::open(None, dataset::VAL_FRACTION, 0)?,
     };
+    if !named && dataset.classes.len() == metadata.classes.len() {
+        note!("the classes are taken for those of {}, in alphabetical order", dataset.root.display());
+        metadata.classes = dataset.classes.clone();
+    }
     ensure!(
         dataset.classes == metadata.classes,
         "{} has the classes {}, but the weights {} know {}; name others with `--data` or `--weights`",

@@ -51,7 +51,7 @@ enum Split {
 /// When weights or photos cannot be read, or are of other classes.
 pub fn run(args: &Args) -> Result<()> {
     let mut trained = Trained::load(args.weights.as_deref(), &args.engine)?;
-    let dataset = photos(args.data.as_deref(), &trained.path, &trained.metadata)?;
+    let dataset = photos(args.data.as_deref(), &trained.path, &mut trained.metadata, trained.named)?;
     let items: Vec<Item> = match args.split {
         Split::Val => dataset.val.clone(),
         Split::Train => dataset.train.clone(),

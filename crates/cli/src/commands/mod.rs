@@ -1,9 +1,11 @@
 //! The subcommands, one a file.
 
 pub mod bench;
+pub mod convert;
 pub mod data;
 pub mod doctor;
 pub mod evaluate;
+pub mod export;
 pub mod parity;
 pub mod predict;
 pub mod summary;

@@ -7,6 +7,7 @@ use alexnet_core::{
     weights::Weights,
 };
 use alexnet_data::loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions, OnBadImage};
+use alexnet_interchange::Loaded;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
@@ -74,8 +75,9 @@ struct Training {
 /// # Errors
 /// When weights or photos cannot be read, or an engine fails.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let (path, Weights { metadata, parameters }) = read(args.weights.as_deref())?;
-    let dataset = photos(args.data.as_deref(), &path, &metadata)?;
+    let (path, Loaded { weights, named, .. }) = read(args.weights.as_deref())?;
+    let Weights { mut metadata, parameters } = weights;
+    let dataset = photos(args.data.as_deref(), &path, &mut metadata, named)?;
     // Each engine on the processor and on its first GPU.
     let engines = Engine::compiled();
     let mut places: Vec<(&dyn Backend, Device)> = Vec::new();

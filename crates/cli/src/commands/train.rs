@@ -3,13 +3,14 @@
 mod watch;
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use alexnet_core::{
-    Backend, Error, Normalization, Optimizer, Options, Progress, State,
+    Backend, Error, Normalization, Optimizer, Options, Progress, State, Topology,
     alexnet::Variant,
     init::{Init, initialise},
     optimizer::Adam,
@@ -20,6 +21,7 @@ use alexnet_data::{
     loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions, OnBadImage},
     split::{Dataset, Item},
 };
+use alexnet_interchange::Loaded;
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -31,6 +33,7 @@ use crate::{
     parse, pictures,
     run_folder::RunFolder,
     stop::Stop,
+    trained::read,
 };
 
 const DEFAULT_EPOCHS: u64 = 10;
@@ -51,7 +54,8 @@ pub struct Args {
     /// Go on with this run from its last checkpoint, on its engine or another; only engine, device, workers, epochs and
     /// checkpoints can be given anew
     #[arg(long, value_name = "RUN", conflicts_with_all = [
-        "run_dir", "data", "variant", "batch_size", "lr", "opt", "seed", "val_fraction", "init", "weights", "on_bad_image"
+        "run_dir", "data", "variant", "batch_size", "lr", "opt", "seed", "val_fraction", "init", "weights", "freeze", "mean", "std",
+        "on_bad_image"
     ])]
     resume: Option<PathBuf>,
 }
@@ -103,13 +107,42 @@ struct Recipe {
     /// Initial weights
     #[arg(long, value_enum, default_value = "tutorial")]
     init: InitName,
-    /// Begin with the weights of this file instead
+    /// Begin with the weights of this file instead, .safetensors or PyTorch's .pth; where its classes are others, its last layer
+    /// is replaced by one drawn as --init says
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     weights: Option<PathBuf>,
+    /// Leave the layers of this module as they are: features trains the classifier alone
+    #[arg(long, value_name = "MODULE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    freeze: Option<String>,
+    /// Subtracted from pixels between 0 and 1, for red, green and blue [default: that of --weights, else 0.5,0.5,0.5]
+    #[arg(long, value_name = "R,G,B", value_parser = parse::colours)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mean: Option<[f32; 3]>,
+    /// What they are divided by [default: that of --weights, else 0.5,0.5,0.5]
+    #[arg(long, value_name = "R,G,B", value_parser = parse::positive_colours)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    std: Option<[f32; 3]>,
     /// What happens when a photo cannot be read
     #[arg(long, value_enum, default_value = "error")]
     on_bad_image: BadImage,
+}
+
+impl Recipe {
+    fn normalization(&self) -> Normalization {
+        let Normalization { mean, std } = Normalization::HALF;
+        Normalization { mean: self.mean.unwrap_or(mean), std: self.std.unwrap_or(std) }
+    }
+
+    fn topology(&self, dataset: &Dataset) -> Topology {
+        self.variant.topology(dataset.classes.len())
+    }
+
+    /// The names of the parameters that do not learn.
+    fn frozen(&self, topology: &Topology) -> Result<BTreeSet<String>> {
+        Ok(self.freeze.as_ref().map(|module| topology.parameters_of(module)).transpose()?.unwrap_or_default())
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum, Serialize, Deserialize)]
@@ -199,14 +232,18 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         dataset.train.len(),
         dataset.val.len()
     );
-    let topology = recipe.variant.topology(dataset.classes.len());
+    let topology = recipe.topology(dataset);
     let metadata = Metadata {
         variant: recipe.variant,
         classes: dataset.classes.clone(),
         input_size: topology.input[1],
-        normalization: Normalization::HALF,
+        normalization: recipe.normalization(),
     };
-    let options = Options { device: engine.device, optimizer: recipe.opt.optimizer() };
+    let options = Options {
+        device: engine.device,
+        optimizer: recipe.opt.optimizer(),
+        frozen: recipe.frozen(&topology)?,
+    };
     let mut model = backend.compile(&topology, &state, &options)?;
     drop(state);
     if progress.step == 0 {
@@ -261,7 +298,13 @@ fn begun(args: &Args) -> Result<Run> {
         recipe.val_fraction,
         dataset.root.display()
     );
-    let state = initial_state(&recipe, &dataset)?;
+    let frozen = recipe.frozen(&recipe.topology(&dataset))?;
+    let (state, normalization) = initial_state(&recipe, &dataset)?;
+    recipe.mean.get_or_insert(normalization.mean);
+    recipe.std.get_or_insert(normalization.std);
+    if !frozen.is_empty() && recipe.weights.is_none() {
+        note!("`--freeze` without `--weights`: the frozen layers stay as they are drawn");
+    }
     let loader = loader(&recipe, dataset)?;
     // A run that cannot take its first step leaves no folder.
     loader.train(0, 0).next().transpose()?;
@@ -275,12 +318,12 @@ fn begun(args: &Args) -> Result<Run> {
 
 /// The photos as batches.
 fn loader(recipe: &Recipe, dataset: Dataset) -> Result<Loader> {
-    let [_, size, _] = recipe.variant.topology(dataset.classes.len()).input;
+    let [_, size, _] = recipe.topology(&dataset).input;
     let options = LoaderOptions {
         batch_size: recipe.batch_size as usize,
         seed: recipe.seed,
         size,
-        normalization: Normalization::HALF,
+        normalization: recipe.normalization(),
         cache_bytes: DEFAULT_CACHE_BYTES,
         on_bad_image: recipe.on_bad_image.into(),
     };
@@ -310,7 +353,7 @@ fn resumed(path: &Path, args: &Args) -> Result<Run> {
     };
     let (state, progress) = match folder.load_checkpoint()? {
         Some(checkpoint) => checkpoint,
-        None => (initial_state(recipe, &dataset)?, Progress::default()),
+        None => (initial_state(recipe, &dataset)?.0, Progress::default()),
     };
     let epochs = recipe.epochs.unwrap_or(DEFAULT_EPOCHS);
     if progress.history.len() as u64 >= epochs {
@@ -322,26 +365,40 @@ fn resumed(path: &Path, args: &Args) -> Result<Run> {
     Ok(Run { folder, options, backend, loader, state, progress })
 }
 
-/// Before the first step: drawn from the seed, or read from `--weights`.
-fn initial_state(recipe: &Recipe, dataset: &Dataset) -> Result<State> {
-    let topology = recipe.variant.topology(dataset.classes.len());
-    let Some(path) = &recipe.weights else {
-        return Ok(initialise(&topology, recipe.init.into(), recipe.seed)?);
+/// Before the first step: drawn from the seed, or read from `--weights`, with the normalisation that goes with them.
+fn initial_state(recipe: &Recipe, dataset: &Dataset) -> Result<(State, Normalization)> {
+    let topology = recipe.topology(dataset);
+    let drawn = || initialise(&topology, recipe.init.into(), recipe.seed);
+    let Some(path) = &recipe.weights else { return Ok((drawn()?, Normalization::HALF)) };
+    let (_, Loaded { weights, named, .. }) = read(Some(path))?;
+    let Weights { metadata, mut parameters } = weights;
+    let classes = |names: &[String]| if names.len() > 8 { names.len().to_string() } else { names.join(", ") };
+    let same_classes = if named {
+        metadata.classes == dataset.classes
+    } else {
+        metadata.classes.len() == dataset.classes.len()
     };
-    let Weights { metadata, parameters } = Weights::load(path)?;
+    if let Some(last) = topology.nodes.last().filter(|_| !same_classes) {
+        let names = topology.parameters_of(&last.name)?;
+        parameters.extend(drawn()?.parameters.into_iter().filter(|(name, _)| names.contains(name)));
+        note!(
+            "the last layer, `{}`, is replaced: {} knows the classes {}, this run {}",
+            last.name,
+            path.display(),
+            classes(&metadata.classes),
+            classes(&dataset.classes)
+        );
+    }
     let state = State { parameters, ..State::default() };
     state.check(&topology).with_context(|| {
         format!(
-            "{} holds {} with {} classes, but this run is {} with {}; choose `--variant` and `--data` that go with the weights, or \
-             other weights",
+            "{} holds `{}`, but this run is `{}`; choose the `--variant` that goes with the weights, or other weights",
             path.display(),
             metadata.variant,
-            metadata.classes.len(),
-            recipe.variant,
-            dataset.classes.len()
+            recipe.variant
         )
     })?;
-    Ok(state)
+    Ok((state, metadata.normalization))
 }
 
 /// What a run tells about itself before its first step.

@@ -1,0 +1,50 @@
+//! `alexnet export`: weights for other programs that run networks.
+
+use std::path::PathBuf;
+
+use alexnet_interchange::onnx;
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::trained::read;
+
+/// Writes a network with its weights for other programs to run.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Where to write
+    #[arg(value_name = "OUT")]
+    output: PathBuf,
+    /// Weights [default: the best of the newest run]
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// What is written
+    #[arg(long, value_enum, default_value = "onnx")]
+    format: Format,
+    /// Give probabilities instead of logits
+    #[arg(long)]
+    softmax: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// One ONNX file, for any number of pictures at once; its metadata holds classes, mean and std
+    Onnx,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the weights cannot be read or the file cannot be written.
+pub fn run(args: &Args) -> Result<()> {
+    let (_, loaded) = read(args.weights.as_deref())?;
+    match args.format {
+        Format::Onnx => onnx::save(&loaded.weights, &args.output, args.softmax)?,
+    }
+    let answer = if args.softmax { "probabilities" } else { "logits" };
+    note!(
+        "{}: from `images` [batch, 3, {1}, {1}] to `{answer}`",
+        args.output.display(),
+        loaded.weights.metadata.input_size
+    );
+    Ok(())
+}
