@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, fmt};
 /// A pickle may be of this many bytes, execute this many operations, and have this many values on its stack at once. A state
 /// dictionary takes some fifty bytes and thirty operations a tensor.
 pub const MAX_BYTES: usize = 16 << 20;
-const MAX_OPERATIONS: usize = 1_000_000;
+const MAX_OPERATIONS: usize = 250_000;
 const MAX_STACK: usize = 1 << 16;
 
 /// A value; compound ones by their place in [`Pickle`].

@@ -75,6 +75,11 @@ fn entries(source: &Source) -> Result<BTreeMap<String, Place>, String> {
     if archive.has_duplicate_names() {
         return Err("two entries of the archive have the same name".into());
     }
+    if archive.file_names_raw().any(|name| name.ends_with(b"/constants.pkl")) {
+        return Err(
+            "it is a program of TorchScript; in Python, `torch.save(model.state_dict(), …)` saves its weights alone".into()
+        );
+    }
     let mut entries = BTreeMap::new();
     for index in 0..archive.len() {
         let entry = archive.by_index_raw(index).map_err(broken)?;

@@ -2,6 +2,7 @@
 
 mod doctor;
 mod engines;
+mod formats;
 mod photos;
 mod predict;
 mod resume;

@@ -1,0 +1,140 @@
+//! PyTorch and ONNX Runtime themselves on the same photos, where Python has them: the Python that the environment variable
+//! `ALEXNET_PYTHON` names, or `python3`. From the files to the logits, both ways, for each variant.
+
+use std::{
+    env, fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use alexnet_backend_cpu::CpuBackend;
+use alexnet_core::{Backend, Images, Logits, Options, State, metrics::argmax, weights::Weights};
+use alexnet_data::{decode::decode, loader::evaluation_picture};
+use serde_json::Value;
+
+const PACKAGES: &str = "import numpy, onnx, onnxruntime, PIL, torch, torchvision";
+
+/// A Python with all that is needed.
+fn python() -> Option<PathBuf> {
+    let python = env::var_os("ALEXNET_PYTHON").map_or_else(|| "python3".into(), PathBuf::from);
+    let imports = Command::new(&python).args(["-c", PACKAGES]).stderr(Stdio::null()).status();
+    imports.is_ok_and(|status| status.success()).then_some(python)
+}
+
+fn succeeds(command: &mut Command, input: &str) -> String {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{command:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn alexnet(folder: &Path, arguments: &[&str]) {
+    succeeds(Command::new(env!("CARGO_BIN_EXE_alexnet")).args(arguments).current_dir(folder), "");
+}
+
+/// The validation photos of the archive that `ALEXNET_FLOWER_PHOTOS` names, or drawn flowers.
+fn photos(folder: &Path) -> Vec<PathBuf> {
+    let data = match env::var("ALEXNET_FLOWER_PHOTOS") {
+        Ok(archive) => {
+            alexnet(folder, &["data", "split", "--data", &archive, "--copy", "split"]);
+            folder.join("split/val")
+        }
+        Err(_) => {
+            alexnet(folder, &["data", "synth", "--out", "flowers", "--per-class", "4"]);
+            folder.join("flowers")
+        }
+    };
+    let classes = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
+    let mut photos: Vec<PathBuf> =
+        classes.flat_map(|class| fs::read_dir(class).unwrap()).map(|entry| entry.unwrap().path()).collect();
+    photos.sort();
+    photos
+}
+
+/// Our pictures and our answers, 32 at a time.
+fn answers(weights: Weights, photos: &[PathBuf]) -> (Vec<f32>, Logits) {
+    let Weights { metadata, parameters } = weights;
+    let topology = metadata.variant.topology(metadata.classes.len());
+    let state = State { parameters, ..State::default() };
+    let mut model = CpuBackend.compile(&topology, &state, &Options::default()).unwrap();
+    let side = metadata.input_size;
+    let table = metadata.normalization.table();
+    let mut planes = vec![];
+    let mut logits = Logits { values: vec![], classes: metadata.classes.len() };
+    for photos in photos.chunks(32) {
+        let pictures = photos.iter().map(|photo| evaluation_picture(&decode(photo).unwrap(), side));
+        let pictures: Vec<Vec<u8>> = pictures.collect();
+        for pixels in &pictures {
+            for (channel, table) in table.iter().enumerate() {
+                planes.extend(pixels.chunks_exact(3).map(|pixel| table[usize::from(pixel[channel])]));
+            }
+        }
+        let pixels = pictures.concat();
+        let images = Images { pixels, height: side, width: side, normalization: metadata.normalization };
+        logits.values.extend(model.logits(&images).unwrap().values);
+    }
+    (planes, logits)
+}
+
+fn write_f32(path: &Path, values: &[f32]) {
+    fs::write(path, values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>()).unwrap();
+}
+
+fn read_f32(path: &Path) -> Vec<f32> {
+    fs::read(path).unwrap().as_chunks().0.iter().map(|four| f32::from_le_bytes(*four)).collect()
+}
+
+#[test]
+fn photos_get_the_same_logits_from_pytorch_and_onnx_runtime() {
+    let Some(python) = python() else {
+        eprintln!("skipped: no PyTorch");
+        return;
+    };
+    let script = |path: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let photos = photos(folder);
+    let listed: String = photos.iter().map(|photo| format!("{}\n", photo.display())).collect();
+    for (variant, classes) in [("tutorial", "5"), ("original", "7"), ("torchvision", "10")] {
+        let networks = |arguments: &[&str]| {
+            let mut command = Command::new(&python);
+            succeeds(
+                command.arg(script("tests/pytorch/networks.py")).args(arguments).current_dir(folder),
+                &listed,
+            )
+        };
+        networks(&["make", variant, classes, "."]);
+        let loaded = alexnet_interchange::load(folder.join("theirs.pth")).unwrap();
+        assert_eq!(loaded.weights.metadata.variant.name(), variant);
+
+        let (planes, logits) = answers(loaded.weights, &photos);
+        let theirs = Logits { values: read_f32(&folder.join("theirs.f32")), classes: logits.classes };
+        assert_eq!(logits.values.len(), theirs.values.len());
+        let largest = theirs.values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+        let pairs = logits.values.iter().zip(&theirs.values);
+        let difference = pairs.fold(0f32, |largest, (ours, theirs)| largest.max((ours - theirs).abs()));
+        let same_class = logits.rows().zip(theirs.rows()).filter(|(a, b)| argmax(a) == argmax(b)).count();
+        println!(
+            "{variant}: {} photos, largest logit {largest}, PyTorch: largest difference {difference:e}, same class {same_class}",
+            photos.len()
+        );
+        assert!(largest > 1.0 && difference <= 1e-5 * largest, "{variant}: {difference} of {largest}");
+        assert_eq!(same_class, photos.len());
+
+        alexnet(folder, &["convert", "theirs.pth", "ours.pth"]);
+        networks(&["same", "theirs.pth", "ours.pth"]);
+
+        alexnet(folder, &["export", "--weights", "ours.pth", "ours.onnx"]);
+        write_f32(&folder.join("images.f32"), &planes);
+        write_f32(&folder.join("ours.f32"), &logits.values);
+        let mut command = Command::new(&python);
+        command.arg(script("../interchange/tests/onnx.py")).args(["ours.onnx", "images.f32", "ours.f32"]);
+        let said = succeeds(command.current_dir(folder), "");
+        println!("{variant}: ONNX Runtime: {}", said.trim());
+        let report: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+        assert_eq!(report["top1_equal"], photos.len());
+        assert!(report["largest_difference"].as_f64().unwrap() <= f64::from(1e-5 * largest));
+    }
+}

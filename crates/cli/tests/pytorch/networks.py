@@ -1,0 +1,79 @@
+"""What PyTorch answers to photos, and whether it reads our files:
+`pip install torch==2.13.0 torchvision==0.28.0 pillow numpy`.
+
+    python networks.py make VARIANT CLASSES FOLDER < PHOTOS     writes FOLDER/theirs.pth, random values, and FOLDER/theirs.f32,
+                                                                the logits of the photos, whose paths come line by line
+    python networks.py same FOLDER/theirs.pth FOLDER/ours.pth   asserts that both hold the same bits
+"""
+import pathlib
+import sys
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torchvision import models, transforms
+
+
+def convolutions(widths, padding, groups, normalise):
+    w1, w2, w3, w4, w5 = widths
+    # torch divides its alpha by the size; the paper's is not divided.
+    norm = lambda: [nn.LocalResponseNorm(5, alpha=1e-4 * 5, beta=0.75, k=2)] if normalise else []
+    return nn.Sequential(
+        nn.Conv2d(3, w1, 11, stride=4, padding=padding), nn.ReLU(), nn.MaxPool2d(3, 2), *norm(),
+        nn.Conv2d(w1, w2, 5, padding=2, groups=groups), nn.ReLU(), nn.MaxPool2d(3, 2), *norm(),
+        nn.Conv2d(w2, w3, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(w3, w4, 3, padding=1, groups=groups), nn.ReLU(),
+        nn.Conv2d(w4, w5, 3, padding=1, groups=groups), nn.ReLU(), nn.MaxPool2d(3, 2))
+
+
+class Network(nn.Module):
+    def __init__(self, features, classifier):
+        super().__init__()
+        self.features, self.classifier = features, classifier
+
+    def forward(self, x):
+        return self.classifier(torch.flatten(self.features(x), 1))
+
+
+def network(variant, classes):
+    """The network, the side of its pictures, their mean and standard deviation."""
+    if variant == 'torchvision':
+        return models.alexnet(num_classes=classes), 224, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    half = [0.5, 0.5, 0.5]
+    if variant == 'tutorial':
+        classifier = nn.Sequential(nn.Dropout(), nn.Linear(128 * 36, 2048), nn.ReLU(), nn.Dropout(), nn.Linear(2048, 2048),
+                                   nn.ReLU(), nn.Linear(2048, classes))
+        return Network(convolutions([48, 128, 192, 192, 128], 2, 1, False), classifier), 224, half, half
+    classifier = nn.Sequential(nn.Linear(256 * 36, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU(),
+                               nn.Dropout(), nn.Linear(4096, classes))
+    return Network(convolutions([96, 256, 384, 384, 256], 0, 2, True), classifier), 227, half, half
+
+
+def make(variant, classes, folder):
+    torch.manual_seed(0)
+    net, side, mean, std = network(variant, int(classes))
+    for parameter in net.parameters():
+        # So that photos excite all layers, and logits differ by whole numbers.
+        nn.init.kaiming_normal_(parameter) if parameter.dim() > 1 else nn.init.normal_(parameter, std=0.1)
+    torch.save(net.state_dict(), pathlib.Path(folder, 'theirs.pth'))
+    net.eval()
+    prepare = transforms.Compose([transforms.Resize((side, side)), transforms.ToTensor(), transforms.Normalize(mean, std)])
+    photos = [line.rstrip('\n') for line in sys.stdin]
+    logits = []
+    with torch.no_grad():
+        for start in range(0, len(photos), 32):
+            batch = [prepare(Image.open(photo).convert('RGB')) for photo in photos[start:start + 32]]
+            logits.append(net(torch.stack(batch)).numpy())
+    np.concatenate(logits).astype('<f4').tofile(pathlib.Path(folder, 'theirs.f32'))
+
+
+def same(theirs, ours):
+    theirs, ours = torch.load(theirs), torch.load(ours)
+    assert list(theirs) == list(ours), (list(theirs), list(ours))
+    for name, tensor in theirs.items():
+        assert tensor.shape == ours[name].shape, name
+        assert torch.equal(tensor.view(torch.int32), ours[name].view(torch.int32)), name
+
+
+{'make': make, 'same': same}[sys.argv[1]](*sys.argv[2:])
