@@ -15,7 +15,7 @@ use std::{
 };
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
-use libjpeg_turbo_rs::{Decoder, PixelFormat};
+use libjpeg_turbo_rs::{DecodeLimits, Decoder, PixelFormat};
 
 use crate::{Error, Result};
 
@@ -24,6 +24,9 @@ pub const MAX_PIXELS: u64 = 1 << 26;
 
 /// Larger files are not read: 128 MiB.
 pub const MAX_FILE_BYTES: u64 = 128 << 20;
+
+/// A progressive JPEG may come in this many passes over its pixels; usual are ten.
+const MAX_SCANS: usize = 100;
 
 /// Memory that a decoder of the `image` crate may take for one picture.
 const MAX_DECODER_BYTES: u64 = 768 << 20;
@@ -67,7 +70,8 @@ pub fn decode_bytes(name: impl AsRef<Path>, bytes: &[u8]) -> Result<RgbImage> {
 
 /// Not through the `image` crate, whose decoder rounds otherwise than libjpeg-turbo.
 fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, String> {
-    let mut decoder = Decoder::new(bytes).map_err(|e| e.to_string())?;
+    let limits = DecodeLimits { max_pixels: MAX_PIXELS, max_scans: MAX_SCANS, ..DecodeLimits::default() };
+    let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(|e| e.to_string())?;
     let header = decoder.header();
     let (width, height, components) = (header.width, header.height, header.components.len());
     check_size(width.into(), height.into())?;

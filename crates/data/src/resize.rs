@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 
 use image::RgbImage;
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 /// A part of a picture, in whole pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +48,26 @@ pub fn resize_into(picture: &RgbImage, crop: Crop, width: u32, height: u32, pixe
     assert!(width > 0 && height > 0, "a picture has at least one pixel");
     assert!(crop.width > 0 && crop.height > 0, "a crop has at least one pixel");
     assert_eq!(pixels.len(), width as usize * height as usize * 3);
-    BUFFERS.with_borrow_mut(|buffers| {
-        Arch::new()
-            .dispatch(|| buffers.resize(picture, crop, [width, height].map(|side| side as usize), pixels));
-    });
+    let size = [width, height].map(|side| side as usize);
+    BUFFERS.with_borrow_mut(|buffers| Arch::new().dispatch(Job { buffers, picture, crop, size, pixels }));
+}
+
+/// A call of [`Buffers::resize`], compiled for each kind of processor. A closure would not do: it is not inlined.
+struct Job<'a> {
+    buffers: &'a mut Buffers,
+    picture: &'a RgbImage,
+    crop: Crop,
+    size: [usize; 2],
+    pixels: &'a mut [u8],
+}
+
+impl WithSimd for Job<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        self.buffers.resize(self.picture, self.crop, self.size, self.pixels);
+    }
 }
 
 thread_local! {
@@ -73,8 +89,8 @@ struct Buffers {
     rows: Weights,
     /// The picture with one side resized, row by row.
     between: Vec<u8>,
-    /// One row, four bytes longer.
-    row: Vec<u8>,
+    /// Two rows side by side, each pixel's three numbers and a fourth that fills the vector register; before and after.
+    pairs: [Vec<[i32; 8]>; 2],
     /// The sums of an output row.
     sums: Vec<i32>,
 }
@@ -82,7 +98,7 @@ struct Buffers {
 impl Buffers {
     #[inline(always)]
     fn resize(&mut self, picture: &RgbImage, crop: Crop, [width, height]: [usize; 2], pixels: &mut [u8]) {
-        let Self { columns, rows, between, row, sums } = self;
+        let Self { columns, rows, between, pairs, sums } = self;
         let [left, top, crop_width, crop_height] =
             [crop.left, crop.top, crop.width, crop.height].map(|side| side as usize);
         columns.prepare(crop_width, width);
@@ -92,10 +108,10 @@ impl Buffers {
         if rows_first([crop_width, crop_height], [width, height]) {
             between.resize(height * crop_width * 3, 0);
             rows.resize_rows(source, stride, crop_width * 3, sums, between);
-            columns.resize_columns(between, crop_width * 3, crop_width, row, pixels);
+            columns.resize_columns(between, crop_width * 3, crop_width, pairs, pixels);
         } else {
             between.resize(crop_height * width * 3, 0);
-            columns.resize_columns(source, stride, crop_width, row, between);
+            columns.resize_columns(source, stride, crop_width, pairs, between);
             rows.resize_rows(between, width * 3, width * 3, sums, pixels);
         }
     }
@@ -108,13 +124,13 @@ fn rows_first([width, height]: [usize; 2], [to_width, to_height]: [usize; 2]) ->
     lost_rows > 0 && lost_rows > 2 * lost(width, to_width)
 }
 
-/// For each output position the first input position and the weights from there on.
+/// For each output position the input positions that count and their weights.
 #[derive(Default)]
 struct Weights {
     /// Input and output length that this is for.
     lengths: [usize; 2],
-    first: Vec<usize>,
-    /// `most` for each position, the last of them 0 where fewer count.
+    /// First input position and number of them; their weights begin at the position times `most`.
+    spans: Vec<[usize; 2]>,
     weights: Vec<i32>,
     most: usize,
 }
@@ -129,7 +145,7 @@ impl Weights {
         let support = scale.max(1.0);
         self.lengths = [input, output];
         self.most = support.ceil() as usize * 2 + 1;
-        self.first.clear();
+        self.spans.clear();
         self.weights.clear();
         for position in 0..output {
             let center = (position as f64 + 0.5) * scale;
@@ -137,17 +153,18 @@ impl Weights {
             let end = ((center + support + 0.5) as usize).min(input);
             let triangle = |x: usize| (1.0 - ((x as f64 - center + 0.5) * (1.0 / support)).abs()).max(0.0);
             let sum: f64 = (first..end).map(triangle).sum();
-            self.first.push(first);
             // All are at least 0, so that adding a half and cutting off rounds.
             let weight = |x| (triangle(x) / sum * f64::from(1 << FRACTION) + 0.5) as i32;
+            self.spans.push([first, end - first]);
             self.weights.extend((first..end).map(weight));
-            self.weights.resize(self.first.len() * self.most, 0);
+            self.weights.resize(self.spans.len() * self.most, 0);
         }
     }
 
     #[inline(always)]
     fn of(&self, position: usize) -> (usize, &[i32]) {
-        (self.first[position], &self.weights[position * self.most..][..self.most])
+        let [first, count] = self.spans[position];
+        (first, &self.weights[position * self.most..][..count])
     }
 
     /// Resizes rows of `width` pixels, which begin `stride` bytes apart in `source`, to those that fill `target`.
@@ -157,25 +174,34 @@ impl Weights {
         source: &[u8],
         stride: usize,
         width: usize,
-        row: &mut Vec<u8>,
+        [pair, sums]: &mut [Vec<[i32; 8]>; 2],
         target: &mut [u8],
     ) {
-        row.resize(width * 3 + 4, 0);
-        let [_, to_width] = self.lengths;
-        for (y, target) in target.chunks_exact_mut(to_width * 3).enumerate() {
-            // A copy, so that four bytes can be read where three are meant.
-            row[..width * 3].copy_from_slice(&source[y * stride..][..width * 3]);
-            for (position, pixel) in target.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+        pair.resize(width, [0; 8]);
+        sums.resize(self.lengths[1], [0; 8]);
+        let length = self.lengths[1] * 3;
+        for (y, targets) in target.chunks_mut(2 * length).enumerate() {
+            for half in 0..targets.len() / length {
+                let row = &source[(2 * y + half) * stride..][..width * 3];
+                for (lanes, pixel) in pair.iter_mut().zip(row.as_chunks::<3>().0) {
+                    lanes[4 * half..4 * half + 3].copy_from_slice(&pixel.map(i32::from));
+                }
+            }
+            // All eight sums are kept, although six are wanted: that is what makes vector instructions of the loop.
+            for (position, sums) in sums.iter_mut().enumerate() {
                 let (first, weights) = self.of(position);
-                // Four sums fill a vector register; the last is thrown away.
-                let mut sums = [HALF; 4];
-                for (weight, at) in weights.iter().zip((first * 3..=width * 3).step_by(3)) {
-                    let bytes = [row[at], row[at + 1], row[at + 2], row[at + 3]];
-                    for (sum, byte) in sums.iter_mut().zip(bytes) {
-                        *sum += weight * i32::from(byte);
+                let mut eight = [HALF; 8];
+                for (weight, lanes) in weights.iter().zip(&pair[first..]) {
+                    for (sum, number) in eight.iter_mut().zip(lanes) {
+                        *sum += weight * number;
                     }
                 }
-                *pixel = [to_byte(sums[0]), to_byte(sums[1]), to_byte(sums[2])];
+                *sums = eight;
+            }
+            for (half, target) in targets.chunks_exact_mut(length).enumerate() {
+                for (pixel, sums) in target.as_chunks_mut::<3>().0.iter_mut().zip(&*sums) {
+                    *pixel = [0, 1, 2].map(|channel| to_byte(sums[4 * half + channel]));
+                }
             }
         }
     }
@@ -191,11 +217,10 @@ impl Weights {
         target: &mut [u8],
     ) {
         sums.resize(length, 0);
-        let [height, _] = self.lengths;
         for (y, target) in target.chunks_exact_mut(length).enumerate() {
             let (first, weights) = self.of(y);
             sums.fill(HALF);
-            for (weight, y) in weights.iter().zip(first..height) {
+            for (weight, y) in weights.iter().zip(first..) {
                 for (sum, byte) in sums.iter_mut().zip(&source[y * stride..][..length]) {
                     *sum += weight * i32::from(*byte);
                 }

@@ -4,6 +4,7 @@
 //! error: names, shapes and sizes are compared before any number is read, and nothing in it is ever executed.
 #![forbid(unsafe_code)]
 
+mod class_indices;
 mod file;
 pub mod onnx;
 mod pickle;
@@ -16,19 +17,17 @@ mod tensor;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use alexnet_core::{
     Array, Error, Result, Topology,
     alexnet::Variant,
     files::write_atomically,
+    state::misfits,
     weights::{Metadata, Weights},
 };
 
+pub use self::class_indices::class_indices;
 use self::{file::Source, pickle::Dtype, tensor::View};
 
 const EXPECTED: &str = "a weights file";
@@ -60,14 +59,13 @@ impl Content {
         let saved = match start.as_slice() {
             [b'P', b'K', 3, 4, ..] => pth::read_zip(&source),
             start if pth::is_legacy(start) => pth::read_legacy(&source),
-            _ => {
-                let (views, metadata) = safetensors_read::read(&source).map_err(|reason| {
-                    refuse(format!(
-                        "read as safetensors, {reason}; a file of PyTorch's `torch.save` would be taken too"
-                    ))
-                })?;
+            // The length of the header, and its first byte.
+            [_, _, _, _, _, _, _, _, b'{', ..] => {
+                let (views, metadata) = safetensors_read::read(&source).map_err(refuse)?;
                 return Ok(Self { source, views, metadata });
             }
+            [] => Err("the file is empty".into()),
+            _ => Err("it is neither safetensors nor a state dictionary of PyTorch's `torch.save`".into()),
         };
         let content = saved.and_then(|saved| {
             let views = state_dict::tensors(&saved)?;
@@ -78,14 +76,16 @@ impl Content {
         Ok(Self { source, views, metadata: metadata.unwrap_or_default() })
     }
 
-    /// Takes from all names what `torch.nn.DataParallel` and `torch.compile` put before them, if all have it.
+    /// Takes from all names what `torch.nn.DataParallel`, `torch.compile` and Lightning put before them, if all have it.
     fn without_prefix(mut self) -> Self {
         let common = |views: &BTreeMap<String, View>| {
             PREFIXES
                 .into_iter()
                 .find(|prefix| !views.is_empty() && views.keys().all(|name| name.starts_with(prefix)))
         };
-        while let Some(prefix) = common(&self.views) {
+        // As often as they may be nested.
+        for _ in 0..MAX_PREFIXES {
+            let Some(prefix) = common(&self.views) else { break };
             let views = std::mem::take(&mut self.views).into_iter();
             self.views = views.map(|(name, view)| (name[prefix.len()..].to_owned(), view)).collect();
         }
@@ -119,7 +119,8 @@ impl Content {
     }
 }
 
-const PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
+const PREFIXES: [&str; 3] = ["module.", "_orig_mod.", "model."];
+const MAX_PREFIXES: usize = 4;
 
 /// Reads weights from a file of ours, a safetensors file by another writer, or a state dictionary of PyTorch.
 ///
@@ -135,14 +136,21 @@ pub fn load(path: impl AsRef<Path>) -> Result<Loaded> {
     }
     let content = Content::open(path)?.without_prefix();
     let (variant, classes) = recognise::recognise(&content.shapes()).map_err(refuse)?;
-    let described = OURS.iter().any(|key| content.metadata.contains_key(*key));
-    let (metadata, named, mut notes) = if described {
+    let (mut metadata, mut notes) = if content.metadata.contains_key("variant") {
         let metadata = Metadata::from_text(&content.metadata).map_err(refuse)?;
         agree(&metadata, variant, classes).map_err(refuse)?;
-        (metadata, true, vec![])
+        (metadata, vec![])
     } else {
-        assume(path, variant, classes)
+        assume(variant, classes)
     };
+    // Also in a file of ours, converted from one that named no classes.
+    let mut named = metadata.classes != numbered(classes);
+    if !named {
+        let (names, sentence) = class_indices::near(path, classes);
+        notes.push(sentence);
+        named = names.is_some();
+        metadata.classes = names.unwrap_or(metadata.classes);
+    }
     if content.views.values().any(|view| view.dtype == Dtype::F64) {
         notes.push("its float64 numbers are rounded to float32".into());
     }
@@ -150,8 +158,10 @@ pub fn load(path: impl AsRef<Path>) -> Result<Loaded> {
     Ok(Loaded { weights: Weights { metadata, parameters }, named, notes })
 }
 
-/// A file that has one of these must have all.
-const OURS: [&str; 5] = ["variant", "classes", "input_size", "mean", "std"];
+/// The names of classes that have none.
+fn numbered(classes: usize) -> Vec<String> {
+    (0..classes).map(|class| class.to_string()).collect()
+}
 
 /// Whether what a file says of itself is true of its parameters.
 fn agree(metadata: &Metadata, variant: Variant, classes: usize) -> Result<(), String> {
@@ -171,94 +181,83 @@ fn agree(metadata: &Metadata, variant: Variant, classes: usize) -> Result<(), St
     }
 }
 
-/// What a file without metadata is taken for, whether its classes have names, and the sentences that say so.
-fn assume(path: &Path, variant: Variant, classes: usize) -> (Metadata, bool, Vec<String>) {
-    let mut notes =
-        vec![format!("recognised as `{variant}` with {classes} classes by the shapes of its parameters")];
-    if variant == Variant::Original {
-        notes.push(format!(
-            "`{}` has the same shapes; it is not what this is taken for",
-            Variant::OriginalNormFirst
-        ));
-    }
-    let names = class_indices_near(path, classes);
-    let named = names.is_some();
-    match &names {
-        Some((file, _)) => notes.push(format!("its classes are those of {}", file.display())),
-        None => notes.push(format!(
-            "its classes have no names: a {CLASS_INDICES} with {classes} of them, as the tutorial's train.py writes it, belongs beside it"
-        )),
-    }
+/// What a file without metadata is taken for, and the sentences that say so.
+fn assume(variant: Variant, classes: usize) -> (Metadata, Vec<String>) {
     let normalization = recognise::usual_normalization(variant);
-    notes.push(format!(
-        "pictures are normalised with mean {:?} and std {:?}, as is usual for `{variant}`",
-        normalization.mean, normalization.std
-    ));
-    let metadata = Metadata {
-        variant,
-        classes: names.map_or_else(|| (0..classes).map(|i| i.to_string()).collect(), |(_, names)| names),
-        input_size: variant.topology(classes).input[1],
-        normalization,
-    };
-    (metadata, named, notes)
+    let mut notes = vec![
+        format!("recognised as `{variant}` with {classes} classes by the shapes of its parameters"),
+        format!(
+            "pictures are normalised with mean {:?} and std {:?}, as is usual for `{variant}`",
+            normalization.mean, normalization.std
+        ),
+    ];
+    if variant == Variant::Original {
+        let other = Variant::OriginalNormFirst;
+        notes.push(format!("`{other}` has the same shapes; `convert --variant {other}` makes it that"));
+    }
+    let input_size = variant.topology(classes).input[1];
+    (Metadata { variant, classes: numbered(classes), input_size, normalization }, notes)
 }
 
-const CLASS_INDICES: &str = "class_indices.json";
-
-/// The tutorial's file of class names, beside the weights or in the folder above, if it names as many.
-fn class_indices_near(weights: &Path, classes: usize) -> Option<(PathBuf, Vec<String>)> {
-    let folders = weights.parent().into_iter().flat_map(|folder| [folder.to_owned(), folder.join("..")]);
-    folders.map(|folder| folder.join(CLASS_INDICES)).find_map(|file| {
-        let names = class_indices(&file).ok()?;
-        (names.len() == classes).then_some((file, names))
-    })
+/// A format to write weights in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Ours, and of many other programs.
+    Safetensors,
+    /// PyTorch's `torch.save` of a state dictionary.
+    Pth,
 }
 
-/// Reads a file of class names as the tutorial's `train.py` writes it: `{"0": "daisy", …}`, in the order of the logits.
-///
-/// # Errors
-/// [`Error::Io`] when it cannot be read, [`Error::Format`] when it is something else.
-pub fn class_indices(path: impl AsRef<Path>) -> Result<Vec<String>> {
-    let path = path.as_ref();
-    let refuse = |reason| Error::Format { path: path.to_owned(), expected: "a file of class names", reason };
-    let bytes = fs::read(path).map_err(Error::io("read", path))?;
-    let mut by_index: BTreeMap<String, String> = serde_json::from_slice(&bytes).map_err(|error| {
-        refuse(format!("{error}; it should be like {{\"0\": \"daisy\", \"1\": \"roses\"}}"))
-    })?;
-    let names: Vec<String> = (0..).map_while(|index: usize| by_index.remove(&index.to_string())).collect();
-    match by_index.first_key_value() {
-        None => Ok(names),
-        Some((index, name)) => {
-            Err(refuse(format!("`{name}` has the number {index}, and numbers before it are missing")))
+impl Format {
+    /// By the extension: `.safetensors`, `.pth` or `.pt`.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for another.
+    pub fn of(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+        match extension.as_deref() {
+            Some("safetensors") => Ok(Self::Safetensors),
+            Some("pth" | "pt") => Ok(Self::Pth),
+            _ => Err(Error::Option {
+                option: "the output file",
+                value: path.display().to_string(),
+                reason: "its extension must be .safetensors, .pth or .pt".into(),
+            }),
         }
     }
 }
 
-/// Writes weights in the format of the file's extension: `.safetensors`, or `.pth` and `.pt` for PyTorch. Equal weights give
-/// equal bytes; both keep the metadata.
+/// Writes weights in the format of the file's extension, atomically. Equal weights give equal bytes; both formats keep the
+/// metadata.
 ///
 /// # Errors
-/// [`Error::Option`] for another extension, [`Error::Io`].
+/// [`Error::Option`] as [`Format::of`], [`Error::Parameters`] when the parameters are not those of the variant, [`Error::Io`].
 pub fn save(weights: &Weights, path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("safetensors") => weights.save(path),
-        Some("pth" | "pt") => {
-            let Weights { metadata, parameters } = weights;
-            // In the order in which PyTorch's modules would give them.
-            let order = metadata.variant.topology(metadata.classes.len()).parameters()?;
-            let in_order: Vec<(&str, &Array)> = order
-                .iter()
-                .filter_map(|p| parameters.get_key_value(&p.name))
-                .map(|(name, array)| (name.as_str(), array))
-                .collect();
-            let text = metadata.to_text().map_err(|error| Error::io("write", path)(error.into()))?;
+    let in_order = in_order(weights)?;
+    match Format::of(path)? {
+        Format::Safetensors => weights.save(path),
+        Format::Pth => {
+            let text = weights.metadata.to_text().map_err(|error| Error::io("write", path)(error.into()))?;
             write_atomically(path, |file| pth_write::write(file, &in_order, &text))
         }
-        _ => Err(Error::Option {
-            option: "the output file",
-            value: path.display().to_string(),
-            reason: "its extension must be .safetensors, .pth or .pt".into(),
-        }),
     }
+}
+
+/// The parameters in the order of the network, as PyTorch's modules give them, not of the alphabet.
+///
+/// # Errors
+/// [`Error::Parameters`] when they are not those of the variant.
+fn in_order(weights: &Weights) -> Result<Vec<(&str, &Array)>> {
+    let Weights { metadata, parameters } = weights;
+    let topology = metadata.variant.topology(metadata.classes.len());
+    let shapes = parameters.iter().map(|(name, array)| (name.as_str(), array.shape.as_slice()));
+    let table = misfits(&topology, shapes)?;
+    if !table.is_empty() {
+        return Err(Error::Parameters { table: table.join("\n") });
+    }
+    let order = topology.parameters()?;
+    let named = order.iter().filter_map(|parameter| parameters.get_key_value(&parameter.name));
+    Ok(named.map(|(name, array)| (name.as_str(), array)).collect())
 }

@@ -15,7 +15,6 @@ use std::{
 use alexnet_core::{
     Array, Error, Normalization, Result, Topology,
     files::{each_block, write_atomically},
-    state::misfits,
     weights::{Metadata, Weights},
 };
 use prost::Message;
@@ -24,6 +23,7 @@ use self::messages::{
     DataType, Dimension, GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
     TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, key,
 };
+use crate::in_order;
 
 const IR_VERSION: i64 = 8;
 const OPERATOR_SET: i64 = 17;
@@ -42,20 +42,9 @@ const PROBABILITIES: &str = "probabilities";
 /// [`Error::Parameters`] when the parameters are not those of the variant, [`Error::Io`].
 pub fn save(weights: &Weights, path: impl AsRef<Path>, softmax: bool) -> Result<()> {
     let path = path.as_ref();
-    let Weights { metadata, parameters } = weights;
+    let metadata = &weights.metadata;
     let topology = metadata.variant.topology(metadata.classes.len());
-    let shapes = parameters.iter().map(|(name, array)| (name.as_str(), array.shape.as_slice()));
-    let table = misfits(&topology, shapes)?;
-    if !table.is_empty() {
-        return Err(Error::Parameters { table: table.join("\n") });
-    }
-    // Of the network, not of the alphabet.
-    let order = topology.parameters()?;
-    let initializers: Vec<(&str, &Array)> = order
-        .iter()
-        .filter_map(|parameter| parameters.get_key_value(&parameter.name))
-        .map(|(name, array)| (name.as_str(), array))
-        .collect();
+    let initializers = in_order(weights)?;
     let graph = graph(metadata, &topology, softmax)?;
     let model = model(metadata).map_err(|error| Error::io("write", path)(error.into()))?;
     write_atomically(path, |file| {

@@ -4,8 +4,8 @@
 //! plain values and a short list of names, for which it makes inert values of its own; every other operation or name ends the reading
 //! with an error that tells where it is. Nothing is ever executed.
 //!
-//! All compound values live in one list and refer to each other by their place in it: a value that contains itself, or a
-//! nesting of any depth, is then neither walked nor dropped recursively.
+//! All compound values live in lists, one a kind, and refer to each other by their places there: a value that contains itself, or
+//! a nesting of any depth, is then neither walked nor dropped recursively.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -14,6 +14,10 @@ use std::{collections::BTreeMap, fmt};
 pub const MAX_BYTES: usize = 16 << 20;
 const MAX_OPERATIONS: usize = 250_000;
 const MAX_STACK: usize = 1 << 16;
+
+/// No name is longer, nor has a tensor more dimensions (PyTorch's limit): both are copied each time that they are used.
+const MAX_NAME: usize = 1 << 10;
+const MAX_DIMENSIONS: usize = 64;
 
 /// A value; compound ones by their place in [`Pickle`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -165,6 +169,19 @@ impl Pickle {
     /// The text that `value` is.
     pub fn text(&self, value: Value) -> Option<&str> {
         if let Value::Text(place) = value { self.texts.get(place).map(String::as_str) } else { None }
+    }
+
+    /// The text that `value` is, fit for a message.
+    ///
+    /// # Errors
+    /// When it is no text, a long one, or one that would move the cursor.
+    pub fn name(&self, value: Value) -> Result<&str, String> {
+        match self.text(value) {
+            None => Err("a name is no text".into()),
+            Some(text) if text.len() > MAX_NAME => Err(format!("a name is longer than {MAX_NAME} bytes")),
+            Some(text) if text.contains(char::is_control) => Err(format!("{text:?} is no name")),
+            Some(text) => Ok(text),
+        }
     }
 
     fn tuple(&self, value: Value) -> Option<&[Value]> {
@@ -475,7 +492,7 @@ impl<'a> Machine<'a> {
                     ref view @ ..,
                 ],
             ) if matches!(view, [] | [Value::None]) => {
-                let key = self.built.text(key).ok_or("a storage has no name")?.to_owned();
+                let key = self.built.name(key)?.to_owned();
                 let elements =
                     u64::try_from(elements).map_err(|_| format!("a storage of {elements} elements"))?;
                 (kind, Storage { key, dtype, elements })
@@ -527,7 +544,11 @@ impl<'a> Machine<'a> {
     }
 
     fn numbers(&self, tuple: Value) -> Outcome<Vec<u64>> {
-        self.built.tuple(tuple).ok_or("a shape is no tuple")?.iter().map(|value| number(*value)).collect()
+        let numbers = self.built.tuple(tuple).ok_or("a shape is no tuple")?;
+        if numbers.len() > MAX_DIMENSIONS {
+            return Err(format!("a tensor of more than {MAX_DIMENSIONS} dimensions"));
+        }
+        numbers.iter().map(|value| number(*value)).collect()
     }
 }
 
@@ -536,10 +557,17 @@ const UNDERFLOW: &str = "there is nothing on the stack";
 fn global(module: &str, name: &str) -> Outcome<Value> {
     Global::find(module, name).map(Value::Global).ok_or_else(|| {
         format!(
-            "it asks for `{module}.{name}`, which is not loaded from a file; in Python, \
-             `torch.save(model.state_dict(), …)` writes a file without it"
+            "it asks for `{}.{}`, which is not loaded from a file; in Python, \
+             `torch.save(model.state_dict(), …)` writes a file without it",
+            shown(module),
+            shown(name)
         )
     })
+}
+
+/// The beginning of a name from a stranger, harmless to a terminal.
+fn shown(name: &str) -> String {
+    name.chars().take(80).flat_map(char::escape_debug).collect()
 }
 
 fn number(value: Value) -> Outcome<u64> {

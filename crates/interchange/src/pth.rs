@@ -177,7 +177,7 @@ pub fn read_legacy(source: &Source) -> Result<Saved, String> {
 
     let mut places = BTreeMap::new();
     for key in &keys.lists[list] {
-        let key = keys.text(*key).ok_or("a storage has no name")?;
+        let key = keys.name(*key)?;
         let storage = pickle.storages.iter().find(|storage| storage.key == key);
         let storage = storage.ok_or_else(|| format!("its storage `{key}` belongs to nothing"))?;
         let count = source.bytes(Place { start, bytes: 8, crc32: None }, 8)?;

@@ -47,7 +47,7 @@ fn named(
     key: Value,
     value: Value,
 ) -> Result<(String, View), String> {
-    let name = pickle.text(key).ok_or("a key of its dictionary is no text")?;
+    let name = pickle.name(key).map_err(|reason| format!("in its dictionary, {reason}"))?;
     let Value::Tensor(tensor) = value else {
         return Err(format!(
             "its entry `{name}` is no tensor, and it holds no `state_dict`; save one with `torch.save(model.state_dict(), …)`"

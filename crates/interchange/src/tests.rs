@@ -1,6 +1,7 @@
 //! Files of PyTorch's making, of ours, and of strangers.
 
 use std::{
+    fs,
     io::{Cursor, Write},
     path::{Path, PathBuf},
 };
@@ -99,18 +100,26 @@ fn what_a_file_does_not_say_is_assumed_aloud() {
         assert!(notes.contains(expected), "{notes}");
     }
 
-    let beside = folder.path().join(CLASS_INDICES);
+    let beside = folder.path().join(class_indices::NAME);
     for (content, names) in [
         (r#"{"0": "daisy", "2": "tulips", "1": "roses"}"#, ["daisy", "roses", "tulips"]),
         (r#"{"0": "daisy", "1": "roses"}"#, ["0", "1", "2"]),
         (r#"{"0": "daisy", "1": "roses", "2": "tulips", "3": "oaks"}"#, ["0", "1", "2"]),
         (r#"["daisy", "roses", "tulips"]"#, ["0", "1", "2"]),
+        (r#"{"daisy": 0, "roses": 1, "tulips": 2}"#, ["daisy", "roses", "tulips"]),
     ] {
         fs::write(&beside, content).unwrap();
         let loaded = load(&path).unwrap();
         assert_eq!(loaded.weights.metadata.classes, names, "{content}");
         assert_eq!(loaded.named, names[0] == "daisy");
+        assert!(loaded.notes.last().unwrap().contains("class_indices.json"), "{:?}", loaded.notes);
     }
+    // Converted, it still has no names of its own.
+    let ours = folder.path().join("ours.safetensors");
+    save(&Weights { metadata: assume(Variant::Tutorial, 3).0, parameters }, &ours).unwrap();
+    assert!(load(&ours).unwrap().named);
+    fs::remove_file(&beside).unwrap();
+    assert!(!load(&ours).unwrap().named);
 }
 
 #[test]
@@ -228,6 +237,21 @@ const FLOAT: &str = "torch\nFloatStorage";
 const FOUR: &[u8] = b"K\x04";
 const ALL: &[u8] = b"K\0K\x04\x85K\x01\x85";
 
+/// A dictionary of one tensor with this name.
+fn named_after(name: &str) -> Vec<u8> {
+    let whole = one_tensor(FLOAT, FOUR, ALL);
+    let length = (name.len() as u32).to_le_bytes();
+    [&whole[..4], &length, name.as_bytes(), &whole[9..]].concat()
+}
+
+/// A tensor in a storage whose key has 2,000 letters.
+fn long_key() -> Vec<u8> {
+    let whole = one_tensor(FLOAT, FOUR, ALL);
+    let key = b"X\x01\0\0\x000";
+    let at = whole.windows(key.len()).position(|window| window == key).unwrap();
+    [&whole[..at], b"X\xd0\x07\0\0", &[b'a'; 2000], &whole[at + key.len()..]].concat()
+}
+
 fn overlapping() -> Vec<u8> {
     let mut bytes = archive(&[("a/data.pkl", b"}."), ("a/data/0", &[0; 16]), ("a/data/1", &[0; 16])]);
     // The last entry of the directory is to begin where the one before it does.
@@ -293,11 +317,18 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("nesting of a million lists", saved(&nested(1_000_000)), "nested too deep"),
         ("nesting that is not too deep", saved(&nested(60_000)), "holds no dictionary"),
         ("a million marks", saved(&vec![b'('; 1_000_000]), "nested too deep"),
+        (
+            "a name of two million prefixes",
+            saved(&named_after(&"module.".repeat(2_000_000))),
+            "longer than 1024 bytes",
+        ),
+        ("a storage with a long name", saved(&long_key()), "longer than 1024 bytes"),
+        ("a name that clears the screen", saved(&named_after("\x1b[2J")), "is no name"),
         ("endless pushing and popping", saved(&b"N0".repeat(200_000)), "more than 250000 operations"),
         ("a list in itself", saved(b"]q\0h\0a."), "holds no dictionary"),
         ("a dictionary in itself", saved(b"}q\0X\x05\0\0\0modelh\0s."), "too many dictionaries"),
         ("no tensor", saved(b"}X\x01\0\0\0xK\x01s."), "entry `x` is no tensor"),
-        ("a key that is no text", saved(b"}K\x01K\x01s."), "is no text"),
+        ("a key that is no text", saved(b"}K\x01K\x01s."), "a name is no text"),
         (
             "a storage that is missing",
             archive(&[("a/data.pkl", &one_tensor(FLOAT, FOUR, ALL))]),
@@ -376,8 +407,8 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("an old file, cut in its pickle", cut(&legacy, 200), "ends"),
         ("an old file, cut in its numbers", cut(&legacy, legacy.len() - 1), "cut"),
         ("an old file that lies about its numbers", long_legacy, "does not hold"),
-        ("nothing", vec![], "ends too early"),
-        ("a text", b"These are words.".to_vec(), "read as safetensors"),
+        ("nothing", vec![], "is empty"),
+        ("a text", b"These are words.".to_vec(), "neither safetensors nor"),
     ]
 }
 

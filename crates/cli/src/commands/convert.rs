@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use alexnet_core::{alexnet::Variant, weights::Weights};
-use alexnet_interchange::{Loaded, class_indices, save};
+use alexnet_interchange::{Format, Loaded, class_indices, save};
 use anyhow::{Result, ensure};
 
 use crate::{parse, trained::read};
@@ -23,11 +23,11 @@ pub struct Args {
     /// Network, where shapes leave a choice: original or original-norm-first
     #[arg(long)]
     variant: Option<Variant>,
-    /// The names of the classes, as the tutorial's class_indices.json
+    /// The names of the classes, as the tutorial's class_indices.json or torchvision's class_to_idx
     #[arg(long, value_name = "FILE")]
     class_indices: Option<PathBuf>,
     /// Subtracted from pixels between 0 and 1, for red, green and blue
-    #[arg(long, value_name = "R,G,B", value_parser = parse::colours)]
+    #[arg(long, value_name = "R,G,B", value_parser = parse::colours, allow_hyphen_values = true)]
     mean: Option<[f32; 3]>,
     /// What they are divided by
     #[arg(long, value_name = "R,G,B", value_parser = parse::positive_colours)]
@@ -39,6 +39,7 @@ pub struct Args {
 /// # Errors
 /// When IN cannot be read, is no AlexNet, or OUT cannot be written.
 pub fn run(args: &Args) -> Result<()> {
+    Format::of(&args.output)?;
     let (path, Loaded { mut weights, .. }) = read(Some(&args.input))?;
     args.correct(&mut weights, &path)?;
     save(&weights, &args.output)?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use alexnet_interchange::onnx;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
 use crate::trained::read;
@@ -36,6 +36,12 @@ enum Format {
 /// # Errors
 /// When the weights cannot be read or the file cannot be written.
 pub fn run(args: &Args) -> Result<()> {
+    // Not the weights themselves, when the two are exchanged.
+    ensure!(
+        args.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")),
+        "the output file cannot be {}: its extension must be .onnx",
+        args.output.display()
+    );
     let (_, loaded) = read(args.weights.as_deref())?;
     match args.format {
         Format::Onnx => onnx::save(&loaded.weights, &args.output, args.softmax)?,

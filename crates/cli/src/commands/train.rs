@@ -3,14 +3,14 @@
 mod watch;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use alexnet_core::{
-    Backend, Error, Normalization, Optimizer, Options, Progress, State, Topology,
+    Array, Backend, Error, Normalization, Optimizer, Options, Progress, State, Topology,
     alexnet::Variant,
     init::{Init, initialise},
     optimizer::Adam,
@@ -112,12 +112,12 @@ struct Recipe {
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     weights: Option<PathBuf>,
-    /// Leave the layers of this module as they are: features trains the classifier alone
-    #[arg(long, value_name = "MODULE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    freeze: Option<String>,
+    /// Leave the layers of these modules as they are, separated by commas: features trains the classifier alone
+    #[arg(long, value_name = "MODULES", value_delimiter = ',')]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    freeze: Vec<String>,
     /// Subtracted from pixels between 0 and 1, for red, green and blue [default: that of --weights, else 0.5,0.5,0.5]
-    #[arg(long, value_name = "R,G,B", value_parser = parse::colours)]
+    #[arg(long, value_name = "R,G,B", value_parser = parse::colours, allow_hyphen_values = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     mean: Option<[f32; 3]>,
     /// What they are divided by [default: that of --weights, else 0.5,0.5,0.5]
@@ -141,7 +141,11 @@ impl Recipe {
 
     /// The names of the parameters that do not learn.
     fn frozen(&self, topology: &Topology) -> Result<BTreeSet<String>> {
-        Ok(self.freeze.as_ref().map(|module| topology.parameters_of(module)).transpose()?.unwrap_or_default())
+        let mut frozen = BTreeSet::new();
+        for module in &self.freeze {
+            frozen.extend(topology.parameters_of(module)?);
+        }
+        Ok(frozen)
     }
 }
 
@@ -368,19 +372,28 @@ fn resumed(path: &Path, args: &Args) -> Result<Run> {
 /// Before the first step: drawn from the seed, or read from `--weights`, with the normalisation that goes with them.
 fn initial_state(recipe: &Recipe, dataset: &Dataset) -> Result<(State, Normalization)> {
     let topology = recipe.topology(dataset);
-    let drawn = || initialise(&topology, recipe.init.into(), recipe.seed);
-    let Some(path) = &recipe.weights else { return Ok((drawn()?, Normalization::HALF)) };
+    let Some(path) = &recipe.weights else {
+        return Ok((initialise(&topology, recipe.init.into(), recipe.seed)?, Normalization::HALF));
+    };
     let (_, Loaded { weights, named, .. }) = read(Some(path))?;
     let Weights { metadata, mut parameters } = weights;
-    let classes = |names: &[String]| if names.len() > 8 { names.len().to_string() } else { names.join(", ") };
-    let same_classes = if named {
-        metadata.classes == dataset.classes
-    } else {
-        metadata.classes.len() == dataset.classes.len()
-    };
-    if let Some(last) = topology.nodes.last().filter(|_| !same_classes) {
-        let names = topology.parameters_of(&last.name)?;
-        parameters.extend(drawn()?.parameters.into_iter().filter(|(name, _)| names.contains(name)));
+    let of = |variant: Variant| variant.topology(dataset.classes.len()).parameters();
+    ensure!(
+        of(metadata.variant)? == of(recipe.variant)?,
+        "{} holds `{}`, but this run is `{}`; add `--variant {1}`, or choose other weights",
+        path.display(),
+        metadata.variant,
+        recipe.variant
+    );
+    let as_many = metadata.classes.len() == dataset.classes.len();
+    if !named && as_many {
+        note!("the classes are taken for those of {}, in alphabetical order", dataset.root.display());
+    } else if metadata.classes != dataset.classes
+        && let Some(last) = topology.nodes.last()
+    {
+        replace_layer(&last.name, &mut parameters, recipe, &topology)?;
+        let classes =
+            |names: &[String]| if names.len() > 8 { names.len().to_string() } else { names.join(", ") };
         note!(
             "the last layer, `{}`, is replaced: {} knows the classes {}, this run {}",
             last.name,
@@ -390,15 +403,25 @@ fn initial_state(recipe: &Recipe, dataset: &Dataset) -> Result<(State, Normaliza
         );
     }
     let state = State { parameters, ..State::default() };
-    state.check(&topology).with_context(|| {
-        format!(
-            "{} holds `{}`, but this run is `{}`; choose the `--variant` that goes with the weights, or other weights",
-            path.display(),
-            metadata.variant,
-            recipe.variant
-        )
-    })?;
+    state.check(&topology)?;
     Ok((state, metadata.normalization))
+}
+
+/// Puts a layer as it is drawn into others' parameters. It has to learn.
+fn replace_layer(
+    layer: &str,
+    parameters: &mut BTreeMap<String, Array>,
+    recipe: &Recipe,
+    topology: &Topology,
+) -> Result<()> {
+    let names = topology.parameters_of(layer)?;
+    ensure!(
+        recipe.frozen(topology)?.is_disjoint(&names),
+        "`{layer}` is replaced, because the classes are others, and cannot be frozen too; leave it out of `--freeze`"
+    );
+    let drawn = initialise(topology, recipe.init.into(), recipe.seed)?.parameters;
+    parameters.extend(drawn.into_iter().filter(|(name, _)| names.contains(name)));
+    Ok(())
 }
 
 /// What a run tells about itself before its first step.

@@ -88,11 +88,11 @@ fn a_state_dictionary_is_used_like_weights_of_ours() {
     let said = place.succeeds(&["predict", "--weights", "AlexNet.pth", "--topk", "5", photo]);
     assert!(said.contains("class: sunflowers "), "{said}");
 
-    let names = ["--class-indices", "class_indices.json", "--mean", "0.4,0.5,0.6", "--std", "0.1,0.2,0.3"];
+    let names = ["--class-indices", "class_indices.json", "--mean", "-0.4,0.5,0.6", "--std", "0.1,0.2,0.3"];
     place.succeeds(&[&["convert", "AlexNet.pth", "told.safetensors"], &names[..]].concat());
     let metadata = Weights::load(place.file("told.safetensors")).unwrap().metadata;
     assert_eq!(metadata.classes, CLASSES);
-    assert_eq!(metadata.normalization, Normalization { mean: [0.4, 0.5, 0.6], std: [0.1, 0.2, 0.3] });
+    assert_eq!(metadata.normalization, Normalization { mean: [-0.4, 0.5, 0.6], std: [0.1, 0.2, 0.3] });
     let wrong = place.run(&["convert", "AlexNet.pth", "a.pth", "--variant", "torchvision"]);
     assert!(wrong.code == Some(1) && wrong.err.contains("are not those of `torchvision`"), "{wrong:?}");
 }
@@ -109,7 +109,7 @@ fn a_network_of_other_classes_is_trained_on() {
     assert!(ran.err.contains("the last layer, `classifier.6`, is replaced"), "{ran:?}");
 
     let args = fs::read_to_string(place.file("run/args.toml")).unwrap();
-    assert!(args.contains("freeze = \"features\"") && args.contains("mean = [0.485"), "{args}");
+    assert!(args.contains("freeze = [\"features\"]") && args.contains("mean = [0.485"), "{args}");
     // The weights are no longer needed, and what they brought is kept.
     fs::remove_file(place.file("alexnet.pth")).unwrap();
     place.succeeds(&["train", "--resume", "run", "--epochs", "2"]);
@@ -127,13 +127,20 @@ fn training_on_from_what_does_not_fit_is_refused() {
     place.save_fresh_weights("fresh.safetensors");
     let train = ["train", "--data", "flowers", "--val-fraction", "0.25", "--run-dir", "run"];
     for (arguments, words) in [
-        (["--weights", "fresh.safetensors", "--variant", "original"], "fresh.safetensors holds `tutorial`"),
+        (
+            ["--weights", "fresh.safetensors", "--variant", "original"],
+            "fresh.safetensors holds `tutorial`, but this run is `original`; add `--variant tutorial`",
+        ),
         (["--weights", "fresh.safetensors", "--freeze", "layers"], "there are features, features.0"),
     ] {
         let ran = place.run(&[&train[..], &arguments[..]].concat());
         assert_eq!(ran.code, Some(1), "{ran:?}");
         assert!(ran.err.contains(words), "{ran:?}");
     }
+    save_foreign(&place, "four.pth", Variant::Tutorial, 4);
+    let ran =
+        place.run(&[&train[..], &["--weights", "four.pth", "--freeze", "features,classifier.6"]].concat());
+    assert!(ran.code == Some(1) && ran.err.contains("`classifier.6` is replaced"), "{ran:?}");
     assert!(!place.file("run").exists());
 }
 
@@ -148,4 +155,8 @@ fn a_network_is_exported() {
         assert!(ran.err.contains(words), "{ran:?}");
         assert!(fs::metadata(place.file("AlexNet.onnx")).unwrap().len() > 4 * 14_591_685);
     }
+    let before = fs::read(place.file("best.safetensors")).unwrap();
+    let ran = place.run(&["export", "--weights", "AlexNet.onnx", "best.safetensors"]);
+    assert!(ran.code == Some(1) && ran.err.contains("must be .onnx"), "{ran:?}");
+    assert!(fs::read(place.file("best.safetensors")).unwrap() == before);
 }

@@ -1,0 +1,107 @@
+//! The tutorial's file of class names.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+use alexnet_core::{Error, Result};
+use serde::Deserialize;
+
+/// How `train.py` of the tutorial calls it.
+pub const NAME: &str = "class_indices.json";
+
+/// `{"0": "daisy", …}` as the tutorial writes it, or `{"daisy": 0, …}` as torchvision's `class_to_idx` is.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Content {
+    ByIndex(BTreeMap<String, String>),
+    ByName(BTreeMap<String, usize>),
+}
+
+/// Reads a file of class names: `{"0": "daisy", …}` or `{"daisy": 0, …}`, to a list in the order of the logits.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read, [`Error::Format`] when it is something else.
+pub fn class_indices(path: impl AsRef<Path>) -> Result<Vec<String>> {
+    let path = path.as_ref();
+    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+    parse(&bytes).map_err(|reason| Error::Format {
+        path: path.to_owned(),
+        expected: "a file of class names",
+        reason,
+    })
+}
+
+fn parse(bytes: &[u8]) -> Result<Vec<String>, String> {
+    let mut by_index: BTreeMap<String, String> = match serde_json::from_slice(bytes) {
+        Ok(Content::ByIndex(map)) => map,
+        Ok(Content::ByName(map)) => map.into_iter().map(|(name, index)| (index.to_string(), name)).collect(),
+        Err(_) => return Err(r#"it should be like {"0": "daisy", "1": "roses"}"#.into()),
+    };
+    let names: Vec<String> = (0..).map_while(|index: usize| by_index.remove(&index.to_string())).collect();
+    if let Some((index, name)) = by_index.first_key_value() {
+        return Err(format!("{name:?} has the number {index:?}, and numbers before it are missing"));
+    }
+    if let Some(name) = names.iter().find(|name| name.is_empty() || name.contains(char::is_control)) {
+        return Err(format!("{name:?} is no name of a class"));
+    }
+    match names.iter().collect::<BTreeSet<_>>().len() {
+        0 => Err("it names no class".into()),
+        different if different < names.len() => Err("it names a class twice".into()),
+        _ => Ok(names),
+    }
+}
+
+/// The names of `classes` classes beside the weights or in the folder above, and a sentence about where they are from or why there
+/// are none.
+pub fn near(weights: &Path, classes: usize) -> (Option<Vec<String>>, String) {
+    let folders = weights.parent().into_iter().flat_map(|folder| [folder.to_owned(), folder.join("..")]);
+    let Some(file) = folders.map(|folder| folder.join(NAME)).find(|file| file.is_file()) else {
+        return (
+            None,
+            format!(
+                "its classes have no names: a {NAME} with {classes} of them, as the tutorial's train.py writes it, belongs beside it"
+            ),
+        );
+    };
+    match class_indices(&file) {
+        Ok(names) if names.len() == classes => {
+            (Some(names), format!("its classes are those of {}", file.display()))
+        }
+        Ok(names) => (
+            None,
+            format!(
+                "its classes have no names: {} has {}, and {classes} are needed",
+                file.display(),
+                names.len()
+            ),
+        ),
+        Err(error) => (None, format!("its classes have no names: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_directions_are_read_and_gaps_are_named() {
+        for text in [r#"{"0": "a", "2": "c", "1": "b"}"#, r#"{"c": 2, "a": 0, "b": 1}"#] {
+            assert_eq!(parse(text.as_bytes()).unwrap(), ["a", "b", "c"]);
+        }
+        for (text, reason) in [
+            (r#"{"0": "a", "2": "c"}"#, r#""c" has the number "2""#),
+            (r#"{"1": "a"}"#, "before it are missing"),
+            (r#"{"0": "a", "1": "a"}"#, "twice"),
+            (r#"{"0": ""}"#, "no name"),
+            (r#"{"0": "\u001b[2J"}"#, r#""\u{1b}[2J" is no name"#),
+            ("{}", "no class"),
+            (r#"["a", "b"]"#, "should be like"),
+            ("daisy", "should be like"),
+        ] {
+            assert!(parse(text.as_bytes()).unwrap_err().contains(reason), "{text}");
+        }
+    }
+}
