@@ -1,5 +1,5 @@
 """What PyTorch answers to photos, and whether it reads our files:
-`pip install torch==2.13.0 torchvision==0.28.0 pillow numpy`.
+`pip install torch==2.13.0 torchvision==0.28.0 pillow==13.0.0 numpy`.
 
     python networks.py make VARIANT CLASSES FOLDER < PHOTOS     writes FOLDER/theirs.pth, random values, and FOLDER/theirs.f32,
                                                                 the logits of the photos, whose paths come line by line

@@ -1,5 +1,5 @@
 """Writes the golden files beside it, with Pillow and torchvision as the truth:
-`pip install pillow numpy torch torchvision`, `python make.py`.
+`pip install pillow==13.0.0 numpy torch torchvision`, `python make.py`.
 
 resize.bin    pictures, crops and Pillow's `crop(box).resize((w, h), BILINEAR)`
 decode.bin    files in every format and mode, with Pillow's `convert('RGB')`
