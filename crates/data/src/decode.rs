@@ -5,7 +5,7 @@
 //! The bytes are Pillow's: of lossless formats because there is but one answer, of JPEG because the decoder repeats libjpeg-turbo,
 //! which Pillow uses, in every rounding. Lossy WebP alone may differ by a few values. What differs on purpose or for want of a
 //! decoder: of 16-bit grey the high byte is taken, as of 16-bit colour (Pillow cuts grey off at 255, which leaves a white
-//! picture); a JPEG with damaged data is an error (Pillow decodes on as long as data come), and one that lacks only its end
+//! picture); a JPEG whose data make no sense is an error (Pillow decodes on as long as data come), and one that lacks only its end
 //! marker is not (Pillow's is); a TIFF with a palette is refused.
 
 use std::{
