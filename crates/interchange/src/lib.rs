@@ -31,6 +31,7 @@ pub use self::class_indices::class_indices;
 use self::{file::Source, pickle::Dtype, tensor::View};
 
 const EXPECTED: &str = "a weights file";
+const NEXT: &str = "train a network with `alexnet train`, or name another file";
 
 /// Weights from any file.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,7 +66,9 @@ impl Content {
                 return Ok(Self { source, views, metadata });
             }
             [] => Err("the file is empty".into()),
-            _ => Err("it is neither safetensors nor a state dictionary of PyTorch's `torch.save`".into()),
+            _ => Err(format!(
+                "it is neither safetensors nor a state dictionary of PyTorch's `torch.save`; {NEXT}"
+            )),
         };
         let content = saved.and_then(|saved| {
             let views = state_dict::tensors(&saved)?;
@@ -130,9 +133,7 @@ pub fn load(path: impl AsRef<Path>) -> Result<Loaded> {
     let path = path.as_ref();
     let refuse = |reason| Error::Format { path: path.to_owned(), expected: EXPECTED, reason };
     if !path.exists() {
-        return Err(refuse(
-            "there is no such file; train a network with `alexnet train`, or name another file".into(),
-        ));
+        return Err(refuse(format!("there is no such file; {NEXT}")));
     }
     let content = Content::open(path)?.without_prefix();
     let (variant, classes) = recognise::recognise(&content.shapes()).map_err(refuse)?;
