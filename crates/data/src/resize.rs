@@ -47,6 +47,10 @@ pub fn resize(picture: &RgbImage, crop: Crop, width: u32, height: u32) -> Vec<u8
 pub fn resize_into(picture: &RgbImage, crop: Crop, width: u32, height: u32, pixels: &mut [u8]) {
     assert!(width > 0 && height > 0, "a picture has at least one pixel");
     assert!(crop.width > 0 && crop.height > 0, "a crop has at least one pixel");
+    assert!(
+        crop.left + crop.width <= picture.width() && crop.top + crop.height <= picture.height(),
+        "the crop lies inside the picture"
+    );
     assert_eq!(pixels.len(), width as usize * height as usize * 3);
     let size = [width, height].map(|side| side as usize);
     BUFFERS.with_borrow_mut(|buffers| Arch::new().dispatch(Job { buffers, picture, crop, size, pixels }));
@@ -251,8 +255,14 @@ mod tests {
     }
 
     #[test]
-    #[should_panic = "range"]
-    fn a_crop_beyond_the_picture_is_a_mistake() {
+    #[should_panic = "inside the picture"]
+    fn a_crop_below_the_picture_is_a_mistake() {
         resize(&RgbImage::new(5, 4), Crop { left: 0, top: 2, width: 5, height: 3 }, 2, 2);
+    }
+
+    #[test]
+    #[should_panic = "inside the picture"]
+    fn a_crop_beside_the_picture_is_a_mistake() {
+        resize(&RgbImage::new(5, 4), Crop { left: 3, top: 0, width: 3, height: 2 }, 2, 2);
     }
 }

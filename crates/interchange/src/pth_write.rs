@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs::File, io::Write};
 use alexnet_core::{Array, files::each_block};
 use zip::{CompressionMethod, DateTime, ZipWriter, write::SimpleFileOptions};
 
-use crate::pth::METADATA;
+use crate::{pth::METADATA, tensor::contiguous_strides};
 
 /// The archive's folder. PyTorch names it after the file; it reads any.
 const FOLDER: &str = "archive";
@@ -48,21 +48,13 @@ fn pickle(parameters: &[(&str, &Array)]) -> Vec<u8> {
     for (key, (name, array)) in parameters.iter().enumerate() {
         p.text(name).global("torch._utils", "_rebuild_tensor_v2").op(b"((");
         p.text("storage").global("torch", "FloatStorage").text(&key.to_string()).text("cpu");
-        p.int(array.values.len()).op(b"tQ");
-        p.int(0).tuple(&array.shape).tuple(&contiguous(&array.shape)).op(b"\x89");
+        p.int(array.values.len() as u64).op(b"tQ");
+        let shape = array.shape.iter().map(|extent| *extent as u64);
+        p.int(0).tuple(shape).tuple(contiguous_strides(&array.shape)).op(b"\x89");
         p.global("collections", "OrderedDict").op(b")RtR");
     }
     p.op(b"u.");
     p.0
-}
-
-/// The strides of a row-major tensor.
-fn contiguous(shape: &[usize]) -> Vec<usize> {
-    let mut strides = vec![1; shape.len()];
-    for i in (1..shape.len()).rev() {
-        strides[i - 1] = strides[i] * shape[i].max(1);
-    }
-    strides
 }
 
 struct Pickler(Vec<u8>);
@@ -79,18 +71,18 @@ impl Pickler {
     }
 
     /// `LONG1`, which takes any size.
-    fn int(&mut self, number: usize) -> &mut Self {
-        self.op(&[0x8a, 9]).op(&(number as u64).to_le_bytes()).op(&[0])
+    fn int(&mut self, number: u64) -> &mut Self {
+        self.op(&[0x8a, 9]).op(&number.to_le_bytes()).op(&[0])
     }
 
     fn global(&mut self, module: &str, name: &str) -> &mut Self {
         self.op(format!("c{module}\n{name}\n").as_bytes())
     }
 
-    fn tuple(&mut self, numbers: &[usize]) -> &mut Self {
+    fn tuple(&mut self, numbers: impl IntoIterator<Item = u64>) -> &mut Self {
         self.op(b"(");
         for number in numbers {
-            self.int(*number);
+            self.int(number);
         }
         self.op(b"t")
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     pickle::{Pickle, Value},
     pth::Saved,
-    tensor::View,
+    tensor::{Place, View},
 };
 
 /// Under these a training script keeps the state dictionary beside its epoch, its optimiser and so on.
@@ -43,7 +43,7 @@ pub fn tensors(saved: &Saved) -> Result<BTreeMap<String, View>, String> {
 
 fn named(
     pickle: &Pickle,
-    places: &BTreeMap<String, crate::tensor::Place>,
+    places: &BTreeMap<String, Place>,
     key: Value,
     value: Value,
 ) -> Result<(String, View), String> {

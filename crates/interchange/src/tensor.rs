@@ -28,13 +28,19 @@ pub struct View {
 /// A view may be spread over this many bytes, or over twice its own, before it is refused.
 const MAX_SPREAD: u64 = 64 << 20;
 
+/// The strides, in elements, of a row-major tensor.
+pub fn contiguous_strides(shape: &[usize]) -> Vec<u64> {
+    let mut strides = vec![1; shape.len()];
+    for i in (1..shape.len()).rev() {
+        strides[i - 1] = u64::saturating_mul(strides[i], shape[i] as u64);
+    }
+    strides
+}
+
 impl View {
     /// A row-major tensor that fills its storage.
     pub fn contiguous(dtype: Dtype, place: Place, shape: Vec<usize>) -> Self {
-        let mut strides = vec![1; shape.len()];
-        for i in (1..shape.len()).rev() {
-            strides[i - 1] = u64::saturating_mul(strides[i], shape[i] as u64);
-        }
+        let strides = contiguous_strides(&shape);
         Self { dtype, place, offset: 0, shape, strides }
     }
 
@@ -92,18 +98,19 @@ impl View {
         let (all, _) = bytes.as_chunks::<N>();
         let mut values = Vec::with_capacity(elements);
         let mut index = vec![0; self.shape.len()];
-        let mut at = 0;
+        let mut at = 0usize;
         for _ in 0..elements {
             values.push(number(all[at]));
             // As an odometer: the last dimension counts, and carries over.
             for ((index, extent), stride) in index.iter_mut().zip(&self.shape).zip(&self.strides).rev() {
                 let stride = *stride as usize;
                 *index += 1;
-                at += stride;
+                // Where there is but one index, its stride may be any number.
+                at = at.wrapping_add(stride);
                 if *index < *extent {
                     break;
                 }
-                at -= stride * *index;
+                at = at.wrapping_sub(stride.wrapping_mul(*index));
                 *index = 0;
             }
         }

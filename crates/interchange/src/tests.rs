@@ -439,6 +439,10 @@ fn hostile_files_are_refused_with_the_reason() {
     // The pieces that they are made of are sound.
     fs::write(&path, saved(&one_tensor(FLOAT, FOUR, ALL))).unwrap();
     assert_eq!(Content::open(&path).unwrap().arrays().unwrap()["x"].values, [0.0; 4]);
+    // The stride of a dimension of one element is never used.
+    let huge = b"K\0K\x04K\x01\x86K\x01\x8a\x09\xff\xff\xff\xff\xff\xff\xff\xff\0\x86";
+    fs::write(&path, saved(&one_tensor(FLOAT, FOUR, huge))).unwrap();
+    assert_eq!(Content::open(&path).unwrap().arrays().unwrap()["x"].shape, [4, 1]);
 }
 
 /// A byte changed, or a part cut away, anywhere: an error or a sound answer, and never a panic.
