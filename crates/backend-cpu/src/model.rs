@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use crate::{
     layers::CpuLayer,
+    parallel::ELEMENTS,
     parameter::Parameter,
     tensor::{Pool, Tensor},
 };
@@ -25,21 +26,16 @@ pub struct CpuModel {
 }
 
 impl CpuModel {
-    /// Bytes `[N, H, W, 3]` to normalised planes `[N, 3, H, W]`.
+    /// Bytes `[N, H, W, 3]` to normalised numbers in the same order, which is this engine's.
     fn normalised(&self, images: &Images) -> Tensor {
-        let [_, height, width] = self.input;
         let table = images.normalization.table();
-        let plane = height * width;
         let mut x = self.pool.tensor(images.len(), &self.input);
-        let items = x.values_mut().par_chunks_mut(3 * plane).zip(images.pixels.par_chunks(3 * plane));
-        items.for_each(|(planes, pixels)| {
-            let (red, rest) = planes.split_at_mut(plane);
-            let (green, blue) = rest.split_at_mut(plane);
-            let outputs = red.iter_mut().zip(green).zip(blue);
-            for (((r, g), b), pixel) in outputs.zip(pixels.chunks_exact(3)) {
-                *r = table[0][usize::from(pixel[0])];
-                *g = table[1][usize::from(pixel[1])];
-                *b = table[2][usize::from(pixel[2])];
+        let pieces = x.values_mut().par_chunks_mut(3 * ELEMENTS).zip(images.pixels.par_chunks(3 * ELEMENTS));
+        pieces.for_each(|(x, pixels)| {
+            for (x, pixel) in x.chunks_exact_mut(3).zip(pixels.chunks_exact(3)) {
+                x[0] = table[0][usize::from(pixel[0])];
+                x[1] = table[1][usize::from(pixel[1])];
+                x[2] = table[2][usize::from(pixel[2])];
             }
         });
         x
@@ -86,7 +82,7 @@ impl CpuModel {
 
     fn gradients_by_name(&self) -> Gradients {
         self.learning()
-            .map(|p| (p.name.clone(), Array { shape: p.shape.clone(), values: p.gradient.clone() }))
+            .map(|p| (p.name.clone(), Array { shape: p.shape.clone(), values: p.layout.export(&p.shape, &p.gradient) }))
             .collect()
     }
 }
@@ -124,7 +120,7 @@ impl Model for CpuModel {
     fn state(&self) -> Result<State> {
         let mut state = State::default();
         for p in self.parameters() {
-            let array = |values: &Vec<f32>| Array { shape: p.shape.clone(), values: values.clone() };
+            let array = |values: &Vec<f32>| Array { shape: p.shape.clone(), values: p.layout.export(&p.shape, values) };
             state.parameters.insert(p.name.clone(), array(&p.values));
             if self.stepped {
                 let moments = self.optimizer.moments().iter().zip(&p.moments);

@@ -4,6 +4,7 @@ use alexnet_core::{
     Optimizer, Step,
     optimizer::{Adam, AdamFactors},
 };
+use ndarray::ArrayView3;
 use pulp::Arch;
 use rayon::prelude::*;
 
@@ -14,9 +15,11 @@ use crate::parallel::ELEMENTS;
 pub struct Parameter {
     /// `features.0.weight`.
     pub name: String,
-    /// Its shape in PyTorch's layout.
+    /// Its shape as PyTorch has it.
     pub shape: Vec<usize>,
-    /// Row-major.
+    /// How the numbers of values, gradient and moments lie.
+    pub layout: Layout,
+    /// The numbers.
     pub values: Vec<f32>,
     /// Whether it learns; if not, it has neither gradient nor moments.
     pub learns: bool,
@@ -24,6 +27,39 @@ pub struct Parameter {
     pub gradient: Vec<f32>,
     /// In the order of [`Optimizer::moments`].
     pub moments: Vec<Vec<f32>>,
+}
+
+/// How a parameter's numbers lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// As PyTorch's do, row-major.
+    Pytorch,
+    /// `[out, in/groups, kh, kw]` as `[kh, kw, in/groups, out]`.
+    OutputsLast,
+}
+
+impl Layout {
+    /// From PyTorch's order.
+    pub fn import(self, shape: &[usize], values: Vec<f32>) -> Vec<f32> {
+        match self {
+            Self::Pytorch => values,
+            Self::OutputsLast => reversed([shape[0], shape[1], shape[2] * shape[3]], &values),
+        }
+    }
+
+    /// To PyTorch's order.
+    pub fn export(self, shape: &[usize], values: &[f32]) -> Vec<f32> {
+        match self {
+            Self::Pytorch => values.to_vec(),
+            Self::OutputsLast => reversed([shape[2] * shape[3], shape[1], shape[0]], values),
+        }
+    }
+}
+
+/// The numbers of a row-major array with its dimensions in the opposite order.
+fn reversed(shape: [usize; 3], values: &[f32]) -> Vec<f32> {
+    let array = ArrayView3::from_shape(shape, values).expect("a parameter has as many numbers as its shape says");
+    array.reversed_axes().iter().copied().collect()
 }
 
 impl Parameter {

@@ -4,7 +4,7 @@ use alexnet_backend_cpu::CpuBackend;
 
 #[test]
 fn conforms() {
-    let report = alexnet_core::conformance::run(&CpuBackend);
+    let report = alexnet_core::conformance::run(&CpuBackend::default());
     println!("{report}");
     report.unwrap();
 }

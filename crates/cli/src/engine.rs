@@ -27,7 +27,7 @@ impl Engine {
     pub fn backend(self) -> Option<Box<dyn Backend>> {
         match self {
             #[cfg(feature = "cpu")]
-            Self::Cpu => Some(Box::new(alexnet_backend_cpu::CpuBackend)),
+            Self::Cpu => Some(Box::new(alexnet_backend_cpu::CpuBackend::default())),
             #[cfg(feature = "candle")]
             Self::Candle => Some(Box::new(alexnet_backend_candle::CandleBackend)),
             #[cfg(feature = "tch")]

@@ -1,23 +1,29 @@
 //! The fully connected layer, with an optional ReLU on its output. Work is divided over features, so that each weight is
-//! read once a pass.
+//! read once a pass, whatever the batch.
 
 use alexnet_core::{Backward, Layer, Mode, Result};
-use ndarray::{ArrayView2, ArrayViewMut2, Axis, parallel::prelude::*};
 use rayon::prelude::*;
 
-use super::{
-    CpuLayer, keeps, kept,
-    relu::{mask_gradient, relu},
-};
+use super::{CpuLayer, keeps, kept};
 use crate::{
-    matmul::{Write, matmul},
+    kernels::{
+        Isa,
+        elementwise::{MaskGradient, relu},
+        product::{Extents, Left, Product, Right, Store},
+    },
     parallel::ELEMENTS,
     parameter::Parameter,
-    tensor::{Pool, Tensor},
+    tensor::{Pool, Tensor, transpose_padded},
 };
 
-/// Features of one task.
-const FEATURES: usize = 64;
+/// Output features of one task: whole tiles of 14 rows.
+const OUTPUTS: usize = 56;
+
+/// Input features of one task.
+const INPUTS: usize = 512;
+
+/// A batch is padded to a multiple of this, a vector of the widest instruction set.
+const LANES: usize = 16;
 
 /// `y = W·x + b`, then `max(y, 0)` when fused.
 pub struct Linear {
@@ -27,6 +33,7 @@ pub struct Linear {
     relu: bool,
     /// Whether anything before this layer learns.
     needs_dx: bool,
+    isa: Isa,
     pool: Pool,
     kept: Option<Kept>,
 }
@@ -39,8 +46,8 @@ struct Kept {
 
 impl Linear {
     /// A layer over `weight` and `bias`.
-    pub fn new(parameters: [Parameter; 2], relu: bool, needs_dx: bool, pool: Pool) -> Self {
-        Self { parameters, relu, needs_dx, pool, kept: None }
+    pub fn new(parameters: [Parameter; 2], relu: bool, needs_dx: bool, isa: Isa, pool: Pool) -> Self {
+        Self { parameters, relu, needs_dx, isa, pool, kept: None }
     }
 
     /// `[out, in]`.
@@ -49,39 +56,33 @@ impl Linear {
     }
 }
 
-/// A view of a matrix in a slice.
-///
-/// # Panics
-/// When the slice has another length: a mistake in a layer.
-pub fn matrix(values: &[f32], rows: usize, columns: usize) -> ArrayView2<'_, f32> {
-    ArrayView2::from_shape((rows, columns), values).expect("the slice holds rows × columns numbers")
-}
-
-/// A view of a matrix in a slice, to write; as [`matrix`].
-pub fn matrix_mut(values: &mut [f32], rows: usize, columns: usize) -> ArrayViewMut2<'_, f32> {
-    ArrayViewMut2::from_shape((rows, columns), values).expect("the slice holds rows × columns numbers")
-}
-
 impl Layer<Tensor> for Linear {
+    /// The batch lies in the lanes of the vectors: `yᵀ [out, N] = W · xᵀ [in, N]`.
     fn forward(&mut self, x: Tensor, mode: Mode) -> Result<Tensor> {
         let (outputs, inputs) = self.extents();
         let [weight, bias] = &self.parameters;
-        let mut y = self.pool.tensor(x.batch, &[outputs]); // [N, out]
-        let x_matrix = matrix(x.values(), x.batch, inputs);
-        matrix_mut(y.values_mut(), x.batch, outputs)
-            .axis_chunks_iter_mut(Axis(1), FEATURES)
-            .into_par_iter()
-            .zip(weight.values.par_chunks(FEATURES * inputs))
-            .zip(bias.values.par_chunks(FEATURES))
-            .for_each(|((mut y, weight), bias)| {
-                let weight = matrix(weight, bias.len(), inputs);
-                matmul(y.view_mut().reversed_axes(), Write::Replace, weight, x_matrix.t());
-                for mut row in y.rows_mut() {
-                    for (y, b) in row.iter_mut().zip(bias) {
-                        *y = if self.relu { relu(*y + b) } else { *y + b };
-                    }
-                }
+        let (batch, padded) = (x.batch, x.batch.next_multiple_of(LANES));
+        let mut x_transposed = self.pool.take(inputs * padded);
+        if padded > batch {
+            x_transposed.fill(0.0);
+        }
+        transpose_padded(x.values(), batch, inputs, &mut x_transposed, padded);
+        let mut y_transposed = self.pool.take(outputs * padded);
+        y_transposed
+            .par_chunks_mut(OUTPUTS * padded)
+            .zip(weight.values.par_chunks(OUTPUTS * inputs))
+            .for_each(|(y, weight)| {
+                let extents = Extents { m: y.len() / padded, n: padded, k: inputs };
+                let left = Left { values: weight, row: inputs, column: 1 };
+                let right = Right { values: &x_transposed, row: padded };
+                self.isa.run(Product::new(extents, left, right, Store { values: y, row: padded }));
             });
+        let mut y = self.pool.tensor(batch, &[outputs]); // [N, out]
+        for (i, y) in y.values_mut().chunks_exact_mut(outputs).enumerate() {
+            for ((y, b), sums) in y.iter_mut().zip(&bias.values).zip(y_transposed.chunks_exact(padded)) {
+                *y = if self.relu { relu(sums[i] + b) } else { sums[i] + b };
+            }
+        }
         self.kept = keeps(mode).then(|| Kept { x, y: self.relu.then(|| y.clone()) });
         Ok(y)
     }
@@ -91,38 +92,45 @@ impl Backward<Tensor> for Linear {
     fn backward(&mut self, mut dy: Tensor) -> Result<Tensor> {
         let (outputs, inputs) = self.extents();
         let Kept { x, y } = kept(&mut self.kept);
+        let batch = x.batch;
         if let Some(y) = y {
             let chunks = dy.values_mut().par_chunks_mut(ELEMENTS).zip(y.values().par_chunks(ELEMENTS));
-            chunks.for_each(|(dy, y)| mask_gradient(dy, y));
+            chunks.for_each(|(dy, y)| self.isa.run(MaskGradient { dy, y }));
         }
-        let dy_matrix = matrix(dy.values(), dy.batch, outputs);
-        let x_matrix = matrix(x.values(), x.batch, inputs);
 
+        let isa = self.isa;
         let [weight, bias] = &mut self.parameters;
         // Those that do not learn have no gradient to write to.
         bias.gradient.fill(0.0);
-        for row in dy_matrix.rows() {
-            bias.gradient.iter_mut().zip(row).for_each(|(b, dy)| *b += dy);
+        for dy in dy.values().chunks_exact(outputs) {
+            bias.gradient.iter_mut().zip(dy).for_each(|(b, dy)| *b += dy);
         }
-        weight
-            .gradient
-            .par_chunks_mut(FEATURES * inputs)
-            .zip(dy_matrix.axis_chunks_iter(Axis(1), FEATURES).into_par_iter())
-            .for_each(|(gradient, dy)| {
-                let gradient = matrix_mut(gradient, dy.ncols(), inputs);
-                matmul(gradient, Write::Replace, dy.t(), x_matrix);
-            });
+        weight.gradient.par_chunks_mut(OUTPUTS * inputs).enumerate().for_each(|(i, gradient)| {
+            let extents = Extents { m: gradient.len() / inputs, n: inputs, k: batch };
+            let left = Left { values: &dy.values()[i * OUTPUTS..], row: 1, column: outputs };
+            let right = Right { values: x.values(), row: inputs };
+            isa.run(Product::new(extents, left, right, Store { values: gradient, row: inputs }));
+        });
 
         if !self.needs_dx {
             return Ok(dy);
         }
-        let weight = matrix(&weight.values, outputs, inputs);
-        let mut dx = self.pool.tensor(x.batch, &[inputs]);
-        matrix_mut(dx.values_mut(), x.batch, inputs)
-            .axis_chunks_iter_mut(Axis(1), FEATURES)
-            .into_par_iter()
-            .zip(weight.axis_chunks_iter(Axis(1), FEATURES).into_par_iter())
-            .for_each(|(dx, weight)| matmul(dx, Write::Replace, dy_matrix, weight));
+        // [pieces, N, INPUTS]
+        let pieces = inputs.div_ceil(INPUTS);
+        let mut dx_pieces = self.pool.take(pieces * batch * INPUTS);
+        dx_pieces.par_chunks_mut(batch * INPUTS).enumerate().for_each(|(i, dx)| {
+            let first = i * INPUTS;
+            let extents = Extents { m: batch, n: INPUTS.min(inputs - first), k: outputs };
+            let left = Left { values: dy.values(), row: outputs, column: 1 };
+            let right = Right { values: &weight.values[first..], row: inputs };
+            isa.run(Product::new(extents, left, right, Store { values: dx, row: INPUTS }));
+        });
+        let mut dx = self.pool.tensor(batch, &[inputs]);
+        for (i, dx) in dx.values_mut().chunks_exact_mut(inputs).enumerate() {
+            for (dx, piece) in dx.chunks_mut(INPUTS).zip(dx_pieces.chunks_exact(batch * INPUTS)) {
+                dx.copy_from_slice(&piece[i * INPUTS..][..dx.len()]);
+            }
+        }
         Ok(dx)
     }
 }

@@ -11,11 +11,11 @@ mod relu;
 use alexnet_core::{Backward, Mode};
 
 pub use self::{
-    conv2d::{Conv2d, Geometry},
+    conv2d::{Conv2d, Fused},
     dropout::Dropout,
     flatten::Flatten,
     linear::Linear,
-    local_response_norm::LocalResponseNorm,
+    local_response_norm::{Constants, LocalResponseNorm},
     max_pool2d::MaxPool2d,
     relu::Relu,
 };

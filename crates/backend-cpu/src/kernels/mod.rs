@@ -1,0 +1,91 @@
+//! The inner loops, written once over [`pulp::Simd`] and compiled for each instruction set; which one runs is chosen when
+//! the program starts, or by hand.
+//!
+//! * [`product`] is the matrix product under convolutions and linear layers.
+//! * [`winograd`] moves images, gradients and weights between the plane and Winograd's domain.
+//! * [`elementwise`] is what is done once a number: bias, ReLU, masks, sums of columns.
+
+pub mod elementwise;
+#[expect(unsafe_code, reason = "tiles are read and written through pointers whose extents are checked once a call")]
+pub mod product;
+#[expect(unsafe_code, reason = "tiles are read and written through pointers whose extents are checked once a call")]
+pub mod winograd;
+
+use std::{fmt, str::FromStr};
+
+use pulp::{Arch, WithSimd};
+
+/// An instruction set that the kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    /// x86-64 with AVX-512 (F, BW, CD, DQ, VL): 32 registers of 16 numbers.
+    Avx512,
+    /// x86-64 with AVX2 and FMA: 16 registers of 8 numbers.
+    Avx2,
+    /// AArch64: 32 registers of 4 numbers.
+    Neon,
+    /// Plain Rust for any processor.
+    Portable,
+}
+
+impl Isa {
+    /// All of them, the fastest first.
+    pub const ALL: [Self; 4] = [Self::Avx512, Self::Avx2, Self::Neon, Self::Portable];
+
+    /// Those that this processor has, the fastest first.
+    pub fn available() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|isa| isa.arch().is_some())
+    }
+
+    /// The fastest that this processor has.
+    pub fn best() -> Self {
+        Self::available().next().unwrap_or(Self::Portable)
+    }
+
+    fn arch(self) -> Option<Arch> {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => pulp::x86::V4::try_new().map(Arch::V4),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => pulp::x86::V3::try_new().map(Arch::V3),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => pulp::aarch64::Neon::try_new().map(Arch::Neon),
+            Self::Portable => Some(Arch::Scalar),
+            #[allow(unreachable_patterns, reason = "each processor lacks some")]
+            _ => None,
+        }
+    }
+
+    /// Runs `kernel` with this instruction set, or with plain Rust where the processor lacks it.
+    pub fn run<K: WithSimd>(self, kernel: K) -> K::Output {
+        self.arch().unwrap_or(Arch::Scalar).dispatch(kernel)
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Avx512 => "avx512",
+            Self::Avx2 => "avx2",
+            Self::Neon => "neon",
+            Self::Portable => "portable",
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Isa {
+    type Err = String;
+
+    /// # Errors
+    /// When there is no such instruction set, or this processor lacks it; the message lists those it has.
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::available().find(|isa| isa.name() == name).ok_or_else(|| {
+            let names: Vec<_> = Self::available().map(Self::name).collect();
+            format!("this processor has {}", names.join(", "))
+        })
+    }
+}
