@@ -58,6 +58,10 @@ impl Backend for CpuBackend {
         vec![Device::Cpu]
     }
 
+    fn exact_convolutions(&self) -> bool {
+        self.kernels.exact
+    }
+
     fn compile(&self, topology: &Topology, state: &State, options: &Options) -> Result<Box<dyn Model>> {
         if options.device != Device::Cpu {
             return Err(Error::Device {
@@ -77,6 +81,7 @@ impl Backend for CpuBackend {
             classes,
             layers,
             optimizer: options.optimizer,
+            isa: self.kernels.isa,
             pool,
             stepped,
         }))

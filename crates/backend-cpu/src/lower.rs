@@ -5,7 +5,9 @@ use alexnet_core::{Array, Node, Op, Options, Result, State, Topology};
 use crate::{
     Kernels,
     convolution::Geometry,
-    layers::{Constants, Conv2d, CpuLayer, Dropout, Flatten, Fused, Linear, LocalResponseNorm, MaxPool2d, Relu},
+    layers::{
+        Constants, Conv2d, CpuLayer, Dropout, Flatten, Fused, Linear, LocalResponseNorm, MaxPool2d, Relu,
+    },
     parameter::{Layout, Parameter},
     tensor::Pool,
 };
@@ -61,7 +63,7 @@ pub fn lower(
             }
             Op::Linear { .. } => {
                 Box::new(Linear::new(parameters([Layout::Pytorch; 2]), relu, learns_before, isa, pool))
-            },
+            }
             Op::Relu => Box::new(Relu::new(isa)),
             Op::MaxPool2d { kernel, stride } => Box::new(max_pool(kernel, stride, input, &shapes[index])),
             Op::LocalResponseNorm { size, alpha, beta, k } => {
@@ -88,8 +90,10 @@ fn load_parameter(name: &str, layout: Layout, state: &State, options: &Options) 
         Some(saved) => layout.import(&shape, saved.values.clone()),
         None => vec![0.0; values.len()],
     };
+    // The gradient of a linear layer's weight is large and seldom needed.
+    let gradient = if shape.len() == 2 { Vec::new() } else { vec![0.0; values.len()] };
     let (gradient, moments) = if learns {
-        (vec![0.0; values.len()], options.optimizer.moments().iter().map(moments).collect())
+        (gradient, options.optimizer.moments().iter().map(moments).collect())
     } else {
         Default::default()
     };

@@ -96,19 +96,14 @@ pub fn channels_last(item: &[usize], from: &[f32], to: &mut [f32]) {
     transpose(from, item[0], from.len() / item[0], to);
 }
 
-/// `from [rows, columns]` to `to [columns, rows]`.
+/// `from [rows, columns]` to `to [columns, rows]`, in blocks that a cache holds.
 pub fn transpose(from: &[f32], rows: usize, columns: usize, to: &mut [f32]) {
-    transpose_padded(from, rows, columns, to, rows);
-}
-
-/// `from [rows, columns]` to the first columns of `to [columns, to_columns]`, in blocks that a cache holds.
-pub fn transpose_padded(from: &[f32], rows: usize, columns: usize, to: &mut [f32], to_columns: usize) {
     const BLOCK: usize = 16;
     for first_row in (0..rows).step_by(BLOCK) {
         for first_column in (0..columns).step_by(BLOCK) {
             for column in first_column..(first_column + BLOCK).min(columns) {
                 for row in first_row..(first_row + BLOCK).min(rows) {
-                    to[column * to_columns + row] = from[row * columns + column];
+                    to[column * rows + row] = from[row * columns + column];
                 }
             }
         }

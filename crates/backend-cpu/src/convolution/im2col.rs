@@ -48,7 +48,8 @@ impl Im2col {
     /// For each output position of rows `first..last` and each pixel of its window, in the order of the matrix: where the
     /// group's channels of that pixel begin in an image `[H, W, C]`, or `None` in the padding.
     fn for_each_pixel(&self, group: usize, first: usize, last: usize, mut visit: impl FnMut(Option<usize>)) {
-        let Geometry { input: [channels, height, width], output, kernel, stride, padding, .. } = self.geometry;
+        let Geometry { input: [channels, height, width], output, kernel, stride, padding, .. } =
+            self.geometry;
         let channel = group * self.group().0;
         for row in first..last {
             for column in 0..output[2] {
@@ -130,12 +131,7 @@ impl Convolution for Im2col {
                 let outs = s![.., group * group_outputs..(group + 1) * group_outputs];
                 let mut y = matrix_mut(&mut y[first * columns * outputs..last * columns * outputs], outputs);
                 let weight = matrix(&self.weight, outputs);
-                matmul(
-                    y.slice_mut(outs),
-                    Write::Replace,
-                    matrix(windows, self.depth()),
-                    weight.slice(outs),
-                );
+                matmul(y.slice_mut(outs), Write::Replace, matrix(windows, self.depth()), weight.slice(outs));
             });
             self.isa.run(AddBias { y, bias, relu });
         }
@@ -190,14 +186,8 @@ mod tests {
     use super::*;
 
     fn convolution() -> Im2col {
-        let geometry = Geometry {
-            input: [2, 5, 6],
-            output: [1, 3, 3],
-            kernel: 3,
-            stride: 2,
-            padding: 1,
-            groups: 1,
-        };
+        let geometry =
+            Geometry { input: [2, 5, 6], output: [1, 3, 3], kernel: 3, stride: 2, padding: 1, groups: 1 };
         Im2col::new(geometry, Isa::Portable, Pool::default())
     }
 

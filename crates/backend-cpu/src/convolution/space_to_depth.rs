@@ -1,6 +1,10 @@
 //! A convolution with stride s is one with stride 1 on an image whose s×s blocks of pixels have become channels, with
 //! weights padded to whole blocks: 11×11 with stride 4 over 3 channels is 3×3 over 48.
 
+use std::ops::Range;
+
+use rayon::prelude::*;
+
 use super::Geometry;
 
 /// Extents after the change: kernel ⌈k/s⌉, stride 1, no padding (it has become part of the image).
@@ -11,22 +15,20 @@ pub fn geometry(from: &Geometry) -> Geometry {
     Geometry { input, output, kernel, stride: 1, padding: 0, groups }
 }
 
-/// For each pixel of one changed image and each line of its block: the place in the changed image, the place in the image,
-/// and how many pixels of the line lie inside (as a range of the block's columns).
-fn for_each_line(from: &Geometry, mut visit: impl FnMut(usize, usize, std::ops::Range<usize>)) {
+/// For each line of each block in a row of blocks: its place in that row of the changed image, the place in the image, and
+/// which of the block's columns lie inside.
+fn for_each_line(from: &Geometry, row: usize, mut visit: impl FnMut(usize, usize, Range<usize>)) {
     let Geometry { input: [channels, height, width], stride, padding, .. } = *from;
-    let [changed_channels, rows, columns] = geometry(from).input;
-    for row in 0..rows {
-        for line in 0..stride {
-            let Some(y) = (row * stride + line).checked_sub(padding).filter(|y| *y < height) else { continue };
-            for column in 0..columns {
-                let left = column * stride;
-                let inside =
-                    padding.saturating_sub(left).min(stride)..(width + padding).saturating_sub(left).min(stride);
-                if inside.start < inside.end {
-                    let changed = (row * columns + column) * changed_channels + line * stride * channels;
-                    visit(changed, (y * width + left + inside.start - padding) * channels, inside);
-                }
+    let [changed_channels, _, columns] = geometry(from).input;
+    for line in 0..stride {
+        let Some(y) = (row * stride + line).checked_sub(padding).filter(|y| *y < height) else { continue };
+        for column in 0..columns {
+            let left = column * stride;
+            let inside =
+                padding.saturating_sub(left).min(stride)..(width + padding).saturating_sub(left).min(stride);
+            if inside.start < inside.end {
+                let changed = column * changed_channels + (line * stride + inside.start) * channels;
+                visit(changed, (y * width + left + inside.start - padding) * channels, inside);
             }
         }
     }
@@ -34,23 +36,27 @@ fn for_each_line(from: &Geometry, mut visit: impl FnMut(usize, usize, std::ops::
 
 /// One image `[H, W, C]` to `changed [H', W', s·s·C]`.
 pub fn image(from: &Geometry, image: &[f32], changed: &mut [f32]) {
-    let channels = from.input[0];
-    changed.fill(0.0);
-    for_each_line(from, |to, at, inside| {
-        let len = inside.len() * channels;
-        changed[to + inside.start * channels..][..len].copy_from_slice(&image[at..][..len]);
+    let [channels, _, columns] = geometry(from).input;
+    changed.par_chunks_mut(columns * channels).enumerate().for_each(|(row, changed)| {
+        changed.fill(0.0);
+        for_each_line(from, row, |to, at, inside| {
+            let len = inside.len() * from.input[0];
+            changed[to..][..len].copy_from_slice(&image[at..][..len]);
+        });
     });
 }
 
 /// The way back, for the gradient of an image.
 pub fn image_gradient(from: &Geometry, changed: &[f32], image: &mut [f32]) {
-    let channels = from.input[0];
+    let [channels, _, columns] = geometry(from).input;
     // Pixels that no window touches have no place in the changed image.
     image.fill(0.0);
-    for_each_line(from, |to, at, inside| {
-        let len = inside.len() * channels;
-        image[at..][..len].copy_from_slice(&changed[to + inside.start * channels..][..len]);
-    });
+    for (row, changed) in changed.chunks_exact(columns * channels).enumerate() {
+        for_each_line(from, row, |to, at, inside| {
+            let len = inside.len() * from.input[0];
+            image[at..][..len].copy_from_slice(&changed[to..][..len]);
+        });
+    }
 }
 
 /// For each pixel of the kernel: its place in the changed weights, in rows of `in/groups · out` numbers.

@@ -21,8 +21,11 @@ use crate::{
     tensor::{Pool, transpose},
 };
 
-/// Tiles that are worked on at a time.
+/// About how many tiles are worked on at a time.
 const TILES: usize = 64;
+
+/// With fewer tiles than this, the weights of a point are used too seldom to hide their way from memory.
+const FEW_TILES: usize = 32;
 
 /// Numbers that keep the matrices of neighbouring points out of each other's cache lines: a cache places addresses that
 /// differ by a power of two together.
@@ -32,10 +35,26 @@ const GAP: usize = CHANNELS;
 macro_rules! by_kernel {
     ($kernel:expr, $m:ident, $r:ident => $body:expr) => {
         match $kernel {
-            2 => { const $r: usize = 2; const $m: usize = 5; $body }
-            3 => { const $r: usize = 3; const $m: usize = 4; $body }
-            4 => { const $r: usize = 4; const $m: usize = 3; $body }
-            5 => { const $r: usize = 5; const $m: usize = 2; $body }
+            2 => {
+                const $r: usize = 2;
+                const $m: usize = 5;
+                $body
+            }
+            3 => {
+                const $r: usize = 3;
+                const $m: usize = 4;
+                $body
+            }
+            4 => {
+                const $r: usize = 4;
+                const $m: usize = 3;
+                $body
+            }
+            5 => {
+                const $r: usize = 5;
+                const $m: usize = 2;
+                $body
+            }
             _ => unreachable!("`Winograd::new` takes kernels of 2 to 5 pixels"),
         }
     };
@@ -97,10 +116,22 @@ impl Winograd {
         (point, PLANE * point)
     }
 
-    /// Pieces of the tiles of `images`.
+    /// Rows of tiles that are worked on at a time: some rows of an image, or all rows of several images.
+    fn rows_per_piece(&self) -> usize {
+        let [rows, columns] = self.input.grid;
+        let wanted = TILES.div_ceil(columns);
+        if wanted < rows { wanted } else { rows * TILES.div_ceil(self.input.per_image()) }
+    }
+
+    /// Pieces of the tiles of `images`, none of them with rows of one image and of another unless whole.
     fn pieces(&self, images: usize) -> impl Iterator<Item = Range<usize>> {
-        let tiles = images * self.input.per_image();
-        (0..tiles).step_by(TILES).map(move |first| first..(first + TILES).min(tiles))
+        let [rows, columns] = self.input.grid;
+        let piece = self.rows_per_piece();
+        let period = piece.max(rows);
+        (0..images * rows).step_by(period).flat_map(move |first| {
+            let last = (first + period).min(images * rows);
+            (first..last).step_by(piece).map(move |row| row * columns..(row + piece).min(last) * columns)
+        })
     }
 
     /// Calls `work` with images as the inner geometry has them.
@@ -118,36 +149,60 @@ impl Winograd {
 
     /// `x [N, H, W, C]` of the inner geometry.
     fn forward_inner(&self, x: &[f32], bias: &[f32], relu: bool, y: &mut [f32]) {
+        let images = x.len() / self.inner.input_len();
+        // The outputs of a piece lie together, so that pieces can be worked on side by side.
+        let mut rest = y;
+        let pieces: Vec<_> = self
+            .pieces(images)
+            .map(|tiles| {
+                let y;
+                (y, rest) = std::mem::take(&mut rest).split_at_mut(self.outputs_of(&tiles));
+                (tiles, y)
+            })
+            .collect();
+        pieces.into_par_iter().for_each(|(tiles, y)| self.forward_piece(x, tiles, bias, relu, y));
+    }
+
+    /// Numbers of the outputs of a piece.
+    fn outputs_of(&self, tiles: &Range<usize>) -> usize {
+        let Windows { plane: [height, width], channels, step, grid: [rows, columns], .. } = self.output;
+        let (first, last) = (tiles.start / columns, tiles.end / columns);
+        let lines = |row: usize| row / rows * height + (row % rows * step).min(height);
+        (lines(last) - lines(first)) * width * channels
+    }
+
+    /// The outputs `y` of `tiles`.
+    fn forward_piece(&self, x: &[f32], tiles: Range<usize>, bias: &[f32], relu: bool, y: &mut [f32]) {
         let (group_in, group_out) = self.group();
         let (inputs, outputs) = (self.input.channels, self.output.channels);
-        let images = x.len() / self.inner.input_len();
-        let (x_point, x_len) = Self::domain(TILES, inputs);
-        let (y_point, y_len) = Self::domain(TILES, outputs);
+        let (x_point, x_len) = Self::domain(tiles.len(), inputs);
+        let (y_point, y_len) = Self::domain(tiles.len(), outputs);
         let (mut x_domain, mut y_domain) = (self.pool.take(x_len), self.pool.take(y_len));
-        for tiles in self.pieces(images) {
-            self.isa.run(ToDomain::<Input, POINTS>::new(
-                &self.input,
-                tiles.clone(),
-                x,
-                &mut x_domain,
-                x_point,
-            ));
-            let weights = self.weight.par_chunks(group_in * outputs);
-            let points = x_domain.par_chunks(x_point).zip(y_domain.par_chunks_mut(y_point)).zip(weights);
-            points.for_each(|((x, y), weight)| {
-                for group in 0..self.inner.groups {
-                    let extents = Extents { m: tiles.len(), n: group_out, k: group_in };
-                    let left = Left { values: &x[group * group_in..], row: inputs, column: 1 };
-                    let right = Right { values: &weight[group * group_out..], row: outputs };
-                    let store = Store { values: &mut y[group * group_out..], row: outputs };
-                    self.isa.run(Product::new(extents, left, right, store));
-                }
-            });
-            let emit = BiasRelu { bias, relu };
-            by_kernel!(self.inner.kernel, M, _R => self.isa.run(
-                FromDomain::<Output, _, M>::new(&self.output, tiles, &y_domain, y_point, y, emit)
-            ));
+        self.isa.run(ToDomain::<Input, POINTS>::new(&self.input, tiles.clone(), x, &mut x_domain, x_point));
+        let weights = self.weight.par_chunks(group_in * outputs);
+        let points = x_domain.par_chunks(x_point).zip(y_domain.par_chunks_mut(y_point)).zip(weights);
+        points.for_each(|((x, y), weight)| {
+            if tiles.len() < FEW_TILES {
+                read_through(weight);
+            }
+            for group in 0..self.inner.groups {
+                let extents = Extents { m: tiles.len(), n: group_out, k: group_in };
+                let left = Left { values: &x[group * group_in..], row: inputs, column: 1 };
+                let right = Right { values: &weight[group * group_out..], row: outputs };
+                let store = Store { values: &mut y[group * group_out..], row: outputs };
+                self.isa.run(Product::new(extents, left, right, store));
+            }
+        });
+        // The piece as an image, or as several.
+        let mut layout = self.output.clone();
+        if tiles.len() < self.output.per_image() {
+            layout.grid[0] = tiles.len() / layout.grid[1];
+            layout.plane[0] = y.len() / (layout.plane[1] * layout.channels);
         }
+        let emit = BiasRelu { bias, relu };
+        by_kernel!(self.inner.kernel, M, _R => self.isa.run(
+            FromDomain::<Output, _, M>::new(&layout, 0..tiles.len(), &y_domain, y_point, y, emit)
+        ));
     }
 
     /// As [`Convolution::backward`], with `x` and `dx` of the inner geometry.
@@ -161,8 +216,9 @@ impl Winograd {
     ) {
         let (inputs, outputs) = (self.input.channels, self.output.channels);
         let images = dy.len() / self.inner.output_len();
-        let (x_point, x_len) = Self::domain(TILES, inputs);
-        let (y_point, y_len) = Self::domain(TILES, outputs);
+        let most = self.rows_per_piece() * self.input.grid[1];
+        let (x_point, x_len) = Self::domain(most, inputs);
+        let (y_point, y_len) = Self::domain(most, outputs);
         let (mut x_domain, mut y_domain) = (self.pool.take(x_len), self.pool.take(y_len));
         if let Some(dx) = dx.as_deref_mut() {
             dx.fill(0.0);
@@ -321,5 +377,104 @@ impl Convolution for Winograd {
         let mut inner = self.pool.take(self.inner.kernel.pow(2) * channels);
         inverse(&mut inner);
         space_to_depth::weight_gradient(&self.outer, &inner, dw);
+    }
+}
+
+/// Reads a matrix from one end to the other, as memory is fastest, so that a product finds it in the cache whatever the
+/// order in which it reads.
+fn read_through(matrix: &[f32]) {
+    const LINE: usize = 16;
+    std::hint::black_box(matrix.iter().step_by(LINE).sum::<f32>());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::convolution::Im2col;
+
+    /// Numbers that look random, in -1..1.
+    fn numbers(n: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / 8_388_608.0 - 1.0
+        };
+        (0..n).map(|_| next()).collect()
+    }
+
+    fn geometry(channels: [usize; 2], size: [usize; 2], kernel: [usize; 3], groups: usize) -> Geometry {
+        let [kernel, stride, padding] = kernel;
+        let output = size.map(|extent| (extent + 2 * padding - kernel) / stride + 1);
+        Geometry {
+            input: [channels[0], size[0], size[1]],
+            output: [channels[1], output[0], output[1]],
+            kernel,
+            stride,
+            padding,
+            groups,
+        }
+    }
+
+    /// The largest difference over the largest number.
+    fn distance(a: &[f32], b: &[f32]) -> f32 {
+        let largest = b.iter().fold(0.0f32, |largest, b| largest.max(b.abs()));
+        a.iter().zip(b).fold(0.0f32, |distance, (a, b)| distance.max((a - b).abs())) / largest
+    }
+
+    /// Every kernel size, ragged tiles, several pieces an image, several images a piece, groups, and strides, on every
+    /// instruction set, against the plain sum.
+    #[test]
+    fn agrees_with_the_plain_sum() {
+        let cases = [
+            (geometry([16, 32], [13, 13], [3, 1, 1], 1), 7),
+            (geometry([48, 16], [27, 29], [5, 1, 2], 1), 2),
+            (geometry([16, 16], [9, 70], [4, 1, 0], 1), 1),
+            (geometry([32, 16], [8, 6], [2, 1, 1], 1), 3),
+            (geometry([32, 96], [11, 5], [3, 1, 1], 2), 3),
+            (geometry([3, 48], [61, 47], [11, 4, 2], 1), 2),
+            (geometry([4, 16], [21, 18], [5, 2, 1], 1), 2),
+        ];
+        for (geometry, images) in cases {
+            let x = numbers(images * geometry.input_len(), 1);
+            let dy = numbers(images * geometry.output_len(), 2);
+            let taps = geometry.kernel.pow(2) * geometry.input[0] / geometry.groups;
+            let weight = numbers(taps * geometry.output[0], 3);
+            let bias = numbers(geometry.output[0], 4);
+            let compute = |convolution: &mut dyn Convolution| {
+                convolution.set_weight(&weight, true);
+                let mut y = vec![f32::NAN; dy.len()];
+                convolution.forward(&x, &bias, true, &mut y);
+                let mut sums = vec![f32::NAN; convolution.sums_len()];
+                let (mut dw, mut dx) = (vec![f32::NAN; weight.len()], vec![f32::NAN; x.len()]);
+                let (first_x, rest_x) = x.split_at(geometry.input_len());
+                let (first_dy, rest_dy) = dy.split_at(geometry.output_len());
+                let (first_dx, rest_dx) = dx.split_at_mut(geometry.input_len());
+                convolution.backward(first_x, first_dy, Some(&mut sums), true, Some(first_dx));
+                convolution.backward(rest_x, rest_dy, Some(&mut sums), false, Some(rest_dx));
+                convolution.weight_gradient(&sums, &mut dw);
+                [y, dw, dx]
+            };
+            let pool = Pool::default();
+            let truth = compute(&mut Im2col::new(geometry, Isa::Portable, pool.clone()));
+            for isa in Isa::available() {
+                let mut winograd =
+                    Winograd::new(geometry, isa, pool.clone()).expect("the geometry is one of its own");
+                let found = compute(&mut winograd);
+                for (what, (found, truth)) in ["y", "dw", "dx"].iter().zip(found.iter().zip(&truth)) {
+                    let distance = distance(found, truth);
+                    assert!(distance < 1e-5, "{what} of {geometry:?} on {isa} is off by {distance:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn leaves_what_it_cannot_do() {
+        let takes = |geometry| Winograd::new(geometry, Isa::Portable, Pool::default()).is_some();
+        assert!(!takes(geometry([3, 16], [9, 9], [3, 1, 1], 1)), "too few channels");
+        assert!(!takes(geometry([16, 24], [9, 9], [3, 1, 1], 1)), "odd channels");
+        assert!(!takes(geometry([16, 16], [9, 9], [1, 1, 0], 1)), "a kernel of one pixel");
+        assert!(!takes(geometry([16, 16], [9, 9], [7, 1, 0], 1)), "a large kernel");
+        assert!(!takes(geometry([32, 32], [9, 9], [4, 2, 0], 2)), "groups with a stride");
     }
 }

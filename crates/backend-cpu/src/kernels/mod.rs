@@ -2,16 +2,26 @@
 //! the program starts, or by hand.
 //!
 //! * [`product`] is the matrix product under convolutions and linear layers.
+//! * [`dot`] is the one of a linear layer's forward pass.
 //! * [`winograd`] moves images, gradients and weights between the plane and Winograd's domain.
-//! * [`elementwise`] is what is done once a number: bias, ReLU, masks, sums of columns.
+//! * [`elementwise`] is what is done once a number: bias, ReLU, masks, sums of columns; [`optimizer`] is the update.
 
+pub mod dot;
 pub mod elementwise;
-#[expect(unsafe_code, reason = "tiles are read and written through pointers whose extents are checked once a call")]
+pub mod optimizer;
+#[expect(
+    unsafe_code,
+    reason = "tiles are read and written through pointers whose extents are checked once a call"
+)]
 pub mod product;
-#[expect(unsafe_code, reason = "tiles are read and written through pointers whose extents are checked once a call")]
+mod vector;
+#[expect(
+    unsafe_code,
+    reason = "tiles are read and written through pointers whose extents are checked once a call"
+)]
 pub mod winograd;
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
 use pulp::{Arch, WithSimd};
 
@@ -34,7 +44,7 @@ impl Isa {
 
     /// Those that this processor has, the fastest first.
     pub fn available() -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().filter(|isa| isa.arch().is_some())
+        Self::ALL.into_iter().filter(|isa| isa.is_available())
     }
 
     /// The fastest that this processor has.
@@ -61,6 +71,11 @@ impl Isa {
         self.arch().unwrap_or(Arch::Scalar).dispatch(kernel)
     }
 
+    /// Whether this processor has it.
+    pub fn is_available(self) -> bool {
+        self.arch().is_some()
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::Avx512 => "avx512",
@@ -74,18 +89,5 @@ impl Isa {
 impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-impl FromStr for Isa {
-    type Err = String;
-
-    /// # Errors
-    /// When there is no such instruction set, or this processor lacks it; the message lists those it has.
-    fn from_str(name: &str) -> Result<Self, String> {
-        Self::available().find(|isa| isa.name() == name).ok_or_else(|| {
-            let names: Vec<_> = Self::available().map(Self::name).collect();
-            format!("this processor has {}", names.join(", "))
-        })
     }
 }

@@ -12,6 +12,8 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::vector::{read, write};
+
 /// The left operand: element (i, t) is `values[i * row + t * column]`; one of the two steps is 1.
 #[derive(Clone, Copy, Debug)]
 pub struct Left<'a> {
@@ -32,12 +34,20 @@ pub struct Right<'a> {
     pub row: usize,
 }
 
-/// What becomes of a finished vector of sums.
+/// Where the sums of a tile begin and what becomes of them.
 pub trait Finish {
-    /// Takes the sums of `lanes` columns from `column` on in row `row`. `lanes` is less than a vector at the right edge alone.
-    fn finish<S: Simd>(&mut self, simd: S, row: usize, column: usize, lanes: usize, sums: S::f32s);
+    /// Takes the sums of P rows from `row` on and V vectors of columns from `column` on. `lanes` columns of a vector count:
+    /// all but at the right edge, where V is 1.
+    fn finish<S: Simd, const P: usize, const V: usize>(
+        &mut self,
+        simd: S,
+        row: usize,
+        column: usize,
+        lanes: usize,
+        sums: &[[S::f32s; V]; P],
+    );
 
-    /// Where the sums begin, of the same columns: at zero, or at what is there already.
+    /// What is there already, of `lanes` columns from `column` on in `row`; zero unless the product is added.
     #[inline(always)]
     fn begin<S: Simd>(&self, simd: S, _row: usize, _column: usize, _lanes: usize) -> S::f32s {
         simd.splat_f32s(0.0)
@@ -118,11 +128,15 @@ impl<'a, F: Finish> Product<'a, F> {
             sums = match (self.left.column == 1, whole) {
                 (true, true) => {
                     let at = |p, t| left.add(p * self.left.row + t);
-                    depth(simd, sums, k, at, |t, v| load::<S>(right.add(t * self.right.row + v * S::F32_LANES)))
+                    depth(simd, sums, k, at, |t, v| {
+                        load::<S>(right.add(t * self.right.row + v * S::F32_LANES))
+                    })
                 }
                 (false, true) => {
                     let at = |p, t| left.add(t * self.left.column + p);
-                    depth(simd, sums, k, at, |t, v| load::<S>(right.add(t * self.right.row + v * S::F32_LANES)))
+                    depth(simd, sums, k, at, |t, v| {
+                        load::<S>(right.add(t * self.right.row + v * S::F32_LANES))
+                    })
                 }
                 (_, false) => {
                     let at = |p, t| left.add(p * self.left.row + t * self.left.column);
@@ -130,11 +144,7 @@ impl<'a, F: Finish> Product<'a, F> {
                 }
             };
         }
-        for (p, sums) in sums.iter().enumerate() {
-            for (v, sums) in sums.iter().enumerate() {
-                self.finish.finish(simd, row + p, column + v * S::F32_LANES, lanes, *sums);
-            }
-        }
+        self.finish.finish(simd, row, column, lanes, &sums);
     }
 }
 
@@ -174,11 +184,11 @@ unsafe fn depth<S: Simd, const P: usize, const V: usize>(
 ) -> [[S::f32s; V]; P] {
     for t in 0..k {
         let right: [S::f32s; V] = std::array::from_fn(|v| right(t, v));
-        for p in 0..P {
+        for (p, sums) in sums.iter_mut().enumerate() {
             // SAFETY: the caller's promise.
             let left = simd.splat_f32s(unsafe { *left(p, t) });
-            for v in 0..V {
-                sums[p][v] = simd.mul_add_e_f32s(left, right[v], sums[p][v]);
+            for (sum, right) in sums.iter_mut().zip(right) {
+                *sum = simd.mul_add_e_f32s(left, right, *sum);
             }
         }
     }
@@ -205,7 +215,7 @@ unsafe fn load_part<S: Simd>(simd: S, from: *const f32, lanes: usize) -> S::f32s
     simd.partial_load_f32s(unsafe { std::slice::from_raw_parts(from, lanes) })
 }
 
-/// Writes the sums to a row-major matrix, replacing what is there or, as [`Add`], adding to it.
+/// Writes the sums to a row-major matrix.
 pub struct Store<'a> {
     /// Its numbers.
     pub values: &'a mut [f32],
@@ -215,11 +225,19 @@ pub struct Store<'a> {
 
 impl Finish for Store<'_> {
     #[inline(always)]
-    fn finish<S: Simd>(&mut self, simd: S, row: usize, column: usize, lanes: usize, sums: S::f32s) {
-        let out = &mut self.values[row * self.row + column..][..lanes];
-        match S::as_mut_simd_f32s(out).0 {
-            [out] => *out = sums,
-            _ => simd.partial_store_f32s(out, sums),
+    fn finish<S: Simd, const P: usize, const V: usize>(
+        &mut self,
+        simd: S,
+        row: usize,
+        column: usize,
+        lanes: usize,
+        sums: &[[S::f32s; V]; P],
+    ) {
+        for (p, sums) in sums.iter().enumerate() {
+            for (v, sums) in sums.iter().enumerate() {
+                let at = (row + p) * self.row + column + v * S::F32_LANES;
+                write(simd, &mut self.values[at..at + lanes], *sums);
+            }
         }
     }
 }
@@ -230,15 +248,65 @@ pub struct Add<'a>(pub Store<'a>);
 impl Finish for Add<'_> {
     #[inline(always)]
     fn begin<S: Simd>(&self, simd: S, row: usize, column: usize, lanes: usize) -> S::f32s {
-        let out = &self.0.values[row * self.0.row + column..][..lanes];
-        match S::as_simd_f32s(out).0 {
-            [out] => *out,
-            _ => simd.partial_load_f32s(out),
-        }
+        read(simd, &self.0.values[row * self.0.row + column..][..lanes])
     }
 
     #[inline(always)]
-    fn finish<S: Simd>(&mut self, simd: S, row: usize, column: usize, lanes: usize, sums: S::f32s) {
+    fn finish<S: Simd, const P: usize, const V: usize>(
+        &mut self,
+        simd: S,
+        row: usize,
+        column: usize,
+        lanes: usize,
+        sums: &[[S::f32s; V]; P],
+    ) {
         self.0.finish(simd, row, column, lanes, sums);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Isa;
+
+    fn integers(n: usize, seed: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 37 + i / 7 * seed) % 9) as f32 - 4.0).collect()
+    }
+
+    /// Every height of a tile, edges on the right, both ways to read the left operand, and sums that go on, on every
+    /// instruction set: integers, so that the results are exact.
+    #[test]
+    fn multiplies_integers_exactly() {
+        for isa in Isa::available() {
+            for (m, n, k) in
+                (1..=15).map(|m| (m, 32 + m, 5)).chain([(29, 64, 48), (3, 5, 1), (64, 48, 17), (1, 1, 1)])
+            {
+                let (a, b, there) = (integers(m * k, 3), integers(k * n, 5), integers(m * n, 2));
+                let along_rows = Left { values: &a, row: k, column: 1 };
+                let along_columns = Left { values: &a, row: 1, column: m };
+                for left in [along_rows, along_columns] {
+                    let truth = |i: usize, j: usize| -> f32 {
+                        (0..k).map(|t| a[i * left.row + t * left.column] * b[t * n + j]).sum()
+                    };
+                    let (mut stored, mut added) = (vec![f32::NAN; m * n], there.clone());
+                    let (extents, right) = (Extents { m, n, k }, Right { values: &b, row: n });
+                    isa.run(Product::new(extents, left, right, Store { values: &mut stored, row: n }));
+                    isa.run(Product::new(extents, left, right, Add(Store { values: &mut added, row: n })));
+                    for at in 0..m * n {
+                        let truth = truth(at / n, at % n);
+                        assert_eq!(stored[at], truth, "{isa} {extents:?} {left:?} [{at}]");
+                        assert_eq!(added[at], there[at] + truth, "{isa} {extents:?} {left:?} [{at}]");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "right")]
+    fn refuses_an_operand_that_is_too_short() {
+        let left = Left { values: &[0.0; 6], row: 3, column: 1 };
+        let store = Store { values: &mut [0.0; 4], row: 2 };
+        Product::new(Extents { m: 2, n: 2, k: 3 }, left, Right { values: &[0.0; 5], row: 2 }, store);
     }
 }

@@ -233,7 +233,10 @@ impl<'a, T: Forward<N>, const N: usize> ToDomain<'a, T, N> {
     ) -> Self {
         assert!(layout.channels.is_multiple_of(CHANNELS), "{layout:?}");
         assert!(images.len() >= layout.reach(&windows), "{layout:?} {windows:?}");
-        assert!(domain.len() >= (PLANE - 1) * point + windows.len() * layout.channels, "{layout:?} {windows:?}");
+        assert!(
+            domain.len() >= (PLANE - 1) * point + windows.len() * layout.channels,
+            "{layout:?} {windows:?}"
+        );
         Self { layout, windows, images, domain, point, transform: PhantomData }
     }
 }
@@ -258,6 +261,7 @@ impl<T: Forward<N>, const N: usize> WithSimd for ToDomain<'_, T, N> {
                     });
                     *row = T::apply(simd, line);
                 }
+                #[expect(clippy::needless_range_loop, reason = "columns of an array of rows")]
                 for j in 0..POINTS {
                     let column = T::apply(simd, std::array::from_fn(|i| rows[i][j]));
                     for (i, value) in column.into_iter().enumerate() {
@@ -274,7 +278,13 @@ impl<T: Forward<N>, const N: usize> WithSimd for ToDomain<'_, T, N> {
 /// What becomes of a number that leaves the domain.
 pub trait Emit {
     /// Combines it, of these channels from `channel` on, with what is there.
-    fn emit<S: Simd>(&self, simd: S, channel: usize, there: impl FnOnce() -> S::f32s, value: S::f32s) -> S::f32s;
+    fn emit<S: Simd>(
+        &self,
+        simd: S,
+        channel: usize,
+        there: impl FnOnce() -> S::f32s,
+        value: S::f32s,
+    ) -> S::f32s;
 }
 
 /// Adds the bias `[C]`, then `max(y, 0)` when asked; a NaN stays one.
@@ -342,7 +352,10 @@ impl<'a, T: Inverse<N>, E: Emit, const N: usize> FromDomain<'a, T, E, N> {
     ) -> Self {
         assert!(layout.channels.is_multiple_of(CHANNELS), "{layout:?}");
         assert!(images.len() >= layout.reach(&windows), "{layout:?} {windows:?}");
-        assert!(domain.len() >= (PLANE - 1) * point + windows.len() * layout.channels, "{layout:?} {windows:?}");
+        assert!(
+            domain.len() >= (PLANE - 1) * point + windows.len() * layout.channels,
+            "{layout:?} {windows:?}"
+        );
         Self { layout, windows, domain, point, images, emit, transform: PhantomData }
     }
 }

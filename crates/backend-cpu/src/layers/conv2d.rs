@@ -170,7 +170,8 @@ impl Backward<Tensor> for Conv2d {
                 for (i, (dy, x)) in tasks {
                     let outer = (group * images + i * task) * y_len..;
                     let y = y.as_ref().map(|y| &y.values()[outer.clone()][..dy.len()]);
-                    let largest = if layer.pooling.is_some() { &layer.largest[outer][..dy.len()] } else { &[] };
+                    let largest =
+                        if layer.pooling.is_some() { &layer.largest[outer][..dy.len()] } else { &[] };
                     let conv_dy = &mut conv_dy[..x.len() / x_len * conv_len];
                     layer.unfused(dy, y, largest, conv_dy);
                     if let Some(sums) = db.as_deref_mut() {

@@ -8,12 +8,14 @@ use super::{CpuLayer, keeps, kept};
 use crate::{
     kernels::{
         Isa,
-        elementwise::{MaskGradient, relu},
-        product::{Extents, Left, Product, Right, Store},
+        dot::DotRows,
+        elementwise::{MaskGradient, SumPixels},
+        optimizer::{ApplyToSums, Update},
+        product::{Extents, Finish, Left, Product, Right, Store},
     },
     parallel::ELEMENTS,
     parameter::Parameter,
-    tensor::{Pool, Tensor, transpose_padded},
+    tensor::{Pool, Tensor, transpose},
 };
 
 /// Output features of one task: whole tiles of 14 rows.
@@ -21,9 +23,6 @@ const OUTPUTS: usize = 56;
 
 /// Input features of one task.
 const INPUTS: usize = 512;
-
-/// A batch is padded to a multiple of this, a vector of the widest instruction set.
-const LANES: usize = 16;
 
 /// `y = W·x + b`, then `max(y, 0)` when fused.
 pub struct Linear {
@@ -57,73 +56,56 @@ impl Linear {
 }
 
 impl Layer<Tensor> for Linear {
-    /// The batch lies in the lanes of the vectors: `yᵀ [out, N] = W · xᵀ [in, N]`.
     fn forward(&mut self, x: Tensor, mode: Mode) -> Result<Tensor> {
         let (outputs, inputs) = self.extents();
         let [weight, bias] = &self.parameters;
-        let (batch, padded) = (x.batch, x.batch.next_multiple_of(LANES));
-        let mut x_transposed = self.pool.take(inputs * padded);
-        if padded > batch {
-            x_transposed.fill(0.0);
-        }
-        transpose_padded(x.values(), batch, inputs, &mut x_transposed, padded);
-        let mut y_transposed = self.pool.take(outputs * padded);
-        y_transposed
-            .par_chunks_mut(OUTPUTS * padded)
+        let mut by_output = self.pool.take(outputs * x.batch); // [out, N]
+        by_output
+            .par_chunks_mut(OUTPUTS * x.batch)
             .zip(weight.values.par_chunks(OUTPUTS * inputs))
-            .for_each(|(y, weight)| {
-                let extents = Extents { m: y.len() / padded, n: padded, k: inputs };
-                let left = Left { values: weight, row: inputs, column: 1 };
-                let right = Right { values: &x_transposed, row: padded };
-                self.isa.run(Product::new(extents, left, right, Store { values: y, row: padded }));
+            .zip(bias.values.par_chunks(OUTPUTS))
+            .for_each(|((y, weight), bias)| {
+                self.isa.run(DotRows { x: x.values(), weight, bias, inputs, relu: self.relu, y });
             });
-        let mut y = self.pool.tensor(batch, &[outputs]); // [N, out]
-        for (i, y) in y.values_mut().chunks_exact_mut(outputs).enumerate() {
-            for ((y, b), sums) in y.iter_mut().zip(&bias.values).zip(y_transposed.chunks_exact(padded)) {
-                *y = if self.relu { relu(sums[i] + b) } else { sums[i] + b };
-            }
-        }
+        let mut y = self.pool.tensor(x.batch, &[outputs]); // [N, out]
+        transpose(&by_output, outputs, x.batch, y.values_mut());
         self.kept = keeps(mode).then(|| Kept { x, y: self.relu.then(|| y.clone()) });
         Ok(y)
     }
 }
 
-impl Backward<Tensor> for Linear {
-    fn backward(&mut self, mut dy: Tensor) -> Result<Tensor> {
-        let (outputs, inputs) = self.extents();
+impl Linear {
+    /// The gradient before the ReLU, and the input, that are needed from then on. Also sets the bias gradient.
+    fn begin_backward(&mut self, dy: &mut Tensor) -> Tensor {
         let Kept { x, y } = kept(&mut self.kept);
-        let batch = x.batch;
         if let Some(y) = y {
             let chunks = dy.values_mut().par_chunks_mut(ELEMENTS).zip(y.values().par_chunks(ELEMENTS));
             chunks.for_each(|(dy, y)| self.isa.run(MaskGradient { dy, y }));
         }
-
-        let isa = self.isa;
-        let [weight, bias] = &mut self.parameters;
-        // Those that do not learn have no gradient to write to.
+        // A bias that does not learn has no gradient to write to.
+        let [_, bias] = &mut self.parameters;
         bias.gradient.fill(0.0);
-        for dy in dy.values().chunks_exact(outputs) {
-            bias.gradient.iter_mut().zip(dy).for_each(|(b, dy)| *b += dy);
+        if bias.learns {
+            self.isa.run(SumPixels { x: dy.values(), sums: &mut bias.gradient });
         }
-        weight.gradient.par_chunks_mut(OUTPUTS * inputs).enumerate().for_each(|(i, gradient)| {
-            let extents = Extents { m: gradient.len() / inputs, n: inputs, k: batch };
-            let left = Left { values: &dy.values()[i * OUTPUTS..], row: 1, column: outputs };
-            let right = Right { values: x.values(), row: inputs };
-            isa.run(Product::new(extents, left, right, Store { values: gradient, row: inputs }));
-        });
+        x
+    }
 
+    /// `dx = dy · W`, when it is wanted.
+    fn input_gradient(&self, dy: Tensor) -> Tensor {
         if !self.needs_dx {
-            return Ok(dy);
+            return dy;
         }
+        let (outputs, inputs) = self.extents();
+        let batch = dy.batch;
         // [pieces, N, INPUTS]
-        let pieces = inputs.div_ceil(INPUTS);
-        let mut dx_pieces = self.pool.take(pieces * batch * INPUTS);
+        let mut dx_pieces = self.pool.take(inputs.div_ceil(INPUTS) * batch * INPUTS);
         dx_pieces.par_chunks_mut(batch * INPUTS).enumerate().for_each(|(i, dx)| {
             let first = i * INPUTS;
             let extents = Extents { m: batch, n: INPUTS.min(inputs - first), k: outputs };
             let left = Left { values: dy.values(), row: outputs, column: 1 };
-            let right = Right { values: &weight.values[first..], row: inputs };
-            isa.run(Product::new(extents, left, right, Store { values: dx, row: INPUTS }));
+            let right = Right { values: &self.parameters[0].values[first..], row: inputs };
+            self.isa.run(Product::new(extents, left, right, Store { values: dx, row: INPUTS }));
         });
         let mut dx = self.pool.tensor(batch, &[inputs]);
         for (i, dx) in dx.values_mut().chunks_exact_mut(inputs).enumerate() {
@@ -131,7 +113,39 @@ impl Backward<Tensor> for Linear {
                 dx.copy_from_slice(&piece[i * INPUTS..][..dx.len()]);
             }
         }
-        Ok(dx)
+        dx
+    }
+}
+
+/// The product that is the weight gradient of outputs from `first` on, `outputs` of them, handed to `finish`.
+fn weight_gradient<'a, F: Finish>(
+    dy: &'a Tensor,
+    x: &'a Tensor,
+    first: usize,
+    outputs: usize,
+    finish: F,
+) -> Product<'a, F> {
+    let extents = Extents { m: outputs, n: x.item_len(), k: x.batch };
+    let left = Left { values: &dy.values()[first..], row: 1, column: dy.item_len() };
+    let right = Right { values: x.values(), row: x.item_len() };
+    Product::new(extents, left, right, finish)
+}
+
+impl Backward<Tensor> for Linear {
+    fn backward(&mut self, mut dy: Tensor) -> Result<Tensor> {
+        let (outputs, inputs) = self.extents();
+        let x = self.begin_backward(&mut dy);
+        let isa = self.isa;
+        let [weight, _] = &mut self.parameters;
+        if weight.learns {
+            weight.gradient.resize(outputs * inputs, 0.0);
+        }
+        weight.gradient.par_chunks_mut(OUTPUTS * inputs).enumerate().for_each(|(i, gradient)| {
+            let rows = gradient.len() / inputs;
+            let store = Store { values: gradient, row: inputs };
+            isa.run(weight_gradient(&dy, &x, i * OUTPUTS, rows, store));
+        });
+        Ok(self.input_gradient(dy))
     }
 }
 
@@ -142,5 +156,30 @@ impl CpuLayer for Linear {
 
     fn parameters_mut(&mut self) -> &mut [Parameter] {
         &mut self.parameters
+    }
+
+    /// The weights are updated as their gradient is made, which is never written: weights and moments are most of what a
+    /// step moves through memory.
+    fn backward_and_update(&mut self, mut dy: Tensor, isa: Isa, update: &Update) -> Result<(Tensor, f64)> {
+        let (_, inputs) = self.extents();
+        let x = self.begin_backward(&mut dy);
+        let dx = self.input_gradient(dy.clone());
+        let [weight, bias] = &mut self.parameters;
+        let mut square_sum = 0.0;
+        if weight.learns {
+            let pieces = weight.slices().pieces(OUTPUTS * inputs);
+            let sums = pieces.into_par_iter().enumerate().map(|(i, slices)| {
+                let rows = slices.values.len() / inputs;
+                let apply = ApplyToSums { update, slices, row: inputs, square_sum: 0.0 };
+                isa.run(weight_gradient(&dy, &x, i * OUTPUTS, rows, apply)).square_sum
+            });
+            // Added in order, whatever the threads did.
+            square_sum += sums.collect::<Vec<f64>>().iter().sum::<f64>();
+        }
+        if bias.learns {
+            square_sum += bias.gradient_square_sum(isa);
+            bias.update(isa, update);
+        }
+        Ok((dx, square_sum))
     }
 }

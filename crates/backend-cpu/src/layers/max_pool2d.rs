@@ -40,7 +40,12 @@ impl MaxPool2d {
 
     /// Images `x [N, H, W, C]` to the largest of each window, `y [N, h, w, C]`, and which of the window it was.
     pub fn gather(&self, isa: Isa, x: &[f32], y: &mut [f32], largest: &mut [u16]) {
-        isa.run(Gather { layer: self, x, y, largest });
+        let [channels, rows, columns] = self.output;
+        let row = columns * channels;
+        y.par_chunks_mut(row).zip(largest.par_chunks_mut(row)).enumerate().for_each(|(i, (y, largest))| {
+            let x = &x[i / rows * self.lens().0..][..self.lens().0];
+            isa.run(Gather { layer: self, row: i % rows, x, y, largest });
+        });
     }
 
     /// The way back: `dy [N, h, w, C]` to `dx [N, H, W, C]`, which is overwritten.
@@ -64,8 +69,10 @@ impl MaxPool2d {
     }
 }
 
+/// One row of the output of one image.
 struct Gather<'a> {
     layer: &'a MaxPool2d,
+    row: usize,
     x: &'a [f32],
     y: &'a mut [f32],
     largest: &'a mut [u16],
@@ -76,26 +83,23 @@ impl WithSimd for Gather<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let channels = self.layer.input[0];
-        let (x_len, y_len) = self.layer.lens();
-        let images = self.x.chunks_exact(x_len).zip(self.y.chunks_exact_mut(y_len));
-        for ((x, y), largest) in images.zip(self.largest.chunks_exact_mut(y_len)) {
-            let positions = y.chunks_exact_mut(channels).zip(largest.chunks_exact_mut(channels));
-            for (position, (y, largest)) in positions.enumerate() {
-                for (i, pixel) in self.layer.window(position).enumerate() {
-                    let x = &x[pixel..][..channels];
-                    if i == 0 {
-                        y.copy_from_slice(x);
-                        largest.fill(0);
-                        continue;
-                    }
-                    for ((y, largest), x) in y.iter_mut().zip(&mut *largest).zip(x) {
-                        // Greater, or a NaN that meets none: a comparison with NaN is false.
-                        #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "a NaN is taken")]
-                        let take = !(*x <= *y) & !y.is_nan();
-                        *y = if take { *x } else { *y };
-                        *largest = if take { i as u16 } else { *largest };
-                    }
+        let Self { layer, row, x, y, largest } = self;
+        let channels = layer.input[0];
+        let positions = y.chunks_exact_mut(channels).zip(largest.chunks_exact_mut(channels));
+        for (column, (y, largest)) in positions.enumerate() {
+            for (i, pixel) in layer.window(row * layer.output[2] + column).enumerate() {
+                let x = &x[pixel..][..channels];
+                if i == 0 {
+                    y.copy_from_slice(x);
+                    largest.fill(0);
+                    continue;
+                }
+                for ((y, largest), x) in y.iter_mut().zip(&mut *largest).zip(x) {
+                    // Greater, or a NaN that meets none: a comparison with NaN is false.
+                    #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "a NaN is taken")]
+                    let take = !(*x <= *y) & !y.is_nan();
+                    *y = if take { *x } else { *y };
+                    *largest = if take { i as u16 } else { *largest };
                 }
             }
         }
@@ -134,15 +138,10 @@ impl WithSimd for Scatter<'_> {
 
 impl Layer<Tensor> for MaxPool2d {
     fn forward(&mut self, x: Tensor, mode: Mode) -> Result<Tensor> {
-        let (x_len, y_len) = self.lens();
         let mut y = self.pool.tensor(x.batch, &self.output);
         let mut largest = std::mem::take(&mut self.largest);
         largest.resize(y.values().len(), 0);
-        y.values_mut()
-            .par_chunks_mut(y_len)
-            .zip(largest.par_chunks_mut(y_len))
-            .zip(x.values().par_chunks(x_len))
-            .for_each(|((y, largest), x)| self.gather(self.isa, x, y, largest));
+        self.gather(self.isa, x.values(), y.values_mut(), &mut largest);
         self.largest = largest;
         self.kept = keeps(mode).then_some(x.batch);
         Ok(y)
