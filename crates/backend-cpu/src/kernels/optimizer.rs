@@ -159,6 +159,8 @@ pub struct ApplyToSums<'a> {
 }
 
 impl Finish for ApplyToSums<'_> {
+    const WIDE: bool = true;
+
     #[inline(always)]
     fn finish<S: Simd, const P: usize, const V: usize>(
         &mut self,

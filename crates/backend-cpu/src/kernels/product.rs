@@ -2,7 +2,7 @@
 //!
 //! A tile of the output stays in registers while the depth k runs: P rows × V vectors of columns. One step of k loads V
 //! vectors of a row of `right`, and for each of the P rows one number of `left` that is spread over the lanes. With 32
-//! registers the tile is 14 × 2 (28 sums, 2 vectors, 1 spread number), with 16 it is 6 × 2; the loads then hide behind the
+//! registers the tile is 14 × 2 (28 sums, 2 vectors, 1 spread number) or 6 × 4, with 16 it is 6 × 2; the loads then hide behind the
 //! multiplications, and neither operand needs to be packed. Rows are split evenly, so that 64 rows are five tiles of 13 and
 //! 12, not four of 14 and one of 8.
 //!
@@ -36,6 +36,9 @@ pub struct Right<'a> {
 
 /// Where the sums of a tile begin and what becomes of them.
 pub trait Finish {
+    /// Whether tiles should be wide and low, because what becomes of the sums is bound by memory and long lines are faster.
+    const WIDE: bool = false;
+
     /// Takes the sums of P rows from `row` on and V vectors of columns from `column` on. `lanes` columns of a vector count:
     /// all but at the right edge, where V is 1.
     fn finish<S: Simd, const P: usize, const V: usize>(
@@ -154,11 +157,16 @@ impl<F: Finish> WithSimd for Product<'_, F> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) -> F {
         let lanes = S::F32_LANES;
-        let (two, one) = if S::REGISTER_COUNT >= 32 { (14, 14) } else { (6, 12) };
+        let registers = S::REGISTER_COUNT;
+        let (two, one) = if registers >= 32 { (14, 14) } else { (6, 12) };
+        let wide = F::WIDE && registers >= 32;
         let n = self.extents.n;
         let mut column = 0;
         while column < n {
-            if n - column >= 2 * lanes {
+            if wide && n - column >= 4 * lanes {
+                self.columns::<S, 4>(simd, column, 6);
+                column += 4 * lanes;
+            } else if n - column >= 2 * lanes {
                 self.columns::<S, 2>(simd, column, two);
                 column += 2 * lanes;
             } else {
