@@ -27,6 +27,9 @@ const TILES: usize = 64;
 /// With fewer tiles than this, the weights of a point are used too seldom to hide their way from memory.
 const FEW_TILES: usize = 32;
 
+/// The height of a tile of the product.
+const ROWS_OF_PRODUCT: usize = 14;
+
 /// Numbers that keep the matrices of neighbouring points out of each other's cache lines: a cache places addresses that
 /// differ by a power of two together.
 const GAP: usize = CHANNELS;
@@ -123,14 +126,15 @@ impl Winograd {
         if wanted < rows { wanted } else { rows * TILES.div_ceil(self.input.per_image()) }
     }
 
-    /// Pieces of the tiles of `images`, none of them with rows of one image and of another unless whole.
-    fn pieces(&self, images: usize) -> impl Iterator<Item = Range<usize>> {
+    /// Pieces of the tiles of `images`, so many rows each, none of them with rows of one image and of another unless whole.
+    fn pieces(&self, images: usize, rows_per_piece: usize) -> impl Iterator<Item = Range<usize>> {
         let [rows, columns] = self.input.grid;
-        let piece = self.rows_per_piece();
-        let period = piece.max(rows);
+        let period = rows_per_piece.max(rows);
         (0..images * rows).step_by(period).flat_map(move |first| {
             let last = (first + period).min(images * rows);
-            (first..last).step_by(piece).map(move |row| row * columns..(row + piece).min(last) * columns)
+            (first..last)
+                .step_by(rows_per_piece)
+                .map(move |row| row * columns..(row + rows_per_piece).min(last) * columns)
         })
     }
 
@@ -150,10 +154,17 @@ impl Winograd {
     /// `x [N, H, W, C]` of the inner geometry.
     fn forward_inner(&self, x: &[f32], bias: &[f32], relu: bool, y: &mut [f32]) {
         let images = x.len() / self.inner.input_len();
+        let mut rows = self.rows_per_piece();
+        if images == 1 {
+            // Enough pieces that no thread waits for another, each still a tile of the product.
+            let [all, columns] = self.input.grid;
+            let least = ROWS_OF_PRODUCT.div_ceil(columns).min(rows);
+            rows = (all / (4 * rayon::current_num_threads())).clamp(least, rows);
+        }
         // The outputs of a piece lie together, so that pieces can be worked on side by side.
         let mut rest = y;
         let pieces: Vec<_> = self
-            .pieces(images)
+            .pieces(images, rows)
             .map(|tiles| {
                 let y;
                 (y, rest) = std::mem::take(&mut rest).split_at_mut(self.outputs_of(&tiles));
@@ -182,7 +193,7 @@ impl Winograd {
         let weights = self.weight.par_chunks(group_in * outputs);
         let points = x_domain.par_chunks(x_point).zip(y_domain.par_chunks_mut(y_point)).zip(weights);
         points.for_each(|((x, y), weight)| {
-            if tiles.len() < FEW_TILES {
+            if tiles.len() == self.input.per_image() && tiles.len() < FEW_TILES {
                 read_through(weight);
             }
             for group in 0..self.inner.groups {
@@ -216,14 +227,15 @@ impl Winograd {
     ) {
         let (inputs, outputs) = (self.input.channels, self.output.channels);
         let images = dy.len() / self.inner.output_len();
-        let most = self.rows_per_piece() * self.input.grid[1];
+        let rows = self.rows_per_piece();
+        let most = rows * self.input.grid[1];
         let (x_point, x_len) = Self::domain(most, inputs);
         let (y_point, y_len) = Self::domain(most, outputs);
         let (mut x_domain, mut y_domain) = (self.pool.take(x_len), self.pool.take(y_len));
         if let Some(dx) = dx.as_deref_mut() {
             dx.fill(0.0);
         }
-        for tiles in self.pieces(images) {
+        for tiles in self.pieces(images, rows) {
             by_kernel!(self.inner.kernel, M, _R => self.isa.run(
                 ToDomain::<OutputGradient, M>::new(&self.output, tiles.clone(), dy, &mut y_domain, y_point)
             ));
