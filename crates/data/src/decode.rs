@@ -17,7 +17,7 @@ use std::{
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, PixelFormat};
 
-use crate::{Error, Result};
+use crate::{Error, Result, resize::Crop};
 
 /// Larger pictures are refused by their header: 8192×8192. With [`MAX_FILE_BYTES`] this keeps decoding within about 1 GiB.
 pub const MAX_PIXELS: u64 = 1 << 26;
@@ -31,14 +31,35 @@ const MAX_SCANS: usize = 100;
 /// Memory that a decoder of the `image` crate may take for one picture.
 const MAX_DECODER_BYTES: u64 = 768 << 20;
 
+/// Around a crop so many pixels more are decoded: chroma of lower resolution is interpolated from its neighbours, and otherwise
+/// in a picture of a few columns.
+const MARGIN: u32 = 8;
+
 /// Decodes a picture file.
 ///
 /// # Errors
 /// [`Error::Io`] when the file cannot be read, [`Error::Picture`] when its content is not a whole picture.
 pub fn decode(path: impl AsRef<Path>) -> Result<RgbImage> {
+    Ok(decode_crop(path, Crop::whole)?.0)
+}
+
+/// Decodes at least the part of a picture file that `choose` takes of its width and height, and tells where in the decoded
+/// pixels it lies. The part's pixels are those of [`decode`], which takes longer. The rest of the file is checked all the same:
+/// where [`decode`] has an error, this has it too.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_crop(
+    path: impl AsRef<Path>,
+    choose: impl FnOnce(u32, u32) -> Crop,
+) -> Result<(RgbImage, Crop)> {
     let path = path.as_ref();
     let file = File::open(path).map_err(Error::io("open", path))?;
-    decode_reader(path, file)
+    // What is no file has no length, and is read all the same. The byte more finds the end without growing the buffer.
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut bytes = Vec::with_capacity(length.min(MAX_FILE_BYTES) as usize + 1);
+    read(path, file, &mut bytes)?;
+    decode_bytes_crop(path, &bytes, choose)
 }
 
 /// Decodes what a reader gives, to its end; `name` stands for it in an error.
@@ -47,8 +68,13 @@ pub fn decode(path: impl AsRef<Path>) -> Result<RgbImage> {
 /// As [`decode`].
 pub fn decode_reader(name: impl AsRef<Path>, reader: impl Read) -> Result<RgbImage> {
     let mut bytes = Vec::new();
-    reader.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io("read", &name))?;
+    read(name.as_ref(), reader, &mut bytes)?;
     decode_bytes(name, &bytes)
+}
+
+fn read(name: &Path, reader: impl Read, bytes: &mut Vec<u8>) -> Result<()> {
+    reader.take(MAX_FILE_BYTES + 1).read_to_end(bytes).map_err(Error::io("read", name))?;
+    Ok(())
 }
 
 /// Decodes the bytes of a picture file; `name` stands for them in an error.
@@ -56,30 +82,61 @@ pub fn decode_reader(name: impl AsRef<Path>, reader: impl Read) -> Result<RgbIma
 /// # Errors
 /// [`Error::Picture`] when they are not a whole picture.
 pub fn decode_bytes(name: impl AsRef<Path>, bytes: &[u8]) -> Result<RgbImage> {
+    Ok(decode_bytes_crop(name, bytes, Crop::whole)?.0)
+}
+
+fn decode_bytes_crop(
+    name: impl AsRef<Path>,
+    bytes: &[u8],
+    choose: impl FnOnce(u32, u32) -> Crop,
+) -> Result<(RgbImage, Crop)> {
     let decoded = match image::guess_format(bytes) {
         _ if bytes.is_empty() => Err("the file is empty".into()),
         _ if bytes.len() as u64 > MAX_FILE_BYTES => {
             Err(format!("the file is larger than {} MiB", MAX_FILE_BYTES >> 20))
         }
-        Ok(ImageFormat::Jpeg) => decode_jpeg(bytes),
-        Ok(format) => decode_other(format, bytes),
+        Ok(ImageFormat::Jpeg) => decode_jpeg(bytes, choose),
+        Ok(format) => decode_other(format, bytes).map(|picture| {
+            let crop = choose(picture.width(), picture.height());
+            (picture, crop)
+        }),
         Err(_) => Err("it is none of JPEG, PNG, GIF, BMP, TIFF and WebP".into()),
     };
     decoded.map_err(|reason| Error::Picture { path: name.as_ref().to_owned(), reason })
 }
 
 /// Not through the `image` crate, whose decoder rounds otherwise than libjpeg-turbo.
-fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, String> {
+fn decode_jpeg(bytes: &[u8], choose: impl FnOnce(u32, u32) -> Crop) -> Result<(RgbImage, Crop), String> {
     let limits = DecodeLimits { max_pixels: MAX_PIXELS, max_scans: MAX_SCANS, ..DecodeLimits::default() };
     let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(|e| e.to_string())?;
     let header = decoder.header();
-    let (width, height, components) = (header.width, header.height, header.components.len());
-    check_size(width.into(), height.into())?;
+    let (width, height, components) = (header.width.into(), header.height.into(), header.components.len());
+    check_size(u64::from(width), u64::from(height))?;
     let four_inks = components == 4;
     decoder.set_output_format(if four_inks { PixelFormat::Cmyk } else { PixelFormat::Rgb });
-    let pixels = decoder.decode_image().map_err(|e| e.to_string())?.into_vec();
+    let crop = choose(width, height);
+    let region = with_margin(crop, width, height);
+    if region != Crop::whole(width, height) {
+        let [left, top, width, height] =
+            [region.left, region.top, region.width, region.height].map(|side| side as usize);
+        decoder.set_crop_region(left, top, width, height);
+    }
+    let decoded = decoder.decode_image().map_err(|e| e.to_string())?;
+    let (decoded_width, decoded_height) = (decoded.width as u32, decoded.height as u32);
+    // The columns begin at a block's boundary, to the left of the region or at its own, and end with it; or they are all there.
+    let left = if decoded_width == width { 0 } else { region.left + region.width - decoded_width };
+    let crop = Crop { left: crop.left - left, top: crop.top - region.top, ..crop };
+    let pixels = decoded.into_vec();
     let pixels = if four_inks { inks_to_light(&pixels) } else { pixels };
-    RgbImage::from_raw(width.into(), height.into(), pixels).ok_or_else(|| "its pixels are incomplete".into())
+    let picture = RgbImage::from_raw(decoded_width, decoded_height, pixels);
+    Ok((picture.ok_or("its pixels are incomplete")?, crop))
+}
+
+fn with_margin(crop: Crop, width: u32, height: u32) -> Crop {
+    let (left, top) = (crop.left.saturating_sub(MARGIN), crop.top.saturating_sub(MARGIN));
+    let right = (crop.left + crop.width + MARGIN).min(width);
+    let bottom = (crop.top + crop.height + MARGIN).min(height);
+    Crop { left, top, width: right - left, height: bottom - top }
 }
 
 /// Cyan, magenta, yellow and black to red, green and blue as Pillow's `convert('RGB')` does it. In JPEG the inks are inverted, as

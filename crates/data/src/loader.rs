@@ -21,8 +21,8 @@ use image::RgbImage;
 use self::prefetch::{Filled, Prefetch};
 use crate::{
     Error, Result,
-    augment::augmentation,
-    decode::decode,
+    augment::{Augmentation, augmentation},
+    decode::{decode, decode_crop},
     resize::{Crop, resize, resize_into},
     split::{Dataset, Item},
 };
@@ -108,9 +108,9 @@ impl Loader {
         let items: Arc<[Item]> = items.into();
         let (photos, listed) = (Arc::clone(&self.photos), Arc::clone(&items));
         let work = move |position: usize, pixels: &mut [u8]| {
-            let size = photos.options.size as u32;
-            photos.prepare(&listed[position], pixels, |picture, pixels| {
-                resize_into(picture, Crop::whole(picture), size, size, pixels);
+            photos.prepare(&listed[position], pixels, |width, height| Augmentation {
+                crop: Crop::whole(width, height),
+                flip: false,
             })
         };
         self.prefetch(0..items.len(), work).map(move |filled| {
@@ -136,18 +136,14 @@ impl Batches for Loader {
     }
 
     fn train(&self, epoch: u64, first: usize) -> Box<dyn Iterator<Item = alexnet_core::Result<Batch>> + '_> {
-        let LoaderOptions { batch_size, seed, size, .. } = self.photos.options;
+        let LoaderOptions { batch_size, seed, .. } = self.photos.options;
         let n = self.photos.dataset.train.len();
         let order: Arc<[usize]> = permutation(seed, Purpose::Shuffle, epoch, 0, n).into();
         let (photos, shuffled) = (Arc::clone(&self.photos), Arc::clone(&order));
         let work = move |position: usize, pixels: &mut [u8]| {
-            let (index, size) = (shuffled[position], size as u32);
-            photos.prepare(&photos.dataset.train[index], pixels, |picture, pixels| {
-                let vary = augmentation(seed, epoch, index, picture.width(), picture.height());
-                resize_into(picture, vary.crop, size, size, pixels);
-                if vary.flip {
-                    flip(pixels, size as usize);
-                }
+            let index = shuffled[position];
+            photos.prepare(&photos.dataset.train[index], pixels, |width, height| {
+                augmentation(seed, epoch, index, width, height)
             })
         };
         let start = first.saturating_mul(batch_size).min(n);
@@ -165,7 +161,7 @@ impl Batches for Loader {
 /// A picture as the network sees it in evaluation, `size`×`size` pixels of three bytes: all of it, resized
 /// (torchvision's `Resize((size, size))`).
 pub fn evaluation_picture(picture: &RgbImage, size: usize) -> Vec<u8> {
-    resize(picture, Crop::whole(picture), size as u32, size as u32)
+    resize(picture, Crop::whole(picture.width(), picture.height()), size as u32, size as u32)
 }
 
 /// What the tasks of the pool share.
@@ -180,19 +176,29 @@ struct Photos {
 struct Cache {
     pictures: HashMap<PathBuf, Arc<RgbImage>>,
     bytes: usize,
+    /// A picture found no room. From then on only the needed part of a photo is decoded.
+    full: bool,
 }
 
 impl Photos {
-    /// Decodes an item's photo and lets `view` make the network's input of it. `false` when it was left out.
+    /// Makes the network's input of an item's photo, whose part and direction `view` chooses by its width and height. `false`
+    /// when it was left out.
     fn prepare(
         &self,
         item: &Item,
         pixels: &mut [u8],
-        view: impl FnOnce(&RgbImage, &mut [u8]),
+        view: impl FnOnce(u32, u32) -> Augmentation,
     ) -> Result<bool> {
         let path = self.dataset.root.join(&item.path);
         let prepared = without_panic(&path, || {
-            view(&*self.picture(&path)?, pixels);
+            let mut flip = false;
+            let (picture, crop) = self.picture(&path, |width, height| {
+                let view = view(width, height);
+                flip = view.flip;
+                view.crop
+            })?;
+            let size = self.options.size as u32;
+            resize_into(&picture, crop, flip, size, size, pixels);
             Ok(())
         });
         match prepared {
@@ -205,19 +211,33 @@ impl Photos {
         }
     }
 
-    fn picture(&self, path: &Path) -> Result<Arc<RgbImage>> {
-        if let Some(picture) = lock(&self.cache).pictures.get(path) {
-            return Ok(Arc::clone(picture));
-        }
-        let picture = Arc::new(decode(path)?);
+    /// A picture, at least the part that `choose` takes of its width and height, and where in it that lies.
+    fn picture(
+        &self,
+        path: &Path,
+        choose: impl FnOnce(u32, u32) -> Crop,
+    ) -> Result<(Arc<RgbImage>, Crop)> {
+        let (known, full) = {
+            let cache = lock(&self.cache);
+            (cache.pictures.get(path).map(Arc::clone), cache.full || self.options.cache_bytes == 0)
+        };
+        let whole = match known {
+            Some(picture) => picture,
+            None if full => return decode_crop(path, choose).map(|(part, crop)| (Arc::new(part), crop)),
+            None => self.keep(path, Arc::new(decode(path)?)),
+        };
+        let crop = choose(whole.width(), whole.height());
+        Ok((whole, crop))
+    }
+
+    fn keep(&self, path: &Path, picture: Arc<RgbImage>) -> Arc<RgbImage> {
         let mut cache = lock(&self.cache);
         let bytes = cache.bytes + picture.as_raw().len();
-        if bytes <= self.options.cache_bytes
-            && cache.pictures.insert(path.to_owned(), Arc::clone(&picture)).is_none()
-        {
+        cache.full |= bytes > self.options.cache_bytes;
+        if !cache.full && cache.pictures.insert(path.to_owned(), Arc::clone(&picture)).is_none() {
             cache.bytes = bytes;
         }
-        Ok(picture)
+        picture
     }
 
     fn batch<'a>(&'a self, filled: Filled, item: impl Fn(usize) -> &'a Item) -> Batch {
@@ -241,14 +261,6 @@ fn reason(error: Error) -> String {
         Error::Picture { reason, .. } => reason,
         Error::Io { action, source, .. } => format!("cannot {action} it: {source}"),
         other => other.to_string(),
-    }
-}
-
-/// Exchanges left and right.
-fn flip(pixels: &mut [u8], width: usize) {
-    for row in pixels.chunks_exact_mut(width * 3) {
-        let (pixels, _) = row.as_chunks_mut::<3>();
-        pixels.reverse();
     }
 }
 
@@ -451,12 +463,5 @@ mod tests {
         dataset.train[3].class = 2;
         let error = Loader::new(dataset, OPTIONS).err().unwrap().to_string();
         assert!(error.contains("3.png"), "{error}");
-    }
-
-    #[test]
-    fn flipping_exchanges_left_and_right() {
-        let mut pixels: Vec<u8> = (0..12).collect();
-        flip(&mut pixels, 2);
-        assert_eq!(pixels, [3, 4, 5, 0, 1, 2, 9, 10, 11, 6, 7, 8]);
     }
 }
