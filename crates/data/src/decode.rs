@@ -85,7 +85,11 @@ pub fn decode_bytes(name: impl AsRef<Path>, bytes: &[u8]) -> Result<RgbImage> {
     Ok(decode_bytes_crop(name, bytes, Crop::whole)?.0)
 }
 
-fn decode_bytes_crop(
+/// [`decode_crop`] of the bytes of a picture file; `name` stands for them in an error.
+///
+/// # Errors
+/// As [`decode_bytes`].
+pub fn decode_bytes_crop(
     name: impl AsRef<Path>,
     bytes: &[u8],
     choose: impl FnOnce(u32, u32) -> Crop,
@@ -115,8 +119,10 @@ fn decode_jpeg(bytes: &[u8], choose: impl FnOnce(u32, u32) -> Crop) -> Result<(R
     let four_inks = components == 4;
     decoder.set_output_format(if four_inks { PixelFormat::Cmyk } else { PixelFormat::Rgb });
     let crop = choose(width, height);
-    let region = with_margin(crop, width, height);
-    if region != Crop::whole(width, height) {
+    let whole = Crop::whole(width, height);
+    // Of four inks the decoder takes the wrong columns.
+    let region = if four_inks { whole } else { with_margin(crop, width, height) };
+    if region != whole {
         let [left, top, width, height] =
             [region.left, region.top, region.width, region.height].map(|side| side as usize);
         decoder.set_crop_region(left, top, width, height);
@@ -186,7 +192,87 @@ fn high_bytes<const N: usize>(samples: &[u16], colour: impl Fn(&[u16; N]) -> [u1
 
 #[cfg(test)]
 mod tests {
+    use alexnet_core::rng::{Purpose, generator};
+    use libjpeg_turbo_rs::{ColorSpace, Encoder};
+    use rand::{Rng, RngExt};
+
     use super::*;
+
+    fn random_crop(width: u32, height: u32, rng: &mut impl Rng) -> Crop {
+        let (left, top) = (rng.random_range(0..width), rng.random_range(0..height));
+        let (width, height) = (rng.random_range(1..=width - left), rng.random_range(1..=height - top));
+        Crop { left, top, width, height }
+    }
+
+    fn part(picture: &RgbImage, Crop { left, top, width, height }: Crop) -> Vec<u8> {
+        image::imageops::crop_imm(picture, left, top, width, height).to_image().into_raw()
+    }
+
+    /// Every way to store colours, and every way to store coefficients; each whole and damaged.
+    #[test]
+    fn a_crop_has_the_pixels_and_the_errors_of_the_whole() {
+        const SIDES: [u32; 2] = [103, 91];
+        let [width, height] = SIDES.map(|side| side as usize);
+        let mut rng = generator(0, Purpose::Synthetic, 0, 0);
+        let pixels: Vec<u8> = (0..width * height * 4).map(|_| rng.random()).collect();
+        // Of grey and of four inks nothing is sampled.
+        let kinds: [(PixelFormat, ColorSpace, [(u8, u8); 3]); 10] = [
+            (PixelFormat::Rgb, ColorSpace::YCbCr, [(1, 1), (1, 1), (1, 1)]),
+            (PixelFormat::Rgb, ColorSpace::YCbCr, [(2, 1), (1, 1), (1, 1)]),
+            (PixelFormat::Rgb, ColorSpace::YCbCr, [(1, 2), (1, 1), (1, 1)]),
+            (PixelFormat::Rgb, ColorSpace::YCbCr, [(2, 2), (1, 1), (1, 1)]),
+            (PixelFormat::Rgb, ColorSpace::YCbCr, [(4, 1), (1, 1), (1, 1)]),
+            (PixelFormat::Rgb, ColorSpace::YCbCr, [(1, 4), (1, 1), (1, 1)]),
+            (PixelFormat::Rgb, ColorSpace::YCbCr, [(2, 2), (2, 1), (1, 2)]),
+            (PixelFormat::Rgb, ColorSpace::Rgb, [(1, 1), (1, 1), (1, 1)]),
+            (PixelFormat::Grayscale, ColorSpace::Grayscale, Default::default()),
+            (PixelFormat::Cmyk, ColorSpace::Cmyk, Default::default()),
+        ];
+        let (mut crops, mut errors) = (0, 0);
+        for (kind, (format, colours, sampling)) in kinds.into_iter().enumerate() {
+            let encoder = || {
+                let pixels = &pixels[..width * height * format.bytes_per_pixel()];
+                let encoder = Encoder::new(pixels, width, height, format).quality(80).colorspace(colours);
+                if format == PixelFormat::Rgb { encoder.sampling_factors(sampling.into()) } else { encoder }
+            };
+            // The encoder has no progressive way with four inks.
+            let ways = [
+                encoder(),
+                encoder().progressive(format != PixelFormat::Cmyk),
+                encoder().restart_blocks(5),
+            ];
+            for (way, encoder) in ways.into_iter().enumerate() {
+                let file = encoder.encode().unwrap();
+                for round in 0..60 {
+                    let mut file = file.clone();
+                    if round % 2 == 1 {
+                        let bit = rng.random_range(0..file.len() * 8);
+                        file[bit / 8] ^= 1 << (bit % 8);
+                    }
+                    let mut chosen = None;
+                    let cropped = decode_bytes_crop("it", &file, |width, height| {
+                        *chosen.insert(random_crop(width, height, &mut rng))
+                    });
+                    let whole = decode_bytes("it", &file);
+                    let what = format!("{kind}, {way}, {round}: {chosen:?}");
+                    match (cropped, whole, chosen) {
+                        (Ok((picture, crop)), Ok(whole), Some(chosen)) => {
+                            assert!(part(&picture, crop) == part(&whole, chosen), "{what}");
+                            crops += usize::from(picture.dimensions() != whole.dimensions());
+                        }
+                        (Err(error), Err(expected), _) => {
+                            assert_eq!(error.to_string(), expected.to_string(), "{what}");
+                            errors += 1;
+                        }
+                        (cropped, whole, _) => {
+                            panic!("{what}: {:?}, {:?}", cropped.err(), whole.err());
+                        }
+                    }
+                }
+            }
+        }
+        assert!(crops > 1000 && errors > 50, "{crops} crops, {errors} errors");
+    }
 
     fn refusal(name: &str, bytes: &[u8]) -> String {
         decode_bytes(name, bytes).unwrap_err().to_string()

@@ -387,6 +387,22 @@ mod tests {
         assert!(uncached.train(0, 0).next().unwrap().is_err());
     }
 
+    /// Of the one only a part is decoded, of the other all.
+    #[test]
+    fn a_photo_that_is_not_kept_gives_the_same_crops() {
+        let root = tempfile::tempdir().unwrap();
+        let picture = RgbImage::from_fn(130, 110, |x, y| image::Rgb([(x * y) as u8, x as u8, y as u8]));
+        picture.save(root.path().join("0.jpg")).unwrap();
+        let item = Item { path: "0.jpg".into(), class: 0 };
+        let dataset =
+            Dataset { root: root.path().into(), classes: vec!["it".into()], train: vec![item], val: vec![] };
+        let kept = loader(&dataset, LoaderOptions { cache_bytes: DEFAULT_CACHE_BYTES, ..OPTIONS });
+        let not_kept = loader(&dataset, OPTIONS);
+        for epoch in 0..20 {
+            assert_eq!(train(&kept, epoch, 0), train(&not_kept, epoch, 0), "{epoch}");
+        }
+    }
+
     #[test]
     fn validation_is_the_whole_picture_in_order() {
         let (root, dataset) = photos();
