@@ -5,7 +5,7 @@ mod prefetch;
 
 use std::{
     any::Any,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -174,10 +174,9 @@ struct Photos {
 
 #[derive(Default)]
 struct Cache {
-    pictures: HashMap<PathBuf, Arc<RgbImage>>,
+    /// Every photo that was decoded; `None` when there was no room for its picture.
+    pictures: HashMap<PathBuf, Option<Arc<RgbImage>>>,
     bytes: usize,
-    /// A picture found no room. From then on only the needed part of a photo is decoded.
-    full: bool,
 }
 
 impl Photos {
@@ -211,31 +210,29 @@ impl Photos {
         }
     }
 
-    /// A picture, at least the part that `choose` takes of its width and height, and where in it that lies.
-    fn picture(
-        &self,
-        path: &Path,
-        choose: impl FnOnce(u32, u32) -> Crop,
-    ) -> Result<(Arc<RgbImage>, Crop)> {
-        let (known, full) = {
-            let cache = lock(&self.cache);
-            (cache.pictures.get(path).map(Arc::clone), cache.full || self.options.cache_bytes == 0)
-        };
+    /// A picture, at least the part that `choose` takes of its width and height, and where in it that lies. The first time all of
+    /// it is decoded, so that a damaged photo is found out whatever part is wanted.
+    fn picture(&self, path: &Path, choose: impl FnOnce(u32, u32) -> Crop) -> Result<(Arc<RgbImage>, Crop)> {
+        let known = lock(&self.cache).pictures.get(path).cloned();
         let whole = match known {
-            Some(picture) => picture,
-            None if full => return decode_crop(path, choose).map(|(part, crop)| (Arc::new(part), crop)),
-            None => self.keep(path, Arc::new(decode(path)?)),
+            Some(Some(picture)) => picture,
+            Some(None) => return decode_crop(path, choose).map(|(part, crop)| (Arc::new(part), crop)),
+            None => self.keep(path, decode(path)?),
         };
         let crop = choose(whole.width(), whole.height());
         Ok((whole, crop))
     }
 
-    fn keep(&self, path: &Path, picture: Arc<RgbImage>) -> Arc<RgbImage> {
-        let mut cache = lock(&self.cache);
-        let bytes = cache.bytes + picture.as_raw().len();
-        cache.full |= bytes > self.options.cache_bytes;
-        if !cache.full && cache.pictures.insert(path.to_owned(), Arc::clone(&picture)).is_none() {
-            cache.bytes = bytes;
+    fn keep(&self, path: &Path, picture: RgbImage) -> Arc<RgbImage> {
+        let picture = Arc::new(picture);
+        let Cache { pictures, bytes } = &mut *lock(&self.cache);
+        if let Entry::Vacant(place) = pictures.entry(path.to_owned()) {
+            let more = *bytes + picture.as_raw().len();
+            let fits = more <= self.options.cache_bytes;
+            place.insert(fits.then(|| Arc::clone(&picture)));
+            if fits {
+                *bytes = more;
+            }
         }
         picture
     }
@@ -387,20 +384,39 @@ mod tests {
         assert!(uncached.train(0, 0).next().unwrap().is_err());
     }
 
-    /// Of the one only a part is decoded, of the other all.
-    #[test]
-    fn a_photo_that_is_not_kept_gives_the_same_crops() {
+    /// A data set of one photo of 130×110.
+    fn a_jpeg() -> (tempfile::TempDir, Dataset) {
         let root = tempfile::tempdir().unwrap();
         let picture = RgbImage::from_fn(130, 110, |x, y| image::Rgb([(x * y) as u8, x as u8, y as u8]));
         picture.save(root.path().join("0.jpg")).unwrap();
         let item = Item { path: "0.jpg".into(), class: 0 };
         let dataset =
             Dataset { root: root.path().into(), classes: vec!["it".into()], train: vec![item], val: vec![] };
+        (root, dataset)
+    }
+
+    /// Of the one only a part is decoded, of the other all.
+    #[test]
+    fn a_photo_that_is_not_kept_gives_the_same_crops() {
+        let (_root, dataset) = a_jpeg();
         let kept = loader(&dataset, LoaderOptions { cache_bytes: DEFAULT_CACHE_BYTES, ..OPTIONS });
         let not_kept = loader(&dataset, OPTIONS);
         for epoch in 0..20 {
             assert_eq!(train(&kept, epoch, 0), train(&not_kept, epoch, 0), "{epoch}");
         }
+    }
+
+    #[test]
+    fn a_photo_cut_off_below_the_crop_is_left_out_all_the_same() {
+        let (root, dataset) = a_jpeg();
+        let path = root.path().join("0.jpg");
+        let file = fs::read(&path).unwrap();
+        fs::write(&path, &file[..file.len() * 19 / 20]).unwrap();
+        let loader = loader(&dataset, LoaderOptions { on_bad_image: OnBadImage::Skip, ..OPTIONS });
+        for epoch in 0..20 {
+            assert!(train(&loader, epoch, 0).iter().all(Batch::is_empty), "{epoch}");
+        }
+        assert_eq!(loader.skipped().len(), 1);
     }
 
     #[test]

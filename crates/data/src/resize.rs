@@ -53,7 +53,8 @@ pub fn resize_into(picture: &RgbImage, crop: Crop, flip: bool, width: u32, heigh
     );
     assert_eq!(pixels.len(), width as usize * height as usize * 3);
     let size = [width, height].map(|side| side as usize);
-    BUFFERS.with_borrow_mut(|buffers| Arch::new().dispatch(Job { buffers, picture, crop, flip, size, pixels }));
+    BUFFERS
+        .with_borrow_mut(|buffers| Arch::new().dispatch(Job { buffers, picture, crop, flip, size, pixels }));
 }
 
 /// A call of [`Buffers::resize`], compiled for each kind of processor. A closure would not do: it is not inlined.

@@ -27,7 +27,7 @@ fn crops_of_a_part_are_those_of_the_whole() {
         entry.read_to_end(&mut file).unwrap();
         let whole = decode_bytes(&path, &file).unwrap();
         let crop = augmentation(0, 0, photos, whole.width(), whole.height()).crop;
-        let (part, place) = decode_bytes_crop(&path, &file, |_, _| crop).unwrap();
+        let (part, place) = decode_bytes_crop(&path, &mut file, |_, _| crop).unwrap();
         assert!(
             resize(&part, place, 224, 224) == resize(&whole, crop, 224, 224),
             "{}: {crop:?}",
