@@ -8,7 +8,7 @@ use alexnet_core::{Backend, Node, Op, Result, Topology};
 /// The engines, listed once.
 pub fn engines() -> Vec<Box<dyn Backend>> {
     vec![
-        Box::new(CpuBackend),
+        Box::new(CpuBackend::default()),
         Box::new(CandleBackend),
         #[cfg(feature = "tch")]
         Box::new(alexnet_backend_tch::TchBackend),

@@ -1,15 +1,17 @@
-//! AlexNet's own engine: ndarray views, rayon, and no system library.
+//! AlexNet's own engine: pure Rust, rayon, and no system library.
 //!
-//! A topology is lowered to layers (`lower`), each with its own forward and backward pass (`layers`). Convolution is
-//! im2col (`im2col`) and a library's matrix product (`matmul`), one image a core; linear layers are divided over their
-//! features. A batch flows through the layers as tensors (`tensor`) whose buffers return to a pool, so that a step allocates
-//! nothing once the first has run.
+//! A topology is lowered to layers (`lower`), each with its own forward and backward pass (`layers`). Convolutions
+//! (`convolution`) run in Winograd's domain where that applies and as im2col with a library's product (`matmul`) elsewhere;
+//! the inner loops (`kernels`) are compiled for several instruction sets, of which [`Isa::best`] is chosen when the program
+//! runs. Images lie channels last. A batch flows through the layers as tensors (`tensor`) whose buffers return to a pool, so
+//! that a step allocates nothing once the first has run.
 //!
 //! **The same bits for any number of threads:** work is divided by sizes alone (`parallel`), and sums are formed in a fixed
 //! order. Threads are those of the rayon pool that the caller runs in.
 #![deny(unsafe_code)]
 
-mod im2col;
+mod convolution;
+mod kernels;
 mod layers;
 mod lower;
 #[expect(unsafe_code, reason = "the library's matrix product takes pointers")]
@@ -21,11 +23,31 @@ mod tensor;
 
 use alexnet_core::{Backend, Device, Error, Model, Options, Result, State, Topology};
 
+pub use crate::kernels::Isa;
 use crate::{lower::lower, model::CpuModel, tensor::Pool};
+
+/// How the engine computes.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernels {
+    /// The instruction set.
+    pub isa: Isa,
+    /// Whether all convolutions are sums of products in plain order, exact on small integers, instead of Winograd's where
+    /// they apply.
+    pub exact: bool,
+}
+
+impl Default for Kernels {
+    fn default() -> Self {
+        Self { isa: Isa::best(), exact: false }
+    }
+}
 
 /// The engine `cpu`.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct CpuBackend;
+pub struct CpuBackend {
+    /// How it computes.
+    pub kernels: Kernels,
+}
 
 impl Backend for CpuBackend {
     fn name(&self) -> &'static str {
@@ -34,6 +56,10 @@ impl Backend for CpuBackend {
 
     fn devices(&self) -> Vec<Device> {
         vec![Device::Cpu]
+    }
+
+    fn exact_convolutions(&self) -> bool {
+        self.kernels.exact
     }
 
     fn compile(&self, topology: &Topology, state: &State, options: &Options) -> Result<Box<dyn Model>> {
@@ -48,13 +74,14 @@ impl Backend for CpuBackend {
         state.check(topology)?;
         options.check(topology)?;
         let pool = Pool::default();
-        let layers = lower(topology, state, options, &pool)?;
+        let layers = lower(topology, state, options, self.kernels, &pool)?;
         let stepped = !state.moments.is_empty();
         Ok(Box::new(CpuModel {
             input: topology.input,
             classes,
             layers,
             optimizer: options.optimizer,
+            isa: self.kernels.isa,
             pool,
             stepped,
         }))

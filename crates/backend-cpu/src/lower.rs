@@ -3,13 +3,17 @@
 use alexnet_core::{Array, Node, Op, Options, Result, State, Topology};
 
 use crate::{
-    layers::{Conv2d, CpuLayer, Dropout, Flatten, Geometry, Linear, LocalResponseNorm, MaxPool2d, Relu},
-    parameter::Parameter,
+    Kernels,
+    convolution::Geometry,
+    layers::{
+        Constants, Conv2d, CpuLayer, Dropout, Flatten, Fused, Linear, LocalResponseNorm, MaxPool2d, Relu,
+    },
+    parameter::{Layout, Parameter},
     tensor::Pool,
 };
 
 /// The layers of `topology` in order, with the parameters and moments of `state`, which fits. A ReLU that follows a
-/// convolution or a linear layer becomes part of it.
+/// convolution or a linear layer becomes part of it, and so does a max pooling that then follows a convolution.
 ///
 /// # Errors
 /// [`alexnet_core::Error::Topology`] when the network is not valid.
@@ -17,18 +21,26 @@ pub fn lower(
     topology: &Topology,
     state: &State,
     options: &Options,
+    kernels: Kernels,
     pool: &Pool,
 ) -> Result<Vec<Box<dyn CpuLayer>>> {
     let shapes = topology.shapes()?;
     let mut layers: Vec<Box<dyn CpuLayer>> = Vec::new();
     let mut learns_before = false;
+    let Kernels { isa, exact } = kernels;
+    let max_pool = |kernel, stride, input: &[usize], output: &[usize]| {
+        MaxPool2d::new(kernel, stride, image_shape(input), image_shape(output), isa, pool.clone())
+    };
     let mut nodes = topology.nodes.iter().enumerate().peekable();
     while let Some((index, Node { name, op })) = nodes.next() {
         let input: &[usize] = if index == 0 { &topology.input } else { &shapes[index - 1] };
         let multiplies = matches!(op, Op::Conv2d { .. } | Op::Linear { .. });
         let relu = multiplies && nodes.next_if(|(_, next)| next.op == Op::Relu).is_some();
-        let parameters =
-            || ["weight", "bias"].map(|role| load_parameter(&format!("{name}.{role}"), state, options));
+        let parameters = |layouts: [Layout; 2]| {
+            let [weight, bias] = layouts;
+            let load = |role, layout| load_parameter(&format!("{name}.{role}"), layout, state, options);
+            [load("weight", weight), load("bias", bias)]
+        };
         let pool = pool.clone();
         layers.push(match *op {
             Op::Conv2d { kernel, stride, padding, groups, .. } => {
@@ -40,21 +52,24 @@ pub fn lower(
                     padding,
                     groups,
                 };
-                Box::new(Conv2d::new(geometry, parameters(), relu, learns_before, pool))
+                let pooled = nodes.next_if(|(_, next)| matches!(next.op, Op::MaxPool2d { .. }));
+                let pooling = pooled.map(|(at, next)| match next.op {
+                    Op::MaxPool2d { kernel, stride } => max_pool(kernel, stride, &shapes[index], &shapes[at]),
+                    _ => unreachable!("only a pooling was taken"),
+                });
+                let fused = Fused { relu, pooling, needs_dx: learns_before };
+                let parameters = parameters([Layout::OutputsLast, Layout::Pytorch]);
+                Box::new(Conv2d::new(geometry, parameters, fused, exact, isa, pool))
             }
-            Op::Linear { .. } => Box::new(Linear::new(parameters(), relu, learns_before, pool)),
-            Op::Relu => Box::new(Relu::default()),
-            Op::MaxPool2d { kernel, stride } => Box::new(MaxPool2d::new(
-                kernel,
-                stride,
-                image_shape(input),
-                image_shape(&shapes[index]),
-                pool,
-            )),
+            Op::Linear { .. } => {
+                Box::new(Linear::new(parameters([Layout::Pytorch; 2]), relu, learns_before, isa, pool))
+            }
+            Op::Relu => Box::new(Relu::new(isa)),
+            Op::MaxPool2d { kernel, stride } => Box::new(max_pool(kernel, stride, input, &shapes[index])),
             Op::LocalResponseNorm { size, alpha, beta, k } => {
-                Box::new(LocalResponseNorm::new(size, alpha, beta, k, pool))
+                Box::new(LocalResponseNorm::new(Constants { size, alpha, beta, k }, isa, pool))
             }
-            Op::Flatten => Box::new(Flatten { item: input.to_vec() }),
+            Op::Flatten => Box::new(Flatten { item: input.to_vec(), pool }),
             Op::Dropout { p } => Box::new(Dropout::new(p, index, pool)),
         });
         learns_before |= layers.last().is_some_and(|layer| layer.learns());
@@ -67,17 +82,20 @@ fn image_shape(shape: &[usize]) -> [usize; 3] {
     shape.try_into().expect("a valid topology gives images to operations on images")
 }
 
-fn load_parameter(name: &str, state: &State, options: &Options) -> Parameter {
+fn load_parameter(name: &str, layout: Layout, state: &State, options: &Options) -> Parameter {
     let Array { shape, values } = state.parameters[name].clone();
+    let values = layout.import(&shape, values);
     let learns = !options.frozen.contains(name);
     let moments = |moment: &&str| match state.moments.get(&format!("{name}.{moment}")) {
-        Some(saved) => saved.values.clone(),
+        Some(saved) => layout.import(&shape, saved.values.clone()),
         None => vec![0.0; values.len()],
     };
+    // The gradient of a linear layer's weight is large and seldom needed.
+    let gradient = if shape.len() == 2 { Vec::new() } else { vec![0.0; values.len()] };
     let (gradient, moments) = if learns {
-        (vec![0.0; values.len()], options.optimizer.moments().iter().map(moments).collect())
+        (gradient, options.optimizer.moments().iter().map(moments).collect())
     } else {
         Default::default()
     };
-    Parameter { name: name.to_owned(), shape, values, learns, gradient, moments }
+    Parameter { name: name.to_owned(), shape, layout, values, learns, gradient, moments }
 }

@@ -8,7 +8,9 @@ use alexnet_core::{
 use rayon::prelude::*;
 
 use crate::{
+    kernels::{Isa, optimizer::Update},
     layers::CpuLayer,
+    parallel::ELEMENTS,
     parameter::Parameter,
     tensor::{Pool, Tensor},
 };
@@ -19,27 +21,23 @@ pub struct CpuModel {
     pub(crate) classes: usize,
     pub(crate) layers: Vec<Box<dyn CpuLayer>>,
     pub(crate) optimizer: Optimizer,
+    pub(crate) isa: Isa,
     pub(crate) pool: Pool,
     /// Whether moments were loaded or a step was made: before that a state has none.
     pub(crate) stepped: bool,
 }
 
 impl CpuModel {
-    /// Bytes `[N, H, W, 3]` to normalised planes `[N, 3, H, W]`.
+    /// Bytes `[N, H, W, 3]` to normalised numbers in the same order, which is this engine's.
     fn normalised(&self, images: &Images) -> Tensor {
-        let [_, height, width] = self.input;
         let table = images.normalization.table();
-        let plane = height * width;
         let mut x = self.pool.tensor(images.len(), &self.input);
-        let items = x.values_mut().par_chunks_mut(3 * plane).zip(images.pixels.par_chunks(3 * plane));
-        items.for_each(|(planes, pixels)| {
-            let (red, rest) = planes.split_at_mut(plane);
-            let (green, blue) = rest.split_at_mut(plane);
-            let outputs = red.iter_mut().zip(green).zip(blue);
-            for (((r, g), b), pixel) in outputs.zip(pixels.chunks_exact(3)) {
-                *r = table[0][usize::from(pixel[0])];
-                *g = table[1][usize::from(pixel[1])];
-                *b = table[2][usize::from(pixel[2])];
+        let pieces = x.values_mut().par_chunks_mut(3 * ELEMENTS).zip(images.pixels.par_chunks(3 * ELEMENTS));
+        pieces.for_each(|(x, pixels)| {
+            for (x, pixel) in x.chunks_exact_mut(3).zip(pixels.chunks_exact(3)) {
+                x[0] = table[0][usize::from(pixel[0])];
+                x[1] = table[1][usize::from(pixel[1])];
+                x[2] = table[2][usize::from(pixel[2])];
             }
         });
         x
@@ -55,24 +53,67 @@ impl CpuModel {
         Ok(Logits { values: x.values().to_vec(), classes: self.classes })
     }
 
-    /// From the gradient of the logits to those of all parameters that learn.
-    fn backward(&mut self, dlogits: &Logits) -> Result<()> {
+    /// Runs `through` on the layers from the last to the first that learns, with the gradient of each one's output; nothing
+    /// before that one needs a gradient.
+    fn back(
+        &mut self,
+        dlogits: &Logits,
+        mut through: impl FnMut(&mut dyn CpuLayer, Tensor) -> Result<Tensor>,
+    ) -> Result<()> {
         let mut dy = self.pool.tensor(dlogits.values.len() / self.classes, &[self.classes]);
         dy.values_mut().copy_from_slice(&dlogits.values);
-        // Nothing before the first layer that learns needs a gradient.
         let Some(first) = self.layers.iter().position(|layer| layer.learns()) else { return Ok(()) };
         for layer in self.layers[first..].iter_mut().rev() {
-            dy = layer.backward(dy)?;
+            dy = through(layer.as_mut(), dy)?;
         }
         Ok(())
     }
 
-    fn forward_backward(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
+    /// From the gradient of the logits to those of all parameters that learn.
+    fn backward(&mut self, dlogits: &Logits) -> Result<()> {
+        self.back(dlogits, |layer, dy| layer.backward(dy))
+    }
+
+    /// Mean loss and the gradient of the logits.
+    fn loss(&mut self, batch: &Batch, step: &Step) -> Result<(f64, Logits)> {
         batch.check(self.input, self.classes)?;
         let logits = self.forward(&batch.images, Mode::Train { seed: step.seed, step: step.number })?;
-        let (loss, dlogits) = cross_entropy(&logits, &batch.targets);
+        Ok(cross_entropy(&logits, &batch.targets))
+    }
+
+    fn forward_backward(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
+        let (loss, dlogits) = self.loss(batch, step)?;
         self.backward(&dlogits)?;
-        let square_sum: f64 = self.learning().map(Parameter::gradient_square_sum).sum();
+        let square_sum: f64 = self.learning().map(|parameter| parameter.gradient_square_sum(self.isa)).sum();
+        Ok(StepReport { loss, gradient_norm: square_sum.sqrt() })
+    }
+
+    fn update(&mut self, update: &Update) {
+        for layer in &mut self.layers {
+            for parameter in layer.parameters_mut().iter_mut().filter(|parameter| parameter.learns) {
+                parameter.update(self.isa, update);
+            }
+        }
+    }
+
+    fn step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
+        self.stepped = true;
+        if step.clip_grad_norm.is_some() {
+            // The norm of all gradients must be known before the first update.
+            let report = self.forward_backward(batch, step)?;
+            let scale = step.gradient_scale(report.gradient_norm);
+            self.update(&Update::new(&self.optimizer, step, scale as f32));
+            return Ok(report);
+        }
+        let (loss, dlogits) = self.loss(batch, step)?;
+        let update = Update::new(&self.optimizer, step, 1.0);
+        let isa = self.isa;
+        let mut square_sum = 0.0;
+        self.back(&dlogits, |layer, dy| {
+            let (dx, layer_sum) = layer.backward_and_update(dy, isa, &update)?;
+            square_sum += layer_sum;
+            Ok(dx)
+        })?;
         Ok(StepReport { loss, gradient_norm: square_sum.sqrt() })
     }
 
@@ -86,45 +127,53 @@ impl CpuModel {
 
     fn gradients_by_name(&self) -> Gradients {
         self.learning()
-            .map(|p| (p.name.clone(), Array { shape: p.shape.clone(), values: p.gradient.clone() }))
+            .map(|p| {
+                (
+                    p.name.clone(),
+                    Array { shape: p.shape.clone(), values: p.layout.export(&p.shape, &p.gradient) },
+                )
+            })
             .collect()
     }
 }
 
+/// Runs `work` on a thread of the pool that the caller is in, or of the global one: each parallel loop within then begins
+/// at once, instead of waking a thread and waiting for it.
+fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| work())
+}
+
 impl Model for CpuModel {
     fn logits(&mut self, images: &Images) -> Result<Logits> {
-        self.forward(images, Mode::Evaluate)
+        in_pool(|| self.forward(images, Mode::Evaluate))
     }
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
-        let report = self.forward_backward(batch, step)?;
-        let scale = step.gradient_scale(report.gradient_norm);
-        for layer in &mut self.layers {
-            for parameter in layer.parameters_mut().iter_mut().filter(|parameter| parameter.learns) {
-                parameter.update(&self.optimizer, step, scale as f32);
-            }
-        }
-        self.stepped = true;
-        Ok(report)
+        in_pool(|| self.step(batch, step))
     }
 
     fn gradients(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Gradients)> {
-        let report = self.forward_backward(batch, step)?;
+        let report = in_pool(|| self.forward_backward(batch, step))?;
         Ok((report, self.gradients_by_name()))
     }
 
     fn vjp(&mut self, images: &Images, cotangent: &Logits) -> Result<Gradients> {
         images.check(self.input)?;
         check_cotangent(cotangent, images.len(), self.classes)?;
-        self.forward(images, Mode::Differentiate)?;
-        self.backward(cotangent)?;
+        in_pool(|| {
+            self.forward(images, Mode::Differentiate)?;
+            self.backward(cotangent)
+        })?;
         Ok(self.gradients_by_name())
     }
 
     fn state(&self) -> Result<State> {
         let mut state = State::default();
         for p in self.parameters() {
-            let array = |values: &Vec<f32>| Array { shape: p.shape.clone(), values: values.clone() };
+            let array = |values: &Vec<f32>| Array {
+                shape: p.shape.clone(),
+                values: p.layout.export(&p.shape, values),
+            };
             state.parameters.insert(p.name.clone(), array(&p.values));
             if self.stepped {
                 let moments = self.optimizer.moments().iter().zip(&p.moments);

@@ -53,7 +53,8 @@ impl std::ops::DerefMut for Buffer {
     }
 }
 
-/// A batch of items, `[N, C, H, W]` or `[N, F]`, row-major. Clones share the numbers.
+/// A batch of items, images or features. The shape of an image is `[C, H, W]` as everywhere, but its numbers lie as
+/// `[H, W, C]`: kernels work on a vector of channels at a time. Clones share the numbers.
 #[derive(Clone, Debug)]
 pub struct Tensor {
     /// N.
@@ -69,12 +70,6 @@ impl Tensor {
         self.item.iter().product()
     }
 
-    /// The same numbers as items of another shape with as many numbers.
-    pub fn reshaped(self, item: &[usize]) -> Self {
-        debug_assert_eq!(self.item_len(), item.iter().product::<usize>());
-        Self { item: item.to_vec(), ..self }
-    }
-
     /// All numbers.
     pub fn values(&self) -> &[f32] {
         &self.buffer
@@ -88,6 +83,30 @@ impl Tensor {
             self.buffer = Arc::new(own);
         }
         Arc::get_mut(&mut self.buffer).expect("the buffer was made unshared above")
+    }
+}
+
+/// An item of shape `item` from this engine's order, channels last, to PyTorch's, channels first. Only images differ.
+pub fn channels_first(item: &[usize], from: &[f32], to: &mut [f32]) {
+    transpose(from, from.len() / item[0], item[0], to);
+}
+
+/// The way back from [`channels_first`].
+pub fn channels_last(item: &[usize], from: &[f32], to: &mut [f32]) {
+    transpose(from, item[0], from.len() / item[0], to);
+}
+
+/// `from [rows, columns]` to `to [columns, rows]`, in blocks that a cache holds.
+pub fn transpose(from: &[f32], rows: usize, columns: usize, to: &mut [f32]) {
+    const BLOCK: usize = 16;
+    for first_row in (0..rows).step_by(BLOCK) {
+        for first_column in (0..columns).step_by(BLOCK) {
+            for column in first_column..(first_column + BLOCK).min(columns) {
+                for row in first_row..(first_row + BLOCK).min(rows) {
+                    to[column * rows + row] = from[row * columns + column];
+                }
+            }
+        }
     }
 }
 

@@ -14,7 +14,7 @@ fn train(variant: Variant, threads: usize) -> (State, Vec<f32>) {
     let batch = Batch::random(13, topology.input[1], 3);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| {
-        let mut model = CpuBackend.compile(&topology, &state, &Options::default()).unwrap();
+        let mut model = CpuBackend::default().compile(&topology, &state, &Options::default()).unwrap();
         for number in 1..=3 {
             let step = Step { number, seed: 7, lr: 2e-4, clip_grad_norm: Some(1.0) };
             model.train_step(&batch, &step).unwrap();

@@ -27,7 +27,7 @@ impl Engine {
     pub fn backend(self) -> Option<Box<dyn Backend>> {
         match self {
             #[cfg(feature = "cpu")]
-            Self::Cpu => Some(Box::new(alexnet_backend_cpu::CpuBackend)),
+            Self::Cpu => Some(Box::new(alexnet_backend_cpu::CpuBackend::default())),
             #[cfg(feature = "candle")]
             Self::Candle => Some(Box::new(alexnet_backend_candle::CandleBackend)),
             #[cfg(feature = "tch")]
@@ -52,7 +52,7 @@ impl Engine {
     }
 }
 
-/// An engine and where it computes.
+/// An engine, where it computes and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
     /// The engine.
@@ -61,6 +61,36 @@ pub struct Choice {
     /// Its device.
     #[serde(default)]
     pub device: Device,
+    /// What the engine `cpu` was told to compute with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isa: Option<InstructionSet>,
+    /// How it convolves, if not as it finds best.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub convolution: Option<Convolution>,
+}
+
+/// An instruction set of the engine `cpu`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InstructionSet {
+    /// x86-64 with AVX-512
+    Avx512,
+    /// x86-64 with AVX2 and FMA
+    Avx2,
+    /// AArch64
+    Neon,
+    /// Plain Rust
+    Portable,
+}
+
+/// A way to convolve of the engine `cpu`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Convolution {
+    /// In Winograd's domain where that applies
+    Winograd,
+    /// As products with im2col's matrices, exact on small integers
+    Im2col,
 }
 
 /// What every command that computes takes.
@@ -72,6 +102,12 @@ pub struct EngineArgs {
     /// Where the engine computes: cpu, cuda, cuda:N or metal [default: cpu]
     #[arg(long)]
     device: Option<Device>,
+    /// Instruction set of the engine `cpu` [default: the best that the processor has]
+    #[arg(long, value_enum)]
+    isa: Option<InstructionSet>,
+    /// How the engine `cpu` convolves [default: winograd]
+    #[arg(long, value_enum)]
+    convolution: Option<Convolution>,
     #[command(flatten)]
     pub threads: Threads,
 }
@@ -98,9 +134,15 @@ impl Threads {
 impl EngineArgs {
     /// What was asked for. Another engine brings its own default device.
     pub fn choice_or(&self, default: Choice) -> Choice {
-        match self.backend {
-            Some(backend) => Choice { backend, device: self.device.unwrap_or_default() },
-            None => Choice { device: self.device.unwrap_or(default.device), ..default },
+        let default = match self.backend {
+            Some(backend) if backend != default.backend => Choice { backend, ..Choice::default() },
+            _ => default,
+        };
+        Choice {
+            device: self.device.unwrap_or(default.device),
+            isa: self.isa.or(default.isa),
+            convolution: self.convolution.or(default.convolution),
+            ..default
         }
     }
 
@@ -115,13 +157,47 @@ impl EngineArgs {
 }
 
 impl Choice {
+    /// The engine, if this binary was built with it.
+    ///
+    /// # Errors
+    /// When it cannot compute in the way that was asked for.
+    fn backend(self) -> Result<Option<Box<dyn Backend>>> {
+        let Self { isa, convolution, .. } = self;
+        if isa.is_none() && convolution.is_none() {
+            return Ok(self.backend.backend());
+        }
+        if self.backend != Engine::Cpu {
+            bail!("`--isa` and `--convolution` are for the engine `cpu`, not for `{}`", self.backend.name());
+        }
+        #[cfg(feature = "cpu")]
+        {
+            use alexnet_backend_cpu::{CpuBackend, Isa, Kernels};
+
+            let isa = match isa {
+                None => Isa::best(),
+                Some(InstructionSet::Avx512) => Isa::Avx512,
+                Some(InstructionSet::Avx2) => Isa::Avx2,
+                Some(InstructionSet::Neon) => Isa::Neon,
+                Some(InstructionSet::Portable) => Isa::Portable,
+            };
+            if !isa.is_available() {
+                let available: Vec<String> = Isa::available().map(|isa| isa.to_string()).collect();
+                bail!("this processor has no `{isa}`; it has: {}", available.join(", "));
+            }
+            let exact = convolution == Some(Convolution::Im2col);
+            Ok(Some(Box::new(CpuBackend { kernels: Kernels { isa, exact } })))
+        }
+        #[cfg(not(feature = "cpu"))]
+        Ok(None)
+    }
+
     /// The engine, with threads to run in. Called once, before anything computes.
     ///
     /// # Errors
     /// When this binary lacks the engine, or the engine the device.
     pub fn start(self, threads: Threads) -> Result<Box<dyn Backend>> {
         let name = self.backend.name();
-        let Some(backend) = self.backend.backend() else {
+        let Some(backend) = self.backend()? else {
             let compiled: Vec<&str> = Engine::compiled().iter().map(|engine| engine.name()).collect();
             bail!(
                 "this binary was built without the engine `{name}`; it has: {}. `cargo xtask train --backend {name}` builds \

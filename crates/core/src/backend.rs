@@ -104,6 +104,12 @@ pub trait Backend: Send + Sync {
     /// The devices present on this machine.
     fn devices(&self) -> Vec<Device>;
 
+    /// Whether convolutions are exact as long as every partial sum is an integer below 2²⁴, as sums of products are.
+    /// Winograd's are not, and are held to the error bound of real numbers instead.
+    fn exact_convolutions(&self) -> bool {
+        true
+    }
+
     /// Lowers a network to something that runs, starting from `state`.
     ///
     /// # Errors

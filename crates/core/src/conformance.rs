@@ -89,6 +89,11 @@ pub fn run_on(backend: &dyn Backend, device: Device) -> Report {
     run_cases(backend, device, whole_size_cases().into_iter().chain(small_cases()).collect())
 }
 
+/// Runs all but the cases at the networks' true sizes on the engine's CPU, for a second way to compute.
+pub fn run_small(backend: &dyn Backend) -> Report {
+    run_cases(backend, Device::Cpu, small_cases())
+}
+
 /// The cases at the networks' true sizes.
 fn whole_size_cases() -> Vec<Case> {
     [pytorch::cases(), networks::whole_size_cases(), exact::whole_size_cases(), real::whole_size_cases()]

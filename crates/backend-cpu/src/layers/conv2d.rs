@@ -1,71 +1,38 @@
-//! Convolution as im2col and a matrix product, with an optional ReLU on its output. An image is worked on by one core.
+//! Convolution with what follows it: an optional ReLU and, when the ReLU is fused, an optional max pooling. An image is
+//! worked on by one core from its pixels to its pooled outputs, so that the large output of a convolution never leaves the
+//! cache and is not kept: where it was largest and whether that was positive is all that the backward pass needs.
 
 use alexnet_core::{Backward, Layer, Mode, Result};
-use ndarray::s;
 use rayon::prelude::*;
 
-use super::{
-    CpuLayer, keeps, kept,
-    linear::{matrix, matrix_mut},
-    relu::{mask_gradient, relu},
-};
+use super::{CpuLayer, MaxPool2d, keeps, kept};
 use crate::{
-    im2col::{Window, col2im, im2col, sort_columns},
-    matmul::{Write, matmul},
+    convolution::{Convolution, Geometry, Im2col, Winograd},
+    kernels::{
+        Isa,
+        elementwise::{MaskGradient, SumPixels},
+    },
     parallel::{add_in_order, images_per_sum},
     parameter::Parameter,
     tensor::{Pool, Tensor},
 };
 
-/// Numbers of a column matrix that are made before they are multiplied: about what the second-level cache holds.
-const STRIP: usize = 160 * 1024;
-
-/// Extents of a convolution.
-#[derive(Clone, Copy, Debug)]
-pub struct Geometry {
-    /// `[C, H, W]` in.
-    pub input: [usize; 3],
-    /// `[C, H, W]` out.
-    pub output: [usize; 3],
-    /// Height and width of the kernel.
-    pub kernel: usize,
-    /// Distance of two positions.
-    pub stride: usize,
-    /// Zeros on each side.
-    pub padding: usize,
-    /// Groups of channels that do not see each other.
-    pub groups: usize,
-}
-
-impl Geometry {
-    fn window(&self) -> Window {
-        let [channels, height, width] = self.input;
-        Window {
-            channels: channels / self.groups,
-            height,
-            width,
-            kernel: self.kernel,
-            stride: self.stride,
-            padding: self.padding,
-            columns: self.output[2],
-        }
-    }
-
-    /// Output rows of one strip.
-    fn strip_rows(&self) -> usize {
-        (STRIP / (self.window().depth() * self.output[2])).clamp(1, self.output[1])
-    }
-}
-
-/// `torch.nn.Conv2d` with bias, then `max(y, 0)` when fused.
+/// `torch.nn.Conv2d` with bias, then `max(y, 0)` and `torch.nn.MaxPool2d` when fused.
 pub struct Conv2d {
     geometry: Geometry,
-    /// Weight `[out, in/groups, kh, kw]` and bias `[out]`.
+    /// Weight, kept as `[kh, kw, in/groups, out]`, and bias `[out]`.
     parameters: [Parameter; 2],
+    convolution: Box<dyn Convolution>,
+    /// Whether `convolution` has yet to be given the weights.
+    stale: bool,
     relu: bool,
+    pooling: Option<MaxPool2d>,
     /// Whether anything before this layer learns.
     needs_dx: bool,
+    isa: Isa,
     pool: Pool,
+    /// With fused pooling: for each output which number of its window was the largest.
+    largest: Vec<u16>,
     kept: Option<Kept>,
 }
 
@@ -75,135 +42,94 @@ struct Kept {
     y: Option<Tensor>,
 }
 
+/// What is fused and how it is computed.
+pub struct Fused {
+    /// A ReLU.
+    pub relu: bool,
+    /// A max pooling behind the ReLU.
+    pub pooling: Option<MaxPool2d>,
+    /// Whether anything before the layer learns.
+    pub needs_dx: bool,
+}
+
 impl Conv2d {
-    /// A layer over `weight` and `bias`.
+    /// A layer over `weight` and `bias`; in Winograd's domain where it applies unless `exact` is asked for.
     pub fn new(
         geometry: Geometry,
         parameters: [Parameter; 2],
-        relu: bool,
-        needs_dx: bool,
+        Fused { relu, pooling, needs_dx }: Fused,
+        exact: bool,
+        isa: Isa,
         pool: Pool,
     ) -> Self {
-        Self { geometry, parameters, relu, needs_dx, pool, kept: None }
-    }
-
-    /// Calls `work` with the image `x [C, H, W]` as [`im2col`] wants it.
-    fn with_sorted<R>(&self, x: &[f32], work: impl FnOnce(&[f32]) -> R) -> R {
-        if self.geometry.stride == 1 {
-            return work(x);
-        }
-        let [channels, height, _] = self.geometry.input;
-        let window = self.geometry.window();
-        let mut sorted = self.pool.take(channels * height * window.sorted_width());
-        sort_columns(&window, x, &mut sorted);
-        work(&sorted)
-    }
-
-    /// One image: `x [C, H, W]`, sorted, to `y [out, P]`, P positions of the output plane.
-    fn forward_image(&self, x: &[f32], y: &mut [f32]) {
-        let Geometry { output: [outputs, rows, columns], groups, .. } = self.geometry;
-        let window = self.geometry.window();
-        let depth = window.depth();
-        let [weight, bias] = &self.parameters;
-        let group_x = x.len() / groups;
-        let group_out = outputs / groups;
-        let strip = self.geometry.strip_rows();
-        let mut buffer = self.pool.take(depth * strip * columns);
-        for g in 0..groups {
-            let x = &x[g * group_x..][..group_x];
-            let weight =
-                matrix(&weight.values[g * group_out * depth..][..group_out * depth], group_out, depth);
-            let mut y = matrix_mut(
-                &mut y[g * group_out * rows * columns..][..group_out * rows * columns],
-                group_out,
-                rows * columns,
-            );
-            for first in (0..rows).step_by(strip) {
-                let last = (first + strip).min(rows);
-                let positions = (last - first) * columns;
-                let col = &mut buffer[..depth * positions];
-                im2col(&window, x, first..last, col);
-                let mut y = y.slice_mut(s![.., first * columns..last * columns]);
-                matmul(y.view_mut(), Write::Replace, weight, matrix(col, depth, positions));
-                for (mut row, b) in y.rows_mut().into_iter().zip(&bias.values[g * group_out..]) {
-                    let row = row.as_slice_mut().expect("positions lie side by side");
-                    if self.relu {
-                        row.iter_mut().for_each(|y| *y = relu(*y + b));
-                    } else {
-                        row.iter_mut().for_each(|y| *y += b);
-                    }
-                }
-            }
+        let winograd = if exact { None } else { Winograd::new(geometry, isa, pool.clone()) };
+        let convolution: Box<dyn Convolution> = match winograd {
+            Some(winograd) => Box::new(winograd),
+            None => Box::new(Im2col::new(geometry, isa, pool.clone())),
+        };
+        Self {
+            geometry,
+            parameters,
+            convolution,
+            stale: true,
+            relu,
+            pooling,
+            needs_dx,
+            isa,
+            pool,
+            largest: Vec::new(),
+            kept: None,
         }
     }
 
-    /// One image, sorted: adds to (or begins) `dw [out, K]` and writes `dx [C, H, W]`, each when it is wanted.
-    fn backward_image(
-        &self,
-        x: &[f32],
-        dy: &[f32],
-        mut dw: Option<&mut [f32]>,
-        write: Write,
-        mut dx: Option<&mut [f32]>,
-    ) {
-        let Geometry { input, output: [outputs, rows, columns], groups, .. } = self.geometry;
-        let window = self.geometry.window();
-        let depth = window.depth();
-        let group_x = x.len() / groups;
-        let group_dx = input.iter().product::<usize>() / groups;
-        let group_out = outputs / groups;
-        let strip = self.geometry.strip_rows();
-        let mut buffer = self.pool.take(depth * strip * columns);
-        if let Some(dx) = dx.as_deref_mut() {
-            dx.fill(0.0);
-        }
-        for g in 0..groups {
-            let x = &x[g * group_x..][..group_x];
-            let weights = g * group_out * depth..(g + 1) * group_out * depth;
-            let weight = matrix(&self.parameters[0].values[weights.clone()], group_out, depth);
-            let dy = matrix(
-                &dy[g * group_out * rows * columns..][..group_out * rows * columns],
-                group_out,
-                rows * columns,
-            );
-            for first in (0..rows).step_by(strip) {
-                let last = (first + strip).min(rows);
-                let positions = (last - first) * columns;
-                let col = &mut buffer[..depth * positions];
-                let dy = dy.slice(s![.., first * columns..last * columns]);
-
-                if let Some(dw) = dw.as_deref_mut() {
-                    im2col(&window, x, first..last, col);
-                    let write = if first == 0 { write } else { Write::Add };
-                    let dw = matrix_mut(&mut dw[weights.clone()], group_out, depth);
-                    matmul(dw, write, dy, matrix(col, depth, positions).reversed_axes());
-                }
-
-                if let Some(dx) = dx.as_deref_mut() {
-                    matmul(matrix_mut(col, depth, positions), Write::Replace, weight.t(), dy);
-                    col2im(&window, col, first..last, &mut dx[g * group_dx..][..group_dx]);
-                }
-            }
-        }
+    /// `[C, H, W]` that leave the layer.
+    fn output(&self) -> [usize; 3] {
+        self.pooling.as_ref().map_or(self.geometry.output, |pooling| pooling.output)
     }
-}
 
-/// `count` pieces of `len` numbers, the last of which may be shorter, or as many times nothing.
-fn chunks(values: Option<&mut [f32]>, len: usize, count: usize) -> Vec<Option<&mut [f32]>> {
-    match values {
-        Some(values) => values.chunks_mut(len).map(Some).collect(),
-        None => (0..count).map(|_| None).collect(),
+    /// The gradient of the convolution's own outputs `[N, H, W, out]` from that of the layer's.
+    fn unfused(&self, dy: &mut [f32], y: Option<&[f32]>, largest: &[u16], conv_dy: &mut [f32]) {
+        if let Some(y) = y {
+            self.isa.run(MaskGradient { dy, y });
+        }
+        match &self.pooling {
+            Some(pooling) => pooling.scatter(self.isa, dy, largest, conv_dy),
+            None => conv_dy.copy_from_slice(dy),
+        }
     }
 }
 
 impl Layer<Tensor> for Conv2d {
     fn forward(&mut self, x: Tensor, mode: Mode) -> Result<Tensor> {
-        let mut y = self.pool.tensor(x.batch, &self.geometry.output);
-        let len = y.item_len();
-        y.values_mut()
-            .par_chunks_mut(len)
-            .zip(x.values().par_chunks(x.item_len()))
-            .for_each(|(y, x)| self.with_sorted(x, |x| self.forward_image(x, y)));
+        if std::mem::take(&mut self.stale) {
+            self.convolution.set_weight(&self.parameters[0].values, self.needs_dx);
+        }
+        let mut y = self.pool.tensor(x.batch, &self.output());
+        let (x_len, y_len) = (x.item_len(), y.item_len());
+        let mut largest = std::mem::take(&mut self.largest);
+        largest.resize(if self.pooling.is_some() { x.batch * y_len } else { 0 }, 0);
+        let images = self.convolution.images_per_task();
+        let bias = &self.parameters[1].values;
+        match &self.pooling {
+            None => {
+                let tasks = y.values_mut().par_chunks_mut(images * y_len);
+                tasks
+                    .zip(x.values().par_chunks(images * x_len))
+                    .for_each(|(y, x)| self.convolution.forward(x, bias, self.relu, y));
+            }
+            Some(pooling) => {
+                let tasks = y.values_mut().par_chunks_mut(images * y_len);
+                tasks
+                    .zip(largest.par_chunks_mut(images * y_len))
+                    .zip(x.values().par_chunks(images * x_len))
+                    .for_each(|((y, largest), x)| {
+                        let mut whole = self.pool.take(x.len() / x_len * self.geometry.output_len());
+                        self.convolution.forward(x, bias, self.relu, &mut whole);
+                        pooling.gather(self.isa, &whole, y, largest);
+                    });
+            }
+        }
+        self.largest = largest;
         self.kept = keeps(mode).then(|| Kept { x, y: self.relu.then(|| y.clone()) });
         Ok(y)
     }
@@ -212,41 +138,50 @@ impl Layer<Tensor> for Conv2d {
 impl Backward<Tensor> for Conv2d {
     fn backward(&mut self, mut dy: Tensor) -> Result<Tensor> {
         let Kept { x, y } = kept(&mut self.kept);
-        let [outputs, rows, columns] = self.geometry.output;
-        let (x_len, y_len) = (x.item_len(), dy.item_len());
+        let (x_len, y_len, conv_len) = (x.item_len(), dy.item_len(), self.geometry.output_len());
         let weights = self.parameters[0].values.len();
+        let outputs = self.geometry.output[0];
         let images = images_per_sum(x.batch);
-        let sums = x.batch.div_ceil(images);
-        // Partial sums, one a chunk of images: of the weight gradient [G, out, K] and of the bias gradient [G, out].
+        let groups = x.batch.div_ceil(images);
+        // Partial sums, one a group of images: of the weight gradient [G, kh, kw, in, out] and of the bias gradient [G, out].
         let [learns_weight, learns_bias] = self.parameters.each_ref().map(|parameter| parameter.learns);
-        let mut dw = learns_weight.then(|| self.pool.take(sums * weights));
-        let mut db = learns_bias.then(|| self.pool.take(sums * outputs));
+        let mut dw = learns_weight.then(|| self.pool.take(groups * weights));
+        let mut db = learns_bias.then(|| self.pool.take(groups * outputs));
         let mut dx = self.needs_dx.then(|| self.pool.tensor(x.batch, &x.item));
         let layer = &*self;
         (
-            chunks(dw.as_deref_mut(), weights, sums),
-            chunks(db.as_deref_mut(), outputs, sums),
+            chunks(dw.as_deref_mut(), weights, groups),
+            chunks(db.as_deref_mut(), outputs, groups),
             dy.values_mut().par_chunks_mut(images * y_len),
             x.values().par_chunks(images * x_len),
-            chunks(dx.as_mut().map(Tensor::values_mut), images * x_len, sums),
+            chunks(dx.as_mut().map(Tensor::values_mut), images * x_len, groups),
         )
             .into_par_iter()
             .enumerate()
-            .for_each(|(chunk, (mut dw, mut db, dy, x, mut dx))| {
+            .for_each(|(group, (dw, mut db, dy, x, mut dx))| {
+                let convolution = &layer.convolution;
+                let mut sums = dw.is_some().then(|| layer.pool.take(convolution.sums_len()));
                 if let Some(db) = db.as_deref_mut() {
                     db.fill(0.0);
                 }
-                for (i, (dy, x)) in dy.chunks_exact_mut(y_len).zip(x.chunks_exact(x_len)).enumerate() {
-                    if let Some(y) = &y {
-                        mask_gradient(dy, &y.values()[(chunk * images + i) * y_len..][..y_len]);
+                let task = convolution.images_per_task();
+                let mut conv_dy = layer.pool.take(task.min(images) * conv_len);
+                let tasks = dy.chunks_mut(task * y_len).zip(x.chunks(task * x_len)).enumerate();
+                for (i, (dy, x)) in tasks {
+                    let outer = (group * images + i * task) * y_len..;
+                    let y = y.as_ref().map(|y| &y.values()[outer.clone()][..dy.len()]);
+                    let largest =
+                        if layer.pooling.is_some() { &layer.largest[outer][..dy.len()] } else { &[] };
+                    let conv_dy = &mut conv_dy[..x.len() / x_len * conv_len];
+                    layer.unfused(dy, y, largest, conv_dy);
+                    if let Some(sums) = db.as_deref_mut() {
+                        layer.isa.run(SumPixels { x: conv_dy, sums });
                     }
-                    let bias = db.iter_mut().flat_map(|db| db.iter_mut());
-                    for (db, dy) in bias.zip(dy.chunks_exact(rows * columns)) {
-                        *db += dy.iter().sum::<f32>();
-                    }
-                    let write = if i == 0 { Write::Replace } else { Write::Add };
-                    let dx = dx.as_deref_mut().map(|dx| &mut dx[i * x_len..][..x_len]);
-                    layer.with_sorted(x, |x| layer.backward_image(x, dy, dw.as_deref_mut(), write, dx));
+                    let dx = dx.as_deref_mut().map(|dx| &mut dx[i * task * x_len..][..x.len()]);
+                    convolution.backward(x, conv_dy, sums.as_deref_mut(), i == 0, dx);
+                }
+                if let (Some(sums), Some(dw)) = (sums, dw) {
+                    convolution.weight_gradient(&sums, dw);
                 }
             });
         for (parameter, sums) in self.parameters.iter_mut().zip([dw, db]) {
@@ -258,12 +193,21 @@ impl Backward<Tensor> for Conv2d {
     }
 }
 
+/// `count` pieces of `len` numbers, the last of which may be shorter, or as many times nothing.
+fn chunks(values: Option<&mut [f32]>, len: usize, count: usize) -> Vec<Option<&mut [f32]>> {
+    match values {
+        Some(values) => values.chunks_mut(len).map(Some).collect(),
+        None => (0..count).map(|_| None).collect(),
+    }
+}
+
 impl CpuLayer for Conv2d {
     fn parameters(&self) -> &[Parameter] {
         &self.parameters
     }
 
     fn parameters_mut(&mut self) -> &mut [Parameter] {
+        self.stale = true;
         &mut self.parameters
     }
 }

@@ -4,7 +4,7 @@ use alexnet_core::{Backward, Layer, Mode, Result, rng::dropout_scale};
 use rayon::prelude::*;
 
 use super::CpuLayer;
-use crate::tensor::{Pool, Tensor};
+use crate::tensor::{Pool, Tensor, channels_last};
 
 /// Multiplies by 0 or 1/(1-p) in training.
 pub struct Dropout {
@@ -38,11 +38,15 @@ impl Layer<Tensor> for Dropout {
         if let Mode::Train { seed, step } = mode {
             let mut scale = self.pool.tensor(x.batch, &x.item);
             let len = x.item_len();
-            scale
-                .values_mut()
-                .par_chunks_mut(len)
-                .enumerate()
-                .for_each(|(item, scale)| dropout_scale(seed, step, self.node, item, self.p, scale));
+            scale.values_mut().par_chunks_mut(len).enumerate().for_each(|(item, scale)| {
+                if x.item.len() == 1 {
+                    return dropout_scale(seed, step, self.node, item, self.p, scale);
+                }
+                // Masks are drawn in PyTorch's order.
+                let mut drawn = self.pool.take(len);
+                dropout_scale(seed, step, self.node, item, self.p, &mut drawn);
+                channels_last(&x.item, &drawn, scale);
+            });
             multiply(&mut x, &scale);
             self.scale = Some(scale);
         }

@@ -1,23 +1,28 @@
 //! The fully connected layer, with an optional ReLU on its output. Work is divided over features, so that each weight is
-//! read once a pass.
+//! read once a pass, whatever the batch.
 
 use alexnet_core::{Backward, Layer, Mode, Result};
-use ndarray::{ArrayView2, ArrayViewMut2, Axis, parallel::prelude::*};
 use rayon::prelude::*;
 
-use super::{
-    CpuLayer, keeps, kept,
-    relu::{mask_gradient, relu},
-};
+use super::{CpuLayer, keeps, kept};
 use crate::{
-    matmul::{Write, matmul},
+    kernels::{
+        Isa,
+        dot::DotRows,
+        elementwise::{MaskGradient, SumPixels},
+        optimizer::{ApplyToSums, Update},
+        product::{Extents, Finish, Left, Product, Right, Store},
+    },
     parallel::ELEMENTS,
     parameter::Parameter,
-    tensor::{Pool, Tensor},
+    tensor::{Pool, Tensor, transpose},
 };
 
-/// Features of one task.
-const FEATURES: usize = 64;
+/// Output features of one task: whole tiles of 14 rows.
+const OUTPUTS: usize = 56;
+
+/// Input features of one task.
+const INPUTS: usize = 512;
 
 /// `y = W·x + b`, then `max(y, 0)` when fused.
 pub struct Linear {
@@ -27,6 +32,7 @@ pub struct Linear {
     relu: bool,
     /// Whether anything before this layer learns.
     needs_dx: bool,
+    isa: Isa,
     pool: Pool,
     kept: Option<Kept>,
 }
@@ -39,8 +45,8 @@ struct Kept {
 
 impl Linear {
     /// A layer over `weight` and `bias`.
-    pub fn new(parameters: [Parameter; 2], relu: bool, needs_dx: bool, pool: Pool) -> Self {
-        Self { parameters, relu, needs_dx, pool, kept: None }
+    pub fn new(parameters: [Parameter; 2], relu: bool, needs_dx: bool, isa: Isa, pool: Pool) -> Self {
+        Self { parameters, relu, needs_dx, isa, pool, kept: None }
     }
 
     /// `[out, in]`.
@@ -49,81 +55,97 @@ impl Linear {
     }
 }
 
-/// A view of a matrix in a slice.
-///
-/// # Panics
-/// When the slice has another length: a mistake in a layer.
-pub fn matrix(values: &[f32], rows: usize, columns: usize) -> ArrayView2<'_, f32> {
-    ArrayView2::from_shape((rows, columns), values).expect("the slice holds rows × columns numbers")
-}
-
-/// A view of a matrix in a slice, to write; as [`matrix`].
-pub fn matrix_mut(values: &mut [f32], rows: usize, columns: usize) -> ArrayViewMut2<'_, f32> {
-    ArrayViewMut2::from_shape((rows, columns), values).expect("the slice holds rows × columns numbers")
-}
-
 impl Layer<Tensor> for Linear {
     fn forward(&mut self, x: Tensor, mode: Mode) -> Result<Tensor> {
         let (outputs, inputs) = self.extents();
         let [weight, bias] = &self.parameters;
-        let mut y = self.pool.tensor(x.batch, &[outputs]); // [N, out]
-        let x_matrix = matrix(x.values(), x.batch, inputs);
-        matrix_mut(y.values_mut(), x.batch, outputs)
-            .axis_chunks_iter_mut(Axis(1), FEATURES)
-            .into_par_iter()
-            .zip(weight.values.par_chunks(FEATURES * inputs))
-            .zip(bias.values.par_chunks(FEATURES))
-            .for_each(|((mut y, weight), bias)| {
-                let weight = matrix(weight, bias.len(), inputs);
-                matmul(y.view_mut().reversed_axes(), Write::Replace, weight, x_matrix.t());
-                for mut row in y.rows_mut() {
-                    for (y, b) in row.iter_mut().zip(bias) {
-                        *y = if self.relu { relu(*y + b) } else { *y + b };
-                    }
-                }
+        let mut by_output = self.pool.take(outputs * x.batch); // [out, N]
+        by_output
+            .par_chunks_mut(OUTPUTS * x.batch)
+            .zip(weight.values.par_chunks(OUTPUTS * inputs))
+            .zip(bias.values.par_chunks(OUTPUTS))
+            .for_each(|((y, weight), bias)| {
+                self.isa.run(DotRows { x: x.values(), weight, bias, inputs, relu: self.relu, y });
             });
+        let mut y = self.pool.tensor(x.batch, &[outputs]); // [N, out]
+        transpose(&by_output, outputs, x.batch, y.values_mut());
         self.kept = keeps(mode).then(|| Kept { x, y: self.relu.then(|| y.clone()) });
         Ok(y)
     }
 }
 
-impl Backward<Tensor> for Linear {
-    fn backward(&mut self, mut dy: Tensor) -> Result<Tensor> {
-        let (outputs, inputs) = self.extents();
+impl Linear {
+    /// The gradient before the ReLU, and the input, that are needed from then on. Also sets the bias gradient.
+    fn begin_backward(&mut self, dy: &mut Tensor) -> Tensor {
         let Kept { x, y } = kept(&mut self.kept);
         if let Some(y) = y {
             let chunks = dy.values_mut().par_chunks_mut(ELEMENTS).zip(y.values().par_chunks(ELEMENTS));
-            chunks.for_each(|(dy, y)| mask_gradient(dy, y));
+            chunks.for_each(|(dy, y)| self.isa.run(MaskGradient { dy, y }));
         }
-        let dy_matrix = matrix(dy.values(), dy.batch, outputs);
-        let x_matrix = matrix(x.values(), x.batch, inputs);
-
-        let [weight, bias] = &mut self.parameters;
-        // Those that do not learn have no gradient to write to.
+        // A bias that does not learn has no gradient to write to.
+        let [_, bias] = &mut self.parameters;
         bias.gradient.fill(0.0);
-        for row in dy_matrix.rows() {
-            bias.gradient.iter_mut().zip(row).for_each(|(b, dy)| *b += dy);
+        if bias.learns {
+            self.isa.run(SumPixels { x: dy.values(), sums: &mut bias.gradient });
         }
-        weight
-            .gradient
-            .par_chunks_mut(FEATURES * inputs)
-            .zip(dy_matrix.axis_chunks_iter(Axis(1), FEATURES).into_par_iter())
-            .for_each(|(gradient, dy)| {
-                let gradient = matrix_mut(gradient, dy.ncols(), inputs);
-                matmul(gradient, Write::Replace, dy.t(), x_matrix);
-            });
+        x
+    }
 
+    /// `dx = dy · W`, when it is wanted.
+    fn input_gradient(&self, dy: Tensor) -> Tensor {
         if !self.needs_dx {
-            return Ok(dy);
+            return dy;
         }
-        let weight = matrix(&weight.values, outputs, inputs);
-        let mut dx = self.pool.tensor(x.batch, &[inputs]);
-        matrix_mut(dx.values_mut(), x.batch, inputs)
-            .axis_chunks_iter_mut(Axis(1), FEATURES)
-            .into_par_iter()
-            .zip(weight.axis_chunks_iter(Axis(1), FEATURES).into_par_iter())
-            .for_each(|(dx, weight)| matmul(dx, Write::Replace, dy_matrix, weight));
-        Ok(dx)
+        let (outputs, inputs) = self.extents();
+        let batch = dy.batch;
+        // [pieces, N, INPUTS]
+        let mut dx_pieces = self.pool.take(inputs.div_ceil(INPUTS) * batch * INPUTS);
+        dx_pieces.par_chunks_mut(batch * INPUTS).enumerate().for_each(|(i, dx)| {
+            let first = i * INPUTS;
+            let extents = Extents { m: batch, n: INPUTS.min(inputs - first), k: outputs };
+            let left = Left { values: dy.values(), row: outputs, column: 1 };
+            let right = Right { values: &self.parameters[0].values[first..], row: inputs };
+            self.isa.run(Product::new(extents, left, right, Store { values: dx, row: INPUTS }));
+        });
+        let mut dx = self.pool.tensor(batch, &[inputs]);
+        for (i, dx) in dx.values_mut().chunks_exact_mut(inputs).enumerate() {
+            for (dx, piece) in dx.chunks_mut(INPUTS).zip(dx_pieces.chunks_exact(batch * INPUTS)) {
+                dx.copy_from_slice(&piece[i * INPUTS..][..dx.len()]);
+            }
+        }
+        dx
+    }
+}
+
+/// The product that is the weight gradient of outputs from `first` on, `outputs` of them, handed to `finish`.
+fn weight_gradient<'a, F: Finish>(
+    dy: &'a Tensor,
+    x: &'a Tensor,
+    first: usize,
+    outputs: usize,
+    finish: F,
+) -> Product<'a, F> {
+    let extents = Extents { m: outputs, n: x.item_len(), k: x.batch };
+    let left = Left { values: &dy.values()[first..], row: 1, column: dy.item_len() };
+    let right = Right { values: x.values(), row: x.item_len() };
+    Product::new(extents, left, right, finish)
+}
+
+impl Backward<Tensor> for Linear {
+    fn backward(&mut self, mut dy: Tensor) -> Result<Tensor> {
+        let (outputs, inputs) = self.extents();
+        let x = self.begin_backward(&mut dy);
+        let isa = self.isa;
+        let [weight, _] = &mut self.parameters;
+        if weight.learns {
+            weight.gradient.resize(outputs * inputs, 0.0);
+        }
+        weight.gradient.par_chunks_mut(OUTPUTS * inputs).enumerate().for_each(|(i, gradient)| {
+            let rows = gradient.len() / inputs;
+            let store = Store { values: gradient, row: inputs };
+            isa.run(weight_gradient(&dy, &x, i * OUTPUTS, rows, store));
+        });
+        Ok(self.input_gradient(dy))
     }
 }
 
@@ -134,5 +156,30 @@ impl CpuLayer for Linear {
 
     fn parameters_mut(&mut self) -> &mut [Parameter] {
         &mut self.parameters
+    }
+
+    /// The weights are updated as their gradient is made, which is never written: weights and moments are most of what a
+    /// step moves through memory.
+    fn backward_and_update(&mut self, mut dy: Tensor, isa: Isa, update: &Update) -> Result<(Tensor, f64)> {
+        let (_, inputs) = self.extents();
+        let x = self.begin_backward(&mut dy);
+        let dx = self.input_gradient(dy.clone());
+        let [weight, bias] = &mut self.parameters;
+        let mut square_sum = 0.0;
+        if weight.learns {
+            let pieces = weight.slices().pieces(OUTPUTS * inputs);
+            let sums = pieces.into_par_iter().enumerate().map(|(i, slices)| {
+                let rows = slices.values.len() / inputs;
+                let apply = ApplyToSums { update, slices, row: inputs, square_sum: 0.0 };
+                isa.run(weight_gradient(&dy, &x, i * OUTPUTS, rows, apply)).square_sum
+            });
+            // Added in order, whatever the threads did.
+            square_sum += sums.collect::<Vec<f64>>().iter().sum::<f64>();
+        }
+        if bias.learns {
+            square_sum += bias.gradient_square_sum(isa);
+            bias.update(isa, update);
+        }
+        Ok((dx, square_sum))
     }
 }

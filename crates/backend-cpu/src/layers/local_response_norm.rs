@@ -1,15 +1,26 @@
 //! Local response normalisation (paper, section 3.3).
 
-use std::ops::Range;
-
 use alexnet_core::{Backward, Layer, Mode, Result};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{CpuLayer, keeps, kept};
-use crate::tensor::{Pool, Tensor};
+use crate::{
+    kernels::Isa,
+    tensor::{Pool, Tensor},
+};
 
 /// `y[c] = x[c] · s[c]^-beta` with `s[c] = k + alpha · Σ x[j]²`, j in the window around c.
 pub struct LocalResponseNorm {
+    constants: Constants,
+    isa: Isa,
+    pool: Pool,
+    x: Option<Tensor>,
+}
+
+/// As `alexnet_core::Op::LocalResponseNorm` has them.
+#[derive(Clone, Copy)]
+pub struct Constants {
     /// Channels of the window.
     pub size: usize,
     /// The paper's alpha, not divided by `size`.
@@ -18,46 +29,105 @@ pub struct LocalResponseNorm {
     pub beta: f32,
     /// Added to the sum.
     pub k: f32,
-    pool: Pool,
-    x: Option<Tensor>,
 }
 
 impl LocalResponseNorm {
     /// A layer with these constants.
-    pub fn new(size: usize, alpha: f32, beta: f32, k: f32, pool: Pool) -> Self {
-        Self { size, alpha, beta, k, pool, x: None }
+    pub fn new(constants: Constants, isa: Isa, pool: Pool) -> Self {
+        Self { constants, isa, pool, x: None }
     }
+}
 
-    /// The channels that channel `c` of `channels` is normalised over.
-    fn window(&self, c: usize, channels: usize) -> Range<usize> {
-        c.saturating_sub(self.size / 2)..(c + self.size.div_ceil(2)).min(channels)
-    }
-
-    /// The channels whose windows hold channel `c`.
-    fn seen_by(&self, c: usize, channels: usize) -> Range<usize> {
-        c.saturating_sub((self.size - 1) / 2)..(c + self.size / 2 + 1).min(channels)
-    }
-
-    /// `s` of channel `c` of one image, `[H·W]`.
-    fn denominator(&self, x: &[f32], c: usize, plane: usize, s: &mut [f32]) {
-        s.fill(0.0);
-        for j in self.window(c, x.len() / plane) {
-            s.iter_mut().zip(&x[j * plane..][..plane]).for_each(|(s, x)| *s += x * x);
-        }
+impl Constants {
+    /// `s` of one pixel's channels `x [C]`. `squares` is a scratch with size - 1 numbers more, zero at both ends.
+    #[inline(always)]
+    fn denominators(&self, x: &[f32], squares: &mut [f32], s: &mut [f32]) {
+        squares[self.size / 2..].iter_mut().zip(x).for_each(|(square, x)| *square = x * x);
+        window_sums(squares, self.size, s);
         s.iter_mut().for_each(|s| *s = self.k + self.alpha * *s);
+    }
+
+    /// `s^-beta`.
+    #[inline(always)]
+    fn power(&self, s: f32) -> f32 {
+        // The paper's exponent needs no logarithm.
+        if self.beta == 0.75 { 1.0 / (s.sqrt() * s.sqrt().sqrt()) } else { s.powf(-self.beta) }
+    }
+}
+
+/// `sums[c] = Σ padded[c..c + size]`.
+#[inline(always)]
+fn window_sums(padded: &[f32], size: usize, sums: &mut [f32]) {
+    sums.fill(0.0);
+    for shift in 0..size {
+        sums.iter_mut().zip(&padded[shift..]).for_each(|(sum, value)| *sum += value);
+    }
+}
+
+/// `x [P, C]` to `y [P, C]`.
+struct Normalise<'a> {
+    constants: Constants,
+    channels: usize,
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl WithSimd for Normalise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { constants, channels, x, y } = self;
+        let mut squares = vec![0.0; channels + constants.size - 1];
+        for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
+            constants.denominators(x, &mut squares, y);
+            y.iter_mut().zip(x).for_each(|(y, x)| *y = x * constants.power(*y));
+        }
+    }
+}
+
+/// `dx[c] = dy[c]·s[c]^-beta - 2·alpha·beta·x[c] · Σ dy[j]·x[j]·s[j]^(-beta-1)`, j over the channels whose windows hold c.
+struct NormaliseGradient<'a> {
+    constants: Constants,
+    channels: usize,
+    x: &'a [f32],
+    dy: &'a [f32],
+    dx: &'a mut [f32],
+}
+
+impl WithSimd for NormaliseGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { constants, channels, x, dy, dx } = self;
+        let Constants { size, alpha, beta, .. } = constants;
+        let mut squares = vec![0.0; channels + size - 1];
+        // What channel j's denominator hands on, dy[j]·x[j]·s[j]^(-beta-1), zero at both ends.
+        let mut through = vec![0.0; channels + size - 1];
+        let mut s = vec![0.0; channels];
+        let pixels = x.chunks_exact(channels).zip(dy.chunks_exact(channels));
+        for ((x, dy), dx) in pixels.zip(dx.chunks_exact_mut(channels)) {
+            constants.denominators(x, &mut squares, &mut s);
+            let own = &mut through[(size - 1) / 2..][..channels];
+            for ((((dx, through), x), dy), s) in dx.iter_mut().zip(own).zip(x).zip(dy).zip(&s) {
+                let power = constants.power(*s);
+                *dx = dy * power;
+                *through = dy * x * power / s;
+            }
+            window_sums(&through, size, &mut s);
+            let factor = 2.0 * alpha * beta;
+            dx.iter_mut().zip(x).zip(&s).for_each(|((dx, x), sum)| *dx -= factor * x * sum);
+        }
     }
 }
 
 impl Layer<Tensor> for LocalResponseNorm {
     fn forward(&mut self, x: Tensor, mode: Mode) -> Result<Tensor> {
-        let len = x.item_len();
-        let plane = len / x.item[0];
+        let (len, channels, constants) = (x.item_len(), x.item[0], self.constants);
         let mut y = self.pool.tensor(x.batch, &x.item);
         y.values_mut().par_chunks_mut(len).zip(x.values().par_chunks(len)).for_each(|(y, x)| {
-            for (c, (y, own)) in y.chunks_exact_mut(plane).zip(x.chunks_exact(plane)).enumerate() {
-                self.denominator(x, c, plane, y);
-                y.iter_mut().zip(own).for_each(|(y, x)| *y = x * y.powf(-self.beta));
-            }
+            self.isa.run(Normalise { constants, channels, x, y });
         });
         self.x = keeps(mode).then_some(x);
         Ok(y)
@@ -65,42 +135,13 @@ impl Layer<Tensor> for LocalResponseNorm {
 }
 
 impl Backward<Tensor> for LocalResponseNorm {
-    /// `dx[c] = dy[c]·s[c]^-beta - 2·alpha·beta·x[c] · Σ dy[j]·x[j]·s[j]^(-beta-1)`, j over the channels whose windows
-    /// hold c.
     fn backward(&mut self, dy: Tensor) -> Result<Tensor> {
         let x = kept(&mut self.x);
-        let len = x.item_len();
-        let channels = x.item[0];
-        let plane = len / channels;
+        let (len, channels, constants) = (x.item_len(), x.item[0], self.constants);
         let mut dx = self.pool.tensor(x.batch, &x.item);
         let images = dx.values_mut().par_chunks_mut(len).zip(x.values().par_chunks(len));
         images.zip(dy.values().par_chunks(len)).for_each(|((dx, x), dy)| {
-            // through[j] = dy[j]·x[j]·s[j]^(-beta-1), what channel j's denominator hands on.
-            let mut through = self.pool.take(len);
-            for j in 0..channels {
-                let own = j * plane..(j + 1) * plane;
-                let through = &mut through[own.clone()];
-                self.denominator(x, j, plane, through);
-                for (((dx, t), x), dy) in
-                    dx[own.clone()].iter_mut().zip(through).zip(&x[own.clone()]).zip(&dy[own])
-                {
-                    let power = t.powf(-self.beta);
-                    *dx = dy * power;
-                    *t = dy * x * power / *t;
-                }
-            }
-            let factor = 2.0 * self.alpha * self.beta;
-            let mut sum = self.pool.take(plane);
-            for c in 0..channels {
-                sum.fill(0.0);
-                for j in self.seen_by(c, channels) {
-                    sum.iter_mut().zip(&through[j * plane..][..plane]).for_each(|(s, t)| *s += t);
-                }
-                let own = c * plane..(c + 1) * plane;
-                for ((dx, x), s) in dx[own.clone()].iter_mut().zip(&x[own]).zip(sum.iter()) {
-                    *dx -= factor * x * s;
-                }
-            }
+            self.isa.run(NormaliseGradient { constants, channels, x, dy, dx });
         });
         Ok(dx)
     }

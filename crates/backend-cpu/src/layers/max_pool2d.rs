@@ -1,10 +1,14 @@
 //! Overlapping max pooling (paper, section 3.4).
 
 use alexnet_core::{Backward, Layer, Mode, Result};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{CpuLayer, keeps, kept};
-use crate::tensor::{Pool, Tensor};
+use crate::{
+    kernels::Isa,
+    tensor::{Pool, Tensor},
+};
 
 /// Largest value of each window; the first of equals in row-major order. A NaN wins, as in PyTorch.
 pub struct MaxPool2d {
@@ -13,36 +17,120 @@ pub struct MaxPool2d {
     /// `[C, H, W]` in.
     input: [usize; 3],
     /// `[C, H, W]` out.
-    output: [usize; 3],
+    pub output: [usize; 3],
+    isa: Isa,
     pool: Pool,
-    /// For each output its input's position in the plane, `y·W + x`.
-    positions: Vec<u32>,
+    /// For each output which number of its window was the largest.
+    largest: Vec<u16>,
     kept: Option<usize>,
 }
 
 impl MaxPool2d {
     /// A layer from `input` to `output`, both `[C, H, W]`.
-    pub fn new(kernel: usize, stride: usize, input: [usize; 3], output: [usize; 3], pool: Pool) -> Self {
-        Self { kernel, stride, input, output, pool, positions: Vec::new(), kept: None }
+    pub fn new(
+        kernel: usize,
+        stride: usize,
+        input: [usize; 3],
+        output: [usize; 3],
+        isa: Isa,
+        pool: Pool,
+    ) -> Self {
+        Self { kernel, stride, input, output, isa, pool, largest: Vec::new(), kept: None }
     }
 
-    fn plane(&self, x: &[f32], y: &mut [f32], positions: &mut [u32]) {
-        let [_, _, width] = self.input;
-        let [_, rows, columns] = self.output;
-        for row in 0..rows {
-            for column in 0..columns {
-                let corner = row * self.stride * width + column * self.stride;
-                let (mut position, mut largest) = (corner, x[corner]);
-                for line in 0..self.kernel {
-                    let start = corner + line * width;
-                    for (i, value) in x[start..start + self.kernel].iter().enumerate() {
-                        if *value > largest || (value.is_nan() && !largest.is_nan()) {
-                            (position, largest) = (start + i, *value);
-                        }
+    /// Images `x [N, H, W, C]` to the largest of each window, `y [N, h, w, C]`, and which of the window it was.
+    pub fn gather(&self, isa: Isa, x: &[f32], y: &mut [f32], largest: &mut [u16]) {
+        let [channels, rows, columns] = self.output;
+        let row = columns * channels;
+        y.par_chunks_mut(row).zip(largest.par_chunks_mut(row)).enumerate().for_each(|(i, (y, largest))| {
+            let x = &x[i / rows * self.lens().0..][..self.lens().0];
+            isa.run(Gather { layer: self, row: i % rows, x, y, largest });
+        });
+    }
+
+    /// The way back: `dy [N, h, w, C]` to `dx [N, H, W, C]`, which is overwritten.
+    pub fn scatter(&self, isa: Isa, dy: &[f32], largest: &[u16], dx: &mut [f32]) {
+        isa.run(Scatter { layer: self, dy, largest, dx });
+    }
+
+    /// Where the pixels of a window begin in an image `[H, W, C]`, in order.
+    #[inline(always)]
+    fn window(&self, position: usize) -> impl Iterator<Item = usize> {
+        let [channels, _, width] = self.input;
+        let (row, column) = (position / self.output[2], position % self.output[2]);
+        let corner = (row * self.stride * width + column * self.stride) * channels;
+        let kernel = self.kernel;
+        (0..kernel * kernel).map(move |i| corner + (i / kernel * width + i % kernel) * channels)
+    }
+
+    /// Numbers of an image, in and out.
+    fn lens(&self) -> (usize, usize) {
+        (self.input.iter().product(), self.output.iter().product())
+    }
+}
+
+/// One row of the output of one image.
+struct Gather<'a> {
+    layer: &'a MaxPool2d,
+    row: usize,
+    x: &'a [f32],
+    y: &'a mut [f32],
+    largest: &'a mut [u16],
+}
+
+impl WithSimd for Gather<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { layer, row, x, y, largest } = self;
+        let channels = layer.input[0];
+        let positions = y.chunks_exact_mut(channels).zip(largest.chunks_exact_mut(channels));
+        for (column, (y, largest)) in positions.enumerate() {
+            for (i, pixel) in layer.window(row * layer.output[2] + column).enumerate() {
+                let x = &x[pixel..][..channels];
+                if i == 0 {
+                    y.copy_from_slice(x);
+                    largest.fill(0);
+                    continue;
+                }
+                for ((y, largest), x) in y.iter_mut().zip(&mut *largest).zip(x) {
+                    // Greater, or a NaN that meets none: a comparison with NaN is false.
+                    #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "a NaN is taken")]
+                    let take = !(*x <= *y) & !y.is_nan();
+                    *y = if take { *x } else { *y };
+                    *largest = if take { i as u16 } else { *largest };
+                }
+            }
+        }
+    }
+}
+
+struct Scatter<'a> {
+    layer: &'a MaxPool2d,
+    dy: &'a [f32],
+    largest: &'a [u16],
+    dx: &'a mut [f32],
+}
+
+impl WithSimd for Scatter<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let channels = self.layer.input[0];
+        let (x_len, y_len) = self.layer.lens();
+        self.dx.fill(0.0);
+        let images = self.dx.chunks_exact_mut(x_len).zip(self.dy.chunks_exact(y_len));
+        for ((dx, dy), largest) in images.zip(self.largest.chunks_exact(y_len)) {
+            let positions = dy.chunks_exact(channels).zip(largest.chunks_exact(channels));
+            for (position, (dy, largest)) in positions.enumerate() {
+                for (i, pixel) in self.layer.window(position).enumerate() {
+                    let dx = &mut dx[pixel..][..channels];
+                    for ((dx, dy), largest) in dx.iter_mut().zip(dy).zip(largest) {
+                        *dx += if *largest == i as u16 { *dy } else { 0.0 };
                     }
                 }
-                y[row * columns + column] = largest;
-                positions[row * columns + column] = position as u32;
             }
         }
     }
@@ -50,17 +138,11 @@ impl MaxPool2d {
 
 impl Layer<Tensor> for MaxPool2d {
     fn forward(&mut self, x: Tensor, mode: Mode) -> Result<Tensor> {
-        let [_, height, width] = self.input;
-        let [_, rows, columns] = self.output;
         let mut y = self.pool.tensor(x.batch, &self.output);
-        let mut positions = std::mem::take(&mut self.positions);
-        positions.resize(y.values().len(), 0);
-        y.values_mut()
-            .par_chunks_mut(rows * columns)
-            .zip(positions.par_chunks_mut(rows * columns))
-            .zip(x.values().par_chunks(height * width))
-            .for_each(|((y, positions), x)| self.plane(x, y, positions));
-        self.positions = positions;
+        let mut largest = std::mem::take(&mut self.largest);
+        largest.resize(y.values().len(), 0);
+        self.gather(self.isa, x.values(), y.values_mut(), &mut largest);
+        self.largest = largest;
         self.kept = keeps(mode).then_some(x.batch);
         Ok(y)
     }
@@ -69,19 +151,13 @@ impl Layer<Tensor> for MaxPool2d {
 impl Backward<Tensor> for MaxPool2d {
     fn backward(&mut self, dy: Tensor) -> Result<Tensor> {
         let batch = kept(&mut self.kept);
-        let [_, height, width] = self.input;
-        let [_, rows, columns] = self.output;
+        let (x_len, y_len) = self.lens();
         let mut dx = self.pool.tensor(batch, &self.input);
         dx.values_mut()
-            .par_chunks_mut(height * width)
-            .zip(dy.values().par_chunks(rows * columns))
-            .zip(self.positions.par_chunks(rows * columns))
-            .for_each(|((dx, dy), positions)| {
-                dx.fill(0.0);
-                for (dy, position) in dy.iter().zip(positions) {
-                    dx[*position as usize] += dy;
-                }
-            });
+            .par_chunks_mut(x_len)
+            .zip(dy.values().par_chunks(y_len))
+            .zip(self.largest.par_chunks(y_len))
+            .for_each(|((dx, dy), largest)| self.scatter(self.isa, dy, largest, dx));
         Ok(dx)
     }
 }

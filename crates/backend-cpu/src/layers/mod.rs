@@ -8,18 +8,22 @@ mod local_response_norm;
 mod max_pool2d;
 mod relu;
 
-use alexnet_core::{Backward, Mode};
+use alexnet_core::{Backward, Mode, Result};
 
 pub use self::{
-    conv2d::{Conv2d, Geometry},
+    conv2d::{Conv2d, Fused},
     dropout::Dropout,
     flatten::Flatten,
     linear::Linear,
-    local_response_norm::LocalResponseNorm,
+    local_response_norm::{Constants, LocalResponseNorm},
     max_pool2d::MaxPool2d,
     relu::Relu,
 };
-use crate::{parameter::Parameter, tensor::Tensor};
+use crate::{
+    kernels::{Isa, optimizer::Update},
+    parameter::Parameter,
+    tensor::Tensor,
+};
 
 /// What the model asks of a layer.
 pub trait CpuLayer: Backward<Tensor> + Send {
@@ -36,6 +40,20 @@ pub trait CpuLayer: Backward<Tensor> + Send {
     /// The same, to update.
     fn parameters_mut(&mut self) -> &mut [Parameter] {
         &mut []
+    }
+
+    /// The backward pass, then `update` of all parameters that learn. Also the sum of their squared gradients.
+    ///
+    /// # Errors
+    /// As the backward pass.
+    fn backward_and_update(&mut self, dy: Tensor, isa: Isa, update: &Update) -> Result<(Tensor, f64)> {
+        let dx = self.backward(dy)?;
+        let mut square_sum = 0.0;
+        for parameter in self.parameters_mut().iter_mut().filter(|parameter| parameter.learns) {
+            square_sum += parameter.gradient_square_sum(isa);
+            parameter.update(isa, update);
+        }
+        Ok((dx, square_sum))
     }
 }
 

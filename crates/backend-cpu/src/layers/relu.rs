@@ -4,25 +4,25 @@ use alexnet_core::{Backward, Layer, Mode, Result};
 use rayon::prelude::*;
 
 use super::{CpuLayer, keeps, kept};
-use crate::{parallel::ELEMENTS, tensor::Tensor};
+use crate::{
+    kernels::{
+        Isa,
+        elementwise::{MaskGradient, relu},
+    },
+    parallel::ELEMENTS,
+    tensor::Tensor,
+};
 
 /// `max(x, 0)`.
-#[derive(Default)]
 pub struct Relu {
+    isa: Isa,
     y: Option<Tensor>,
 }
 
-/// `max(x, 0)` that hands a NaN on, as PyTorch does.
-#[inline(always)]
-pub fn relu(x: f32) -> f32 {
-    if x < 0.0 { 0.0 } else { x }
-}
-
-/// Zeroes the gradient where the output was not positive.
-#[inline(always)]
-pub fn mask_gradient(dy: &mut [f32], y: &[f32]) {
-    for (dy, y) in dy.iter_mut().zip(y) {
-        *dy = if *y > 0.0 { *dy } else { 0.0 };
+impl Relu {
+    /// A ReLU.
+    pub fn new(isa: Isa) -> Self {
+        Self { isa, y: None }
     }
 }
 
@@ -40,7 +40,7 @@ impl Backward<Tensor> for Relu {
     fn backward(&mut self, mut dy: Tensor) -> Result<Tensor> {
         let y = kept(&mut self.y);
         let chunks = dy.values_mut().par_chunks_mut(ELEMENTS).zip(y.values().par_chunks(ELEMENTS));
-        chunks.for_each(|(dy, y)| mask_gradient(dy, y));
+        chunks.for_each(|(dy, y)| self.isa.run(MaskGradient { dy, y }));
         Ok(dy)
     }
 }

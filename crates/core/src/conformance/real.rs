@@ -122,7 +122,8 @@ fn bound(k: usize) -> f64 {
     4.0 * (k as f64).sqrt() * 2f64.powi(-24)
 }
 
-fn check_bound(experiment: &Experiment, answers: &Answers) -> Outcome {
+/// Holds the last product of an experiment to the bound.
+pub fn check_bound(experiment: &Experiment, answers: &Answers) -> Outcome {
     let is_product = |op: &Op| matches!(op, Op::Conv2d { .. } | Op::Linear { .. });
     let index = experiment.topology.nodes.iter().rposition(|node| is_product(&node.op)).unwrap_or_default();
     let node = &experiment.topology.nodes[index];

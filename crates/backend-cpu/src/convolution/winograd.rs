@@ -1,0 +1,480 @@
+//! Convolution in Winograd's domain ([`crate::kernels::winograd`]): for kernels of 2 to 5 pixels with stride 1 and, with
+//! [`space_to_depth`], for what becomes one.
+//!
+//! Tiles are handled some dozens at a time ([`TILES`]), so that what is made for them stays in the second-level cache:
+//! transform the windows of the input, multiply at each of the 36 points, transform the outputs back.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{Convolution, Geometry, space_to_depth};
+use crate::{
+    kernels::{
+        Isa,
+        product::{Add, Extents, Left, Product, Right, Store},
+        winograd::{
+            Accumulate, BiasRelu, CHANNELS, FromDomain, Input, InputGradient, Output, OutputGradient, PLANE,
+            POINTS, Replace, ToDomain, Weight, WeightGradient, Windows,
+        },
+    },
+    tensor::{Pool, transpose},
+};
+
+/// About how many tiles are worked on at a time.
+const TILES: usize = 64;
+
+/// With fewer tiles than this, the weights of a point are used too seldom to hide their way from memory.
+const FEW_TILES: usize = 32;
+
+/// Numbers that keep the matrices of neighbouring points out of each other's cache lines: a cache places addresses that
+/// differ by a power of two together.
+const GAP: usize = CHANNELS;
+
+/// Calls a generic function with the number of outputs of a tile as its last constant and that of weights as its first.
+macro_rules! by_kernel {
+    ($kernel:expr, $m:ident, $r:ident => $body:expr) => {
+        match $kernel {
+            2 => {
+                const $r: usize = 2;
+                const $m: usize = 5;
+                $body
+            }
+            3 => {
+                const $r: usize = 3;
+                const $m: usize = 4;
+                $body
+            }
+            4 => {
+                const $r: usize = 4;
+                const $m: usize = 3;
+                $body
+            }
+            5 => {
+                const $r: usize = 5;
+                const $m: usize = 2;
+                $body
+            }
+            _ => unreachable!("`Winograd::new` takes kernels of 2 to 5 pixels"),
+        }
+    };
+}
+
+/// F(7-r × 7-r, r × r).
+pub struct Winograd {
+    /// As the layer has it.
+    outer: Geometry,
+    /// With stride 1.
+    inner: Geometry,
+    isa: Isa,
+    pool: Pool,
+    /// The 6×6 windows of the input.
+    input: Windows,
+    /// The tiles of the output.
+    output: Windows,
+    /// `[36, in/groups, out]`.
+    weight: Vec<f32>,
+    /// `[36, out, in/groups]`, when the input's gradient is wanted.
+    transposed: Vec<f32>,
+}
+
+impl Winograd {
+    /// A convolution of this geometry, or `None` where it does not apply: kernels of 2 to 5 pixels once the stride is
+    /// gone, channels in sixteens.
+    pub fn new(outer: Geometry, isa: Isa, pool: Pool) -> Option<Self> {
+        let inner = match outer.stride {
+            1 => outer,
+            _ if outer.groups == 1 => space_to_depth::geometry(&outer),
+            _ => return None,
+        };
+        let Geometry { input, output, kernel, padding, groups, .. } = inner;
+        let sixteens = |channels: usize| (channels / groups).is_multiple_of(CHANNELS);
+        if !(2..=5).contains(&kernel) || !sixteens(input[0]) || !sixteens(output[0]) {
+            return None;
+        }
+        let step = POINTS + 1 - kernel;
+        let grid = [output[1].div_ceil(step), output[2].div_ceil(step)];
+        let windows = |[channels, height, width]: [usize; 3], padding| Windows {
+            plane: [height, width],
+            channels,
+            step,
+            padding,
+            grid,
+        };
+        let (input, output) = (windows(input, padding), windows(output, 0));
+        Some(Self { outer, inner, isa, pool, input, output, weight: Vec::new(), transposed: Vec::new() })
+    }
+
+    /// Channels of a group, in and out.
+    fn group(&self) -> (usize, usize) {
+        (self.input.channels / self.inner.groups, self.output.channels / self.inner.groups)
+    }
+
+    /// Numbers between the matrices of two points, and of a buffer `[36, tiles, channels]`.
+    fn domain(tiles: usize, channels: usize) -> (usize, usize) {
+        let point = tiles * channels + GAP;
+        (point, PLANE * point)
+    }
+
+    /// Rows of tiles that are worked on at a time: some rows of an image, or all rows of several images.
+    fn rows_per_piece(&self) -> usize {
+        let [rows, columns] = self.input.grid;
+        let wanted = TILES.div_ceil(columns);
+        if wanted < rows { wanted } else { rows * TILES.div_ceil(self.input.per_image()) }
+    }
+
+    /// Pieces of the tiles of `images`, none of them with rows of one image and of another unless whole.
+    fn pieces(&self, images: usize) -> impl Iterator<Item = Range<usize>> {
+        let [rows, columns] = self.input.grid;
+        let piece = self.rows_per_piece();
+        let period = piece.max(rows);
+        (0..images * rows).step_by(period).flat_map(move |first| {
+            let last = (first + period).min(images * rows);
+            (first..last).step_by(piece).map(move |row| row * columns..(row + piece).min(last) * columns)
+        })
+    }
+
+    /// Calls `work` with images as the inner geometry has them.
+    fn with_inner<R>(&self, x: &[f32], work: impl FnOnce(&[f32]) -> R) -> R {
+        if self.outer.stride == 1 {
+            return work(x);
+        }
+        let (from, to) = (self.outer.input_len(), self.inner.input_len());
+        let mut changed = self.pool.take(x.len() / from * to);
+        for (x, changed) in x.chunks_exact(from).zip(changed.chunks_exact_mut(to)) {
+            space_to_depth::image(&self.outer, x, changed);
+        }
+        work(&changed)
+    }
+
+    /// `x [N, H, W, C]` of the inner geometry.
+    fn forward_inner(&self, x: &[f32], bias: &[f32], relu: bool, y: &mut [f32]) {
+        let images = x.len() / self.inner.input_len();
+        // The outputs of a piece lie together, so that pieces can be worked on side by side.
+        let mut rest = y;
+        let pieces: Vec<_> = self
+            .pieces(images)
+            .map(|tiles| {
+                let y;
+                (y, rest) = std::mem::take(&mut rest).split_at_mut(self.outputs_of(&tiles));
+                (tiles, y)
+            })
+            .collect();
+        pieces.into_par_iter().for_each(|(tiles, y)| self.forward_piece(x, tiles, bias, relu, y));
+    }
+
+    /// Numbers of the outputs of a piece.
+    fn outputs_of(&self, tiles: &Range<usize>) -> usize {
+        let Windows { plane: [height, width], channels, step, grid: [rows, columns], .. } = self.output;
+        let (first, last) = (tiles.start / columns, tiles.end / columns);
+        let lines = |row: usize| row / rows * height + (row % rows * step).min(height);
+        (lines(last) - lines(first)) * width * channels
+    }
+
+    /// The outputs `y` of `tiles`.
+    fn forward_piece(&self, x: &[f32], tiles: Range<usize>, bias: &[f32], relu: bool, y: &mut [f32]) {
+        let (group_in, group_out) = self.group();
+        let (inputs, outputs) = (self.input.channels, self.output.channels);
+        let (x_point, x_len) = Self::domain(tiles.len(), inputs);
+        let (y_point, y_len) = Self::domain(tiles.len(), outputs);
+        let (mut x_domain, mut y_domain) = (self.pool.take(x_len), self.pool.take(y_len));
+        self.isa.run(ToDomain::<Input, POINTS>::new(&self.input, tiles.clone(), x, &mut x_domain, x_point));
+        let weights = self.weight.par_chunks(group_in * outputs);
+        let points = x_domain.par_chunks(x_point).zip(y_domain.par_chunks_mut(y_point)).zip(weights);
+        points.for_each(|((x, y), weight)| {
+            if tiles.len() < FEW_TILES {
+                read_through(weight);
+            }
+            for group in 0..self.inner.groups {
+                let extents = Extents { m: tiles.len(), n: group_out, k: group_in };
+                let left = Left { values: &x[group * group_in..], row: inputs, column: 1 };
+                let right = Right { values: &weight[group * group_out..], row: outputs };
+                let store = Store { values: &mut y[group * group_out..], row: outputs };
+                self.isa.run(Product::new(extents, left, right, store));
+            }
+        });
+        // The piece as an image, or as several.
+        let mut layout = self.output.clone();
+        if tiles.len() < self.output.per_image() {
+            layout.grid[0] = tiles.len() / layout.grid[1];
+            layout.plane[0] = y.len() / (layout.plane[1] * layout.channels);
+        }
+        let emit = BiasRelu { bias, relu };
+        by_kernel!(self.inner.kernel, M, _R => self.isa.run(
+            FromDomain::<Output, _, M>::new(&layout, 0..tiles.len(), &y_domain, y_point, y, emit)
+        ));
+    }
+
+    /// As [`Convolution::backward`], with `x` and `dx` of the inner geometry.
+    fn backward_inner(
+        &self,
+        x: &[f32],
+        dy: &[f32],
+        mut sums: Option<&mut [f32]>,
+        first: bool,
+        mut dx: Option<&mut [f32]>,
+    ) {
+        let (inputs, outputs) = (self.input.channels, self.output.channels);
+        let images = dy.len() / self.inner.output_len();
+        let most = self.rows_per_piece() * self.input.grid[1];
+        let (x_point, x_len) = Self::domain(most, inputs);
+        let (y_point, y_len) = Self::domain(most, outputs);
+        let (mut x_domain, mut y_domain) = (self.pool.take(x_len), self.pool.take(y_len));
+        if let Some(dx) = dx.as_deref_mut() {
+            dx.fill(0.0);
+        }
+        for tiles in self.pieces(images) {
+            by_kernel!(self.inner.kernel, M, _R => self.isa.run(
+                ToDomain::<OutputGradient, M>::new(&self.output, tiles.clone(), dy, &mut y_domain, y_point)
+            ));
+            if let Some(sums) = sums.as_deref_mut() {
+                self.isa.run(ToDomain::<Input, POINTS>::new(
+                    &self.input,
+                    tiles.clone(),
+                    x,
+                    &mut x_domain,
+                    x_point,
+                ));
+                self.add_products(
+                    &tiles,
+                    (&x_domain, x_point),
+                    (&y_domain, y_point),
+                    sums,
+                    first && tiles.start == 0,
+                );
+            }
+            if let Some(dx) = dx.as_deref_mut() {
+                self.input_products(&tiles, (&y_domain, y_point), (&mut x_domain, x_point));
+                self.isa.run(FromDomain::<InputGradient, _, POINTS>::new(
+                    &self.input,
+                    tiles,
+                    &x_domain,
+                    x_point,
+                    dx,
+                    Accumulate,
+                ));
+            }
+        }
+    }
+
+    /// `sums [36, in/groups, out] += Xᵀ·D` at each point.
+    fn add_products(
+        &self,
+        tiles: &Range<usize>,
+        (x, x_point): (&[f32], usize),
+        (dy, dy_point): (&[f32], usize),
+        sums: &mut [f32],
+        first: bool,
+    ) {
+        let (group_in, group_out) = self.group();
+        let (inputs, outputs) = (self.input.channels, self.output.channels);
+        let points = x.par_chunks(x_point).zip(dy.par_chunks(dy_point));
+        points.zip(sums.par_chunks_mut(group_in * outputs)).for_each(|((x, dy), sums)| {
+            for group in 0..self.inner.groups {
+                let extents = Extents { m: group_in, n: group_out, k: tiles.len() };
+                let left = Left { values: &x[group * group_in..], row: 1, column: inputs };
+                let right = Right { values: &dy[group * group_out..], row: outputs };
+                let store = Store { values: &mut sums[group * group_out..], row: outputs };
+                if first {
+                    self.isa.run(Product::new(extents, left, right, store));
+                } else {
+                    self.isa.run(Product::new(extents, left, right, Add(store)));
+                }
+            }
+        });
+    }
+
+    /// `dX [36, tiles, in] = D·Uᵀ` at each point.
+    fn input_products(
+        &self,
+        tiles: &Range<usize>,
+        (dy, dy_point): (&[f32], usize),
+        (dx, dx_point): (&mut [f32], usize),
+    ) {
+        let (group_in, group_out) = self.group();
+        let (inputs, outputs) = (self.input.channels, self.output.channels);
+        let points = dx.par_chunks_mut(dx_point).zip(dy.par_chunks(dy_point));
+        points.zip(self.transposed.par_chunks(outputs * group_in)).for_each(|((dx, dy), weight)| {
+            for group in 0..self.inner.groups {
+                let extents = Extents { m: tiles.len(), n: group_in, k: group_out };
+                let left = Left { values: &dy[group * group_out..], row: outputs, column: 1 };
+                let right = Right { values: &weight[group * group_out * group_in..], row: group_in };
+                let store = Store { values: &mut dx[group * group_in..], row: inputs };
+                self.isa.run(Product::new(extents, left, right, store));
+            }
+        });
+    }
+
+    /// The weights of the inner geometry as one window of an image with `in/groups · out` channels.
+    fn weight_window(&self) -> Windows {
+        let kernel = self.inner.kernel;
+        let channels = self.group().0 * self.output.channels;
+        Windows { plane: [kernel; 2], channels, step: kernel, padding: 0, grid: [1, 1] }
+    }
+}
+
+impl Convolution for Winograd {
+    fn set_weight(&mut self, weight: &[f32], needs_dx: bool) {
+        let window = self.weight_window();
+        let channels = window.channels;
+        self.weight.resize(PLANE * channels, 0.0);
+        let mut changed = Vec::new();
+        let weight = if self.outer.stride == 1 {
+            weight
+        } else {
+            changed.resize(self.inner.kernel.pow(2) * channels, 0.0);
+            space_to_depth::weight(&self.outer, weight, &mut changed);
+            &changed
+        };
+        by_kernel!(self.inner.kernel, _M, R => self.isa.run(
+            ToDomain::<Weight, R>::new(&window, 0..1, weight, &mut self.weight, channels)
+        ));
+        if needs_dx {
+            let (inputs, outputs) = (self.group().0, self.output.channels);
+            self.transposed.resize(self.weight.len(), 0.0);
+            let points = self.transposed.par_chunks_mut(channels).zip(self.weight.par_chunks(channels));
+            points.for_each(|(transposed, weight)| transpose(weight, inputs, outputs, transposed));
+        }
+    }
+
+    fn images_per_task(&self) -> usize {
+        TILES.div_ceil(self.input.per_image())
+    }
+
+    fn forward(&self, x: &[f32], bias: &[f32], relu: bool, y: &mut [f32]) {
+        self.with_inner(x, |x| self.forward_inner(x, bias, relu, y));
+    }
+
+    fn sums_len(&self) -> usize {
+        PLANE * self.weight_window().channels
+    }
+
+    fn backward(&self, x: &[f32], dy: &[f32], sums: Option<&mut [f32]>, first: bool, dx: Option<&mut [f32]>) {
+        self.with_inner(x, |inner| match dx {
+            Some(dx) if self.outer.stride > 1 => {
+                let mut inner_dx = self.pool.take(inner.len());
+                self.backward_inner(inner, dy, sums, first, Some(&mut inner_dx));
+                let images = inner_dx.chunks_exact(self.inner.input_len());
+                for (inner, dx) in images.zip(dx.chunks_exact_mut(self.outer.input_len())) {
+                    space_to_depth::image_gradient(&self.outer, inner, dx);
+                }
+            }
+            dx => self.backward_inner(inner, dy, sums, first, dx),
+        });
+    }
+
+    fn weight_gradient(&self, sums: &[f32], dw: &mut [f32]) {
+        let window = self.weight_window();
+        let channels = window.channels;
+        let inverse = |inner: &mut [f32]| {
+            by_kernel!(self.inner.kernel, _M, R => self.isa.run(
+                FromDomain::<WeightGradient, _, R>::new(&window, 0..1, sums, channels, inner, Replace)
+            ));
+        };
+        if self.outer.stride == 1 {
+            return inverse(dw);
+        }
+        let mut inner = self.pool.take(self.inner.kernel.pow(2) * channels);
+        inverse(&mut inner);
+        space_to_depth::weight_gradient(&self.outer, &inner, dw);
+    }
+}
+
+/// Reads a matrix from one end to the other, as memory is fastest, so that a product finds it in the cache whatever the
+/// order in which it reads.
+fn read_through(matrix: &[f32]) {
+    const LINE: usize = 16;
+    std::hint::black_box(matrix.iter().step_by(LINE).sum::<f32>());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::convolution::Im2col;
+
+    /// Numbers that look random, in -1..1.
+    fn numbers(n: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / 8_388_608.0 - 1.0
+        };
+        (0..n).map(|_| next()).collect()
+    }
+
+    fn geometry(channels: [usize; 2], size: [usize; 2], kernel: [usize; 3], groups: usize) -> Geometry {
+        let [kernel, stride, padding] = kernel;
+        let output = size.map(|extent| (extent + 2 * padding - kernel) / stride + 1);
+        Geometry {
+            input: [channels[0], size[0], size[1]],
+            output: [channels[1], output[0], output[1]],
+            kernel,
+            stride,
+            padding,
+            groups,
+        }
+    }
+
+    /// The largest difference over the largest number.
+    fn distance(a: &[f32], b: &[f32]) -> f32 {
+        let largest = b.iter().fold(0.0f32, |largest, b| largest.max(b.abs()));
+        a.iter().zip(b).fold(0.0f32, |distance, (a, b)| distance.max((a - b).abs())) / largest
+    }
+
+    /// Every kernel size, ragged tiles, several pieces an image, several images a piece, groups, and strides, on every
+    /// instruction set, against the plain sum.
+    #[test]
+    fn agrees_with_the_plain_sum() {
+        let cases = [
+            (geometry([16, 32], [13, 13], [3, 1, 1], 1), 7),
+            (geometry([48, 16], [27, 29], [5, 1, 2], 1), 2),
+            (geometry([16, 16], [9, 70], [4, 1, 0], 1), 1),
+            (geometry([32, 16], [8, 6], [2, 1, 1], 1), 3),
+            (geometry([32, 96], [11, 5], [3, 1, 1], 2), 3),
+            (geometry([3, 48], [61, 47], [11, 4, 2], 1), 2),
+            (geometry([4, 16], [21, 18], [5, 2, 1], 1), 2),
+        ];
+        for (geometry, images) in cases {
+            let x = numbers(images * geometry.input_len(), 1);
+            let dy = numbers(images * geometry.output_len(), 2);
+            let taps = geometry.kernel.pow(2) * geometry.input[0] / geometry.groups;
+            let weight = numbers(taps * geometry.output[0], 3);
+            let bias = numbers(geometry.output[0], 4);
+            let compute = |convolution: &mut dyn Convolution| {
+                convolution.set_weight(&weight, true);
+                let mut y = vec![f32::NAN; dy.len()];
+                convolution.forward(&x, &bias, true, &mut y);
+                let mut sums = vec![f32::NAN; convolution.sums_len()];
+                let (mut dw, mut dx) = (vec![f32::NAN; weight.len()], vec![f32::NAN; x.len()]);
+                let (first_x, rest_x) = x.split_at(geometry.input_len());
+                let (first_dy, rest_dy) = dy.split_at(geometry.output_len());
+                let (first_dx, rest_dx) = dx.split_at_mut(geometry.input_len());
+                convolution.backward(first_x, first_dy, Some(&mut sums), true, Some(first_dx));
+                convolution.backward(rest_x, rest_dy, Some(&mut sums), false, Some(rest_dx));
+                convolution.weight_gradient(&sums, &mut dw);
+                [y, dw, dx]
+            };
+            let pool = Pool::default();
+            let truth = compute(&mut Im2col::new(geometry, Isa::Portable, pool.clone()));
+            for isa in Isa::available() {
+                let mut winograd =
+                    Winograd::new(geometry, isa, pool.clone()).expect("the geometry is one of its own");
+                let found = compute(&mut winograd);
+                for (what, (found, truth)) in ["y", "dw", "dx"].iter().zip(found.iter().zip(&truth)) {
+                    let distance = distance(found, truth);
+                    assert!(distance < 1e-5, "{what} of {geometry:?} on {isa} is off by {distance:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn leaves_what_it_cannot_do() {
+        let takes = |geometry| Winograd::new(geometry, Isa::Portable, Pool::default()).is_some();
+        assert!(!takes(geometry([3, 16], [9, 9], [3, 1, 1], 1)), "too few channels");
+        assert!(!takes(geometry([16, 24], [9, 9], [3, 1, 1], 1)), "odd channels");
+        assert!(!takes(geometry([16, 16], [9, 9], [1, 1, 0], 1)), "a kernel of one pixel");
+        assert!(!takes(geometry([16, 16], [9, 9], [7, 1, 0], 1)), "a large kernel");
+        assert!(!takes(geometry([32, 32], [9, 9], [4, 2, 0], 2)), "groups with a stride");
+    }
+}

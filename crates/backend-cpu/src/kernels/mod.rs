@@ -1,0 +1,93 @@
+//! The inner loops, written once over [`pulp::Simd`] and compiled for each instruction set; which one runs is chosen when
+//! the program starts, or by hand.
+//!
+//! * [`product`] is the matrix product under convolutions and linear layers.
+//! * [`dot`] is the one of a linear layer's forward pass.
+//! * [`winograd`] moves images, gradients and weights between the plane and Winograd's domain.
+//! * [`elementwise`] is what is done once a number: bias, ReLU, masks, sums of columns; [`optimizer`] is the update.
+
+pub mod dot;
+pub mod elementwise;
+pub mod optimizer;
+#[expect(
+    unsafe_code,
+    reason = "tiles are read and written through pointers whose extents are checked once a call"
+)]
+pub mod product;
+mod vector;
+#[expect(
+    unsafe_code,
+    reason = "tiles are read and written through pointers whose extents are checked once a call"
+)]
+pub mod winograd;
+
+use std::fmt;
+
+use pulp::{Arch, WithSimd};
+
+/// An instruction set that the kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    /// x86-64 with AVX-512 (F, BW, CD, DQ, VL): 32 registers of 16 numbers.
+    Avx512,
+    /// x86-64 with AVX2 and FMA: 16 registers of 8 numbers.
+    Avx2,
+    /// AArch64: 32 registers of 4 numbers.
+    Neon,
+    /// Plain Rust for any processor.
+    Portable,
+}
+
+impl Isa {
+    /// All of them, the fastest first.
+    pub const ALL: [Self; 4] = [Self::Avx512, Self::Avx2, Self::Neon, Self::Portable];
+
+    /// Those that this processor has, the fastest first.
+    pub fn available() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|isa| isa.is_available())
+    }
+
+    /// The fastest that this processor has.
+    pub fn best() -> Self {
+        Self::available().next().unwrap_or(Self::Portable)
+    }
+
+    fn arch(self) -> Option<Arch> {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => pulp::x86::V4::try_new().map(Arch::V4),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => pulp::x86::V3::try_new().map(Arch::V3),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => pulp::aarch64::Neon::try_new().map(Arch::Neon),
+            Self::Portable => Some(Arch::Scalar),
+            #[allow(unreachable_patterns, reason = "each processor lacks some")]
+            _ => None,
+        }
+    }
+
+    /// Runs `kernel` with this instruction set, or with plain Rust where the processor lacks it.
+    pub fn run<K: WithSimd>(self, kernel: K) -> K::Output {
+        self.arch().unwrap_or(Arch::Scalar).dispatch(kernel)
+    }
+
+    /// Whether this processor has it.
+    pub fn is_available(self) -> bool {
+        self.arch().is_some()
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Avx512 => "avx512",
+            Self::Avx2 => "avx2",
+            Self::Neon => "neon",
+            Self::Portable => "portable",
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

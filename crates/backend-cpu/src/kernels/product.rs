@@ -1,0 +1,312 @@
+//! The matrix product under every layer: `out [m, n] = left [m, k] · right [k, n]`.
+//!
+//! A tile of the output stays in registers while the depth k runs: P rows × V vectors of columns. One step of k loads V
+//! vectors of a row of `right`, and for each of the P rows one number of `left` that is spread over the lanes. With 32
+//! registers the tile is 14 × 2 (28 sums, 2 vectors, 1 spread number), with 16 it is 6 × 2; the loads then hide behind the
+//! multiplications, and neither operand needs to be packed. Rows are split evenly, so that 64 rows are five tiles of 13 and
+//! 12, not four of 14 and one of 8.
+//!
+//! `left` may be read along its rows or its columns, which gives all three products of a layer: `x·W`, `dy·Wᵀ` (with W
+//! stored the other way round) and `xᵀ·dy`. Each output is one sum in the order of k, whatever the tile: its bits depend on
+//! nothing but its own row and column.
+
+use pulp::{Simd, WithSimd};
+
+use super::vector::{read, write};
+
+/// The left operand: element (i, t) is `values[i * row + t * column]`; one of the two steps is 1.
+#[derive(Clone, Copy, Debug)]
+pub struct Left<'a> {
+    /// Its numbers.
+    pub values: &'a [f32],
+    /// From one row to the next.
+    pub row: usize,
+    /// From one column to the next.
+    pub column: usize,
+}
+
+/// The right operand, row-major: element (t, j) is `values[t * row + j]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Right<'a> {
+    /// Its numbers.
+    pub values: &'a [f32],
+    /// From one row to the next.
+    pub row: usize,
+}
+
+/// Where the sums of a tile begin and what becomes of them.
+pub trait Finish {
+    /// Takes the sums of P rows from `row` on and V vectors of columns from `column` on. `lanes` columns of a vector count:
+    /// all but at the right edge, where V is 1.
+    fn finish<S: Simd, const P: usize, const V: usize>(
+        &mut self,
+        simd: S,
+        row: usize,
+        column: usize,
+        lanes: usize,
+        sums: &[[S::f32s; V]; P],
+    );
+
+    /// What is there already, of `lanes` columns from `column` on in `row`; zero unless the product is added.
+    #[inline(always)]
+    fn begin<S: Simd>(&self, simd: S, _row: usize, _column: usize, _lanes: usize) -> S::f32s {
+        simd.splat_f32s(0.0)
+    }
+}
+
+/// Extents of a product: `[m, k] · [k, n]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Extents {
+    /// Rows of the output.
+    pub m: usize,
+    /// Columns of the output.
+    pub n: usize,
+    /// What is summed over.
+    pub k: usize,
+}
+
+/// A product, to be run on an instruction set; hands each piece of the output to `finish`.
+pub struct Product<'a, F> {
+    extents: Extents,
+    left: Left<'a>,
+    right: Right<'a>,
+    finish: F,
+}
+
+impl<'a, F: Finish> Product<'a, F> {
+    /// # Panics
+    /// When an operand is shorter than its extents: a mistake in a layer.
+    pub fn new(extents: Extents, left: Left<'a>, right: Right<'a>, finish: F) -> Self {
+        let Extents { m, n, k } = extents;
+        assert!(left.row == 1 || left.column == 1, "the left operand is read along its rows or its columns");
+        if m * n * k > 0 {
+            assert!(left.values.len() > (m - 1) * left.row + (k - 1) * left.column, "left: {extents:?}");
+            assert!(right.values.len() >= (k - 1) * right.row + n, "right: {extents:?}");
+        }
+        Self { extents, left, right, finish }
+    }
+
+    /// All rows of the V vectors of columns from `column` on.
+    #[inline(always)]
+    fn columns<S: Simd, const V: usize>(&mut self, simd: S, column: usize, max_rows: usize) {
+        let m = self.extents.m;
+        let tiles = m.div_ceil(max_rows);
+        let mut row = 0;
+        for tile in 0..tiles {
+            let rows = (m - row).div_ceil(tiles - tile);
+            macro_rules! by_rows {
+                ($($p:literal)*) => {
+                    match rows {
+                        $($p => self.tile::<S, $p, V>(simd, row, column),)*
+                        _ => unreachable!("a tile has at most 14 rows"),
+                    }
+                };
+            }
+            by_rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+            row += rows;
+        }
+    }
+
+    #[inline(always)]
+    fn tile<S: Simd, const P: usize, const V: usize>(&mut self, simd: S, row: usize, column: usize) {
+        let Extents { n, k, .. } = self.extents;
+        let lanes = (n - column).min(S::F32_LANES);
+        let whole = lanes == S::F32_LANES;
+        let mut sums = [[simd.splat_f32s(0.0); V]; P];
+        for (p, sums) in sums.iter_mut().enumerate() {
+            for (v, sums) in sums.iter_mut().enumerate() {
+                *sums = self.finish.begin(simd, row + p, column + v * S::F32_LANES, lanes);
+            }
+        }
+        let left = &self.left.values[row * self.left.row..];
+        let right = &self.right.values[column..];
+        // SAFETY: `new` has checked that rows up to m and columns up to k of `left`, and rows up to k and columns up to n of
+        // `right`, lie within the slices; row + P ≤ m, and column + V·LANES ≤ n or, with V = 1, column + lanes = n, where
+        // `load_part` reads lanes numbers alone.
+        unsafe {
+            let (left, right) = (left.as_ptr(), right.as_ptr());
+            sums = match (self.left.column == 1, whole) {
+                (true, true) => {
+                    let at = |p, t| left.add(p * self.left.row + t);
+                    depth(simd, sums, k, at, |t, v| {
+                        load::<S>(right.add(t * self.right.row + v * S::F32_LANES))
+                    })
+                }
+                (false, true) => {
+                    let at = |p, t| left.add(t * self.left.column + p);
+                    depth(simd, sums, k, at, |t, v| {
+                        load::<S>(right.add(t * self.right.row + v * S::F32_LANES))
+                    })
+                }
+                (_, false) => {
+                    let at = |p, t| left.add(p * self.left.row + t * self.left.column);
+                    depth(simd, sums, k, at, |t, _| load_part(simd, right.add(t * self.right.row), lanes))
+                }
+            };
+        }
+        self.finish.finish(simd, row, column, lanes, &sums);
+    }
+}
+
+impl<F: Finish> WithSimd for Product<'_, F> {
+    type Output = F;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) -> F {
+        let lanes = S::F32_LANES;
+        let (two, one) = if S::REGISTER_COUNT >= 32 { (14, 14) } else { (6, 12) };
+        let n = self.extents.n;
+        let mut column = 0;
+        while column < n {
+            if n - column >= 2 * lanes {
+                self.columns::<S, 2>(simd, column, two);
+                column += 2 * lanes;
+            } else {
+                self.columns::<S, 1>(simd, column, one);
+                column += lanes;
+            }
+        }
+        self.finish
+    }
+}
+
+/// `sums[p][v] += left(p, t) · right(t, v)` for t in 0..k.
+///
+/// # Safety
+/// `left` must give readable addresses for p < P and t < k.
+#[inline(always)]
+unsafe fn depth<S: Simd, const P: usize, const V: usize>(
+    simd: S,
+    mut sums: [[S::f32s; V]; P],
+    k: usize,
+    left: impl Fn(usize, usize) -> *const f32,
+    right: impl Fn(usize, usize) -> S::f32s,
+) -> [[S::f32s; V]; P] {
+    for t in 0..k {
+        let right: [S::f32s; V] = std::array::from_fn(|v| right(t, v));
+        for (p, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: the caller's promise.
+            let left = simd.splat_f32s(unsafe { *left(p, t) });
+            for (sum, right) in sums.iter_mut().zip(right) {
+                *sum = simd.mul_add_e_f32s(left, right, *sum);
+            }
+        }
+    }
+    sums
+}
+
+/// Reads a vector.
+///
+/// # Safety
+/// A vector of numbers must be readable at `from`.
+#[inline(always)]
+pub unsafe fn load<S: Simd>(from: *const f32) -> S::f32s {
+    // SAFETY: the caller's promise; any bits are numbers.
+    unsafe { from.cast::<S::f32s>().read_unaligned() }
+}
+
+/// Reads `lanes` numbers; the other lanes are zero.
+///
+/// # Safety
+/// As many numbers must be readable at `from`.
+#[inline(always)]
+unsafe fn load_part<S: Simd>(simd: S, from: *const f32, lanes: usize) -> S::f32s {
+    // SAFETY: the caller's promise.
+    simd.partial_load_f32s(unsafe { std::slice::from_raw_parts(from, lanes) })
+}
+
+/// Writes the sums to a row-major matrix.
+pub struct Store<'a> {
+    /// Its numbers.
+    pub values: &'a mut [f32],
+    /// From one row to the next.
+    pub row: usize,
+}
+
+impl Finish for Store<'_> {
+    #[inline(always)]
+    fn finish<S: Simd, const P: usize, const V: usize>(
+        &mut self,
+        simd: S,
+        row: usize,
+        column: usize,
+        lanes: usize,
+        sums: &[[S::f32s; V]; P],
+    ) {
+        for (p, sums) in sums.iter().enumerate() {
+            for (v, sums) in sums.iter().enumerate() {
+                let at = (row + p) * self.row + column + v * S::F32_LANES;
+                write(simd, &mut self.values[at..at + lanes], *sums);
+            }
+        }
+    }
+}
+
+/// Adds the sums to a row-major matrix.
+pub struct Add<'a>(pub Store<'a>);
+
+impl Finish for Add<'_> {
+    #[inline(always)]
+    fn begin<S: Simd>(&self, simd: S, row: usize, column: usize, lanes: usize) -> S::f32s {
+        read(simd, &self.0.values[row * self.0.row + column..][..lanes])
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd, const P: usize, const V: usize>(
+        &mut self,
+        simd: S,
+        row: usize,
+        column: usize,
+        lanes: usize,
+        sums: &[[S::f32s; V]; P],
+    ) {
+        self.0.finish(simd, row, column, lanes, sums);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Isa;
+
+    fn integers(n: usize, seed: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 37 + i / 7 * seed) % 9) as f32 - 4.0).collect()
+    }
+
+    /// Every height of a tile, edges on the right, both ways to read the left operand, and sums that go on, on every
+    /// instruction set: integers, so that the results are exact.
+    #[test]
+    fn multiplies_integers_exactly() {
+        for isa in Isa::available() {
+            for (m, n, k) in
+                (1..=15).map(|m| (m, 32 + m, 5)).chain([(29, 64, 48), (3, 5, 1), (64, 48, 17), (1, 1, 1)])
+            {
+                let (a, b, there) = (integers(m * k, 3), integers(k * n, 5), integers(m * n, 2));
+                let along_rows = Left { values: &a, row: k, column: 1 };
+                let along_columns = Left { values: &a, row: 1, column: m };
+                for left in [along_rows, along_columns] {
+                    let truth = |i: usize, j: usize| -> f32 {
+                        (0..k).map(|t| a[i * left.row + t * left.column] * b[t * n + j]).sum()
+                    };
+                    let (mut stored, mut added) = (vec![f32::NAN; m * n], there.clone());
+                    let (extents, right) = (Extents { m, n, k }, Right { values: &b, row: n });
+                    isa.run(Product::new(extents, left, right, Store { values: &mut stored, row: n }));
+                    isa.run(Product::new(extents, left, right, Add(Store { values: &mut added, row: n })));
+                    for at in 0..m * n {
+                        let truth = truth(at / n, at % n);
+                        assert_eq!(stored[at], truth, "{isa} {extents:?} {left:?} [{at}]");
+                        assert_eq!(added[at], there[at] + truth, "{isa} {extents:?} {left:?} [{at}]");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "right")]
+    fn refuses_an_operand_that_is_too_short() {
+        let left = Left { values: &[0.0; 6], row: 3, column: 1 };
+        let store = Store { values: &mut [0.0; 4], row: 2 };
+        Product::new(Extents { m: 2, n: 2, k: 3 }, left, Right { values: &[0.0; 5], row: 2 }, store);
+    }
+}
