@@ -251,7 +251,7 @@ mod tests {
         let mut rng = generator(0, Purpose::Synthetic, 0, 0);
         let pixels: Vec<u8> = (0..width * height * 4).map(|_| rng.random()).collect();
         // Of grey and of four inks nothing is sampled.
-        let kinds: [(PixelFormat, ColorSpace, [(u8, u8); 3]); 10] = [
+        let kinds = [
             (PixelFormat::Rgb, ColorSpace::YCbCr, [(1, 1), (1, 1), (1, 1)]),
             (PixelFormat::Rgb, ColorSpace::YCbCr, [(2, 1), (1, 1), (1, 1)]),
             (PixelFormat::Rgb, ColorSpace::YCbCr, [(1, 2), (1, 1), (1, 1)]),
@@ -260,8 +260,8 @@ mod tests {
             (PixelFormat::Rgb, ColorSpace::YCbCr, [(1, 4), (1, 1), (1, 1)]),
             (PixelFormat::Rgb, ColorSpace::YCbCr, [(2, 2), (2, 1), (1, 2)]),
             (PixelFormat::Rgb, ColorSpace::Rgb, [(1, 1), (1, 1), (1, 1)]),
-            (PixelFormat::Grayscale, ColorSpace::Grayscale, Default::default()),
-            (PixelFormat::Cmyk, ColorSpace::Cmyk, Default::default()),
+            (PixelFormat::Grayscale, ColorSpace::Grayscale, [(1, 1); 3]),
+            (PixelFormat::Cmyk, ColorSpace::Cmyk, [(1, 1); 3]),
         ];
         let mut crops = 0;
         for (kind, (format, colours, sampling)) in kinds.into_iter().enumerate() {
