@@ -43,10 +43,7 @@ impl Weights {
     /// # Errors
     /// [`Error::Io`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        let metadata = self.metadata.to_text().map_err(|e| Error::io("write", path)(e.into()))?;
-        let tensors: Vec<Named> = self.parameters.iter().map(|(name, array)| (name.clone(), array)).collect();
-        tensors::write(path, &metadata, &tensors)
+        save(path, &self.metadata, &self.parameters)
     }
 
     /// Reads a file and checks that its parameters are those of its variant with its classes.
@@ -61,6 +58,17 @@ impl Weights {
         let parameters = fitting(&metadata, parameters).map_err(refuse)?;
         Ok(Self { metadata, parameters })
     }
+}
+
+/// [`Weights::save`] of parameters that belong to something else.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn save(path: impl AsRef<Path>, metadata: &Metadata, parameters: &BTreeMap<String, Array>) -> Result<()> {
+    let path = path.as_ref();
+    let metadata = metadata.to_text().map_err(|e| Error::io("write", path)(e.into()))?;
+    let tensors: Vec<Named> = parameters.iter().map(|(name, array)| (name.clone(), array)).collect();
+    tensors::write(path, &metadata, &tensors)
 }
 
 impl Metadata {

@@ -17,7 +17,7 @@ use std::{
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, PixelFormat};
 
-use crate::{Error, Result};
+use crate::{Error, Result, resize::Crop};
 
 /// Larger pictures are refused by their header: 8192×8192. With [`MAX_FILE_BYTES`] this keeps decoding within about 1 GiB.
 pub const MAX_PIXELS: u64 = 1 << 26;
@@ -31,14 +31,40 @@ const MAX_SCANS: usize = 100;
 /// Memory that a decoder of the `image` crate may take for one picture.
 const MAX_DECODER_BYTES: u64 = 768 << 20;
 
+/// Around a crop so many pixels more are decoded: chroma of lower resolution is interpolated from its neighbours, and otherwise
+/// in a picture of a few columns.
+const MARGIN: u32 = 8;
+
 /// Decodes a picture file.
 ///
 /// # Errors
 /// [`Error::Io`] when the file cannot be read, [`Error::Picture`] when its content is not a whole picture.
 pub fn decode(path: impl AsRef<Path>) -> Result<RgbImage> {
     let path = path.as_ref();
+    decode_bytes(path, &read_file(path)?)
+}
+
+/// Decodes at least the part of a picture file that `choose` takes of its width and height, and tells where in the decoded
+/// pixels it lies. The part's pixels are those of [`decode`], which takes longer. For files that [`decode`] has accepted: damage
+/// below the part goes unseen.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_crop(
+    path: impl AsRef<Path>,
+    choose: impl FnOnce(u32, u32) -> Crop,
+) -> Result<(RgbImage, Crop)> {
+    let path = path.as_ref();
+    decode_bytes_crop(path, &mut read_file(path)?, choose)
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>> {
     let file = File::open(path).map_err(Error::io("open", path))?;
-    decode_reader(path, file)
+    // What is no file has no length, and is read all the same. The byte more finds the end without growing the buffer.
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut bytes = Vec::with_capacity(length.min(MAX_FILE_BYTES) as usize + 1);
+    read(path, file, &mut bytes)?;
+    Ok(bytes)
 }
 
 /// Decodes what a reader gives, to its end; `name` stands for it in an error.
@@ -47,8 +73,13 @@ pub fn decode(path: impl AsRef<Path>) -> Result<RgbImage> {
 /// As [`decode`].
 pub fn decode_reader(name: impl AsRef<Path>, reader: impl Read) -> Result<RgbImage> {
     let mut bytes = Vec::new();
-    reader.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io("read", &name))?;
+    read(name.as_ref(), reader, &mut bytes)?;
     decode_bytes(name, &bytes)
+}
+
+fn read(name: &Path, reader: impl Read, bytes: &mut Vec<u8>) -> Result<()> {
+    reader.take(MAX_FILE_BYTES + 1).read_to_end(bytes).map_err(Error::io("read", name))?;
+    Ok(())
 }
 
 /// Decodes the bytes of a picture file; `name` stands for them in an error.
@@ -61,15 +92,70 @@ pub fn decode_bytes(name: impl AsRef<Path>, bytes: &[u8]) -> Result<RgbImage> {
         _ if bytes.len() as u64 > MAX_FILE_BYTES => {
             Err(format!("the file is larger than {} MiB", MAX_FILE_BYTES >> 20))
         }
-        Ok(ImageFormat::Jpeg) => decode_jpeg(bytes),
+        Ok(ImageFormat::Jpeg) => decode_jpeg(bytes, None),
         Ok(format) => decode_other(format, bytes),
         Err(_) => Err("it is none of JPEG, PNG, GIF, BMP, TIFF and WebP".into()),
     };
     decoded.map_err(|reason| Error::Picture { path: name.as_ref().to_owned(), reason })
 }
 
-/// Not through the `image` crate, whose decoder rounds otherwise than libjpeg-turbo.
-fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, String> {
+/// [`decode_crop`] of the bytes of a picture file, which are changed; `name` stands for them in an error.
+///
+/// # Errors
+/// As [`decode_bytes`].
+pub fn decode_bytes_crop(
+    name: impl AsRef<Path>,
+    bytes: &mut [u8],
+    choose: impl FnOnce(u32, u32) -> Crop,
+) -> Result<(RgbImage, Crop)> {
+    let Some((place, width, height)) = jpeg_size(bytes) else {
+        let picture = decode_bytes(name, bytes)?;
+        let crop = choose(picture.width(), picture.height());
+        return Ok((picture, crop));
+    };
+    let crop = choose(width, height);
+    let region = with_margin(crop, width, height);
+    // What is below the region is not decoded when the header does not tell of it.
+    bytes[place..place + 2].copy_from_slice(&((region.top + region.height) as u16).to_be_bytes());
+    let picture = decode_jpeg(bytes, Some(region))
+        .map_err(|reason| Error::Picture { path: name.as_ref().to_owned(), reason })?;
+    // The columns begin at a block's boundary, to the left of the region or at its own, and end with it; or they are all there.
+    let left = if picture.width() == width { 0 } else { region.left + region.width - picture.width() };
+    Ok((picture, Crop { left: crop.left - left, top: crop.top - region.top, ..crop }))
+}
+
+/// Where in a JPEG of common kind its height stands, its width and its height; `None` of all else, and of what is too large.
+fn jpeg_size(bytes: &[u8]) -> Option<(usize, u32, u32)> {
+    let mut rest = bytes.strip_prefix(&[0xFF, 0xD8])?;
+    loop {
+        let [0xFF, marker, length @ ..] = *rest.first_chunk::<4>()? else { return None };
+        match marker {
+            // A frame of the baseline, extended or progressive kind: bits a sample, height, width.
+            0xC0..=0xC2 => {
+                let [.., h0, h1, w0, w1] = *rest.first_chunk::<9>()?;
+                let [height, width] = [[h0, h1], [w0, w1]].map(|side| u16::from_be_bytes(side).into());
+                check_size(u64::from(width), u64::from(height)).ok()?;
+                return Some((bytes.len() - rest.len() + 5, width, height));
+            }
+            // Tables, restart interval, applications' data, comments.
+            0xC4 | 0xDB | 0xDD | 0xE0..=0xEF | 0xFE => {
+                rest = rest.get(2 + usize::from(u16::from_be_bytes(length))..)?;
+            }
+            _ => return None,
+        }
+    }
+}
+
+fn with_margin(crop: Crop, width: u32, height: u32) -> Crop {
+    let (left, top) = (crop.left.saturating_sub(MARGIN), crop.top.saturating_sub(MARGIN));
+    let right = (crop.left + crop.width + MARGIN).min(width);
+    let bottom = (crop.top + crop.height + MARGIN).min(height);
+    Crop { left, top, width: right - left, height: bottom - top }
+}
+
+/// Not through the `image` crate, whose decoder rounds otherwise than libjpeg-turbo. Of a `region` its rows are decoded, and of
+/// its columns those and some to the left of them or all.
+fn decode_jpeg(bytes: &[u8], region: Option<Crop>) -> Result<RgbImage, String> {
     let limits = DecodeLimits { max_pixels: MAX_PIXELS, max_scans: MAX_SCANS, ..DecodeLimits::default() };
     let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(|e| e.to_string())?;
     let header = decoder.header();
@@ -77,9 +163,21 @@ fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, String> {
     check_size(width.into(), height.into())?;
     let four_inks = components == 4;
     decoder.set_output_format(if four_inks { PixelFormat::Cmyk } else { PixelFormat::Rgb });
-    let pixels = decoder.decode_image().map_err(|e| e.to_string())?.into_vec();
+    if let Some(region) = region {
+        let [left, top, width, height] =
+            [region.left, region.top, region.width, region.height].map(|side| side as usize);
+        // Of four inks the decoder would take the wrong columns.
+        if four_inks {
+            decoder.set_crop_y(top, height);
+        } else {
+            decoder.set_crop_region(left, top, width, height);
+        }
+    }
+    let decoded = decoder.decode_image().map_err(|e| e.to_string())?;
+    let (width, height) = (decoded.width as u32, decoded.height as u32);
+    let pixels = decoded.into_vec();
     let pixels = if four_inks { inks_to_light(&pixels) } else { pixels };
-    RgbImage::from_raw(width.into(), height.into(), pixels).ok_or_else(|| "its pixels are incomplete".into())
+    RgbImage::from_raw(width, height, pixels).ok_or_else(|| "its pixels are incomplete".into())
 }
 
 /// Cyan, magenta, yellow and black to red, green and blue as Pillow's `convert('RGB')` does it. In JPEG the inks are inverted, as
@@ -129,7 +227,70 @@ fn high_bytes<const N: usize>(samples: &[u16], colour: impl Fn(&[u16; N]) -> [u1
 
 #[cfg(test)]
 mod tests {
+    use alexnet_core::rng::{Purpose, generator};
+    use libjpeg_turbo_rs::{ColorSpace, Encoder};
+    use rand::{Rng, RngExt};
+
     use super::*;
+
+    fn random_crop(width: u32, height: u32, rng: &mut impl Rng) -> Crop {
+        let (left, top) = (rng.random_range(0..width), rng.random_range(0..height));
+        let (width, height) = (rng.random_range(1..=width - left), rng.random_range(1..=height - top));
+        Crop { left, top, width, height }
+    }
+
+    fn part(picture: &RgbImage, Crop { left, top, width, height }: Crop) -> Vec<u8> {
+        image::imageops::crop_imm(picture, left, top, width, height).to_image().into_raw()
+    }
+
+    /// Every way to store colours, and every way to store coefficients; of each a sound file, and damaged ones that decode.
+    #[test]
+    fn a_crop_has_the_pixels_of_the_whole() {
+        const SIDES: [u32; 2] = [103, 91];
+        let [width, height] = SIDES.map(|side| side as usize);
+        let mut rng = generator(0, Purpose::Synthetic, 0, 0);
+        let pixels: Vec<u8> = (0..width * height * 4).map(|_| rng.random()).collect();
+        // Of grey and of four inks nothing is sampled.
+        let kinds = [
+            (PixelFormat::Rgb, ColorSpace::YCbCr, [(1, 1), (1, 1), (1, 1)]),
+            (PixelFormat::Rgb, ColorSpace::YCbCr, [(2, 1), (1, 1), (1, 1)]),
+            (PixelFormat::Rgb, ColorSpace::YCbCr, [(1, 2), (1, 1), (1, 1)]),
+            (PixelFormat::Rgb, ColorSpace::YCbCr, [(2, 2), (1, 1), (1, 1)]),
+            (PixelFormat::Rgb, ColorSpace::YCbCr, [(4, 1), (1, 1), (1, 1)]),
+            (PixelFormat::Rgb, ColorSpace::YCbCr, [(1, 4), (1, 1), (1, 1)]),
+            (PixelFormat::Rgb, ColorSpace::YCbCr, [(2, 2), (2, 1), (1, 2)]),
+            (PixelFormat::Rgb, ColorSpace::Rgb, [(1, 1), (1, 1), (1, 1)]),
+            (PixelFormat::Grayscale, ColorSpace::Grayscale, [(1, 1); 3]),
+            (PixelFormat::Cmyk, ColorSpace::Cmyk, [(1, 1); 3]),
+        ];
+        let mut crops = 0;
+        for (kind, (format, colours, sampling)) in kinds.into_iter().enumerate() {
+            let encoder = || {
+                let pixels = &pixels[..width * height * format.bytes_per_pixel()];
+                let encoder = Encoder::new(pixels, width, height, format).quality(80).colorspace(colours);
+                if format == PixelFormat::Rgb { encoder.sampling_factors(sampling.into()) } else { encoder }
+            };
+            // The encoder has no progressive way with four inks.
+            let ways =
+                [encoder(), encoder().progressive(format != PixelFormat::Cmyk), encoder().restart_blocks(5)];
+            for (way, encoder) in ways.into_iter().enumerate() {
+                let file = encoder.encode().unwrap();
+                for round in 0..60 {
+                    let mut file = file.clone();
+                    if round % 2 == 1 {
+                        let bit = rng.random_range(0..file.len() * 8);
+                        file[bit / 8] ^= 1 << (bit % 8);
+                    }
+                    let Ok(whole) = decode_bytes("it", &file) else { continue };
+                    let crop = random_crop(whole.width(), whole.height(), &mut rng);
+                    let (picture, place) = decode_bytes_crop("it", &mut file, |_, _| crop).unwrap();
+                    assert!(part(&picture, place) == part(&whole, crop), "{kind}, {way}, {round}: {crop:?}");
+                    crops += usize::from(picture.dimensions() != whole.dimensions());
+                }
+            }
+        }
+        assert!(crops > 1000, "{crops}");
+    }
 
     fn refusal(name: &str, bytes: &[u8]) -> String {
         decode_bytes(name, bytes).unwrap_err().to_string()

@@ -24,9 +24,9 @@ pub struct Crop {
 }
 
 impl Crop {
-    /// All of a picture.
-    pub fn whole(picture: &RgbImage) -> Self {
-        Self { left: 0, top: 0, width: picture.width(), height: picture.height() }
+    /// All of a picture of `width`×`height`.
+    pub fn whole(width: u32, height: u32) -> Self {
+        Self { left: 0, top: 0, width, height }
     }
 }
 
@@ -36,15 +36,15 @@ impl Crop {
 /// When `crop` is empty or not inside the picture, or when `width` or `height` is 0.
 pub fn resize(picture: &RgbImage, crop: Crop, width: u32, height: u32) -> Vec<u8> {
     let mut pixels = vec![0; width as usize * height as usize * 3];
-    resize_into(picture, crop, width, height, &mut pixels);
+    resize_into(picture, crop, false, width, height, &mut pixels);
     pixels
 }
 
-/// [`resize`] into `width·height·3` bytes.
+/// [`resize`] into `width·height·3` bytes; with `flip` left and right are exchanged.
 ///
 /// # Panics
 /// As [`resize`], and when `pixels` is of another length.
-pub fn resize_into(picture: &RgbImage, crop: Crop, width: u32, height: u32, pixels: &mut [u8]) {
+pub fn resize_into(picture: &RgbImage, crop: Crop, flip: bool, width: u32, height: u32, pixels: &mut [u8]) {
     assert!(width > 0 && height > 0, "a picture has at least one pixel");
     assert!(crop.width > 0 && crop.height > 0, "a crop has at least one pixel");
     assert!(
@@ -53,7 +53,8 @@ pub fn resize_into(picture: &RgbImage, crop: Crop, width: u32, height: u32, pixe
     );
     assert_eq!(pixels.len(), width as usize * height as usize * 3);
     let size = [width, height].map(|side| side as usize);
-    BUFFERS.with_borrow_mut(|buffers| Arch::new().dispatch(Job { buffers, picture, crop, size, pixels }));
+    BUFFERS
+        .with_borrow_mut(|buffers| Arch::new().dispatch(Job { buffers, picture, crop, flip, size, pixels }));
 }
 
 /// A call of [`Buffers::resize`], compiled for each kind of processor. A closure would not do: it is not inlined.
@@ -61,6 +62,7 @@ struct Job<'a> {
     buffers: &'a mut Buffers,
     picture: &'a RgbImage,
     crop: Crop,
+    flip: bool,
     size: [usize; 2],
     pixels: &'a mut [u8],
 }
@@ -70,7 +72,10 @@ impl WithSimd for Job<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        self.buffers.resize(self.picture, self.crop, self.size, self.pixels);
+        let Self { buffers, picture, crop, flip, size: [width, height], pixels } = self;
+        buffers.columns.prepare(crop.width as usize, width, flip);
+        buffers.rows.prepare(crop.height as usize, height, false);
+        buffers.resize(picture, crop, [width, height], pixels);
     }
 }
 
@@ -82,9 +87,8 @@ thread_local! {
 const FRACTION: u32 = 22;
 const HALF: i32 = 1 << (FRACTION - 1);
 
-fn to_byte(sum: i32) -> u8 {
-    (sum >> FRACTION).min(255) as u8
-}
+/// So many rows are resized at once: four bytes a pixel fill a vector register of sixteen numbers.
+const ROWS: usize = 4;
 
 /// What lies between the two passes, kept to be used again.
 #[derive(Default)]
@@ -93,30 +97,26 @@ struct Buffers {
     rows: Weights,
     /// The picture with one side resized, row by row.
     between: Vec<u8>,
-    /// Two rows side by side, each pixel's three numbers and a fourth that fills the vector register; before and after.
-    pairs: [Vec<[i32; 8]>; 2],
-    /// The sums of an output row.
-    sums: Vec<i32>,
+    /// [`ROWS`] rows side by side, before and after their columns are resized.
+    columns_of_pixels: [Vec<[u8; 4 * ROWS]>; 2],
 }
 
 impl Buffers {
     #[inline(always)]
     fn resize(&mut self, picture: &RgbImage, crop: Crop, [width, height]: [usize; 2], pixels: &mut [u8]) {
-        let Self { columns, rows, between, pairs, sums } = self;
+        let Self { columns, rows, between, columns_of_pixels } = self;
         let [left, top, crop_width, crop_height] =
             [crop.left, crop.top, crop.width, crop.height].map(|side| side as usize);
-        columns.prepare(crop_width, width);
-        rows.prepare(crop_height, height);
         let stride = picture.width() as usize * 3;
         let source = &picture.as_raw()[top * stride + left * 3..];
         if rows_first([crop_width, crop_height], [width, height]) {
             between.resize(height * crop_width * 3, 0);
-            rows.resize_rows(source, stride, crop_width * 3, sums, between);
-            columns.resize_columns(between, crop_width * 3, crop_width, pairs, pixels);
+            rows.resize_rows(source, stride, crop_width * 3, between);
+            columns.resize_columns(between, crop_width * 3, crop_width, columns_of_pixels, pixels);
         } else {
             between.resize(crop_height * width * 3, 0);
-            columns.resize_columns(source, stride, crop_width, pairs, between);
-            rows.resize_rows(between, width * 3, width * 3, sums, pixels);
+            columns.resize_columns(source, stride, crop_width, columns_of_pixels, between);
+            rows.resize_rows(between, width * 3, width * 3, pixels);
         }
     }
 }
@@ -131,8 +131,9 @@ fn rows_first([width, height]: [usize; 2], [to_width, to_height]: [usize; 2]) ->
 /// For each output position the input positions that count and their weights.
 #[derive(Default)]
 struct Weights {
-    /// Input and output length that this is for.
+    /// Input and output length that this is for, and whether the output is in reverse.
     lengths: [usize; 2],
+    reverse: bool,
     /// First input position and number of them; their weights begin at the position times `most`.
     spans: Vec<[usize; 2]>,
     weights: Vec<i32>,
@@ -140,18 +141,19 @@ struct Weights {
 }
 
 impl Weights {
-    fn prepare(&mut self, input: usize, output: usize) {
-        if self.lengths == [input, output] {
+    fn prepare(&mut self, input: usize, output: usize, reverse: bool) {
+        if (self.lengths, self.reverse) == ([input, output], reverse) {
             return;
         }
         let scale = input as f64 / output as f64;
         // Half the width of the triangle; never below a pixel, or enlarging would leave gaps.
         let support = scale.max(1.0);
-        self.lengths = [input, output];
+        (self.lengths, self.reverse) = ([input, output], reverse);
         self.most = support.ceil() as usize * 2 + 1;
         self.spans.clear();
         self.weights.clear();
         for position in 0..output {
+            let position = if reverse { output - 1 - position } else { position };
             let center = (position as f64 + 0.5) * scale;
             let first = (center - support + 0.5).max(0.0) as usize;
             let end = ((center + support + 0.5) as usize).min(input);
@@ -178,33 +180,26 @@ impl Weights {
         source: &[u8],
         stride: usize,
         width: usize,
-        [pair, sums]: &mut [Vec<[i32; 8]>; 2],
+        [before, after]: &mut [Vec<[u8; 4 * ROWS]>; 2],
         target: &mut [u8],
     ) {
-        pair.resize(width, [0; 8]);
-        sums.resize(self.lengths[1], [0; 8]);
+        before.resize(width, [0; 4 * ROWS]);
+        after.resize(self.lengths[1], [0; 4 * ROWS]);
         let length = self.lengths[1] * 3;
-        for (y, targets) in target.chunks_mut(2 * length).enumerate() {
-            for half in 0..targets.len() / length {
-                let row = &source[(2 * y + half) * stride..][..width * 3];
-                for (lanes, pixel) in pair.iter_mut().zip(row.as_chunks::<3>().0) {
-                    lanes[4 * half..4 * half + 3].copy_from_slice(&pixel.map(i32::from));
+        for (y, targets) in target.chunks_mut(ROWS * length).enumerate() {
+            for row in 0..targets.len() / length {
+                let bytes = &source[(ROWS * y + row) * stride..][..width * 3];
+                for (column, pixel) in before.iter_mut().zip(bytes.as_chunks::<3>().0) {
+                    column[4 * row..4 * row + 3].copy_from_slice(pixel);
                 }
             }
-            // All eight sums are kept, although six are wanted: that is what makes vector instructions of the loop.
-            for (position, sums) in sums.iter_mut().enumerate() {
+            for (position, column) in after.iter_mut().enumerate() {
                 let (first, weights) = self.of(position);
-                let mut eight = [HALF; 8];
-                for (weight, lanes) in weights.iter().zip(&pair[first..]) {
-                    for (sum, number) in eight.iter_mut().zip(lanes) {
-                        *sum += weight * number;
-                    }
-                }
-                *sums = eight;
+                *column = weighted_mean(weights.iter().zip(&before[first..]));
             }
-            for (half, target) in targets.chunks_exact_mut(length).enumerate() {
-                for (pixel, sums) in target.as_chunks_mut::<3>().0.iter_mut().zip(&*sums) {
-                    *pixel = [0, 1, 2].map(|channel| to_byte(sums[4 * half + channel]));
+            for (row, target) in targets.chunks_exact_mut(length).enumerate() {
+                for (pixel, column) in target.as_chunks_mut::<3>().0.iter_mut().zip(&*after) {
+                    pixel.copy_from_slice(&column[4 * row..4 * row + 3]);
                 }
             }
         }
@@ -212,28 +207,37 @@ impl Weights {
 
     /// Resizes to the rows of `length` bytes that fill `target`; those of `source` begin `stride` bytes apart.
     #[inline(always)]
-    fn resize_rows(
-        &self,
-        source: &[u8],
-        stride: usize,
-        length: usize,
-        sums: &mut Vec<i32>,
-        target: &mut [u8],
-    ) {
-        sums.resize(length, 0);
+    fn resize_rows(&self, source: &[u8], stride: usize, length: usize, target: &mut [u8]) {
+        const BLOCK: usize = 32;
         for (y, target) in target.chunks_exact_mut(length).enumerate() {
             let (first, weights) = self.of(y);
-            sums.fill(HALF);
-            for (weight, y) in weights.iter().zip(first..) {
-                for (sum, byte) in sums.iter_mut().zip(&source[y * stride..][..length]) {
-                    *sum += weight * i32::from(*byte);
-                }
+            let (blocks, rest) = target.as_chunks_mut::<BLOCK>();
+            let rest_start = blocks.len() * BLOCK;
+            for (i, block) in blocks.iter_mut().enumerate() {
+                let rows = (first..).map(|y| source[y * stride + i * BLOCK..].first_chunk().unwrap());
+                *block = weighted_mean(weights.iter().zip(rows));
             }
-            for (byte, sum) in target.iter_mut().zip(&*sums) {
-                *byte = to_byte(*sum);
+            for (i, byte) in rest.iter_mut().enumerate() {
+                let rows = (first..).map(|y| source[y * stride + rest_start + i..].first_chunk().unwrap());
+                [*byte] = weighted_mean(weights.iter().zip(rows));
             }
         }
     }
+}
+
+#[inline(always)]
+fn weighted_mean<'a, const N: usize>(weighted: impl Iterator<Item = (&'a i32, &'a [u8; N])>) -> [u8; N] {
+    let mut sums = [HALF; N];
+    for (weight, bytes) in weighted {
+        for (sum, byte) in sums.iter_mut().zip(bytes) {
+            *sum += weight * i32::from(*byte);
+        }
+    }
+    let mut mean = [0; N];
+    for (byte, sum) in mean.iter_mut().zip(sums) {
+        *byte = (sum >> FRACTION).min(255) as u8;
+    }
+    mean
 }
 
 #[cfg(test)]

@@ -44,17 +44,13 @@ impl Source {
 
     /// A part that is no longer than `most`, checked against its checksum.
     pub fn bytes(&self, place: Place, most: usize) -> Result<Vec<u8>, String> {
-        if place.start.checked_add(place.bytes).is_none_or(|end| end > self.length) {
-            return Err("it ends too early: it is cut".into());
-        }
+        self.contains(place)?;
         if place.bytes > most as u64 {
             return Err(format!("a part of it has {} bytes, and {most} is the most", place.bytes));
         }
         let mut bytes = vec![0; place.bytes as usize];
         let mut file = &self.file;
-        file.seek(SeekFrom::Start(place.start))
-            .and_then(|_| file.read_exact(&mut bytes))
-            .map_err(|error| format!("it cannot be read: {error}"))?;
+        file.seek(SeekFrom::Start(place.start)).and_then(|_| file.read_exact(&mut bytes)).map_err(unread)?;
         if place.crc32.is_some_and(|crc32| crc32 != crc32fast::hash(&bytes)) {
             return Err(DAMAGED.into());
         }
@@ -64,25 +60,41 @@ impl Source {
     /// Compares a part of any length with its checksum.
     pub fn check(&self, place: Place) -> Result<(), String> {
         let Some(expected) = place.crc32 else { return Ok(()) };
-        let read = || {
-            let mut file = &self.file;
-            file.seek(SeekFrom::Start(place.start))?;
-            let mut hasher = crc32fast::Hasher::new();
-            let mut left = file.take(place.bytes);
-            let mut block = vec![0; 1 << 16];
-            loop {
-                match left.read(&mut block)? {
-                    0 => return Ok::<_, io::Error>(hasher.finalize()),
-                    read => hasher.update(&block[..read]),
-                }
-            }
-        };
-        match read() {
-            Ok(found) if found == expected => Ok(()),
-            Ok(_) => Err(DAMAGED.into()),
-            Err(error) => Err(format!("it cannot be read: {error}")),
+        let mut hasher = crc32fast::Hasher::new();
+        self.each_block(place, |block| hasher.update(block))?;
+        if hasher.finalize() == expected { Ok(()) } else { Err(DAMAGED.into()) }
+    }
+
+    /// Hands a part of any length to `take`, in blocks of a multiple of 8 bytes but for the last. Its checksum is not looked at.
+    pub fn each_block(&self, place: Place, mut take: impl FnMut(&[u8])) -> Result<(), String> {
+        self.contains(place)?;
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(place.start)).map_err(unread)?;
+        let mut block = vec![0; BLOCK.min(place.bytes as usize)];
+        let mut left = place.bytes as usize;
+        while left > 0 {
+            let block = &mut block[..BLOCK.min(left)];
+            file.read_exact(block).map_err(unread)?;
+            take(block);
+            left -= block.len();
+        }
+        Ok(())
+    }
+
+    /// Refuses a part that goes beyond the end.
+    pub fn contains(&self, place: Place) -> Result<(), String> {
+        match place.start.checked_add(place.bytes) {
+            Some(end) if end <= self.length => Ok(()),
+            _ => Err("it ends too early: it is cut".into()),
         }
     }
+}
+
+/// Read at once where a part may be large.
+const BLOCK: usize = 1 << 16;
+
+fn unread(error: io::Error) -> String {
+    format!("it cannot be read: {error}")
 }
 
 const DAMAGED: &str = "its content does not match its checksum: it is damaged";

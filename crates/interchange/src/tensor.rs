@@ -70,15 +70,31 @@ impl View {
             ));
         }
         let part = Place { start: self.place.start + self.offset * size, bytes: span, crc32: None };
-        let bytes = source.bytes(part, usize::MAX)?;
         let values = match self.dtype {
-            Dtype::F16 => self.gather(&bytes, elements, |b| f16::from_le_bytes(b).to_f32()),
-            Dtype::BF16 => self.gather(&bytes, elements, |b| bf16::from_le_bytes(b).to_f32()),
-            Dtype::F32 => self.gather(&bytes, elements, f32::from_le_bytes),
-            Dtype::F64 => self.gather(&bytes, elements, |b| f64::from_le_bytes(b) as f32),
+            Dtype::F16 => self.numbers(source, part, |b| f16::from_le_bytes(b).to_f32())?,
+            Dtype::BF16 => self.numbers(source, part, |b| bf16::from_le_bytes(b).to_f32())?,
+            Dtype::F32 => self.numbers(source, part, f32::from_le_bytes)?,
+            Dtype::F64 => self.numbers(source, part, |b| f64::from_le_bytes(b) as f32)?,
             Dtype::Other(name, _) => return Err(format!("it holds {name}, which weights are not")),
         };
         Ok(Array { shape: self.shape.clone(), values })
+    }
+
+    /// `part` begins with the first element and ends with the last.
+    fn numbers<const N: usize>(
+        &self,
+        source: &Source,
+        part: Place,
+        number: impl Fn([u8; N]) -> f32,
+    ) -> Result<Vec<f32>, String> {
+        if self.strides != contiguous_strides(&self.shape) {
+            return Ok(self.gather(&source.bytes(part, usize::MAX)?, number));
+        }
+        // Before room is made for as many numbers.
+        source.contains(part)?;
+        let mut values = Vec::with_capacity(self.elements());
+        source.each_block(part, |bytes| values.extend(bytes.as_chunks().0.iter().map(|b| number(*b))))?;
+        Ok(values)
     }
 
     /// The place of the last element in its storage.
@@ -89,13 +105,9 @@ impl View {
     }
 
     /// `bytes` begin with the first element.
-    fn gather<const N: usize>(
-        &self,
-        bytes: &[u8],
-        elements: usize,
-        number: impl Fn([u8; N]) -> f32,
-    ) -> Vec<f32> {
+    fn gather<const N: usize>(&self, bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
         let (all, _) = bytes.as_chunks::<N>();
+        let elements = self.elements();
         let mut values = Vec::with_capacity(elements);
         let mut index = vec![0; self.shape.len()];
         let mut at = 0usize;

@@ -17,7 +17,7 @@ use rayon::Yield;
 use crate::Result;
 
 /// Batches in the making beside the one that the consumer works on.
-const AHEAD: usize = 2;
+const AHEAD: usize = 1;
 
 /// Fills the bytes of the picture at a position; `false` leaves it out of its batch. Must not panic: rayon would end the
 /// process.

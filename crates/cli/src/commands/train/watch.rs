@@ -12,7 +12,7 @@ use alexnet_core::{
     Progress, Result, State, StepReport,
     metrics::Evaluation,
     train::{Batches, Observer},
-    weights::{Metadata, Weights},
+    weights::{self, Metadata},
 };
 use alexnet_data::loader::Loader;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -118,10 +118,10 @@ impl Observer for Watch<'_> {
     fn epoch(&mut self, progress: &Progress, evaluation: &Evaluation, state: &State) -> Result<()> {
         let (Some(row), Some(best)) = (progress.history.last(), progress.best()) else { return Ok(()) };
         self.epoch_start = None;
-        let weights = Weights { metadata: self.metadata.clone(), parameters: state.parameters.clone() };
-        weights.save(self.folder.last())?;
+        let save = |path| weights::save(path, self.metadata, &state.parameters);
+        save(self.folder.last())?;
         if row.epoch == best.epoch {
-            weights.save(self.folder.best())?;
+            save(self.folder.best())?;
             let matrix = pictures::confusion_matrix(evaluation.confusion(), &self.metadata.classes);
             self.save_picture(&matrix, "confusion_matrix.png");
         }

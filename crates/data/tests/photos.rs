@@ -1,0 +1,39 @@
+//! The real flower photos, where the environment variable `ALEXNET_FLOWER_PHOTOS` names their archive.
+
+use std::{env, fs::File, io::Read};
+
+use alexnet_data::{
+    augment::augmentation,
+    decode::{decode_bytes, decode_bytes_crop},
+    resize::resize,
+};
+use flate2::read::GzDecoder;
+
+#[test]
+fn crops_of_a_part_are_those_of_the_whole() {
+    let Ok(archive) = env::var("ALEXNET_FLOWER_PHOTOS") else {
+        eprintln!("skipped: no photos");
+        return;
+    };
+    let mut archive = tar::Archive::new(GzDecoder::new(File::open(archive).unwrap()));
+    let mut photos = 0;
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let path = entry.path().unwrap().into_owned();
+        if path.extension().is_none_or(|extension| extension != "jpg") {
+            continue;
+        }
+        let mut file = vec![];
+        entry.read_to_end(&mut file).unwrap();
+        let whole = decode_bytes(&path, &file).unwrap();
+        let crop = augmentation(0, 0, photos, whole.width(), whole.height()).crop;
+        let (part, place) = decode_bytes_crop(&path, &mut file, |_, _| crop).unwrap();
+        assert!(
+            resize(&part, place, 224, 224) == resize(&whole, crop, 224, 224),
+            "{}: {crop:?}",
+            path.display()
+        );
+        photos += 1;
+    }
+    assert_eq!(photos, 3670);
+}
