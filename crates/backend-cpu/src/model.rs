@@ -168,6 +168,8 @@ impl Model for CpuModel {
     }
 
     fn state(&self) -> Result<State> {
+        // Room for the copy: a step's buffers are made again in less time than a step takes.
+        self.pool.clear();
         let mut state = State::default();
         for p in self.parameters() {
             let array = |values: &Vec<f32>| Array {

@@ -17,6 +17,11 @@ impl Pool {
         Buffer { values: free.unwrap_or_else(|| vec![0.0; len]), pool: self.clone() }
     }
 
+    /// Frees the buffers that are not in use.
+    pub fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// A tensor of `batch` items of shape `item`, with the content of [`Pool::take`].
     pub fn tensor(&self, batch: usize, item: &[usize]) -> Tensor {
         let buffer = self.take(batch * item.iter().product::<usize>());
