@@ -4,10 +4,10 @@
 //! (`convolution`) run in Winograd's domain where that applies and as im2col with a library's product (`matmul`) elsewhere;
 //! the inner loops (`kernels`) are compiled for several instruction sets, of which [`Isa::best`] is chosen when the program
 //! runs. Images lie channels last. A batch flows through the layers as tensors (`tensor`) whose buffers return to a pool, so
-//! that a step allocates nothing once the first has run.
+//! that after the first step little is allocated.
 //!
-//! **The same bits for any number of threads:** work is divided by sizes alone (`parallel`), and sums are formed in a fixed
-//! order. Threads are those of the rayon pool that the caller runs in.
+//! **The same bits for any number of threads:** every sum is formed in an order that depends on sizes alone (`parallel`).
+//! Threads are those of the rayon pool that the caller runs in.
 #![deny(unsafe_code)]
 
 mod convolution;

@@ -1,5 +1,5 @@
-//! The matrix product: the library `gemm` on one core. This engine parallelises around products, over images and output
-//! features, with a partition that does not depend on the number of threads.
+//! The matrix product: the library `gemm` on one core. This engine parallelises around products,
+//! over images.
 
 use gemm::{Parallelism, gemm};
 use ndarray::{ArrayView2, ArrayViewMut2};

@@ -89,7 +89,7 @@ impl CpuModel {
     }
 
     fn update(&mut self, update: &Update) {
-        for layer in &mut self.layers {
+        for layer in self.layers.iter_mut().filter(|layer| layer.learns()) {
             for parameter in layer.parameters_mut().iter_mut().filter(|parameter| parameter.learns) {
                 parameter.update(self.isa, update);
             }
@@ -97,15 +97,16 @@ impl CpuModel {
     }
 
     fn step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
-        self.stepped = true;
         if step.clip_grad_norm.is_some() {
             // The norm of all gradients must be known before the first update.
             let report = self.forward_backward(batch, step)?;
+            self.stepped = true;
             let scale = step.gradient_scale(report.gradient_norm);
             self.update(&Update::new(&self.optimizer, step, scale as f32));
             return Ok(report);
         }
         let (loss, dlogits) = self.loss(batch, step)?;
+        self.stepped = true;
         let update = Update::new(&self.optimizer, step, 1.0);
         let isa = self.isa;
         let mut square_sum = 0.0;

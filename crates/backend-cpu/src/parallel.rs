@@ -1,5 +1,5 @@
-//! How work is divided. Every partition depends on sizes alone, never on the number of threads, so that sums are formed in
-//! the same order everywhere and results have the same bits.
+//! How sums over a batch are divided. That depends on sizes alone, never on the number of threads, so that sums are formed in the
+//! same order everywhere and results have the same bits.
 
 use rayon::prelude::*;
 

@@ -5,8 +5,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Buffers that are not in use, by length. A model allocates during its first step; from then on it only takes and gives
-/// back.
+/// Buffers that are not in use, by length. A model fills it during its first step; from then on it only takes and gives
+/// back, until the pool is cleared.
 #[derive(Clone, Debug, Default)]
 pub struct Pool(Arc<Mutex<HashMap<usize, Vec<Vec<f32>>>>>);
 

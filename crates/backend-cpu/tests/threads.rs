@@ -15,8 +15,8 @@ fn train(variant: Variant, threads: usize) -> (State, Vec<f32>) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| {
         let mut model = CpuBackend::default().compile(&topology, &state, &Options::default()).unwrap();
-        for number in 1..=3 {
-            let step = Step { number, seed: 7, lr: 2e-4, clip_grad_norm: Some(1.0) };
+        for (number, clip_grad_norm) in (1..).zip([Some(1.0), None, None]) {
+            let step = Step { number, seed: 7, lr: 2e-4, clip_grad_norm };
             model.train_step(&batch, &step).unwrap();
         }
         (model.state().unwrap(), model.logits(&batch.images).unwrap().values)

@@ -182,7 +182,10 @@ impl Choice {
             };
             if !isa.is_available() {
                 let available: Vec<String> = Isa::available().map(|isa| isa.to_string()).collect();
-                bail!("this processor has no `{isa}`; it has: {}", available.join(", "));
+                bail!(
+                    "this processor has no `{isa}`; it has: {}. Choose one with `--isa`",
+                    available.join(", ")
+                );
             }
             let exact = convolution == Some(Convolution::Im2col);
             Ok(Some(Box::new(CpuBackend { kernels: Kernels { isa, exact } })))

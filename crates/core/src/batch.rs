@@ -67,6 +67,7 @@ impl Images {
         if channels == 3
             && (height, width) == (self.height, self.width)
             && self.pixels.len().is_multiple_of(height * width * 3)
+            && !self.pixels.is_empty()
         {
             return Ok(());
         }

@@ -3,7 +3,7 @@
 //! ```ignore
 //! #[test]
 //! fn conforms() {
-//!     let report = alexnet_core::conformance::run(&CpuBackend);
+//!     let report = alexnet_core::conformance::run(&CpuBackend::default());
 //!     println!("{report}");
 //!     report.unwrap();
 //! }

@@ -108,7 +108,8 @@ pub fn decode_bytes_crop(
     bytes: &mut [u8],
     choose: impl FnOnce(u32, u32) -> Crop,
 ) -> Result<(RgbImage, Crop)> {
-    let Some((place, width, height)) = jpeg_size(bytes) else {
+    let few_enough = bytes.len() as u64 <= MAX_FILE_BYTES;
+    let Some((place, width, height)) = jpeg_size(bytes).filter(|_| few_enough) else {
         let picture = decode_bytes(name, bytes)?;
         let crop = choose(picture.width(), picture.height());
         return Ok((picture, crop));

@@ -113,14 +113,15 @@ fn matrix_mut(values: &mut [f32], columns: usize) -> ArrayViewMut2<'_, f32> {
 
 impl Convolution for Im2col {
     fn set_weight(&mut self, weight: &[f32], _: bool) {
-        self.weight = weight.to_vec();
+        self.weight.clear();
+        self.weight.extend_from_slice(weight);
     }
 
     fn images_per_task(&self) -> usize {
         1
     }
 
-    fn forward(&self, x: &[f32], bias: &[f32], relu: bool, y: &mut [f32]) {
+    fn forward(&self, x: &[f32], _: bool, bias: &[f32], relu: bool, y: &mut [f32]) {
         let [outputs, _, columns] = self.geometry.output;
         let (_, group_outputs) = self.group();
         let images =

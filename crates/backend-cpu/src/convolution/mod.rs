@@ -44,8 +44,9 @@ pub trait Convolution: Send + Sync {
     /// Images that share a task: enough that products are large, few enough that caches hold what is made for them.
     fn images_per_task(&self) -> usize;
 
-    /// `y = x * weight + bias`, then `max(y, 0)` when `relu`: `x [N, H, W, C]` to `y [N, H, W, out]`.
-    fn forward(&self, x: &[f32], bias: &[f32], relu: bool, y: &mut [f32]);
+    /// `y = x * weight + bias`, then `max(y, 0)` when `relu`: `x [N, H, W, C]` to `y [N, H, W, out]`. One image may be `alone`:
+    /// nothing else keeps the other threads busy.
+    fn forward(&self, x: &[f32], alone: bool, bias: &[f32], relu: bool, y: &mut [f32]);
 
     /// Numbers of the sums that [`Convolution::backward`] adds to.
     fn sums_len(&self) -> usize;

@@ -34,7 +34,7 @@ const ROWS_OF_PRODUCT: usize = 14;
 /// differ by a power of two together.
 const GAP: usize = CHANNELS;
 
-/// Calls a generic function with the number of outputs of a tile as its last constant and that of weights as its first.
+/// Evaluates an expression with two constants: outputs of a tile (7 - r) and weights (r) in each direction.
 macro_rules! by_kernel {
     ($kernel:expr, $m:ident, $r:ident => $body:expr) => {
         match $kernel {
@@ -151,11 +151,11 @@ impl Winograd {
         work(&changed)
     }
 
-    /// `x [N, H, W, C]` of the inner geometry.
-    fn forward_inner(&self, x: &[f32], bias: &[f32], relu: bool, y: &mut [f32]) {
+    /// `x [N, H, W, C]` of the inner geometry; one image `alone` is divided among the threads.
+    fn forward_inner(&self, x: &[f32], alone: bool, bias: &[f32], relu: bool, y: &mut [f32]) {
         let images = x.len() / self.inner.input_len();
         let mut rows = self.rows_per_piece();
-        if images == 1 {
+        if alone {
             // Enough pieces that no thread waits for another, each still a tile of the product.
             let [all, columns] = self.input.grid;
             let least = ROWS_OF_PRODUCT.div_ceil(columns).min(rows);
@@ -353,8 +353,8 @@ impl Convolution for Winograd {
         TILES.div_ceil(self.input.per_image())
     }
 
-    fn forward(&self, x: &[f32], bias: &[f32], relu: bool, y: &mut [f32]) {
-        self.with_inner(x, |x| self.forward_inner(x, bias, relu, y));
+    fn forward(&self, x: &[f32], alone: bool, bias: &[f32], relu: bool, y: &mut [f32]) {
+        self.with_inner(x, |x| self.forward_inner(x, alone, bias, relu, y));
     }
 
     fn sums_len(&self) -> usize {
@@ -455,7 +455,7 @@ mod tests {
             let compute = |convolution: &mut dyn Convolution| {
                 convolution.set_weight(&weight, true);
                 let mut y = vec![f32::NAN; dy.len()];
-                convolution.forward(&x, &bias, true, &mut y);
+                convolution.forward(&x, images == 1, &bias, true, &mut y);
                 let mut sums = vec![f32::NAN; convolution.sums_len()];
                 let (mut dw, mut dx) = (vec![f32::NAN; weight.len()], vec![f32::NAN; x.len()]);
                 let (first_x, rest_x) = x.split_at(geometry.input_len());

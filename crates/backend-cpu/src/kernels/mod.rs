@@ -67,7 +67,7 @@ impl Isa {
     }
 
     /// Runs `kernel` with this instruction set, or with plain Rust where the processor lacks it.
-    pub fn run<K: WithSimd>(self, kernel: K) -> K::Output {
+    pub(crate) fn run<K: WithSimd>(self, kernel: K) -> K::Output {
         self.arch().unwrap_or(Arch::Scalar).dispatch(kernel)
     }
 

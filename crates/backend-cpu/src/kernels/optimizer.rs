@@ -49,6 +49,7 @@ impl<'a> Slices<'a> {
     pub fn pieces(self, len: usize) -> Vec<Slices<'a>> {
         let Slices { values, moments: [first, second] } = self;
         let mut second = second.chunks_mut(len);
+        assert_eq!(values.len(), first.len(), "every optimiser has a moment for each weight");
         let pieces = values.chunks_mut(len).zip(first.chunks_mut(len));
         pieces
             .map(|(values, first)| Slices { values, moments: [first, second.next().unwrap_or_default()] })

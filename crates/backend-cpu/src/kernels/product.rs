@@ -1,4 +1,4 @@
-//! The matrix product under every layer: `out [m, n] = left [m, k] · right [k, n]`.
+//! The matrix product under convolutions and most of linear layers: `out [m, n] = left [m, k] · right [k, n]`.
 //!
 //! A tile of the output stays in registers while the depth k runs: P rows × V vectors of columns. One step of k loads V
 //! vectors of a row of `right`, and for each of the P rows one number of `left` that is spread over the lanes. With 32
@@ -82,9 +82,13 @@ impl<'a, F: Finish> Product<'a, F> {
     pub fn new(extents: Extents, left: Left<'a>, right: Right<'a>, finish: F) -> Self {
         let Extents { m, n, k } = extents;
         assert!(left.row == 1 || left.column == 1, "the left operand is read along its rows or its columns");
-        if m * n * k > 0 {
-            assert!(left.values.len() > (m - 1) * left.row + (k - 1) * left.column, "left: {extents:?}");
-            assert!(right.values.len() >= (k - 1) * right.row + n, "right: {extents:?}");
+        if m > 0 && n > 0 && k > 0 {
+            let last = |a: usize, a_step, b: usize, b_step| {
+                (a - 1).checked_mul(a_step)?.checked_add((b - 1).checked_mul(b_step)?)
+            };
+            let fits = |last: Option<usize>, values: &[f32]| last.is_some_and(|last| last < values.len());
+            assert!(fits(last(m, left.row, k, left.column), left.values), "left: {extents:?}");
+            assert!(fits(last(k, right.row, n, 1), right.values), "right: {extents:?}");
         }
         Self { extents, left, right, finish }
     }
@@ -181,7 +185,7 @@ impl<F: Finish> WithSimd for Product<'_, F> {
 /// `sums[p][v] += left(p, t) · right(t, v)` for t in 0..k.
 ///
 /// # Safety
-/// `left` must give readable addresses for p < P and t < k.
+/// `left` must give readable addresses for p < P and t < k, and `right` may be called for t < k and v < V.
 #[inline(always)]
 unsafe fn depth<S: Simd, const P: usize, const V: usize>(
     simd: S,

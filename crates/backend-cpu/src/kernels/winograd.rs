@@ -189,8 +189,18 @@ impl Windows {
     }
 
     /// Numbers of the images that hold `windows`.
-    fn reach(&self, windows: &Range<usize>) -> usize {
-        windows.end.div_ceil(self.per_image()) * self.plane[0] * self.plane[1] * self.channels
+    fn reach(&self, windows: &Range<usize>) -> Option<usize> {
+        let images = windows.end.div_ceil(self.per_image());
+        images.checked_mul(self.plane[0])?.checked_mul(self.plane[1])?.checked_mul(self.channels)
+    }
+
+    /// Whether slices of these lengths hold the images and the domain of `windows`.
+    fn fit(&self, windows: &Range<usize>, images: usize, domain: usize, point: usize) -> bool {
+        let of_a_point = windows.len().checked_mul(self.channels);
+        let in_domain = (PLANE - 1).checked_mul(point).zip(of_a_point).and_then(|(a, b)| a.checked_add(b));
+        self.channels.is_multiple_of(CHANNELS)
+            && self.reach(windows).is_some_and(|reach| reach <= images)
+            && in_domain.is_some_and(|reach| reach <= domain)
     }
 
     /// Where the pixels under a window of N×N lie, or `None` for those outside the image.
@@ -231,12 +241,7 @@ impl<'a, T: Forward<N>, const N: usize> ToDomain<'a, T, N> {
         domain: &'a mut [f32],
         point: usize,
     ) -> Self {
-        assert!(layout.channels.is_multiple_of(CHANNELS), "{layout:?}");
-        assert!(images.len() >= layout.reach(&windows), "{layout:?} {windows:?}");
-        assert!(
-            domain.len() >= (PLANE - 1) * point + windows.len() * layout.channels,
-            "{layout:?} {windows:?}"
-        );
+        assert!(layout.fit(&windows, images.len(), domain.len(), point), "{layout:?} {windows:?}");
         Self { layout, windows, images, domain, point, transform: PhantomData }
     }
 }
@@ -246,6 +251,7 @@ impl<T: Forward<N>, const N: usize> WithSimd for ToDomain<'_, T, N> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        const { assert!(CHANNELS.is_multiple_of(S::F32_LANES), "channels come in whole vectors") };
         let channels = self.layout.channels;
         let zero = simd.splat_f32s(0.0);
         for (row, window) in self.windows.clone().enumerate() {
@@ -350,12 +356,7 @@ impl<'a, T: Inverse<N>, E: Emit, const N: usize> FromDomain<'a, T, E, N> {
         images: &'a mut [f32],
         emit: E,
     ) -> Self {
-        assert!(layout.channels.is_multiple_of(CHANNELS), "{layout:?}");
-        assert!(images.len() >= layout.reach(&windows), "{layout:?} {windows:?}");
-        assert!(
-            domain.len() >= (PLANE - 1) * point + windows.len() * layout.channels,
-            "{layout:?} {windows:?}"
-        );
+        assert!(layout.fit(&windows, images.len(), domain.len(), point), "{layout:?} {windows:?}");
         Self { layout, windows, domain, point, images, emit, transform: PhantomData }
     }
 }
@@ -365,6 +366,7 @@ impl<T: Inverse<N>, E: Emit, const N: usize> WithSimd for FromDomain<'_, T, E, N
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        const { assert!(CHANNELS.is_multiple_of(S::F32_LANES), "channels come in whole vectors") };
         let channels = self.layout.channels;
         for (row, window) in self.windows.clone().enumerate() {
             let pixels = self.layout.pixels::<N>(window);

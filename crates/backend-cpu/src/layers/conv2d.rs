@@ -1,6 +1,6 @@
-//! Convolution with what follows it: an optional ReLU and, when the ReLU is fused, an optional max pooling. An image is
-//! worked on by one core from its pixels to its pooled outputs, so that the large output of a convolution never leaves the
-//! cache and is not kept: where it was largest and whether that was positive is all that the backward pass needs.
+//! Convolution with what follows it: an optional ReLU and an optional max pooling. In a batch an image is worked on by one core
+//! from its pixels to its pooled outputs, so that the large output of a convolution never leaves the cache and is not kept:
+//! where it was largest and whether that was positive is all that the backward pass needs.
 
 use alexnet_core::{Backward, Layer, Mode, Result};
 use rayon::prelude::*;
@@ -32,7 +32,7 @@ pub struct Conv2d {
     isa: Isa,
     pool: Pool,
     /// With fused pooling: for each output which number of its window was the largest.
-    largest: Vec<u16>,
+    largest: Vec<u32>,
     kept: Option<Kept>,
 }
 
@@ -46,7 +46,7 @@ struct Kept {
 pub struct Fused {
     /// A ReLU.
     pub relu: bool,
-    /// A max pooling behind the ReLU.
+    /// A max pooling behind the convolution or its ReLU.
     pub pooling: Option<MaxPool2d>,
     /// Whether anything before the layer learns.
     pub needs_dx: bool,
@@ -88,12 +88,12 @@ impl Conv2d {
     }
 
     /// The gradient of the convolution's own outputs `[N, H, W, out]` from that of the layer's.
-    fn unfused(&self, dy: &mut [f32], y: Option<&[f32]>, largest: &[u16], conv_dy: &mut [f32]) {
+    fn unfused(&self, dy: &mut [f32], y: Option<&[f32]>, largest: &[u32], conv_dy: &mut [f32]) {
         if let Some(y) = y {
             self.isa.run(MaskGradient { dy, y });
         }
         match &self.pooling {
-            Some(pooling) => pooling.scatter(self.isa, dy, largest, conv_dy),
+            Some(pooling) => pooling.scatter(dy, largest, conv_dy),
             None => conv_dy.copy_from_slice(dy),
         }
     }
@@ -109,13 +109,14 @@ impl Layer<Tensor> for Conv2d {
         let mut largest = std::mem::take(&mut self.largest);
         largest.resize(if self.pooling.is_some() { x.batch * y_len } else { 0 }, 0);
         let images = self.convolution.images_per_task();
+        let alone = x.batch == 1;
         let bias = &self.parameters[1].values;
         match &self.pooling {
             None => {
                 let tasks = y.values_mut().par_chunks_mut(images * y_len);
                 tasks
                     .zip(x.values().par_chunks(images * x_len))
-                    .for_each(|(y, x)| self.convolution.forward(x, bias, self.relu, y));
+                    .for_each(|(y, x)| self.convolution.forward(x, alone, bias, self.relu, y));
             }
             Some(pooling) => {
                 let tasks = y.values_mut().par_chunks_mut(images * y_len);
@@ -124,8 +125,8 @@ impl Layer<Tensor> for Conv2d {
                     .zip(x.values().par_chunks(images * x_len))
                     .for_each(|((y, largest), x)| {
                         let mut whole = self.pool.take(x.len() / x_len * self.geometry.output_len());
-                        self.convolution.forward(x, bias, self.relu, &mut whole);
-                        pooling.gather(self.isa, &whole, y, largest);
+                        self.convolution.forward(x, alone, bias, self.relu, &mut whole);
+                        pooling.gather(&whole, y, largest);
                     });
             }
         }
@@ -178,7 +179,9 @@ impl Backward<Tensor> for Conv2d {
                         layer.isa.run(SumPixels { x: conv_dy, sums });
                     }
                     let dx = dx.as_deref_mut().map(|dx| &mut dx[i * task * x_len..][..x.len()]);
-                    convolution.backward(x, conv_dy, sums.as_deref_mut(), i == 0, dx);
+                    if sums.is_some() || dx.is_some() {
+                        convolution.backward(x, conv_dy, sums.as_deref_mut(), i == 0, dx);
+                    }
                 }
                 if let (Some(sums), Some(dw)) = (sums, dw) {
                     convolution.weight_gradient(&sums, dw);

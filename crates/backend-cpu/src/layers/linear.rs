@@ -18,7 +18,7 @@ use crate::{
     tensor::{Pool, Tensor, transpose},
 };
 
-/// Output features of one task: whole tiles of 14 rows.
+/// Output features of one task.
 const OUTPUTS: usize = 56;
 
 /// Input features of one task.

@@ -21,7 +21,7 @@ pub struct MaxPool2d {
     isa: Isa,
     pool: Pool,
     /// For each output which number of its window was the largest.
-    largest: Vec<u16>,
+    largest: Vec<u32>,
     kept: Option<usize>,
 }
 
@@ -39,18 +39,18 @@ impl MaxPool2d {
     }
 
     /// Images `x [N, H, W, C]` to the largest of each window, `y [N, h, w, C]`, and which of the window it was.
-    pub fn gather(&self, isa: Isa, x: &[f32], y: &mut [f32], largest: &mut [u16]) {
+    pub fn gather(&self, x: &[f32], y: &mut [f32], largest: &mut [u32]) {
         let [channels, rows, columns] = self.output;
         let row = columns * channels;
         y.par_chunks_mut(row).zip(largest.par_chunks_mut(row)).enumerate().for_each(|(i, (y, largest))| {
             let x = &x[i / rows * self.lens().0..][..self.lens().0];
-            isa.run(Gather { layer: self, row: i % rows, x, y, largest });
+            self.isa.run(Gather { layer: self, row: i % rows, x, y, largest });
         });
     }
 
     /// The way back: `dy [N, h, w, C]` to `dx [N, H, W, C]`, which is overwritten.
-    pub fn scatter(&self, isa: Isa, dy: &[f32], largest: &[u16], dx: &mut [f32]) {
-        isa.run(Scatter { layer: self, dy, largest, dx });
+    pub fn scatter(&self, dy: &[f32], largest: &[u32], dx: &mut [f32]) {
+        self.isa.run(Scatter { layer: self, dy, largest, dx });
     }
 
     /// Where the pixels of a window begin in an image `[H, W, C]`, in order.
@@ -75,7 +75,7 @@ struct Gather<'a> {
     row: usize,
     x: &'a [f32],
     y: &'a mut [f32],
-    largest: &'a mut [u16],
+    largest: &'a mut [u32],
 }
 
 impl WithSimd for Gather<'_> {
@@ -99,7 +99,7 @@ impl WithSimd for Gather<'_> {
                     #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "a NaN is taken")]
                     let take = !(*x <= *y) & !y.is_nan();
                     *y = if take { *x } else { *y };
-                    *largest = if take { i as u16 } else { *largest };
+                    *largest = if take { i as u32 } else { *largest };
                 }
             }
         }
@@ -109,7 +109,7 @@ impl WithSimd for Gather<'_> {
 struct Scatter<'a> {
     layer: &'a MaxPool2d,
     dy: &'a [f32],
-    largest: &'a [u16],
+    largest: &'a [u32],
     dx: &'a mut [f32],
 }
 
@@ -128,7 +128,7 @@ impl WithSimd for Scatter<'_> {
                 for (i, pixel) in self.layer.window(position).enumerate() {
                     let dx = &mut dx[pixel..][..channels];
                     for ((dx, dy), largest) in dx.iter_mut().zip(dy).zip(largest) {
-                        *dx += if *largest == i as u16 { *dy } else { 0.0 };
+                        *dx += if *largest == i as u32 { *dy } else { 0.0 };
                     }
                 }
             }
@@ -141,7 +141,7 @@ impl Layer<Tensor> for MaxPool2d {
         let mut y = self.pool.tensor(x.batch, &self.output);
         let mut largest = std::mem::take(&mut self.largest);
         largest.resize(y.values().len(), 0);
-        self.gather(self.isa, x.values(), y.values_mut(), &mut largest);
+        self.gather(x.values(), y.values_mut(), &mut largest);
         self.largest = largest;
         self.kept = keeps(mode).then_some(x.batch);
         Ok(y)
@@ -157,7 +157,7 @@ impl Backward<Tensor> for MaxPool2d {
             .par_chunks_mut(x_len)
             .zip(dy.values().par_chunks(y_len))
             .zip(self.largest.par_chunks(y_len))
-            .for_each(|((dx, dy), largest)| self.scatter(self.isa, dy, largest, dx));
+            .for_each(|((dx, dy), largest)| self.scatter(dy, largest, dx));
         Ok(dx)
     }
 }

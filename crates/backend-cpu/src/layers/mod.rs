@@ -32,14 +32,14 @@ pub trait CpuLayer: Backward<Tensor> + Send {
         &[]
     }
 
-    /// Whether any of them learns.
-    fn learns(&self) -> bool {
-        self.parameters().iter().any(|parameter| parameter.learns)
-    }
-
     /// The same, to update.
     fn parameters_mut(&mut self) -> &mut [Parameter] {
         &mut []
+    }
+
+    /// Whether any of them learns.
+    fn learns(&self) -> bool {
+        self.parameters().iter().any(|parameter| parameter.learns)
     }
 
     /// The backward pass, then `update` of all parameters that learn. Also the sum of their squared gradients.
@@ -49,6 +49,9 @@ pub trait CpuLayer: Backward<Tensor> + Send {
     fn backward_and_update(&mut self, dy: Tensor, isa: Isa, update: &Update) -> Result<(Tensor, f64)> {
         let dx = self.backward(dy)?;
         let mut square_sum = 0.0;
+        if !self.learns() {
+            return Ok((dx, square_sum));
+        }
         for parameter in self.parameters_mut().iter_mut().filter(|parameter| parameter.learns) {
             square_sum += parameter.gradient_square_sum(isa);
             parameter.update(isa, update);

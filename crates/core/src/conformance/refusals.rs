@@ -109,6 +109,7 @@ fn at_run() -> Vec<Case> {
             images.height -= 1;
             images.pixels.truncate(images.pixels.len() / 19 * 18);
         }),
+        images_case("no picture", |images| images.pixels.clear()),
         images_case("half a picture", |images| images.pixels.truncate(images.pixels.len() - 100)),
         Case::new("refusal: targets of another length", |engine| {
             let (state, batches) = start();
@@ -120,6 +121,9 @@ fn at_run() -> Vec<Case> {
             expect(model.gradients(&batch, &STEP), is_shape)?;
             batch.targets.extend([0.0; 6]);
             expect(model.train_step(&batch, &STEP), is_shape)?;
+            if model.state()? != state {
+                return Err("the state has changed".into());
+            }
             if model.logits(&batch.images)? == before {
                 Ok(())
             } else {
