@@ -16,6 +16,8 @@ mod layers;
 mod lower;
 #[expect(unsafe_code, reason = "the library's matrix product takes pointers")]
 mod matmul;
+#[allow(unsafe_code, reason = "a call of the C library where it is GNU's")]
+mod memory;
 mod model;
 mod parallel;
 mod parameter;

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use crate::{
     kernels::{Isa, optimizer::Update},
     layers::CpuLayer,
+    memory,
     parallel::ELEMENTS,
     parameter::Parameter,
     tensor::{Pool, Tensor},
@@ -171,6 +172,7 @@ impl Model for CpuModel {
     fn state(&self) -> Result<State> {
         // Room for the copy: a step's buffers are made again in less time than a step takes.
         self.pool.clear();
+        memory::give_back();
         let mut state = State::default();
         for p in self.parameters() {
             let array = |values: &Vec<f32>| Array {
