@@ -86,17 +86,6 @@ impl Conv2d {
     fn output(&self) -> [usize; 3] {
         self.pooling.as_ref().map_or(self.geometry.output, |pooling| pooling.output)
     }
-
-    /// The gradient of the convolution's own outputs `[N, H, W, out]` from that of the layer's.
-    fn unfused(&self, dy: &mut [f32], y: Option<&[f32]>, largest: &[u32], conv_dy: &mut [f32]) {
-        if let Some(y) = y {
-            self.isa.run(MaskGradient { dy, y });
-        }
-        match &self.pooling {
-            Some(pooling) => pooling.scatter(dy, largest, conv_dy),
-            None => conv_dy.copy_from_slice(dy),
-        }
-    }
 }
 
 impl Layer<Tensor> for Conv2d {
@@ -166,15 +155,24 @@ impl Backward<Tensor> for Conv2d {
                     db.fill(0.0);
                 }
                 let task = convolution.images_per_task();
-                let mut conv_dy = layer.pool.take(task.min(images) * conv_len);
+                let mut unpooled =
+                    layer.pooling.as_ref().map(|_| layer.pool.take(task.min(images) * conv_len));
                 let tasks = dy.chunks_mut(task * y_len).zip(x.chunks(task * x_len)).enumerate();
                 for (i, (dy, x)) in tasks {
                     let outer = (group * images + i * task) * y_len..;
-                    let y = y.as_ref().map(|y| &y.values()[outer.clone()][..dy.len()]);
-                    let largest =
-                        if layer.pooling.is_some() { &layer.largest[outer][..dy.len()] } else { &[] };
-                    let conv_dy = &mut conv_dy[..x.len() / x_len * conv_len];
-                    layer.unfused(dy, y, largest, conv_dy);
+                    if let Some(y) = &y {
+                        let y = &y.values()[outer.clone()][..dy.len()];
+                        layer.isa.run(MaskGradient { dy, y });
+                    }
+                    // The gradient of the convolution's own outputs.
+                    let conv_dy: &[f32] = match (&layer.pooling, &mut unpooled) {
+                        (Some(pooling), Some(unpooled)) => {
+                            let unpooled = &mut unpooled[..x.len() / x_len * conv_len];
+                            pooling.scatter(dy, &layer.largest[outer][..dy.len()], unpooled);
+                            unpooled
+                        }
+                        _ => dy,
+                    };
                     if let Some(sums) = db.as_deref_mut() {
                         layer.isa.run(SumPixels { x: conv_dy, sums });
                     }
