@@ -12,13 +12,12 @@ use super::{Convolution, Geometry, space_to_depth};
 use crate::{
     kernels::{
         Isa,
-        product::{Extents, Left, Product, Right, Store},
+        product::{Add, Extents, Left, Product, Right, Store},
         winograd::{
             Accumulate, BiasRelu, CHANNELS, FromDomain, Input, InputGradient, Output, OutputGradient, PLANE,
             POINTS, Replace, ToDomain, Weight, WeightGradient, Windows,
         },
     },
-    matmul::Write,
     tensor::{Pool, transpose},
 };
 
@@ -201,8 +200,7 @@ impl Winograd {
                 let extents = Extents { m: tiles.len(), n: group_out, k: group_in };
                 let left = Left { values: &x[group * group_in..], row: inputs, column: 1 };
                 let right = Right { values: &weight[group * group_out..], row: outputs };
-                let store =
-                    Store { values: &mut y[group * group_out..], row: outputs, write: Write::Replace };
+                let store = Store { values: &mut y[group * group_out..], row: outputs };
                 self.isa.run(Product::new(extents, left, right, store));
             }
         });
@@ -254,7 +252,7 @@ impl Winograd {
                     (&x_domain, x_point),
                     (&y_domain, y_point),
                     sums,
-                    if first && tiles.start == 0 { Write::Replace } else { Write::Add },
+                    first && tiles.start == 0,
                 );
             }
             if let Some(dx) = dx.as_deref_mut() {
@@ -271,14 +269,14 @@ impl Winograd {
         }
     }
 
-    /// `Xᵀ·D` at each point, the begin of `sums [36, in/groups, out]` or added to them.
+    /// `sums [36, in/groups, out] += Xᵀ·D` at each point.
     fn add_products(
         &self,
         tiles: &Range<usize>,
         (x, x_point): (&[f32], usize),
         (dy, dy_point): (&[f32], usize),
         sums: &mut [f32],
-        write: Write,
+        first: bool,
     ) {
         let (group_in, group_out) = self.group();
         let (inputs, outputs) = (self.input.channels, self.output.channels);
@@ -288,8 +286,12 @@ impl Winograd {
                 let extents = Extents { m: group_in, n: group_out, k: tiles.len() };
                 let left = Left { values: &x[group * group_in..], row: 1, column: inputs };
                 let right = Right { values: &dy[group * group_out..], row: outputs };
-                let store = Store { values: &mut sums[group * group_out..], row: outputs, write };
-                self.isa.run(Product::new(extents, left, right, store));
+                let store = Store { values: &mut sums[group * group_out..], row: outputs };
+                if first {
+                    self.isa.run(Product::new(extents, left, right, store));
+                } else {
+                    self.isa.run(Product::new(extents, left, right, Add(store)));
+                }
             }
         });
     }
@@ -309,7 +311,7 @@ impl Winograd {
                 let extents = Extents { m: tiles.len(), n: group_in, k: group_out };
                 let left = Left { values: &dy[group * group_out..], row: outputs, column: 1 };
                 let right = Right { values: &weight[group * group_out * group_in..], row: group_in };
-                let store = Store { values: &mut dx[group * group_in..], row: inputs, write: Write::Replace };
+                let store = Store { values: &mut dx[group * group_in..], row: inputs };
                 self.isa.run(Product::new(extents, left, right, store));
             }
         });

@@ -13,7 +13,6 @@ use crate::{
         optimizer::{ApplyToSums, Update},
         product::{Extents, Finish, Left, Product, Right, Store},
     },
-    matmul::Write,
     parallel::ELEMENTS,
     parameter::Parameter,
     tensor::{Pool, Tensor, transpose},
@@ -106,12 +105,7 @@ impl Linear {
             let extents = Extents { m: batch, n: INPUTS.min(inputs - first), k: outputs };
             let left = Left { values: dy.values(), row: outputs, column: 1 };
             let right = Right { values: &self.parameters[0].values[first..], row: inputs };
-            self.isa.run(Product::new(
-                extents,
-                left,
-                right,
-                Store { values: dx, row: INPUTS, write: Write::Replace },
-            ));
+            self.isa.run(Product::new(extents, left, right, Store { values: dx, row: INPUTS }));
         });
         let mut dx = self.pool.tensor(batch, &[inputs]);
         for (i, dx) in dx.values_mut().chunks_exact_mut(inputs).enumerate() {
@@ -148,7 +142,7 @@ impl Backward<Tensor> for Linear {
         }
         weight.gradient.par_chunks_mut(OUTPUTS * inputs).enumerate().for_each(|(i, gradient)| {
             let rows = gradient.len() / inputs;
-            let store = Store { values: gradient, row: inputs, write: Write::Replace };
+            let store = Store { values: gradient, row: inputs };
             isa.run(weight_gradient(&dy, &x, i * OUTPUTS, rows, store));
         });
         Ok(self.input_gradient(dy))
