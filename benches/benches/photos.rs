@@ -2,6 +2,7 @@
 
 use alexnet_core::{Normalization, train::Batches};
 use alexnet_data::{
+    augment::Policy,
     draw,
     loader::{Loader, LoaderOptions, OnBadImage},
     split::{Dataset, SplitOptions},
@@ -20,6 +21,7 @@ fn photos(criterion: &mut Criterion) {
         seed: 0,
         size: 224,
         normalization: Normalization::HALF,
+        policy: Policy::TUTORIAL,
         cache_bytes: 0,
         on_bad_image: OnBadImage::Error,
     };

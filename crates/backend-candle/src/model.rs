@@ -2,7 +2,7 @@
 
 use alexnet_core::{
     Batch, Error, Images, Layer, Logits, Mode, Model, Optimizer, Result, State, Step, StepReport,
-    backend::{Gradients, check_cotangent},
+    backend::{Gradients, check_cotangent, gradient_of},
     loss::cross_entropy,
 };
 use candle_core::{Device, Tensor};
@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::{
     NAME, failed,
-    parameter::{Parameter, to_array},
+    parameter::{Parameter, to_array, to_tensor},
     update::{square_sum, update},
 };
 
@@ -74,12 +74,22 @@ impl CandleModel {
 
     fn forward_backward(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Vec<Tensor>)> {
         batch.check(self.input, self.classes)?;
-        let logits = self.forward(&batch.images, Mode::Train { seed: step.seed, step: step.number })?;
+        let logits = self.forward(&batch.images, step.mode())?;
         let (loss, dlogits) = cross_entropy(&self.to_host(&logits)?, &batch.targets);
         let gradients = self.backward(&logits, &dlogits)?;
-        let squares: candle_core::Result<Vec<f64>> = gradients.iter().map(square_sum).collect();
-        let gradient_norm = squares.map_err(failed)?.iter().sum::<f64>().sqrt();
+        let gradient_norm = norm(&gradients)?;
         Ok((StepReport { loss, gradient_norm }, gradients))
+    }
+
+    /// Clips the gradients, whose norm is `gradient_norm`, and updates with them.
+    fn update_clipped(&mut self, gradients: &[Tensor], gradient_norm: f64, step: &Step) -> Result<()> {
+        let scale = step.gradient_scale(gradient_norm);
+        let learning = self.parameters.iter_mut().filter(|parameter| parameter.learns);
+        for (parameter, gradient) in learning.zip(gradients) {
+            update(parameter, gradient, &self.optimizer, step, scale as f32).map_err(failed)?;
+        }
+        self.stepped = true;
+        Ok(())
     }
 
     fn learning(&self) -> impl Iterator<Item = &Parameter> {
@@ -92,6 +102,12 @@ impl CandleModel {
     }
 }
 
+/// The L2 norm over all gradients.
+fn norm(gradients: &[Tensor]) -> Result<f64> {
+    let squares: candle_core::Result<Vec<f64>> = gradients.iter().map(square_sum).collect();
+    Ok(squares.map_err(failed)?.iter().sum::<f64>().sqrt())
+}
+
 impl Model for CandleModel {
     fn logits(&mut self, images: &Images) -> Result<Logits> {
         let logits = self.forward(images, Mode::Evaluate)?;
@@ -100,18 +116,24 @@ impl Model for CandleModel {
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
         let (report, gradients) = self.forward_backward(batch, step)?;
-        let scale = step.gradient_scale(report.gradient_norm);
-        let learning = self.parameters.iter_mut().filter(|parameter| parameter.learns);
-        for (parameter, gradient) in learning.zip(&gradients) {
-            update(parameter, gradient, &self.optimizer, step, scale as f32).map_err(failed)?;
-        }
-        self.stepped = true;
+        self.update_clipped(&gradients, report.gradient_norm, step)?;
         Ok(report)
     }
 
     fn gradients(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Gradients)> {
         let (report, gradients) = self.forward_backward(batch, step)?;
         Ok((report, self.by_name(&gradients)?))
+    }
+
+    fn update(&mut self, gradients: &Gradients, step: &Step) -> Result<f64> {
+        let of = |p: &Parameter| {
+            let gradient = gradient_of(gradients, &p.name, &p.shape())?;
+            to_tensor(gradient, &self.device).map_err(failed)
+        };
+        let gradients: Vec<Tensor> = self.learning().map(of).collect::<Result<_>>()?;
+        let norm = norm(&gradients)?;
+        self.update_clipped(&gradients, norm, step)?;
+        Ok(norm)
     }
 
     fn vjp(&mut self, images: &Images, cotangent: &Logits) -> Result<Gradients> {

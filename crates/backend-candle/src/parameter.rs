@@ -33,6 +33,14 @@ impl Parameter {
         Ok(Self { name: name.to_owned(), values, learns, moments })
     }
 
+    /// Its shape as PyTorch has it.
+    pub fn shape(&self) -> Vec<usize> {
+        match *self.values.dims() {
+            [outputs, height, width, inputs] => vec![outputs, inputs, height, width],
+            ref dims => dims.to_vec(),
+        }
+    }
+
     /// What a layer computes with: a leaf of its graph when it learns.
     pub fn tensor(&self) -> Tensor {
         if self.learns { self.values.as_tensor().clone() } else { self.values.as_detached_tensor() }
@@ -40,7 +48,10 @@ impl Parameter {
 }
 
 /// From PyTorch's layout to this engine's.
-fn to_tensor(array: &Array, device: &Device) -> Result<Tensor> {
+///
+/// # Errors
+/// candle's, when the device is full.
+pub fn to_tensor(array: &Array, device: &Device) -> Result<Tensor> {
     let tensor = Tensor::from_slice(&array.values, array.shape.as_slice(), device)?;
     if tensor.rank() == 4 { tensor.permute((0, 2, 3, 1))?.contiguous() } else { Ok(tensor) }
 }

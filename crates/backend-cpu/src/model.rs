@@ -1,8 +1,8 @@
 //! A lowered network: forward, backward, update.
 
 use alexnet_core::{
-    Array, Batch, Images, Logits, Mode, Model, Optimizer, Result, State, Step, StepReport,
-    backend::{Gradients, check_cotangent},
+    Array, Batch, Images, Logits, Mode, Model, Optimizer, Parameters, Result, State, Step, StepReport,
+    backend::{Gradients, check_cotangent, gradient_of},
     loss::cross_entropy,
 };
 use rayon::prelude::*;
@@ -78,32 +78,33 @@ impl CpuModel {
     /// Mean loss and the gradient of the logits.
     fn loss(&mut self, batch: &Batch, step: &Step) -> Result<(f64, Logits)> {
         batch.check(self.input, self.classes)?;
-        let logits = self.forward(&batch.images, Mode::Train { seed: step.seed, step: step.number })?;
+        let logits = self.forward(&batch.images, step.mode())?;
         Ok(cross_entropy(&logits, &batch.targets))
     }
 
     fn forward_backward(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
         let (loss, dlogits) = self.loss(batch, step)?;
         self.backward(&dlogits)?;
-        let square_sum: f64 = self.learning().map(|parameter| parameter.gradient_square_sum(self.isa)).sum();
-        Ok(StepReport { loss, gradient_norm: square_sum.sqrt() })
+        Ok(StepReport { loss, gradient_norm: self.gradient_norm() })
     }
 
-    fn update(&mut self, update: &Update) {
-        for layer in self.layers.iter_mut().filter(|layer| layer.learns()) {
-            for parameter in layer.parameters_mut().iter_mut().filter(|parameter| parameter.learns) {
-                parameter.update(self.isa, update);
-            }
-        }
+    fn gradient_norm(&self) -> f64 {
+        self.learning().map(|parameter| parameter.gradient_square_sum(self.isa)).sum::<f64>().sqrt()
+    }
+
+    /// Clips the gradients, whose norm is `gradient_norm`, and updates with them.
+    fn update_clipped(&mut self, gradient_norm: f64, step: &Step) {
+        self.stepped = true;
+        let (isa, scale) = (self.isa, step.gradient_scale(gradient_norm));
+        let update = Update::new(&self.optimizer, step, scale as f32);
+        self.learning_mut().for_each(|parameter| parameter.update(isa, &update));
     }
 
     fn step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
         if step.clip_grad_norm.is_some() {
             // The norm of all gradients must be known before the first update.
             let report = self.forward_backward(batch, step)?;
-            self.stepped = true;
-            let scale = step.gradient_scale(report.gradient_norm);
-            self.update(&Update::new(&self.optimizer, step, scale as f32));
+            self.update_clipped(report.gradient_norm, step);
             return Ok(report);
         }
         let (loss, dlogits) = self.loss(batch, step)?;
@@ -125,6 +126,11 @@ impl CpuModel {
 
     fn learning(&self) -> impl Iterator<Item = &Parameter> {
         self.parameters().filter(|parameter| parameter.learns)
+    }
+
+    fn learning_mut(&mut self) -> impl Iterator<Item = &mut Parameter> {
+        let parameters = self.layers.iter_mut().flat_map(|layer| layer.parameters_mut());
+        parameters.filter(|parameter| parameter.learns)
     }
 
     fn gradients_by_name(&self) -> Gradients {
@@ -159,6 +165,19 @@ impl Model for CpuModel {
         Ok((report, self.gradients_by_name()))
     }
 
+    fn update(&mut self, gradients: &Gradients, step: &Step) -> Result<f64> {
+        self.learning().try_for_each(|p| gradient_of(gradients, &p.name, &p.shape).map(drop))?;
+        for p in self.learning_mut() {
+            let gradient = gradient_of(gradients, &p.name, &p.shape)?;
+            p.gradient = p.layout.import(&p.shape, gradient.values.clone());
+        }
+        Ok(in_pool(|| {
+            let norm = self.gradient_norm();
+            self.update_clipped(norm, step);
+            norm
+        }))
+    }
+
     fn vjp(&mut self, images: &Images, cotangent: &Logits) -> Result<Gradients> {
         images.check(self.input)?;
         check_cotangent(cotangent, images.len(), self.classes)?;
@@ -167,6 +186,12 @@ impl Model for CpuModel {
             self.backward(cotangent)
         })?;
         Ok(self.gradients_by_name())
+    }
+
+    fn parameters(&self) -> Result<Parameters> {
+        let array = |p: &Parameter| p.layout.export(&p.shape, &p.values);
+        let named = |p: &Parameter| (p.name.clone(), Array { shape: p.shape.clone(), values: array(p) });
+        Ok(CpuModel::parameters(self).map(named).collect())
     }
 
     fn state(&self) -> Result<State> {

@@ -2,7 +2,7 @@
 
 use alexnet_core::{
     Batch, Images, Logits, Mode, Model, Optimizer, Result, State, Step, StepReport,
-    backend::{Gradients, check_cotangent},
+    backend::{Gradients, check_cotangent, gradient_of},
     loss::cross_entropy,
 };
 use rayon::prelude::*;
@@ -11,7 +11,7 @@ use tch::{Device, Kind, TchError, Tensor};
 use crate::{
     failed,
     lower::TchLayer,
-    parameter::{Parameter, square_sum, to_array},
+    parameter::{Parameter, square_sum, to_array, to_tensor},
 };
 
 /// Pixels that one task turns into numbers.
@@ -82,11 +82,22 @@ impl TchModel {
 
     fn forward_backward(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Vec<Tensor>)> {
         batch.check(self.input, self.classes)?;
-        let logits = self.forward(&batch.images, Mode::Train { seed: step.seed, step: step.number })?;
+        let logits = self.forward(&batch.images, step.mode())?;
         let (loss, dlogits) = cross_entropy(&self.to_host(&logits)?, &batch.targets);
         let gradients = self.backward(&logits, &dlogits)?;
-        let sums = gradients.iter().map(square_sum).collect::<Result<Vec<f64>, _>>().map_err(failed)?;
-        Ok((StepReport { loss, gradient_norm: sums.iter().sum::<f64>().sqrt() }, gradients))
+        Ok((StepReport { loss, gradient_norm: norm(&gradients)? }, gradients))
+    }
+
+    /// Clips the gradients, whose norm is `gradient_norm`, and updates with them.
+    fn update_clipped(&mut self, gradients: &[Tensor], gradient_norm: f64, step: &Step) -> Result<()> {
+        let scale = step.gradient_scale(gradient_norm);
+        let _guard = tch::no_grad_guard();
+        let learning = self.parameters.iter_mut().filter(|parameter| parameter.learns);
+        for (parameter, gradient) in learning.zip(gradients) {
+            parameter.update(self.optimizer, step, gradient, scale).map_err(failed)?;
+        }
+        self.stepped = true;
+        Ok(())
     }
 
     fn learning(&self) -> impl Iterator<Item = &Parameter> {
@@ -99,6 +110,12 @@ impl TchModel {
     }
 }
 
+/// The L2 norm over all gradients.
+fn norm(gradients: &[Tensor]) -> Result<f64> {
+    let sums = gradients.iter().map(square_sum).collect::<Result<Vec<f64>, _>>().map_err(failed)?;
+    Ok(sums.iter().sum::<f64>().sqrt())
+}
+
 impl Model for TchModel {
     fn logits(&mut self, images: &Images) -> Result<Logits> {
         let _guard = tch::no_grad_guard();
@@ -108,19 +125,24 @@ impl Model for TchModel {
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
         let (report, gradients) = self.forward_backward(batch, step)?;
-        let scale = step.gradient_scale(report.gradient_norm);
-        let _guard = tch::no_grad_guard();
-        let learning = self.parameters.iter_mut().filter(|parameter| parameter.learns);
-        for (parameter, gradient) in learning.zip(&gradients) {
-            parameter.update(self.optimizer, step, gradient, scale).map_err(failed)?;
-        }
-        self.stepped = true;
+        self.update_clipped(&gradients, report.gradient_norm, step)?;
         Ok(report)
     }
 
     fn gradients(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Gradients)> {
         let (report, gradients) = self.forward_backward(batch, step)?;
         Ok((report, self.by_name(&gradients)?))
+    }
+
+    fn update(&mut self, gradients: &Gradients, step: &Step) -> Result<f64> {
+        let of = |p: &Parameter| {
+            let gradient = gradient_of(gradients, &p.name, &p.shape())?;
+            to_tensor(gradient, self.device).map_err(failed)
+        };
+        let gradients: Vec<Tensor> = self.learning().map(of).collect::<Result<_>>()?;
+        let norm = norm(&gradients)?;
+        self.update_clipped(&gradients, norm, step)?;
+        Ok(norm)
     }
 
     fn vjp(&mut self, images: &Images, cotangent: &Logits) -> Result<Gradients> {

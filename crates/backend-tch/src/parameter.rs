@@ -40,6 +40,11 @@ impl Parameter {
         Ok(Self { name: name.to_owned(), value: value.f_set_requires_grad(learns)?, learns, moments })
     }
 
+    /// Its shape.
+    pub fn shape(&self) -> Vec<usize> {
+        self.value.size().iter().map(|extent| *extent as usize).collect()
+    }
+
     /// Its moments on the host, by their names in a [`State`].
     ///
     /// # Errors
@@ -143,7 +148,7 @@ fn pieces(tensor: &Tensor) -> Result<Vec<Tensor>, TchError> {
 }
 
 /// To `device`, four dimensions in `channels_last` order.
-fn to_tensor(array: &Array, device: Device) -> Result<Tensor, TchError> {
+pub fn to_tensor(array: &Array, device: Device) -> Result<Tensor, TchError> {
     let shape: Vec<i64> = array.shape.iter().map(|extent| *extent as i64).collect();
     let tensor = Tensor::f_from_slice(&array.values)?.f_view(shape.as_slice())?.f_to_device(device)?;
     match shape.len() {

@@ -5,18 +5,20 @@
 mod output;
 
 mod commands;
+mod config;
 mod dataset;
 mod engine;
 mod parse;
 mod pictures;
 mod progress;
+mod recipe;
 mod run_folder;
 mod stop;
 mod trained;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 const FIRST_STEPS: &str = "\
 First steps:
@@ -49,9 +51,39 @@ enum Command {
 /// What a shell calls the end of a command whose reader has left, 128 + SIGPIPE.
 const BROKEN_PIPE: u8 = 141;
 
+impl Command {
+    /// Where its options come from, if a file may hold them.
+    fn source(&self) -> Option<&config::Source> {
+        match self {
+            Self::Train(args) => Some(&args.source),
+            _ => None,
+        }
+    }
+}
+
+/// The command line, with the options of a file that it names.
+fn parse() -> anyhow::Result<Cli> {
+    let typed: Vec<_> = std::env::args_os().collect();
+    let program = Cli::command();
+    let found = program.clone().get_matches_from(&typed);
+    let cli = Cli::from_arg_matches(&found)?;
+    let Some(source) = cli.command.source() else { return Ok(cli) };
+    Ok(Cli::parse_from(config::expand(&program, source, typed, &found)?))
+}
+
 fn main() -> ExitCode {
+    parse().and_then(run).unwrap_or_else(|error| {
+        if output::nobody_reads(&error) {
+            return ExitCode::from(BROKEN_PIPE);
+        }
+        note!("error: {}", output::explain(&error));
+        ExitCode::FAILURE
+    })
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let done = |()| ExitCode::SUCCESS;
-    let result = match Cli::parse().command {
+    match cli.command {
         Command::Train(args) => commands::train::run(&args),
         Command::Evaluate(args) => commands::evaluate::run(&args).map(done),
         Command::Predict(args) => commands::predict::run(&args),
@@ -62,12 +94,5 @@ fn main() -> ExitCode {
         Command::Bench(args) => commands::bench::run(&args).map(done),
         Command::Parity(args) => commands::parity::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args).map(done),
-    };
-    result.unwrap_or_else(|error| {
-        if output::nobody_reads(&error) {
-            return ExitCode::from(BROKEN_PIPE);
-        }
-        note!("error: {}", output::explain(&error));
-        ExitCode::FAILURE
-    })
+    }
 }

@@ -11,6 +11,56 @@ pub fn positive(text: &str) -> Result<f32, String> {
     }
 }
 
+/// A finite number of at least 0.
+///
+/// # Errors
+/// What is wrong, for the usage message.
+pub fn not_negative(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
+        _ => Err("it must be a number of at least 0".into()),
+    }
+}
+
+/// The same in f32.
+///
+/// # Errors
+/// What is wrong, for the usage message.
+pub fn not_negative_f32(text: &str) -> Result<f32, String> {
+    not_negative(text).map(|value| value as f32)
+}
+
+/// [`fraction`] in f32.
+///
+/// # Errors
+/// What is wrong, for the usage message.
+pub fn fraction_f32(text: &str) -> Result<f32, String> {
+    fraction(text).map(|value| value as f32)
+}
+
+/// A number from 0 to 1.
+///
+/// # Errors
+/// What is wrong, for the usage message.
+pub fn probability(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        _ => Err("it must be from 0 to 1".into()),
+    }
+}
+
+/// Two shares, the lesser first.
+///
+/// # Errors
+/// What is wrong, for the usage message.
+pub fn shares(text: &str) -> Result<[f64; 2], String> {
+    let numbers: Option<Vec<f64>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
+    match numbers.as_deref() {
+        Some(&[least, most]) if 0.0 < least && least <= most && most <= 1.0 => Ok([least, most]),
+        _ => Err("it must be two numbers above 0 and up to 1, the lesser first, such as 0.25,1".into()),
+    }
+}
+
 /// A number from 0 up to, but not including, 1.
 ///
 /// # Errors

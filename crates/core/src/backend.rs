@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Array, Batch, Error, Images, Logits, Optimizer, Result, State, Topology};
+use crate::{Array, Batch, Error, Images, Logits, Mode, Optimizer, Parameters, Result, State, Topology};
 
 /// A place where an engine computes; in files and on the command line `cpu`, `cuda`, `cuda:N` or `metal`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -123,8 +123,11 @@ pub trait Backend: Send + Sync {
 pub struct Step {
     /// Counts from 1 over the whole run: Adam's t, and the key of the dropout masks.
     pub number: u64,
-    /// The run's seed, the other part of that key.
+    /// The run's seed, another part of that key.
     pub seed: u64,
+    /// Where the batch's first picture stands among those of the step: above 0 when a step's gradient is gathered from several
+    /// batches. The last part of that key.
+    pub first: usize,
     /// Learning rate.
     pub lr: f32,
     /// Gradients are scaled so that their norm over all parameters that learn is at most this
@@ -133,6 +136,11 @@ pub struct Step {
 }
 
 impl Step {
+    /// The mode of the forward pass.
+    pub fn mode(&self) -> Mode {
+        Mode::Train { seed: self.seed, step: self.number, first: self.first }
+    }
+
     /// What the gradients are multiplied by before the update, for a norm of `gradient_norm`:
     /// `torch.nn.utils.clip_grad_norm_`'s factor, or 1.
     pub fn gradient_scale(&self, gradient_norm: f64) -> f64 {
@@ -172,6 +180,13 @@ pub trait Model: Send {
     /// [`Error::Shape`].
     fn gradients(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Gradients)>;
 
+    /// What [`Model::train_step`] does from the gradients on: clips and updates. `gradients` are those of all parameters that
+    /// learn. Returns their L2 norm before clipping.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when a gradient is missing or of another shape.
+    fn update(&mut self, gradients: &Gradients, step: &Step) -> Result<f64>;
+
     /// The vector-Jacobian product in evaluation mode: gradients of `Σ cotangent · logits`, with `cotangent` `[N, C]`.
     /// The conformance suite isolates single operations with it.
     ///
@@ -184,6 +199,27 @@ pub trait Model: Send {
     /// # Errors
     /// What the engine's tensor library refuses.
     fn state(&self) -> Result<State>;
+
+    /// The parameters alone, as they are now.
+    ///
+    /// # Errors
+    /// What the engine's tensor library refuses.
+    fn parameters(&self) -> Result<Parameters> {
+        Ok(self.state()?.parameters)
+    }
+}
+
+/// The gradient of the parameter `name` among `gradients`.
+///
+/// # Errors
+/// [`Error::Shape`] when it is missing or of another shape.
+pub fn gradient_of<'a>(gradients: &'a Gradients, name: &str, shape: &[usize]) -> Result<&'a Array> {
+    let found = gradients.get(name);
+    found.filter(|gradient| gradient.shape == shape).ok_or_else(|| Error::Shape {
+        what: format!("the gradient of {name}"),
+        expected: format!("{shape:?}"),
+        found: found.map_or("none".into(), |gradient| format!("{:?}", gradient.shape)),
+    })
 }
 
 /// Checks a cotangent against a batch of `images` pictures and the number of classes.

@@ -1,6 +1,6 @@
 //! A checkpoint: all that a resumed run needs, in one file, so that it is replaced as a whole or not at all.
 //!
-//! It is a safetensors file with the tensors `parameters/NAME` and `moments/NAME` and, in its metadata, the progress as
+//! It is a safetensors file with the tensors `parameters/NAME`, `moments/NAME` and `average/NAME` and, in its metadata, the progress as
 //! JSON and a CRC-32 over everything. A disk that returns other bytes than were written is found before training goes on.
 
 use std::{convert::Infallible, path::Path};
@@ -19,6 +19,7 @@ const MISSING: &str = "start the run anew, or resume another";
 
 const PARAMETERS: &str = "parameters/";
 const MOMENTS: &str = "moments/";
+const AVERAGE: &str = "average/";
 
 /// Replaces the checkpoint at `path`, atomically.
 ///
@@ -28,11 +29,12 @@ pub fn save<P: Serialize>(path: impl AsRef<Path>, state: &State, progress: &P) -
     let path = path.as_ref();
     let progress = serde_json::to_string(progress).map_err(|error| Error::io("write", path)(error.into()))?;
     let named = |prefix: &'static str| move |(name, array)| (format!("{prefix}{name}"), array);
-    // `moments/` sorts before `parameters/`.
+    // In the order of the names.
     let tensors: Vec<Named> = state
-        .moments
+        .average
         .iter()
-        .map(named(MOMENTS))
+        .map(named(AVERAGE))
+        .chain(state.moments.iter().map(named(MOMENTS)))
         .chain(state.parameters.iter().map(named(PARAMETERS)))
         .collect();
     let checksum = checksum(&progress, tensors.iter().map(|(name, array)| (name.as_str(), *array)));
@@ -69,8 +71,12 @@ pub fn load<P: DeserializeOwned>(path: impl AsRef<Path>) -> Result<(State, P)> {
             state.parameters.insert(parameter.to_owned(), array);
         } else if let Some(moment) = name.strip_prefix(MOMENTS) {
             state.moments.insert(moment.to_owned(), array);
+        } else if let Some(parameter) = name.strip_prefix(AVERAGE) {
+            state.average.insert(parameter.to_owned(), array);
         } else {
-            return Err(refuse(format!("the tensor `{name}` is neither parameter nor moment; {MISSING}")));
+            return Err(refuse(format!(
+                "the tensor `{name}` is neither parameter nor moment nor average; {MISSING}"
+            )));
         }
     }
     Ok((state, progress))
@@ -112,6 +118,10 @@ mod tests {
                 ("a.weight.exp_avg".into(), array(&[3, 2], 5)),
                 ("a.weight.exp_avg_sq".into(), array(&[3, 2], 6)),
             ]),
+            average: BTreeMap::from([
+                ("a.bias".into(), array(&[3], 7)),
+                ("a.weight".into(), array(&[3, 2], 8)),
+            ]),
         }
     }
 
@@ -133,7 +143,7 @@ mod tests {
         let (_folder, path) = saved();
         let loaded: Loaded = load(&path);
         assert_eq!(loaded.unwrap(), (state(), progress()));
-        let fresh = State { moments: BTreeMap::new(), ..state() };
+        let fresh = State { parameters: state().parameters, ..State::default() };
         save(&path, &fresh, &progress()).unwrap();
         let loaded: Loaded = load(&path);
         assert_eq!(loaded.unwrap().0, fresh);
@@ -162,8 +172,9 @@ mod tests {
                 }
             }
         }
-        let data: usize =
-            state().parameters.values().chain(state().moments.values()).map(|a| a.values.len()).sum();
+        let State { parameters, moments, average } = state();
+        let arrays = parameters.values().chain(moments.values()).chain(average.values());
+        let data: usize = arrays.map(|array| array.values.len()).sum();
         assert!(caught_by_checksum > 32 * data, "{caught_by_checksum}");
     }
 

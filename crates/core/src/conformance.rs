@@ -19,6 +19,7 @@ mod compare;
 mod exact;
 mod experiment;
 mod freezing;
+mod gathering;
 mod material;
 mod networks;
 #[cfg(test)]
@@ -110,6 +111,7 @@ fn small_cases() -> Vec<Case> {
         training::cases(),
         states::cases(),
         freezing::cases(),
+        gathering::cases(),
         batches::cases(),
         refusals::cases(),
         networks::cases(),

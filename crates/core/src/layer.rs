@@ -11,6 +11,8 @@ pub enum Mode {
         seed: u64,
         /// The step, from 1.
         step: u64,
+        /// Where the batch's first picture stands among those of the step.
+        first: usize,
     },
     /// Dropout is off, but what backward needs is kept.
     Differentiate,

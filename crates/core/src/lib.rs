@@ -14,6 +14,7 @@ pub mod batch;
 pub mod checkpoint;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod ema;
 pub mod error;
 pub mod files;
 pub mod init;
@@ -24,6 +25,7 @@ pub mod optimizer;
 #[cfg(feature = "conformance")]
 pub mod reference;
 pub mod rng;
+pub mod schedule;
 pub mod state;
 mod tensors;
 pub mod topology;
@@ -35,6 +37,6 @@ pub use batch::{Batch, Images, Logits, Normalization};
 pub use error::{Error, Result};
 pub use layer::{Backward, Layer, Mode};
 pub use optimizer::Optimizer;
-pub use state::{Array, State};
+pub use state::{Array, Parameters, State};
 pub use topology::{Node, Op, Topology};
 pub use train::Progress;

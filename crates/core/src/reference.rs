@@ -14,7 +14,9 @@ pub(crate) mod update;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    Array, Batch, Images, Mode, Op, Optimizer, Result, State, Step, StepReport, Topology, rng::dropout_scale,
+    Array, Batch, Images, Mode, Op, Optimizer, Result, State, Step, StepReport, Topology,
+    backend::{Gradients, gradient_of},
+    rng::dropout_scale,
 };
 
 pub use engine::Reference;
@@ -161,7 +163,7 @@ impl Network {
         let round = |tensors: &BTreeMap<String, Tensor>| {
             tensors.iter().map(|(name, tensor)| (name.clone(), tensor.to_array())).collect()
         };
-        State { parameters: round(&self.parameters), moments: round(&self.moments) }
+        State { parameters: round(&self.parameters), moments: round(&self.moments), ..State::default() }
     }
 
     /// Every node's output for a batch of pictures.
@@ -208,7 +210,7 @@ impl Network {
     /// [`crate::Error::Shape`].
     pub fn gradients(&self, batch: &Batch, step: &Step) -> Result<(StepReport, BTreeMap<String, Tensor>)> {
         batch.check(self.topology.input, self.topology.classes()?)?;
-        let mode = Mode::Train { seed: step.seed, step: step.number };
+        let mode = step.mode();
         let trace = self.forward(&batch.images, mode)?;
         let (loss, cotangent) = cross_entropy(trace.logits(), &batch.targets);
         let gradients = self.backward(&trace, cotangent, mode).parameters;
@@ -223,6 +225,20 @@ impl Network {
         let (report, gradients) = self.gradients(batch, step)?;
         self.update(&gradients, step, report.gradient_norm);
         Ok(report)
+    }
+
+    /// Clips these gradients, which must be all, and updates with them; their norm before clipping.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`].
+    pub(crate) fn update_with(&mut self, gradients: &Gradients, step: &Step) -> Result<f64> {
+        let learning = self.parameters.iter().filter(|(name, _)| !self.frozen.contains(*name));
+        let gradients = learning
+            .map(|(name, p)| Ok((name.clone(), Tensor::from_array(gradient_of(gradients, name, &p.shape)?))))
+            .collect::<Result<BTreeMap<_, _>>>()?;
+        let norm = norm(&gradients);
+        self.update(&gradients, step, norm);
+        Ok(norm)
     }
 
     /// Clips the gradients of norm `gradient_norm` and updates their parameters with them.
@@ -324,12 +340,12 @@ fn flatten(x: &Tensor) -> Tensor {
 }
 
 fn dropout(node: &NodeView, p: f32, x: &Tensor) -> Tensor {
-    let Mode::Train { seed, step } = node.mode else { return x.clone() };
+    let Mode::Train { seed, step, first } = node.mode else { return x.clone() };
     let mut y = x.clone();
     let features = x.shape[1..].iter().product();
     let mut scale = vec![0.0; features];
     for (item, row) in y.values.chunks_exact_mut(features).enumerate() {
-        dropout_scale(seed, step, node.index, item, p, &mut scale);
+        dropout_scale(seed, step, node.index, first + item, p, &mut scale);
         for (value, scale) in row.iter_mut().zip(&scale) {
             *value *= f64::from(*scale);
         }

@@ -26,6 +26,8 @@ pub enum Purpose {
     Draw = 6,
     /// Random pixels and labels for benchmarks and tests; positions are the caller's.
     Synthetic = 7,
+    /// Mixing the pictures of a batch; position (epoch, index of the batch).
+    Mix = 8,
 }
 
 /// The generator of one position. Draw from it and drop it.

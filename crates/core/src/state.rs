@@ -30,14 +30,19 @@ impl Array {
     }
 }
 
+/// Parameters by PyTorch's names: `features.0.weight` `[out, in/groups, kh, kw]`, `classifier.1.weight` `[out, in]`, ….
+pub type Parameters = BTreeMap<String, Array>;
+
 /// All that a model has learnt: what a checkpoint stores and what an engine starts from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
-    /// By PyTorch's names: `features.0.weight` `[out, in/groups, kh, kw]`, `classifier.1.weight` `[out, in]`, ….
-    pub parameters: BTreeMap<String, Array>,
+    /// The weights and biases.
+    pub parameters: Parameters,
     /// The optimiser's memory by `parameter.moment`, with PyTorch's names for the moments (`exp_avg`, `exp_avg_sq`,
     /// `momentum_buffer`); empty before the first step.
     pub moments: BTreeMap<String, Array>,
+    /// The moving average of the parameters that the training loop keeps ([`crate::ema`]); engines neither read nor write it.
+    pub average: Parameters,
 }
 
 impl State {
@@ -49,6 +54,10 @@ impl State {
     pub fn check(&self, topology: &Topology) -> Result<()> {
         let shapes = self.parameters.iter().map(|(name, array)| (name.as_str(), array.shape.as_slice()));
         let mut table = misfits(topology, shapes)?;
+        if !self.average.is_empty() {
+            let shapes = self.average.iter().map(|(name, array)| (name.as_str(), array.shape.as_slice()));
+            table.extend(misfits(topology, shapes)?.into_iter().map(|row| format!("{row} (average)")));
+        }
         let expected = topology.parameters()?;
         let expected: BTreeMap<&str, &[usize]> =
             expected.iter().map(|p| (p.name.as_str(), p.shape.as_slice())).collect();

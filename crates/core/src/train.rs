@@ -4,7 +4,10 @@ use std::{ops::ControlFlow, time::Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Error, Model, Result, State, Step, StepReport, metrics::Evaluation};
+use crate::{
+    Array, Batch, Error, Model, Parameters, Result, State, Step, StepReport, backend::Gradients, ema::Ema,
+    metrics::Evaluation, schedule::Schedule,
+};
 
 /// Where batches come from. Each batch is a pure function of the source's seed, the epoch and its index, so an epoch can be
 /// entered anywhere.
@@ -23,12 +26,16 @@ pub trait Batches {
 /// What stays the same through a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Passes over the training photos.
-    pub epochs: u64,
     /// Key of the dropout masks.
     pub seed: u64,
-    /// Learning rate of every step.
-    pub lr: f32,
+    /// Passes over the training photos, and the learning rate of each step.
+    pub schedule: Schedule,
+    /// As in [`Step::clip_grad_norm`].
+    pub clip_grad_norm: Option<f32>,
+    /// Batches whose gradients are averaged for one step, over all their pictures; at least 1.
+    pub accumulate: usize,
+    /// The run ends early when the best accuracy is so many epochs old.
+    pub patience: Option<u64>,
     /// Save a checkpoint after every so many steps, beside the one after each epoch.
     pub checkpoint_every: Option<u64>,
 }
@@ -68,6 +75,11 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Whether nothing has become better for `patience` epochs.
+    fn is_stuck(&self, patience: u64) -> bool {
+        self.best().is_some_and(|best| self.history.len() as u64 - best.epoch >= patience)
+    }
+
     /// The epoch of highest accuracy; the first of equals.
     pub fn best(&self) -> Option<&EpochRow> {
         self.history.iter().reduce(|best, row| if row.accuracy > best.accuracy { row } else { best })
@@ -84,11 +96,12 @@ pub trait Observer {
     /// After each step. `Break` ends the run here, with a checkpoint.
     fn step(&mut self, progress: &Progress, report: &StepReport) -> ControlFlow<()>;
 
-    /// After each epoch, before its checkpoint; the last row of `progress.history` is new.
+    /// After each epoch, before its checkpoint; the last row of `progress.history` is new, and `weights` are those that
+    /// were evaluated.
     ///
     /// # Errors
     /// Ends the run.
-    fn epoch(&mut self, progress: &Progress, evaluation: &Evaluation, state: &State) -> Result<()>;
+    fn epoch(&mut self, progress: &Progress, evaluation: &Evaluation, weights: &Parameters) -> Result<()>;
 
     /// When the run's state must be kept.
     ///
@@ -100,41 +113,76 @@ pub trait Observer {
 /// How a run ended without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// All epochs are done.
+    /// All epochs are done, or those that patience allows.
     Finished,
     /// The observer asked for a stop; the checkpoint is saved.
     Stopped,
 }
 
-/// Trains `model` from `progress` to the last epoch.
+/// The moving average of a run's weights, which is evaluated and kept in their place.
+pub struct Averaging<'a> {
+    /// How it moves.
+    pub ema: Ema,
+    /// As it is now; empty before its first update.
+    pub average: Parameters,
+    /// Makes a model of it to evaluate.
+    pub compile: &'a dyn Fn(&Parameters) -> Result<Box<dyn Model>>,
+}
+
+/// A run: what is trained, on what and how.
+pub struct Run<'a> {
+    /// Trained from its present state on.
+    pub model: &'a mut dyn Model,
+    /// With the average of a resumed run.
+    pub averaging: Option<Averaging<'a>>,
+    /// The pictures.
+    pub data: &'a dyn Batches,
+    /// What stays the same.
+    pub settings: Settings,
+}
+
+/// Trains from `progress` to the last epoch.
 ///
 /// # Errors
 /// [`Error::NotFinite`] when a loss or gradient is not finite: the step is named and no checkpoint is written after it.
 /// Otherwise the first error of the engine, the batches or the observer.
-pub fn fit(
-    model: &mut dyn Model,
-    data: &dyn Batches,
-    settings: &Settings,
-    progress: &mut Progress,
-    observer: &mut dyn Observer,
-) -> Result<Outcome> {
+pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -> Result<Outcome> {
     let start = Instant::now();
     let seconds_before = progress.seconds;
-    while (progress.history.len() as u64) < settings.epochs {
+    let settings = run.settings;
+    let steps_per_epoch = run.data.steps_per_epoch().div_ceil(settings.accumulate) as u64;
+    let is_over = |progress: &Progress| {
+        progress.history.len() as u64 >= settings.schedule.epochs
+            || settings.patience.is_some_and(|patience| progress.is_stuck(patience))
+    };
+    // By place in the epoch, not by steps done: batches may be empty.
+    let lr = |progress: &Progress| {
+        let done = progress.batches.div_ceil(settings.accumulate) as u64;
+        let step = progress.history.len() as u64 * steps_per_epoch + done.saturating_sub(1);
+        settings.schedule.lr(step, steps_per_epoch)
+    };
+    while !is_over(progress) {
         let epoch = progress.history.len() as u64;
-        for batch in data.train(epoch, progress.batches) {
-            let batch = batch?;
-            progress.batches += 1;
-            if batch.is_empty() {
+        let mut batches = run.data.train(epoch, progress.batches);
+        loop {
+            let group = batches.by_ref().take(settings.accumulate).collect::<Result<Vec<Batch>>>()?;
+            if group.is_empty() {
+                break;
+            }
+            progress.batches += group.len();
+            let group: Vec<Batch> = group.into_iter().filter(|batch| !batch.is_empty()).collect();
+            let images: usize = group.iter().map(Batch::len).sum();
+            if images == 0 {
                 continue;
             }
             let step = Step {
                 number: progress.step + 1,
                 seed: settings.seed,
-                lr: settings.lr,
-                clip_grad_norm: None,
+                first: 0,
+                lr: lr(progress),
+                clip_grad_norm: settings.clip_grad_norm,
             };
-            let report = model.train_step(&batch, &step)?;
+            let report = train_step(run.model, &group, &step)?;
             let not_finite = |what| Error::NotFinite { what, step: step.number, epoch: epoch + 1 };
             if !report.loss.is_finite() {
                 return Err(not_finite("loss"));
@@ -143,21 +191,23 @@ pub fn fit(
                 return Err(not_finite("gradient"));
             }
             progress.step = step.number;
-            progress.images += batch.len() as u64;
-            progress.loss_sum += report.loss * batch.len() as f64;
+            progress.images += images as u64;
+            progress.loss_sum += report.loss * images as f64;
+            run.move_average(progress.step)?;
             progress.seconds = seconds_before + start.elapsed().as_secs_f64();
             let stop = observer.step(progress, &report).is_break();
             if stop || settings.checkpoint_every.is_some_and(|n| progress.step.is_multiple_of(n)) {
-                observer.checkpoint(progress, &model.state()?)?;
+                observer.checkpoint(progress, &run.state()?)?;
             }
             if stop {
                 return Ok(Outcome::Stopped);
             }
         }
+        drop(batches);
         if progress.images == 0 {
             return Err(Error::Data(format!("epoch {} had no picture to train on", epoch + 1)));
         }
-        let evaluation = evaluate(model, data.validation())?;
+        let evaluation = run.evaluate()?;
         if !evaluation.loss().is_finite() {
             return Err(Error::NotFinite { what: "validation loss", step: progress.step, epoch: epoch + 1 });
         }
@@ -168,14 +218,64 @@ pub fn fit(
             train_loss: progress.mean_loss(),
             val_loss: evaluation.loss(),
             accuracy: evaluation.confusion().accuracy(),
-            lr: settings.lr,
+            lr: lr(progress),
         });
         (progress.batches, progress.images, progress.loss_sum) = (0, 0, 0.0);
-        let state = model.state()?;
-        observer.epoch(progress, &evaluation, &state)?;
+        let state = run.state()?;
+        let weights = if state.average.is_empty() { &state.parameters } else { &state.average };
+        observer.epoch(progress, &evaluation, weights)?;
         observer.checkpoint(progress, &state)?;
     }
     Ok(Outcome::Finished)
+}
+
+impl Run<'_> {
+    fn move_average(&mut self, step: u64) -> Result<()> {
+        match &mut self.averaging {
+            Some(Averaging { ema, average, .. }) if step.is_multiple_of(ema.steps) => {
+                ema.update(average, self.model.parameters()?);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> Result<State> {
+        let average = self.averaging.as_ref().map(|averaging| averaging.average.clone());
+        Ok(State { average: average.unwrap_or_default(), ..self.model.state()? })
+    }
+
+    fn evaluate(&mut self) -> Result<Evaluation> {
+        match &self.averaging {
+            Some(Averaging { average, compile, .. }) if !average.is_empty() => {
+                evaluate(compile(average)?.as_mut(), self.data.validation())
+            }
+            _ => evaluate(self.model, self.data.validation()),
+        }
+    }
+}
+
+/// One step on the mean loss over the pictures of all `batches`, of which only one is in the engine at a time.
+///
+/// # Errors
+/// The engine's.
+pub fn train_step(model: &mut dyn Model, batches: &[Batch], step: &Step) -> Result<StepReport> {
+    if let [batch] = batches {
+        return model.train_step(batch, step);
+    }
+    let images: usize = batches.iter().map(Batch::len).sum();
+    let (mut sum, mut loss, mut first) = (Gradients::new(), 0.0, 0);
+    for batch in batches {
+        let (report, gradients) = model.gradients(batch, &Step { first, ..*step })?;
+        let share = batch.len() as f64 / images as f64;
+        loss += share * report.loss;
+        for (name, Array { shape, values }) in gradients {
+            let sum = sum.entry(name).or_insert_with(|| Array::filled(&shape, 0.0));
+            sum.values.iter_mut().zip(values).for_each(|(sum, g)| *sum += share as f32 * g);
+        }
+        first += batch.len();
+    }
+    Ok(StepReport { loss, gradient_norm: model.update(&sum, step)? })
 }
 
 /// The model's answers on `batches` against their targets.
@@ -201,7 +301,7 @@ pub fn evaluate(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Array, Images, Logits, backend::Gradients};
+    use crate::{Images, Logits, schedule::Scheduler};
 
     /// A model whose one weight counts steps, and whose loss is what `loss` says for a step.
     struct Counter {
@@ -222,6 +322,10 @@ mod tests {
 
         fn gradients(&mut self, _: &Batch, _: &Step) -> Result<(StepReport, Gradients)> {
             unreachable!("training does not ask for gradients")
+        }
+
+        fn update(&mut self, _: &Gradients, _: &Step) -> Result<f64> {
+            unreachable!("every step has one batch")
         }
 
         fn vjp(&mut self, _: &Images, _: &Logits) -> Result<Gradients> {
@@ -267,7 +371,7 @@ mod tests {
             ControlFlow::Continue(())
         }
 
-        fn epoch(&mut self, _: &Progress, evaluation: &Evaluation, _: &State) -> Result<()> {
+        fn epoch(&mut self, _: &Progress, evaluation: &Evaluation, _: &Parameters) -> Result<()> {
             assert_eq!(evaluation.images(), 2);
             Ok(())
         }
@@ -278,8 +382,23 @@ mod tests {
         }
     }
 
-    fn settings(checkpoint_every: Option<u64>) -> Settings {
-        Settings { epochs: 2, seed: 0, lr: 1.0, checkpoint_every }
+    /// Two epochs.
+    const SETTINGS: Settings = Settings {
+        seed: 0,
+        schedule: Schedule { scheduler: Scheduler::Constant, lr: 1.0, warmup_epochs: 0, epochs: 2 },
+        clip_grad_norm: None,
+        accumulate: 1,
+        patience: None,
+        checkpoint_every: None,
+    };
+
+    fn fit(
+        model: &mut Counter,
+        settings: Settings,
+        progress: &mut Progress,
+        notes: &mut Notes,
+    ) -> Result<Outcome> {
+        super::fit(Run { model, averaging: None, data: &Pictures, settings }, progress, notes)
     }
 
     /// Without the times, which no two runs share.
@@ -295,7 +414,7 @@ mod tests {
         let loss = |step: u64| 1.0 / step as f64;
         let mut whole = Progress::default();
         let mut model = Counter { steps: 0.0, loss };
-        let outcome = fit(&mut model, &Pictures, &settings(None), &mut whole, &mut Notes::default());
+        let outcome = fit(&mut model, SETTINGS, &mut whole, &mut Notes::default());
         assert_eq!(outcome.unwrap(), Outcome::Finished);
         assert_eq!((whole.step, whole.history.len()), (4, 2));
         assert_eq!(whole.history[1].train_loss, (1.0 / 3.0 + 1.0 / 4.0) / 2.0);
@@ -303,11 +422,11 @@ mod tests {
         for stop in 1..=4 {
             let mut notes = Notes { stop_after: Some(stop), ..Notes::default() };
             let mut model = Counter { steps: 0.0, loss };
-            let outcome = fit(&mut model, &Pictures, &settings(None), &mut Progress::default(), &mut notes);
+            let outcome = fit(&mut model, SETTINGS, &mut Progress::default(), &mut notes);
             assert_eq!(outcome.unwrap(), Outcome::Stopped);
             let (mut progress, state) = notes.checkpoints.pop().unwrap();
             let mut model = Counter { steps: state.parameters["steps"].values[0], loss };
-            fit(&mut model, &Pictures, &settings(None), &mut progress, &mut Notes::default()).unwrap();
+            fit(&mut model, SETTINGS, &mut progress, &mut Notes::default()).unwrap();
             assert_eq!(timeless(&progress), timeless(&whole), "stopped after step {stop}");
         }
     }
@@ -316,8 +435,8 @@ mod tests {
     fn what_is_not_finite_is_named_and_never_kept() {
         let mut notes = Notes::default();
         let mut model = Counter { steps: 0.0, loss: |step| if step == 3 { f64::NAN } else { 1.0 } };
-        let every = settings(Some(1));
-        let error = fit(&mut model, &Pictures, &every, &mut Progress::default(), &mut notes).unwrap_err();
+        let every = Settings { checkpoint_every: Some(1), ..SETTINGS };
+        let error = fit(&mut model, every, &mut Progress::default(), &mut notes).unwrap_err();
         assert!(matches!(error, Error::NotFinite { what: "loss", step: 3, epoch: 2 }), "{error}");
         // After steps 1 and 2, and after epoch 1.
         let steps: Vec<u64> = notes.checkpoints.iter().map(|(progress, _)| progress.step).collect();

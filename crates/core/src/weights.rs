@@ -138,7 +138,7 @@ fn fitting(
     if input_size != size {
         return Err(format!("its pictures are of size {input_size}, those of `{variant}` of size {size}"));
     }
-    let state = State { parameters, moments: BTreeMap::new() };
+    let state = State { parameters, ..State::default() };
     match state.check(&topology) {
         Ok(()) => Ok(state.parameters),
         Err(error) => Err(format!("for `{variant}` with its {} classes, {error}", classes.len())),

@@ -1,39 +1,86 @@
-//! What training varies: `torchvision.transforms.RandomResizedCrop(size)` and `RandomHorizontalFlip()`, with their defaults.
+//! What training varies: `torchvision.transforms.RandomResizedCrop(size, scale)` and `RandomHorizontalFlip()`, then what of the rest
+//! is asked for.
 
 use alexnet_core::rng::{Purpose, generator};
 use rand::RngExt;
 
-use crate::resize::Crop;
+use crate::{erase::random_erasing, jitter::ColorJitter, resize::Crop};
+
+/// How much training varies pictures and targets.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Policy {
+    /// Least and largest share of a picture's area that a crop covers (`scale` of `RandomResizedCrop`).
+    pub crop_scale: [f64; 2],
+    /// As in [`ColorJitter::random`]; 0 for none.
+    pub color_jitter: f64,
+    /// Probability that a rectangle is erased ([`random_erasing`]).
+    pub random_erasing: f64,
+    /// As in [`crate::mix::smooth_labels`].
+    pub label_smoothing: f64,
+    /// α of mixup ([`crate::mix::Mix`]); 0 for none.
+    pub mixup: f64,
+    /// α of cutmix ([`crate::mix::Mix`]); 0 for none.
+    pub cutmix: f64,
+}
+
+impl Policy {
+    /// The tutorial's.
+    pub const TUTORIAL: Self = Self {
+        crop_scale: [0.08, 1.0],
+        color_jitter: 0.0,
+        random_erasing: 0.0,
+        label_smoothing: 0.0,
+        mixup: 0.0,
+        cutmix: 0.0,
+    };
+}
 
 /// How one training picture is varied in one epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Augmentation {
     /// The part that is resized to the network's input.
     pub crop: Crop,
     /// Whether left and right are exchanged afterwards.
     pub flip: bool,
+    /// How its colours change then.
+    pub jitter: Option<ColorJitter>,
+    /// What of the network's input is erased in the end.
+    pub erased: Option<Crop>,
+}
+
+impl Augmentation {
+    /// All of a picture of `width`×`height`, as it is.
+    pub fn none(width: u32, height: u32) -> Self {
+        Self { crop: Crop::whole(width, height), flip: false, jitter: None, erased: None }
+    }
 }
 
 /// The variation of the training item `item` (its index in [`crate::split::Dataset::train`]), a picture of
-/// `width`×`height`, in `epoch` (from 0).
-pub fn augmentation(seed: u64, epoch: u64, item: usize, width: u32, height: u32) -> Augmentation {
+/// `width`×`height`, in `epoch` (from 0), for a network whose input is `size`×`size`.
+pub fn augmentation(
+    policy: &Policy,
+    (seed, epoch, item): (u64, u64, usize),
+    (width, height): (u32, u32),
+    size: u32,
+) -> Augmentation {
     let mut rng = generator(seed, Purpose::Augment, epoch, item as u64);
-    let crop = random_resized_crop(width, height, &mut rng);
-    Augmentation { crop, flip: rng.random_bool(0.5) }
+    let crop = random_resized_crop(policy.crop_scale, width, height, &mut rng);
+    let flip = rng.random_bool(0.5);
+    let jitter = (policy.color_jitter > 0.0).then(|| ColorJitter::random(policy.color_jitter, &mut rng));
+    Augmentation { crop, flip, jitter, erased: random_erasing(policy.random_erasing, size, &mut rng) }
 }
 
-/// Share of the picture's area that a crop covers.
-const SCALE: (f64, f64) = (0.08, 1.0);
 /// Width by height of a crop.
 const RATIO: (f64, f64) = (3.0 / 4.0, 4.0 / 3.0);
 
-/// The box of `torchvision.transforms.RandomResizedCrop.get_params`: ten attempts at an area uniform in [`SCALE`] and a
+/// The box of `torchvision.transforms.RandomResizedCrop.get_params`: ten attempts at a share of the area uniform in `scale` and a
 /// ratio log-uniform in [`RATIO`], then the largest centred box whose ratio is in bounds.
-fn random_resized_crop(width: u32, height: u32, rng: &mut impl RngExt) -> Crop {
+fn random_resized_crop([least, most]: [f64; 2], width: u32, height: u32, rng: &mut impl RngExt) -> Crop {
+    let scale = |rng: &mut _| if least < most { RngExt::random_range(rng, least..most) } else { most };
     let area = f64::from(width) * f64::from(height);
     let log_ratio = RATIO.0.ln()..RATIO.1.ln();
     for _ in 0..10 {
-        let target_area = area * rng.random_range(SCALE.0..SCALE.1);
+        let target_area = area * scale(rng);
         let ratio = rng.random_range(log_ratio.clone()).exp();
         let w = (target_area * ratio).sqrt().round_ties_even() as u32;
         let h = (target_area / ratio).sqrt().round_ties_even() as u32;
@@ -68,7 +115,7 @@ mod tests {
             (1000, 1, Crop { left: 499, top: 0, width: 1, height: 1 }),
         ] {
             for item in 0..100 {
-                assert_eq!(augmentation(0, 0, item, width, height).crop, crop);
+                assert_eq!(augmentation(&Policy::TUTORIAL, (0, 0, item), (width, height), 224).crop, crop);
             }
         }
     }
@@ -102,7 +149,7 @@ mod tests {
     fn a_picture_of_good_ratio_is_whole_when_every_attempt_fails() {
         // 0.08 of one pixel rounds to none.
         assert_eq!(
-            random_resized_crop(1, 1, &mut HighestThenLowest(0)),
+            random_resized_crop(Policy::TUTORIAL.crop_scale, 1, 1, &mut HighestThenLowest(0)),
             Crop { left: 0, top: 0, width: 1, height: 1 }
         );
     }
@@ -115,7 +162,11 @@ mod tests {
         let whole = Crop { left: 0, top: 0, width: 100, height: 100 };
         for (failures, expected) in [(0, smallest), (1, smallest), (9, smallest), (10, whole)] {
             let mut rng = HighestThenLowest(2 * failures);
-            assert_eq!(random_resized_crop(100, 100, &mut rng), expected, "{failures}");
+            assert_eq!(
+                random_resized_crop(Policy::TUTORIAL.crop_scale, 100, 100, &mut rng),
+                expected,
+                "{failures}"
+            );
         }
     }
 
@@ -124,7 +175,8 @@ mod tests {
         for (width, height) in [(320, 240), (3, 2), (1, 1), (17, 40), (65_535, 1)] {
             let mut flipped = 0;
             for item in 0..4000 {
-                let Augmentation { crop, flip } = augmentation(1, 2, item, width, height);
+                let Augmentation { crop, flip, .. } =
+                    augmentation(&Policy::TUTORIAL, (1, 2, item), (width, height), 224);
                 assert!(crop.width > 0 && crop.left + crop.width <= width);
                 assert!(crop.height > 0 && crop.top + crop.height <= height);
                 flipped += usize::from(flip);
@@ -135,10 +187,10 @@ mod tests {
 
     #[test]
     fn seed_epoch_and_item_each_matter() {
-        let base = augmentation(0, 0, 0, 320, 240);
-        assert_eq!(base, augmentation(0, 0, 0, 320, 240));
+        let base = augmentation(&Policy::TUTORIAL, (0, 0, 0), (320, 240), 224);
+        assert_eq!(base, augmentation(&Policy::TUTORIAL, (0, 0, 0), (320, 240), 224));
         for (seed, epoch, item) in [(1, 0, 0), (0, 1, 0), (0, 0, 1)] {
-            assert_ne!(base.crop, augmentation(seed, epoch, item, 320, 240).crop);
+            assert_ne!(base.crop, augmentation(&Policy::TUTORIAL, (seed, epoch, item), (320, 240), 224).crop);
         }
     }
 }

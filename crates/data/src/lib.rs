@@ -1,15 +1,19 @@
 //! The photos: where they come from ([`fetch`], [`archive`], [`draw`]), which of them train and which validate
-//! ([`folder`], [`split`]), and how a file becomes the bytes of a batch ([`decode`], [`augment`], [`resize`], [`loader`]).
+//! ([`folder`], [`split`]), and how a file becomes the bytes of a batch ([`decode`], [`augment`],
+//! [`jitter`], [`mix`], [`resize`], [`loader`]).
 #![forbid(unsafe_code)]
 
 pub mod archive;
 pub mod augment;
 pub mod decode;
 pub mod draw;
+mod erase;
 pub mod error;
 pub mod fetch;
 pub mod folder;
+pub mod jitter;
 pub mod loader;
+pub mod mix;
 pub mod resize;
 pub mod split;
 mod staged;

@@ -13,7 +13,7 @@ use std::{
 
 use alexnet_core::{
     Batch, Images, Normalization,
-    rng::{Purpose, permutation},
+    rng::{Purpose, generator, permutation},
     train::Batches,
 };
 use image::RgbImage;
@@ -21,8 +21,10 @@ use image::RgbImage;
 use self::prefetch::{Filled, Prefetch};
 use crate::{
     Error, Result,
-    augment::{Augmentation, augmentation},
+    augment::{Augmentation, Policy, augmentation},
     decode::{decode, decode_crop},
+    erase::erase,
+    mix::{Mix, smooth_labels},
     resize::{Crop, resize, resize_into},
     split::{Dataset, Item},
 };
@@ -52,6 +54,8 @@ pub struct LoaderOptions {
     pub size: usize,
     /// Handed to the engine with each batch.
     pub normalization: Normalization,
+    /// How much training varies.
+    pub policy: Policy,
     /// Decoded photos are kept as bytes until they take this much memory; first come, first kept. 0 keeps none.
     pub cache_bytes: usize,
     /// What happens when a photo cannot be read.
@@ -109,10 +113,7 @@ impl Loader {
         let items: Arc<[Item]> = items.into();
         let (photos, listed) = (Arc::clone(&self.photos), Arc::clone(&items));
         let work = move |position: usize, pixels: &mut [u8]| {
-            photos.prepare(&listed[position], pixels, |width, height| Augmentation {
-                crop: Crop::whole(width, height),
-                flip: false,
-            })
+            photos.prepare(&listed[position], pixels, Augmentation::none)
         };
         self.prefetch(0..items.len(), work).map(move |filled| {
             let filled = filled.map_err(|e| self.photos.explain(e))?;
@@ -137,20 +138,26 @@ impl Batches for Loader {
     }
 
     fn train(&self, epoch: u64, first: usize) -> Box<dyn Iterator<Item = alexnet_core::Result<Batch>> + '_> {
-        let LoaderOptions { batch_size, seed, .. } = self.photos.options;
+        let LoaderOptions { batch_size, seed, size, policy, .. } = self.photos.options;
         let n = self.photos.dataset.train.len();
         let order: Arc<[usize]> = permutation(seed, Purpose::Shuffle, epoch, 0, n).into();
         let (photos, shuffled) = (Arc::clone(&self.photos), Arc::clone(&order));
         let work = move |position: usize, pixels: &mut [u8]| {
             let index = shuffled[position];
             photos.prepare(&photos.dataset.train[index], pixels, |width, height| {
-                augmentation(seed, epoch, index, width, height)
+                augmentation(&policy, (seed, epoch, index), (width, height), size as u32)
             })
         };
         let start = first.saturating_mul(batch_size).min(n);
-        Box::new(self.prefetch(start..n, work).map(move |filled| {
+        Box::new(self.prefetch(start..n, work).zip(first as u64..).map(move |(filled, index)| {
             let filled = filled.map_err(|e| self.photos.explain(e))?;
-            Ok(self.photos.batch(filled, |position| &self.photos.dataset.train[order[position]]))
+            let mut batch = self.photos.batch(filled, |position| &self.photos.dataset.train[order[position]]);
+            smooth_labels(&mut batch.targets, self.photos.dataset.classes.len(), policy.label_smoothing);
+            let rng = &mut generator(seed, Purpose::Mix, epoch, index);
+            if let Some(mix) = Mix::random(policy.mixup, policy.cutmix, size as u32, rng) {
+                mix.apply(&mut batch);
+            }
+            Ok(batch)
         }))
     }
 
@@ -181,7 +188,7 @@ struct Cache {
 }
 
 impl Photos {
-    /// Makes the network's input of an item's photo, whose part and direction `view` chooses by its width and height. `false`
+    /// Makes the network's input of an item's photo, which `view` varies by its width and height. `false`
     /// when it was left out.
     fn prepare(
         &self,
@@ -191,14 +198,21 @@ impl Photos {
     ) -> Result<bool> {
         let path = self.dataset.root.join(&item.path);
         let prepared = without_panic(&path, || {
-            let mut flip = false;
+            let mut chosen = Augmentation::none(0, 0);
             let (picture, crop) = self.picture(&path, |width, height| {
-                let view = view(width, height);
-                flip = view.flip;
-                view.crop
+                chosen = view(width, height);
+                chosen.crop
             })?;
-            let size = self.options.size as u32;
-            resize_into(&picture, crop, flip, size, size, pixels);
+            let LoaderOptions { size, normalization, .. } = self.options;
+            resize_into(&picture, crop, chosen.flip, size as u32, size as u32, pixels);
+            if let Some(jitter) = chosen.jitter {
+                jitter.apply(pixels);
+            }
+            if let Some(area) = chosen.erased {
+                // 0 once it is normalised.
+                let mean = normalization.mean.map(|mean| (255.0 * mean).round_ties_even() as u8);
+                erase(pixels, size, area, mean);
+            }
             Ok(())
         });
         match prepared {
@@ -308,6 +322,7 @@ mod tests {
         seed: 5,
         size: 16,
         normalization: Normalization::HALF,
+        policy: Policy::TUTORIAL,
         cache_bytes: 0,
         on_bad_image: OnBadImage::Error,
     };
@@ -343,7 +358,8 @@ mod tests {
         let mut flips = 0;
         for index in permutation(5, Purpose::Shuffle, 0, 0, 7) {
             let picture = decode(root.path().join(&dataset.train[index].path)).unwrap();
-            let vary = augmentation(5, 0, index, picture.width(), picture.height());
+            let vary =
+                augmentation(&Policy::TUTORIAL, (5, 0, index), (picture.width(), picture.height()), 16);
             let mut view = RgbImage::from_raw(16, 16, resize(&picture, vary.crop, 16, 16)).unwrap();
             if vary.flip {
                 image::imageops::flip_horizontal_in_place(&mut view);

@@ -6,7 +6,7 @@ use alexnet_core::{
     train::Batches,
 };
 use alexnet_data::{
-    augment::{Augmentation, augmentation},
+    augment::{Augmentation, Policy, augmentation},
     decode::decode_bytes,
     loader::{Loader, LoaderOptions, OnBadImage, evaluation_picture},
     resize::{Crop, resize},
@@ -155,7 +155,9 @@ fn crops_are_distributed_as_torchvisions() {
     for case in cases.as_array().unwrap() {
         let side = |name: &str| case[name].as_u64().unwrap() as u32;
         let (width, height) = (side("width"), side("height"));
-        let crops: Vec<Crop> = (0..DRAWS).map(|item| augmentation(7, 3, item, width, height).crop).collect();
+        let crops: Vec<Crop> = (0..DRAWS)
+            .map(|item| augmentation(&Policy::TUTORIAL, (7, 3, item), (width, height), 224).crop)
+            .collect();
         for name in ["area", "ratio", "left", "top"] {
             let quantity = |c: &Crop| match name {
                 "area" => f64::from(c.width * c.height) / f64::from(width * height),
@@ -217,7 +219,11 @@ fn prepared() -> Vec<Prepared> {
         let pixels = reader.bytes((width * height * 3) as usize).to_vec();
         cases.push(Prepared {
             picture: RgbImage::from_raw(width, height, pixels).unwrap(),
-            augmentation: Augmentation { crop: Crop { left, top, width: w, height: h }, flip: flip == 1 },
+            augmentation: Augmentation {
+                crop: Crop { left, top, width: w, height: h },
+                flip: flip == 1,
+                ..Augmentation::none(width, height)
+            },
             size,
             training: reader.floats(3 * size * size),
             evaluation: reader.floats(3 * size * size),
@@ -252,13 +258,15 @@ fn pictures_become_torchvisions_tensors() {
     let items: Vec<Item> = (0..cases.len()).map(|i| Item { path: format!("{i}.png"), class: 0 }).collect();
     for (item, Prepared { picture, augmentation: expected, .. }) in cases.iter().enumerate() {
         picture.save(folder.path().join(&items[item].path)).unwrap();
-        let found = augmentation(SEED, EPOCH, item, picture.width(), picture.height());
+        let found = augmentation(&Policy::TUTORIAL, (SEED, EPOCH, item), picture.dimensions(), 224);
         assert_eq!(found, *expected, "other draws: put them into make.py and run it");
     }
     // Or flipping the picture before its crop would go unseen.
-    assert!(cases.iter().any(|Prepared { picture, augmentation: Augmentation { crop, flip }, .. }| {
-        *flip && (picture.width() - crop.width).abs_diff(2 * crop.left) > 10
-    }));
+    assert!(cases.iter().any(
+        |Prepared { picture, augmentation: Augmentation { crop, flip, .. }, .. }| {
+            *flip && (picture.width() - crop.width).abs_diff(2 * crop.left) > 10
+        }
+    ));
     assert!(cases.iter().any(|case| !case.augmentation.flip));
 
     let loader = Loader::new(
@@ -273,6 +281,7 @@ fn pictures_become_torchvisions_tensors() {
             seed: SEED,
             size: cases[0].size,
             normalization: NORMALIZATION,
+            policy: Policy::TUTORIAL,
             cache_bytes: 0,
             on_bad_image: OnBadImage::Error,
         },

@@ -3,7 +3,7 @@
 use std::{env, fs::File, io::Read};
 
 use alexnet_data::{
-    augment::augmentation,
+    augment::{Policy, augmentation},
     decode::{decode_bytes, decode_bytes_crop},
     resize::resize,
 };
@@ -26,7 +26,7 @@ fn crops_of_a_part_are_those_of_the_whole() {
         let mut file = vec![];
         entry.read_to_end(&mut file).unwrap();
         let whole = decode_bytes(&path, &file).unwrap();
-        let crop = augmentation(0, 0, photos, whole.width(), whole.height()).crop;
+        let crop = augmentation(&Policy::TUTORIAL, (0, 0, photos), whole.dimensions(), 224).crop;
         let (part, place) = decode_bytes_crop(&path, &mut file, |_, _| crop).unwrap();
         assert!(
             resize(&part, place, 224, 224) == resize(&whole, crop, 224, 224),

@@ -11,6 +11,7 @@ use alexnet_core::{
     train::Batches,
 };
 use alexnet_data::{
+    augment::Policy,
     decode::decode,
     draw,
     fetch::{self, FLOWER_PHOTOS, Verdict},
@@ -163,6 +164,7 @@ fn preview(dataset: Dataset, out: &Path, seed: u64) -> Result<()> {
             seed,
             size,
             normalization: Normalization::HALF,
+            policy: Policy::TUTORIAL,
             cache_bytes: usize::MAX,
             on_bad_image: OnBadImage::Error,
         },

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use alexnet_core::{metrics::Report, train};
 use alexnet_data::{
+    augment::Policy,
     loader::{Loader, LoaderOptions, OnBadImage},
     split::Item,
 };
@@ -64,6 +65,7 @@ pub fn run(args: &Args) -> Result<()> {
             seed: 0,
             size: trained.metadata.input_size,
             normalization: trained.metadata.normalization,
+            policy: Policy::TUTORIAL,
             cache_bytes: 0,
             on_bad_image: OnBadImage::Error,
         },

@@ -6,6 +6,7 @@ use alexnet_core::{
     Backend, Batch, Device, Logits, Model, Options, State, Step, metrics::argmax, train::Batches,
     weights::Weights,
 };
+use alexnet_data::augment::Policy;
 use alexnet_data::loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions, OnBadImage};
 use alexnet_interchange::Loaded;
 use anyhow::{Result, ensure};
@@ -96,6 +97,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             seed: 0,
             size: metadata.input_size,
             normalization: metadata.normalization,
+            policy: Policy::TUTORIAL,
             cache_bytes: DEFAULT_CACHE_BYTES,
             on_bad_image: OnBadImage::Error,
         },
@@ -137,7 +139,7 @@ fn answers(model: &mut dyn Model, loader: &Loader) -> Result<Logits> {
 fn train(model: &mut dyn Model, batches: &[Batch]) -> Result<Vec<f64>> {
     let steps = (1..=STEPS).zip(batches.iter().cycle());
     let loss = |(number, batch)| {
-        let step = Step { number, seed: 0, lr: 2e-4, clip_grad_norm: None };
+        let step = Step { first: 0, number, seed: 0, lr: 2e-4, clip_grad_norm: None };
         Ok(model.train_step(batch, &step)?.loss)
     };
     steps.map(loss).collect()

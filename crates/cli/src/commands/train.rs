@@ -3,65 +3,58 @@
 mod watch;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use alexnet_core::{
-    Array, Backend, Error, Normalization, Optimizer, Options, Progress, State, Topology,
+    Backend, Normalization, Options, Parameters, Progress, State, Topology,
     alexnet::Variant,
-    init::{Init, initialise},
-    optimizer::Adam,
-    train::{Batches, Outcome, Settings, fit},
+    init::initialise,
+    train::{self, Averaging, Batches, Outcome, Settings, fit},
     weights::{Metadata, Weights},
 };
 use alexnet_data::{
-    loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions, OnBadImage},
+    loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions},
     split::{Dataset, Item},
 };
 use alexnet_interchange::Loaded;
-use anyhow::{Context, Result, ensure};
-use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
+use anyhow::{Result, ensure};
+use serde::Serialize;
 
 use self::watch::Watch;
 use crate::{
+    config::{self, FileOptions, Source},
     dataset,
-    engine::{Choice, EngineArgs},
-    parse, pictures,
+    engine::Choice,
+    pictures,
+    recipe::{DEFAULT_EPOCHS, Recipe},
     run_folder::RunFolder,
     stop::Stop,
     trained::read,
 };
 
-const DEFAULT_EPOCHS: u64 = 10;
-
 /// Trains a network on a folder of photos and keeps everything in a run folder.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    engine: EngineArgs,
+    pub source: Source,
     #[command(flatten)]
-    recipe: Recipe,
-    /// Save a checkpoint after every so many steps, beside the one after each epoch
-    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
-    checkpoint_every: Option<u64>,
+    options: FileOptions,
     /// Folder of the run [default: the next free runs/train…]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
     /// Go on with this run from its last checkpoint, on its engine or another; only engine, device, workers, epochs and
     /// checkpoints can be given anew
     #[arg(long, value_name = "RUN", conflicts_with_all = [
-        "run_dir", "data", "variant", "batch_size", "lr", "opt", "seed", "val_fraction", "init", "weights", "freeze", "mean", "std",
-        "on_bad_image"
+        "run_dir", "Source", "Optimisation", "Augmentation", "data", "variant", "batch_size", "seed", "val_fraction", "init",
+        "weights", "freeze", "mean", "std", "on_bad_image"
     ])]
     resume: Option<PathBuf>,
 }
 
 /// What is saved as `args.toml`: the effective options.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Saved {
     #[serde(flatten)]
     engine: Choice,
@@ -73,138 +66,10 @@ impl Saved {
     fn write(&self, folder: &RunFolder) -> Result<()> {
         Ok(folder.write("args.toml", toml::to_string(self)?.as_bytes())?)
     }
-}
 
-/// What decides the weights.
-#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Recipe {
-    /// Folder with train/ and val/, folder of class folders, or .tgz [default: data/flower_photos, else drawn flowers]
-    #[arg(long, value_name = "PATH")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<PathBuf>,
-    /// Network: tutorial, original, original-norm-first or torchvision
-    #[arg(long, default_value_t)]
-    variant: Variant,
-    /// Passes over the training photos [default: 10, or those of the resumed run]
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
-    epochs: Option<u64>,
-    /// Photos a step
-    #[arg(short, long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
-    batch_size: u32,
-    /// Learning rate
-    #[arg(long, default_value_t = 2e-4, value_parser = parse::positive)]
-    lr: f32,
-    /// Optimiser
-    #[arg(long, value_enum, default_value = "adam")]
-    opt: Opt,
-    /// Decides the split, the initial weights, the order, the crops and the dropout
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Share of each class that validates, where the folder is not split
-    #[arg(long, default_value_t = 0.1, value_parser = parse::fraction)]
-    val_fraction: f64,
-    /// Initial weights
-    #[arg(long, value_enum, default_value = "tutorial")]
-    init: InitName,
-    /// Begin with the weights of this file instead, .safetensors or PyTorch's .pth; where its classes are others, its last layer
-    /// is replaced by one drawn as --init says
-    #[arg(long, value_name = "FILE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    weights: Option<PathBuf>,
-    /// Leave the layers of these modules as they are, separated by commas: features trains the classifier alone
-    #[arg(long, value_name = "MODULES", value_delimiter = ',')]
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    freeze: Vec<String>,
-    /// Subtracted from pixels between 0 and 1, for red, green and blue [default: that of --weights, else 0.5,0.5,0.5]
-    #[arg(long, value_name = "R,G,B", value_parser = parse::colours, allow_hyphen_values = true)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mean: Option<[f32; 3]>,
-    /// What they are divided by [default: that of --weights, else 0.5,0.5,0.5]
-    #[arg(long, value_name = "R,G,B", value_parser = parse::positive_colours)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    std: Option<[f32; 3]>,
-    /// What happens when a photo cannot be read
-    #[arg(long, value_enum, default_value = "error")]
-    on_bad_image: BadImage,
-}
-
-impl Recipe {
-    fn normalization(&self) -> Normalization {
-        let Normalization { mean, std } = Normalization::HALF;
-        Normalization { mean: self.mean.unwrap_or(mean), std: self.std.unwrap_or(std) }
-    }
-
-    fn topology(&self, dataset: &Dataset) -> Topology {
-        self.variant.topology(dataset.classes.len())
-    }
-
-    /// The names of the parameters that do not learn.
-    fn frozen(&self, topology: &Topology) -> Result<BTreeSet<String>> {
-        let mut frozen = BTreeSet::new();
-        for module in &self.freeze {
-            frozen.extend(topology.parameters_of(module)?);
-        }
-        Ok(frozen)
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Opt {
-    Adam,
-    /// Adam with decoupled weight decay 0.01
-    Adamw,
-    /// Stochastic gradient descent with momentum 0.9
-    Sgd,
-}
-
-impl Opt {
-    fn optimizer(self) -> Optimizer {
-        match self {
-            Self::Adam => Optimizer::default(),
-            Self::Adamw => Optimizer::AdamW { adam: Adam::default(), weight_decay: 0.01 },
-            Self::Sgd => Optimizer::Sgd { momentum: 0.9, weight_decay: 0.0 },
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum InitName {
-    /// Convolutions Kaiming normal (fan-out), linear layers N(0, 0.01), biases 0
-    Tutorial,
-    /// Uniform within 1/√fan-in
-    Pytorch,
-    /// N(0, 0.01), some biases 1
-    Paper,
-}
-
-impl From<InitName> for Init {
-    fn from(name: InitName) -> Self {
-        match name {
-            InitName::Tutorial => Self::Tutorial,
-            InitName::Pytorch => Self::Pytorch,
-            InitName::Paper => Self::Paper,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum BadImage {
-    /// Stop and name it
-    Error,
-    /// Leave it out and say so
-    Skip,
-}
-
-impl From<BadImage> for OnBadImage {
-    fn from(choice: BadImage) -> Self {
-        match choice {
-            BadImage::Error => Self::Error,
-            BadImage::Skip => Self::Skip,
-        }
+    fn read(folder: &RunFolder) -> Result<Self> {
+        let FileOptions { engine, recipe, .. } = config::read(&folder.args())?;
+        Ok(Self { engine: engine.choice_or(Choice::default()), recipe })
     }
 }
 
@@ -245,24 +110,34 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     let options = Options {
         device: engine.device,
-        optimizer: recipe.opt.optimizer(),
+        optimizer: recipe.optimisation.optimizer(),
         frozen: recipe.frozen(&topology)?,
     };
     let mut model = backend.compile(&topology, &state, &options)?;
-    drop(state);
+    let compile = |parameters: &Parameters| {
+        let state = State { parameters: parameters.clone(), ..State::default() };
+        backend.compile(&topology, &state, &options)
+    };
+    let averaging =
+        recipe.optimisation.ema().map(|ema| Averaging { ema, average: state.average, compile: &compile });
+    // Nothing of the state is needed any more.
+    drop((state.parameters, state.moments));
     if progress.step == 0 {
         write_static_files(&folder, engine, &loader, &metadata)?;
     }
 
     let settings = Settings {
-        epochs: recipe.epochs.unwrap_or(DEFAULT_EPOCHS),
         seed: recipe.seed,
-        lr: recipe.lr,
-        checkpoint_every: args.checkpoint_every,
+        schedule: recipe.schedule(),
+        clip_grad_norm: recipe.optimisation.clip_grad_norm,
+        accumulate: recipe.optimisation.accumulate as usize,
+        patience: recipe.optimisation.patience,
+        checkpoint_every: args.options.checkpoint_every,
     };
     note!("the run is kept in {}", folder.path().display());
-    let mut watch = Watch::new(&folder, &metadata, &loader, settings.epochs, stop.clone());
-    let outcome = fit(model.as_mut(), &loader, &settings, &mut progress, &mut watch);
+    let mut watch = Watch::new(&folder, &metadata, &loader, settings.schedule.epochs, stop.clone());
+    let run = train::Run { model: model.as_mut(), averaging, data: &loader, settings };
+    let outcome = fit(run, &mut progress, &mut watch);
     watch.finish();
     match outcome? {
         Outcome::Finished => {
@@ -292,9 +167,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 /// A new run, with its folder.
 fn begun(args: &Args) -> Result<Run> {
-    let (engine, backend) = args.engine.start()?;
-    let mut recipe = args.recipe.clone();
+    let (engine, backend) = args.options.engine.start()?;
+    let mut recipe = args.options.recipe.clone();
     recipe.epochs.get_or_insert(DEFAULT_EPOCHS);
+    recipe.optimisation.weight_decay.get_or_insert(recipe.optimisation.opt.weight_decay());
     let dataset = dataset::open(recipe.data.as_deref(), recipe.val_fraction, recipe.seed)?;
     ensure!(
         !dataset.val.is_empty(),
@@ -328,6 +204,7 @@ fn loader(recipe: &Recipe, dataset: Dataset) -> Result<Loader> {
         seed: recipe.seed,
         size,
         normalization: recipe.normalization(),
+        policy: recipe.augmentation.policy(),
         cache_bytes: DEFAULT_CACHE_BYTES,
         on_bad_image: recipe.on_bad_image.into(),
     };
@@ -337,13 +214,11 @@ fn loader(recipe: &Recipe, dataset: Dataset) -> Result<Loader> {
 /// A run that was left.
 fn resumed(path: &Path, args: &Args) -> Result<Run> {
     let folder = RunFolder::open(path)?;
-    let text = fs::read_to_string(folder.args()).map_err(Error::io("read", folder.args()))?;
-    let Saved { engine: engine_before, mut recipe } = toml::from_str(&text)
-        .with_context(|| format!("{} is not what a run writes", folder.args().display()))?;
-    let engine = args.engine.choice_or(engine_before);
-    let backend = engine.start(args.engine.threads)?;
+    let Saved { engine: engine_before, mut recipe } = Saved::read(&folder)?;
+    let engine = args.options.engine.choice_or(engine_before);
+    let backend = engine.start(args.options.engine.threads)?;
     folder.remove_leftovers()?;
-    recipe.epochs = args.recipe.epochs.or(recipe.epochs);
+    recipe.epochs = args.options.recipe.epochs.or(recipe.epochs);
     let options = Saved { engine, recipe };
     options.write(&folder)?;
     let recipe = &options.recipe;
@@ -410,7 +285,7 @@ fn initial_state(recipe: &Recipe, dataset: &Dataset) -> Result<(State, Normaliza
 /// Puts a layer as it is drawn into others' parameters. It has to learn.
 fn replace_layer(
     layer: &str,
-    parameters: &mut BTreeMap<String, Array>,
+    parameters: &mut Parameters,
     recipe: &Recipe,
     topology: &Topology,
 ) -> Result<()> {

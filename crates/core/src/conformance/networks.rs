@@ -45,14 +45,14 @@ fn case(name: String, topology: Topology, pictures: usize, draw: u64) -> Case {
     })
 }
 
-const STEP: Step = Step { number: 3, seed: 11, lr: 0.1, clip_grad_norm: None };
+const STEP: Step = Step { first: 0, number: 3, seed: 11, lr: 0.1, clip_grad_norm: None };
 
 fn away_from_kinks(key: &str, topology: &Topology, pictures: usize, first: u64) -> Outcome<(State, Batch)> {
     for draw in first..first + 32 {
         let mut rng = material::rng(&format!("{key} {draw}"));
         let state = material::balanced_state(&mut rng, topology);
         let batch = material::batch(&mut rng, pictures, topology);
-        let mode = Mode::Train { seed: STEP.seed, step: STEP.number };
+        let mode = STEP.mode();
         let trace = Network::new(topology, &state, Optimizer::default())?.forward(&batch.images, mode)?;
         if distance_from_kinks(topology, &trace) >= MARGIN {
             return Ok((state, batch));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Case, Engine, run_cases, small_cases};
 use crate::{
-    Backend, Batch, Device, Images, Logits, Mode, Model, Op, Optimizer, Options, Result, State, Step,
+    Array, Backend, Batch, Device, Images, Logits, Mode, Model, Op, Optimizer, Options, Result, State, Step,
     StepReport, Topology,
     backend::{Gradients, check_cotangent},
     reference::{self, Network, NodeView, Reference, Tensor, Trace, pooling},
@@ -33,6 +33,9 @@ const MISTAKES: &[(Fault, &str)] = &[
     (Fault::DropoutOfPreviousStep, "dropout"),
     (Fault::DropoutOfOtherNode, "dropout"),
     (Fault::DropoutOfOtherSeed, "dropout"),
+    (Fault::DropoutOfFirstPictures, "gathering"),
+    (Fault::GatheredUnclipped, "gathering"),
+    (Fault::GatheredUnchecked, "refusal"),
     (Fault::LossSummed, "loss"),
     (Fault::LossOfHardTargets, "loss"),
     (Fault::AdamWithoutBiasCorrection, "equations: Adam"),
@@ -87,6 +90,9 @@ enum Fault {
     DropoutOfPreviousStep,
     DropoutOfOtherNode,
     DropoutOfOtherSeed,
+    DropoutOfFirstPictures,
+    GatheredUnclipped,
+    GatheredUnchecked,
     LossSummed,
     LossOfHardTargets,
     AdamWithoutBiasCorrection,
@@ -259,15 +265,20 @@ impl Spoiled {
 
     fn spoil(&self, mode: Mode) -> Mode {
         match (self.fault, mode) {
-            (Some(Fault::DropoutOfPreviousStep), Mode::Train { seed, step }) => {
-                Mode::Train { seed, step: step - 1 }
+            (Some(Fault::DropoutOfPreviousStep), Mode::Train { seed, step, first }) => {
+                Mode::Train { seed, step: step - 1, first }
             }
-            (Some(Fault::DropoutOfOtherSeed), Mode::Train { step, .. }) => Mode::Train { seed: 17, step },
-            (Some(Fault::EvaluationCounts), Mode::Train { seed, step }) => {
-                Mode::Train { seed, step: step + self.evaluations }
+            (Some(Fault::DropoutOfOtherSeed), Mode::Train { step, first, .. }) => {
+                Mode::Train { seed: 17, step, first }
+            }
+            (Some(Fault::DropoutOfFirstPictures), Mode::Train { seed, step, .. }) => {
+                Mode::Train { seed, step, first: 0 }
+            }
+            (Some(Fault::EvaluationCounts), Mode::Train { seed, step, first }) => {
+                Mode::Train { seed, step: step + self.evaluations, first }
             }
             (Some(Fault::DropoutInEvaluation), Mode::Evaluate | Mode::Differentiate) => {
-                Mode::Train { seed: 0, step: 1 }
+                Mode::Train { seed: 0, step: 1, first: 0 }
             }
             _ => mode,
         }
@@ -429,7 +440,7 @@ impl Spoiled {
         if !self.is(Fault::TargetsUnchecked) && !self.is(Fault::PicturesUnchecked) {
             batch.check(self.network.topology().input, self.network.topology().classes()?)?;
         }
-        let mode = Mode::Train { seed: step.seed, step: step.number };
+        let mode = step.mode();
         let trace = self.forward(&self.network, &batch.images, mode);
         let (loss, cotangent) = self.loss(&trace, &batch.targets);
         let mut gradients = self.backward(&trace, cotangent, mode);
@@ -562,6 +573,24 @@ impl Model for Spoiled {
     fn gradients(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Gradients)> {
         let (report, gradients) = self.loss_and_gradients(batch, step)?;
         Ok((report, round(gradients)))
+    }
+
+    fn update(&mut self, gradients: &Gradients, step: &Step) -> Result<f64> {
+        let mut step = *step;
+        if self.is(Fault::GatheredUnclipped) {
+            step.clip_grad_norm = None;
+        }
+        let norm = if self.is(Fault::GatheredUnchecked) {
+            let known = |(name, gradient): (&String, &Array)| (name.clone(), Tensor::from_array(gradient));
+            let gradients: BTreeMap<_, _> = gradients.iter().map(known).collect();
+            let norm = reference::norm(&gradients);
+            self.network.update(&gradients, &step, norm);
+            norm
+        } else {
+            self.network.update_with(gradients, &step)?
+        };
+        self.network.round();
+        Ok(norm)
     }
 
     fn vjp(&mut self, images: &Images, cotangent: &Logits) -> Result<Gradients> {

@@ -130,6 +130,18 @@ fn at_run() -> Vec<Case> {
                 Err("the logits have changed".into())
             }
         }),
+        Case::new("refusal: gradients to update with that are missing or of another shape", |engine| {
+            let (state, batches) = start();
+            let mut model = engine.compile(&material::miniature(), &state, Optimizer::default())?;
+            let (_, gradients) = model.gradients(&batches[0], &STEP)?;
+            let mut missing = gradients.clone();
+            missing.remove("layer.8.bias");
+            expect(model.update(&missing, &STEP), is_shape)?;
+            let mut reshaped = gradients;
+            reshaped.insert("layer.8.weight".into(), Array::filled(&[96, 16], 0.0));
+            expect(model.update(&reshaped, &STEP), is_shape)?;
+            if model.state()? == state { Ok(()) } else { Err("the state has changed".into()) }
+        }),
         Case::new("refusal: a cotangent of another shape", |engine| {
             let (state, batches) = start();
             let mut model = engine.compile(&material::miniature(), &state, Optimizer::default())?;
@@ -143,7 +155,7 @@ fn at_run() -> Vec<Case> {
     ]
 }
 
-const STEP: Step = Step { number: 1, seed: 3, lr: 0.003, clip_grad_norm: None };
+const STEP: Step = Step { first: 0, number: 1, seed: 3, lr: 0.003, clip_grad_norm: None };
 
 fn is_shape(error: &Error) -> bool {
     matches!(error, Error::Shape { .. })

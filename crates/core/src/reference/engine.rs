@@ -60,6 +60,12 @@ impl Model for Rounded {
         Ok((report, round(gradients)))
     }
 
+    fn update(&mut self, gradients: &Gradients, step: &Step) -> Result<f64> {
+        let norm = self.0.update_with(gradients, step)?;
+        self.0.round();
+        Ok(norm)
+    }
+
     fn vjp(&mut self, images: &Images, cotangent: &Logits) -> Result<Gradients> {
         let trace = self.0.forward(images, Mode::Differentiate)?;
         check_cotangent(cotangent, images.len(), self.0.topology().classes()?)?;

@@ -1,7 +1,7 @@
 use serde::Deserialize;
 
 use super::*;
-use crate::{Images, Node, Normalization, optimizer::Adam};
+use crate::{Images, Node, Normalization, Parameters, ema::Ema, optimizer::Adam};
 
 /// What `tests/goldens/reference.py` repeats.
 fn pattern(count: usize, salt: u64, scale: f32) -> Vec<f32> {
@@ -19,7 +19,7 @@ fn patterned_state(topology: &Topology, scale: f32) -> State {
         let values = pattern(p.elements(), salt as u64, scale);
         (p.name, Array { shape: p.shape, values })
     });
-    State { parameters: parameters.collect(), moments: BTreeMap::new() }
+    State { parameters: parameters.collect(), ..State::default() }
 }
 
 fn conv(inputs: usize, outputs: usize, kernel: usize, stride: usize, padding: usize, groups: usize) -> Op {
@@ -41,6 +41,7 @@ struct Golden {
     adamw: Run,
     sgd: Run,
     sgd_clipped: Run,
+    average: Vec<f64>,
 }
 
 #[derive(Deserialize)]
@@ -119,11 +120,31 @@ fn ten_steps_are_pytorchs() {
     ] {
         let mut network = Network::new(&topology, &patterned_state(&topology, 0.5), optimizer).unwrap();
         let losses: Vec<f64> = (1..=10)
-            .map(|number| Step { number, seed: 0, lr, clip_grad_norm })
+            .map(|number| Step { first: 0, number, seed: 0, lr, clip_grad_norm })
             .map(|step| network.train_step(&batch, &step).unwrap().loss)
             .collect();
         assert_close(name, &losses, &run.losses);
         assert_close(name, &network.parameters()["11.weight"].values, &run.weight);
+    }
+}
+
+#[test]
+fn the_moving_average_is_pytorchs() {
+    let (golden, topology, batch) = golden();
+    let optimizer = Optimizer::AdamW { adam: Adam::default(), weight_decay: 0.1 };
+    let mut network = Network::new(&topology, &patterned_state(&topology, 0.5), optimizer).unwrap();
+    let ema = Ema { decay: 0.7, steps: 3 };
+    let mut average = Parameters::new();
+    for number in 1..=10 {
+        let step = Step { number, seed: 0, first: 0, lr: 0.01, clip_grad_norm: Some(0.05) };
+        network.train_step(&batch, &step).unwrap();
+        if number % ema.steps == 0 {
+            ema.update(&mut average, network.state().parameters);
+        }
+    }
+    // The average is in f32.
+    for (found, expected) in average["11.weight"].values.iter().zip(&golden.average) {
+        assert!((f64::from(*found) - expected).abs() < 1e-7, "{found}, {expected}");
     }
 }
 
@@ -132,7 +153,7 @@ fn check_gradients(input: [usize; 3], ops: &[Op]) {
     let topology = topology(input, ops);
     let state = patterned_state(&topology, 1.0);
     let mut network = Network::new(&topology, &state, Optimizer::default()).unwrap();
-    let mode = Mode::Train { seed: 5, step: 2 };
+    let mode = Mode::Train { seed: 5, step: 2, first: 0 };
     let batch = 2;
     let [c, h, w] = input;
     // All different, so neither a kink nor a tie is within reach of the differences.

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 torch.set_default_dtype(torch.float64)
 f32 = lambda value: float(np.float32(value))
@@ -86,5 +87,18 @@ for name, (make, clip) in runs.items():
         optimizer.step()
         losses.append(loss.item())
     golden[name] = {"losses": losses, "weight": flat(net[11].weight)}
+
+# The moving average of the last layer's weights, moved after every third of ten clipped steps.
+net = network()
+optimizer = runs["adamw"][0](net.parameters())
+average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(f32(0.7)))
+for step in range(1, 11):
+    optimizer.zero_grad()
+    F.cross_entropy(net(x), targets).backward()
+    torch.nn.utils.clip_grad_norm_(net.parameters(), f32(0.05))
+    optimizer.step()
+    if step % 3 == 0:
+        average.update_parameters(net)
+golden["average"] = flat(average.module[11].weight)
 
 print(json.dumps(golden, indent=1))

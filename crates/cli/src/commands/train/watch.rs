@@ -9,7 +9,7 @@ use std::{
 };
 
 use alexnet_core::{
-    Progress, Result, State, StepReport,
+    Parameters, Progress, Result, State, StepReport,
     metrics::Evaluation,
     train::{Batches, Observer},
     weights::{self, Metadata},
@@ -115,10 +115,10 @@ impl Observer for Watch<'_> {
         if self.stop.code().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    fn epoch(&mut self, progress: &Progress, evaluation: &Evaluation, state: &State) -> Result<()> {
+    fn epoch(&mut self, progress: &Progress, evaluation: &Evaluation, weights: &Parameters) -> Result<()> {
         let (Some(row), Some(best)) = (progress.history.last(), progress.best()) else { return Ok(()) };
         self.epoch_start = None;
-        let save = |path| weights::save(path, self.metadata, &state.parameters);
+        let save = |path| weights::save(path, self.metadata, weights);
         save(self.folder.last())?;
         if row.epoch == best.epoch {
             save(self.folder.best())?;

@@ -1,0 +1,157 @@
+//! Options from files: command line over file over default. A file is TOML with the long names of `train`'s options; its entries
+//! become arguments before those that were typed, so both go through the same checks.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use alexnet_core::Error;
+use anyhow::{Context, Result, bail};
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, ValueEnum, parser::ValueSource};
+use toml::Value;
+
+use crate::{engine::EngineArgs, recipe::Recipe};
+
+/// The options that a file may hold: `train`'s.
+#[derive(Clone, Debug, Parser)]
+pub struct FileOptions {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    #[command(flatten)]
+    pub recipe: Recipe,
+    /// Save a checkpoint after every so many steps, beside the one after each epoch
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub checkpoint_every: Option<u64>,
+}
+
+/// Where options come from, beside the command line.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Source {
+    /// Options that go together
+    #[arg(long, value_enum)]
+    recipe: Option<RecipeName>,
+    /// File of options, such as a run's args.toml or a recipe copied from crates/cli/recipes; what the command line says counts more
+    #[arg(long, value_name = "FILE", conflicts_with = "recipe")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RecipeName {
+    /// The tutorial to the letter, which is the default of every option
+    Tutorial,
+    /// More accuracy in the time of the tutorial's script
+    Fast,
+    /// The most accuracy in an hour on two cores
+    Best,
+}
+
+impl RecipeName {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Tutorial => include_str!("../recipes/tutorial.toml"),
+            Self::Fast => include_str!("../recipes/fast.toml"),
+            Self::Best => include_str!("../recipes/best.toml"),
+        }
+    }
+}
+
+impl Source {
+    /// The name and the content of the file, if there is one.
+    fn read(&self) -> Result<Option<(String, String)>> {
+        if let Some(path) = &self.config {
+            let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+            return Ok(Some((path.display().to_string(), text)));
+        }
+        Ok(self.recipe.map(|recipe| {
+            let name = recipe.to_possible_value().map(|value| value.get_name().to_owned());
+            (format!("the recipe {}", name.unwrap_or_default()), recipe.text().to_owned())
+        }))
+    }
+}
+
+/// What a file may not decide.
+const NOT_IN_FILES: [&str; 4] = ["recipe", "config", "resume", "run-dir"];
+
+/// The arguments that a file stands for: `--name=value` by name.
+fn arguments(name: &str, text: &str) -> Result<Vec<(String, OsString)>> {
+    let table: toml::Table =
+        text.parse().with_context(|| format!("{name} is not TOML, such as `lr = 0.001` on a line"))?;
+    let argument = |(key, value): (String, Value)| {
+        if NOT_IN_FILES.contains(&key.as_str()) {
+            bail!("{name}: `{key}` is for the command line alone; remove it");
+        }
+        let text = as_typed(&value)
+            .with_context(|| format!("{name}: `{key}` must be a number, a text, true, false or a list"))?;
+        Ok((key.clone(), format!("--{key}={text}").into()))
+    };
+    table.into_iter().map(argument).collect()
+}
+
+/// A value as one types it.
+fn as_typed(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Float(number) => Some(number.to_string()),
+        Value::Boolean(yes) => Some(yes.to_string()),
+        Value::Array(values) => {
+            values.iter().map(as_typed).collect::<Option<Vec<_>>>().map(|texts| texts.join(","))
+        }
+        Value::Datetime(_) | Value::Table(_) => None,
+    }
+}
+
+/// The options in a file, with the defaults of those that it does not name.
+///
+/// # Errors
+/// When it cannot be read, or a name or value is no option; the file is named.
+pub fn read(path: &Path) -> Result<FileOptions> {
+    let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let name = path.display().to_string();
+    parse(&name, &arguments(&name, &text)?)
+}
+
+fn parse(name: &str, arguments: &[(String, OsString)]) -> Result<FileOptions> {
+    let typed = arguments.iter().map(|(_, argument)| argument);
+    let matches = FileOptions::command().no_binary_name(true).try_get_matches_from(typed);
+    matches.and_then(|matches| FileOptions::from_arg_matches(&matches)).map_err(|error| {
+        let said = error.to_string();
+        let cause = said.lines().next().unwrap_or_default();
+        anyhow::anyhow!("{name}: {}", cause.trim_start_matches("error: "))
+    })
+}
+
+/// The command line `typed` with the arguments of `source` before those of the innermost command, unless they were typed
+/// too. `found` is what `program` made of it. Options that the command lacks are left out.
+///
+/// # Errors
+/// When the file cannot be read, or a name or value in it is no option.
+pub fn expand(
+    program: &Command,
+    source: &Source,
+    typed: Vec<OsString>,
+    found: &ArgMatches,
+) -> Result<Vec<OsString>> {
+    let Some((name, text)) = source.read()? else { return Ok(typed) };
+    let arguments = arguments(&name, &text)?;
+    parse(&name, &arguments)?;
+
+    let (mut command, mut found, mut depth) = (program, found, 1);
+    while let Some((name, inner)) = found.subcommand()
+        && let Some(inner_command) = command.find_subcommand(name)
+    {
+        (command, found, depth) = (inner_command, inner, depth + 1);
+    }
+    let counts = |key: &str| {
+        let id = command.get_arguments().find(|arg| arg.get_long() == Some(key)).map(clap::Arg::get_id);
+        id.is_some_and(|id| found.value_source(id.as_str()) != Some(ValueSource::CommandLine))
+    };
+    let from_file = arguments.iter().filter(|(key, _)| counts(key)).map(|(_, argument)| argument.clone());
+    let mut expanded = typed;
+    let rest = expanded.split_off(depth.min(expanded.len()));
+    expanded.extend(from_file);
+    expanded.extend(rest);
+    Ok(expanded)
+}

@@ -1,0 +1,288 @@
+//! What decides the weights: the options of a training run, on the command line and in files.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use alexnet_core::{
+    Normalization, Optimizer, Topology,
+    alexnet::Variant,
+    ema::Ema,
+    init::Init,
+    optimizer::Adam,
+    schedule::{Schedule, Scheduler},
+};
+use alexnet_data::{augment::Policy, loader::OnBadImage, split::Dataset};
+use anyhow::Result;
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::parse;
+
+pub const DEFAULT_EPOCHS: u64 = 10;
+
+/// The options that decide the weights.
+#[derive(Clone, Debug, clap::Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Recipe {
+    /// Folder with train/ and val/, folder of class folders, or .tgz [default: data/flower_photos, else drawn flowers]
+    #[arg(long, value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
+    /// Network: tutorial, original, original-norm-first or torchvision
+    #[arg(long, default_value_t)]
+    pub variant: Variant,
+    /// Passes over the training photos [default: 10, or those of the resumed run]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub epochs: Option<u64>,
+    /// Photos a step
+    #[arg(short, long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_size: u32,
+    /// Decides the split, the initial weights, the order, the augmentation and the dropout
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Share of each class that validates, where the folder is not split
+    #[arg(long, default_value_t = 0.1, value_parser = parse::fraction)]
+    pub val_fraction: f64,
+    /// Initial weights
+    #[arg(long, value_enum, default_value = "tutorial")]
+    pub init: InitName,
+    /// Begin with the weights of this file instead, .safetensors or PyTorch's .pth; where its classes are others, its last layer
+    /// is replaced by one drawn as --init says
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<PathBuf>,
+    /// Leave the layers of these modules as they are, separated by commas: features trains the classifier alone
+    #[arg(long, value_name = "MODULES", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<String>,
+    /// Subtracted from pixels between 0 and 1, for red, green and blue [default: that of --weights, else 0.5,0.5,0.5]
+    #[arg(long, value_name = "R,G,B", value_parser = parse::colours, allow_hyphen_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean: Option<[f32; 3]>,
+    /// What they are divided by [default: that of --weights, else 0.5,0.5,0.5]
+    #[arg(long, value_name = "R,G,B", value_parser = parse::positive_colours)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub std: Option<[f32; 3]>,
+    /// What happens when a photo cannot be read
+    #[arg(long, value_enum, default_value = "error")]
+    pub on_bad_image: BadImage,
+    #[command(flatten, next_help_heading = "Optimisation")]
+    #[serde(flatten)]
+    pub optimisation: Optimisation,
+    #[command(flatten, next_help_heading = "Augmentation")]
+    #[serde(flatten)]
+    pub augmentation: Augmentation,
+}
+
+/// How weights follow from gradients.
+#[derive(Clone, Debug, clap::Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Optimisation {
+    /// Optimiser
+    #[arg(long, value_enum, default_value = "adam")]
+    pub opt: Opt,
+    /// Learning rate, the highest of the schedule
+    #[arg(long, default_value_t = 2e-4, value_parser = parse::positive)]
+    pub lr: f32,
+    /// Weight decay: added to the gradient, or with adamw taken off the weights [default: 0, with adamw 0.01]
+    #[arg(long, value_name = "λ", value_parser = parse::not_negative_f32)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f32>,
+    /// Momentum of sgd
+    #[arg(long, value_name = "μ", default_value_t = 0.9, value_parser = parse::fraction_f32)]
+    pub momentum: f32,
+    /// How the learning rate changes
+    #[arg(long, value_enum, default_value = "constant")]
+    pub lr_scheduler: LrScheduler,
+    /// Epochs in which the learning rate rises from a hundredth; with onecycle from a 25th [default there: 30 % of the run]
+    #[arg(long, value_name = "EPOCHS", default_value_t = 0)]
+    pub warmup_epochs: u64,
+    /// Epochs between two steps of the scheduler step
+    #[arg(long, value_name = "EPOCHS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    pub lr_step_size: u64,
+    /// What a step of the scheduler step multiplies by
+    #[arg(long, value_name = "γ", default_value_t = 0.1, value_parser = parse::not_negative)]
+    pub lr_gamma: f64,
+    /// Scale gradients down to this norm
+    #[arg(long, value_name = "NORM", value_parser = parse::positive)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_grad_norm: Option<f32>,
+    /// Average the gradients of so many batches for one step
+    #[arg(long, value_name = "BATCHES", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub accumulate: u32,
+    /// End early when the best epoch is so many epochs old
+    #[arg(long, value_name = "EPOCHS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u64>,
+    /// Evaluate and keep an exponential moving average of the weights
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_value_t = false,
+          default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub model_ema: bool,
+    /// What is kept of the average each time that it moves
+    #[arg(long, value_name = "DECAY", default_value_t = 0.9, value_parser = parse::fraction_f32)]
+    pub model_ema_decay: f32,
+    /// Steps between two moves of the average
+    #[arg(long, value_name = "STEPS", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..))]
+    pub model_ema_steps: u64,
+}
+
+/// How training varies pictures and targets.
+#[derive(Clone, Copy, Debug, clap::Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Augmentation {
+    /// Least and largest share of a photo's area that a training crop covers
+    #[arg(long, value_name = "MIN,MAX", default_value = "0.08,1", value_parser = parse::shares)]
+    pub crop_scale: [f64; 2],
+    /// Vary brightness, contrast and saturation by factors of 1 ± this
+    #[arg(long, value_name = "STRENGTH", default_value_t = 0.0, value_parser = parse::not_negative)]
+    pub color_jitter: f64,
+    /// Probability that a rectangle of a training picture is erased
+    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = parse::probability)]
+    pub random_erasing: f64,
+    /// Share of each target that is spread evenly over all classes
+    #[arg(long, value_name = "ε", default_value_t = 0.0, value_parser = parse::fraction)]
+    pub label_smoothing: f64,
+    /// Blend the pictures of a batch and their targets, by shares of Beta(α, α)
+    #[arg(long, value_name = "α", default_value_t = 0.0, value_parser = parse::not_negative)]
+    pub mixup: f64,
+    /// Paste a part of another picture of the batch, of an area of Beta(α, α); with --mixup a batch gets one or the other
+    #[arg(long, value_name = "α", default_value_t = 0.0, value_parser = parse::not_negative)]
+    pub cutmix: f64,
+}
+
+impl Augmentation {
+    /// For the loader.
+    pub fn policy(&self) -> Policy {
+        let Self { crop_scale, color_jitter, random_erasing, label_smoothing, mixup, cutmix } = *self;
+        Policy { crop_scale, color_jitter, random_erasing, label_smoothing, mixup, cutmix }
+    }
+}
+
+impl Optimisation {
+    /// The equations.
+    pub fn optimizer(&self) -> Optimizer {
+        let weight_decay = self.weight_decay.unwrap_or(self.opt.weight_decay());
+        match self.opt {
+            Opt::Adam => Optimizer::Adam { adam: Adam::default(), weight_decay },
+            Opt::Adamw => Optimizer::AdamW { adam: Adam::default(), weight_decay },
+            Opt::Sgd => Optimizer::Sgd { momentum: self.momentum, weight_decay },
+        }
+    }
+
+    /// The moving average, if there is one.
+    pub fn ema(&self) -> Option<Ema> {
+        self.model_ema.then_some(Ema { decay: self.model_ema_decay, steps: self.model_ema_steps })
+    }
+}
+
+impl Recipe {
+    /// How the pixels are normalised.
+    pub fn normalization(&self) -> Normalization {
+        let Normalization { mean, std } = Normalization::HALF;
+        Normalization { mean: self.mean.unwrap_or(mean), std: self.std.unwrap_or(std) }
+    }
+
+    /// The network for these photos.
+    pub fn topology(&self, dataset: &Dataset) -> Topology {
+        self.variant.topology(dataset.classes.len())
+    }
+
+    /// The learning rates.
+    pub fn schedule(&self) -> Schedule {
+        let Optimisation { lr, warmup_epochs, lr_step_size, lr_gamma, .. } = self.optimisation;
+        let scheduler = match self.optimisation.lr_scheduler {
+            LrScheduler::Constant => Scheduler::Constant,
+            LrScheduler::Cosine => Scheduler::Cosine,
+            LrScheduler::Onecycle => Scheduler::OneCycle,
+            LrScheduler::Step => Scheduler::Step { size: lr_step_size, gamma: lr_gamma },
+        };
+        Schedule { scheduler, lr, warmup_epochs, epochs: self.epochs.unwrap_or(DEFAULT_EPOCHS) }
+    }
+
+    /// The names of the parameters that do not learn.
+    ///
+    /// # Errors
+    /// When `--freeze` names what the network has not.
+    pub fn frozen(&self, topology: &Topology) -> Result<BTreeSet<String>> {
+        let mut frozen = BTreeSet::new();
+        for module in &self.freeze {
+            frozen.extend(topology.parameters_of(module)?);
+        }
+        Ok(frozen)
+    }
+}
+
+/// An optimiser by name.
+#[derive(Clone, Copy, Debug, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Opt {
+    Adam,
+    /// Adam with decoupled weight decay
+    Adamw,
+    /// Stochastic gradient descent with momentum
+    Sgd,
+}
+
+impl Opt {
+    /// PyTorch's default.
+    pub fn weight_decay(self) -> f32 {
+        match self {
+            Self::Adamw => 0.01,
+            Self::Adam | Self::Sgd => 0.0,
+        }
+    }
+}
+
+/// A schedule by name.
+#[derive(Clone, Copy, Debug, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LrScheduler {
+    /// Not at all
+    Constant,
+    /// Down to 0 along half a cosine
+    Cosine,
+    /// Up from a 25th, then down to nearly 0, along cosines
+    Onecycle,
+    /// In steps: --lr-step-size, --lr-gamma
+    Step,
+}
+
+/// Initial weights by name.
+#[derive(Clone, Copy, Debug, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InitName {
+    /// Convolutions Kaiming normal (fan-out), linear layers N(0, 0.01), biases 0
+    Tutorial,
+    /// Uniform within 1/√fan-in
+    Pytorch,
+    /// N(0, 0.01), some biases 1
+    Paper,
+}
+
+impl From<InitName> for Init {
+    fn from(name: InitName) -> Self {
+        match name {
+            InitName::Tutorial => Self::Tutorial,
+            InitName::Pytorch => Self::Pytorch,
+            InitName::Paper => Self::Paper,
+        }
+    }
+}
+
+/// What happens when a photo cannot be read.
+#[derive(Clone, Copy, Debug, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BadImage {
+    /// Stop and name it
+    Error,
+    /// Leave it out and say so
+    Skip,
+}
+
+impl From<BadImage> for OnBadImage {
+    fn from(choice: BadImage) -> Self {
+        match choice {
+            BadImage::Error => Self::Error,
+            BadImage::Skip => Self::Skip,
+        }
+    }
+}

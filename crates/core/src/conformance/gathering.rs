@@ -1,0 +1,53 @@
+//! A step on several batches is the step on all their pictures at once: same masks, same gradient, clipped as a whole.
+
+use super::{Case, compare, material};
+use crate::{Batch, Images, Op, Optimizer, Step, optimizer::Adam, reference::Network, train};
+
+/// With and without clipping, in two parts and in many.
+pub fn cases() -> Vec<Case> {
+    let case = |(parts, clip_grad_norm): (&'static [usize], Option<f32>)| {
+        let name = format!("gathering: {parts:?}, clipped to {clip_grad_norm:?}");
+        let key = name.clone();
+        Case::new(name, move |engine| {
+            let topology = material::topology(
+                [3, 4, 3],
+                &[Op::Flatten, Op::Dropout { p: 0.5 }, Op::Linear { inputs: 36, outputs: 5 }],
+            );
+            let mut rng = material::rng(&key);
+            let state = material::balanced_state(&mut rng, &topology);
+            let optimizer = Optimizer::AdamW { adam: Adam::default(), weight_decay: 0.1 };
+            let mut model = engine.compile(&topology, &state, optimizer)?;
+            let mut truth = Network::new(&topology, &state, optimizer)?;
+            for number in 1..=10 {
+                let whole = material::batch(&mut rng, parts.iter().sum(), &topology);
+                let step = Step { first: 0, number, seed: 5, lr: 0.01, clip_grad_norm };
+                let found = train::train_step(model.as_mut(), &split(&whole, parts), &step)?;
+                compare::step(number, &found, &truth.train_step(&whole, &step)?)?;
+            }
+            for (name, truth) in truth.parameters() {
+                let found = model.parameters()?;
+                compare::within(name, &found[name].values, &truth.values, |_| 1e-4)?;
+            }
+            Ok(())
+        })
+    };
+    [(&[4, 4][..], None), (&[3, 1, 4, 2], None), (&[4, 3], Some(0.1)), (&[1, 1, 1], Some(100.0))]
+        .map(case)
+        .into()
+}
+
+fn split(whole: &Batch, parts: &[usize]) -> Vec<Batch> {
+    let (bytes, classes) = (whole.images.pixels.len() / whole.len(), whole.targets.len() / whole.len());
+    let ends = parts.iter().scan(0, |end, n| {
+        *end += n;
+        Some((*end - n)..*end)
+    });
+    let part = |range: std::ops::Range<usize>| Batch {
+        images: Images {
+            pixels: whole.images.pixels[range.start * bytes..range.end * bytes].to_vec(),
+            ..whole.images.clone()
+        },
+        targets: whole.targets[range.start * classes..range.end * classes].to_vec(),
+    };
+    ends.map(part).collect()
+}
