@@ -13,6 +13,7 @@ mod pictures;
 mod progress;
 mod recipe;
 mod run_folder;
+mod start;
 mod stop;
 mod trained;
 
@@ -36,6 +37,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Train(commands::train::Args),
+    LrFind(commands::lr_find::Args),
     Evaluate(commands::evaluate::Args),
     Predict(commands::predict::Args),
     #[command(subcommand)]
@@ -56,6 +58,8 @@ impl Command {
     fn source(&self) -> Option<&config::Source> {
         match self {
             Self::Train(args) => Some(&args.source),
+            Self::LrFind(args) => Some(&args.source),
+            Self::Parity(args) => Some(&args.source),
             _ => None,
         }
     }
@@ -85,6 +89,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let done = |()| ExitCode::SUCCESS;
     match cli.command {
         Command::Train(args) => commands::train::run(&args),
+        Command::LrFind(args) => commands::lr_find::run(&args),
         Command::Evaluate(args) => commands::evaluate::run(&args).map(done),
         Command::Predict(args) => commands::predict::run(&args),
         Command::Data(command) => commands::data::run(&command).map(done),

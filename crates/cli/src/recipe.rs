@@ -168,6 +168,18 @@ impl Optimisation {
         }
     }
 
+    /// The learning rates of a run of so many epochs.
+    pub fn schedule(&self, epochs: u64) -> Schedule {
+        let Self { lr, warmup_epochs, lr_step_size, lr_gamma, .. } = *self;
+        let scheduler = match self.lr_scheduler {
+            LrScheduler::Constant => Scheduler::Constant,
+            LrScheduler::Cosine => Scheduler::Cosine,
+            LrScheduler::Onecycle => Scheduler::OneCycle,
+            LrScheduler::Step => Scheduler::Step { size: lr_step_size, gamma: lr_gamma },
+        };
+        Schedule { scheduler, lr, warmup_epochs, epochs }
+    }
+
     /// The moving average, if there is one.
     pub fn ema(&self) -> Option<Ema> {
         self.model_ema.then_some(Ema { decay: self.model_ema_decay, steps: self.model_ema_steps })
@@ -188,14 +200,7 @@ impl Recipe {
 
     /// The learning rates.
     pub fn schedule(&self) -> Schedule {
-        let Optimisation { lr, warmup_epochs, lr_step_size, lr_gamma, .. } = self.optimisation;
-        let scheduler = match self.optimisation.lr_scheduler {
-            LrScheduler::Constant => Scheduler::Constant,
-            LrScheduler::Cosine => Scheduler::Cosine,
-            LrScheduler::Onecycle => Scheduler::OneCycle,
-            LrScheduler::Step => Scheduler::Step { size: lr_step_size, gamma: lr_gamma },
-        };
-        Schedule { scheduler, lr, warmup_epochs, epochs: self.epochs.unwrap_or(DEFAULT_EPOCHS) }
+        self.optimisation.schedule(self.epochs.unwrap_or(DEFAULT_EPOCHS))
     }
 
     /// The names of the parameters that do not learn.

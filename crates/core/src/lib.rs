@@ -20,6 +20,7 @@ pub mod files;
 pub mod init;
 pub mod layer;
 pub mod loss;
+pub mod lr_find;
 pub mod metrics;
 pub mod optimizer;
 #[cfg(feature = "conformance")]

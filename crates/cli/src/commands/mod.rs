@@ -6,6 +6,7 @@ pub mod data;
 pub mod doctor;
 pub mod evaluate;
 pub mod export;
+pub mod lr_find;
 pub mod parity;
 pub mod predict;
 pub mod summary;

@@ -3,28 +3,33 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use alexnet_core::{
-    Backend, Batch, Device, Logits, Model, Options, State, Step, metrics::argmax, train::Batches,
+    Backend, Batch, Device, Logits, Model, Options, State, Step,
+    metrics::argmax,
+    train::{Batches, train_step},
     weights::Weights,
 };
-use alexnet_data::augment::Policy;
 use alexnet_data::loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions, OnBadImage};
 use alexnet_interchange::Loaded;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
 use crate::{
+    config::Source,
     engine::{Engine, Threads, keep_f32},
     output::Format,
+    recipe::{Augmentation, Optimisation},
     trained::{photos, read},
 };
 
 /// Steps of training that are compared.
 const STEPS: u64 = 10;
 
-/// Compares the logits of all engines in this binary on the validation photos, and their losses over ten steps of training with
-/// Adam and dropout. The exit code is 1 when two engines differ by more than they may.
+/// Compares the logits of all engines in this binary on the validation photos, and their losses over ten steps of training as
+/// the options say. The exit code is 1 when two engines differ by more than they may.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
+    #[command(flatten)]
+    pub source: Source,
     /// Weights [default: the best of the newest run]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -39,6 +44,10 @@ pub struct Args {
     /// How the result is printed
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
+    #[command(flatten, next_help_heading = "Optimisation")]
+    optimisation: Optimisation,
+    #[command(flatten, next_help_heading = "Augmentation")]
+    augmentation: Augmentation,
 }
 
 #[derive(Serialize)]
@@ -97,13 +106,16 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             seed: 0,
             size: metadata.input_size,
             normalization: metadata.normalization,
-            policy: Policy::TUTORIAL,
+            policy: args.augmentation.policy(),
             cache_bytes: DEFAULT_CACHE_BYTES,
             on_bad_image: OnBadImage::Error,
         },
     )?;
-    let training: Vec<Batch> = loader.train(0, 0).take(STEPS as usize).collect::<Result<_, _>>()?;
+    let accumulate = args.optimisation.accumulate as usize;
+    let training: Vec<Batch> =
+        loader.train(0, 0).take(STEPS as usize * accumulate).collect::<Result<_, _>>()?;
     ensure!(!training.is_empty(), "there is no photo to train on");
+    let training: Vec<&[Batch]> = training.chunks(accumulate).collect();
 
     let mut logits = Vec::new();
     let mut losses = Vec::new();
@@ -113,9 +125,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             gpu => format!("{} on {gpu}", engine.name()),
         };
         note!("asking {name}");
-        let mut model = engine.compile(&topology, &state, &Options { device, ..Options::default() })?;
+        let optimizer = args.optimisation.optimizer();
+        let mut model =
+            engine.compile(&topology, &state, &Options { device, optimizer, ..Options::default() })?;
         logits.push((name.clone(), answers(model.as_mut(), &loader)?));
-        losses.push((name, train(model.as_mut(), &training)?));
+        losses.push((name, train(model.as_mut(), &training, &args.optimisation)?));
     }
     let report = Report::new(&logits, losses);
     match args.format {
@@ -135,12 +149,19 @@ fn answers(model: &mut dyn Model, loader: &Loader) -> Result<Logits> {
     Ok(all)
 }
 
-/// The losses of steps over `batches` in turn.
-fn train(model: &mut dyn Model, batches: &[Batch]) -> Result<Vec<f64>> {
+/// The losses of steps over `batches` in turn, an epoch in all.
+fn train(model: &mut dyn Model, batches: &[&[Batch]], optimisation: &Optimisation) -> Result<Vec<f64>> {
     let steps = (1..=STEPS).zip(batches.iter().cycle());
-    let loss = |(number, batch)| {
-        let step = Step { first: 0, number, seed: 0, lr: 2e-4, clip_grad_norm: None };
-        Ok(model.train_step(batch, &step)?.loss)
+    let schedule = optimisation.schedule(1);
+    let loss = |(number, batches): (u64, &&[Batch])| {
+        let step = Step {
+            number,
+            seed: 0,
+            first: 0,
+            lr: schedule.lr(number - 1, STEPS),
+            clip_grad_norm: optimisation.clip_grad_norm,
+        };
+        Ok(train_step(model, batches, &step)?.loss)
     };
     steps.map(loss).collect()
 }

@@ -8,17 +8,14 @@ use std::{
 };
 
 use alexnet_core::{
-    Backend, Normalization, Options, Parameters, Progress, State, Topology,
-    alexnet::Variant,
-    init::initialise,
+    Backend, Options, Parameters, Progress, State,
     train::{self, Averaging, Batches, Outcome, Settings, fit},
     weights::{Metadata, Weights},
 };
 use alexnet_data::{
-    loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions},
+    loader::Loader,
     split::{Dataset, Item},
 };
-use alexnet_interchange::Loaded;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
@@ -30,8 +27,8 @@ use crate::{
     pictures,
     recipe::{DEFAULT_EPOCHS, Recipe},
     run_folder::RunFolder,
+    start,
     stop::Stop,
-    trained::read,
 };
 
 /// Trains a network on a folder of photos and keeps everything in a run folder.
@@ -179,13 +176,13 @@ fn begun(args: &Args) -> Result<Run> {
         dataset.root.display()
     );
     let frozen = recipe.frozen(&recipe.topology(&dataset))?;
-    let (state, normalization) = initial_state(&recipe, &dataset)?;
+    let (state, normalization) = start::initial_state(&recipe, &dataset)?;
     recipe.mean.get_or_insert(normalization.mean);
     recipe.std.get_or_insert(normalization.std);
     if !frozen.is_empty() && recipe.weights.is_none() {
         note!("`--freeze` without `--weights`: the frozen layers stay as they are drawn");
     }
-    let loader = loader(&recipe, dataset)?;
+    let loader = start::loader(&recipe, dataset)?;
     // A run that cannot take its first step leaves no folder.
     loader.train(0, 0).next().transpose()?;
     let folder = RunFolder::create(args.run_dir.as_deref())?;
@@ -194,21 +191,6 @@ fn begun(args: &Args) -> Result<Run> {
     options.write(&folder)?;
     loader.dataset().save(&folder.split())?;
     Ok(Run { folder, options, backend, loader, state, progress: Progress::default() })
-}
-
-/// The photos as batches.
-fn loader(recipe: &Recipe, dataset: Dataset) -> Result<Loader> {
-    let [_, size, _] = recipe.topology(&dataset).input;
-    let options = LoaderOptions {
-        batch_size: recipe.batch_size as usize,
-        seed: recipe.seed,
-        size,
-        normalization: recipe.normalization(),
-        policy: recipe.augmentation.policy(),
-        cache_bytes: DEFAULT_CACHE_BYTES,
-        on_bad_image: recipe.on_bad_image.into(),
-    };
-    Ok(Loader::new(dataset, options)?)
 }
 
 /// A run that was left.
@@ -232,7 +214,7 @@ fn resumed(path: &Path, args: &Args) -> Result<Run> {
     };
     let (state, progress) = match folder.load_checkpoint()? {
         Some(checkpoint) => checkpoint,
-        None => (initial_state(recipe, &dataset)?.0, Progress::default()),
+        None => (start::initial_state(recipe, &dataset)?.0, Progress::default()),
     };
     let epochs = recipe.epochs.unwrap_or(DEFAULT_EPOCHS);
     if progress.history.len() as u64 >= epochs {
@@ -240,63 +222,8 @@ fn resumed(path: &Path, args: &Args) -> Result<Run> {
     } else {
         note!("going on after step {}, in epoch {}", progress.step, progress.history.len() + 1);
     }
-    let loader = loader(recipe, dataset)?;
+    let loader = start::loader(recipe, dataset)?;
     Ok(Run { folder, options, backend, loader, state, progress })
-}
-
-/// Before the first step: drawn from the seed, or read from `--weights`, with the normalisation that goes with them.
-fn initial_state(recipe: &Recipe, dataset: &Dataset) -> Result<(State, Normalization)> {
-    let topology = recipe.topology(dataset);
-    let Some(path) = &recipe.weights else {
-        return Ok((initialise(&topology, recipe.init.into(), recipe.seed)?, Normalization::HALF));
-    };
-    let (_, Loaded { weights, named, .. }) = read(Some(path))?;
-    let Weights { metadata, mut parameters } = weights;
-    let of = |variant: Variant| variant.topology(dataset.classes.len()).parameters();
-    ensure!(
-        of(metadata.variant)? == of(recipe.variant)?,
-        "{} holds `{}`, but this run is `{}`; add `--variant {1}`, or choose other weights",
-        path.display(),
-        metadata.variant,
-        recipe.variant
-    );
-    let as_many = metadata.classes.len() == dataset.classes.len();
-    if !named && as_many {
-        note!("the classes are taken for those of {}, in alphabetical order", dataset.root.display());
-    } else if metadata.classes != dataset.classes
-        && let Some(last) = topology.nodes.last()
-    {
-        replace_layer(&last.name, &mut parameters, recipe, &topology)?;
-        let classes =
-            |names: &[String]| if names.len() > 8 { names.len().to_string() } else { names.join(", ") };
-        note!(
-            "the last layer, `{}`, is replaced: {} knows the classes {}, this run {}",
-            last.name,
-            path.display(),
-            classes(&metadata.classes),
-            classes(&dataset.classes)
-        );
-    }
-    let state = State { parameters, ..State::default() };
-    state.check(&topology)?;
-    Ok((state, metadata.normalization))
-}
-
-/// Puts a layer as it is drawn into others' parameters. It has to learn.
-fn replace_layer(
-    layer: &str,
-    parameters: &mut Parameters,
-    recipe: &Recipe,
-    topology: &Topology,
-) -> Result<()> {
-    let names = topology.parameters_of(layer)?;
-    ensure!(
-        recipe.frozen(topology)?.is_disjoint(&names),
-        "`{layer}` is replaced, because the classes are others, and cannot be frozen too; leave it out of `--freeze`"
-    );
-    let drawn = initialise(topology, recipe.init.into(), recipe.seed)?.parameters;
-    parameters.extend(drawn.into_iter().filter(|(name, _)| names.contains(name)));
-    Ok(())
 }
 
 /// What a run tells about itself before its first step.

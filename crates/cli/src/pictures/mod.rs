@@ -4,6 +4,7 @@ mod annotate;
 mod confusion;
 mod curves;
 mod grid;
+mod lr_curve;
 mod text;
 
 use std::{
@@ -19,6 +20,7 @@ pub use annotate::annotate;
 pub use confusion::confusion_matrix;
 pub use curves::curves;
 pub use grid::{Tile, grid, picture, predictions, training_batch};
+pub use lr_curve::lr_curve;
 
 type Color = Rgb<u8>;
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::Place;
+use crate::{Place, resume::EVERYTHING};
 
 const TRAIN: [&str; 9] = ["train", "--data", "flowers", "-b", "4", "--val-fraction", "0.25", "--seed", "7"];
 
@@ -64,6 +64,13 @@ fn engines_give_the_same_answers() {
         report["training"].as_array().unwrap().iter().map(|row| row["engine"].as_str().unwrap()).collect();
     assert_eq!(engines, ENGINES);
     assert_eq!(report["pairs"].as_array().unwrap().len(), ENGINES.len() * (ENGINES.len() - 1) / 2);
+    let plain = &report["training"][0]["losses"];
+
+    // And the same losses with every option on.
+    fs::write(place.file("everything.toml"), EVERYTHING).unwrap();
+    let all = place.succeeds(&[&parity[..], &["--config", "everything.toml"]].concat());
+    let report: serde_json::Value = serde_json::from_str(&all).unwrap();
+    assert!(report["training"][0]["losses"] != *plain);
 }
 
 #[test]

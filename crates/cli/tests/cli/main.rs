@@ -5,6 +5,7 @@ mod engines;
 mod formats;
 mod photos;
 mod predict;
+mod recipes;
 mod resume;
 mod streams;
 mod train;

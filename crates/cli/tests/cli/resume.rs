@@ -14,8 +14,44 @@ use alexnet_core::{Progress, State, checkpoint};
 
 use crate::Place;
 
-const TRAIN: [&str; 11] =
-    ["train", "--data", "flowers", "--epochs", "2", "-b", "4", "--val-fraction", "0.25", "--seed", "7"];
+const TRAIN: [&str; 11] = [
+    "train",
+    "--config",
+    "options.toml",
+    "--data",
+    "flowers",
+    "--epochs",
+    "2",
+    "--val-fraction",
+    "0.25",
+    "--seed",
+    "7",
+];
+
+/// Beside the tutorial's options.
+const PLAIN: &str = "batch-size = 4";
+
+/// Every option that changes what a step does.
+pub const EVERYTHING: &str = r#"
+batch-size = 2
+opt = "adamw"
+weight-decay = 0.05
+lr = 1e-3
+lr-scheduler = "onecycle"
+label-smoothing = 0.1
+mixup = 0.4
+cutmix = 1.0
+color-jitter = 0.4
+random-erasing = 0.5
+crop-scale = [0.3, 0.9]
+model-ema = true
+model-ema-steps = 2
+model-ema-decay = 0.6
+clip-grad-norm = 1.0
+accumulate = 2
+patience = 5
+init = "pytorch"
+"#;
 
 /// What a run ends with, without times: weights, parameters and moments, progress, results.
 #[derive(PartialEq)]
@@ -60,7 +96,21 @@ impl End {
 
 #[test]
 fn stops_and_threads_change_no_bit() {
+    let whole = check(PLAIN);
+    assert!(whole.state.average.is_empty());
+}
+
+#[test]
+fn with_every_option_on_neither() {
+    let whole = check(EVERYTHING);
+    assert_eq!(whole.state.average.len(), whole.state.parameters.len());
+    assert!(whole.state.average != whole.state.parameters);
+}
+
+/// The end of an uninterrupted run with these options, after other runs were seen to end so too.
+fn check(options: &str) -> End {
     let place = Place::with_flowers(4);
+    fs::write(place.file("options.toml"), options).unwrap();
     let start = Instant::now();
     place.succeeds(&[&TRAIN[..], &["--run-dir", "whole", "-j", "2"]].concat());
     let duration = start.elapsed();
@@ -80,6 +130,7 @@ fn stops_and_threads_change_no_bit() {
 
     kill_at(&place, [0.35, 0.5, 0.65].map(|share| duration.mul_f64(share)));
     whole.assert_same(&End::of(&place.file("killed")), "killed");
+    whole
 }
 
 /// Interrupts a run in its first steps: it ends after its step with a checkpoint, and says how to go on.

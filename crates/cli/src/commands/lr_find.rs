@@ -1,0 +1,76 @@
+//! `alexnet lr-find`: which learning rates are of use.
+
+use std::{ops::ControlFlow, path::PathBuf, process::ExitCode};
+
+use alexnet_core::{
+    Options, State,
+    lr_find::{Range, range_test, suggestion},
+};
+use anyhow::{Result, ensure};
+
+use crate::{
+    config::{FileOptions, Source},
+    dataset, parse, pictures, progress, start,
+    stop::Stop,
+};
+
+/// Trains for a while with a growing learning rate, draws the loss against it, and suggests one.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    pub source: Source,
+    #[command(flatten)]
+    options: FileOptions,
+    /// Lowest rate
+    #[arg(long, value_name = "LR", default_value_t = 1e-6, value_parser = parse::positive)]
+    min_lr: f32,
+    /// Highest rate
+    #[arg(long, value_name = "LR", default_value_t = 0.1, value_parser = parse::positive)]
+    max_lr: f32,
+    /// Steps from the lowest to the highest
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(10..))]
+    steps: u64,
+    /// Picture to write
+    #[arg(long, value_name = "PNG", default_value = "lr_find.png")]
+    out: PathBuf,
+}
+
+/// Runs the command. The exit code is 0, or 130 or 143 after a signal.
+///
+/// # Errors
+/// When photos or options do not allow it, or the picture cannot be written.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let Args { options: FileOptions { engine, recipe, .. }, min_lr, max_lr, steps, .. } = args;
+    ensure!(min_lr < max_lr, "`--min-lr` {min_lr} is not below `--max-lr` {max_lr}");
+    let stop = Stop::listen()?;
+    let (choice, backend) = engine.start()?;
+    let dataset = dataset::open(recipe.data.as_deref(), recipe.val_fraction, recipe.seed)?;
+    let topology = recipe.topology(&dataset);
+    let (State { parameters, .. }, _) = start::initial_state(recipe, &dataset)?;
+    let loader = start::loader(recipe, dataset)?;
+    let options = Options {
+        device: choice.device,
+        optimizer: recipe.optimisation.optimizer(),
+        frozen: recipe.frozen(&topology)?,
+    };
+    let mut model = backend.compile(&topology, &State { parameters, ..State::default() }, &options)?;
+    let range = Range { min: *min_lr, max: *max_lr, steps: *steps };
+    let (bar, mut done) = (progress::Items::new("trying rates"), 0);
+    let points = range_test(model.as_mut(), &loader, recipe.seed, &range, |_| {
+        done += 1;
+        bar.at(done, *steps as usize);
+        if stop.code().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    bar.finish();
+    if let Some(code) = stop.code() {
+        return Ok(ExitCode::from(code));
+    }
+    let suggestion = suggestion(&points);
+    pictures::save(&pictures::lr_curve(&points, suggestion)?, &args.out)?;
+    match suggestion {
+        Some(lr) => say!("suggested: --lr {lr:.1e}")?,
+        None => say!("no rate between {min_lr:e} and {max_lr:e} lowers the loss")?,
+    }
+    note!("the loss against the rate is drawn in {}", args.out.display());
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,89 @@
+//! What training begins with: photos as batches, weights as drawn or read.
+
+use alexnet_core::{
+    Normalization, Parameters, State, Topology, alexnet::Variant, init::initialise, weights::Weights,
+};
+use alexnet_data::{
+    loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions},
+    split::Dataset,
+};
+use alexnet_interchange::Loaded;
+use anyhow::{Result, ensure};
+
+use crate::{recipe::Recipe, trained::read};
+
+/// The photos as batches.
+///
+/// # Errors
+/// When the data set makes no sense.
+pub fn loader(recipe: &Recipe, dataset: Dataset) -> Result<Loader> {
+    let [_, size, _] = recipe.topology(&dataset).input;
+    let options = LoaderOptions {
+        batch_size: recipe.batch_size as usize,
+        seed: recipe.seed,
+        size,
+        normalization: recipe.normalization(),
+        policy: recipe.augmentation.policy(),
+        cache_bytes: DEFAULT_CACHE_BYTES,
+        on_bad_image: recipe.on_bad_image.into(),
+    };
+    Ok(Loader::new(dataset, options)?)
+}
+
+/// The state before the first step: drawn from the seed, or read from `--weights`, with the normalisation that goes with them.
+///
+/// # Errors
+/// When the weights cannot be read or are of another network.
+pub fn initial_state(recipe: &Recipe, dataset: &Dataset) -> Result<(State, Normalization)> {
+    let topology = recipe.topology(dataset);
+    let Some(path) = &recipe.weights else {
+        return Ok((initialise(&topology, recipe.init.into(), recipe.seed)?, Normalization::HALF));
+    };
+    let (_, Loaded { weights, named, .. }) = read(Some(path))?;
+    let Weights { metadata, mut parameters } = weights;
+    let of = |variant: Variant| variant.topology(dataset.classes.len()).parameters();
+    ensure!(
+        of(metadata.variant)? == of(recipe.variant)?,
+        "{} holds `{}`, but this run is `{}`; add `--variant {1}`, or choose other weights",
+        path.display(),
+        metadata.variant,
+        recipe.variant
+    );
+    let as_many = metadata.classes.len() == dataset.classes.len();
+    if !named && as_many {
+        note!("the classes are taken for those of {}, in alphabetical order", dataset.root.display());
+    } else if metadata.classes != dataset.classes
+        && let Some(last) = topology.nodes.last()
+    {
+        replace_layer(&last.name, &mut parameters, recipe, &topology)?;
+        let classes =
+            |names: &[String]| if names.len() > 8 { names.len().to_string() } else { names.join(", ") };
+        note!(
+            "the last layer, `{}`, is replaced: {} knows the classes {}, this run {}",
+            last.name,
+            path.display(),
+            classes(&metadata.classes),
+            classes(&dataset.classes)
+        );
+    }
+    let state = State { parameters, ..State::default() };
+    state.check(&topology)?;
+    Ok((state, metadata.normalization))
+}
+
+/// Puts a layer as it is drawn into others' parameters. It has to learn.
+fn replace_layer(
+    layer: &str,
+    parameters: &mut Parameters,
+    recipe: &Recipe,
+    topology: &Topology,
+) -> Result<()> {
+    let names = topology.parameters_of(layer)?;
+    ensure!(
+        recipe.frozen(topology)?.is_disjoint(&names),
+        "`{layer}` is replaced, because the classes are others, and cannot be frozen too; leave it out of `--freeze`"
+    );
+    let drawn = initialise(topology, recipe.init.into(), recipe.seed)?.parameters;
+    parameters.extend(drawn.into_iter().filter(|(name, _)| names.contains(name)));
+    Ok(())
+}

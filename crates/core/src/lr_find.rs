@@ -1,0 +1,110 @@
+//! The learning rate range test (Smith 2017, "Cyclical Learning Rates for Training Neural Networks", section 3.3): the rate grows
+//! with every step, and the loss tells which rates are of use.
+
+use std::ops::ControlFlow;
+
+use crate::{Error, Model, Result, Step, train::Batches};
+
+/// Which rates are tried.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Range {
+    /// The first.
+    pub min: f32,
+    /// The last.
+    pub max: f32,
+    /// How many, at equal ratios; at least 2.
+    pub steps: u64,
+}
+
+impl Range {
+    /// The rate of step `index`, from 0.
+    fn rate(&self, index: u64) -> f32 {
+        let (min, max) = (f64::from(self.min), f64::from(self.max));
+        (min * (max / min).powf(index as f64 / (self.steps - 1).max(1) as f64)) as f32
+    }
+}
+
+/// A step of the test.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// Its learning rate.
+    pub lr: f32,
+    /// The loss before its update.
+    pub loss: f64,
+    /// The losses so far, averaged with weights that fall by [`SMOOTHING`] a step.
+    pub smoothed: f64,
+}
+
+/// Weight of what came before.
+const SMOOTHING: f64 = 0.9;
+/// The test ends when the smoothed loss is so many times its lowest.
+const DIVERGED: f64 = 4.0;
+
+/// Trains `model` with growing rates until they are used up, the loss diverges, or `watch` breaks off.
+///
+/// # Errors
+/// The engine's and the batches'; [`Error::Data`] when there is no picture.
+pub fn range_test(
+    model: &mut dyn Model,
+    data: &dyn Batches,
+    seed: u64,
+    range: &Range,
+    mut watch: impl FnMut(&Point) -> ControlFlow<()>,
+) -> Result<Vec<Point>> {
+    let batches =
+        (0..).flat_map(|epoch| data.train(epoch, 0)).filter(|batch| !matches!(batch, Ok(b) if b.is_empty()));
+    let (mut points, mut sum, mut lowest) = (Vec::new(), 0.0, f64::INFINITY);
+    if data.steps_per_epoch() == 0 {
+        return Err(Error::Data("there is no picture to train on".into()));
+    }
+    for (index, batch) in (0..range.steps).zip(batches) {
+        let number = index + 1;
+        let step = Step { number, seed, first: 0, lr: range.rate(index), clip_grad_norm: None };
+        let loss = model.train_step(&batch?, &step)?.loss;
+        sum = SMOOTHING * sum + (1.0 - SMOOTHING) * loss;
+        let smoothed = sum / (1.0 - SMOOTHING.powf(number as f64));
+        let point = Point { lr: step.lr, loss, smoothed };
+        if !loss.is_finite() || smoothed > DIVERGED * lowest {
+            break;
+        }
+        lowest = lowest.min(smoothed);
+        points.push(point);
+        if watch(&point).is_break() {
+            break;
+        }
+    }
+    Ok(points)
+}
+
+/// The rate at which the smoothed loss falls most steeply with the rate's logarithm; none when it does not fall.
+pub fn suggestion(points: &[Point]) -> Option<f32> {
+    let slope = |at: &[Point]| at[2].smoothed - at[0].smoothed;
+    let steepest = points.windows(3).min_by(|a, b| slope(a).total_cmp(&slope(b)))?;
+    (slope(steepest) < 0.0).then_some(steepest[1].lr)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_grow_by_equal_ratios() {
+        let range = Range { min: 1e-4, max: 1.0, steps: 5 };
+        let rates: Vec<f32> = (0..5).map(|index| range.rate(index)).collect();
+        for (found, expected) in rates.iter().zip([1e-4, 1e-3, 1e-2, 1e-1, 1.0]) {
+            assert!((found / expected - 1.0).abs() < 1e-5, "{rates:?}");
+        }
+    }
+
+    #[test]
+    fn the_steepest_descent_is_suggested() {
+        let curve = |losses: &[f64]| -> Vec<Point> {
+            let point =
+                |(loss, index): (&f64, i32)| Point { lr: 10f32.powi(index), loss: *loss, smoothed: *loss };
+            losses.iter().zip(-6..).map(point).collect()
+        };
+        assert_eq!(suggestion(&curve(&[1.6, 1.6, 1.5, 0.9, 0.8, 2.0])), Some(1e-4));
+        assert_eq!(suggestion(&curve(&[1.0, 1.1, 1.3])), None);
+        assert_eq!(suggestion(&curve(&[1.0, 0.5])), None);
+    }
+}
