@@ -15,7 +15,7 @@ use alexnet_libtorch::cache::Build;
 const HELP: &str = "\
 Tasks of this repository. Usage: cargo xtask TASK …
 
-  train, evaluate, predict, data, summary, convert, export, doctor, parity, bench …
+  train, recipes, lr-find, evaluate, predict, data, summary, convert, export, doctor, parity, bench …
              build the command line `alexnet` in release and run it (`cargo xtask train --help`)
   bench      without arguments: the benchmarks of all engines, with a report in HTML
   criterion  the same; ARGUMENTS go to `cargo bench`
@@ -57,8 +57,8 @@ fn main() -> ExitCode {
         ("check", _) => tasks::check(),
         ("criterion", _) | ("bench", []) => tasks::criterion(rest),
         (
-            "train" | "evaluate" | "predict" | "data" | "summary" | "convert" | "export" | "doctor"
-            | "parity" | "bench",
+            "train" | "recipes" | "lr-find" | "evaluate" | "predict" | "data" | "summary" | "convert"
+            | "export" | "doctor" | "parity" | "bench",
             _,
         ) => tasks::command_line(task, rest),
         (unknown, _) => {

@@ -37,8 +37,9 @@ pub struct Source {
     config: Option<PathBuf>,
 }
 
+/// A recipe that comes with the program.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum RecipeName {
+pub enum RecipeName {
     /// The tutorial to the letter, which is the default of every option
     Tutorial,
     /// More accuracy in the time of the tutorial's script
@@ -48,6 +49,11 @@ enum RecipeName {
 }
 
 impl RecipeName {
+    /// As it is typed.
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
     fn text(self) -> &'static str {
         match self {
             Self::Tutorial => include_str!("../recipes/tutorial.toml"),
@@ -64,10 +70,7 @@ impl Source {
             let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
             return Ok(Some((path.display().to_string(), text)));
         }
-        Ok(self.recipe.map(|recipe| {
-            let name = recipe.to_possible_value().map(|value| value.get_name().to_owned());
-            (format!("the recipe {}", name.unwrap_or_default()), recipe.text().to_owned())
-        }))
+        Ok(self.recipe.map(|recipe| (format!("the recipe {}", recipe.name()), recipe.text().to_owned())))
     }
 }
 

@@ -38,6 +38,7 @@ struct Cli {
 enum Command {
     Train(commands::train::Args),
     LrFind(commands::lr_find::Args),
+    Recipes(commands::recipes::Args),
     Evaluate(commands::evaluate::Args),
     Predict(commands::predict::Args),
     #[command(subcommand)]
@@ -90,6 +91,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Train(args) => commands::train::run(&args),
         Command::LrFind(args) => commands::lr_find::run(&args),
+        Command::Recipes(args) => commands::recipes::run(&args).map(done),
         Command::Evaluate(args) => commands::evaluate::run(&args).map(done),
         Command::Predict(args) => commands::predict::run(&args),
         Command::Data(command) => commands::data::run(&command).map(done),

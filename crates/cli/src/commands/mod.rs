@@ -9,5 +9,6 @@ pub mod export;
 pub mod lr_find;
 pub mod parity;
 pub mod predict;
+pub mod recipes;
 pub mod summary;
 pub mod train;

@@ -106,3 +106,19 @@ fn rates_are_found() {
     let ran = place.run(&["lr-find", "--data", "flowers", "--min-lr", "1", "--max-lr", "0.1"]);
     assert!(ran.code == Some(1) && ran.err.contains("--max-lr"), "{ran:?}");
 }
+
+#[test]
+fn a_table_tells_what_recipes_reach_and_repeats_nothing() {
+    // Ten a class leave one to validate with.
+    let place = Place::with_flowers(10);
+    let table = place.succeeds(&["recipes", "tutorial", "--seeds", "3,4", "--data", "flowers"]);
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 3, "{table}");
+    assert!(lines[2].starts_with("| `tutorial` | 10 | "), "{table}");
+    for seed in [3, 4] {
+        assert!(place.file(&format!("runs/recipes/tutorial-{seed}/results.csv")).exists());
+    }
+    let again = place.run(&["recipes", "tutorial", "--seeds", "3,4", "--data", "flowers"]);
+    assert!(again.err.contains("all 10 epochs are done"), "{again:?}");
+    assert_eq!(again.out, table);
+}

@@ -1,0 +1,96 @@
+//! `alexnet recipes`: what the recipes reach, as a table.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use alexnet_core::Progress;
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+
+use crate::{
+    config::RecipeName,
+    run_folder::{RUNS, RunFolder},
+};
+
+/// Trains by each recipe with each seed and prints a table of what they reach. Each run is kept in runs/recipes; one that is done is
+/// not repeated, one that was stopped goes on.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Recipes [default: all]
+    recipes: Vec<RecipeName>,
+    /// Seeds, each with its own split
+    #[arg(long, value_name = "SEEDS", value_delimiter = ',', default_value = "0,1,2")]
+    seeds: Vec<u64>,
+    /// Photos, as for `train`
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When a run fails or is stopped.
+pub fn run(args: &Args) -> Result<()> {
+    let recipes =
+        if args.recipes.is_empty() { RecipeName::value_variants() } else { args.recipes.as_slice() };
+    let mut table = vec![
+        "| recipe | epochs | minutes a run | best validation accuracy: seeds | mean | of the last epoch: seeds | mean |".to_owned(),
+        "|---|---|---|---|---|---|---|".to_owned(),
+    ];
+    for recipe in recipes {
+        let name = recipe.name();
+        let mut runs = Vec::new();
+        for seed in &args.seeds {
+            let folder = Path::new(RUNS).join("recipes").join(format!("{name}-{seed}"));
+            train(&name, *seed, args.data.as_deref(), &folder)?;
+            runs.push(progress(&folder)?);
+        }
+        table.push(row(&name, &runs));
+    }
+    table.iter().try_for_each(|line| say!("{line}"))
+}
+
+/// Trains in a process of its own, from the beginning or from where the run was left.
+fn train(recipe: &str, seed: u64, data: Option<&Path>, folder: &Path) -> Result<()> {
+    let begun = folder.join("args.toml").exists();
+    let mut command = Command::new(env::current_exe()?);
+    if begun {
+        command.arg("train").arg("--resume").arg(folder);
+    } else {
+        command.args(["train", "--recipe", recipe, "--seed", &seed.to_string()]).arg("--run-dir").arg(folder);
+        command.args(data.iter().flat_map(|data| [Path::new("--data"), data]));
+    }
+    // The table alone goes to standard output.
+    command.stdout(std::io::stderr());
+    let status = command.status().context("cannot start training")?;
+    ensure!(
+        status.success(),
+        "training by the recipe {recipe} ended early; the same command goes on with it"
+    );
+    Ok(())
+}
+
+fn progress(folder: &Path) -> Result<Progress> {
+    let checkpoint = RunFolder::open(folder)?.load_checkpoint()?;
+    Ok(checkpoint.with_context(|| format!("{} has no checkpoint", folder.display()))?.1)
+}
+
+fn row(name: &str, runs: &[Progress]) -> String {
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
+    let listed = |values: &[f64]| values.iter().map(|v| format!("{v:.3}")).collect::<Vec<_>>().join(", ");
+    let of = |value: fn(&Progress) -> Option<f64>| runs.iter().filter_map(value).collect::<Vec<f64>>();
+    let best = of(|run| run.best().map(|row| row.accuracy));
+    let last = of(|run| run.history.last().map(|row| row.accuracy));
+    let minutes = mean(&of(|run| Some(run.seconds / 60.0)));
+    let epochs = runs.iter().map(|run| run.history.len()).max().unwrap_or_default();
+    format!(
+        "| `{name}` | {epochs} | {minutes:.1} | {} | **{:.3}** | {} | {:.3} |",
+        listed(&best),
+        mean(&best),
+        listed(&last),
+        mean(&last)
+    )
+}
