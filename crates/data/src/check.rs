@@ -186,7 +186,50 @@ fn not_photos(dataset: &Dataset) -> Result<Vec<NotPhoto>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::draw::draw_flower;
+
+    /// Copies of a picture in every pair of places; the gravest come first.
+    #[test]
+    fn groups_tell_conflicts_and_leaks() {
+        let root = tempfile::tempdir().unwrap();
+        for (picture, paths) in [
+            ["train/a/0.png", "train/a/1.png"],
+            ["train/a/2.png", "val/a/0.png"],
+            ["train/a/3.png", "train/b/0.png"],
+            ["train/b/1.png", "val/a/1.png"],
+            ["val/b/0.png", "val/b/1.png"],
+        ]
+        .iter()
+        .enumerate()
+        {
+            for path in paths.map(|path| root.path().join(path)) {
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                draw_flower(picture, 0, 0).save(path).unwrap();
+            }
+        }
+        let options = SplitOptions::default();
+        let dataset = Dataset::open(root.path(), &options).unwrap();
+        let report = check(&dataset, &options, &|_, _| {}).unwrap();
+        let groups: Vec<_> = report
+            .duplicates
+            .iter()
+            .map(|group| (group.photos[0].path.as_str(), group.across_classes, group.across_split))
+            .collect();
+        assert_eq!(
+            groups,
+            [
+                ("val/a/1.png", true, true),
+                ("train/a/3.png", true, false),
+                ("train/a/2.png", false, true),
+                ("train/a/0.png", false, false),
+                ("val/b/0.png", false, false),
+            ]
+        );
+        assert_eq!(report.to_mend, 5);
+    }
 
     #[test]
     fn sizes_at_the_limits_are_not_odd() {
