@@ -83,7 +83,8 @@ fn all_that_was_planted_is_found() {
     let [whole_jpeg, whole_png] = [jpeg(&another, 90), encoded(&another, ImageFormat::Png)];
     plant("train/daisy/cut.jpg", &whole_jpeg[..whole_jpeg.len() / 2]);
     plant("train/daisy/cut.png", &whole_png[..whole_png.len() / 2]);
-    plant("val/daisy/endless.jpg", &jpeg(&draw_flower(0, 43, 0), 90)[..].split_last_chunk::<2>().unwrap().0);
+    let endless = jpeg(&draw_flower(0, 43, 0), 90);
+    plant("val/daisy/endless.jpg", &endless[..endless.len() - 2]);
     plant("train/roses/a_jpeg.png", &jpeg(&one_more, 90));
     plant("train/roses/notes.txt", b"BM is not only how a BMP begins");
     plant("train/roses/photo.jfif", &whole_jpeg);
