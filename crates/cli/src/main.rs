@@ -94,7 +94,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Recipes(args) => commands::recipes::run(&args).map(done),
         Command::Evaluate(args) => commands::evaluate::run(&args).map(done),
         Command::Predict(args) => commands::predict::run(&args),
-        Command::Data(command) => commands::data::run(&command).map(done),
+        Command::Data(command) => commands::data::run(&command),
         Command::Summary(args) => commands::summary::run(&args).map(done),
         Command::Convert(args) => commands::convert::run(&args).map(done),
         Command::Export(args) => commands::export::run(&args).map(done),

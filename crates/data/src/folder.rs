@@ -33,6 +33,29 @@ pub struct Folder {
 /// [`Error::Dataset`] without at least two classes, with an empty class, with a name that is not UTF-8 and
 /// with links that form a loop; [`Error::Io`] when a folder cannot be read.
 pub fn scan(root: &Path) -> Result<Folder> {
+    let folder = scan_sparse(root)?;
+    let Folder { classes, items } = &folder;
+    let filled: BTreeSet<usize> = items.iter().map(|item| item.class).collect();
+    let empty: Vec<&str> = (0..classes.len())
+        .filter(|class| !filled.contains(class))
+        .map(|class| classes[class].as_str())
+        .collect();
+    if !empty.is_empty() {
+        let reason = format!(
+            "there is no photo in the class folder {}; photos end in .{}",
+            empty.join(", "),
+            EXTENSIONS.join(", .")
+        );
+        return Err(refuse(root, reason));
+    }
+    Ok(folder)
+}
+
+/// As [`scan`], but class folders may be empty: of a class of few photos none may validate.
+///
+/// # Errors
+/// As [`scan`].
+pub fn scan_sparse(root: &Path) -> Result<Folder> {
     let classes = subfolders(root)?;
     match &classes[..] {
         [] => {
@@ -50,19 +73,6 @@ pub fn scan(root: &Path) -> Result<Folder> {
     let mut items = Vec::new();
     for (class, name) in classes.iter().enumerate() {
         items.extend(photos(root, name)?.into_iter().map(|path| Item { path, class }));
-    }
-    let filled: BTreeSet<usize> = items.iter().map(|item| item.class).collect();
-    let empty: Vec<&str> = (0..classes.len())
-        .filter(|class| !filled.contains(class))
-        .map(|class| classes[class].as_str())
-        .collect();
-    if !empty.is_empty() {
-        let reason = format!(
-            "there is no photo in the class folder {}; photos end in .{}",
-            empty.join(", "),
-            EXTENSIONS.join(", .")
-        );
-        return Err(refuse(root, reason));
     }
     Ok(Folder { classes, items })
 }
@@ -90,8 +100,21 @@ pub fn is_photo(path: &Path) -> bool {
     !is_hidden(path) && EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
 }
 
+/// The files in a class folder that [`scan`] does not take for photos, hidden ones excepted: paths relative to `root`, by
+/// folder, then by name. `class` is the class folder's path relative to `root`.
+///
+/// # Errors
+/// As [`scan`].
+pub fn not_photos(root: &Path, class: &str) -> Result<Vec<String>> {
+    files(root, class, |path| !is_hidden(path) && !is_photo(path))
+}
+
 /// The photos below one class folder, relative to `root`, by folder, then by name.
 fn photos(root: &Path, class: &str) -> Result<Vec<String>> {
+    files(root, class, is_photo)
+}
+
+fn files(root: &Path, class: &str, wanted: impl Fn(&Path) -> bool) -> Result<Vec<String>> {
     let folder = root.join(class);
     let entries = WalkDir::new(&folder)
         .follow_links(true)
@@ -100,13 +123,18 @@ fn photos(root: &Path, class: &str) -> Result<Vec<String>> {
     let mut paths = Vec::new();
     for entry in entries {
         let entry = entry.map_err(|error| walk_error(&folder, error))?;
-        if entry.file_type().is_file() && is_photo(entry.path()) {
+        if entry.file_type().is_file() && wanted(entry.path()) {
             paths.push(relative(root, entry.path())?);
         }
     }
-    // A path always holds a `/`, for it begins with the class.
-    paths.sort_unstable_by(|a, b| a.rsplit_once('/').cmp(&b.rsplit_once('/')));
+    paths.sort_unstable_by(|a, b| by_folder(a).cmp(&by_folder(b)));
     Ok(paths)
+}
+
+/// What torchvision sorts the photos of a class by: the folder, then the name. A path always holds a `/`, for it begins with
+/// the class.
+pub fn by_folder(path: &str) -> Option<(&str, &str)> {
+    path.rsplit_once('/')
 }
 
 /// The path below `root`, with `/` between the parts on every system.
@@ -205,6 +233,14 @@ mod tests {
         let root =
             tree(&["a/1.jpg", "a/.2.jpg", "a/.thumbnails/3.jpg", "b/1.gif", ".git/x.png", "b/dir.jpg/"]);
         assert_eq!(paths(&scan(root.path()).unwrap()), ["a/1.jpg", "b/1.gif"]);
+    }
+
+    #[test]
+    fn what_is_not_taken_is_listed() {
+        let root =
+            tree(&["a/1.jpg", "a/x/2.jfif", "a/Thumbs.db", "a/.hidden", "a/.x/3.txt", "b/1.gif", "b/1"]);
+        assert_eq!(not_photos(root.path(), "a").unwrap(), ["a/Thumbs.db", "a/x/2.jfif"]);
+        assert_eq!(not_photos(root.path(), "b").unwrap(), ["b/1"]);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The photos: where they come from ([`fetch`], [`archive`], [`draw`]), which of them train and which validate
-//! ([`folder`], [`split`]), and how a file becomes the bytes of a batch ([`decode`], [`augment`],
-//! [`jitter`], [`mix`], [`resize`], [`loader`]).
+//! ([`folder`], [`split`]), what is wrong with them ([`check`]), and how a file becomes the bytes of a batch
+//! ([`decode`], [`augment`], [`jitter`], [`mix`], [`resize`], [`loader`]).
 #![forbid(unsafe_code)]
 
 pub mod archive;
 pub mod augment;
+pub mod check;
 pub mod decode;
 pub mod draw;
 mod erase;

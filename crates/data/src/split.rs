@@ -1,5 +1,6 @@
 //! Which photos train and which validate.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -62,7 +63,7 @@ pub struct CopyProgress<'a> {
 impl Dataset {
     /// Reads the names of a data set and splits it unless it comes split.
     ///
-    /// `path` holds either `train/` and `val/`, each with the same class folders, or class folders (see
+    /// `path` holds either `train/` and `val/`, each with the same class folders (those in `val/` may be empty), or class folders (see
     /// [`folder::scan`]), or nothing but one folder that holds one of these, such as the top folder of an
     /// archive.
     ///
@@ -82,6 +83,46 @@ impl Dataset {
         }
         let root = top(path)?;
         if is_split(&root)? { Self::already_split(root) } else { Self::by_seed(root, options) }
+    }
+
+    /// Whether the photos came split into `train/` and `val/`, which no seed changes.
+    pub fn comes_split(&self) -> bool {
+        let all_in = |items: &[Item], half| items.iter().all(|item| item.path.starts_with(half));
+        all_in(&self.train, "train/") && all_in(&self.val, "val/")
+    }
+
+    /// Splits class folders anew so that the photos of each of `groups` are in one half; a photo is in at most one group, and
+    /// named by its index in [`Dataset::items`]. Classes get as many photos to validate with as [`Dataset::open`] gives them,
+    /// or as near to it as whole groups allow. Without groups the split is that of [`Dataset::open`] with these options.
+    /// Photos that came split stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::Dataset`] when no photo is left to validate with.
+    pub fn keep_together(self, groups: &[Vec<usize>], options: &SplitOptions) -> Result<Self> {
+        if self.comes_split() {
+            return Ok(self);
+        }
+        let mut grouped = vec![None; self.train.len() + self.val.len()];
+        for (group, members) in groups.iter().enumerate() {
+            for member in members {
+                grouped[*member] = Some(group);
+            }
+        }
+        let mut items: Vec<(Item, Option<usize>)> =
+            self.train.into_iter().chain(self.val).zip(grouped).collect();
+        // The order of `folder::scan`, which the seed's permutations refer to.
+        items.sort_by(|(a, _), (b, _)| {
+            (a.class, folder::by_folder(&a.path)).cmp(&(b.class, folder::by_folder(&b.path)))
+        });
+        let (items, grouped): (Vec<Item>, Vec<Option<usize>>) = items.into_iter().unzip();
+        let mut units = vec![Vec::new(); groups.len()];
+        for (item, group) in grouped.into_iter().enumerate() {
+            match group {
+                Some(group) => units[group].push(item),
+                None => units.push(vec![item]),
+            }
+        }
+        Self::divided(self.root, self.classes, items, &units, options)
     }
 
     /// All photos, those that train first.
@@ -136,6 +177,11 @@ impl Dataset {
         }
         staged::folder(out, None, |partial| {
             for (class, name) in self.classes.iter().enumerate() {
+                // A class of which no photo validates is one all the same.
+                for half in ["train", "val"] {
+                    let folder = partial.join(half).join(name);
+                    fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+                }
                 let of_class = |items: &'_ [Item]| items.iter().filter(|item| item.class == class).count();
                 let total = of_class(&self.train) + of_class(&self.val);
                 let halves = [("train", &self.train), ("val", &self.val)];
@@ -159,7 +205,7 @@ impl Dataset {
 
     fn already_split(root: PathBuf) -> Result<Self> {
         let train = folder::scan(&root.join("train"))?;
-        let val = folder::scan(&root.join("val"))?;
+        let val = folder::scan_sparse(&root.join("val"))?;
         let only_in = |a: &Folder, b: &Folder| -> Vec<String> {
             a.classes.iter().filter(|class| !b.classes.contains(class)).cloned().collect()
         };
@@ -171,6 +217,9 @@ impl Dataset {
                 .collect();
             return Err(refuse(&root, format!("its classes differ: {}", differences.join("; "))));
         }
+        if val.items.is_empty() {
+            return Err(refuse(&root, "there is no photo in val/".into()));
+        }
         let below = |half: &str, items: Vec<Item>| -> Vec<Item> {
             items.into_iter().map(|item| Item { path: format!("{half}/{}", item.path), ..item }).collect()
         };
@@ -180,19 +229,21 @@ impl Dataset {
 
     fn by_seed(root: PathBuf, options: &SplitOptions) -> Result<Self> {
         let Folder { classes, items } = folder::scan(&root)?;
+        let alone: Vec<Vec<usize>> = (0..items.len()).map(|item| vec![item]).collect();
+        Self::divided(root, classes, items, &alone, options)
+    }
+
+    fn divided(
+        root: PathBuf,
+        classes: Vec<String>,
+        items: Vec<Item>,
+        units: &[Vec<usize>],
+        options: &SplitOptions,
+    ) -> Result<Self> {
         let (mut train, mut val) = (Vec::new(), Vec::new());
-        for of_class in items.chunk_by(|a, b| a.class == b.class) {
-            let (class, n) = (of_class[0].class, of_class.len());
-            // Always below n, as the fraction is below 1, in floating point too: each class keeps a photo to
-            // train with.
-            let validating = (n as f64 * options.val_fraction) as usize;
-            let mut validates = vec![false; n];
-            for index in &rng::permutation(options.seed, Purpose::Split, 0, class as u64, n)[..validating] {
-                validates[*index] = true;
-            }
-            for (item, validates) in of_class.iter().zip(validates) {
-                if validates { &mut val } else { &mut train }.push(item.clone());
-            }
+        let validates = validating(&items, classes.len(), units, options);
+        for (item, validates) in items.into_iter().zip(validates) {
+            if validates { &mut val } else { &mut train }.push(item);
         }
         if val.is_empty() {
             let reason = format!("--val-fraction {} leaves no photo to validate with", options.val_fraction);
@@ -200,6 +251,57 @@ impl Dataset {
         }
         Ok(Self { root, classes, train, val })
     }
+}
+
+/// Which of `items`, sorted by class, validate. `units` share the items out: those of one stay together.
+///
+/// Units are taken in the order in which the permutation of a class meets them, unless one would give a class more than its
+/// share; then further ones, if that brings the classes nearer to their shares. Without larger units, the first of each
+/// permutation validate.
+fn validating(items: &[Item], classes: usize, units: &[Vec<usize>], options: &SplitOptions) -> Vec<bool> {
+    let mut sizes = vec![0; classes];
+    for item in items {
+        sizes[item.class] += 1;
+    }
+    // Always below n, as the fraction is below 1, in floating point too: each class keeps a photo to train with.
+    let shares: Vec<usize> = sizes.iter().map(|n| (*n as f64 * options.val_fraction) as usize).collect();
+    let mut unit_of = vec![0; items.len()];
+    for (unit, members) in units.iter().enumerate() {
+        for member in members {
+            unit_of[*member] = unit;
+        }
+    }
+    let mut order = Vec::with_capacity(items.len());
+    let mut first = 0;
+    for of_class in items.chunk_by(|a, b| a.class == b.class) {
+        let permutation =
+            rng::permutation(options.seed, Purpose::Split, 0, of_class[0].class as u64, of_class.len());
+        order.extend(permutation.into_iter().map(|index| unit_of[first + index]));
+        first += of_class.len();
+    }
+    let mut counts = vec![0; classes];
+    let mut taken = vec![false; units.len()];
+    for filling in [true, false] {
+        for unit in &order {
+            let mut more = BTreeMap::new();
+            for member in &units[*unit] {
+                *more.entry(items[*member].class).or_insert(0) += 1;
+            }
+            let suits = if filling {
+                more.iter().all(|(class, more)| counts[*class] + more <= shares[*class])
+            } else {
+                let off = |class: usize, count: usize| count.abs_diff(shares[class]);
+                let now: usize = more.keys().map(|class| off(*class, counts[*class])).sum();
+                let then: usize = more.iter().map(|(class, more)| off(*class, counts[*class] + more)).sum();
+                then < now && more.iter().all(|(class, more)| counts[*class] + more < sizes[*class])
+            };
+            if suits && !taken[*unit] {
+                taken[*unit] = true;
+                more.iter().for_each(|(class, more)| counts[*class] += more);
+            }
+        }
+    }
+    unit_of.into_iter().map(|unit| taken[unit]).collect()
 }
 
 /// Descends once if all that `path` holds is one folder of folders.
@@ -308,6 +410,111 @@ mod tests {
         assert_eq!(val(1), "a/010.jpg a/012.jpg b/008.jpg b/018.jpg b/030.jpg");
     }
 
+    /// `groups` of paths as `keep_together` wants them.
+    fn together(dataset: Dataset, groups: &[Vec<String>], options: &SplitOptions) -> Result<Dataset> {
+        let index = |path: &String| dataset.items().position(|item| item.path == *path).unwrap();
+        let groups: Vec<Vec<usize>> = groups.iter().map(|group| group.iter().map(index).collect()).collect();
+        dataset.keep_together(&groups, options)
+    }
+
+    #[test]
+    fn without_groups_the_split_is_the_plain_one() {
+        let root =
+            tree(photos("a", 20).chain(photos("b", 31)).chain(photos("b/sub", 9)).chain(photos("c", 1)));
+        for seed in 0..20 {
+            let options = SplitOptions { seed, val_fraction: 0.25 };
+            let plain = Dataset::open(root.path(), &options).unwrap();
+            assert_eq!(plain.clone().keep_together(&[], &options).unwrap(), plain);
+            // Each photo a group of its own is no group.
+            let alone: Vec<Vec<usize>> = (0..plain.items().count()).map(|item| vec![item]).collect();
+            assert_eq!(plain.clone().keep_together(&alone, &options).unwrap(), plain);
+        }
+    }
+
+    #[test]
+    fn groups_stay_together_and_classes_keep_their_shares() {
+        let root = tree(photos("a", 40).chain(photos("b", 55)).chain(photos("c", 23)));
+        let name = |class: &str, k: usize| format!("{class}/{k:03}.jpg");
+        // Within classes and across them, of two to six.
+        let groups: Vec<Vec<String>> = vec![
+            (0..2).map(|k| name("a", k)).collect(),
+            (2..8).map(|k| name("a", k)).collect(),
+            (0..4).map(|k| name("b", k)).chain((20..22).map(|k| name("a", k))).collect(),
+            vec![name("a", 39), name("b", 39), name("c", 0)],
+            vec![name("c", 5), name("c", 9)],
+            vec![name("b", 50), name("c", 22)],
+        ];
+        let mut differ = 0;
+        for seed in 0..50 {
+            let options = SplitOptions { seed, val_fraction: 0.2 };
+            let plain = Dataset::open(root.path(), &options).unwrap();
+            let split = together(plain.clone(), &groups, &options).unwrap();
+            for group in &groups {
+                let validate =
+                    group.iter().filter(|path| split.val.iter().any(|item| item.path == **path)).count();
+                assert!(validate == 0 || validate == group.len(), "{group:?}");
+            }
+            let of_class = |class| split.val.iter().filter(|item| item.class == class).count();
+            assert_eq!([0, 1, 2].map(of_class), [8, 11, 4]);
+            assert!(paths(&split.train).is_sorted() && paths(&split.val).is_sorted());
+            assert_eq!(split.items().count(), 118);
+            differ += usize::from(split != plain);
+        }
+        assert!(differ > 25, "{differ}");
+    }
+
+    /// Of ten photos two are to validate, and they come in a group of three, one of five, and one of two.
+    #[test]
+    fn whole_groups_come_as_near_as_they_can() {
+        let root = tree(photos("a", 10).chain(photos("b", 10)));
+        let options = SplitOptions { val_fraction: 0.2, seed: 0 };
+        let group = |range: std::ops::Range<usize>| range.map(|k| format!("a/{k:03}.jpg")).collect();
+        let counts = |groups: &[Vec<String>]| {
+            let split = together(Dataset::open(root.path(), &options).unwrap(), groups, &options).unwrap();
+            [0, 1].map(|class| split.val.iter().filter(|item| item.class == class).count())
+        };
+        assert_eq!(counts(&[group(0..5), group(5..8), group(8..10)]), [2, 2]);
+        assert_eq!(counts(&[group(0..3), group(3..10)]), [3, 2]);
+        // Five are three too many, none are two too few.
+        assert_eq!(counts(&[group(0..5), group(5..10)]), [0, 2]);
+        // A class that is one group has to train.
+        assert_eq!(counts(&[group(0..10)]), [0, 2]);
+    }
+
+    #[test]
+    fn photos_that_come_split_stay_so() {
+        let root = tree(["train/a/1.jpg", "train/b/1.jpg", "val/a/2.jpg", "val/b/2.jpg"]);
+        let dataset = open(root.path()).unwrap();
+        assert!(dataset.comes_split());
+        let kept = dataset.clone().keep_together(&[vec![0, 2]], &SplitOptions::default()).unwrap();
+        assert_eq!(kept, dataset);
+        let classes_of_these_names = tree(photos("train", 20).chain(photos("val", 20)));
+        assert!(!open(classes_of_these_names.path()).unwrap().comes_split());
+    }
+
+    /// Two to a thousand classes, names with spaces and of any script, counts that differ.
+    #[test]
+    fn any_folders_of_ones_own_are_split() {
+        let names = ["common daisy", "Löwenzahn", "薔薇", "подсолнух", "tulipes d'été", "🌷"];
+        let root = tree(names.iter().enumerate().flat_map(|(k, name)| photos(name, 1 + 10 * k)));
+        let dataset = open(root.path()).unwrap();
+        let mut sorted = names.map(String::from);
+        sorted.sort_unstable();
+        assert_eq!(dataset.classes, sorted);
+        assert_eq!(dataset.val.len(), 1 + 2 + 3 + 4 + 5);
+        let copied = tempfile::tempdir().unwrap();
+        dataset.copy_to(copied.path(), &mut |_| {}).unwrap();
+        let copied = open(copied.path()).unwrap();
+        // The class of one photo has none to validate with.
+        assert_eq!((copied.classes.len(), copied.train.len(), copied.val.len()), (6, 141, 15));
+
+        let classes: Vec<String> = (0..1000).map(|class| format!("class {class}")).collect();
+        let root = tree(classes.iter().enumerate().flat_map(|(k, class)| photos(class, 1 + k % 11)));
+        let dataset = open(root.path()).unwrap();
+        assert_eq!(dataset.classes.len(), 1000);
+        assert_eq!(dataset.val.len(), (0..1000).filter(|k| k % 11 >= 9).count());
+    }
+
     #[test]
     fn each_photo_is_in_one_half_in_order() {
         let root = tree(photos("a", 20).chain(photos("b", 31)));
@@ -350,6 +557,8 @@ mod tests {
         refused(open(root.path()), "only train/ has b, c; only val/ has B");
         let root = tree(["train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg", "test/b/1.jpg"]);
         refused(open(root.path()), "it has train/ but no class folders in val/");
+        let root = tree(["train/a/1.jpg", "train/b/1.jpg", "val/a/notes.txt", "val/b/notes.txt"]);
+        refused(open(root.path()), "there is no photo in val/");
         let root = tree(["val/a/1.jpg", "val/b/1.jpg"]);
         refused(open(root.path()), "it has val/ but no class folders in train/");
     }

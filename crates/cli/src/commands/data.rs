@@ -1,8 +1,12 @@
-//! `alexnet data`: get, split, draw and look at photos.
+//! `alexnet data`: get, split, check, draw and look at photos.
+
+mod check;
+mod split;
 
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::ExitCode,
 };
 
 use alexnet_core::{
@@ -22,12 +26,12 @@ use anyhow::Result;
 use image::RgbImage;
 
 use crate::{
-    dataset, parse,
+    dataset,
     pictures::{self, Tile},
     progress,
 };
 
-/// Gets, splits, draws and shows photos.
+/// Gets, splits, checks, draws and shows photos.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
     /// Download the flower photos (229 MB) and unpack them to data/flower_photos
@@ -36,21 +40,8 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         archive: Option<PathBuf>,
     },
-    /// Copy photos into OUT/train and OUT/val, class by class
-    Split {
-        /// Folder of class folders, or .tgz
-        #[arg(long, value_name = "PATH")]
-        data: PathBuf,
-        /// Folder to copy into, empty or not there yet
-        #[arg(long, value_name = "OUT")]
-        copy: PathBuf,
-        /// Share of each class that validates
-        #[arg(long, default_value_t = dataset::VAL_FRACTION, value_parser = parse::fraction)]
-        val_fraction: f64,
-        /// Decides which photos
-        #[arg(long, default_value_t = 0)]
-        seed: u64,
-    },
+    Split(split::Args),
+    Check(check::Args),
     /// Draw flowers: five classes of pictures to try everything with
     Synth {
         /// Folder to draw into
@@ -81,12 +72,11 @@ pub enum Command {
 ///
 /// # Errors
 /// When photos cannot be had, read or written.
-pub fn run(command: &Command) -> Result<()> {
+pub fn run(command: &Command) -> Result<ExitCode> {
     match command {
-        Command::Fetch { archive } => fetch_photos(archive.as_deref()),
-        Command::Split { data, copy, val_fraction, seed } => {
-            copy_split(&dataset::open(Some(data), *val_fraction, *seed)?, copy)
-        }
+        Command::Fetch { archive } => fetch_photos(archive.as_deref())?,
+        Command::Split(args) => split::run(args)?,
+        Command::Check(args) => return check::run(args),
         Command::Synth { out, per_class, seed } => {
             let bar = progress::Items::new("drawing");
             draw::synthesise(out, *per_class as usize, *seed, &|done, total| bar.at(done, total))?;
@@ -97,12 +87,12 @@ pub fn run(command: &Command) -> Result<()> {
                 draw::CLASSES.len(),
                 out.display()
             )?;
-            Ok(())
         }
         Command::Preview { data, out, seed } => {
-            preview(dataset::open(data.as_deref(), dataset::VAL_FRACTION, *seed)?, out, *seed)
+            preview(dataset::open(data.as_deref(), dataset::VAL_FRACTION, *seed)?, out, *seed)?;
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn fetch_photos(archive: Option<&Path>) -> Result<()> {
@@ -128,20 +118,6 @@ fn fetch_photos(archive: Option<&Path>) -> Result<()> {
     };
     let folder = dataset::unpack(&archive)?;
     say!("the photos are in {}", folder.display())?;
-    Ok(())
-}
-
-fn copy_split(dataset: &Dataset, out: &Path) -> Result<()> {
-    let bar = progress::Items::new("copying");
-    dataset.copy_to(out, &mut |progress| bar.at(progress.done, progress.total))?;
-    bar.finish();
-    say!(
-        "{} images for training, {} images for validation in {}",
-        dataset.train.len(),
-        dataset.val.len(),
-        out.display()
-    )?;
-    say!("processing done!")?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use super::{Color, FAINT, GREEN, INK, MUTED, RED, WHITE, fill, text};
 
 /// Height and width of a picture's place, within which it is shrunk or centred.
 const SMALLEST: u32 = 112;
-const LARGEST: u32 = 256;
+pub(super) const LARGEST: u32 = 256;
 const GAP: u32 = 10;
 const SIZE: f32 = 17.0;
 const LINE: u32 = 20;
@@ -72,7 +72,7 @@ pub fn grid(tiles: &[Tile], columns: usize) -> RgbImage {
 }
 
 /// The picture, shrunk to fit into a square if need be.
-fn fitted(picture: &RgbImage, side: u32) -> RgbImage {
+pub(super) fn fitted(picture: &RgbImage, side: u32) -> RgbImage {
     let (width, height) = picture.dimensions();
     let longest = width.max(height);
     if longest <= side {

@@ -3,6 +3,7 @@
 mod annotate;
 mod confusion;
 mod curves;
+mod gallery;
 mod grid;
 mod lr_curve;
 mod text;
@@ -19,6 +20,7 @@ use image::{ImageFormat, Rgb, RgbImage, codecs::jpeg::JpegEncoder};
 pub use annotate::annotate;
 pub use confusion::confusion_matrix;
 pub use curves::curves;
+pub use gallery::gallery;
 pub use grid::{Tile, grid, picture, predictions, training_batch};
 pub use lr_curve::lr_curve;
 

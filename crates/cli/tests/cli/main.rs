@@ -1,5 +1,6 @@
 //! The binary as a user meets it: exit codes, words and files.
 
+mod check;
 mod doctor;
 mod engines;
 mod formats;

@@ -1,0 +1,181 @@
+//! `alexnet data check`: what is wrong with photos before a network learns from them.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use alexnet_data::{
+    check::{
+        Damage, EXTREME_RATIO, FEW_PHOTOS, Group, Half, Likeness, Oddity, Report, SplitBy, TINY_SIDE, check,
+    },
+    decode::decode,
+    split::SplitOptions,
+};
+use anyhow::Result;
+
+use crate::{dataset, engine::Threads, output::Format, parse, pictures, progress};
+
+/// Look for damaged files, duplicates, wrong labels, leaks, imbalance and odd sizes
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Photos, as for `train`
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// Share of each class that validates, where the folder is not split
+    #[arg(long, default_value_t = dataset::VAL_FRACTION, value_parser = parse::fraction)]
+    val_fraction: f64,
+    /// Decides which photos validate, as for `train`
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// How the report is printed
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// Picture to write, of what was found
+    #[arg(long, value_name = "FILE")]
+    gallery: Option<PathBuf>,
+    /// Exit with 1 if there is anything to mend: not for imbalance and sizes
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    threads: Threads,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When photos cannot be had, or the report or the gallery not be written.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    args.threads.start()?;
+    let dataset = dataset::open(args.data.as_deref(), args.val_fraction, args.seed)?;
+    let options = SplitOptions { val_fraction: args.val_fraction, seed: args.seed };
+    let bar = progress::Items::new("looking at photos");
+    let report = check(&dataset, &options, &|done, total| bar.at(done, total))?;
+    bar.finish();
+    match args.format {
+        Format::Text => print(&report)?,
+        Format::Json => say!("{}", serde_json::to_string_pretty(&report)?)?,
+    }
+    if let Some(path) = &args.gallery {
+        let (gallery, left_out) = pictures::gallery(&report, |photo| decode(report.root.join(photo)).ok());
+        pictures::save(&gallery, path)?;
+        match left_out {
+            0 => note!("gallery: {}", path.display()),
+            more => note!("gallery: {} ({more} more photos are not in it)", path.display()),
+        }
+    }
+    Ok(if args.strict && report.to_mend > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn print(report: &Report) -> Result<()> {
+    print_classes(report)?;
+    say!("")?;
+    headline("damaged", report.damaged.len())?;
+    for photo in &report.damaged {
+        let kind = match photo.kind {
+            Damage::Empty => "empty",
+            Damage::Truncated => "truncated",
+            Damage::Undecodable => "not decodable",
+            Damage::Unreadable => "not readable",
+        };
+        let yet = if photo.decodes { "; what is there decodes" } else { "" };
+        say!("  {}: {kind}: {}{yet}", photo.path, photo.reason)?;
+    }
+    headline("wrong extension", report.wrong_extension.len())?;
+    for photo in &report.wrong_extension {
+        say!("  {}: its content is {}", photo.path, photo.content)?;
+    }
+    headline("not taken for photos", report.not_photos.len())?;
+    for file in &report.not_photos {
+        match file.content {
+            Some(content) => say!("  {}: its content is {content}; its extension hides it", file.path)?,
+            None => say!("  {}", file.path)?,
+        }
+    }
+    headline("groups of duplicates", report.duplicates.len())?;
+    if !report.duplicates.is_empty() {
+        let count = |wanted: fn(&&Group) -> bool| report.duplicates.iter().filter(wanted).count();
+        let [conflicts, leaks] = [count(|group| group.across_classes), count(|group| group.across_split)];
+        say!("  of several classes: {conflicts}; on both sides of the split: {leaks}")?;
+    }
+    for group in &report.duplicates {
+        print_group(group)?;
+    }
+    headline("odd sizes", report.sizes.len())?;
+    for photo in &report.sizes {
+        let oddity = match photo.oddity {
+            Oddity::Tiny => format!("tiny, a side below {TINY_SIDE} pixels"),
+            Oddity::Extreme => format!("extreme, a side more than {EXTREME_RATIO} times the other"),
+            Oddity::Huge => "huge, slow to train with".into(),
+        };
+        say!("  {}: {}×{}, {oddity}", photo.path, photo.width, photo.height)?;
+    }
+    say!("")?;
+    match report.to_mend {
+        0 => say!("nothing to mend"),
+        n => say!("to mend: {n}"),
+    }
+}
+
+fn print_classes(report: &Report) -> Result<()> {
+    say!("{} photos of {} classes in {}", report.photos, report.classes.len(), report.root.display())?;
+    match report.split {
+        SplitBy::Folders => say!("split by its folders")?,
+        SplitBy::Seed { seed, val_fraction } => {
+            say!("split as `train --seed {seed} --val-fraction {val_fraction}` does")?;
+        }
+    }
+    let width = report.classes.iter().map(|class| class.name.chars().count()).max().unwrap_or(0).max(5);
+    say!("\n{:width$} {:>7} {:>7} {:>7} {:>8}", "class", "photos", "share", "train", "validate")?;
+    for class in &report.classes {
+        let note = match class {
+            class if class.val == 0 => "  none validates",
+            class if class.photos < FEW_PHOTOS => "  few",
+            _ => "",
+        };
+        say!(
+            "{:width$} {:>7} {:>5.1} % {:>7} {:>8}{note}",
+            class.name,
+            class.photos,
+            100.0 * class.share,
+            class.train,
+            class.val
+        )?;
+    }
+    say!("largest : smallest = {:.2}", report.imbalance)
+}
+
+fn headline(what: &str, count: usize) -> Result<()> {
+    match count {
+        0 => say!("{what}: none"),
+        _ => say!("{what}: {count}"),
+    }
+}
+
+fn print_group(group: &Group) -> Result<()> {
+    let mut what = vec![];
+    what.extend(group.across_classes.then_some("label conflict"));
+    what.extend(group.across_split.then_some("leak"));
+    if what.is_empty() {
+        what.push("within a class, on one side");
+    }
+    say!("  {}", what.join(", "))?;
+    for photo in &group.photos {
+        let half = match photo.half {
+            Half::Train => "trains",
+            Half::Val => "validates",
+        };
+        say!("    {} {half}", photo.path)?;
+    }
+    for link in &group.links {
+        let how = match link.likeness {
+            Likeness::Bytes => "the same bytes".into(),
+            Likeness::Pixels => "the same pixels".into(),
+            Likeness::Near { bits, mirrored } => {
+                format!("{bits} bits apart{}", if mirrored { ", mirrored" } else { "" })
+            }
+        };
+        match group.photos.len() {
+            2 => say!("      {how}")?,
+            _ => say!("      {how}: {} and {}", group.photos[link.a].path, group.photos[link.b].path)?,
+        }
+    }
+    Ok(())
+}

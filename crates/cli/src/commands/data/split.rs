@@ -1,0 +1,80 @@
+//! `alexnet data split`: a folder that is split once and for all.
+
+use std::path::PathBuf;
+
+use alexnet_data::{
+    check::duplicates,
+    split::{Dataset, SplitOptions},
+};
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::{dataset, parse, progress};
+
+/// Copy photos into OUT/train and OUT/val, class by class
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Folder of class folders, or .tgz
+    #[arg(long, value_name = "PATH")]
+    data: PathBuf,
+    /// Folder to copy into, empty or not there yet
+    #[arg(long, value_name = "OUT")]
+    copy: PathBuf,
+    /// Share of each class that validates
+    #[arg(long, default_value_t = dataset::VAL_FRACTION, value_parser = parse::fraction)]
+    val_fraction: f64,
+    /// Decides which photos
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// What happens to photos that are there more than once, as they are or nearly so
+    #[arg(long, value_enum, default_value_t = Duplicates::Together)]
+    duplicates: Duplicates,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Duplicates {
+    /// All of them train, or all of them validate
+    Together,
+    /// They are split like others, as `train` splits
+    Ignore,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When photos cannot be had or copied.
+pub fn run(args: &Args) -> Result<()> {
+    let mut dataset = dataset::open(Some(&args.data), args.val_fraction, args.seed)?;
+    if args.duplicates == Duplicates::Together {
+        dataset = together(dataset, args)?;
+    }
+    let bar = progress::Items::new("copying");
+    dataset.copy_to(&args.copy, &mut |progress| bar.at(progress.done, progress.total))?;
+    bar.finish();
+    say!(
+        "{} images for training, {} images for validation in {}",
+        dataset.train.len(),
+        dataset.val.len(),
+        args.copy.display()
+    )?;
+    say!("processing done!")
+}
+
+fn together(dataset: Dataset, args: &Args) -> Result<Dataset> {
+    if dataset.comes_split() {
+        note!("the photos come split and stay so; `data check` tells which of them are in both halves");
+        return Ok(dataset);
+    }
+    let bar = progress::Items::new("comparing");
+    let groups = duplicates(&dataset, &|done, total| bar.at(done, total));
+    bar.finish();
+    if !groups.is_empty() {
+        note!(
+            "{} photos are there more than once, in {} groups that stay together; `data check` shows them",
+            groups.iter().map(Vec::len).sum::<usize>(),
+            groups.len()
+        );
+    }
+    let options = SplitOptions { val_fraction: args.val_fraction, seed: args.seed };
+    Ok(dataset.keep_together(&groups, &options)?)
+}

@@ -1,0 +1,247 @@
+//! `data check` finds what was planted and nothing else, and `data split` keeps duplicates together.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use alexnet_data::{
+    check::{Damage, Format, Group, Half, Likeness, Oddity, Report, SplitBy},
+    draw::draw_flower,
+};
+use image::{ImageFormat, RgbImage, codecs::jpeg::JpegEncoder, imageops};
+
+use crate::Place;
+
+const DRAWN: [&str; 3] = ["daisy", "dandelion", "roses"];
+
+fn write(path: &Path, bytes: &[u8]) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+fn jpeg(picture: &RgbImage, quality: u8) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    picture.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, quality)).unwrap();
+    bytes
+}
+
+fn encoded(picture: &RgbImage, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+fn half_size(picture: &RgbImage) -> RgbImage {
+    imageops::thumbnail(picture, picture.width() / 2, picture.height() / 2)
+}
+
+/// `photos/train` and `photos/val`: 17 and 5 pictures of each of three classes.
+fn sound(place: &Place) {
+    for (class, name) in DRAWN.into_iter().enumerate() {
+        for index in 0..22 {
+            let half = if index < 17 { "train" } else { "val" };
+            let path = place.file(&format!("photos/{half}/{name}/{index:02}.jpg"));
+            write(&path, &jpeg(&draw_flower(class, index, 0), 88));
+        }
+    }
+}
+
+fn report(place: &Place, args: &[&str]) -> Report {
+    let args = [&["data", "check", "--format", "json"], args].concat();
+    serde_json::from_str(&place.succeeds(&args)).unwrap()
+}
+
+fn members(group: &Group) -> Vec<&str> {
+    group.photos.iter().map(|photo| photo.path.as_str()).collect()
+}
+
+#[test]
+fn nothing_is_invented() {
+    let place = Place::new();
+    sound(&place);
+    let found = report(&place, &["--data", "photos", "--strict"]);
+    assert_eq!((found.photos, found.to_mend, found.imbalance), (66, 0, 1.0));
+    assert_eq!(found.split, SplitBy::Folders);
+    for class in &found.classes {
+        assert_eq!((class.photos, class.train, class.val, class.few), (22, 17, 5, false));
+    }
+    assert!(found.damaged.is_empty() && found.wrong_extension.is_empty() && found.not_photos.is_empty());
+    assert!(found.duplicates.is_empty() && found.sizes.is_empty());
+    let text = place.succeeds(&["data", "check", "--data", "photos", "--strict", "--gallery", "seen.png"]);
+    assert!(text.ends_with("\nnothing to mend\n"), "{text}");
+    assert!(place.file("seen.png").is_file());
+}
+
+#[test]
+fn all_that_was_planted_is_found() {
+    let place = Place::new();
+    sound(&place);
+    let plant = |path: &str, bytes: &[u8]| write(&place.file("photos").join(path), bytes);
+    let read = |path: &str| fs::read(place.file("photos").join(path)).unwrap();
+    let (another, one_more) = (draw_flower(0, 40, 0), draw_flower(2, 41, 0));
+
+    plant("train/daisy/words.jpg", b"These are words, not pixels.");
+    plant("train/daisy/nothing.jpg", b"");
+    let [whole_jpeg, whole_png] = [jpeg(&another, 90), encoded(&another, ImageFormat::Png)];
+    plant("train/daisy/cut.jpg", &whole_jpeg[..whole_jpeg.len() / 2]);
+    plant("train/daisy/cut.png", &whole_png[..whole_png.len() / 2]);
+    let endless = jpeg(&draw_flower(0, 43, 0), 90);
+    plant("val/daisy/endless.jpg", &endless[..endless.len() - 2]);
+    plant("train/roses/a_jpeg.png", &jpeg(&one_more, 90));
+    plant("train/roses/notes.txt", b"BM is not only how a BMP begins");
+    plant("train/roses/photo.jfif", &whole_jpeg);
+    plant("train/roses/.hidden", b"");
+    plant("train/dandelion/again.jpg", &read("train/dandelion/03.jpg"));
+    plant("train/daisy/smaller.jpg", &jpeg(&half_size(&draw_flower(0, 2, 0)), 60));
+    plant("train/roses/conflict.jpg", &read("train/dandelion/05.jpg"));
+    plant("val/roses/leak.jpg", &jpeg(&imageops::flip_horizontal(&draw_flower(2, 4, 0)), 75));
+    plant("val/roses/conflict_and_leak.png", &encoded(&draw_flower(0, 6, 0), ImageFormat::Png));
+    plant(
+        "train/dandelion/tiny.png",
+        &encoded(&imageops::thumbnail(&draw_flower(1, 42, 0), 50, 40), ImageFormat::Png),
+    );
+    let strip = imageops::crop_imm(&draw_flower(1, 44, 0), 0, 90, 240, 70).to_image();
+    plant("train/dandelion/strip.jpg", &jpeg(&strip, 90));
+    for index in 0..4 {
+        let half = if index < 3 { "train" } else { "val" };
+        plant(&format!("{half}/zinnia/{index}.jpg"), &jpeg(&draw_flower(3, index, 0), 88));
+    }
+
+    let args = ["--data", "photos", "--gallery", "seen.jpg"];
+    let found = report(&place, &args);
+    let damaged: Vec<_> =
+        found.damaged.iter().map(|photo| (photo.path.as_str(), photo.kind, photo.decodes)).collect();
+    assert_eq!(
+        damaged,
+        [
+            ("train/daisy/cut.jpg", Damage::Truncated, false),
+            ("train/daisy/cut.png", Damage::Truncated, false),
+            ("train/daisy/nothing.jpg", Damage::Empty, false),
+            ("train/daisy/words.jpg", Damage::Undecodable, false),
+            ("val/daisy/endless.jpg", Damage::Truncated, true),
+        ]
+    );
+    let named: Vec<_> =
+        found.wrong_extension.iter().map(|photo| (photo.path.as_str(), photo.content)).collect();
+    assert_eq!(named, [("train/roses/a_jpeg.png", Format::Jpeg)]);
+    let not_photos: Vec<_> = found.not_photos.iter().map(|file| (file.path.as_str(), file.content)).collect();
+    assert_eq!(not_photos, [("train/roses/notes.txt", None), ("train/roses/photo.jfif", Some(Format::Jpeg))]);
+    let groups: Vec<_> = found
+        .duplicates
+        .iter()
+        .map(|group| (members(group), group.across_classes, group.across_split))
+        .collect();
+    assert_eq!(
+        groups,
+        [
+            (vec!["train/daisy/06.jpg", "val/roses/conflict_and_leak.png"], true, true),
+            (vec!["train/dandelion/05.jpg", "train/roses/conflict.jpg"], true, false),
+            (vec!["train/roses/04.jpg", "val/roses/leak.jpg"], false, true),
+            (vec!["train/daisy/02.jpg", "train/daisy/smaller.jpg"], false, false),
+            (vec!["train/dandelion/03.jpg", "train/dandelion/again.jpg"], false, false),
+        ]
+    );
+    let how = |group: usize| found.duplicates[group].links[0].likeness;
+    assert_eq!([how(1), how(4)], [Likeness::Bytes; 2]);
+    assert!(matches!(how(2), Likeness::Near { mirrored: true, .. }));
+    assert!(matches!(how(3), Likeness::Near { mirrored: false, .. }));
+    assert_eq!(found.duplicates[2].photos[1].half, Half::Val);
+    let sizes: Vec<_> = found.sizes.iter().map(|photo| (photo.path.as_str(), photo.oddity)).collect();
+    assert_eq!(
+        sizes,
+        [("train/dandelion/strip.jpg", Oddity::Extreme), ("train/dandelion/tiny.png", Oddity::Tiny)]
+    );
+    let few: Vec<&str> =
+        found.classes.iter().filter(|class| class.few).map(|class| class.name.as_str()).collect();
+    assert_eq!(few, ["zinnia"]);
+    assert_eq!(found.to_mend, 5 + 1 + 1 + 5);
+    assert_eq!(found, report(&place, &["--data", "photos", "-j", "1"]));
+
+    let gallery = image::open(place.file("seen.jpg")).unwrap();
+    assert!(gallery.width() > 1000 && gallery.height() > 1000);
+    let text = place.succeeds(&["data", "check", "--data", "photos"]);
+    for said in
+        ["train/daisy/cut.png: truncated", "label conflict, leak", "the same bytes", "to mend: 12", "few"]
+    {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    let strict = place.run(&["data", "check", "--data", "photos", "--strict"]);
+    assert_eq!((strict.code, strict.out), (Some(1), text));
+}
+
+/// Odd sizes and few photos are worth knowing, and no reason to fail.
+#[test]
+fn what_only_deserves_a_note_is_not_strict() {
+    let place = Place::new();
+    sound(&place);
+    write(
+        &place.file("photos/train/zinnia/tiny.png"),
+        &encoded(&imageops::thumbnail(&draw_flower(3, 0, 0), 40, 40), ImageFormat::Png),
+    );
+    write(&place.file("photos/val/zinnia/1.jpg"), &jpeg(&draw_flower(3, 1, 0), 90));
+    write(&place.file("photos/val/zinnia/notes.txt"), b"found in the garden");
+    let found = report(&place, &["--data", "photos", "--strict"]);
+    assert_eq!((found.to_mend, found.sizes.len(), found.not_photos.len()), (0, 1, 1));
+}
+
+/// Any names, formats and sizes; one class of one photo.
+#[test]
+fn folders_of_ones_own_are_checked_and_split() {
+    let place = Place::new();
+    let formats = [("jpeg", ImageFormat::Jpeg), ("PNG", ImageFormat::Png), ("webp", ImageFormat::WebP)];
+    for (class, (name, count)) in
+        [("common daisy", 21), ("Löwenzahn", 12), ("薔薇", 1)].into_iter().enumerate()
+    {
+        for index in 0..count {
+            let picture = draw_flower(class, index, 0);
+            let picture = if index % 2 == 0 { picture } else { half_size(&picture) };
+            let (extension, format) = formats[index % 3];
+            let path = place.file(&format!("mine/{name}/photo {index}.{extension}"));
+            write(&path, &encoded(&picture, format));
+        }
+    }
+    let found = report(&place, &["--data", "mine", "--strict"]);
+    assert_eq!(found.split, SplitBy::Seed { seed: 0, val_fraction: 0.1 });
+    let counts: Vec<_> =
+        found.classes.iter().map(|class| (class.name.as_str(), class.train, class.val)).collect();
+    assert_eq!(counts, [("Löwenzahn", 11, 1), ("common daisy", 19, 2), ("薔薇", 1, 0)]);
+    assert_eq!((found.imbalance, found.to_mend), (21.0, 0));
+
+    let said = place.succeeds(&["data", "split", "--data", "mine", "--copy", "split"]);
+    assert!(said.starts_with("31 images for training, 3 images for validation in split\n"), "{said}");
+    let again = report(&place, &["--data", "split"]);
+    assert_eq!((again.split, again.photos), (SplitBy::Folders, 34));
+    assert_eq!(again.classes, found.classes);
+}
+
+#[test]
+fn a_split_keeps_duplicates_together() {
+    let place = Place::new();
+    for (class, name) in DRAWN.into_iter().enumerate() {
+        for index in 0..12 {
+            write(
+                &place.file(&format!("mine/{name}/{index:02}.jpg")),
+                &jpeg(&draw_flower(class, index, 0), 88),
+            );
+        }
+    }
+    // Undecodable ones are like no other.
+    for name in ["daisy/empty.jpg", "roses/empty.jpg"] {
+        write(&place.file("mine").join(name), b"");
+    }
+    write(&place.file("mine/daisy/smaller.jpg"), &jpeg(&half_size(&draw_flower(0, 3, 0)), 70));
+    write(&place.file("mine/roses/conflict.jpg"), &jpeg(&draw_flower(1, 5, 0), 70));
+    let mut leaks = [0, 0];
+    for seed in ["0", "1", "2", "3", "4", "5"] {
+        for (way, duplicates) in ["together", "ignore"].into_iter().enumerate() {
+            let out = format!("{duplicates}{seed}");
+            let split = ["data", "split", "--data", "mine", "--val-fraction", "0.25", "--seed", seed];
+            let said = place.succeeds(&[&split[..], &["--copy", &out, "--duplicates", duplicates]].concat());
+            assert!(said.starts_with("31 images for training, 9 images for validation"), "{said}");
+            let found = report(&place, &["--data", &out]);
+            let copies: BTreeSet<_> = found.duplicates.iter().map(|group| group.photos.len()).collect();
+            assert_eq!((found.duplicates.len(), copies), (2, BTreeSet::from([2])));
+            leaks[way] += found.duplicates.iter().filter(|group| group.across_split).count();
+        }
+    }
+    assert_eq!(leaks[0], 0);
+    assert!(leaks[1] > 0);
+}

@@ -1,0 +1,302 @@
+//! Photos that are there more than once: of the same bytes, of the same pixels, or alike to the eye.
+//!
+//! Alike is told by a perceptual hash: the picture, shrunk to 32×32 grey pixels, is turned into frequencies; of each of the 16×16
+//! lowest one bit says whether it is above their median. Files saved anew, resized, recoloured or trimmed by a few pixels differ in
+//! few bits, other photos in about half of them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::LazyLock,
+};
+
+use image::{Pixel, RgbImage, imageops};
+use image_hasher::{HashAlg, Hasher, HasherConfig};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::report::Link;
+use crate::resize::{Crop, resize};
+
+/// Two photos are alike when at most so many of the 256 bits of their hashes differ, as they are or mirrored.
+pub const NEAR_BITS: u32 = 56;
+
+/// What the hash sees of a picture, pixels a side.
+const SIDE: u32 = 32;
+
+/// A picture whose brightness varies less, as a standard deviation of 0 to 255, is flat: its hash would be that of its noise.
+const FLAT: f64 = 2.0;
+
+type Hash = [u64; 4];
+
+static HASHER: LazyLock<Hasher<[u8; 32]>> = LazyLock::new(|| {
+    let config = HasherConfig::with_bytes_type::<[u8; 32]>().hash_size(SIDE / 2, SIDE / 2);
+    config.hash_alg(HashAlg::Median).preproc_dct().to_hasher()
+});
+
+/// What is compared of a photo.
+#[derive(Clone, Copy, Debug)]
+pub struct Fingerprint {
+    file: [u8; 32],
+    pixels: [u8; 32],
+    /// Of the picture and of its mirror image; none of a flat one.
+    hashes: Option<[Hash; 2]>,
+}
+
+impl Fingerprint {
+    /// Of a file and what it decodes to.
+    pub fn new(file: &[u8], picture: &RgbImage) -> Self {
+        let (width, height) = picture.dimensions();
+        let mut pixels = Sha256::new_with_prefix(width.to_le_bytes());
+        pixels.update(picture.as_raw());
+        let small = resize(picture, Crop::whole(width, height), SIDE, SIDE);
+        let hashes = RgbImage::from_raw(SIDE, SIDE, small)
+            .filter(|small| !is_flat(small))
+            .map(|small| [hash(&small), hash(&imageops::flip_horizontal(&small))]);
+        Self { file: Sha256::digest(file).into(), pixels: pixels.finalize().into(), hashes }
+    }
+}
+
+fn hash(small: &RgbImage) -> Hash {
+    let hash = HASHER.hash_image(small);
+    let words = hash.as_bytes().as_chunks().0;
+    std::array::from_fn(|word| u64::from_le_bytes(words[word]))
+}
+
+fn is_flat(picture: &RgbImage) -> bool {
+    let n = f64::from(picture.width() * picture.height());
+    let light = || picture.pixels().map(|pixel| f64::from(pixel.to_luma()[0]));
+    let mean = light().sum::<f64>() / n;
+    light().map(|light| (light - mean).powi(2)).sum::<f64>() / n < FLAT * FLAT
+}
+
+fn distance(a: &Hash, b: &Hash) -> u32 {
+    a.iter().zip(b).map(|(a, b)| (a ^ b).count_ones()).sum()
+}
+
+/// How alike two photos are, the most alike first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "how", rename_all = "snake_case")]
+pub enum Likeness {
+    /// The files have the same bytes.
+    Bytes,
+    /// The files differ, but not the pixels.
+    Pixels,
+    /// The pictures look alike.
+    Near {
+        /// Bits that differ, of 256; at most [`NEAR_BITS`].
+        bits: u32,
+        /// Whether one is the mirror image of the other.
+        mirrored: bool,
+    },
+}
+
+/// Photos that are alike, directly or by way of others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Indices of photos, ascending.
+    pub members: Vec<usize>,
+    /// The closest links that join them all; their indices are those in `members`.
+    pub links: Vec<Link>,
+}
+
+/// Groups of photos that are alike, by their first members. A photo without fingerprint is in none.
+pub fn groups(prints: &[Option<Fingerprint>]) -> Vec<Group> {
+    let mut links = links(prints);
+    links.sort_unstable_by_key(|link| (link.likeness, link.a, link.b));
+    let mut sets = Sets::new(prints.len());
+    links.retain(|link| sets.join(link.a, link.b));
+
+    let mut groups: BTreeMap<usize, (BTreeSet<usize>, Vec<Link>)> = BTreeMap::new();
+    for link in links {
+        let (members, links) = groups.entry(sets.first(link.a)).or_default();
+        members.extend([link.a, link.b]);
+        links.push(link);
+    }
+    groups
+        .into_values()
+        .map(|(members, mut links)| {
+            let members: Vec<usize> = members.into_iter().collect();
+            let place = |index: usize| members.partition_point(|member| *member < index);
+            for link in &mut links {
+                *link = Link { a: place(link.a), b: place(link.b), ..*link };
+            }
+            Group { members, links }
+        })
+        .collect()
+}
+
+/// Links of photos by their indices: enough of them to join all copies, and all that are near.
+fn links(prints: &[Option<Fingerprint>]) -> Vec<Link> {
+    let mut links = Vec::new();
+    // Of copies only the first is compared with all others.
+    let mut distinct: Vec<(usize, [Hash; 2])> = Vec::new();
+    let (mut files, mut pixels) = (HashMap::new(), HashMap::new());
+    for (b, print) in prints.iter().enumerate() {
+        let Some(print) = print else { continue };
+        let same_file: usize = *files.entry(print.file).or_insert(b);
+        let same_pixels: usize = *pixels.entry(print.pixels).or_insert(b);
+        if same_file != b {
+            links.push(Link { a: same_file, b, likeness: Likeness::Bytes });
+        } else if same_pixels != b {
+            links.push(Link { a: same_pixels, b, likeness: Likeness::Pixels });
+        } else {
+            distinct.extend(print.hashes.map(|hashes| (b, hashes)));
+        }
+    }
+    links.par_extend((0..distinct.len()).into_par_iter().flat_map_iter(|row| {
+        let (a, [as_it_is, _]) = distinct[row];
+        distinct[row + 1..].iter().filter_map(move |(b, hashes)| {
+            let [bits, bits_mirrored] = hashes.map(|hash| distance(&as_it_is, &hash));
+            let (bits, mirrored) = (bits.min(bits_mirrored), bits_mirrored < bits);
+            let likeness = Likeness::Near { bits, mirrored };
+            (bits <= NEAR_BITS).then_some(Link { a, b: *b, likeness })
+        })
+    }));
+    links
+}
+
+/// Disjoint sets of indices.
+struct Sets {
+    /// Of each index one of its set that is no larger; its own, of the first of a set.
+    towards_first: Vec<usize>,
+}
+
+impl Sets {
+    fn new(len: usize) -> Self {
+        Self { towards_first: (0..len).collect() }
+    }
+
+    fn first(&mut self, mut index: usize) -> usize {
+        while self.towards_first[index] != index {
+            let next = self.towards_first[index];
+            self.towards_first[index] = self.towards_first[next];
+            index = next;
+        }
+        index
+    }
+
+    /// Unites the sets of `a` and `b`; `false` when they are one already.
+    fn join(&mut self, a: usize, b: usize) -> bool {
+        let (a, b) = (self.first(a), self.first(b));
+        self.towards_first[a.max(b)] = a.min(b);
+        a != b
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{Rgb, codecs::jpeg::JpegEncoder};
+
+    use super::*;
+    use crate::{decode::decode_bytes, draw::draw_flower};
+
+    fn print(picture: &RgbImage) -> Option<Fingerprint> {
+        Some(Fingerprint::new(picture.as_raw(), picture))
+    }
+
+    fn saved_anew(picture: &RgbImage, quality: u8) -> RgbImage {
+        let mut bytes = Vec::new();
+        picture.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, quality)).unwrap();
+        decode_bytes("it", &bytes).unwrap()
+    }
+
+    /// `picture` at half its size.
+    fn half(picture: &RgbImage) -> RgbImage {
+        let (width, height) = picture.dimensions();
+        let pixels = resize(picture, Crop::whole(width, height), width / 2, height / 2);
+        RgbImage::from_raw(width / 2, height / 2, pixels).unwrap()
+    }
+
+    fn likeness(a: &RgbImage, b: &RgbImage) -> Option<Likeness> {
+        groups(&[print(a), print(b)]).first().map(|group| group.links[0].likeness)
+    }
+
+    #[test]
+    fn what_is_done_to_photos_is_seen_through() {
+        for class in 0..5 {
+            let picture = draw_flower(class, 7, 0);
+            let (width, height) = picture.dimensions();
+            let trimmed = imageops::crop_imm(&picture, 2, 2, width - 4, height - 4).to_image();
+            let grey = image::DynamicImage::from(picture.clone()).grayscale().into_rgb8();
+            for other in [
+                saved_anew(&picture, 30),
+                saved_anew(&half(&picture), 60),
+                imageops::brighten(&picture, 30),
+                imageops::contrast(&picture, 20.0),
+                trimmed,
+                grey,
+            ] {
+                let found = likeness(&picture, &other);
+                assert!(matches!(found, Some(Likeness::Near { mirrored: false, .. })), "{class}: {found:?}");
+                let found = likeness(&picture, &imageops::flip_horizontal(&other));
+                assert!(matches!(found, Some(Likeness::Near { mirrored: true, .. })), "{class}: {found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_pictures_are_other_pictures() {
+        let prints: Vec<_> = (0..200).map(|k| print(&draw_flower(k % 5, k / 5, 0))).collect();
+        assert_eq!(groups(&prints), []);
+    }
+
+    #[test]
+    fn copies_are_told_by_bytes_and_by_pixels() {
+        let picture = draw_flower(0, 0, 0);
+        let of_file = |file: &[u8]| Some(Fingerprint::new(file, &picture));
+        assert_eq!(
+            groups(&[of_file(b"a"), None, of_file(b"b"), of_file(b"b"), print(&draw_flower(1, 0, 0))]),
+            [Group {
+                members: vec![0, 2, 3],
+                links: vec![
+                    // The second file with these bytes is first of its bytes, not of its pixels.
+                    Link { a: 1, b: 2, likeness: Likeness::Bytes },
+                    Link { a: 0, b: 1, likeness: Likeness::Pixels },
+                ],
+            }]
+        );
+        // The same bytes of other width are another picture.
+        let [wide, high] =
+            [[8, 2], [2, 8]].map(|[w, h]| RgbImage::from_fn(w, h, |x, y| Rgb([(x + y * w) as u8 * 9; 3])));
+        assert_eq!(wide.as_raw(), high.as_raw());
+        let found = groups(&[Some(Fingerprint::new(b"a", &wide)), Some(Fingerprint::new(b"b", &high))]);
+        assert!(found.iter().all(|group| group.links[0].likeness > Likeness::Pixels), "{found:?}");
+    }
+
+    /// White pages, black frames: their noise tells nothing.
+    #[test]
+    fn flat_pictures_are_alike_only_when_they_are_the_same() {
+        let flat = |light: u8| RgbImage::from_pixel(90, 60, Rgb([light; 3]));
+        assert_eq!(likeness(&flat(255), &flat(254)), None);
+        assert_eq!(likeness(&flat(255), &flat(255)), Some(Likeness::Bytes));
+    }
+
+    /// A print of which so many bits of the hash are set; its mirror image is like nothing.
+    fn with_bits(name: u8, bits: u32) -> Option<Fingerprint> {
+        let word = |at: u32| u64::MAX.checked_shr(64 - bits.saturating_sub(at).min(64)).unwrap_or(0);
+        let hash = [0, 64, 128, 192].map(word);
+        let mirrored = [0x5555_5555_5555_5555; 4];
+        Some(Fingerprint { file: [name; 32], pixels: [name; 32], hashes: Some([hash, mirrored]) })
+    }
+
+    #[test]
+    fn groups_are_chains_of_near_photos() {
+        let near = |bits| Likeness::Near { bits, mirrored: false };
+        // 0, 40 and 80 are a chain; 250 is far; 194 is at the limit from it, 137 beyond.
+        let prints = [0, 250, 80, 40, 194, 137].map(|bits| with_bits(bits as u8, bits));
+        assert_eq!(
+            groups(&prints),
+            [
+                Group {
+                    members: vec![0, 2, 3],
+                    links: vec![
+                        Link { a: 0, b: 2, likeness: near(40) },
+                        Link { a: 1, b: 2, likeness: near(40) },
+                    ],
+                },
+                Group { members: vec![1, 4], links: vec![Link { a: 0, b: 1, likeness: near(NEAR_BITS) }] },
+            ]
+        );
+    }
+}

@@ -1,0 +1,248 @@
+//! What a check finds, as it is printed for programs. `docs/photos.md` describes it for their authors.
+
+use std::path::{Path, PathBuf};
+
+use image::ImageFormat;
+use serde::{Deserialize, Serialize};
+
+use super::{FEW_PHOTOS, alike::Likeness};
+
+/// What was found. Lists are sorted by class, then by path, unless said otherwise.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The folder that paths start from.
+    pub root: PathBuf,
+    /// What decides which photos validate.
+    pub split: SplitBy,
+    /// How many there are, unsound ones included.
+    pub photos: usize,
+    /// Findings that a person should mend: damaged photos, wrong extensions, photos whose names hide them, groups of
+    /// duplicates. Balance and sizes are not among them.
+    pub to_mend: usize,
+    /// Sorted by name.
+    pub classes: Vec<Class>,
+    /// Photos of the largest class for each of the smallest.
+    pub imbalance: f64,
+    /// Files that are no whole picture.
+    pub damaged: Vec<Damaged>,
+    /// Files whose content is of another format than their name says.
+    pub wrong_extension: Vec<WrongExtension>,
+    /// Files in class folders that no command takes for photos.
+    pub not_photos: Vec<NotPhoto>,
+    /// Photos that are there more than once: those across classes first, then those across the split.
+    pub duplicates: Vec<Group>,
+    /// Photos of odd size.
+    pub sizes: Vec<OddSize>,
+}
+
+/// What decides which photos validate.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum SplitBy {
+    /// The folders `train/` and `val/`.
+    Folders,
+    /// Chance.
+    Seed {
+        /// Decides which photos.
+        seed: u64,
+        /// The share of each class.
+        val_fraction: f64,
+    },
+}
+
+/// How many photos a class has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Class {
+    /// Its name.
+    pub name: String,
+    /// In all.
+    pub photos: usize,
+    /// That train.
+    pub train: usize,
+    /// That validate.
+    pub val: usize,
+    /// Of all photos, 0 to 1.
+    pub share: f64,
+    /// Whether it has fewer than [`FEW_PHOTOS`], or none that validates.
+    pub few: bool,
+}
+
+impl Class {
+    pub(super) fn new(name: &str, train: usize, val: usize, of: usize) -> Self {
+        let photos = train + val;
+        let few = photos < FEW_PHOTOS || val == 0;
+        Self { name: name.into(), photos, train, val, share: photos as f64 / of.max(1) as f64, few }
+    }
+}
+
+/// A file that is no whole picture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Damaged {
+    /// Relative to the root.
+    pub path: String,
+    /// Its class's name.
+    pub class: String,
+    /// In which way.
+    pub kind: Damage,
+    /// The decoder's words, or the system's.
+    pub reason: String,
+    /// Whether what is there decodes all the same.
+    pub decodes: bool,
+}
+
+/// What is wrong with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Damage {
+    /// It has no bytes.
+    Empty,
+    /// Its end is missing. Known of JPEG, PNG, GIF and WebP.
+    Truncated,
+    /// It has another damage, or is no picture.
+    Undecodable,
+    /// The system does not let it be read.
+    Unreadable,
+}
+
+/// A photo whose extension belies its content.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WrongExtension {
+    /// Relative to the root.
+    pub path: String,
+    /// Its class's name.
+    pub class: String,
+    /// What it is.
+    pub content: Format,
+}
+
+/// A file in a class folder that is not taken for a photo.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NotPhoto {
+    /// Relative to the root.
+    pub path: String,
+    /// Its class's name.
+    pub class: String,
+    /// The format of a picture that its name hides.
+    pub content: Option<Format>,
+}
+
+/// A format that is decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[allow(missing_docs)]
+pub enum Format {
+    Jpeg,
+    Png,
+    Gif,
+    Bmp,
+    Tiff,
+    WebP,
+    Pnm,
+}
+
+impl Format {
+    pub(super) fn of(format: ImageFormat) -> Option<Self> {
+        Some(match format {
+            ImageFormat::Jpeg => Self::Jpeg,
+            ImageFormat::Png => Self::Png,
+            ImageFormat::Gif => Self::Gif,
+            ImageFormat::Bmp => Self::Bmp,
+            ImageFormat::Tiff => Self::Tiff,
+            ImageFormat::WebP => Self::WebP,
+            ImageFormat::Pnm => Self::Pnm,
+            _ => return None,
+        })
+    }
+
+    /// Whether the file's extension is one of this format's.
+    pub(super) fn is_named(self, path: &str) -> bool {
+        ImageFormat::from_path(Path::new(path)).ok().and_then(Self::of) == Some(self)
+    }
+}
+
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Jpeg => "JPEG",
+            Self::Png => "PNG",
+            Self::Gif => "GIF",
+            Self::Bmp => "BMP",
+            Self::Tiff => "TIFF",
+            Self::WebP => "WebP",
+            Self::Pnm => "PNM",
+        })
+    }
+}
+
+/// Photos that are the same or nearly so.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    /// At least two, by class, then by path.
+    pub photos: Vec<Member>,
+    /// Whether they are of different classes: one label at least is wrong.
+    pub across_classes: bool,
+    /// Whether some train and some validate: validation then tells of memory, too.
+    pub across_split: bool,
+    /// What holds them together: one link fewer than photos, the closest that join them all.
+    pub links: Vec<Link>,
+}
+
+/// A photo of a [`Group`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    /// Relative to the root.
+    pub path: String,
+    /// Its class's name.
+    pub class: String,
+    /// Which half of the split it is in.
+    pub half: Half,
+}
+
+/// A half of the split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Half {
+    /// It trains.
+    Train,
+    /// It validates.
+    Val,
+}
+
+/// Two photos that are alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Index in [`Group::photos`].
+    pub a: usize,
+    /// Index in [`Group::photos`], larger than `a`.
+    pub b: usize,
+    /// How alike.
+    #[serde(flatten)]
+    pub likeness: Likeness,
+}
+
+/// A photo of odd size.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OddSize {
+    /// Relative to the root.
+    pub path: String,
+    /// Its class's name.
+    pub class: String,
+    /// In pixels.
+    pub width: u32,
+    /// In pixels.
+    pub height: u32,
+    /// In which way.
+    pub oddity: Oddity,
+}
+
+/// What is odd about a size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Oddity {
+    /// A side below [`TINY_SIDE`](super::TINY_SIDE).
+    Tiny,
+    /// Sides further apart than [`EXTREME_RATIO`](super::EXTREME_RATIO).
+    Extreme,
+    /// More pixels than [`HUGE_PIXELS`](super::HUGE_PIXELS).
+    Huge,
+}
