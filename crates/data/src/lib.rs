@@ -1,6 +1,6 @@
 //! The photos: where they come from ([`fetch`], [`archive`], [`draw`]), which of them train and which validate
 //! ([`folder`], [`split`]), and how a file becomes the bytes of a batch ([`decode`], [`augment`],
-//! [`jitter`], [`mix`], [`resize`], [`loader`]).
+//! [`jitter`], [`mix`], [`views`], [`resize`], [`loader`]).
 #![forbid(unsafe_code)]
 
 pub mod archive;
@@ -17,5 +17,6 @@ pub mod mix;
 pub mod resize;
 pub mod split;
 mod staged;
+pub mod views;
 
 pub use error::{Error, Result};
