@@ -12,6 +12,7 @@ mod parse;
 mod pictures;
 mod progress;
 mod recipe;
+mod report;
 mod run_folder;
 mod stop;
 mod trained;

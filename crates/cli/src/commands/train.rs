@@ -17,6 +17,7 @@ use alexnet_core::{
 use alexnet_data::{
     loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions},
     split::{Dataset, Item},
+    views::Views,
 };
 use alexnet_interchange::Loaded;
 use anyhow::{Result, ensure};
@@ -29,6 +30,7 @@ use crate::{
     engine::Choice,
     pictures,
     recipe::{DEFAULT_EPOCHS, Recipe},
+    report::Evaluated,
     run_folder::RunFolder,
     stop::Stop,
     trained::read,
@@ -338,7 +340,7 @@ impl Environment {
     }
 }
 
-/// `val_batch0_pred.jpg`: what the best weights say to some validation photos.
+/// `val_batch0_pred.jpg`: what the best weights say to some validation photos; and the report on all.
 fn write_pictures_of_the_best(
     folder: &RunFolder,
     backend: &dyn Backend,
@@ -357,5 +359,5 @@ fn write_pictures_of_the_best(
         let picture = pictures::predictions(&batch, &model.logits(&batch.images)?, &metadata.classes);
         pictures::save(&picture, &folder.file("val_batch0_pred.jpg"))?;
     }
-    Ok(())
+    Evaluated::new(model.as_mut(), loader, val, Views::Whole, &metadata.classes)?.write(folder.path())
 }

@@ -2,6 +2,7 @@
 
 mod doctor;
 mod engines;
+mod evaluate;
 mod formats;
 mod photos;
 mod predict;
