@@ -12,6 +12,7 @@ mod parse;
 mod pictures;
 mod progress;
 mod recipe;
+mod report;
 mod run_folder;
 mod start;
 mod stop;
@@ -61,6 +62,7 @@ impl Command {
             Self::Train(args) => Some(&args.source),
             Self::LrFind(args) => Some(&args.source),
             Self::Parity(args) => Some(&args.source),
+            Self::Data(commands::data::Command::Preview(args)) => Some(&args.source),
             _ => None,
         }
     }

@@ -10,10 +10,21 @@ pub fn softmax(row: &[f32]) -> Vec<f64> {
     exponentials.into_iter().map(|e| e / sum).collect()
 }
 
+/// The logarithm of [`softmax`], finite for all finite logits.
+pub fn log_softmax(row: &[f32]) -> Vec<f64> {
+    let log_sum = log_sum_exp(row.iter().map(|x| f64::from(*x)));
+    row.iter().map(|x| f64::from(*x) - log_sum).collect()
+}
+
+/// `ln Σ exp x`; the largest number is subtracted first, so nothing overflows.
+pub fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let largest = values.clone().fold(f64::NEG_INFINITY, f64::max);
+    values.map(|x| (x - largest).exp()).sum::<f64>().ln() + largest
+}
+
 /// Cross-entropy of one row of logits with its target distribution: `-Σ t·log softmax(x)`.
 pub fn row_loss(row: &[f32], target: &[f32]) -> f64 {
-    let largest = row.iter().fold(f64::NEG_INFINITY, |a, x| a.max(f64::from(*x)));
-    let log_sum = row.iter().map(|x| (f64::from(*x) - largest).exp()).sum::<f64>().ln() + largest;
+    let log_sum = log_sum_exp(row.iter().map(|x| f64::from(*x)));
     row.iter().zip(target).map(|(x, t)| f64::from(*t) * (log_sum - f64::from(*x))).sum()
 }
 

@@ -1,6 +1,6 @@
 //! The photos: where they come from ([`fetch`], [`archive`], [`draw`]), which of them train and which validate
 //! ([`folder`], [`split`]), what is wrong with them ([`check`]), and how a file becomes the bytes of a batch
-//! ([`decode`], [`augment`], [`jitter`], [`mix`], [`resize`], [`loader`]).
+//! ([`decode`], [`augment`], [`jitter`], [`mix`], [`views`], [`resize`], [`loader`]).
 #![forbid(unsafe_code)]
 
 pub mod archive;
@@ -18,5 +18,6 @@ pub mod mix;
 pub mod resize;
 pub mod split;
 mod staged;
+pub mod views;
 
 pub use error::{Error, Result};

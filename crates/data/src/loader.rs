@@ -27,6 +27,7 @@ use crate::{
     mix::{Mix, smooth_labels},
     resize::{Crop, resize, resize_into},
     split::{Dataset, Item},
+    views::Views,
 };
 
 /// Decoded photos kept in memory when nothing else is said: none. The 3,670 flower photos would take 0.8 GB, more than training
@@ -105,30 +106,41 @@ impl Loader {
     }
 
     /// Batches of `items` as they are evaluated: in order, whole pictures. With each batch come the indices in `items` of its
-    /// rows, since photos can be left out.
+    /// photos, since some can be left out.
     pub fn evaluation(
         &self,
         items: &[Item],
     ) -> impl Iterator<Item = alexnet_core::Result<(Vec<usize>, Batch)>> + use<'_> {
+        self.evaluation_views(items, Views::Whole)
+    }
+
+    /// [`Loader::evaluation`] with each photo shown as `views` say: its pictures follow each other, each with the photo's target,
+    /// and no batch holds a part of them. The batch size counts pictures, and one photo is the least.
+    pub fn evaluation_views(
+        &self,
+        items: &[Item],
+        views: Views,
+    ) -> impl Iterator<Item = alexnet_core::Result<(Vec<usize>, Batch)>> + use<'_> {
         let items: Arc<[Item]> = items.into();
         let (photos, listed) = (Arc::clone(&self.photos), Arc::clone(&items));
-        let work = move |position: usize, pixels: &mut [u8]| {
-            photos.prepare(&listed[position], pixels, Augmentation::none)
-        };
-        self.prefetch(0..items.len(), work).map(move |filled| {
+        let work =
+            move |position: usize, pixels: &mut [u8]| photos.prepare_views(&listed[position], pixels, views);
+        let count = views.count();
+        self.prefetch(0..items.len(), count, work).map(move |filled| {
             let filled = filled.map_err(|e| self.photos.explain(e))?;
             let positions = filled.positions.clone();
-            Ok((positions, self.photos.batch(filled, |position| &items[position])))
+            Ok((positions, self.photos.batch(filled, count, |position| &items[position])))
         })
     }
 
     fn prefetch(
         &self,
         positions: std::ops::Range<usize>,
+        views: usize,
         work: impl Fn(usize, &mut [u8]) -> Result<bool> + Send + Sync + 'static,
     ) -> Prefetch {
         let LoaderOptions { batch_size, size, .. } = self.photos.options;
-        Prefetch::new(positions, batch_size, size * size * 3, Arc::new(work))
+        Prefetch::new(positions, (batch_size / views).max(1), views * size * size * 3, Arc::new(work))
     }
 }
 
@@ -149,9 +161,10 @@ impl Batches for Loader {
             })
         };
         let start = first.saturating_mul(batch_size).min(n);
-        Box::new(self.prefetch(start..n, work).zip(first as u64..).map(move |(filled, index)| {
+        Box::new(self.prefetch(start..n, 1, work).zip(first as u64..).map(move |(filled, index)| {
             let filled = filled.map_err(|e| self.photos.explain(e))?;
-            let mut batch = self.photos.batch(filled, |position| &self.photos.dataset.train[order[position]]);
+            let mut batch =
+                self.photos.batch(filled, 1, |position| &self.photos.dataset.train[order[position]]);
             smooth_labels(&mut batch.targets, self.photos.dataset.classes.len(), policy.label_smoothing);
             let rng = &mut generator(seed, Purpose::Mix, epoch, index);
             if let Some(mix) = Mix::random(policy.mixup, policy.cutmix, size as u32, rng) {
@@ -215,6 +228,26 @@ impl Photos {
             }
             Ok(())
         });
+        self.kept(path, prepared)
+    }
+
+    /// Makes all pictures that `views` show of an item's photo. `false` when it was left out.
+    fn prepare_views(&self, item: &Item, pixels: &mut [u8], views: Views) -> Result<bool> {
+        let path = self.dataset.root.join(&item.path);
+        let prepared = without_panic(&path, || {
+            let (picture, _) = self.picture(&path, Crop::whole)?;
+            let size = self.options.size;
+            let shown = views.of(picture.width(), picture.height());
+            for (view, pixels) in shown.into_iter().zip(pixels.chunks_exact_mut(size * size * 3)) {
+                resize_into(&picture, view.crop, view.flip, size as u32, size as u32, pixels);
+            }
+            Ok(())
+        });
+        self.kept(path, prepared)
+    }
+
+    /// Whether a photo was prepared, or left out because that is allowed.
+    fn kept(&self, path: PathBuf, prepared: Result<()>) -> Result<bool> {
         match prepared {
             Ok(()) => Ok(true),
             Err(error) if self.options.on_bad_image == OnBadImage::Skip => {
@@ -252,12 +285,13 @@ impl Photos {
         picture
     }
 
-    fn batch<'a>(&'a self, filled: Filled, item: impl Fn(usize) -> &'a Item) -> Batch {
+    fn batch<'a>(&'a self, filled: Filled, views: usize, item: impl Fn(usize) -> &'a Item) -> Batch {
         let LoaderOptions { size, normalization, .. } = self.options;
         let classes = self.dataset.classes.len();
-        let mut targets = vec![0.0; filled.positions.len() * classes];
-        for (row, position) in targets.chunks_exact_mut(classes).zip(filled.positions) {
-            row[item(position).class] = 1.0;
+        let mut targets = vec![0.0; filled.positions.len() * views * classes];
+        for (rows, position) in targets.chunks_exact_mut(views * classes).zip(filled.positions) {
+            let class = item(position).class;
+            rows.chunks_exact_mut(classes).for_each(|row| row[class] = 1.0);
         }
         Batch { images: Images { pixels: filled.pixels, height: size, width: size, normalization }, targets }
     }
@@ -448,6 +482,37 @@ mod tests {
             .collect();
         assert_eq!(pixels, expected);
         assert_eq!(batches[0].targets, [0.0, 1.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn the_views_of_a_photo_follow_each_other() {
+        let (root, dataset) = photos();
+        for (views, batch_size, sizes) in [
+            (Views::Whole, 2, &[2, 1][..]),
+            (Views::Flip, 2, &[2, 2, 2]),
+            (Views::Flip, 5, &[4, 2]),
+            (Views::TenCrop, 3, &[10, 10, 10]),
+            (Views::TenCrop, 29, &[20, 10]),
+        ] {
+            let loader = loader(&dataset, LoaderOptions { batch_size, ..OPTIONS });
+            let batches: Vec<_> = loader.evaluation_views(&dataset.val, views).map(Result::unwrap).collect();
+            assert_eq!(batches.iter().map(|(_, batch)| batch.len()).collect::<Vec<_>>(), sizes);
+            let positions: Vec<usize> = batches.iter().flat_map(|(positions, _)| positions.clone()).collect();
+            assert_eq!(positions, [0, 1, 2]);
+
+            let mut pictures = batches.iter().flat_map(|(_, batch)| batch.images.pixels.chunks(16 * 16 * 3));
+            let mut targets = batches.iter().flat_map(|(_, batch)| batch.targets.chunks(2));
+            for item in &dataset.val {
+                let photo = decode(root.path().join(&item.path)).unwrap();
+                for view in views.of(photo.width(), photo.height()) {
+                    let mut expected = vec![0; 16 * 16 * 3];
+                    resize_into(&photo, view.crop, view.flip, 16, 16, &mut expected);
+                    assert_eq!(pictures.next().unwrap(), expected);
+                    assert_eq!(targets.next().unwrap()[item.class], 1.0);
+                }
+            }
+            assert!(pictures.next().is_none() && targets.next().is_none());
+        }
     }
 
     #[test]

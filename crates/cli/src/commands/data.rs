@@ -1,6 +1,7 @@
 //! `alexnet data`: get, split, check, draw and look at photos.
 
 mod check;
+pub mod preview;
 mod split;
 
 use std::{
@@ -9,27 +10,13 @@ use std::{
     process::ExitCode,
 };
 
-use alexnet_core::{
-    Normalization,
-    rng::{Purpose, permutation},
-    train::Batches,
-};
 use alexnet_data::{
-    augment::Policy,
-    decode::decode,
     draw,
     fetch::{self, FLOWER_PHOTOS, Verdict},
-    loader::{Loader, LoaderOptions, OnBadImage, evaluation_picture},
-    split::{Dataset, Item},
 };
 use anyhow::Result;
-use image::RgbImage;
 
-use crate::{
-    dataset,
-    pictures::{self, Tile},
-    progress,
-};
+use crate::{dataset, progress};
 
 /// Gets, splits, checks, draws and shows photos.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -54,18 +41,7 @@ pub enum Command {
         #[arg(long, value_name = "S", default_value_t = 0)]
         seed: u64,
     },
-    /// Show photos as they are, as training sees them, and as validation sees them
-    Preview {
-        /// Photos, as for `train`
-        #[arg(long, value_name = "PATH")]
-        data: Option<PathBuf>,
-        /// Picture to write
-        #[arg(long, value_name = "PNG")]
-        out: PathBuf,
-        /// Decides which photos and crops
-        #[arg(long, default_value_t = 0)]
-        seed: u64,
-    },
+    Preview(preview::Args),
 }
 
 /// Runs the command.
@@ -88,9 +64,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
                 out.display()
             )?;
         }
-        Command::Preview { data, out, seed } => {
-            preview(dataset::open(data.as_deref(), dataset::VAL_FRACTION, *seed)?, out, *seed)?;
-        }
+        Command::Preview(args) => preview::run(args)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -118,50 +92,5 @@ fn fetch_photos(archive: Option<&Path>) -> Result<()> {
     };
     let folder = dataset::unpack(&archive)?;
     say!("the photos are in {}", folder.display())?;
-    Ok(())
-}
-
-/// Photos in the preview, a row each.
-const ROWS: usize = 6;
-
-/// Training views of each.
-const VIEWS: u64 = 4;
-
-fn preview(dataset: Dataset, out: &Path, seed: u64) -> Result<()> {
-    let size = 224;
-    let order = permutation(seed, Purpose::Synthetic, 1, 0, dataset.train.len());
-    let shown: Vec<Item> = order.into_iter().take(ROWS).map(|i| dataset.train[i].clone()).collect();
-    let (root, classes) = (dataset.root.clone(), dataset.classes.clone());
-    let dataset = Dataset { train: shown.clone(), ..dataset };
-    let loader = Loader::new(
-        dataset,
-        LoaderOptions {
-            batch_size: 1,
-            seed,
-            size,
-            normalization: Normalization::HALF,
-            policy: Policy::TUTORIAL,
-            cache_bytes: usize::MAX,
-            on_bad_image: OnBadImage::Error,
-        },
-    )?;
-    let mut views: Vec<Vec<RgbImage>> = vec![Vec::new(); shown.len()];
-    for epoch in 0..VIEWS {
-        let order = permutation(seed, Purpose::Shuffle, epoch, 0, shown.len());
-        for (batch, item) in loader.train(epoch, 0).zip(order) {
-            views[item].push(pictures::picture(&batch?.images, 0));
-        }
-    }
-    let mut tiles = Vec::new();
-    for (item, views) in shown.iter().zip(views) {
-        let photo = decode(root.join(&item.path))?;
-        let whole = RgbImage::from_raw(size as u32, size as u32, evaluation_picture(&photo, size))
-            .unwrap_or_default();
-        tiles.push(Tile::new(photo, classes[item.class].clone()));
-        tiles.extend(views.into_iter().map(|view| Tile::new(view, "training")));
-        tiles.push(Tile::new(whole, "validation"));
-    }
-    pictures::save(&pictures::grid(&tiles, VIEWS as usize + 2), out)?;
-    say!("{}", out.display())?;
     Ok(())
 }

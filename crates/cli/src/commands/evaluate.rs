@@ -1,12 +1,16 @@
 //! `alexnet evaluate`: how good weights are on a set of photos.
 
-use std::path::PathBuf;
+use std::{cmp::Reverse, fs, path::PathBuf};
 
-use alexnet_core::{metrics::Report, train};
+use alexnet_core::{
+    Error,
+    metrics::{Calibration, Quality, Report},
+};
 use alexnet_data::{
     augment::Policy,
     loader::{Loader, LoaderOptions, OnBadImage},
     split::Item,
+    views::Views,
 };
 use anyhow::Result;
 use clap::ValueEnum;
@@ -14,10 +18,17 @@ use clap::ValueEnum;
 use crate::{
     engine::EngineArgs,
     output::Format,
+    report::{Evaluated, Everything, Mistake},
     trained::{Trained, photos},
 };
 
-/// Prints loss, top-1, per-class precision, recall and F1, and the confusion matrix.
+/// Largest confusion matrix that is printed as text.
+const MATRIX: usize = 20;
+/// Rows of a list of mistakes.
+const LISTED: usize = 10;
+
+/// Prints loss, top-1 with its 95 % interval, precision, recall and F1, the confusion matrix, the calibration error and the most
+/// confident mistakes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -31,7 +42,13 @@ pub struct Args {
     /// Which photos: a run keeps its split, and the same photos given again are split as it was
     #[arg(long, value_enum, default_value = "val")]
     split: Split,
-    /// Photos a step
+    /// Ask about several views of each photo and take the mean of the probabilities: flip, its mirror image too, or ten-crop
+    #[arg(long, value_enum, value_name = "VIEWS", num_args = 0..=1, default_missing_value = "flip")]
+    tta: Option<Tta>,
+    /// Also write report.json, the confusion matrices, the reliability diagram and the mistakes to this folder
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Pictures a step; each view of a photo is one
     #[arg(short, long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: u32,
     /// How the result is printed
@@ -44,6 +61,24 @@ enum Split {
     Val,
     Train,
     All,
+}
+
+/// Test-time augmentation.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Tta {
+    /// The photo and its mirror image
+    Flip,
+    /// Four corners and the centre, 224/256 as wide and high, and the mirror image of each
+    TenCrop,
+}
+
+impl From<Tta> for Views {
+    fn from(tta: Tta) -> Self {
+        match tta {
+            Tta::Flip => Self::Flip,
+            Tta::TenCrop => Self::TenCrop,
+        }
+    }
 }
 
 /// Runs the command.
@@ -70,35 +105,78 @@ pub fn run(args: &Args) -> Result<()> {
             on_bad_image: OnBadImage::Error,
         },
     )?;
-    let batches = loader.evaluation(&items).map(|batch| Ok(batch?.1));
-    let evaluation = train::evaluate(trained.model.as_mut(), batches)?;
-    let report = evaluation.report(&trained.metadata.classes);
+    if let Some(folder) = &args.out {
+        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    }
+    let views = args.tta.map(Views::from).unwrap_or_default();
+    let classes = &trained.metadata.classes;
+    let evaluated = Evaluated::new(trained.model.as_mut(), &loader, &items, views, classes)?;
+    // Before the text, whose reader may leave.
+    if let Some(folder) = &args.out {
+        evaluated.write(folder)?;
+    }
     match args.format {
-        Format::Json => say!("{}", serde_json::to_string(&report)?)?,
-        Format::Text => print_text(&report)?,
+        Format::Json => say!("{}", serde_json::to_string(&evaluated.everything())?),
+        Format::Text => print_text(&evaluated.everything()),
+    }
+}
+
+fn print_text(Everything { report, mistakes, .. }: &Everything) -> Result<()> {
+    let Report { images, loss, top1, interval95: [low, high], .. } = report;
+    say!("images {images}  loss {loss:.4}  top1 {top1:.4}  95 % interval {low:.4} to {high:.4}")?;
+    let names = report.per_class.iter().map(|c| c.class.chars().count());
+    let width = names.max().unwrap_or_default().max("weighted avg".len());
+    say!("{:width$}  {:>9}  {:>6}  {:>5}  {:>7}", "class", "precision", "recall", "f1", "support")?;
+    let quality = |name: &str, Quality { precision, recall, f1, support }: &Quality| {
+        say!("{name:width$}  {precision:>9.3}  {recall:>6.3}  {f1:>5.3}  {support:>7}")
+    };
+    for class in &report.per_class {
+        quality(&class.class, &class.quality)?;
+    }
+    quality("macro avg", &report.macro_avg)?;
+    quality("weighted avg", &report.weighted_avg)?;
+    if report.per_class.len() <= MATRIX {
+        print_matrices(report, width)?;
+    } else {
+        print_confusions(report)?;
+    }
+    let Calibration { ece, bins } = &report.calibration;
+    say!("expected calibration error {ece:.4}, {} bins of confidence", bins.len())?;
+    if !mistakes.is_empty() {
+        say!("most confident mistakes of {}:", mistakes.len())?;
+    }
+    for Mistake { path, truth, predicted, probability, probability_of_truth } in mistakes.iter().take(LISTED)
+    {
+        say!("{predicted} {probability:.3}, true {truth} {probability_of_truth:.3}: {path}")?;
     }
     Ok(())
 }
 
-fn print_text(report: &Report) -> Result<()> {
-    say!("images {}  loss {:.4}  top1 {:.4}", report.images, report.loss, report.top1)?;
-    let width = report.per_class.iter().map(|c| c.class.chars().count()).max().unwrap_or(0).max(5);
-    say!("{:width$}  {:>9}  {:>6}  {:>5}  {:>7}", "class", "precision", "recall", "f1", "support")?;
-    for class in &report.per_class {
-        let q = &class.quality;
-        say!(
-            "{:width$}  {:>9.3}  {:>6.3}  {:>5.3}  {:>7}",
-            class.class,
-            q.precision,
-            q.recall,
-            q.f1,
-            q.support
-        )?;
-    }
+fn print_matrices(report: &Report, width: usize) -> Result<()> {
     say!("confusion, rows true, columns predicted:")?;
     for (class, row) in report.per_class.iter().zip(&report.confusion.counts) {
         let cells: Vec<String> = row.iter().map(|n| format!("{n:>5}")).collect();
         say!("{:width$}  {}", class.class, cells.join(" "))?;
+    }
+    say!("as shares of the true class:")?;
+    for (class, row) in report.per_class.iter().zip(&report.confusion_normalized) {
+        let cells: Vec<String> = row.iter().map(|share| format!("{share:>5.2}")).collect();
+        say!("{:width$}  {}", class.class, cells.join(" "))?;
+    }
+    Ok(())
+}
+
+/// The most frequent confusions, where the matrix has more columns than a line.
+fn print_confusions(report: &Report) -> Result<()> {
+    let counts = report.confusion.counts.iter().enumerate();
+    let cells = counts.flat_map(|(truth, row)| row.iter().enumerate().map(move |cell| (truth, cell)));
+    let mut wrong: Vec<_> =
+        cells.filter(|(truth, (predicted, count))| truth != predicted && **count > 0).collect();
+    wrong.sort_by_key(|(_, (_, count))| Reverse(**count));
+    say!("most frequent confusions:")?;
+    for (truth, (predicted, count)) in wrong.into_iter().take(LISTED) {
+        let name = |class: usize| &report.per_class[class].class;
+        say!("{count} of {} taken for {}", name(truth), name(predicted))?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use alexnet_core::{
 use alexnet_data::{
     loader::Loader,
     split::{Dataset, Item},
+    views::Views,
 };
 use anyhow::{Result, ensure};
 use serde::Serialize;
@@ -26,6 +27,7 @@ use crate::{
     engine::Choice,
     pictures,
     recipe::{DEFAULT_EPOCHS, Recipe},
+    report::Evaluated,
     run_folder::RunFolder,
     start,
     stop::Stop,
@@ -265,7 +267,7 @@ impl Environment {
     }
 }
 
-/// `val_batch0_pred.jpg`: what the best weights say to some validation photos.
+/// `val_batch0_pred.jpg`: what the best weights say to some validation photos; and the report on all.
 fn write_pictures_of_the_best(
     folder: &RunFolder,
     backend: &dyn Backend,
@@ -284,5 +286,5 @@ fn write_pictures_of_the_best(
         let picture = pictures::predictions(&batch, &model.logits(&batch.images)?, &metadata.classes);
         pictures::save(&picture, &folder.file("val_batch0_pred.jpg"))?;
     }
-    Ok(())
+    Evaluated::new(model.as_mut(), loader, val, Views::Whole, &metadata.classes)?.write(folder.path())
 }

@@ -6,9 +6,12 @@ use image::{RgbImage, imageops};
 use super::{BLUE, Color, FAINT, INK, MUTED, WHITE, blend, fill, text};
 
 const MARGIN: u32 = 24;
-/// The matrix is about this wide, with cells of one pixel at least.
+/// The matrix is about this wide. With many classes it grows as long as each can be named beside its cells of `NAMED_CELL` pixels,
+/// and beyond `LARGEST_SIDE` not every class is named any more.
 const SIDE: u32 = 900;
+const LARGEST_SIDE: u32 = 1600;
 const LARGEST_CELL: u32 = 120;
+const NAMED_CELL: u32 = 12;
 const SMALLEST_TEXT: f32 = 9.0;
 const LARGEST_TEXT: f32 = 20.0;
 const TITLE: f32 = 24.0;
@@ -16,10 +19,22 @@ const TITLE: f32 = 24.0;
 const NAME_ROOM: f32 = 180.0;
 const COLOR_BAR: u32 = 18;
 
+/// What is written into a cell, by its count and its share of its row.
+type Number = fn(u64, f64) -> String;
+
 /// Rows are true, columns predicted; a cell's colour is its share of its row, its number the count.
 pub fn confusion_matrix(confusion: &Confusion, classes: &[String]) -> RgbImage {
+    draw(confusion, |count, _| count.to_string(), classes)
+}
+
+/// [`confusion_matrix`] with the share of the row as a cell's number.
+pub fn normalized_confusion_matrix(confusion: &Confusion, classes: &[String]) -> RgbImage {
+    draw(confusion, |count, share| if count == 0 { "0".into() } else { format!("{share:.2}") }, classes)
+}
+
+fn draw(confusion: &Confusion, number: Number, classes: &[String]) -> RgbImage {
     let n = confusion.counts.len() as u32;
-    let cell = (SIDE / n.max(1)).clamp(1, LARGEST_CELL);
+    let cell = cell(n);
     let side = n * cell;
 
     let size = (cell as f32 * 0.8).clamp(SMALLEST_TEXT + 1.0, LARGEST_TEXT);
@@ -40,7 +55,7 @@ pub fn confusion_matrix(confusion: &Confusion, classes: &[String]) -> RgbImage {
     let mut canvas = RgbImage::from_pixel(width, top + side + below + MARGIN, WHITE);
 
     text::draw(&mut canvas, &heading, [MARGIN as f32, MARGIN as f32], TITLE, INK);
-    draw_cells(&mut canvas, confusion, [left, top], cell);
+    draw_cells(&mut canvas, confusion, number, [left, top], cell);
 
     // Names and titles of the axes. Columns are written on a canvas of their own where they must be turned.
     for (name, index) in names.iter().zip(0u32..).step_by(every) {
@@ -65,25 +80,44 @@ pub fn confusion_matrix(confusion: &Confusion, classes: &[String]) -> RgbImage {
     canvas
 }
 
-fn draw_cells(canvas: &mut RgbImage, confusion: &Confusion, [left, top]: [u32; 2], cell: u32) {
-    let largest = confusion.counts.iter().flatten().max().copied().unwrap_or_default().to_string();
+/// The side of a cell where there are `n` classes.
+fn cell(n: u32) -> u32 {
+    let n = n.max(1);
+    (SIDE / n).max((LARGEST_SIDE / n).min(NAMED_CELL)).clamp(1, LARGEST_CELL)
+}
+
+fn draw_cells(
+    canvas: &mut RgbImage,
+    confusion: &Confusion,
+    number: Number,
+    [left, top]: [u32; 2],
+    cell: u32,
+) {
+    let shares = confusion.normalized();
+    let rows = || confusion.counts.iter().zip(&shares);
     let wished = (cell as f32 * 0.34).min(LARGEST_TEXT);
-    let size = wished.min(wished * cell as f32 * 0.85 / text::width(&largest, wished).max(1.0));
-    let line = u32::from(cell >= 12);
+    let mut size = 0.0;
+    // A thousand classes have a million numbers, which need not be measured if none can be read.
+    if wished >= SMALLEST_TEXT {
+        let cells = rows().flat_map(|(counts, shares)| counts.iter().zip(shares));
+        let widths = cells.map(|(count, share)| text::width(&number(*count, *share), wished));
+        size = wished.min(wished * cell as f32 * 0.85 / widths.fold(1.0, f32::max));
+    }
+    let line = u32::from(cell >= NAMED_CELL);
     let side = confusion.counts.len() as u32 * cell;
-    fill(canvas, [left, top], [side + line, side + line], FAINT);
-    for (row, y) in confusion.counts.iter().zip((top..).step_by(cell as usize)) {
-        let support: u64 = row.iter().sum();
-        for (count, x) in row.iter().zip((left..).step_by(cell as usize)) {
-            let share = *count as f32 / support.max(1) as f32;
-            fill(canvas, [x + line, y + line], [cell - line, cell - line], heat(share));
+    // Lines between cells and around them, or where cells are small a frame around all.
+    let [x, y] = [left, top].map(|start| start + line - 1);
+    fill(canvas, [x, y], [side + 2 - line, side + 2 - line], FAINT);
+    for ((counts, shares), y) in rows().zip((top..).step_by(cell as usize)) {
+        for ((count, share), x) in counts.iter().zip(shares).zip((left..).step_by(cell as usize)) {
+            fill(canvas, [x + line, y + line], [cell - line, cell - line], heat(*share as f32));
             if size < SMALLEST_TEXT {
                 continue;
             }
-            let number = count.to_string();
+            let number = number(*count, *share);
             let color = match count {
                 0 => blend(WHITE, MUTED, 0.6),
-                _ if share > 0.45 => WHITE,
+                _ if *share > 0.6 => WHITE,
                 _ => INK,
             };
             let middle = cell as f32 / 2.0;
@@ -129,13 +163,15 @@ mod tests {
 
     #[test]
     fn any_number_of_classes_is_drawn() {
-        for n in [0, 1, 2, 5, 40, 100, 300, 1000] {
+        for n in [0, 1, 2, 5, 12, 40, 102, 300, 1000] {
             let mut confusion = Confusion::new(n);
             (0..n).for_each(|class| confusion.add(class, class / 2));
             for named in [0, n] {
-                let (width, height) = confusion_matrix(&confusion, &names(named)).dimensions();
-                let limits = if n > 5 { 700..1400 } else { 60..1100 };
-                assert!(limits.contains(&width) && limits.contains(&height), "{n}: {width}×{height}");
+                for draw in [confusion_matrix, normalized_confusion_matrix] {
+                    let (width, height) = draw(&confusion, &names(named)).dimensions();
+                    let limits = if n > 5 { 700..2100 } else { 60..1100 };
+                    assert!(limits.contains(&width) && limits.contains(&height), "{n}: {width}×{height}");
+                }
             }
         }
     }
@@ -144,18 +180,34 @@ mod tests {
     fn the_colour_is_the_share_of_the_row() {
         let mut canvas = RgbImage::new(100, 100);
         let confusion = Confusion { counts: vec![vec![1, 3], vec![0, 1_000_000]] };
-        draw_cells(&mut canvas, &confusion, [10, 10], 40);
+        draw_cells(&mut canvas, &confusion, |_, _| String::new(), [10, 10], 40);
         let colour = |row: u32, column: u32| *canvas.get_pixel(10 + 40 * column + 3, 10 + 40 * row + 3);
         assert_eq!([colour(0, 0), colour(0, 1)], [heat(0.25), heat(0.75)]);
         assert_eq!([colour(1, 0), colour(1, 1)], [heat(0.0), heat(1.0)]);
         assert_ne!(heat(0.25), heat(0.75));
     }
 
+    /// Rows of a matrix are written as shares of the row: 1 and 3 of 4, not of the columns' 2 and 3.
+    #[test]
+    fn the_normalised_matrix_has_shares_for_numbers() {
+        let drawn = |counts: [[u64; 2]; 2]| {
+            let confusion = Confusion { counts: counts.map(|row| row.to_vec()).to_vec() };
+            let matrix = normalized_confusion_matrix(&confusion, &[]);
+            // Below the heading, which counts the pictures.
+            let below = 2 * MARGIN + TITLE as u32;
+            imageops::crop_imm(&matrix, 0, below, matrix.width(), matrix.height() - below).to_image()
+        };
+        let matrix = drawn([[1, 3], [1, 0]]);
+        assert!(matrix == drawn([[25, 75], [7, 0]]));
+        assert!(matrix != drawn([[1, 1], [3, 0]]));
+    }
+
     #[test]
     fn counts_stay_inside_their_cells_or_are_left_out() {
         let colours = |cell: u32, count: u64| {
             let mut canvas = RgbImage::from_pixel(3 * cell, 3 * cell, WHITE);
-            draw_cells(&mut canvas, &Confusion { counts: vec![vec![count]] }, [cell, cell], cell);
+            let confusion = Confusion { counts: vec![vec![count]] };
+            draw_cells(&mut canvas, &confusion, |count, _| count.to_string(), [cell, cell], cell);
             let outside =
                 |&(x, y, _): &(u32, u32, &Color)| x < cell || y < cell || x > 2 * cell || y > 2 * cell;
             let written = canvas.enumerate_pixels().filter(outside).any(|(_, _, pixel)| *pixel != WHITE);

@@ -4,38 +4,24 @@ use std::ops::Range;
 
 use alexnet_core::train::{EpochRow, Progress};
 use anyhow::{Result, anyhow};
-use image::{RgbImage, imageops};
+use image::RgbImage;
 use plotters::{
-    coord::Shift,
     prelude::*,
-    style::{
-        FontStyle, register_font,
-        text_anchor::{HPos, Pos, VPos},
-    },
+    style::text_anchor::{HPos, Pos, VPos},
 };
 
-use super::text::FONTS;
+use super::chart::{Area, OVERSAMPLE, chart, font, pixels, rgb};
 
 const WIDTH: u32 = 1200;
 const HEIGHT: u32 = 500;
-/// Drawn larger and shrunk, because the library smooths neither thick lines nor the places of letters.
-const OVERSAMPLE: u32 = 2;
-const FONT: &str = "pictures";
 /// With more epochs than this, a dot for each hides the line.
 const DOTS: usize = 60;
 
 /// A picture of 1200×500 with two panels: the losses, and the validation accuracy. The best epoch is marked in both. Numbers
 /// that are not finite are left out.
 pub fn curves(progress: &Progress) -> Result<RgbImage> {
-    // Registering again replaces the font by itself.
-    register_font(FONT, FontStyle::Normal, FONTS[0]).map_err(|_| anyhow!("the font cannot be read"))?;
-    let size = (WIDTH * OVERSAMPLE, HEIGHT * OVERSAMPLE);
-    let mut canvas = RgbImage::new(size.0, size.1);
-    draw(&BitMapBackend::with_buffer(&mut canvas, size).into_drawing_area(), progress)?;
-    Ok(imageops::resize(&canvas, WIDTH, HEIGHT, imageops::FilterType::Triangle))
+    chart(WIDTH, HEIGHT, |area| draw(area, progress))
 }
-
-type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
 
 fn draw(area: &Area, progress: &Progress) -> Result<()> {
     let series = |label, color, value: fn(&EpochRow) -> f64| Series {
@@ -55,7 +41,6 @@ fn draw(area: &Area, progress: &Progress) -> Result<()> {
     ];
     let accuracy = series("validation", super::GREEN, |row| row.accuracy);
 
-    area.fill(&WHITE)?;
     let panels = area.split_evenly((1, 2));
     let [left, right] = panels.as_slice() else { return Err(anyhow!("the canvas has no two halves")) };
     let last = progress.history.last().map_or(1, |row| row.epoch);
@@ -66,8 +51,7 @@ fn draw(area: &Area, progress: &Progress) -> Result<()> {
     panel(left, "loss", epochs.clone(), 0.0..highest, &losses, best.map(|row| (row.epoch, None)))?;
     // Room for the mark of an accuracy of 1.
     let marked = best.map(|row| (row.epoch, Some(row.accuracy)));
-    panel(right, "validation accuracy", epochs, 0.0..1.08, &[accuracy], marked)?;
-    Ok(area.present()?)
+    panel(right, "validation accuracy", epochs, 0.0..1.08, &[accuracy], marked)
 }
 
 struct Series {
@@ -85,10 +69,7 @@ fn panel(
     series: &[Series],
     best: Option<(u64, Option<f64>)>,
 ) -> Result<()> {
-    let pixels = |n: u32| n * OVERSAMPLE;
-    let font = |size: u32, color: super::Color| {
-        (FONT, f64::from(pixels(size))).into_font().color(&rgb(color)).into_text_style(area)
-    };
+    let font = |size, color| font(area, size, color);
     let mut chart = ChartBuilder::on(area)
         .margin(pixels(14))
         .caption(title, font(22, super::INK))
@@ -155,10 +136,6 @@ fn panel(
             .draw()?;
     }
     Ok(())
-}
-
-fn rgb(color: super::Color) -> RGBColor {
-    RGBColor(color[0], color[1], color[2])
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use image::RgbImage;
 
 use super::{
     Color, INK, MUTED, RED, WHITE,
-    grid::{LARGEST, Line, Tile, fitted, grid},
+    grid::{LARGEST, Line, Tile, grid, shrunk},
 };
 
 const COLUMNS: usize = 4;
@@ -20,7 +20,7 @@ pub fn gallery(report: &Report, photo: impl Fn(&str) -> Option<RgbImage>) -> (Rg
         let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
         let line = |text: &str, color| Line { text: text.into(), color };
         Tile {
-            picture: photo(path).map_or_else(blank, |picture| fitted(&picture, LARGEST)),
+            picture: photo(path).map_or_else(blank, |picture| shrunk(&picture, LARGEST)),
             caption: vec![line(what, color), line(class, INK), line(name, MUTED)],
         }
     };

@@ -2,7 +2,7 @@
 
 use alexnet_core::{
     Batch, Images, Logits,
-    metrics::{argmax, top_k},
+    metrics::{Answer, Evaluation, argmax},
 };
 use image::{RgbImage, imageops};
 
@@ -42,6 +42,12 @@ impl Tile {
     pub fn new(picture: RgbImage, caption: impl Into<String>) -> Self {
         Self { picture, caption: vec![Line { text: caption.into(), color: INK }] }
     }
+
+    /// The tile with a quiet line more.
+    pub fn remark(mut self, text: impl Into<String>) -> Self {
+        self.caption.push(Line { text: text.into(), color: MUTED });
+        self
+    }
 }
 
 /// Tiles row by row. All have the same place, wide enough for the largest picture (up to 256 pixels, beyond which pictures
@@ -58,7 +64,7 @@ pub fn grid(tiles: &[Tile], columns: usize) -> RgbImage {
     for (tile, index) in tiles.iter().zip(0u32..) {
         let (x, y) = (GAP + index % columns * across, GAP + index / columns * down);
         fill(&mut canvas, [x, y], [place, place], FAINT);
-        let picture = fitted(&tile.picture, place);
+        let picture = shrunk(&tile.picture, place);
         let centre = |extent: u32| i64::from((place - extent) / 2);
         let [left, top] = [centre(picture.width()), centre(picture.height())];
         imageops::replace(&mut canvas, &picture, i64::from(x) + left, i64::from(y) + top);
@@ -71,8 +77,13 @@ pub fn grid(tiles: &[Tile], columns: usize) -> RgbImage {
     canvas
 }
 
+/// The picture as large as a grid can show it.
+pub fn thumbnail(picture: &RgbImage) -> RgbImage {
+    shrunk(picture, LARGEST)
+}
+
 /// The picture, shrunk to fit into a square if need be.
-pub(super) fn fitted(picture: &RgbImage, side: u32) -> RgbImage {
+pub(super) fn shrunk(picture: &RgbImage, side: u32) -> RgbImage {
     let (width, height) = picture.dimensions();
     let longest = width.max(height);
     if longest <= side {
@@ -103,21 +114,21 @@ pub fn training_batch(batch: &Batch, classes: &[String]) -> RgbImage {
     grid(&tiles, COLUMNS)
 }
 
-/// The first 16 pictures of a validation batch with the most probable class, green when it is the true one and red when it
-/// is not, and the true class.
-pub fn predictions(batch: &Batch, logits: &Logits, classes: &[String]) -> RgbImage {
-    let targets = batch.targets.chunks_exact(classes.len().max(1));
-    let tile = |(index, (row, target)): (usize, (&[f32], &[f32]))| {
-        let (truth, top) = (argmax(target), top_k(row, 1));
-        let caption = |&(class, probability): &(usize, f64)| Line {
-            text: format!("{}  {probability:.3}", name(classes, class)),
-            color: if class == truth { GREEN } else { RED },
-        };
-        let mut lines: Vec<Line> = top.iter().map(caption).collect();
-        lines.push(Line { text: format!("true: {}", name(classes, truth)), color: MUTED });
-        Tile { picture: picture(&batch.images, index), caption: lines }
+/// A picture with what was said of it, green when that is true and red when not, and the true class.
+pub fn answered(picture: RgbImage, answer: &Answer, classes: &[String]) -> Tile {
+    let said = Line {
+        text: format!("{}  {:.3}", name(classes, answer.predicted), answer.probability),
+        color: if answer.is_right() { GREEN } else { RED },
     };
-    let tiles: Vec<Tile> = logits.rows().zip(targets).take(SHOWN).enumerate().map(tile).collect();
+    Tile { picture, caption: vec![said] }.remark(format!("true: {}", name(classes, answer.truth)))
+}
+
+/// The first 16 pictures of a validation batch, each [`answered`].
+pub fn predictions(batch: &Batch, logits: &Logits, classes: &[String]) -> RgbImage {
+    let mut evaluation = Evaluation::new(logits.classes);
+    evaluation.add(logits, &batch.targets);
+    let tile = |(index, answer)| answered(picture(&batch.images, index), answer, classes);
+    let tiles: Vec<Tile> = evaluation.answers().iter().take(SHOWN).enumerate().map(tile).collect();
     grid(&tiles, COLUMNS)
 }
 
@@ -183,9 +194,9 @@ mod tests {
 
     #[test]
     fn large_pictures_keep_their_proportions() {
-        assert_eq!(fitted(&RgbImage::new(1000, 500), 256).dimensions(), (256, 128));
-        assert_eq!(fitted(&RgbImage::new(1, 9000), 256).dimensions(), (1, 256));
-        assert_eq!(fitted(&RgbImage::new(256, 20), 256).dimensions(), (256, 20));
+        assert_eq!(shrunk(&RgbImage::new(1000, 500), 256).dimensions(), (256, 128));
+        assert_eq!(shrunk(&RgbImage::new(1, 9000), 256).dimensions(), (1, 256));
+        assert_eq!(shrunk(&RgbImage::new(256, 20), 256).dimensions(), (256, 20));
     }
 
     #[test]

@@ -1,6 +1,8 @@
-//! The pictures of a run: curves, confusion matrix, labelled photos. Data in, a picture out; [`save`] writes it.
+//! The pictures of a run: curves, confusion matrix, reliability diagram, labelled photos. Data in, a picture out; [`save`] writes it.
 
 mod annotate;
+mod calibration;
+mod chart;
 mod confusion;
 mod curves;
 mod gallery;
@@ -18,10 +20,11 @@ use anyhow::{Context, Result};
 use image::{ImageFormat, Rgb, RgbImage, codecs::jpeg::JpegEncoder};
 
 pub use annotate::annotate;
-pub use confusion::confusion_matrix;
+pub use calibration::calibration;
+pub use confusion::{confusion_matrix, normalized_confusion_matrix};
 pub use curves::curves;
 pub use gallery::gallery;
-pub use grid::{Tile, grid, picture, predictions, training_batch};
+pub use grid::{Tile, answered, grid, picture, predictions, thumbnail, training_batch};
 pub use lr_curve::lr_curve;
 
 type Color = Rgb<u8>;

@@ -3,6 +3,7 @@
 mod check;
 mod doctor;
 mod engines;
+mod evaluate;
 mod formats;
 mod photos;
 mod predict;

@@ -1,0 +1,112 @@
+//! `alexnet data preview`: photos as they are, as training sees them, and as validation sees them.
+
+use std::path::PathBuf;
+
+use alexnet_core::{
+    Batch, Normalization,
+    rng::{Purpose, permutation},
+    train::Batches,
+};
+use alexnet_data::{
+    decode::decode,
+    loader::{Loader, LoaderOptions, OnBadImage, evaluation_picture},
+    split::{Dataset, Item},
+};
+use anyhow::Result;
+use image::RgbImage;
+
+use crate::{
+    config::Source,
+    dataset,
+    pictures::{self, Tile},
+    recipe::Augmentation,
+};
+
+/// Show photos as they are, as training sees them, and as validation sees them
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    pub source: Source,
+    /// Photos, as for `train`
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// Picture to write
+    #[arg(long, value_name = "PNG")]
+    out: PathBuf,
+    /// Decides which photos and how they are varied
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    #[command(flatten, next_help_heading = "Augmentation")]
+    augmentation: Augmentation,
+}
+
+/// Photos, a row each.
+const ROWS: usize = 6;
+
+/// Training views of each.
+const VIEWS: u64 = 4;
+
+/// Runs the command.
+///
+/// # Errors
+/// When photos cannot be read or the picture not written.
+pub fn run(args: &Args) -> Result<()> {
+    let size = 224;
+    let dataset = dataset::open(args.data.as_deref(), dataset::VAL_FRACTION, args.seed)?;
+    let order = permutation(args.seed, Purpose::Synthetic, 1, 0, dataset.train.len());
+    let shown: Vec<Item> = order.into_iter().take(ROWS).map(|i| dataset.train[i].clone()).collect();
+    let (root, classes) = (dataset.root.clone(), dataset.classes.clone());
+    let dataset = Dataset { train: shown.clone(), ..dataset };
+    // One batch an epoch, so that its pictures can be mixed.
+    let options = LoaderOptions {
+        batch_size: ROWS,
+        seed: args.seed,
+        size,
+        normalization: Normalization::HALF,
+        policy: args.augmentation.policy(),
+        cache_bytes: usize::MAX,
+        on_bad_image: OnBadImage::Error,
+    };
+    let loader = Loader::new(dataset, options)?;
+    let mut views: Vec<Vec<Tile>> = vec![Vec::new(); shown.len()];
+    for epoch in 0..VIEWS {
+        let order = permutation(args.seed, Purpose::Shuffle, epoch, 0, shown.len());
+        for batch in loader.train(epoch, 0) {
+            let batch = batch?;
+            for (row, item) in order.iter().enumerate() {
+                let picture = pictures::picture(&batch.images, row);
+                views[*item].push(Tile::new(picture, format!("training: {}", target(&batch, row, &classes))));
+            }
+        }
+    }
+    let mut tiles = Vec::new();
+    for (item, views) in shown.iter().zip(views) {
+        let photo = decode(root.join(&item.path))?;
+        let whole = RgbImage::from_raw(size as u32, size as u32, evaluation_picture(&photo, size))
+            .unwrap_or_default();
+        tiles.push(Tile::new(photo, classes[item.class].clone()));
+        tiles.extend(views);
+        tiles.push(Tile::new(whole, "validation"));
+    }
+    pictures::save(&pictures::grid(&tiles, VIEWS as usize + 2), &args.out)?;
+    say!("{}", args.out.display())
+}
+
+/// The classes that a row's target is of, with their shares when there are several; what is smoothed over all is not told.
+fn target(batch: &Batch, row: usize, classes: &[String]) -> String {
+    let n = classes.len();
+    let target = &batch.targets[row * n..][..n];
+    let smoothed = target.iter().copied().fold(1.0, f32::min);
+    let of = |class: usize| (target[class] - smoothed) / (1.0 - smoothed * n as f32).max(f32::MIN_POSITIVE);
+    let mut shares: Vec<(usize, f32)> =
+        (0..n).map(|c| (c, of(c))).filter(|(_, share)| *share > 0.005).collect();
+    shares.sort_by(|a, b| b.1.total_cmp(&a.1));
+    match shares.as_slice() {
+        [(class, _)] => classes[*class].clone(),
+        shares => shares
+            .iter()
+            .map(|(c, share)| format!("{share:.2} {}", classes[*c]))
+            .collect::<Vec<_>>()
+            .join(", "),
+    }
+}

@@ -1,0 +1,159 @@
+//! The reliability diagram: whether the network is right as often as it says.
+
+use alexnet_core::metrics::{Bin, Calibration};
+use anyhow::Result;
+use image::RgbImage;
+use plotters::{
+    prelude::*,
+    style::text_anchor::{HPos, Pos, VPos},
+};
+
+use super::chart::{Area, OVERSAMPLE, chart, font, pixels, rgb};
+
+const WIDTH: u32 = 760;
+const HEIGHT: u32 = 860;
+/// The lower panel begins here.
+const SPLIT: u32 = 620;
+/// Left of the axes of both panels, so that their bins stand below each other.
+const LABELS: u32 = 62;
+
+/// A picture of 760×860: accuracy and its distance to the confidence for each bin of confidence, and below it how many pictures
+/// the bins hold.
+pub fn calibration(calibration: &Calibration) -> Result<RgbImage> {
+    chart(WIDTH, HEIGHT, |area| {
+        let (above, below) = area.split_vertically(pixels(SPLIT));
+        reliability(&above, calibration)?;
+        histogram(&below, &calibration.bins)
+    })
+}
+
+fn reliability(area: &Area, calibration: &Calibration) -> Result<()> {
+    let images: u64 = calibration.bins.iter().map(|bin| bin.images).sum();
+    let title = format!("expected calibration error {:.3} on {images} pictures", calibration.ece);
+    let mut chart = ChartBuilder::on(area)
+        .margin(pixels(14))
+        .caption(title, font(area, 22, super::INK))
+        .x_label_area_size(pixels(30))
+        .y_label_area_size(pixels(LABELS))
+        .build_cartesian_2d(0.0..1.0, 0.0..1.0)?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(rgb(super::FAINT).stroke_width(OVERSAMPLE))
+        .axis_style(rgb(super::MUTED).stroke_width(OVERSAMPLE))
+        .set_all_tick_mark_size(pixels(6))
+        .label_style(font(area, 15, super::INK))
+        .axis_desc_style(font(area, 16, super::MUTED))
+        .y_desc("accuracy")
+        .y_label_formatter(&|value: &f64| format!("{value:.1}"))
+        .x_label_formatter(&|value: &f64| format!("{value:.1}"))
+        .draw()?;
+
+    let [accuracy, gap] =
+        [super::BLUE, super::ORANGE].map(|color| rgb(super::blend(super::WHITE, color, 0.75)));
+    let swatch = |color: RGBColor| {
+        move |(x, y): (i32, i32)| {
+            let half = pixels(6) as i32;
+            Rectangle::new([(x, y - half), (x + 3 * half, y + half)], color.filled())
+        }
+    };
+    let filled = || calibration.bins.iter().filter(|bin| bin.images > 0);
+    chart
+        .draw_series(filled().map(|bin| bar(bin, 0.0, bin.accuracy, accuracy.filled())))?
+        .label("accuracy")
+        .legend(swatch(accuracy));
+    let distance = gap.mix(0.6).filled();
+    chart
+        .draw_series(filled().map(|bin| bar(bin, bin.accuracy, bin.confidence, distance)))?
+        .label("gap to the mean confidence")
+        .legend(swatch(gap));
+    let level = |value: f64, bin: &Bin| {
+        PathElement::new([(bin.from, value), (bin.to, value)], rgb(super::INK).stroke_width(pixels(2)))
+    };
+    chart.draw_series(filled().map(|bin| level(bin.accuracy, bin)))?;
+    let dash = rgb(super::MUTED).stroke_width(OVERSAMPLE);
+    chart.draw_series(DashedLineSeries::new([(0.0, 0.0), (1.0, 1.0)], pixels(6), pixels(5), dash))?;
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .legend_area_size(pixels(26))
+        .margin(pixels(10))
+        .background_style(WHITE.mix(0.85))
+        .label_font(font(area, 16, super::INK))
+        .draw()?;
+    Ok(())
+}
+
+/// How many pictures each bin holds, written over its bar.
+fn histogram(area: &Area, bins: &[Bin]) -> Result<()> {
+    let most = bins.iter().map(|bin| bin.images).max().unwrap_or_default().max(1) as f64;
+    let mut chart = ChartBuilder::on(area)
+        .margin(pixels(14))
+        .x_label_area_size(pixels(44))
+        .y_label_area_size(pixels(LABELS))
+        .build_cartesian_2d(0.0..1.0, 0.0..most * 1.15)?;
+    chart
+        .configure_mesh()
+        .disable_mesh()
+        .axis_style(rgb(super::MUTED).stroke_width(OVERSAMPLE))
+        .set_all_tick_mark_size(pixels(6))
+        .label_style(font(area, 15, super::INK))
+        .axis_desc_style(font(area, 16, super::MUTED))
+        .x_desc("confidence: the probability of the predicted class")
+        .y_desc("pictures")
+        .y_labels(4)
+        .y_label_formatter(&|value: &f64| format!("{value:.0}"))
+        .x_label_formatter(&|value: &f64| format!("{value:.1}"))
+        .draw()?;
+    let color = rgb(super::blend(super::WHITE, super::MUTED, 0.6));
+    chart.draw_series(bins.iter().map(|bin| bar(bin, 0.0, bin.images as f64, color.filled())))?;
+    let style = font(area, 14, super::INK).pos(Pos::new(HPos::Center, VPos::Bottom));
+    chart.draw_series(bins.iter().filter(|bin| bin.images > 0).map(|bin| {
+        let at = ((bin.from + bin.to) / 2.0, bin.images as f64);
+        EmptyElement::at(at) + Text::new(bin.images.to_string(), (0, -(pixels(2) as i32)), style.clone())
+    }))?;
+    Ok(())
+}
+
+/// From `start` to `end`, with white between neighbours.
+fn bar(bin: &Bin, start: f64, end: f64, style: ShapeStyle) -> Rectangle<(f64, f64)> {
+    let mut bar = Rectangle::new([(bin.from, start), (bin.to, end)], style);
+    bar.set_margin(0, 0, OVERSAMPLE, OVERSAMPLE);
+    bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(picture: &RgbImage, color: super::super::Color) -> usize {
+        let near = |pixel: &&image::Rgb<u8>| pixel.0.iter().zip(color.0).all(|(a, b)| a.abs_diff(b) < 24);
+        picture.pixels().filter(near).count()
+    }
+
+    fn drawn(answers: &[(f64, bool)]) -> RgbImage {
+        calibration(&Calibration::new(answers.iter().copied())).unwrap()
+    }
+
+    #[test]
+    fn any_answers_are_drawn() {
+        for answers in [&[][..], &[(1.0, true)], &[(1.0, false); 3], &[(f64::NAN, true)], &[(0.0, false)]] {
+            assert_eq!(drawn(answers).dimensions(), (WIDTH, HEIGHT));
+        }
+    }
+
+    /// Four pictures of confidence 0.75 of which one is right, or three.
+    #[test]
+    fn the_bar_is_as_high_as_the_accuracy_and_the_gap_reaches_the_confidence() {
+        let of = |right: usize| drawn(&[0, 1, 2, 3].map(|i| (0.75, i < right)));
+        let blue = super::super::blend(super::super::WHITE, super::super::BLUE, 0.75);
+        let tall = |right| count(&of(right), blue) as f64;
+        let legend = tall(0);
+        let [one, two] = [1, 2].map(|right| tall(right) - legend);
+        assert!(one > 2000.0 && (two / one - 2.0).abs() < 0.1, "{one}, {two}");
+        let orange = super::super::blend(super::super::WHITE, super::super::ORANGE, 0.45);
+        let [one, two, three] = [1, 2, 3].map(|right| count(&of(right), orange));
+        assert!(one > two && two > three, "{one}, {two}, {three}");
+    }
+}

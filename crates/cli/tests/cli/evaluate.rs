@@ -1,0 +1,192 @@
+//! `evaluate`: its report, its files and its views.
+
+use std::fs;
+
+use alexnet_core::weights::Weights;
+use alexnet_data::decode::decode;
+use image::{DynamicImage, imageops::crop_imm};
+use serde_json::Value;
+
+use crate::{CLASSES, Place};
+
+const PARTS: [&str; 2] = ["train", "val"];
+
+/// A place with drawn flowers in `photos/`, one a class for training and one for validation, and weights that tell them apart, if
+/// not well.
+fn place() -> Place {
+    let place = Place::with_flowers(2);
+    for class in CLASSES {
+        for (photo, part) in fs::read_dir(place.file("flowers").join(class)).unwrap().zip(PARTS) {
+            let photo = photo.unwrap();
+            let folder = place.file("photos").join(part).join(class);
+            fs::create_dir_all(&folder).unwrap();
+            fs::rename(photo.path(), folder.join(photo.file_name())).unwrap();
+        }
+    }
+    place.save_fresh_weights("fresh.safetensors");
+    let mut weights = Weights::load(place.file("fresh.safetensors")).unwrap();
+    let last = weights.parameters.get_mut("classifier.6.weight").unwrap();
+    last.values.iter_mut().for_each(|weight| *weight *= 200.0);
+    weights.save(place.file("weights.safetensors")).unwrap();
+    place
+}
+
+const EVALUATE: [&str; 9] = [
+    "evaluate",
+    "--weights",
+    "weights.safetensors",
+    "--data",
+    "photos",
+    "--split",
+    "all",
+    "--format",
+    "json",
+];
+
+fn report(place: &Place, more: &[&str]) -> Value {
+    serde_json::from_str(&place.succeeds(&[&EVALUATE[..], more].concat())).unwrap()
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap()
+}
+
+#[test]
+fn the_report_is_printed_and_written() {
+    let place = place();
+    let printed = report(&place, &["--out", "deep/out"]);
+    let written = fs::read(place.file("deep/out/report.json")).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&written).unwrap(), printed);
+
+    assert_eq!((&printed["images"], &printed["views"]), (&10.into(), &1.into()));
+    let [low, high] = [0, 1].map(|i| number(&printed["interval95"][i]));
+    assert!(low < number(&printed["top1"]) && number(&printed["top1"]) < high);
+    assert_eq!(printed["macro_avg"]["support"], 10);
+    for row in printed["confusion_normalized"].as_array().unwrap() {
+        let sum: f64 = row.as_array().unwrap().iter().map(number).sum();
+        assert!((sum - 1.0).abs() < 1e-12, "{row}");
+    }
+    let mistakes = printed["mistakes"].as_array().unwrap();
+    assert!(!mistakes.is_empty());
+    assert_eq!(mistakes.len() as f64, (10.0 * (1.0 - number(&printed["top1"]))).round());
+    assert!(mistakes.is_sorted_by(|a, b| number(&a["probability"]) >= number(&b["probability"])));
+
+    let mut names: Vec<_> = fs::read_dir(place.file("deep/out"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let expected = [
+        "calibration.png",
+        "confusion_matrix.png",
+        "confusion_matrix_normalized.png",
+        "misclassified.csv",
+        "misclassified.jpg",
+        "report.json",
+    ];
+    assert_eq!(names, expected);
+    let mut table = csv::Reader::from_path(place.file("deep/out/misclassified.csv")).unwrap();
+    let columns = ["path", "truth", "predicted", "probability", "probability_of_truth"];
+    for (row, mistake) in table.records().zip(mistakes) {
+        for (column, cell) in columns.iter().zip(&row.unwrap()) {
+            let value = mistake[column].as_str().map_or_else(|| mistake[column].to_string(), String::from);
+            assert_eq!(cell, value, "{column}");
+        }
+    }
+
+    // What `predict` says of the same photo.
+    let worst = &mistakes[0];
+    let path = worst["path"].as_str().unwrap();
+    let answer = place.succeeds(&["predict", path, "--weights", "weights.safetensors", "--format", "jsonl"]);
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["class"], worst["predicted"]);
+    assert!((number(&answer["probability"]) - number(&worst["probability"])).abs() < 1e-6);
+    assert!(path.contains(worst["truth"].as_str().unwrap()) && worst["truth"] != worst["predicted"]);
+}
+
+/// The patches are cut out and mirrored by the image library, and each is a photo for `predict`.
+#[test]
+fn views_are_averaged() {
+    let place = place();
+    fs::create_dir(place.file("views")).unwrap();
+    let shown: Vec<(&str, &str)> =
+        PARTS.iter().flat_map(|part| CLASSES.map(|class| (*part, class))).collect();
+    for (part, class) in &shown {
+        let photo = fs::read_dir(place.file("photos").join(part).join(class)).unwrap().next().unwrap();
+        let photo = decode(photo.unwrap().path()).unwrap();
+        let (width, height) = photo.dimensions();
+        let [w, h] = [width, height].map(|extent| (f64::from(extent) * 0.875).round() as u32);
+        let (right, bottom) = (width - w, height - h);
+        let patches = [(0, 0), (right, 0), (0, bottom), (right, bottom), (right / 2, bottom / 2)];
+        let patches = patches.map(|(x, y)| crop_imm(&photo, x, y, w, h).to_image());
+        let save = |name: &str, picture: &DynamicImage| {
+            picture.save(place.file("views").join(format!("{part}-{class}-{name}.png"))).unwrap();
+            picture
+                .fliph()
+                .save(place.file("views").join(format!("{part}-{class}-{name}-mirrored.png")))
+                .unwrap();
+        };
+        save("whole", &photo.clone().into());
+        for (index, patch) in patches.into_iter().enumerate() {
+            save(&format!("patch{index}"), &patch.into());
+        }
+    }
+    let said = place.succeeds(&["predict", "views", "--weights", "weights.safetensors", "--format", "jsonl"]);
+    let answers: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(answers.len(), shown.len() * 12);
+    // The probability of the true class in the mean over those views of a photo that are wanted.
+    let mean = |(part, class): &(&str, &str), wanted: &dyn Fn(&str) -> bool| {
+        let of_truth = answers.iter().filter_map(|answer| {
+            let name = answer["path"].as_str().unwrap().split_once("views/").unwrap().1;
+            let top = answer["top"].as_array().unwrap();
+            let truth = top.iter().find(|c| c["class"] == *class).unwrap();
+            (name.starts_with(&format!("{part}-{class}-")) && wanted(name))
+                .then(|| number(&truth["probability"]))
+        });
+        let of_truth: Vec<f64> = of_truth.collect();
+        of_truth.iter().sum::<f64>() / of_truth.len() as f64
+    };
+    let mut losses = vec![];
+    for (more, wanted) in [
+        (&[][..], &(|name: &str| name.ends_with("whole.png")) as &dyn Fn(&str) -> bool),
+        (&["--tta"], &|name: &str| name.contains("whole")),
+        (&["--tta", "flip"], &|name: &str| name.contains("whole")),
+        (&["--tta", "ten-crop"], &|name: &str| name.contains("patch")),
+    ] {
+        let loss: f64 = shown.iter().map(|photo| -mean(photo, wanted).ln() / shown.len() as f64).sum();
+        let found = number(&report(&place, more)["loss"]);
+        assert!((found - loss).abs() < 1e-9, "{more:?}: {found}, {loss}");
+        losses.push(found);
+    }
+    assert_eq!(losses[1], losses[2]);
+    for (a, b) in [(0, 1), (0, 3), (1, 3)] {
+        assert!((losses[a] - losses[b]).abs() > 1e-5, "the views make no difference: {losses:?}");
+    }
+}
+
+#[test]
+fn text_tells_the_same() {
+    let place = place();
+    let text = place.succeeds(&EVALUATE[..7]);
+    for words in [
+        "images 10  loss ",
+        "95 % interval",
+        "macro avg",
+        "weighted avg",
+        "expected calibration error",
+        "most confident mistakes of ",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+}
+
+#[test]
+fn weights_without_a_finite_answer_are_refused() {
+    let place = place();
+    let mut weights = Weights::load(place.file("fresh.safetensors")).unwrap();
+    weights.parameters.get_mut("classifier.6.bias").unwrap().values[0] = f32::NAN;
+    weights.save(place.file("weights.safetensors")).unwrap();
+    let ran = place.run(&EVALUATE);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
+    assert!(ran.err.contains("no finite answer"), "{ran:?}");
+}
