@@ -37,8 +37,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Train(commands::train::Args),
-    LrFind(commands::lr_find::Args),
+    Train(Box<commands::train::Args>),
+    LrFind(Box<commands::lr_find::Args>),
     Recipes(commands::recipes::Args),
     Evaluate(commands::evaluate::Args),
     Predict(commands::predict::Args),

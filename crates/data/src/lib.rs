@@ -8,7 +8,7 @@ pub mod augment;
 pub mod check;
 pub mod decode;
 pub mod draw;
-mod erase;
+pub mod erase;
 pub mod error;
 pub mod fetch;
 pub mod folder;
