@@ -76,11 +76,14 @@ pub fn range_test(
     Ok(points)
 }
 
-/// The rate at which the smoothed loss falls most steeply with the rate's logarithm; none when it does not fall.
+/// The rate at which the smoothed loss falls most steeply with the rate's logarithm, on the way to its lowest; none when it does
+/// not fall. Slopes are taken over a tenth of the steps, since single losses are noise.
 pub fn suggestion(points: &[Point]) -> Option<f32> {
-    let slope = |at: &[Point]| at[2].smoothed - at[0].smoothed;
-    let steepest = points.windows(3).min_by(|a, b| slope(a).total_cmp(&slope(b)))?;
-    (slope(steepest) < 0.0).then_some(steepest[1].lr)
+    let half = (points.len() / 20).max(1);
+    let lowest = (0..points.len()).min_by(|a, b| points[*a].smoothed.total_cmp(&points[*b].smoothed))?;
+    let slope = |at: &[Point]| at[2 * half].smoothed - at[0].smoothed;
+    let steepest = points[..=lowest].windows(2 * half + 1).min_by(|a, b| slope(a).total_cmp(&slope(b)))?;
+    (slope(steepest) < 0.0).then_some(steepest[half].lr)
 }
 
 #[cfg(test)]
@@ -103,7 +106,9 @@ mod tests {
                 |(loss, index): (&f64, i32)| Point { lr: 10f32.powi(index), loss: *loss, smoothed: *loss };
             losses.iter().zip(-6..).map(point).collect()
         };
-        assert_eq!(suggestion(&curve(&[1.6, 1.6, 1.5, 0.9, 0.8, 2.0])), Some(1e-4));
+        assert_eq!(suggestion(&curve(&[1.6, 1.6, 1.5, 0.9, 0.85, 2.0])), Some(1e-4));
+        // What falls after the loss has gone up is noise.
+        assert_eq!(suggestion(&curve(&[1.6, 1.5, 1.4, 1.6, 9.0, 3.0])), Some(1e-5));
         assert_eq!(suggestion(&curve(&[1.0, 1.1, 1.3])), None);
         assert_eq!(suggestion(&curve(&[1.0, 0.5])), None);
     }

@@ -3,7 +3,10 @@
 use alexnet_core::lr_find::Point;
 use anyhow::Result;
 use image::RgbImage;
-use plotters::prelude::*;
+use plotters::{
+    prelude::*,
+    style::text_anchor::{HPos, Pos, VPos},
+};
 
 use super::chart::{self, Area, OVERSAMPLE, font, pixels, rgb};
 
@@ -44,8 +47,10 @@ fn draw(area: &Area, points: &[Point], suggestion: Option<f32>) -> Result<()> {
     if let Some(lr) = suggestion {
         let (x, dash) = (f64::from(lr), rgb(super::ORANGE).stroke_width(pixels(2)));
         chart.draw_series(DashedLineSeries::new([(x, bottom), (x, top)], pixels(6), pixels(6), dash))?;
-        let place = (pixels(6) as i32, pixels(4) as i32);
-        let label = Text::new(format!("{lr:.1e}"), place, font(area, 16, super::ORANGE));
+        let (side, offset) = if x * x < first * last { (HPos::Left, 6) } else { (HPos::Right, -6) };
+        let style = font(area, 16, super::ORANGE).pos(Pos::new(side, VPos::Top));
+        let place = (offset * OVERSAMPLE as i32, pixels(4) as i32);
+        let label = Text::new(format!("{lr:.1e}"), place, style);
         chart.draw_series([EmptyElement::at((x, top)) + label])?;
     }
     Ok(())
