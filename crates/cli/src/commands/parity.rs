@@ -17,15 +17,15 @@ use crate::{
     config::Source,
     engine::{Engine, Threads, keep_f32},
     output::Format,
-    recipe::{Augmentation, Optimisation},
+    recipe::{Augmentation, DEFAULT_EPOCHS, Optimisation},
     trained::{photos, read},
 };
 
 /// Steps of training that are compared.
 const STEPS: u64 = 10;
 
-/// Compares the logits of all engines in this binary on the validation photos, and their losses over ten steps of training as
-/// the options say. The exit code is 1 when two engines differ by more than they may.
+/// Compares the logits of all engines in this binary on the validation photos, and their losses over the first ten steps of
+/// training as the options say. The exit code is 1 when two engines differ by more than they may.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -116,6 +116,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         loader.train(0, 0).take(STEPS as usize * accumulate).collect::<Result<_, _>>()?;
     ensure!(!training.is_empty(), "there is no photo to train on");
     let training: Vec<&[Batch]> = training.chunks(accumulate).collect();
+    let steps_per_epoch = loader.steps_per_epoch().div_ceil(accumulate) as u64;
 
     let mut logits = Vec::new();
     let mut losses = Vec::new();
@@ -129,7 +130,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let mut model =
             engine.compile(&topology, &state, &Options { device, optimizer, ..Options::default() })?;
         logits.push((name.clone(), answers(model.as_mut(), &loader)?));
-        losses.push((name, train(model.as_mut(), &training, &args.optimisation)?));
+        losses.push((name, train(model.as_mut(), &training, &args.optimisation, steps_per_epoch)?));
     }
     let report = Report::new(&logits, losses);
     match args.format {
@@ -149,16 +150,21 @@ fn answers(model: &mut dyn Model, loader: &Loader) -> Result<Logits> {
     Ok(all)
 }
 
-/// The losses of steps over `batches` in turn, an epoch in all.
-fn train(model: &mut dyn Model, batches: &[&[Batch]], optimisation: &Optimisation) -> Result<Vec<f64>> {
+/// The losses of the first steps, over `batches` in turn, of ten epochs of `steps_per_epoch`.
+fn train(
+    model: &mut dyn Model,
+    batches: &[&[Batch]],
+    optimisation: &Optimisation,
+    steps_per_epoch: u64,
+) -> Result<Vec<f64>> {
     let steps = (1..=STEPS).zip(batches.iter().cycle());
-    let schedule = optimisation.schedule(1);
+    let schedule = optimisation.schedule(DEFAULT_EPOCHS);
     let loss = |(number, batches): (u64, &&[Batch])| {
         let step = Step {
             number,
             seed: 0,
             first: 0,
-            lr: schedule.lr(number - 1, STEPS),
+            lr: schedule.lr(number - 1, steps_per_epoch),
             clip_grad_norm: optimisation.clip_grad_norm,
         };
         Ok(train_step(model, batches, &step)?.loss)
