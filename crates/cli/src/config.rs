@@ -19,11 +19,11 @@ use crate::{engine::EngineArgs, recipe::Recipe};
 pub struct FileOptions {
     #[command(flatten)]
     pub engine: EngineArgs,
-    #[command(flatten)]
-    pub recipe: Recipe,
     /// Save a checkpoint after every so many steps, beside the one after each epoch
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     pub checkpoint_every: Option<u64>,
+    #[command(flatten)]
+    pub recipe: Recipe,
 }
 
 /// Where options come from, beside the command line.

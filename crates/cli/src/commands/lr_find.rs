@@ -19,8 +19,6 @@ use crate::{
 pub struct Args {
     #[command(flatten)]
     pub source: Source,
-    #[command(flatten)]
-    options: FileOptions,
     /// Lowest rate
     #[arg(long, value_name = "LR", default_value_t = 1e-6, value_parser = parse::positive)]
     min_lr: f32,
@@ -33,6 +31,8 @@ pub struct Args {
     /// Picture to write
     #[arg(long, value_name = "PNG", default_value = "lr_find.png")]
     out: PathBuf,
+    #[command(flatten)]
+    options: FileOptions,
 }
 
 /// Runs the command. The exit code is 0, or 130 or 143 after a signal.

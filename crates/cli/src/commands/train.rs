@@ -38,8 +38,6 @@ use crate::{
 pub struct Args {
     #[command(flatten)]
     pub source: Source,
-    #[command(flatten)]
-    options: FileOptions,
     /// Folder of the run [default: the next free runs/train…]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
@@ -50,6 +48,8 @@ pub struct Args {
         "weights", "freeze", "mean", "std", "on_bad_image"
     ])]
     resume: Option<PathBuf>,
+    #[command(flatten)]
+    options: FileOptions,
 }
 
 /// What is saved as `args.toml`: the effective options.
