@@ -31,7 +31,7 @@ pub struct Point {
     pub lr: f32,
     /// The loss before its update.
     pub loss: f64,
-    /// The losses so far, averaged with weights that fall by [`SMOOTHING`] a step.
+    /// The losses so far, averaged with weights that fall by a tenth a step.
     pub smoothed: f64,
 }
 
