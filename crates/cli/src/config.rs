@@ -44,7 +44,7 @@ pub enum RecipeName {
     Tutorial,
     /// More accuracy in the time of the tutorial's script
     Fast,
-    /// The most accuracy in an hour on two cores
+    /// More still, in about three times as long
     Best,
 }
 
