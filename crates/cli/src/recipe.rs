@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use crate::parse;
 
+/// The tutorial's passes over the training photos.
 pub const DEFAULT_EPOCHS: u64 = 10;
 
 /// The options that decide the weights.

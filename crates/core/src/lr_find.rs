@@ -51,26 +51,36 @@ pub fn range_test(
     range: &Range,
     mut watch: impl FnMut(&Point) -> ControlFlow<()>,
 ) -> Result<Vec<Point>> {
-    let batches =
-        (0..).flat_map(|epoch| data.train(epoch, 0)).filter(|batch| !matches!(batch, Ok(b) if b.is_empty()));
     let (mut points, mut sum, mut lowest) = (Vec::new(), 0.0, f64::INFINITY);
-    if data.steps_per_epoch() == 0 {
-        return Err(Error::Data("there is no picture to train on".into()));
-    }
-    for (index, batch) in (0..range.steps).zip(batches) {
-        let number = index + 1;
-        let step = Step { number, seed, first: 0, lr: range.rate(index), clip_grad_norm: None };
-        let loss = model.train_step(&batch?, &step)?.loss;
-        sum = SMOOTHING * sum + (1.0 - SMOOTHING) * loss;
-        let smoothed = sum / (1.0 - SMOOTHING.powf(number as f64));
-        let point = Point { lr: step.lr, loss, smoothed };
-        if !loss.is_finite() || smoothed > DIVERGED * lowest {
-            break;
+    let mut number = 0;
+    for epoch in 0.. {
+        let before = number;
+        for batch in data.train(epoch, 0) {
+            let batch = batch?;
+            if batch.is_empty() {
+                continue;
+            }
+            if number == range.steps {
+                return Ok(points);
+            }
+            let lr = range.rate(number);
+            number += 1;
+            let step = Step { number, seed, first: 0, lr, clip_grad_norm: None };
+            let loss = model.train_step(&batch, &step)?.loss;
+            sum = SMOOTHING * sum + (1.0 - SMOOTHING) * loss;
+            let smoothed = sum / (1.0 - SMOOTHING.powf(number as f64));
+            if !loss.is_finite() || smoothed > DIVERGED * lowest {
+                return Ok(points);
+            }
+            lowest = lowest.min(smoothed);
+            let point = Point { lr, loss, smoothed };
+            points.push(point);
+            if watch(&point).is_break() {
+                return Ok(points);
+            }
         }
-        lowest = lowest.min(smoothed);
-        points.push(point);
-        if watch(&point).is_break() {
-            break;
+        if number == before {
+            return Err(Error::Data("there is no picture to train on".into()));
         }
     }
     Ok(points)

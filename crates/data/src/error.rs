@@ -1,6 +1,9 @@
 //! The errors of this crate: each names the file and the cause; the command line adds the next step.
 
-use std::path::{Path, PathBuf};
+use std::{
+    any::Any,
+    path::{Path, PathBuf},
+};
 
 /// What can be wrong with photos, folders and archives.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +82,21 @@ impl Error {
         let path = path.as_ref().to_owned();
         move |source| Self::Io { action, path, source }
     }
+
+    /// What is wrong with a photo, without its path.
+    pub(crate) fn reason(self) -> String {
+        match self {
+            Self::Picture { reason, .. } => reason,
+            Self::Io { action, source, .. } => format!("cannot {action} it: {source}"),
+            other => other.to_string(),
+        }
+    }
+}
+
+/// The words of a panic that was caught.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let owned = panic.downcast_ref::<String>().map(String::as_str);
+    owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
 impl From<Error> for alexnet_core::Error {

@@ -4,7 +4,6 @@
 mod prefetch;
 
 use std::{
-    any::Any,
     collections::{BTreeMap, HashMap, hash_map::Entry},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -24,6 +23,7 @@ use crate::{
     augment::{Augmentation, Policy, augmentation},
     decode::{decode, decode_crop},
     erase::erase,
+    error::panic_message,
     mix::{Mix, smooth_labels},
     resize::{Crop, resize, resize_into},
     split::{Dataset, Item},
@@ -251,7 +251,7 @@ impl Photos {
         match prepared {
             Ok(()) => Ok(true),
             Err(error) if self.options.on_bad_image == OnBadImage::Skip => {
-                lock(&self.skipped).entry(path).or_insert_with(|| reason(error));
+                lock(&self.skipped).entry(path).or_insert_with(|| error.reason());
                 Ok(false)
             }
             Err(error) => Err(error),
@@ -301,26 +301,12 @@ impl Photos {
     }
 }
 
-/// What is wrong, without the path.
-fn reason(error: Error) -> String {
-    match error {
-        Error::Picture { reason, .. } => reason,
-        Error::Io { action, source, .. } => format!("cannot {action} it: {source}"),
-        other => other.to_string(),
-    }
-}
-
 /// A panic inside rayon's `spawn` ends the process, so one in a decoder becomes an error that names the photo.
 fn without_panic<T>(path: &Path, prepare: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(prepare)).unwrap_or_else(|panic| {
         let reason = format!("preparing it failed inside: {}", panic_message(&*panic));
         Err(Error::Picture { path: path.to_owned(), reason })
     })
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    let owned = panic.downcast_ref::<String>().map(String::as_str);
-    owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

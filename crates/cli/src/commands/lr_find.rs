@@ -9,9 +9,7 @@ use alexnet_core::{
 use anyhow::{Result, ensure};
 
 use crate::{
-    config::{FileOptions, Source},
-    dataset, parse, pictures, progress, start,
-    stop::Stop,
+    config::Source, dataset, engine::EngineArgs, parse, pictures, progress, recipe::Recipe, start, stop::Stop,
 };
 
 /// Trains for a while with a growing learning rate, draws the loss against it, and suggests one.
@@ -32,7 +30,9 @@ pub struct Args {
     #[arg(long, value_name = "PNG", default_value = "lr_find.png")]
     out: PathBuf,
     #[command(flatten)]
-    options: FileOptions,
+    engine: EngineArgs,
+    #[command(flatten)]
+    recipe: Recipe,
 }
 
 /// Runs the command. The exit code is 0, or 130 or 143 after a signal.
@@ -40,7 +40,7 @@ pub struct Args {
 /// # Errors
 /// When photos or options do not allow it, or the picture cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let Args { options: FileOptions { engine, recipe, .. }, min_lr, max_lr, steps, .. } = args;
+    let Args { engine, recipe, min_lr, max_lr, steps, .. } = args;
     ensure!(min_lr < max_lr, "`--min-lr` {min_lr} is not below `--max-lr` {max_lr}");
     let stop = Stop::listen()?;
     let (choice, backend) = engine.start()?;

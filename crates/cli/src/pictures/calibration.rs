@@ -8,7 +8,7 @@ use plotters::{
     style::text_anchor::{HPos, Pos, VPos},
 };
 
-use super::chart::{Area, OVERSAMPLE, chart, font, pixels, rgb};
+use super::chart::{Area, OVERSAMPLE, chart, font, pixels, rgb, style_axes};
 
 const WIDTH: u32 = 760;
 const HEIGHT: u32 = 860;
@@ -36,15 +36,9 @@ fn reliability(area: &Area, calibration: &Calibration) -> Result<()> {
         .x_label_area_size(pixels(30))
         .y_label_area_size(pixels(LABELS))
         .build_cartesian_2d(0.0..1.0, 0.0..1.0)?;
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .light_line_style(TRANSPARENT)
-        .bold_line_style(rgb(super::FAINT).stroke_width(OVERSAMPLE))
-        .axis_style(rgb(super::MUTED).stroke_width(OVERSAMPLE))
-        .set_all_tick_mark_size(pixels(6))
-        .label_style(font(area, 15, super::INK))
-        .axis_desc_style(font(area, 16, super::MUTED))
+    let mut mesh = chart.configure_mesh();
+    style_axes(&mut mesh, area);
+    mesh.disable_x_mesh()
         .y_desc("accuracy")
         .y_label_formatter(&|value: &f64| format!("{value:.1}"))
         .x_label_formatter(&|value: &f64| format!("{value:.1}"))
@@ -93,13 +87,9 @@ fn histogram(area: &Area, bins: &[Bin]) -> Result<()> {
         .x_label_area_size(pixels(44))
         .y_label_area_size(pixels(LABELS))
         .build_cartesian_2d(0.0..1.0, 0.0..most * 1.15)?;
-    chart
-        .configure_mesh()
-        .disable_mesh()
-        .axis_style(rgb(super::MUTED).stroke_width(OVERSAMPLE))
-        .set_all_tick_mark_size(pixels(6))
-        .label_style(font(area, 15, super::INK))
-        .axis_desc_style(font(area, 16, super::MUTED))
+    let mut mesh = chart.configure_mesh();
+    style_axes(&mut mesh, area);
+    mesh.disable_mesh()
         .x_desc("confidence: the probability of the predicted class")
         .y_desc("pictures")
         .y_labels(4)

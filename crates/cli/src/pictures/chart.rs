@@ -3,9 +3,10 @@
 use anyhow::{Result, anyhow};
 use image::{RgbImage, imageops};
 use plotters::{
-    coord::Shift,
+    chart::MeshStyle,
+    coord::{Shift, ranged1d::Ranged},
     prelude::*,
-    style::{FontStyle, register_font},
+    style::{Color as _, FontStyle, register_font},
 };
 
 use super::{Color, text::FONTS};
@@ -40,6 +41,16 @@ pub fn pixels(n: u32) -> u32 {
 /// Letters of `size` pixels.
 pub fn font<'a>(area: &Area, size: u32, color: Color) -> TextStyle<'a> {
     (FONT, f64::from(pixels(size))).into_font().color(&rgb(color)).into_text_style(area)
+}
+
+/// The look of axes, their ticks and their grid.
+pub fn style_axes<X: Ranged, Y: Ranged, DB: DrawingBackend>(mesh: &mut MeshStyle<X, Y, DB>, area: &Area) {
+    mesh.light_line_style(TRANSPARENT)
+        .bold_line_style(rgb(super::FAINT).stroke_width(OVERSAMPLE))
+        .axis_style(rgb(super::MUTED).stroke_width(OVERSAMPLE))
+        .set_all_tick_mark_size(pixels(6))
+        .label_style(font(area, 15, super::INK))
+        .axis_desc_style(font(area, 16, super::MUTED));
 }
 
 /// In the library's type.

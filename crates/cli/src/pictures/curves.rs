@@ -10,7 +10,7 @@ use plotters::{
     style::text_anchor::{HPos, Pos, VPos},
 };
 
-use super::chart::{Area, OVERSAMPLE, chart, font, pixels, rgb};
+use super::chart::{Area, OVERSAMPLE, chart, font, pixels, rgb, style_axes};
 
 const WIDTH: u32 = 1200;
 const HEIGHT: u32 = 500;
@@ -85,16 +85,8 @@ fn panel(
     if values.end >= 1e5 {
         mesh.y_label_formatter(&powers);
     }
-    mesh.disable_x_mesh()
-        .light_line_style(TRANSPARENT)
-        .bold_line_style(rgb(super::FAINT).stroke_width(OVERSAMPLE))
-        .axis_style(rgb(super::MUTED).stroke_width(OVERSAMPLE))
-        .set_all_tick_mark_size(pixels(6))
-        .label_style(font(15, super::INK))
-        .axis_desc_style(font(16, super::MUTED))
-        .x_desc("epoch")
-        .x_label_formatter(&whole)
-        .draw()?;
+    style_axes(&mut mesh, area);
+    mesh.disable_x_mesh().x_desc("epoch").x_label_formatter(&whole).draw()?;
 
     for line in series {
         let style = rgb(line.color).stroke_width(pixels(2));

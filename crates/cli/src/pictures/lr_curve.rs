@@ -8,7 +8,7 @@ use plotters::{
     style::text_anchor::{HPos, Pos, VPos},
 };
 
-use super::chart::{self, Area, OVERSAMPLE, font, pixels, rgb};
+use super::chart::{self, Area, OVERSAMPLE, font, pixels, rgb, style_axes};
 
 /// A picture of 900×500: each step's loss, the smoothed loss, and the suggested rate as a dashed line.
 pub fn lr_curve(points: &[Point], suggestion: Option<f32>) -> Result<RgbImage> {
@@ -29,17 +29,9 @@ fn draw(area: &Area, points: &[Point], suggestion: Option<f32>) -> Result<()> {
         .x_label_area_size(pixels(44))
         .y_label_area_size(pixels(56))
         .build_cartesian_2d((first..last.max(2.0 * first)).log_scale(), bottom..top)?;
-    chart
-        .configure_mesh()
-        .light_line_style(TRANSPARENT)
-        .bold_line_style(rgb(super::FAINT).stroke_width(OVERSAMPLE))
-        .axis_style(rgb(super::MUTED).stroke_width(OVERSAMPLE))
-        .set_all_tick_mark_size(pixels(6))
-        .label_style(font(area, 15, super::INK))
-        .axis_desc_style(font(area, 16, super::MUTED))
-        .x_desc("learning rate")
-        .x_label_formatter(&|lr| format!("{lr:.0e}"))
-        .draw()?;
+    let mut mesh = chart.configure_mesh();
+    style_axes(&mut mesh, area);
+    mesh.x_desc("learning rate").x_label_formatter(&|lr| format!("{lr:.0e}")).draw()?;
     let dots = points.iter().map(|p| at(p, p.loss)).filter(|(_, loss)| (bottom..top).contains(loss));
     chart.draw_series(dots.map(|p| Circle::new(p, pixels(2), rgb(super::BLUE).mix(0.35).filled())))?;
     let line = rgb(super::BLUE).stroke_width(pixels(2));

@@ -1,7 +1,6 @@
 //! What is seen of one photo.
 
 use std::{
-    any::Any,
     fs::File,
     io::Read,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -16,8 +15,8 @@ use super::{
     report::{Damage, Format},
 };
 use crate::{
-    Error,
     decode::{MAX_FILE_BYTES, decode_bytes},
+    error::panic_message,
 };
 
 /// What is kept of a photo.
@@ -77,11 +76,7 @@ fn look(path: &Path) -> Photo {
                 false if cut => Damage::Truncated,
                 false => Damage::Undecodable,
             };
-            let reason = match error {
-                Error::Picture { reason, .. } => reason,
-                other => other.to_string(),
-            };
-            Photo { format, damage: Some((kind, reason)), ..Photo::default() }
+            Photo { format, damage: Some((kind, error.reason())), ..Photo::default() }
         }
     }
 }
@@ -89,11 +84,6 @@ fn look(path: &Path) -> Photo {
 fn guess(bytes: &[u8]) -> Option<(ImageFormat, Format)> {
     let guessed = image::guess_format(bytes).ok()?;
     Some((guessed, Format::of(guessed)?))
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    let owned = panic.downcast_ref::<String>().map(String::as_str);
-    owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
 #[cfg(test)]
