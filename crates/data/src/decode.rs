@@ -8,14 +8,12 @@
 //! picture); a JPEG whose data make no sense is an error (Pillow decodes on as long as data come), and one that lacks only its end
 //! marker is not (Pillow's is); a TIFF with a palette is refused.
 
-use std::{
-    fs::File,
-    io::{Cursor, Read},
-    path::Path,
-};
+mod jpeg;
+mod other;
 
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
-use libjpeg_turbo_rs::{DecodeLimits, Decoder, PixelFormat};
+use std::{fs::File, io::Read, path::Path};
+
+use image::{ImageFormat, RgbImage};
 
 use crate::{Error, Result, resize::Crop};
 
@@ -24,12 +22,6 @@ pub const MAX_PIXELS: u64 = 1 << 26;
 
 /// Larger files are not read: 128 MiB.
 pub const MAX_FILE_BYTES: u64 = 128 << 20;
-
-/// A progressive JPEG may come in this many passes over its pixels; usual are ten.
-const MAX_SCANS: usize = 100;
-
-/// Memory that a decoder of the `image` crate may take for one picture.
-const MAX_DECODER_BYTES: u64 = 768 << 20;
 
 /// Around a crop so many pixels more are decoded: chroma of lower resolution is interpolated from its neighbours, and otherwise
 /// in a picture of a few columns.
@@ -92,8 +84,8 @@ pub fn decode_bytes(name: impl AsRef<Path>, bytes: &[u8]) -> Result<RgbImage> {
         _ if bytes.len() as u64 > MAX_FILE_BYTES => {
             Err(format!("the file is larger than {} MiB", MAX_FILE_BYTES >> 20))
         }
-        Ok(ImageFormat::Jpeg) => decode_jpeg(bytes, None),
-        Ok(format) => decode_other(format, bytes),
+        Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, None),
+        Ok(format) => other::decode(format, bytes),
         Err(_) => Err("it is none of JPEG, PNG, GIF, BMP, TIFF and WebP".into()),
     };
     decoded.map_err(|reason| Error::Picture { path: name.as_ref().to_owned(), reason })
@@ -109,7 +101,7 @@ pub fn decode_bytes_crop(
     choose: impl FnOnce(u32, u32) -> Crop,
 ) -> Result<(RgbImage, Crop)> {
     let few_enough = bytes.len() as u64 <= MAX_FILE_BYTES;
-    let Some((place, width, height)) = jpeg_size(bytes).filter(|_| few_enough) else {
+    let Some((place, width, height)) = jpeg::size(bytes).filter(|_| few_enough) else {
         let picture = decode_bytes(name, bytes)?;
         let crop = choose(picture.width(), picture.height());
         return Ok((picture, crop));
@@ -118,33 +110,11 @@ pub fn decode_bytes_crop(
     let region = with_margin(crop, width, height);
     // What is below the region is not decoded when the header does not tell of it.
     bytes[place..place + 2].copy_from_slice(&((region.top + region.height) as u16).to_be_bytes());
-    let picture = decode_jpeg(bytes, Some(region))
+    let picture = jpeg::decode(bytes, Some(region))
         .map_err(|reason| Error::Picture { path: name.as_ref().to_owned(), reason })?;
     // The columns begin at a block's boundary, to the left of the region or at its own, and end with it; or they are all there.
     let left = if picture.width() == width { 0 } else { region.left + region.width - picture.width() };
     Ok((picture, Crop { left: crop.left - left, top: crop.top - region.top, ..crop }))
-}
-
-/// Where in a JPEG of common kind its height stands, its width and its height; `None` of all else, and of what is too large.
-fn jpeg_size(bytes: &[u8]) -> Option<(usize, u32, u32)> {
-    let mut rest = bytes.strip_prefix(&[0xFF, 0xD8])?;
-    loop {
-        let [0xFF, marker, length @ ..] = *rest.first_chunk::<4>()? else { return None };
-        match marker {
-            // A frame of the baseline, extended or progressive kind: bits a sample, height, width.
-            0xC0..=0xC2 => {
-                let [.., h0, h1, w0, w1] = *rest.first_chunk::<9>()?;
-                let [height, width] = [[h0, h1], [w0, w1]].map(|side| u16::from_be_bytes(side).into());
-                check_size(u64::from(width), u64::from(height)).ok()?;
-                return Some((bytes.len() - rest.len() + 5, width, height));
-            }
-            // Tables, restart interval, applications' data, comments.
-            0xC4 | 0xDB | 0xDD | 0xE0..=0xEF | 0xFE => {
-                rest = rest.get(2 + usize::from(u16::from_be_bytes(length))..)?;
-            }
-            _ => return None,
-        }
-    }
 }
 
 fn with_margin(crop: Crop, width: u32, height: u32) -> Crop {
@@ -152,65 +122,6 @@ fn with_margin(crop: Crop, width: u32, height: u32) -> Crop {
     let right = (crop.left + crop.width + MARGIN).min(width);
     let bottom = (crop.top + crop.height + MARGIN).min(height);
     Crop { left, top, width: right - left, height: bottom - top }
-}
-
-/// Not through the `image` crate, whose decoder rounds otherwise than libjpeg-turbo. Of a `region` its rows are decoded, and of
-/// its columns those and some to the left of them or all.
-fn decode_jpeg(bytes: &[u8], region: Option<Crop>) -> Result<RgbImage, String> {
-    let limits = DecodeLimits { max_pixels: MAX_PIXELS, max_scans: MAX_SCANS, ..DecodeLimits::default() };
-    let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(|e| e.to_string())?;
-    let header = decoder.header();
-    let (width, height, components) = (header.width, header.height, header.components.len());
-    check_size(width.into(), height.into())?;
-    let four_inks = components == 4;
-    decoder.set_output_format(if four_inks { PixelFormat::Cmyk } else { PixelFormat::Rgb });
-    if let Some(region) = region {
-        let [left, top, width, height] =
-            [region.left, region.top, region.width, region.height].map(|side| side as usize);
-        // Of four inks the decoder would take the wrong columns.
-        if four_inks {
-            decoder.set_crop_y(top, height);
-        } else {
-            decoder.set_crop_region(left, top, width, height);
-        }
-    }
-    let decoded = decoder.decode_image().map_err(|e| e.to_string())?;
-    let (width, height) = (decoded.width as u32, decoded.height as u32);
-    let pixels = decoded.into_vec();
-    let pixels = if four_inks { inks_to_light(&pixels) } else { pixels };
-    RgbImage::from_raw(width, height, pixels).ok_or_else(|| "its pixels are incomplete".into())
-}
-
-/// Cyan, magenta, yellow and black to red, green and blue as Pillow's `convert('RGB')` does it. In JPEG the inks are inverted, as
-/// Adobe's programs write them and Pillow takes all.
-fn inks_to_light(pixels: &[u8]) -> Vec<u8> {
-    let light = |&[c, m, y, k]: &[u8; 4]| {
-        [c, m, y].map(|ink| {
-            // What is left of the light of the black, in its rounding of `ink·black / 255`.
-            let product = u32::from(255 - ink) * u32::from(k) + 128;
-            k - (((product >> 8) + product) >> 8) as u8
-        })
-    };
-    pixels.as_chunks().0.iter().flat_map(light).collect()
-}
-
-fn decode_other(format: ImageFormat, bytes: &[u8]) -> Result<RgbImage, String> {
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(MAX_DECODER_BYTES);
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(limits);
-    let decoder = reader.into_decoder().map_err(|e| e.to_string())?;
-    let (width, height) = decoder.dimensions();
-    check_size(width.into(), height.into())?;
-    let picture = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
-    let pixels = match picture {
-        DynamicImage::ImageLuma16(p) => high_bytes(p.as_raw(), |&[grey]: &[u16; 1]| [grey; 3]),
-        DynamicImage::ImageLumaA16(p) => high_bytes(p.as_raw(), |&[grey, _]: &[u16; 2]| [grey; 3]),
-        DynamicImage::ImageRgb16(p) => high_bytes(p.as_raw(), |&colour: &[u16; 3]| colour),
-        DynamicImage::ImageRgba16(p) => high_bytes(p.as_raw(), |&[r, g, b, _]: &[u16; 4]| [r, g, b]),
-        bytes => return Ok(bytes.into_rgb8()),
-    };
-    RgbImage::from_raw(width, height, pixels).ok_or_else(|| "its pixels are incomplete".into())
 }
 
 fn check_size(width: u64, height: u64) -> Result<(), String> {
@@ -221,15 +132,10 @@ fn check_size(width: u64, height: u64) -> Result<(), String> {
     }
 }
 
-/// The high byte of red, green and blue of 16-bit pixels, as Pillow takes it; the `image` crate would round.
-fn high_bytes<const N: usize>(samples: &[u16], colour: impl Fn(&[u16; N]) -> [u16; 3]) -> Vec<u8> {
-    samples.as_chunks().0.iter().flat_map(|pixel| colour(pixel).map(|s| (s >> 8) as u8)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use alexnet_core::rng::{Purpose, generator};
-    use libjpeg_turbo_rs::{ColorSpace, Encoder};
+    use libjpeg_turbo_rs::{ColorSpace, Encoder, PixelFormat};
     use rand::{Rng, RngExt};
 
     use super::*;
@@ -333,11 +239,5 @@ mod tests {
     fn a_file_without_end_is_not_read_to_its_end() {
         let error = decode_reader("endless", std::io::repeat(0xFF)).unwrap_err().to_string();
         assert!(error.contains("larger than 128 MiB"), "{error}");
-    }
-
-    #[test]
-    fn sixteen_bits_become_their_high_byte() {
-        assert_eq!(high_bytes(&[0x00FF, 0x80FF, 0xFFFF], |&c: &[u16; 3]| c), [0x00, 0x80, 0xFF]);
-        assert_eq!(high_bytes(&[0x12FF, 0xFFFF], |&[grey, _]: &[u16; 2]| [grey; 3]), [0x12; 3]);
     }
 }
