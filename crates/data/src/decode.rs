@@ -8,8 +8,14 @@
 //! picture); a JPEG whose data make no sense is an error (Pillow decodes on as long as data come), and one that lacks only its end
 //! marker is not (Pillow's is); a TIFF with a palette is refused.
 
+mod bmp;
+mod gif;
 mod jpeg;
-mod other;
+mod library;
+mod png;
+mod pnm;
+mod tiff;
+mod webp;
 
 use std::{fs::File, io::Read, path::Path};
 
@@ -85,8 +91,13 @@ pub fn decode_bytes(name: impl AsRef<Path>, bytes: &[u8]) -> Result<RgbImage> {
             Err(format!("the file is larger than {} MiB", MAX_FILE_BYTES >> 20))
         }
         Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, None),
-        Ok(format) => other::decode(format, bytes),
-        Err(_) => Err("it is none of JPEG, PNG, GIF, BMP, TIFF and WebP".into()),
+        Ok(ImageFormat::Png) => png::decode(bytes),
+        Ok(ImageFormat::Gif) => gif::decode(bytes),
+        Ok(ImageFormat::Bmp) => bmp::decode(bytes),
+        Ok(ImageFormat::Tiff) => tiff::decode(bytes),
+        Ok(ImageFormat::WebP) => webp::decode(bytes),
+        Ok(ImageFormat::Pnm) => pnm::decode(bytes),
+        _ => Err("it is none of JPEG, PNG, GIF, BMP, TIFF and WebP".into()),
     };
     decoded.map_err(|reason| Error::Picture { path: name.as_ref().to_owned(), reason })
 }

@@ -1,4 +1,4 @@
-//! PNG, GIF, BMP, TIFF, WebP and PNM, through the `image` crate.
+//! What the formats share that the `image` crate decodes.
 
 use std::io::Cursor;
 
@@ -9,6 +9,7 @@ use super::check_size;
 /// Memory that a decoder of the `image` crate may take for one picture.
 const MAX_DECODER_BYTES: u64 = 768 << 20;
 
+/// Decodes a file of a format through the `image` crate.
 pub fn decode(format: ImageFormat, bytes: &[u8]) -> Result<RgbImage, String> {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_DECODER_BYTES);
