@@ -18,16 +18,17 @@ use crate::{engine::EngineArgs, recipe::Recipe};
 #[derive(Clone, Debug, Parser)]
 pub struct FileOptions {
     #[command(flatten)]
+    pub recipe: Recipe,
+    #[command(flatten)]
     pub engine: EngineArgs,
     /// Save a checkpoint after every so many steps, beside the one after each epoch
-    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, help_heading = "Run", value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     pub checkpoint_every: Option<u64>,
-    #[command(flatten)]
-    pub recipe: Recipe,
 }
 
 /// Where options come from, beside the command line.
 #[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Run")]
 pub struct Source {
     /// Options that go together
     #[arg(long, value_enum)]

@@ -95,6 +95,7 @@ pub enum Convolution {
 
 /// What every command that computes takes.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Engine")]
 pub struct EngineArgs {
     /// Engine [default: cpu]
     #[arg(long, value_enum)]
@@ -114,6 +115,7 @@ pub struct EngineArgs {
 
 /// How many threads everything runs in.
 #[derive(Clone, Copy, Debug, clap::Args)]
+#[command(next_help_heading = "Engine")]
 pub struct Threads {
     /// Threads that compute and prepare photos [default: all cores]
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]

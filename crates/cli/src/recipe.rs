@@ -24,25 +24,63 @@ pub const DEFAULT_EPOCHS: u64 = 10;
 #[derive(Clone, Debug, clap::Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Recipe {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub setup: Setup,
+    /// Passes over the training photos [default: 10, or those of the resumed run]
+    #[arg(long, help_heading = "Optimisation", display_order = 0, value_parser = clap::value_parser!(u64).range(1..))]
+    pub epochs: Option<u64>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub optimisation: Optimisation,
+}
+
+/// What batches and a network are made from, before anything is learnt.
+#[derive(Clone, Debug, clap::Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Setup {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub data: DataOptions,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub model: ModelOptions,
+    /// Photos a step
+    #[arg(short, long, help_heading = "Optimisation", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_size: u32,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub augmentation: Augmentation,
+    /// Decides the split, the initial weights, the order, the augmentation and the dropout
+    #[arg(long, help_heading = "Run", default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// Which photos, and how they are read.
+#[derive(Clone, Debug, clap::Args, Serialize)]
+#[command(next_help_heading = "Data")]
+#[serde(rename_all = "kebab-case")]
+pub struct DataOptions {
     /// Folder with train/ and val/, folder of class folders, or .tgz [default: data/flower_photos, else drawn flowers]
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
-    /// Network: tutorial, original, original-norm-first or torchvision
-    #[arg(long, default_value_t)]
-    pub variant: Variant,
-    /// Passes over the training photos [default: 10, or those of the resumed run]
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
-    pub epochs: Option<u64>,
-    /// Photos a step
-    #[arg(short, long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
-    pub batch_size: u32,
-    /// Decides the split, the initial weights, the order, the augmentation and the dropout
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
     /// Share of each class that validates, where the folder is not split
     #[arg(long, default_value_t = 0.1, value_parser = parse::fraction)]
     pub val_fraction: f64,
+    /// What happens when a photo cannot be read
+    #[arg(long, value_enum, default_value = "error")]
+    pub on_bad_image: BadImage,
+}
+
+/// Which network, what it begins with and what it is shown.
+#[derive(Clone, Debug, clap::Args, Serialize)]
+#[command(next_help_heading = "Model")]
+#[serde(rename_all = "kebab-case")]
+pub struct ModelOptions {
+    /// Network: tutorial, original, original-norm-first or torchvision
+    #[arg(long, default_value_t)]
+    pub variant: Variant,
     /// Initial weights
     #[arg(long, value_enum, default_value = "tutorial")]
     pub init: InitName,
@@ -63,53 +101,22 @@ pub struct Recipe {
     #[arg(long, value_name = "R,G,B", value_parser = parse::positive_colours)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub std: Option<[f32; 3]>,
-    /// What happens when a photo cannot be read
-    #[arg(long, value_enum, default_value = "error")]
-    pub on_bad_image: BadImage,
-    #[command(flatten, next_help_heading = "Optimisation")]
-    #[serde(flatten)]
-    pub optimisation: Optimisation,
-    #[command(flatten, next_help_heading = "Augmentation")]
-    #[serde(flatten)]
-    pub augmentation: Augmentation,
 }
 
-/// How weights follow from gradients.
+/// How weights follow from gradients, and which of them are kept.
 #[derive(Clone, Debug, clap::Args, Serialize)]
+#[command(next_help_heading = "Optimisation")]
 #[serde(rename_all = "kebab-case")]
 pub struct Optimisation {
-    /// Optimiser
-    #[arg(long, value_enum, default_value = "adam")]
-    pub opt: Opt,
-    /// Learning rate, the highest of the schedule
-    #[arg(long, default_value_t = 2e-4, value_parser = parse::positive)]
-    pub lr: f32,
-    /// Weight decay: added to the gradient, or with adamw taken off the weights [default: 0, with adamw 0.01]
-    #[arg(long, value_name = "λ", value_parser = parse::not_negative_f32)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weight_decay: Option<f32>,
-    /// Momentum of sgd
-    #[arg(long, value_name = "μ", default_value_t = 0.9, value_parser = parse::fraction_f32)]
-    pub momentum: f32,
-    /// How the learning rate changes
-    #[arg(long, value_enum, default_value = "constant")]
-    pub lr_scheduler: LrScheduler,
-    /// Epochs in which the learning rate rises from a hundredth; with onecycle from a 25th [default there: 30 % of the run]
-    #[arg(long, value_name = "EPOCHS", default_value_t = 0)]
-    pub warmup_epochs: u64,
-    /// Epochs between two steps of the scheduler step
-    #[arg(long, value_name = "EPOCHS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
-    pub lr_step_size: u64,
-    /// What a step of the scheduler step multiplies by
-    #[arg(long, value_name = "γ", default_value_t = 0.1, value_parser = parse::not_negative)]
-    pub lr_gamma: f64,
-    /// Scale gradients down to this norm
-    #[arg(long, value_name = "NORM", value_parser = parse::positive)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clip_grad_norm: Option<f32>,
-    /// Average the gradients of so many batches for one step
-    #[arg(long, value_name = "BATCHES", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    pub accumulate: u32,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub equations: Equations,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub rates: Rates,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub steps: Steps,
     /// End early when the best epoch is so many epochs old
     #[arg(long, value_name = "EPOCHS", value_parser = clap::value_parser!(u64).range(1..))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,8 +133,62 @@ pub struct Optimisation {
     pub model_ema_steps: u64,
 }
 
+/// The optimiser, whatever the learning rate.
+#[derive(Clone, Copy, Debug, clap::Args, Serialize)]
+#[command(next_help_heading = "Optimisation")]
+#[serde(rename_all = "kebab-case")]
+pub struct Equations {
+    /// Optimiser
+    #[arg(long, value_enum, default_value = "adam")]
+    pub opt: Opt,
+    /// Weight decay: added to the gradient, or with adamw taken off the weights [default: 0, with adamw 0.01]
+    #[arg(long, value_name = "λ", value_parser = parse::not_negative_f32)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f32>,
+    /// Momentum of sgd
+    #[arg(long, value_name = "μ", default_value_t = 0.9, value_parser = parse::fraction_f32)]
+    pub momentum: f32,
+}
+
+/// The learning rate of each step.
+#[derive(Clone, Copy, Debug, clap::Args, Serialize)]
+#[command(next_help_heading = "Optimisation")]
+#[serde(rename_all = "kebab-case")]
+pub struct Rates {
+    /// Learning rate, the highest of the schedule
+    #[arg(long, default_value_t = 2e-4, value_parser = parse::positive)]
+    pub lr: f32,
+    /// How the learning rate changes
+    #[arg(long, value_enum, default_value = "constant")]
+    pub lr_scheduler: LrScheduler,
+    /// Epochs in which the learning rate rises from a hundredth; with onecycle from a 25th [default there: 30 % of the run]
+    #[arg(long, value_name = "EPOCHS", default_value_t = 0)]
+    pub warmup_epochs: u64,
+    /// Epochs between two steps of the scheduler step
+    #[arg(long, value_name = "EPOCHS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    pub lr_step_size: u64,
+    /// What a step of the scheduler step multiplies by
+    #[arg(long, value_name = "γ", default_value_t = 0.1, value_parser = parse::not_negative)]
+    pub lr_gamma: f64,
+}
+
+/// What a step is made from.
+#[derive(Clone, Copy, Debug, clap::Args, Serialize)]
+#[command(next_help_heading = "Optimisation")]
+#[serde(rename_all = "kebab-case")]
+pub struct Steps {
+    /// Scale gradients down to this norm
+    #[arg(long, value_name = "NORM", value_parser = parse::positive)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_grad_norm: Option<f32>,
+    /// Average the gradients of so many batches for one step
+    #[arg(long, value_name = "BATCHES", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub accumulate: u32,
+}
+
 /// How training varies pictures and targets.
 #[derive(Clone, Copy, Debug, clap::Args, Serialize)]
+#[command(next_help_heading = "Augmentation")]
 #[serde(rename_all = "kebab-case")]
 pub struct Augmentation {
     /// Least and largest share of a photo's area that a training crop covers
@@ -158,8 +219,8 @@ impl Augmentation {
     }
 }
 
-impl Optimisation {
-    /// The equations.
+impl Equations {
+    /// For the engine.
     pub fn optimizer(&self) -> Optimizer {
         let weight_decay = self.weight_decay.unwrap_or(self.opt.weight_decay());
         match self.opt {
@@ -168,11 +229,13 @@ impl Optimisation {
             Opt::Sgd => Optimizer::Sgd { momentum: self.momentum, weight_decay },
         }
     }
+}
 
-    /// The learning rates of a run of so many epochs.
+impl Rates {
+    /// Those of a run of so many epochs.
     pub fn schedule(&self, epochs: u64) -> Schedule {
-        let Self { lr, warmup_epochs, lr_step_size, lr_gamma, .. } = *self;
-        let scheduler = match self.lr_scheduler {
+        let Self { lr, lr_scheduler, warmup_epochs, lr_step_size, lr_gamma } = *self;
+        let scheduler = match lr_scheduler {
             LrScheduler::Constant => Scheduler::Constant,
             LrScheduler::Cosine => Scheduler::Cosine,
             LrScheduler::Onecycle => Scheduler::OneCycle,
@@ -180,7 +243,9 @@ impl Optimisation {
         };
         Schedule { scheduler, lr, warmup_epochs, epochs }
     }
+}
 
+impl Optimisation {
     /// The moving average, if there is one.
     pub fn ema(&self) -> Option<Ema> {
         self.model_ema.then_some(Ema { decay: self.model_ema_decay, steps: self.model_ema_steps })
@@ -188,20 +253,22 @@ impl Optimisation {
 }
 
 impl Recipe {
+    /// The learning rates.
+    pub fn schedule(&self) -> Schedule {
+        self.optimisation.rates.schedule(self.epochs.unwrap_or(DEFAULT_EPOCHS))
+    }
+}
+
+impl Setup {
     /// How the pixels are normalised.
     pub fn normalization(&self) -> Normalization {
         let Normalization { mean, std } = Normalization::HALF;
-        Normalization { mean: self.mean.unwrap_or(mean), std: self.std.unwrap_or(std) }
+        Normalization { mean: self.model.mean.unwrap_or(mean), std: self.model.std.unwrap_or(std) }
     }
 
     /// The network for these photos.
     pub fn topology(&self, dataset: &Dataset) -> Topology {
-        self.variant.topology(dataset.classes.len())
-    }
-
-    /// The learning rates.
-    pub fn schedule(&self) -> Schedule {
-        self.optimisation.schedule(self.epochs.unwrap_or(DEFAULT_EPOCHS))
+        self.model.variant.topology(dataset.classes.len())
     }
 
     /// The names of the parameters that do not learn.
@@ -210,7 +277,7 @@ impl Recipe {
     /// When `--freeze` names what the network has not.
     pub fn frozen(&self, topology: &Topology) -> Result<BTreeSet<String>> {
         let mut frozen = BTreeSet::new();
-        for module in &self.freeze {
+        for module in &self.model.freeze {
             frozen.extend(topology.parameters_of(module)?);
         }
         Ok(frozen)

@@ -10,22 +10,30 @@ use alexnet_data::{
 use alexnet_interchange::Loaded;
 use anyhow::{Result, ensure};
 
-use crate::{recipe::Recipe, trained::read};
+use crate::{dataset, recipe::Setup, trained::read};
+
+/// The photos that `--data` names, split.
+///
+/// # Errors
+/// When there are none.
+pub fn dataset(setup: &Setup) -> Result<Dataset> {
+    dataset::open(setup.data.data.as_deref(), setup.data.val_fraction, setup.seed)
+}
 
 /// The photos as batches.
 ///
 /// # Errors
 /// When the data set makes no sense.
-pub fn loader(recipe: &Recipe, dataset: Dataset) -> Result<Loader> {
-    let [_, size, _] = recipe.topology(&dataset).input;
+pub fn loader(setup: &Setup, dataset: Dataset) -> Result<Loader> {
+    let [_, size, _] = setup.topology(&dataset).input;
     let options = LoaderOptions {
-        batch_size: recipe.batch_size as usize,
-        seed: recipe.seed,
+        batch_size: setup.batch_size as usize,
+        seed: setup.seed,
         size,
-        normalization: recipe.normalization(),
-        policy: recipe.augmentation.policy(),
+        normalization: setup.normalization(),
+        policy: setup.augmentation.policy(),
         cache_bytes: DEFAULT_CACHE_BYTES,
-        on_bad_image: recipe.on_bad_image.into(),
+        on_bad_image: setup.data.on_bad_image.into(),
     };
     Ok(Loader::new(dataset, options)?)
 }
@@ -34,20 +42,20 @@ pub fn loader(recipe: &Recipe, dataset: Dataset) -> Result<Loader> {
 ///
 /// # Errors
 /// When the weights cannot be read or are of another network.
-pub fn initial_state(recipe: &Recipe, dataset: &Dataset) -> Result<(State, Normalization)> {
-    let topology = recipe.topology(dataset);
-    let Some(path) = &recipe.weights else {
-        return Ok((initialise(&topology, recipe.init.into(), recipe.seed)?, Normalization::HALF));
+pub fn initial_state(setup: &Setup, dataset: &Dataset) -> Result<(State, Normalization)> {
+    let topology = setup.topology(dataset);
+    let Some(path) = &setup.model.weights else {
+        return Ok((initialise(&topology, setup.model.init.into(), setup.seed)?, Normalization::HALF));
     };
     let (_, Loaded { weights, named, .. }) = read(Some(path))?;
     let Weights { metadata, mut parameters } = weights;
     let of = |variant: Variant| variant.topology(dataset.classes.len()).parameters();
     ensure!(
-        of(metadata.variant)? == of(recipe.variant)?,
+        of(metadata.variant)? == of(setup.model.variant)?,
         "{} holds `{}`, but this run is `{}`; add `--variant {1}`, or choose other weights",
         path.display(),
         metadata.variant,
-        recipe.variant
+        setup.model.variant
     );
     let as_many = metadata.classes.len() == dataset.classes.len();
     if !named && as_many {
@@ -55,7 +63,7 @@ pub fn initial_state(recipe: &Recipe, dataset: &Dataset) -> Result<(State, Norma
     } else if metadata.classes != dataset.classes
         && let Some(last) = topology.nodes.last()
     {
-        replace_layer(&last.name, &mut parameters, recipe, &topology)?;
+        replace_layer(&last.name, &mut parameters, setup, &topology)?;
         let classes =
             |names: &[String]| if names.len() > 8 { names.len().to_string() } else { names.join(", ") };
         note!(
@@ -72,18 +80,13 @@ pub fn initial_state(recipe: &Recipe, dataset: &Dataset) -> Result<(State, Norma
 }
 
 /// Puts a layer as it is drawn into others' parameters. It has to learn.
-fn replace_layer(
-    layer: &str,
-    parameters: &mut Parameters,
-    recipe: &Recipe,
-    topology: &Topology,
-) -> Result<()> {
+fn replace_layer(layer: &str, parameters: &mut Parameters, setup: &Setup, topology: &Topology) -> Result<()> {
     let names = topology.parameters_of(layer)?;
     ensure!(
-        recipe.frozen(topology)?.is_disjoint(&names),
+        setup.frozen(topology)?.is_disjoint(&names),
         "`{layer}` is replaced, because the classes are others, and cannot be frozen too; leave it out of `--freeze`"
     );
-    let drawn = initialise(topology, recipe.init.into(), recipe.seed)?.parameters;
+    let drawn = initialise(topology, setup.model.init.into(), setup.seed)?.parameters;
     parameters.extend(drawn.into_iter().filter(|(name, _)| names.contains(name)));
     Ok(())
 }

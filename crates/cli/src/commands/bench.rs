@@ -23,8 +23,6 @@ use crate::{dataset, engine::EngineArgs, output::Format};
 /// Times one kind of work and prints the median of its steps.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    #[command(flatten)]
-    engine: EngineArgs,
     /// What is timed
     #[arg(long, value_enum, default_value = "train")]
     what: What,
@@ -46,6 +44,8 @@ pub struct Args {
     /// How the result is printed
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
+    #[command(flatten)]
+    engine: EngineArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

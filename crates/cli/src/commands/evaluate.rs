@@ -31,8 +31,6 @@ const LISTED: usize = 10;
 /// confident mistakes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    #[command(flatten)]
-    engine: EngineArgs,
     /// Weights [default: the best of the newest run]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -54,6 +52,8 @@ pub struct Args {
     /// How the result is printed
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
+    #[command(flatten)]
+    engine: EngineArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -9,14 +9,17 @@ use alexnet_core::{
 use anyhow::{Result, ensure};
 
 use crate::{
-    config::Source, dataset, engine::EngineArgs, parse, pictures, progress, recipe::Recipe, start, stop::Stop,
+    config::Source,
+    engine::EngineArgs,
+    parse, pictures, progress,
+    recipe::{Equations, Setup},
+    start,
+    stop::Stop,
 };
 
 /// Trains for a while with a growing learning rate, draws the loss against it, and suggests one.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    #[command(flatten)]
-    pub source: Source,
     /// Lowest rate
     #[arg(long, value_name = "LR", default_value_t = 1e-6, value_parser = parse::positive)]
     min_lr: f32,
@@ -30,9 +33,13 @@ pub struct Args {
     #[arg(long, value_name = "PNG", default_value = "lr_find.png")]
     out: PathBuf,
     #[command(flatten)]
-    engine: EngineArgs,
+    setup: Setup,
     #[command(flatten)]
-    recipe: Recipe,
+    equations: Equations,
+    #[command(flatten)]
+    pub source: Source,
+    #[command(flatten)]
+    engine: EngineArgs,
 }
 
 /// Runs the command. The exit code is 0, or 130 or 143 after a signal.
@@ -40,23 +47,20 @@ pub struct Args {
 /// # Errors
 /// When photos or options do not allow it, or the picture cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let Args { engine, recipe, min_lr, max_lr, steps, .. } = args;
+    let Args { engine, setup, equations, min_lr, max_lr, steps, .. } = args;
     ensure!(min_lr < max_lr, "`--min-lr` {min_lr} is not below `--max-lr` {max_lr}");
     let stop = Stop::listen()?;
     let (choice, backend) = engine.start()?;
-    let dataset = dataset::open(recipe.data.as_deref(), recipe.val_fraction, recipe.seed)?;
-    let topology = recipe.topology(&dataset);
-    let (State { parameters, .. }, _) = start::initial_state(recipe, &dataset)?;
-    let loader = start::loader(recipe, dataset)?;
-    let options = Options {
-        device: choice.device,
-        optimizer: recipe.optimisation.optimizer(),
-        frozen: recipe.frozen(&topology)?,
-    };
+    let dataset = start::dataset(setup)?;
+    let topology = setup.topology(&dataset);
+    let (State { parameters, .. }, _) = start::initial_state(setup, &dataset)?;
+    let loader = start::loader(setup, dataset)?;
+    let options =
+        Options { device: choice.device, optimizer: equations.optimizer(), frozen: setup.frozen(&topology)? };
     let mut model = backend.compile(&topology, &State { parameters, ..State::default() }, &options)?;
     let range = Range { min: *min_lr, max: *max_lr, steps: *steps };
     let (bar, mut done) = (progress::Items::new("trying rates"), 0);
-    let points = range_test(model.as_mut(), &loader, recipe.seed, &range, |_| {
+    let points = range_test(model.as_mut(), &loader, setup.seed, &range, |_| {
         done += 1;
         bar.at(done, *steps as usize);
         if stop.code().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

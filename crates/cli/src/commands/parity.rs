@@ -17,7 +17,7 @@ use crate::{
     config::Source,
     engine::{Engine, Threads, keep_f32},
     output::Format,
-    recipe::{Augmentation, DEFAULT_EPOCHS, Optimisation},
+    recipe::{Augmentation, DEFAULT_EPOCHS, Equations, Rates, Steps},
     trained::{photos, read},
 };
 
@@ -28,8 +28,6 @@ const STEPS: u64 = 10;
 /// training as the options say. The exit code is 1 when two engines differ by more than they may.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    #[command(flatten)]
-    pub source: Source,
     /// Weights [default: the best of the newest run]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -39,15 +37,21 @@ pub struct Args {
     /// Photos a step
     #[arg(short, long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: u32,
-    #[command(flatten)]
-    threads: Threads,
     /// How the result is printed
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-    #[command(flatten, next_help_heading = "Optimisation")]
-    optimisation: Optimisation,
-    #[command(flatten, next_help_heading = "Augmentation")]
+    #[command(flatten)]
+    equations: Equations,
+    #[command(flatten)]
+    rates: Rates,
+    #[command(flatten)]
+    steps: Steps,
+    #[command(flatten)]
     augmentation: Augmentation,
+    #[command(flatten)]
+    pub source: Source,
+    #[command(flatten)]
+    threads: Threads,
 }
 
 #[derive(Serialize)]
@@ -111,7 +115,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             on_bad_image: OnBadImage::Error,
         },
     )?;
-    let accumulate = args.optimisation.accumulate as usize;
+    let accumulate = args.steps.accumulate as usize;
     let training: Vec<Batch> =
         loader.train(0, 0).take(STEPS as usize * accumulate).collect::<Result<_, _>>()?;
     ensure!(!training.is_empty(), "there is no photo to train on");
@@ -126,11 +130,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             gpu => format!("{} on {gpu}", engine.name()),
         };
         note!("asking {name}");
-        let optimizer = args.optimisation.optimizer();
+        let optimizer = args.equations.optimizer();
         let mut model =
             engine.compile(&topology, &state, &Options { device, optimizer, ..Options::default() })?;
         logits.push((name.clone(), answers(model.as_mut(), &loader)?));
-        losses.push((name, train(model.as_mut(), &training, &args.optimisation, steps_per_epoch)?));
+        losses.push((name, train(model.as_mut(), &training, args, steps_per_epoch)?));
     }
     let report = Report::new(&logits, losses);
     match args.format {
@@ -151,21 +155,16 @@ fn answers(model: &mut dyn Model, loader: &Loader) -> Result<Logits> {
 }
 
 /// The losses of the first steps, over `batches` in turn, of ten epochs of `steps_per_epoch`.
-fn train(
-    model: &mut dyn Model,
-    batches: &[&[Batch]],
-    optimisation: &Optimisation,
-    steps_per_epoch: u64,
-) -> Result<Vec<f64>> {
+fn train(model: &mut dyn Model, batches: &[&[Batch]], args: &Args, steps_per_epoch: u64) -> Result<Vec<f64>> {
     let steps = (1..=STEPS).zip(batches.iter().cycle());
-    let schedule = optimisation.schedule(DEFAULT_EPOCHS);
+    let schedule = args.rates.schedule(DEFAULT_EPOCHS);
     let loss = |(number, batches): (u64, &&[Batch])| {
         let step = Step {
             number,
             seed: 0,
             first: 0,
             lr: schedule.lr(number - 1, steps_per_epoch),
-            clip_grad_norm: optimisation.clip_grad_norm,
+            clip_grad_norm: args.steps.clip_grad_norm,
         };
         Ok(train_step(model, batches, &step)?.loss)
     };

@@ -34,8 +34,6 @@ pub struct Args {
     /// Photos, folders (searched with all below them), patterns such as 'photos/*.jpg', or - for standard input
     #[arg(required = true, value_name = "IMAGE|DIR|GLOB|-")]
     inputs: Vec<String>,
-    #[command(flatten)]
-    engine: EngineArgs,
     /// Weights [default: the best of the newest run]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -48,6 +46,8 @@ pub struct Args {
     /// Also write each photo with its classes below it to this folder
     #[arg(long, value_name = "DIR")]
     annotate: Option<PathBuf>,
+    #[command(flatten)]
+    engine: EngineArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]

@@ -23,7 +23,6 @@ use serde::Serialize;
 use self::watch::Watch;
 use crate::{
     config::{self, FileOptions, Source},
-    dataset,
     engine::Choice,
     pictures,
     recipe::{DEFAULT_EPOCHS, Recipe},
@@ -37,6 +36,8 @@ use crate::{
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
+    options: FileOptions,
+    #[command(flatten)]
     pub source: Source,
     /// Folder of the run [default: the next free runs/train…]
     #[arg(long, value_name = "DIR")]
@@ -44,12 +45,9 @@ pub struct Args {
     /// Go on with this run from its last checkpoint, on its engine or another; only engine, device, workers, epochs and
     /// checkpoints can be given anew
     #[arg(long, value_name = "RUN", conflicts_with_all = [
-        "run_dir", "Source", "Optimisation", "Augmentation", "data", "variant", "batch_size", "seed", "val_fraction", "init",
-        "weights", "freeze", "mean", "std", "on_bad_image"
+        "run_dir", "Source", "Setup", "DataOptions", "ModelOptions", "Optimisation", "Equations", "Rates", "Steps", "Augmentation"
     ])]
     resume: Option<PathBuf>,
-    #[command(flatten)]
-    options: FileOptions,
 }
 
 /// What is saved as `args.toml`: the effective options.
@@ -100,17 +98,17 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         dataset.train.len(),
         dataset.val.len()
     );
-    let topology = recipe.topology(dataset);
+    let topology = recipe.setup.topology(dataset);
     let metadata = Metadata {
-        variant: recipe.variant,
+        variant: recipe.setup.model.variant,
         classes: dataset.classes.clone(),
         input_size: topology.input[1],
-        normalization: recipe.normalization(),
+        normalization: recipe.setup.normalization(),
     };
     let options = Options {
         device: engine.device,
-        optimizer: recipe.optimisation.optimizer(),
-        frozen: recipe.frozen(&topology)?,
+        optimizer: recipe.optimisation.equations.optimizer(),
+        frozen: recipe.setup.frozen(&topology)?,
     };
     let mut model = backend.compile(&topology, &state, &options)?;
     let compile = |parameters: &Parameters| {
@@ -126,10 +124,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
 
     let settings = Settings {
-        seed: recipe.seed,
+        seed: recipe.setup.seed,
         schedule: recipe.schedule(),
-        clip_grad_norm: recipe.optimisation.clip_grad_norm,
-        accumulate: recipe.optimisation.accumulate as usize,
+        clip_grad_norm: recipe.optimisation.steps.clip_grad_norm,
+        accumulate: recipe.optimisation.steps.accumulate as usize,
         patience: recipe.optimisation.patience,
         checkpoint_every: args.options.checkpoint_every,
     };
@@ -169,22 +167,24 @@ fn begun(args: &Args) -> Result<Run> {
     let (engine, backend) = args.options.engine.start()?;
     let mut recipe = args.options.recipe.clone();
     recipe.epochs.get_or_insert(DEFAULT_EPOCHS);
-    recipe.optimisation.weight_decay.get_or_insert(recipe.optimisation.opt.weight_decay());
-    let dataset = dataset::open(recipe.data.as_deref(), recipe.val_fraction, recipe.seed)?;
+    let equations = &mut recipe.optimisation.equations;
+    equations.weight_decay.get_or_insert(equations.opt.weight_decay());
+    let setup = &mut recipe.setup;
+    let dataset = start::dataset(setup)?;
     ensure!(
         !dataset.val.is_empty(),
         "no photo is left for validation: raise `--val-fraction` (now {}), or add photos to {}",
-        recipe.val_fraction,
+        setup.data.val_fraction,
         dataset.root.display()
     );
-    let frozen = recipe.frozen(&recipe.topology(&dataset))?;
-    let (state, normalization) = start::initial_state(&recipe, &dataset)?;
-    recipe.mean.get_or_insert(normalization.mean);
-    recipe.std.get_or_insert(normalization.std);
-    if !frozen.is_empty() && recipe.weights.is_none() {
+    let frozen = setup.frozen(&setup.topology(&dataset))?;
+    let (state, normalization) = start::initial_state(setup, &dataset)?;
+    setup.model.mean.get_or_insert(normalization.mean);
+    setup.model.std.get_or_insert(normalization.std);
+    if !frozen.is_empty() && setup.model.weights.is_none() {
         note!("`--freeze` without `--weights`: the frozen layers stay as they are drawn");
     }
-    let loader = start::loader(&recipe, dataset)?;
+    let loader = start::loader(setup, dataset)?;
     // A run that cannot take its first step leaves no folder.
     loader.train(0, 0).next().transpose()?;
     let folder = RunFolder::create(args.run_dir.as_deref())?;
@@ -210,13 +210,13 @@ fn resumed(path: &Path, args: &Args) -> Result<Run> {
     let dataset = if split.exists() {
         Dataset::load(&split)?
     } else {
-        let dataset = dataset::open(recipe.data.as_deref(), recipe.val_fraction, recipe.seed)?;
+        let dataset = start::dataset(&recipe.setup)?;
         dataset.save(&split)?;
         dataset
     };
     let (state, progress) = match folder.load_checkpoint()? {
         Some(checkpoint) => checkpoint,
-        None => (start::initial_state(recipe, &dataset)?.0, Progress::default()),
+        None => (start::initial_state(&recipe.setup, &dataset)?.0, Progress::default()),
     };
     let epochs = recipe.epochs.unwrap_or(DEFAULT_EPOCHS);
     if progress.history.len() as u64 >= epochs {
@@ -224,7 +224,7 @@ fn resumed(path: &Path, args: &Args) -> Result<Run> {
     } else {
         note!("going on after step {}, in epoch {}", progress.step, progress.history.len() + 1);
     }
-    let loader = start::loader(recipe, dataset)?;
+    let loader = start::loader(&recipe.setup, dataset)?;
     Ok(Run { folder, options, backend, loader, state, progress })
 }
 

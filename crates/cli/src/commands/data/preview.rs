@@ -25,8 +25,6 @@ use crate::{
 /// Show photos as they are, as training sees them, and as validation sees them
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    #[command(flatten)]
-    pub source: Source,
     /// Photos, as for `train`
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
@@ -36,8 +34,10 @@ pub struct Args {
     /// Decides which photos and how they are varied
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    #[command(flatten, next_help_heading = "Augmentation")]
+    #[command(flatten)]
     augmentation: Augmentation,
+    #[command(flatten)]
+    pub source: Source,
 }
 
 /// Photos, a row each.
