@@ -24,6 +24,7 @@ fn photos(criterion: &mut Criterion) {
         policy: Policy::TUTORIAL,
         cache_bytes: 0,
         on_bad_image: OnBadImage::Error,
+        exif_orientation: Default::default(),
     };
     let loader = Loader::new(dataset, options).expect("the photos can be listed");
     let mut group = criterion.benchmark_group("photos");

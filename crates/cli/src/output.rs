@@ -47,13 +47,21 @@ pub fn nobody_reads(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.downcast_ref().is_some_and(is_broken_pipe))
 }
 
-/// The error and its causes in one line. Some of ours print their cause already; it is not said twice.
+/// The error and its causes in one line, with the next step where an option is one. Some of ours print their cause already; it is
+/// not said twice.
 pub fn explain(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match said.as_str() {
-        "" => cause,
-        text if text.contains(&cause) => said,
-        text => format!("{text}: {cause}"),
-    })
+    let is_image = |cause: &(dyn std::error::Error + 'static)| {
+        matches!(cause.downcast_ref(), Some(alexnet_core::Error::Image(_)))
+    };
+    let next =
+        if error.chain().any(is_image) { "; with `--on-bad-image skip` it would be left out" } else { "" };
+    let causes =
+        error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match said.as_str() {
+            "" => cause,
+            text if text.contains(&cause) => said,
+            text => format!("{text}: {cause}"),
+        });
+    causes + next
 }
 
 #[cfg(test)]
@@ -70,6 +78,13 @@ mod tests {
         assert_eq!(explain(&error), "cannot open a.jpg: entity not found");
         let error = anyhow::Error::new(missing()).context("no answer");
         assert_eq!(explain(&error), "no answer: entity not found");
+    }
+
+    #[test]
+    fn the_way_around_a_bad_image_is_named() {
+        let error = alexnet_core::Error::Image("a.jpg is not a readable picture: it is cut".into());
+        let said = explain(&error.into());
+        assert!(said.starts_with("a.jpg ") && said.contains("; with `--on-bad-image skip` it"), "{said}");
     }
 
     #[test]

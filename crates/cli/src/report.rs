@@ -11,7 +11,12 @@ use alexnet_core::{
     files::write_atomically,
     metrics::{Answer, Evaluation, Report},
 };
-use alexnet_data::{decode::decode, loader::Loader, split::Item, views::Views};
+use alexnet_data::{
+    decode::{self, decode},
+    loader::Loader,
+    split::Item,
+    views::Views,
+};
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
@@ -25,6 +30,8 @@ const COLUMNS: usize = 6;
 pub struct Evaluated<'a> {
     evaluation: Evaluation,
     views: Views,
+    /// How photos are read.
+    decoding: decode::Options,
     /// The photo of each answer.
     photos: Vec<PathBuf>,
     classes: &'a [String],
@@ -81,7 +88,7 @@ impl<'a> Evaluated<'a> {
         }
         ensure!(!photos.is_empty(), "there is no picture to evaluate on");
         ensure!(evaluation.loss().is_finite(), "the weights give no finite answer");
-        Ok(Self { evaluation, views, photos, classes })
+        Ok(Self { evaluation, views, decoding: loader.decoding(), photos, classes })
     }
 
     /// All that is printed as JSON.
@@ -135,7 +142,7 @@ impl<'a> Evaluated<'a> {
             };
         }
         let tile = |(photo, answer): (&Path, &Answer)| {
-            let picture = pictures::thumbnail(&decode(photo)?);
+            let picture = pictures::thumbnail(&decode(photo, self.decoding)?.image);
             let name = photo.file_name().unwrap_or_default().to_string_lossy();
             Ok(pictures::answered(picture, answer, self.classes).remark(name))
         };
@@ -178,7 +185,7 @@ mod tests {
             let target = if right { [1.0, 0.0] } else { [0.0, 1.0] };
             evaluation.add(&Logits { values: vec![difference, 0.0], classes: 2 }, &target);
         }
-        Evaluated { evaluation, views: Views::Whole, photos, classes }
+        Evaluated { evaluation, views: Views::Whole, decoding: decode::Options::default(), photos, classes }
     }
 
     fn lines(path: &Path) -> Vec<String> {

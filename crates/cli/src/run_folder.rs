@@ -262,6 +262,7 @@ mod tests {
             classes: vec!["daisy".into(), "ro\"se".into()],
             input_size: 224,
             normalization: alexnet_core::Normalization::HALF,
+            exif_orientation: alexnet_core::ExifOrientation::Apply,
         };
         run.write_class_indices(&metadata).unwrap();
         let text = fs::read_to_string(run.file("class_indices.json")).unwrap();

@@ -1,7 +1,8 @@
 //! What training begins with: photos as batches, weights as drawn or read.
 
 use alexnet_core::{
-    Normalization, Parameters, State, Topology, alexnet::Variant, init::initialise, weights::Weights,
+    ExifOrientation, Normalization, Parameters, State, Topology, alexnet::Variant, init::initialise,
+    weights::Weights,
 };
 use alexnet_data::{
     loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions},
@@ -34,6 +35,7 @@ pub fn loader(setup: &Setup, dataset: Dataset) -> Result<Loader> {
         policy: setup.augmentation.policy(),
         cache_bytes: DEFAULT_CACHE_BYTES,
         on_bad_image: setup.data.on_bad_image.into(),
+        exif_orientation: ExifOrientation::Apply,
     };
     Ok(Loader::new(dataset, options)?)
 }

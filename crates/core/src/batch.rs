@@ -34,6 +34,27 @@ impl Normalization {
     }
 }
 
+/// What becomes of the orientation that an image file tells in its EXIF or XMP. Cameras store what the sensor saw and say there how
+/// it is to be turned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExifOrientation {
+    /// The image is turned upright, as viewers show it.
+    #[default]
+    Apply,
+    /// The image is taken as it is stored.
+    Ignore,
+}
+
+impl ExifOrientation {
+    /// As it is written: `apply` or `ignore`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Apply => "apply",
+            Self::Ignore => "ignore",
+        }
+    }
+}
+
 /// Pictures as bytes, `[N, H, W, 3]`, red first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Images {

@@ -69,6 +69,9 @@ pub enum Error {
         /// Its own words.
         message: String,
     },
+    /// An image of a batch could not be read; the text names it.
+    #[error("{0}")]
+    Image(String),
     /// Batches could not be read.
     #[error("{0}")]
     Data(String),

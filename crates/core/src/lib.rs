@@ -34,7 +34,7 @@ pub mod train;
 pub mod weights;
 
 pub use backend::{Backend, Device, Model, Options, Step, StepReport};
-pub use batch::{Batch, Images, Logits, Normalization};
+pub use batch::{Batch, ExifOrientation, Images, Logits, Normalization};
 pub use error::{Error, Result};
 pub use layer::{Backward, Layer, Mode};
 pub use optimizer::Optimizer;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Array, Error, Normalization, Result, State,
+    Array, Error, ExifOrientation, Normalization, Result, State,
     alexnet::Variant,
     tensors::{self, Named},
 };
@@ -24,6 +24,8 @@ pub struct Metadata {
     pub input_size: usize,
     /// How bytes become numbers.
     pub normalization: Normalization,
+    /// How image files were read in training.
+    pub exif_orientation: ExifOrientation,
 }
 
 /// The content of a weights file.
@@ -73,7 +75,7 @@ pub fn save(path: impl AsRef<Path>, metadata: &Metadata, parameters: &BTreeMap<S
 
 impl Metadata {
     /// As the text entries of a file: `format` (`pt`, which Python's readers look for), `variant`, `classes` (a JSON list),
-    /// `input_size`, `mean` and `std` (JSON lists).
+    /// `input_size`, `mean` and `std` (JSON lists), and `exif_orientation` (`ignore`) where it is not `apply`.
     ///
     /// # Errors
     /// None that can occur: texts and numbers are always JSON.
@@ -82,6 +84,8 @@ impl Metadata {
             serde_json::to_string(value)
         }
         let Normalization { mean, std } = self.normalization;
+        let orientation =
+            (self.exif_orientation != ExifOrientation::default()).then(|| self.exif_orientation.name());
         Ok([
             ("format", "pt".into()),
             ("variant", self.variant.name().into()),
@@ -91,6 +95,7 @@ impl Metadata {
             ("std", json(&std)?),
         ]
         .into_iter()
+        .chain(orientation.map(|name| ("exif_orientation", name.into())))
         .map(|(key, text)| (key.to_owned(), text))
         .collect())
     }
@@ -115,6 +120,13 @@ impl Metadata {
             normalization: Normalization {
                 mean: json("mean", entry("mean")?)?,
                 std: json("std", entry("std")?)?,
+            },
+            exif_orientation: match text.get("exif_orientation").map(String::as_str) {
+                None | Some("apply") => ExifOrientation::Apply,
+                Some("ignore") => ExifOrientation::Ignore,
+                Some(other) => {
+                    return Err(format!("its `exif_orientation` is `{other}`, and must be apply or ignore"));
+                }
             },
         };
         if metadata.classes.is_empty() {
@@ -161,6 +173,7 @@ mod tests {
                 mean: [0.485, 1.0 / 3.0, 0.1 + 0.2],
                 std: [f32::MIN_POSITIVE, 0.1, 7e9],
             },
+            exif_orientation: ExifOrientation::Ignore,
         }
     }
 
@@ -223,6 +236,7 @@ mod tests {
             ("mean", "[null,0.5,0.5]", "its `mean` is "),
             ("std", "[0.5,0.0,0.5]", "must be positive"),
             ("std", "[1e999,0.5,0.5]", "its `std` is "),
+            ("exif_orientation", "turn", "its `exif_orientation` is `turn`, and must be apply or ignore"),
         ] {
             let error = refusal(|text| drop(text.insert(key.into(), value.into())));
             assert!(error.contains(reason), "{error}");

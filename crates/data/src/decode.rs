@@ -12,19 +12,29 @@ mod bmp;
 mod gif;
 mod jpeg;
 mod library;
+mod orientation;
 mod png;
 mod pnm;
+mod room;
 mod tiff;
 mod webp;
 
 use std::{fs::File, io::Read, path::Path};
 
-use image::{ImageFormat, RgbImage};
+pub use alexnet_core::ExifOrientation;
+use image::{ImageFormat, RgbImage, metadata::Orientation};
 
-use crate::{Error, Result, resize::Crop};
+use self::{
+    orientation::turn,
+    room::{Room, check_size},
+};
+use crate::{Error, Result, guard::guard, resize::Crop};
 
-/// Larger pictures are refused by their header: 8192×8192. With [`MAX_FILE_BYTES`] this keeps decoding within about 1 GiB.
+/// Larger images are refused by their header: 8192×8192.
 pub const MAX_PIXELS: u64 = 1 << 26;
+
+/// Images with a longer side are refused by their header: what a side of a JPEG can have.
+pub const MAX_SIDE: u64 = 65_535;
 
 /// Larger files are not read: 128 MiB.
 pub const MAX_FILE_BYTES: u64 = 128 << 20;
@@ -33,16 +43,60 @@ pub const MAX_FILE_BYTES: u64 = 128 << 20;
 /// in a picture of a few columns.
 const MARGIN: u32 = 8;
 
-/// Decodes a picture file.
-///
-/// # Errors
-/// [`Error::Io`] when the file cannot be read, [`Error::Picture`] when its content is not a whole picture.
-pub fn decode(path: impl AsRef<Path>) -> Result<RgbImage> {
-    let path = path.as_ref();
-    decode_bytes(path, &read_file(path)?)
+/// How a file becomes an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Whether the orientation that the file tells is applied. That of a TIFF always is, as in Pillow.
+    pub orientation: ExifOrientation,
 }
 
-/// Decodes at least the part of a picture file that `choose` takes of its width and height, and tells where in the decoded
+/// A decoded image. Until it is dropped it counts as memory of decoding, which all threads share: who holds one must neither wait
+/// for another thread nor decode a second.
+#[derive(Debug)]
+pub struct Decoded {
+    /// The pixels.
+    pub image: RgbImage,
+    /// Whether the file's orientation is other than upright. The pixels are turned then, unless the options say no.
+    pub turned: bool,
+    /// What is damaged in the file though all pixels could be read: sentences about "it".
+    pub notes: Vec<String>,
+    room: Room,
+}
+
+impl Decoded {
+    /// Counts it no longer as memory of decoding: for who bounds otherwise what he keeps.
+    pub(crate) fn is_kept(&mut self) {
+        self.room.keep(0);
+    }
+}
+
+/// What a format's decoder finds in a file.
+struct Found {
+    image: RgbImage,
+    /// How it is still to be turned.
+    orientation: Orientation,
+    /// Whether it was turned already.
+    turned: bool,
+    notes: Vec<String>,
+}
+
+impl From<RgbImage> for Found {
+    fn from(image: RgbImage) -> Self {
+        Self { image, orientation: Orientation::NoTransforms, turned: false, notes: vec![] }
+    }
+}
+
+/// Decodes an image file.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be read, [`Error::Picture`] when its content is not a whole image.
+pub fn decode(path: impl AsRef<Path>, options: Options) -> Result<Decoded> {
+    let path = path.as_ref();
+    let (bytes, room) = read_file(path)?;
+    decode_in(path, &bytes, options, room)
+}
+
+/// Decodes at least the part of an image file that `choose` takes of its width and height, and tells where in the decoded
 /// pixels it lies. The part's pixels are those of [`decode`], which takes longer. For files that [`decode`] has accepted: damage
 /// below the part goes unseen.
 ///
@@ -50,29 +104,33 @@ pub fn decode(path: impl AsRef<Path>) -> Result<RgbImage> {
 /// As [`decode`].
 pub fn decode_crop(
     path: impl AsRef<Path>,
+    options: Options,
     choose: impl FnOnce(u32, u32) -> Crop,
-) -> Result<(RgbImage, Crop)> {
+) -> Result<(Decoded, Crop)> {
     let path = path.as_ref();
-    decode_bytes_crop(path, &mut read_file(path)?, choose)
+    let (mut bytes, room) = read_file(path)?;
+    decode_crop_in(path, &mut bytes, options, choose, room)
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>> {
+fn read_file(path: &Path) -> Result<(Vec<u8>, Room)> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     // What is no file has no length, and is read all the same. The byte more finds the end without growing the buffer.
-    let length = file.metadata().map_or(0, |metadata| metadata.len());
-    let mut bytes = Vec::with_capacity(length.min(MAX_FILE_BYTES) as usize + 1);
+    let length = file.metadata().map_or(0, |metadata| metadata.len()).min(MAX_FILE_BYTES) as usize;
+    let mut room = Room::default();
+    room.take(length);
+    let mut bytes = Vec::with_capacity(length + 1);
     read(path, file, &mut bytes)?;
-    Ok(bytes)
+    Ok((bytes, room))
 }
 
 /// Decodes what a reader gives, to its end; `name` stands for it in an error.
 ///
 /// # Errors
 /// As [`decode`].
-pub fn decode_reader(name: impl AsRef<Path>, reader: impl Read) -> Result<RgbImage> {
+pub fn decode_reader(name: impl AsRef<Path>, reader: impl Read, options: Options) -> Result<Decoded> {
     let mut bytes = Vec::new();
     read(name.as_ref(), reader, &mut bytes)?;
-    decode_bytes(name, &bytes)
+    decode_bytes(name, &bytes, options)
 }
 
 fn read(name: &Path, reader: impl Read, bytes: &mut Vec<u8>) -> Result<()> {
@@ -80,52 +138,96 @@ fn read(name: &Path, reader: impl Read, bytes: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// Decodes the bytes of a picture file; `name` stands for them in an error.
+/// Decodes the bytes of an image file; `name` stands for them in an error.
 ///
 /// # Errors
-/// [`Error::Picture`] when they are not a whole picture.
-pub fn decode_bytes(name: impl AsRef<Path>, bytes: &[u8]) -> Result<RgbImage> {
-    let decoded = match image::guess_format(bytes) {
-        _ if bytes.is_empty() => Err("the file is empty".into()),
-        _ if bytes.len() as u64 > MAX_FILE_BYTES => {
-            Err(format!("the file is larger than {} MiB", MAX_FILE_BYTES >> 20))
-        }
-        Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, None),
-        Ok(ImageFormat::Png) => png::decode(bytes),
-        Ok(ImageFormat::Gif) => gif::decode(bytes),
-        Ok(ImageFormat::Bmp) => bmp::decode(bytes),
-        Ok(ImageFormat::Tiff) => tiff::decode(bytes),
-        Ok(ImageFormat::WebP) => webp::decode(bytes),
-        Ok(ImageFormat::Pnm) => pnm::decode(bytes),
-        _ => Err("it is none of JPEG, PNG, GIF, BMP, TIFF and WebP".into()),
-    };
-    decoded.map_err(|reason| Error::Picture { path: name.as_ref().to_owned(), reason })
+/// [`Error::Picture`] when they are not a whole image.
+pub fn decode_bytes(name: impl AsRef<Path>, bytes: &[u8], options: Options) -> Result<Decoded> {
+    decode_in(name.as_ref(), bytes, options, Room::default())
 }
 
-/// [`decode_crop`] of the bytes of a picture file, which are changed; `name` stands for them in an error.
+/// [`decode_crop`] of the bytes of an image file, which are changed; `name` stands for them in an error.
 ///
 /// # Errors
 /// As [`decode_bytes`].
 pub fn decode_bytes_crop(
     name: impl AsRef<Path>,
     bytes: &mut [u8],
+    options: Options,
     choose: impl FnOnce(u32, u32) -> Crop,
-) -> Result<(RgbImage, Crop)> {
+) -> Result<(Decoded, Crop)> {
+    decode_crop_in(name.as_ref(), bytes, options, choose, Room::default())
+}
+
+fn decode_in(name: &Path, bytes: &[u8], options: Options, mut room: Room) -> Result<Decoded> {
+    let Found { mut image, orientation, mut turned, notes } = guarded(name, || find(bytes, &mut room))?;
+    if orientation != Orientation::NoTransforms {
+        turned = true;
+        if options.orientation == ExifOrientation::Apply {
+            room.take(image.as_raw().len());
+            image = turn(image, orientation);
+        }
+    }
+    room.keep(image.as_raw().len());
+    Ok(Decoded { image, turned, notes, room })
+}
+
+/// The one place where decoders run: a panic in one of them is an error that names the file.
+fn guarded<T>(name: &Path, decode: impl FnOnce() -> Result<T, String>) -> Result<T> {
+    let decoded = guard(decode).unwrap_or_else(|panic| Err(format!("decoding it failed inside: {panic}")));
+    decoded.map_err(|reason| Error::Picture { path: name.to_owned(), reason })
+}
+
+fn find(bytes: &[u8], room: &mut Room) -> Result<Found, String> {
+    if bytes.is_empty() {
+        return Err("the file is empty".into());
+    }
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(format!("the file is larger than {} MiB", MAX_FILE_BYTES >> 20));
+    }
+    match image::guess_format(bytes) {
+        Ok(ImageFormat::Jpeg) => {
+            let orientation = jpeg::metadata(bytes).orientation();
+            Ok(Found { orientation, ..jpeg::decode(bytes, None, room)?.into() })
+        }
+        Ok(ImageFormat::Png) => png::decode(bytes, room),
+        Ok(ImageFormat::Gif) => gif::decode(bytes, room).map(Found::from),
+        Ok(ImageFormat::Bmp) => bmp::decode(bytes, room).map(Found::from),
+        Ok(ImageFormat::Tiff) => tiff::decode(bytes, room),
+        Ok(ImageFormat::WebP) => {
+            let orientation = webp::metadata(bytes).orientation();
+            Ok(Found { orientation, ..webp::decode(bytes, room)?.into() })
+        }
+        Ok(ImageFormat::Pnm) => pnm::decode(bytes, room).map(Found::from),
+        _ => Err("it is none of JPEG, PNG, GIF, BMP, TIFF and WebP".into()),
+    }
+}
+
+fn decode_crop_in(
+    name: &Path,
+    bytes: &mut [u8],
+    options: Options,
+    choose: impl FnOnce(u32, u32) -> Crop,
+    mut room: Room,
+) -> Result<(Decoded, Crop)> {
     let few_enough = bytes.len() as u64 <= MAX_FILE_BYTES;
-    let Some((place, width, height)) = jpeg::size(bytes).filter(|_| few_enough) else {
-        let picture = decode_bytes(name, bytes)?;
-        let crop = choose(picture.width(), picture.height());
-        return Ok((picture, crop));
+    let turned = few_enough && jpeg::metadata(bytes).orientation() != Orientation::NoTransforms;
+    let upright = !turned || options.orientation == ExifOrientation::Ignore;
+    let Some((place, width, height)) = jpeg::size(bytes).filter(|_| few_enough && upright) else {
+        let decoded = decode_in(name, bytes, options, room)?;
+        let crop = choose(decoded.image.width(), decoded.image.height());
+        return Ok((decoded, crop));
     };
     let crop = choose(width, height);
     let region = with_margin(crop, width, height);
     // What is below the region is not decoded when the header does not tell of it.
     bytes[place..place + 2].copy_from_slice(&((region.top + region.height) as u16).to_be_bytes());
-    let picture = jpeg::decode(bytes, Some(region))
-        .map_err(|reason| Error::Picture { path: name.as_ref().to_owned(), reason })?;
+    let image = guarded(name, || jpeg::decode(bytes, Some(region), &mut room))?;
+    room.keep(image.as_raw().len());
     // The columns begin at a block's boundary, to the left of the region or at its own, and end with it; or they are all there.
-    let left = if picture.width() == width { 0 } else { region.left + region.width - picture.width() };
-    Ok((picture, Crop { left: crop.left - left, top: crop.top - region.top, ..crop }))
+    let left = if image.width() == width { 0 } else { region.left + region.width - image.width() };
+    let crop = Crop { left: crop.left - left, top: crop.top - region.top, ..crop };
+    Ok((Decoded { image, turned, notes: vec![], room }, crop))
 }
 
 fn with_margin(crop: Crop, width: u32, height: u32) -> Crop {
@@ -135,14 +237,6 @@ fn with_margin(crop: Crop, width: u32, height: u32) -> Crop {
     Crop { left, top, width: right - left, height: bottom - top }
 }
 
-fn check_size(width: u64, height: u64) -> Result<(), String> {
-    match width * height {
-        0 => Err("it has no pixels".into()),
-        1..=MAX_PIXELS => Ok(()),
-        _ => Err(format!("it has {width}×{height} pixels, and the limit is {MAX_PIXELS} in all")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use alexnet_core::rng::{Purpose, generator};
@@ -150,6 +244,8 @@ mod tests {
     use rand::{Rng, RngExt};
 
     use super::*;
+
+    const OPTIONS: Options = Options { orientation: ExifOrientation::Apply };
 
     fn random_crop(width: u32, height: u32, rng: &mut impl Rng) -> Crop {
         let (left, top) = (rng.random_range(0..width), rng.random_range(0..height));
@@ -199,11 +295,14 @@ mod tests {
                         let bit = rng.random_range(0..file.len() * 8);
                         file[bit / 8] ^= 1 << (bit % 8);
                     }
-                    let Ok(whole) = decode_bytes("it", &file) else { continue };
+                    let Ok(Decoded { image: whole, .. }) = decode_bytes("it", &file, OPTIONS) else {
+                        continue;
+                    };
                     let crop = random_crop(whole.width(), whole.height(), &mut rng);
-                    let (picture, place) = decode_bytes_crop("it", &mut file, |_, _| crop).unwrap();
-                    assert!(part(&picture, place) == part(&whole, crop), "{kind}, {way}, {round}: {crop:?}");
-                    crops += usize::from(picture.dimensions() != whole.dimensions());
+                    let (decoded, place) = decode_bytes_crop("it", &mut file, OPTIONS, |_, _| crop).unwrap();
+                    let same = part(&decoded.image, place) == part(&whole, crop);
+                    assert!(same, "{kind}, {way}, {round}: {crop:?}");
+                    crops += usize::from(decoded.image.dimensions() != whole.dimensions());
                 }
             }
         }
@@ -211,7 +310,7 @@ mod tests {
     }
 
     fn refusal(name: &str, bytes: &[u8]) -> String {
-        decode_bytes(name, bytes).unwrap_err().to_string()
+        decode_bytes(name, bytes, OPTIONS).unwrap_err().to_string()
     }
 
     #[test]
@@ -224,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_an_io_error() {
-        assert!(matches!(decode("no/such/file.jpg"), Err(Error::Io { action: "open", .. })));
+        assert!(matches!(decode("no/such/file.jpg", OPTIONS), Err(Error::Io { action: "open", .. })));
     }
 
     /// A PNG that says it has 40,000×40,000 pixels, in a few bytes.
@@ -248,7 +347,7 @@ mod tests {
 
     #[test]
     fn a_file_without_end_is_not_read_to_its_end() {
-        let error = decode_reader("endless", std::io::repeat(0xFF)).unwrap_err().to_string();
+        let error = decode_reader("endless", std::io::repeat(0xFF), OPTIONS).unwrap_err().to_string();
         assert!(error.contains("larger than 128 MiB"), "{error}");
     }
 }

@@ -1,9 +1,6 @@
 //! The errors of this crate: each names the file and the cause; the command line adds the next step.
 
-use std::{
-    any::Any,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 /// What can be wrong with photos, folders and archives.
 #[derive(Debug, thiserror::Error)]
@@ -91,12 +88,6 @@ impl Error {
             other => other.to_string(),
         }
     }
-}
-
-/// The words of a panic that was caught.
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    let owned = panic.downcast_ref::<String>().map(String::as_str);
-    owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
 impl From<Error> for alexnet_core::Error {

@@ -12,6 +12,7 @@ pub mod erase;
 pub mod error;
 pub mod fetch;
 pub mod folder;
+pub mod guard;
 pub mod jitter;
 pub mod loader;
 pub mod mix;

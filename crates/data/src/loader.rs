@@ -5,7 +5,6 @@ mod prefetch;
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -21,9 +20,9 @@ use self::prefetch::{Filled, Prefetch};
 use crate::{
     Error, Result,
     augment::{Augmentation, Policy, augmentation},
-    decode::{decode, decode_crop},
+    decode::{self, Decoded, ExifOrientation, decode, decode_crop},
     erase::erase,
-    error::panic_message,
+    guard::guard,
     mix::{Mix, smooth_labels},
     resize::{Crop, resize, resize_into},
     split::{Dataset, Item},
@@ -61,6 +60,14 @@ pub struct LoaderOptions {
     pub cache_bytes: usize,
     /// What happens when a photo cannot be read.
     pub on_bad_image: OnBadImage,
+    /// Whether photos are turned as their files say.
+    pub exif_orientation: ExifOrientation,
+}
+
+impl LoaderOptions {
+    fn decoding(&self) -> decode::Options {
+        decode::Options { orientation: self.exif_orientation }
+    }
 }
 
 /// Batches of a data set. Pictures are prepared on the rayon pool of the thread that asks for them.
@@ -91,7 +98,13 @@ impl Loader {
             );
             return Err(Error::Dataset { path: dataset.root, reason }.into());
         }
-        let photos = Photos { dataset, options, cache: Mutex::default(), skipped: Mutex::default() };
+        let photos = Photos {
+            dataset,
+            options,
+            cache: Mutex::default(),
+            skipped: Mutex::default(),
+            notes: Mutex::default(),
+        };
         Ok(Self { photos: Arc::new(photos) })
     }
 
@@ -100,9 +113,19 @@ impl Loader {
         &self.photos.dataset
     }
 
+    /// How its photos are read.
+    pub fn decoding(&self) -> decode::Options {
+        self.photos.options.decoding()
+    }
+
     /// The photos that were left out so far, each once, with the reason, sorted by path.
     pub fn skipped(&self) -> Vec<(PathBuf, String)> {
-        lock(&self.photos.skipped).iter().map(|(path, reason)| (path.clone(), reason.clone())).collect()
+        listed(&self.photos.skipped)
+    }
+
+    /// The photos that were read though their files are damaged, each once, with what is wrong, sorted by path.
+    pub fn notes(&self) -> Vec<(PathBuf, String)> {
+        listed(&self.photos.notes)
     }
 
     /// Batches of `items` as they are evaluated: in order, whole pictures. With each batch come the indices in `items` of its
@@ -127,7 +150,7 @@ impl Loader {
             move |position: usize, pixels: &mut [u8]| photos.prepare_views(&listed[position], pixels, views);
         let count = views.count();
         self.prefetch(0..items.len(), count, work).map(move |filled| {
-            let filled = filled.map_err(|e| self.photos.explain(e))?;
+            let filled = filled.map_err(|error| alexnet_core::Error::Image(error.to_string()))?;
             let positions = filled.positions.clone();
             Ok((positions, self.photos.batch(filled, count, |position| &items[position])))
         })
@@ -162,7 +185,7 @@ impl Batches for Loader {
         };
         let start = first.saturating_mul(batch_size).min(n);
         Box::new(self.prefetch(start..n, 1, work).zip(first as u64..).map(move |(filled, index)| {
-            let filled = filled.map_err(|e| self.photos.explain(e))?;
+            let filled = filled.map_err(|error| alexnet_core::Error::Image(error.to_string()))?;
             let mut batch =
                 self.photos.batch(filled, 1, |position| &self.photos.dataset.train[order[position]]);
             smooth_labels(&mut batch.targets, self.photos.dataset.classes.len(), policy.label_smoothing);
@@ -191,12 +214,13 @@ struct Photos {
     options: LoaderOptions,
     cache: Mutex<Cache>,
     skipped: Mutex<BTreeMap<PathBuf, String>>,
+    notes: Mutex<BTreeMap<PathBuf, String>>,
 }
 
 #[derive(Default)]
 struct Cache {
-    /// Every photo that was decoded; `None` when there was no room for its picture.
-    pictures: HashMap<PathBuf, Option<Arc<RgbImage>>>,
+    /// Every photo that was decoded; `None` when there was no room for its pixels.
+    images: HashMap<PathBuf, Option<Arc<Decoded>>>,
     bytes: usize,
 }
 
@@ -217,7 +241,7 @@ impl Photos {
                 chosen.crop
             })?;
             let LoaderOptions { size, normalization, .. } = self.options;
-            resize_into(&picture, crop, chosen.flip, size as u32, size as u32, pixels);
+            resize_into(&picture.image, crop, chosen.flip, size as u32, size as u32, pixels);
             if let Some(jitter) = chosen.jitter {
                 jitter.apply(pixels);
             }
@@ -237,9 +261,9 @@ impl Photos {
         let prepared = without_panic(&path, || {
             let (picture, _) = self.picture(&path, Crop::whole)?;
             let size = self.options.size;
-            let shown = views.of(picture.width(), picture.height());
+            let shown = views.of(picture.image.width(), picture.image.height());
             for (view, pixels) in shown.into_iter().zip(pixels.chunks_exact_mut(size * size * 3)) {
-                resize_into(&picture, view.crop, view.flip, size as u32, size as u32, pixels);
+                resize_into(&picture.image, view.crop, view.flip, size as u32, size as u32, pixels);
             }
             Ok(())
         });
@@ -258,31 +282,40 @@ impl Photos {
         }
     }
 
-    /// A picture, at least the part that `choose` takes of its width and height, and where in it that lies. The first time all of
+    /// An image, at least the part that `choose` takes of its width and height, and where in it that lies. The first time all of
     /// it is decoded, so that a damaged photo is found out whatever part is wanted.
-    fn picture(&self, path: &Path, choose: impl FnOnce(u32, u32) -> Crop) -> Result<(Arc<RgbImage>, Crop)> {
-        let known = lock(&self.cache).pictures.get(path).cloned();
+    fn picture(&self, path: &Path, choose: impl FnOnce(u32, u32) -> Crop) -> Result<(Arc<Decoded>, Crop)> {
+        let options = self.options.decoding();
+        let known = lock(&self.cache).images.get(path).cloned();
         let whole = match known {
-            Some(Some(picture)) => picture,
-            Some(None) => return decode_crop(path, choose).map(|(part, crop)| (Arc::new(part), crop)),
-            None => self.keep(path, decode(path)?),
+            Some(Some(image)) => image,
+            Some(None) => {
+                return decode_crop(path, options, choose).map(|(part, crop)| (Arc::new(part), crop));
+            }
+            None => self.keep(path, decode(path, options)?),
         };
-        let crop = choose(whole.width(), whole.height());
+        let crop = choose(whole.image.width(), whole.image.height());
         Ok((whole, crop))
     }
 
-    fn keep(&self, path: &Path, picture: RgbImage) -> Arc<RgbImage> {
-        let picture = Arc::new(picture);
-        let Cache { pictures, bytes } = &mut *lock(&self.cache);
-        if let Entry::Vacant(place) = pictures.entry(path.to_owned()) {
-            let more = *bytes + picture.as_raw().len();
-            let fits = more <= self.options.cache_bytes;
-            place.insert(fits.then(|| Arc::clone(&picture)));
+    fn keep(&self, path: &Path, mut decoded: Decoded) -> Arc<Decoded> {
+        if !decoded.notes.is_empty() {
+            lock(&self.notes).insert(path.to_owned(), decoded.notes.join("; "));
+        }
+        let Cache { images, bytes } = &mut *lock(&self.cache);
+        let more = *bytes + decoded.image.as_raw().len();
+        let fits = more <= self.options.cache_bytes;
+        if fits {
+            decoded.is_kept();
+        }
+        let decoded = Arc::new(decoded);
+        if let Entry::Vacant(place) = images.entry(path.to_owned()) {
+            place.insert(fits.then(|| Arc::clone(&decoded)));
             if fits {
                 *bytes = more;
             }
         }
-        picture
+        decoded
     }
 
     fn batch<'a>(&'a self, filled: Filled, views: usize, item: impl Fn(usize) -> &'a Item) -> Batch {
@@ -295,18 +328,18 @@ impl Photos {
         }
         Batch { images: Images { pixels: filled.pixels, height: size, width: size, normalization }, targets }
     }
-
-    fn explain(&self, error: Error) -> alexnet_core::Error {
-        alexnet_core::Error::Data(format!("{error}; with `--on-bad-image skip` it would be left out"))
-    }
 }
 
 /// A panic inside rayon's `spawn` ends the process, so one in a decoder becomes an error that names the photo.
 fn without_panic<T>(path: &Path, prepare: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(prepare)).unwrap_or_else(|panic| {
-        let reason = format!("preparing it failed inside: {}", panic_message(&*panic));
+    guard(prepare).unwrap_or_else(|panic| {
+        let reason = format!("preparing it failed inside: {panic}");
         Err(Error::Picture { path: path.to_owned(), reason })
     })
+}
+
+fn listed(sentences: &Mutex<BTreeMap<PathBuf, String>>) -> Vec<(PathBuf, String)> {
+    lock(sentences).iter().map(|(path, sentence)| (path.clone(), sentence.clone())).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -345,7 +378,12 @@ mod tests {
         policy: Policy::TUTORIAL,
         cache_bytes: 0,
         on_bad_image: OnBadImage::Error,
+        exif_orientation: ExifOrientation::Apply,
     };
+
+    fn image(path: PathBuf) -> RgbImage {
+        decode(path, decode::Options::default()).unwrap().image
+    }
 
     fn loader(dataset: &Dataset, options: LoaderOptions) -> Loader {
         Loader::new(dataset.clone(), options).unwrap()
@@ -377,7 +415,7 @@ mod tests {
         let mut rows = batches.iter().flat_map(|b| b.images.pixels.chunks(16 * 16 * 3));
         let mut flips = 0;
         for index in permutation(5, Purpose::Shuffle, 0, 0, 7) {
-            let picture = decode(root.path().join(&dataset.train[index].path)).unwrap();
+            let picture = image(root.path().join(&dataset.train[index].path));
             let vary =
                 augmentation(&Policy::TUTORIAL, (5, 0, index), (picture.width(), picture.height()), 16);
             let mut view = RgbImage::from_raw(16, 16, resize(&picture, vary.crop, 16, 16)).unwrap();
@@ -464,7 +502,7 @@ mod tests {
         assert_eq!(batches.iter().map(Batch::len).collect::<Vec<_>>(), [2, 1]);
         let pixels: Vec<u8> = batches.iter().flat_map(|b| b.images.pixels.clone()).collect();
         let expected: Vec<u8> = (7..10)
-            .flat_map(|i| evaluation_picture(&decode(root.path().join(format!("{i}.png"))).unwrap(), 16))
+            .flat_map(|i| evaluation_picture(&image(root.path().join(format!("{i}.png"))), 16))
             .collect();
         assert_eq!(pixels, expected);
         assert_eq!(batches[0].targets, [0.0, 1.0, 1.0, 0.0]);
@@ -489,7 +527,7 @@ mod tests {
             let mut pictures = batches.iter().flat_map(|(_, batch)| batch.images.pixels.chunks(16 * 16 * 3));
             let mut targets = batches.iter().flat_map(|(_, batch)| batch.targets.chunks(2));
             for item in &dataset.val {
-                let photo = decode(root.path().join(&item.path)).unwrap();
+                let photo = image(root.path().join(&item.path));
                 for view in views.of(photo.width(), photo.height()) {
                     let mut expected = vec![0; 16 * 16 * 3];
                     resize_into(&photo, view.crop, view.flip, 16, 16, &mut expected);
@@ -502,14 +540,14 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_photo_is_an_error_that_says_how_to_go_on() {
+    fn a_bad_photo_is_an_error_that_names_it() {
         let (root, dataset) = photos();
         fs::write(root.path().join("8.png"), "not a picture").unwrap();
         let loader = loader(&dataset, LoaderOptions { batch_size: 1, ..OPTIONS });
         let mut batches = loader.validation();
         assert_eq!(batches.next().unwrap().unwrap().len(), 1);
-        let error = batches.next().unwrap().unwrap_err().to_string();
-        assert!(error.contains("8.png") && error.contains("--on-bad-image skip"), "{error}");
+        let error = batches.next().unwrap().unwrap_err();
+        assert!(matches!(&error, alexnet_core::Error::Image(text) if text.contains("8.png")), "{error}");
         assert!(batches.next().is_none());
     }
 

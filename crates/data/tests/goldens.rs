@@ -7,7 +7,7 @@ use alexnet_core::{
 };
 use alexnet_data::{
     augment::{Augmentation, Policy, augmentation},
-    decode::decode_bytes,
+    decode::{Decoded, ExifOrientation, Options, decode_bytes},
     loader::{Loader, LoaderOptions, OnBadImage, evaluation_picture},
     resize::{Crop, resize},
     split::{Dataset, Item},
@@ -57,14 +57,14 @@ fn resizing_is_pillows() {
 }
 
 /// A file with Pillow's picture of it.
-struct Decoded {
+struct Golden {
     name: &'static str,
     file: &'static [u8],
     size: (u32, u32),
     pixels: &'static [u8],
 }
 
-fn decoded() -> Vec<Decoded> {
+fn decoded() -> Vec<Golden> {
     let mut reader = Reader(include_bytes!("goldens/decode.bin"));
     let mut cases = vec![];
     while !reader.0.is_empty() {
@@ -72,7 +72,7 @@ fn decoded() -> Vec<Decoded> {
         let name = std::str::from_utf8(reader.bytes(name as usize)).unwrap();
         let file = reader.bytes(file as usize);
         let pixels = reader.bytes((width * height * 3) as usize);
-        cases.push(Decoded { name, file, size: (width, height), pixels });
+        cases.push(Golden { name, file, size: (width, height), pixels });
     }
     assert_eq!(cases.len(), 50);
     cases
@@ -90,8 +90,8 @@ const REFUSED: &str = "palette.tif";
 #[test]
 fn decoding_is_pillows() {
     let mut failures = vec![];
-    for Decoded { name, file, size, pixels } in decoded() {
-        match decode_bytes(name, file) {
+    for Golden { name, file, size, pixels } in decoded() {
+        match decode_bytes(name, file, Options::default()).map(|decoded| decoded.image) {
             Ok(picture) if picture.dimensions() != size => {
                 failures.push(format!("{name}: {:?}, not {size:?}", picture.dimensions()));
             }
@@ -111,8 +111,9 @@ fn decoding_is_pillows() {
 /// Pillow's `image file is truncated`. Nothing may be filled in for the missing half.
 #[test]
 fn half_a_file_is_an_error() {
-    for Decoded { name, file, .. } in decoded() {
-        let error = decode_bytes(name, &file[..file.len() / 2]).map(|p| p.dimensions()).unwrap_err();
+    for Golden { name, file, .. } in decoded() {
+        let half = &file[..file.len() / 2];
+        let error = decode_bytes(name, half, Options::default()).unwrap_err();
         assert!(error.to_string().starts_with(&format!("{name} is not a readable picture: ")), "{error}");
     }
 }
@@ -121,7 +122,7 @@ fn half_a_file_is_an_error() {
 #[test]
 fn damaged_files_do_not_panic() {
     let mut rng = generator(0, Purpose::Synthetic, 0, 0);
-    for Decoded { name, file, .. } in decoded() {
+    for Golden { name, file, .. } in decoded() {
         for round in 0..60 {
             let mut damaged = file.to_vec();
             match round % 3 {
@@ -136,7 +137,7 @@ fn damaged_files_do_not_panic() {
                     }
                 }
             }
-            if let Ok(picture) = decode_bytes(name, &damaged) {
+            if let Ok(Decoded { image: picture, .. }) = decode_bytes(name, &damaged, Options::default()) {
                 assert!(picture.width() > 0 && picture.height() > 0);
             }
         }
@@ -284,6 +285,7 @@ fn pictures_become_torchvisions_tensors() {
             policy: Policy::TUTORIAL,
             cache_bytes: 0,
             on_bad_image: OnBadImage::Error,
+            exif_orientation: ExifOrientation::Apply,
         },
     )
     .unwrap();

@@ -20,7 +20,7 @@ mod tests;
 use std::{collections::BTreeMap, path::Path};
 
 use alexnet_core::{
-    Array, Error, Result, Topology,
+    Array, Error, ExifOrientation, Result, Topology,
     alexnet::Variant,
     files::write_atomically,
     state::misfits,
@@ -197,7 +197,8 @@ fn assume(variant: Variant, classes: usize) -> (Metadata, Vec<String>) {
         notes.push(format!("`{other}` has the same shapes; `convert --variant {other}` makes it that"));
     }
     let input_size = variant.topology(classes).input[1];
-    (Metadata { variant, classes: numbered(classes), input_size, normalization }, notes)
+    let exif_orientation = ExifOrientation::default();
+    (Metadata { variant, classes: numbered(classes), input_size, normalization, exif_orientation }, notes)
 }
 
 /// A format to write weights in.

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Instant};
 
 use alexnet_core::{
-    Batch, Model, Normalization, Options, Step,
+    Batch, ExifOrientation, Model, Normalization, Options, Step,
     alexnet::Variant,
     init::{Init, initialise},
     rng::{Purpose, permutation},
@@ -162,6 +162,7 @@ fn pipeline_ms(args: &Args) -> Result<f64> {
             policy: Policy::TUTORIAL,
             cache_bytes: 0,
             on_bad_image: OnBadImage::Error,
+            exif_orientation: ExifOrientation::Apply,
         },
     )?;
     let epoch_ms = |epoch| {

@@ -103,6 +103,7 @@ pub fn run(args: &Args) -> Result<()> {
             policy: Policy::TUTORIAL,
             cache_bytes: 0,
             on_bad_image: OnBadImage::Error,
+            exif_orientation: trained.metadata.exif_orientation,
         },
     )?;
     if let Some(folder) = &args.out {

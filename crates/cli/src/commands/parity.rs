@@ -113,6 +113,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             policy: args.augmentation.policy(),
             cache_bytes: DEFAULT_CACHE_BYTES,
             on_bad_image: OnBadImage::Error,
+            exif_orientation: metadata.exif_orientation,
         },
     )?;
     let accumulate = args.steps.accumulate as usize;

@@ -10,7 +10,7 @@ use std::{
 
 use alexnet_core::{Images, metrics::top_k};
 use alexnet_data::{
-    decode::{decode, decode_reader},
+    decode::{self, Decoded, decode, decode_reader},
     folder::is_photo,
     loader::evaluation_picture,
 };
@@ -148,14 +148,15 @@ fn find(inputs: &[String]) -> Vec<Found> {
 /// Answers to a few photos, each with the photo itself when it is to be annotated.
 fn answer(photos: &[Found], trained: &mut Trained, args: &Args) -> Result<Vec<(Answer, Option<RgbImage>)>> {
     let size = trained.metadata.input_size;
+    let options = decode::Options { orientation: trained.metadata.exif_orientation };
     // Large photos are let go as soon as they are resized, so that memory does not grow with their number.
     let read: Vec<_> = photos
         .par_iter()
         .map(|found| {
             let path = found.as_ref().map_err(Clone::clone)?;
-            let picture = read_picture(path).map_err(|e| (path.display().to_string(), explain(&e)))?;
-            let pixels = evaluation_picture(&picture, size);
-            Ok::<_, (String, String)>((path, pixels, args.annotate.is_some().then_some(picture)))
+            let read = read_image(path, options).map_err(|e| (path.display().to_string(), explain(&e)))?;
+            let pixels = evaluation_picture(&read.image, size);
+            Ok::<_, (String, String)>((path, pixels, args.annotate.is_some().then_some(read.image)))
         })
         .collect();
     let pixels: Vec<u8> = read.iter().flatten().flat_map(|(_, pixels, _)| pixels).copied().collect();
@@ -206,8 +207,9 @@ fn photos_under(folder: &Path) -> Vec<Found> {
     found
 }
 
-fn read_picture(path: &Path) -> Result<RgbImage> {
-    Ok(if path == Path::new("-") { decode_reader(path, stdin().lock())? } else { decode(path)? })
+fn read_image(path: &Path, options: decode::Options) -> Result<Decoded> {
+    let stdin_named = path == Path::new("-");
+    Ok(if stdin_named { decode_reader(path, stdin().lock(), options)? } else { decode(path, options)? })
 }
 
 /// The photo's name as a JPEG file; numbered when it is taken.

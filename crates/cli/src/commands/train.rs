@@ -8,7 +8,7 @@ use std::{
 };
 
 use alexnet_core::{
-    Backend, Options, Parameters, Progress, State,
+    Backend, ExifOrientation, Options, Parameters, Progress, State,
     train::{self, Averaging, Batches, Outcome, Settings, fit},
     weights::{Metadata, Weights},
 };
@@ -104,6 +104,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         classes: dataset.classes.clone(),
         input_size: topology.input[1],
         normalization: recipe.setup.normalization(),
+        exif_orientation: ExifOrientation::Apply,
     };
     let options = Options {
         device: engine.device,

@@ -113,7 +113,7 @@ fn views_are_averaged() {
         PARTS.iter().flat_map(|part| CLASSES.map(|class| (*part, class))).collect();
     for (part, class) in &shown {
         let photo = fs::read_dir(place.file("photos").join(part).join(class)).unwrap().next().unwrap();
-        let photo = decode(photo.unwrap().path()).unwrap();
+        let photo = decode(photo.unwrap().path(), Default::default()).unwrap().image;
         let (width, height) = photo.dimensions();
         let [w, h] = [width, height].map(|extent| (f64::from(extent) * 0.875).round() as u32);
         let (right, bottom) = (width - w, height - h);

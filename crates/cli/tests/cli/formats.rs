@@ -3,7 +3,7 @@
 use std::fs;
 
 use alexnet_core::{
-    Normalization,
+    ExifOrientation, Normalization,
     alexnet::Variant,
     init::{Init, initialise},
     weights::{Metadata, Weights},
@@ -20,6 +20,7 @@ fn save_foreign(place: &Place, name: &str, variant: Variant, classes: usize) -> 
             classes: (0..classes).map(|class| class.to_string()).collect(),
             input_size: topology.input[1],
             normalization: Normalization::HALF,
+            exif_orientation: ExifOrientation::Apply,
         },
         parameters: initialise(&topology, Init::Pytorch, 3).unwrap().parameters,
     };

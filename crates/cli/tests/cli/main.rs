@@ -20,7 +20,7 @@ use std::{
 };
 
 use alexnet_core::{
-    Normalization,
+    ExifOrientation, Normalization,
     alexnet::Variant,
     init::{Init, initialise},
     weights::{Metadata, Weights},
@@ -86,6 +86,7 @@ impl Place {
             classes: CLASSES.map(String::from).to_vec(),
             input_size: topology.input[1],
             normalization: Normalization::HALF,
+            exif_orientation: ExifOrientation::Apply,
         };
         let parameters = initialise(&topology, Init::Pytorch, 0).unwrap().parameters;
         Weights { metadata, parameters }.save(self.file(name)).unwrap();

@@ -64,7 +64,9 @@ fn answers(weights: Weights, photos: &[PathBuf]) -> (Vec<f32>, Logits) {
     let mut planes = vec![];
     let mut logits = Logits { values: vec![], classes: metadata.classes.len() };
     for photos in photos.chunks(32) {
-        let pictures = photos.iter().map(|photo| evaluation_picture(&decode(photo).unwrap(), side));
+        let pictures = photos
+            .iter()
+            .map(|photo| evaluation_picture(&decode(photo, Default::default()).unwrap().image, side));
         let pictures: Vec<Vec<u8>> = pictures.collect();
         for pixels in &pictures {
             for (channel, table) in table.iter().enumerate() {

@@ -198,7 +198,7 @@ mod tests {
     fn saved_anew(picture: &RgbImage, quality: u8) -> RgbImage {
         let mut bytes = Vec::new();
         picture.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, quality)).unwrap();
-        decode_bytes("it", &bytes).unwrap()
+        decode_bytes("it", &bytes, Default::default()).unwrap().image
     }
 
     /// `picture` at half its size.

@@ -1,11 +1,6 @@
 //! What is seen of one photo.
 
-use std::{
-    fs::File,
-    io::Read,
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
-};
+use std::{fs::File, io::Read, path::Path};
 
 use image::ImageFormat;
 
@@ -15,8 +10,8 @@ use super::{
     report::{Damage, Format},
 };
 use crate::{
-    decode::{MAX_FILE_BYTES, decode_bytes},
-    error::panic_message,
+    decode::{self, Decoded, MAX_FILE_BYTES, decode_bytes},
+    guard::guard,
 };
 
 /// What is kept of a photo.
@@ -38,8 +33,8 @@ pub fn inspect(path: &Path) -> Photo {
 }
 
 fn without_panic(look: impl FnOnce() -> Photo) -> Photo {
-    catch_unwind(AssertUnwindSafe(look)).unwrap_or_else(|panic| {
-        let reason = format!("decoding it failed inside: {}", panic_message(&*panic));
+    guard(look).unwrap_or_else(|panic| {
+        let reason = format!("looking at it failed inside: {panic}");
         Photo { damage: Some((Damage::Undecodable, reason)), ..Photo::default() }
     })
 }
@@ -63,8 +58,8 @@ fn look(path: &Path) -> Photo {
     let guessed = guess(&bytes);
     let cut = guessed.is_some_and(|(guessed, _)| is_cut(guessed, &bytes));
     let format = guessed.map(|(_, format)| format);
-    match decode_bytes(path, &bytes) {
-        Ok(picture) => Photo {
+    match decode_bytes(path, &bytes, decode::Options::default()) {
+        Ok(Decoded { image: picture, .. }) => Photo {
             format,
             damage: cut.then(|| (Damage::Truncated, "the file ends before the picture does".into())),
             size: Some([picture.width(), picture.height()]),
@@ -93,7 +88,7 @@ mod tests {
     #[test]
     fn a_panic_is_damage() {
         let (kind, reason) = without_panic(|| panic!("overflow")).damage.unwrap();
-        assert_eq!((kind, reason.as_str()), (Damage::Undecodable, "decoding it failed inside: overflow"));
+        assert_eq!((kind, reason.as_str()), (Damage::Undecodable, "looking at it failed inside: overflow"));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use image::{ImageFormat, RgbImage};
 
-use super::library;
+use super::{library, room::Room};
 
-pub fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
-    library::decode(ImageFormat::Gif, bytes)
+pub fn decode(bytes: &[u8], room: &mut Room) -> Result<RgbImage, String> {
+    library::decode(ImageFormat::Gif, bytes, room)
 }

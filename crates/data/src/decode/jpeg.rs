@@ -3,7 +3,7 @@
 use image::RgbImage;
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, PixelFormat};
 
-use super::{MAX_PIXELS, check_size};
+use super::{MAX_PIXELS, check_size, orientation::Metadata, room::Room};
 use crate::resize::Crop;
 
 /// A progressive JPEG may come in this many passes over its pixels; usual are ten.
@@ -31,14 +31,48 @@ pub fn size(bytes: &[u8]) -> Option<(usize, u32, u32)> {
     }
 }
 
+/// EXIF and XMP, read up to the first scan as Pillow does: parts of EXIF are joined, of XMP the last counts.
+pub fn metadata(bytes: &[u8]) -> Metadata {
+    let mut metadata = Metadata::default();
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    while let Some(at) = rest.iter().position(|byte| *byte == 0xFF) {
+        rest = &rest[at + 1..];
+        let Some(&marker) = rest.first() else { break };
+        // Fill bytes, stuffed bytes, and markers without data.
+        if matches!(marker, 0x00 | 0xFF | 0x01 | 0xC8 | 0xD0..=0xD9 | 0xF0..=0xFD) {
+            continue;
+        }
+        let Some((length, data)) = rest[1..].split_first_chunk() else { break };
+        let Some(data) = data.get(..usize::from(u16::from_be_bytes(*length)).saturating_sub(2)) else {
+            break;
+        };
+        match marker {
+            0xDA => break,
+            0xE1 => add_metadata(&mut metadata, data),
+            _ => {}
+        }
+        rest = &rest[3 + data.len()..];
+    }
+    metadata
+}
+
+fn add_metadata(metadata: &mut Metadata, data: &[u8]) {
+    if let Some(exif) = data.strip_prefix(b"Exif\0\0") {
+        metadata.exif.get_or_insert_default().extend(exif);
+    } else if let Some(xmp) = data.strip_prefix(b"http://ns.adobe.com/xap/1.0/\0") {
+        metadata.xmp = Some(xmp.to_vec());
+    }
+}
+
 /// Not through the `image` crate, whose decoder rounds otherwise than libjpeg-turbo. Of a `region` its rows are decoded, and of
 /// its columns those and some to the left of them or all.
-pub fn decode(bytes: &[u8], region: Option<Crop>) -> Result<RgbImage, String> {
+pub fn decode(bytes: &[u8], region: Option<Crop>, room: &mut Room) -> Result<RgbImage, String> {
     let limits = DecodeLimits { max_pixels: MAX_PIXELS, max_scans: MAX_SCANS, ..DecodeLimits::default() };
     let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(|e| e.to_string())?;
     let header = decoder.header();
     let (width, height, components) = (header.width, header.height, header.components.len());
-    check_size(width.into(), height.into())?;
+    // TODO
+    room.for_image(width as u64, height as u64, 9)?;
     let four_inks = components == 4;
     decoder.set_output_format(if four_inks { PixelFormat::Cmyk } else { PixelFormat::Rgb });
     if let Some(region) = region {

@@ -1,9 +1,9 @@
 //! PNG, through the `image` crate.
 
-use image::{ImageFormat, RgbImage};
+use image::ImageFormat;
 
-use super::library;
+use super::{Found, library, room::Room};
 
-pub fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
-    library::decode(ImageFormat::Png, bytes)
+pub fn decode(bytes: &[u8], room: &mut Room) -> Result<Found, String> {
+    library::decode(ImageFormat::Png, bytes, room).map(Found::from)
 }

@@ -3,7 +3,7 @@ use std::{
     fs, mem,
 };
 
-use alexnet_core::{Node, Op, alexnet::Variant};
+use alexnet_core::{ExifOrientation, Node, Op, alexnet::Variant};
 
 use super::{
     messages::{AttributeProto, NodeProto},
@@ -16,6 +16,7 @@ fn metadata(variant: Variant, classes: usize) -> Metadata {
         classes: (0..classes).map(|i| format!("\"fleur\" nº {i}")).collect(),
         input_size: variant.topology(classes).input[1],
         normalization: Normalization::IMAGENET,
+        exif_orientation: ExifOrientation::Ignore,
     }
 }
 

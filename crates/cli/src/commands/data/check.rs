@@ -6,7 +6,7 @@ use alexnet_data::{
     check::{
         Damage, EXTREME_RATIO, FEW_PHOTOS, Group, Half, Likeness, Oddity, Report, SplitBy, TINY_SIDE, check,
     },
-    decode::decode,
+    decode::{self, decode},
     split::SplitOptions,
 };
 use anyhow::Result;
@@ -54,7 +54,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Format::Json => say!("{}", serde_json::to_string_pretty(&report)?)?,
     }
     if let Some(path) = &args.gallery {
-        let (gallery, left_out) = pictures::gallery(&report, |photo| decode(report.root.join(photo)).ok());
+        let read = |photo: &str| decode(report.root.join(photo), decode::Options::default()).ok();
+        let (gallery, left_out) = pictures::gallery(&report, |photo| Some(read(photo)?.image));
         pictures::save(&gallery, path)?;
         match left_out {
             0 => note!("gallery: {}", path.display()),

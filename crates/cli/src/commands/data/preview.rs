@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use alexnet_core::{
-    Batch, Normalization,
+    Batch, ExifOrientation, Normalization,
     rng::{Purpose, permutation},
     train::Batches,
 };
 use alexnet_data::{
-    decode::decode,
+    decode::{self, decode},
     loader::{Loader, LoaderOptions, OnBadImage, evaluation_picture},
     split::{Dataset, Item},
 };
@@ -66,6 +66,7 @@ pub fn run(args: &Args) -> Result<()> {
         policy: args.augmentation.policy(),
         cache_bytes: usize::MAX,
         on_bad_image: OnBadImage::Error,
+        exif_orientation: ExifOrientation::Apply,
     };
     let loader = Loader::new(dataset, options)?;
     let mut views: Vec<Vec<Tile>> = vec![Vec::new(); shown.len()];
@@ -81,7 +82,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let mut tiles = Vec::new();
     for (item, views) in shown.iter().zip(views) {
-        let photo = decode(root.join(&item.path))?;
+        let photo = decode(root.join(&item.path), decode::Options::default())?.image;
         let whole = RgbImage::from_raw(size as u32, size as u32, evaluation_picture(&photo, size))
             .unwrap_or_default();
         tiles.push(Tile::new(photo, classes[item.class].clone()));
