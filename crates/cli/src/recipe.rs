@@ -117,7 +117,7 @@ pub struct Optimisation {
     #[command(flatten)]
     #[serde(flatten)]
     pub steps: Steps,
-    /// End early when the best epoch is so many epochs old
+    /// End early when the accuracy has not risen for so many epochs
     #[arg(long, value_name = "EPOCHS", value_parser = clap::value_parser!(u64).range(1..))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
@@ -128,9 +128,10 @@ pub struct Optimisation {
     /// What is kept of the average each time that it moves
     #[arg(long, value_name = "DECAY", default_value_t = 0.9, value_parser = parse::fraction_f32)]
     pub model_ema_decay: f32,
-    /// Steps between two moves of the average
-    #[arg(long, value_name = "STEPS", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..))]
-    pub model_ema_steps: u64,
+    /// Steps between two moves of the average [default: 16, or a sixth of an epoch where that is less]
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_ema_steps: Option<u64>,
 }
 
 /// The optimiser, whatever the learning rate.
@@ -248,7 +249,8 @@ impl Rates {
 impl Optimisation {
     /// The moving average, if there is one.
     pub fn ema(&self) -> Option<Ema> {
-        self.model_ema.then_some(Ema { decay: self.model_ema_decay, steps: self.model_ema_steps })
+        let steps = self.model_ema_steps.unwrap_or(Ema::STEPS);
+        self.model_ema.then_some(Ema { decay: self.model_ema_decay, steps })
     }
 }
 

@@ -34,7 +34,7 @@ pub struct Settings {
     pub clip_grad_norm: Option<f32>,
     /// Batches whose gradients are averaged for one step, over all their pictures; at least 1.
     pub accumulate: usize,
-    /// The run ends early when the best accuracy is so many epochs old.
+    /// The run ends early when the accuracy has not risen for so many epochs.
     pub patience: Option<u64>,
     /// Save a checkpoint after every so many steps, beside the one after each epoch.
     pub checkpoint_every: Option<u64>,
@@ -57,6 +57,13 @@ pub struct EpochRow {
     pub lr: f32,
 }
 
+impl EpochRow {
+    /// By accuracy, then by validation loss.
+    fn is_as_good_as(&self, other: &Self) -> bool {
+        self.accuracy > other.accuracy || (self.accuracy == other.accuracy && self.val_loss <= other.val_loss)
+    }
+}
+
 /// How far a run is. Together with a [`State`] this is all that a resume needs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
@@ -72,17 +79,39 @@ pub struct Progress {
     pub seconds: f64,
     /// The epochs done.
     pub history: Vec<EpochRow>,
+    /// The epoch whose weights are the best so far, from 1; absent before the first one is done, and in checkpoints of earlier
+    /// versions.
+    #[serde(default)]
+    pub best_epoch: Option<u64>,
 }
 
 impl Progress {
-    /// Whether nothing has become better for `patience` epochs.
+    /// Whether the accuracy has not risen for `patience` epochs. Equal accuracies are no rise.
     fn is_stuck(&self, patience: u64) -> bool {
-        self.best().is_some_and(|best| self.history.len() as u64 - best.epoch >= patience)
+        let highest = self.first_of_highest_accuracy();
+        highest.is_some_and(|row| self.history.len() as u64 - row.epoch >= patience)
     }
 
-    /// The epoch of highest accuracy; the first of equals.
-    pub fn best(&self) -> Option<&EpochRow> {
+    fn first_of_highest_accuracy(&self) -> Option<&EpochRow> {
         self.history.iter().reduce(|best, row| if row.accuracy > best.accuracy { row } else { best })
+    }
+
+    /// The best epoch: that of highest accuracy, of equals that of lowest validation loss, of equals the last.
+    pub fn best(&self) -> Option<&EpochRow> {
+        match self.best_epoch {
+            Some(epoch) => self.history.iter().find(|row| row.epoch == epoch),
+            // The best weights of a run of an earlier version are those of the first of equals.
+            None => self.first_of_highest_accuracy(),
+        }
+    }
+
+    /// Adds an epoch.
+    fn push(&mut self, row: EpochRow) {
+        self.best_epoch = Some(match self.best() {
+            Some(best) if !row.is_as_good_as(best) => best.epoch,
+            _ => row.epoch,
+        });
+        self.history.push(row);
     }
 
     /// Mean loss of the epoch under way.
@@ -212,7 +241,7 @@ pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -
             return Err(Error::NotFinite { what: "validation loss", step: progress.step, epoch: epoch + 1 });
         }
         progress.seconds = seconds_before + start.elapsed().as_secs_f64();
-        progress.history.push(EpochRow {
+        progress.push(EpochRow {
             epoch: epoch + 1,
             time: progress.seconds,
             train_loss: progress.mean_loss(),
@@ -443,17 +472,50 @@ mod tests {
         assert_eq!(steps, [1, 2, 2]);
     }
 
+    fn row(epoch: u64, accuracy: f64, val_loss: f64) -> EpochRow {
+        EpochRow { epoch, time: 0.0, train_loss: 0.0, val_loss, accuracy, lr: 0.0 }
+    }
+
     #[test]
-    fn the_first_of_equal_epochs_is_the_best() {
-        let row = |epoch, accuracy| EpochRow {
-            epoch,
-            time: 0.0,
-            train_loss: 0.0,
-            val_loss: 0.0,
-            accuracy,
-            lr: 0.0,
-        };
-        let history = vec![row(1, 0.25), row(2, 0.5), row(3, 0.5)];
-        assert_eq!(Progress { history, ..Progress::default() }.best().unwrap().epoch, 2);
+    fn of_equal_accuracies_the_lower_loss_is_the_best_then_the_later_epoch() {
+        let mut progress = Progress::default();
+        for (accuracy, loss, best) in [
+            (0.25, 1.0, 1),
+            (0.5, 1.2, 2),
+            (0.5, 1.1, 3),
+            (0.5, 1.3, 3),
+            (0.5, 1.1, 5),
+            (0.25, 0.1, 5),
+            (0.75, 9.0, 7),
+        ] {
+            progress.push(row(progress.history.len() as u64 + 1, accuracy, loss));
+            assert_eq!(progress.best().unwrap().epoch, best);
+        }
+        assert!(!progress.is_stuck(1));
+    }
+
+    /// `best.safetensors` of such a run holds the first of equals, until an epoch is as good.
+    #[test]
+    fn a_run_of_an_earlier_version_keeps_its_best_epoch() {
+        let history = vec![row(1, 0.25, 1.0), row(2, 0.5, 1.2), row(3, 0.5, 1.1)];
+        let mut progress = Progress { history, ..Progress::default() };
+        let mut earlier = serde_json::to_value(&progress).unwrap();
+        earlier.as_object_mut().unwrap().remove("best_epoch");
+        assert_eq!(serde_json::from_value::<Progress>(earlier).unwrap(), progress);
+        assert_eq!(progress.best().unwrap().epoch, 2);
+        progress.push(row(4, 0.5, 1.3));
+        assert_eq!(progress.best().unwrap().epoch, 2);
+        progress.push(row(5, 0.5, 1.15));
+        assert_eq!(progress.best().unwrap().epoch, 5);
+    }
+
+    #[test]
+    fn patience_counts_from_the_first_epoch_of_the_highest_accuracy() {
+        let mut progress = Progress::default();
+        for (epoch, accuracy) in [(1, 0.5), (2, 1.0), (3, 1.0), (4, 1.0)] {
+            progress.push(row(epoch, accuracy, 1.0 / epoch as f64));
+        }
+        assert_eq!(progress.best().unwrap().epoch, 4);
+        assert!(progress.is_stuck(2) && !progress.is_stuck(3));
     }
 }

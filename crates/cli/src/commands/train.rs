@@ -9,6 +9,7 @@ use std::{
 
 use alexnet_core::{
     Backend, ExifOrientation, Options, Parameters, Progress, State,
+    ema::Ema,
     train::{self, Averaging, Batches, Outcome, Settings, fit},
     weights::{Metadata, Weights},
 };
@@ -186,6 +187,8 @@ fn begun(args: &Args) -> Result<Run> {
         note!("`--freeze` without `--weights`: the frozen layers stay as they are drawn");
     }
     let loader = start::loader(setup, dataset)?;
+    let steps_per_epoch = loader.steps_per_epoch().div_ceil(recipe.optimisation.steps.accumulate as usize);
+    recipe.optimisation.model_ema_steps.get_or_insert(Ema::pace(steps_per_epoch as u64));
     // A run that cannot take its first step leaves no folder.
     loader.train(0, 0).next().transpose()?;
     let folder = RunFolder::create(args.run_dir.as_deref())?;

@@ -50,6 +50,10 @@ fn the_command_line_counts_more_than_a_file_and_a_file_more_than_defaults() {
         Some(false)
     );
 
+    // Fifteen images are two steps, where the average moves at each; what is typed counts.
+    assert_eq!(default["model-ema-steps"].as_integer(), Some(1));
+    assert_eq!(args(&place, &["--model-ema-steps", "16"])["model-ema-steps"].as_integer(), Some(16));
+
     // What is saved is such a file.
     fs::write(place.file("saved.toml"), toml::to_string(&mixed).unwrap()).unwrap();
     assert_eq!(args(&place, &["--config", "saved.toml"]), mixed);
