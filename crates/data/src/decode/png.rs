@@ -1,9 +1,292 @@
-//! PNG, through the `image` crate.
+//! PNG, row by row through the crate `png`, with Pillow's meaning of samples. The chunks are walked here first: for what they say
+//! beside the pixels, for their checksums, and for an end where there is none.
 
-use image::ImageFormat;
+use std::{
+    borrow::Cow,
+    io::{Cursor, Read},
+};
 
-use super::{Found, library, room::Room};
+use flate2::{Crc, read::ZlibDecoder};
+use image::RgbImage;
+use png::{BitDepth, ColorType, DecodeOptions, Decoder, DecodingError, InterlaceInfo, expand_interlaced_row};
+
+use super::{Found, orientation::Metadata, room::Room};
+
+/// Texts that are longer when they are unpacked are not read, as in Pillow.
+const MAX_TEXT_BYTES: u64 = 1 << 20;
+
+/// What the library keeps of an image of any size.
+const LIBRARY_BYTES: usize = 1 << 20;
 
 pub fn decode(bytes: &[u8], room: &mut Room) -> Result<Found, String> {
-    library::decode(ImageFormat::Png, bytes, room).map(Found::from)
+    let File { content, size: [width, height], palette, texts, notes } = walk(bytes)?;
+    room.for_image(width.into(), height.into(), 3)?;
+    room.take(LIBRARY_BYTES);
+    let mut options = DecodeOptions::default();
+    options.set_ignore_crc(true);
+    options.set_ignore_adler32(false);
+    options.set_ignore_text_chunk(true);
+    options.set_ignore_iccp_chunk(true);
+    let words = |error: DecodingError| error.to_string();
+    let mut reader = Decoder::new_with_options(Cursor::new(&*content), options).read_info().map_err(words)?;
+    let info = reader.info();
+    if info.frame_control.is_some_and(|frame| (frame.width, frame.height) != (width, height)) {
+        return Err("an animation whose first frame is smaller than the image is not supported".into());
+    }
+    let rows = if info.interlaced { interlaced_rows(width, height) } else { height as usize };
+    let colours = Colours::new(info.color_type, info.bit_depth, palette);
+    let stride = width as usize * 3;
+    let mut pixels = vec![0; stride * height as usize];
+    let mut samples = vec![0; reader.output_line_size(width).ok_or("its rows are too long")?];
+    let mut row = vec![0; stride];
+    for number in 0..rows {
+        match reader.read_row(&mut samples).map_err(words)?.ok_or("rows are missing")? {
+            InterlaceInfo::Null(_) => colours.write(&samples, &mut pixels[number * stride..][..stride]),
+            InterlaceInfo::Adam7(pass) => {
+                colours.write(&samples, &mut row);
+                expand_interlaced_row(&mut pixels, stride, &row, &pass, 24);
+            }
+        }
+    }
+    // Behind the last row is the checksum of all of them. Only its end may be missing.
+    if let Err(error @ DecodingError::Format(_)) = reader.read_row(&mut samples) {
+        return Err(words(error));
+    }
+    let image = RgbImage::from_raw(width, height, pixels).ok_or("its pixels are incomplete")?;
+    Ok(Found { orientation: texts.metadata().orientation(), notes, ..image.into() })
+}
+
+/// Rows of the seven passes; a pass without columns has none.
+fn interlaced_rows(width: u32, height: u32) -> usize {
+    // First column and row, and the distances to the next.
+    const PASSES: [[u32; 4]; 7] =
+        [[0, 0, 8, 8], [4, 0, 8, 8], [0, 4, 4, 8], [2, 0, 4, 4], [0, 2, 2, 4], [1, 0, 2, 2], [0, 1, 1, 2]];
+    let lines = |[left, top, _, step]: [u32; 4]| {
+        if width > left { height.saturating_sub(top).div_ceil(step) as usize } else { 0 }
+    };
+    PASSES.into_iter().map(lines).sum()
+}
+
+/// How samples become red, green and blue.
+enum Colours {
+    /// So many bits look up a colour: of a palette, or grey.
+    Table { bits: usize, colours: Box<[[u8; 3]; 256]> },
+    /// A pixel has so many bytes; of these three are taken.
+    Bytes { pixel: usize, taken: [usize; 3] },
+}
+
+impl Colours {
+    fn new(kind: ColorType, depth: BitDepth, palette: &[u8]) -> Self {
+        let bits = depth as usize;
+        // The high byte of 16 bits comes first.
+        let bytes = bits.div_ceil(8);
+        match kind {
+            ColorType::Grayscale if bits <= 8 => {
+                let step = 255 / ((1 << bits) - 1);
+                let colours = std::array::from_fn(|grey| [(grey * step) as u8; 3]);
+                Self::Table { bits, colours: Box::new(colours) }
+            }
+            ColorType::Indexed => {
+                let mut colours = Box::new([[0; 3]; 256]);
+                colours.iter_mut().zip(palette.as_chunks().0).for_each(|(to, from)| *to = *from);
+                Self::Table { bits, colours }
+            }
+            ColorType::Grayscale => Self::Bytes { pixel: bytes, taken: [0; 3] },
+            ColorType::GrayscaleAlpha => Self::Bytes { pixel: 2 * bytes, taken: [0; 3] },
+            ColorType::Rgb => Self::Bytes { pixel: 3 * bytes, taken: [0, bytes, 2 * bytes] },
+            ColorType::Rgba => Self::Bytes { pixel: 4 * bytes, taken: [0, bytes, 2 * bytes] },
+        }
+    }
+
+    /// Writes as many pixels as `samples` and `row` have room for.
+    fn write(&self, samples: &[u8], row: &mut [u8]) {
+        let pixels = row.as_chunks_mut::<3>().0;
+        match self {
+            Self::Table { bits: 8, colours } => {
+                pixels.iter_mut().zip(samples).for_each(|(pixel, sample)| *pixel = colours[usize::from(*sample)]);
+            }
+            Self::Table { bits, colours } => {
+                let per_byte = 8 / bits;
+                for (pixels, byte) in pixels.chunks_mut(per_byte).zip(samples) {
+                    for (at, pixel) in pixels.iter_mut().enumerate() {
+                        let index = byte >> (8 - bits * (at + 1)) & ((1 << bits) - 1);
+                        *pixel = colours[usize::from(index)];
+                    }
+                }
+            }
+            Self::Bytes { pixel: 3, .. } => {
+                let length = samples.len().min(row.len());
+                row[..length].copy_from_slice(&samples[..length]);
+            }
+            Self::Bytes { pixel, taken } => {
+                let from = samples.chunks_exact(*pixel);
+                pixels.iter_mut().zip(from).for_each(|(to, from)| *to = taken.map(|at| from[at]));
+            }
+        }
+    }
+}
+
+/// What a walk over the chunks finds.
+struct File<'a> {
+    /// The file, with an end where it had none.
+    content: Cow<'a, [u8]>,
+    size: [u32; 2],
+    palette: &'a [u8],
+    texts: Texts,
+    notes: Vec<String>,
+}
+
+fn walk(bytes: &[u8]) -> Result<File<'_>, String> {
+    const SIGNATURE: usize = 8;
+    let mut at = SIGNATURE;
+    let mut size = None;
+    let mut palette: &[u8] = &[];
+    let mut texts = Texts::default();
+    let mut damaged: Vec<[u8; 4]> = vec![];
+    let mut ended = false;
+    while let Some(Chunk { kind, data, sound }) = chunk(&bytes[at..]) {
+        at += 12 + data.len();
+        match &kind {
+            b"IHDR" | b"PLTE" if !sound => return Err(format!("the checksum of its {} is wrong", name(kind))),
+            b"IHDR" => size = size.or_else(|| Some([big_endian(data)?, big_endian(data.get(4..)?)?])),
+            b"PLTE" => palette = data,
+            b"IEND" => ended = true,
+            _ => texts.read(kind, data),
+        }
+        if !sound && kind != *b"IEND" && !damaged.contains(&kind) {
+            damaged.push(kind);
+        }
+        if ended {
+            break;
+        }
+    }
+    let size = size.ok_or("its header is missing or incomplete")?;
+    let mut notes: Vec<String> =
+        damaged.into_iter().map(|kind| format!("the checksum of its {} is wrong", name(kind))).collect();
+    let mut content = Cow::from(bytes);
+    if !ended {
+        notes.push("its end is missing".into());
+        content = with_end(bytes, at).into();
+    }
+    Ok(File { content, size, palette, texts, notes })
+}
+
+/// What a chunk is in a sentence.
+fn name(kind: [u8; 4]) -> String {
+    match &kind {
+        b"IHDR" => "header".into(),
+        b"PLTE" => "palette".into(),
+        b"IDAT" => "image data".into(),
+        other => format!("part {}", String::from_utf8_lossy(other)),
+    }
+}
+
+struct Chunk<'a> {
+    kind: [u8; 4],
+    data: &'a [u8],
+    /// Whether its checksum is right.
+    sound: bool,
+}
+
+fn chunk(bytes: &[u8]) -> Option<Chunk<'_>> {
+    let length = big_endian(bytes)? as usize;
+    let kind = *bytes.get(4..)?.first_chunk()?;
+    if !kind.iter().all(u8::is_ascii_alphabetic) {
+        return None;
+    }
+    let data = bytes.get(8..)?.get(..length)?;
+    let mut crc = Crc::new();
+    crc.update(&bytes[4..8 + length]);
+    Some(Chunk { kind, data, sound: big_endian(&bytes[8 + length..])? == crc.sum() })
+}
+
+fn big_endian(bytes: &[u8]) -> Option<u32> {
+    bytes.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
+}
+
+/// A file that has no end behind its last whole chunk, with one; what is there of image data is kept.
+fn with_end(bytes: &[u8], last_whole: usize) -> Vec<u8> {
+    let (whole, rest) = bytes.split_at(last_whole);
+    let mut ended = whole.to_vec();
+    if let Some((b"IDAT", data)) = rest.get(4..).and_then(<[u8]>::split_first_chunk) {
+        let announced = big_endian(rest).map_or(0, |length| length as usize);
+        let data = &data[..data.len().min(announced)];
+        ended.extend((data.len() as u32).to_be_bytes());
+        ended.extend(b"IDAT");
+        ended.extend(data);
+        ended.extend([0; 4]);
+    }
+    ended.extend(b"\0\0\0\0IEND\xAE\x42\x60\x82");
+    ended
+}
+
+/// What Pillow takes for EXIF and XMP; of each kind the last one counts.
+#[derive(Default)]
+struct Texts {
+    exif: Option<Vec<u8>>,
+    /// EXIF in hexadecimal digits, below three lines of other things.
+    raw_profile: Option<Vec<u8>>,
+    xmp: Option<Vec<u8>>,
+}
+
+impl Texts {
+    fn read(&mut self, kind: [u8; 4], data: &[u8]) {
+        if &kind == b"eXIf" {
+            self.exif = Some(data.to_vec());
+            return;
+        }
+        if !matches!(&kind, b"tEXt" | b"zTXt" | b"iTXt") {
+            return;
+        }
+        let Some((key, rest)) = split_at_zero(data) else { return };
+        let text = match &kind {
+            b"tEXt" => Some(rest.to_vec()),
+            b"zTXt" => rest.strip_prefix(&[0]).and_then(unpacked),
+            _ => international(rest),
+        };
+        let Some(text) = text else { return };
+        match key {
+            b"exif" if &kind == b"tEXt" => self.exif = Some(text),
+            b"Raw profile type exif" => self.raw_profile = Some(text),
+            b"XML:com.adobe.xmp" => self.xmp = Some(text),
+            _ => {}
+        }
+    }
+
+    fn metadata(self) -> Metadata {
+        // What is not hexadecimal is as bad as EXIF without a header.
+        let profile = self.raw_profile.map(|text| from_hexadecimal(&text).unwrap_or(vec![0]));
+        Metadata { exif: self.exif.or(profile), xmp: self.xmp }
+    }
+}
+
+fn split_at_zero(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = bytes.iter().position(|byte| *byte == 0)?;
+    Some((&bytes[..at], &bytes[at + 1..]))
+}
+
+fn unpacked(packed: &[u8]) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    ZlibDecoder::new(packed).take(MAX_TEXT_BYTES + 1).read_to_end(&mut text).ok()?;
+    (text.len() as u64 <= MAX_TEXT_BYTES).then_some(text)
+}
+
+/// The text of an iTXt behind its key.
+fn international(data: &[u8]) -> Option<Vec<u8>> {
+    let [packed, method, rest @ ..] = data else { return None };
+    let (_language, rest) = split_at_zero(rest)?;
+    let (_translated_key, text) = split_at_zero(rest)?;
+    match (packed, method) {
+        (0, _) => Some(text.to_vec()),
+        (_, 0) => unpacked(text),
+        _ => None,
+    }
+}
+
+fn from_hexadecimal(text: &[u8]) -> Option<Vec<u8>> {
+    let lines = text.split(|byte| *byte == b'\n').skip(3);
+    let digits: Vec<u8> = lines.flatten().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let value = |digit: u8| char::from(digit).to_digit(16);
+    let (pairs, []) = digits.as_chunks::<2>() else { return None };
+    pairs.iter().map(|&[high, low]| Some((value(high)? * 16 + value(low)?) as u8)).collect()
 }
