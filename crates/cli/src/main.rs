@@ -8,6 +8,7 @@ mod commands;
 mod config;
 mod dataset;
 mod engine;
+mod exif;
 mod parse;
 mod pictures;
 mod progress;
@@ -18,8 +19,9 @@ mod start;
 mod stop;
 mod trained;
 
-use std::process::ExitCode;
+use std::{panic, process::ExitCode};
 
+use alexnet_data::guard::is_guarded;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 const FIRST_STEPS: &str = "\
@@ -78,7 +80,18 @@ fn parse() -> anyhow::Result<Cli> {
     Ok(Cli::parse_from(config::expand(&program, source, typed, &found)?))
 }
 
+/// A panic in a decoder becomes an error that names the file; its own words would only be noise before that.
+fn silence_guarded_panics() {
+    let print = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if !is_guarded() {
+            print(panic);
+        }
+    }));
+}
+
 fn main() -> ExitCode {
+    silence_guarded_panics();
     parse().and_then(run).unwrap_or_else(|error| {
         if output::nobody_reads(&error) {
             return ExitCode::from(BROKEN_PIPE);

@@ -3,6 +3,7 @@
 use std::{
     fmt::Arguments,
     io::{self, Write},
+    path::Path,
 };
 
 use anyhow::{Context, Result};
@@ -39,6 +40,11 @@ pub fn result(line: Arguments) -> Result<()> {
 pub fn remark(line: Arguments) {
     // There is no further place to complain to.
     let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Tells of an image that is used though its file is damaged.
+pub fn note_damaged(path: &Path, what: &str) {
+    note!("damaged, but read: {}: {what}", path.display());
 }
 
 /// Whether the reader of our output left, which is no fault of ours.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use alexnet_core::{
-    Normalization, Optimizer, Topology,
+    ExifOrientation, Normalization, Optimizer, Topology,
     alexnet::Variant,
     ema::Ema,
     init::Init,
@@ -15,7 +15,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::parse;
+use crate::{exif::Turning, parse};
 
 /// The tutorial's passes over the training photos.
 pub const DEFAULT_EPOCHS: u64 = 10;
@@ -71,6 +71,17 @@ pub struct DataOptions {
     /// What happens when a photo cannot be read
     #[arg(long, value_enum, default_value = "error")]
     pub on_bad_image: BadImage,
+    /// Whether images are turned as their EXIF or XMP says [default: apply]
+    #[arg(long, value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exif_orientation: Option<Turning>,
+}
+
+impl DataOptions {
+    /// Whether images are turned.
+    pub fn exif_orientation(&self) -> ExifOrientation {
+        self.exif_orientation.map(ExifOrientation::from).unwrap_or_default()
+    }
 }
 
 /// Which network, what it begins with and what it is shown.

@@ -1,8 +1,7 @@
 //! What training begins with: photos as batches, weights as drawn or read.
 
 use alexnet_core::{
-    ExifOrientation, Normalization, Parameters, State, Topology, alexnet::Variant, init::initialise,
-    weights::Weights,
+    Normalization, Parameters, State, Topology, alexnet::Variant, init::initialise, weights::Weights,
 };
 use alexnet_data::{
     loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions},
@@ -35,7 +34,7 @@ pub fn loader(setup: &Setup, dataset: Dataset) -> Result<Loader> {
         policy: setup.augmentation.policy(),
         cache_bytes: DEFAULT_CACHE_BYTES,
         on_bad_image: setup.data.on_bad_image.into(),
-        exif_orientation: ExifOrientation::Apply,
+        exif_orientation: setup.data.exif_orientation(),
     };
     Ok(Loader::new(dataset, options)?)
 }

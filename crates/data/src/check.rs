@@ -27,7 +27,7 @@ pub use self::{
     },
 };
 use crate::{
-    Result, folder,
+    Result, decode, folder,
     split::{Dataset, Item, SplitOptions},
 };
 
@@ -47,11 +47,16 @@ pub const HUGE_PIXELS: u64 = 1 << 24;
 /// Told how many photos have been looked at, and how many there are; from several threads.
 pub type Progress<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
-/// Looks at all photos of a data set, split with `options`. What is wrong with a photo is in the report, never an error.
+/// Looks at all photos of a data set, split with `options` and read as `decoding` says. What is wrong with a photo is in the report, never an error.
 ///
 /// # Errors
 /// [`crate::Error::Io`] and [`crate::Error::Dataset`] when a folder cannot be read.
-pub fn check(dataset: &Dataset, options: &SplitOptions, progress: &Progress) -> Result<Report> {
+pub fn check(
+    dataset: &Dataset,
+    options: &SplitOptions,
+    decoding: decode::Options,
+    progress: &Progress,
+) -> Result<Report> {
     let train = dataset.train.len();
     let mut items: Vec<(&Item, Half)> = dataset
         .items()
@@ -59,7 +64,7 @@ pub fn check(dataset: &Dataset, options: &SplitOptions, progress: &Progress) -> 
         .map(|(index, item)| (item, if index < train { Half::Train } else { Half::Val }))
         .collect();
     items.sort_by(|(a, _), (b, _)| (a.class, &a.path).cmp(&(b.class, &b.path)));
-    let photos = inspect_all(&dataset.root, items.iter().map(|(item, _)| *item), progress);
+    let photos = inspect_all(&dataset.root, items.iter().map(|(item, _)| *item), decoding, progress);
     let class_of = |item: &Item| dataset.classes[item.class].clone();
 
     let (mut damaged, mut wrong_extension, mut sizes) = (vec![], vec![], vec![]);
@@ -113,23 +118,29 @@ pub fn check(dataset: &Dataset, options: &SplitOptions, progress: &Progress) -> 
         not_photos,
         duplicates,
         sizes,
+        turned: photos.iter().filter(|photo| photo.turned).count(),
     })
 }
 
 /// The photos of a data set that are there more than once, as they are or nearly so: groups of indices in
 /// [`Dataset::items`]. Photos that cannot be decoded are like no other.
 pub fn duplicates(dataset: &Dataset, progress: &Progress) -> Vec<Vec<usize>> {
-    let photos = inspect_all(&dataset.root, dataset.items(), progress);
+    let photos = inspect_all(&dataset.root, dataset.items(), decode::Options::default(), progress);
     alike::groups(&prints(&photos)).into_iter().map(|group| group.members).collect()
 }
 
-fn inspect_all<'a>(root: &Path, items: impl Iterator<Item = &'a Item>, progress: &Progress) -> Vec<Photo> {
+fn inspect_all<'a>(
+    root: &Path,
+    items: impl Iterator<Item = &'a Item>,
+    decoding: decode::Options,
+    progress: &Progress,
+) -> Vec<Photo> {
     let items: Vec<&Item> = items.collect();
     let done = AtomicUsize::new(0);
     items
         .par_iter()
         .map(|item| {
-            let photo = inspect(&root.join(&item.path));
+            let photo = inspect(&root.join(&item.path), decoding);
             progress(done.fetch_add(1, Ordering::Relaxed) + 1, items.len());
             photo
         })
@@ -212,7 +223,7 @@ mod tests {
         }
         let options = SplitOptions::default();
         let dataset = Dataset::open(root.path(), &options).unwrap();
-        let report = check(&dataset, &options, &|_, _| {}).unwrap();
+        let report = check(&dataset, &options, decode::Options::default(), &|_, _| {}).unwrap();
         let groups: Vec<_> = report
             .duplicates
             .iter()

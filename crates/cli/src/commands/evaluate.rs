@@ -17,7 +17,8 @@ use clap::ValueEnum;
 
 use crate::{
     engine::EngineArgs,
-    output::Format,
+    exif::OfWeights,
+    output::{Format, note_damaged},
     report::{Evaluated, Everything, Mistake},
     trained::{Trained, photos},
 };
@@ -52,6 +53,8 @@ pub struct Args {
     /// How the result is printed
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
+    #[command(flatten)]
+    orientation: OfWeights,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -103,7 +106,7 @@ pub fn run(args: &Args) -> Result<()> {
             policy: Policy::TUTORIAL,
             cache_bytes: 0,
             on_bad_image: OnBadImage::Error,
-            exif_orientation: trained.metadata.exif_orientation,
+            exif_orientation: args.orientation.or(trained.metadata.exif_orientation),
         },
     )?;
     if let Some(folder) = &args.out {
@@ -112,6 +115,7 @@ pub fn run(args: &Args) -> Result<()> {
     let views = args.tta.map(Views::from).unwrap_or_default();
     let classes = &trained.metadata.classes;
     let evaluated = Evaluated::new(trained.model.as_mut(), &loader, &items, views, classes)?;
+    loader.notes().iter().for_each(|(path, what)| note_damaged(path, what));
     // Before the text, whose reader may leave.
     if let Some(folder) = &args.out {
         evaluated.write(folder)?;

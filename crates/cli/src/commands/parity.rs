@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::{
     config::Source,
     engine::{Engine, Threads, keep_f32},
+    exif::OfWeights,
     output::Format,
     recipe::{Augmentation, DEFAULT_EPOCHS, Equations, Rates, Steps},
     trained::{photos, read},
@@ -40,6 +41,8 @@ pub struct Args {
     /// How the result is printed
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
+    #[command(flatten)]
+    orientation: OfWeights,
     #[command(flatten)]
     equations: Equations,
     #[command(flatten)]
@@ -113,7 +116,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             policy: args.augmentation.policy(),
             cache_bytes: DEFAULT_CACHE_BYTES,
             on_bad_image: OnBadImage::Error,
-            exif_orientation: metadata.exif_orientation,
+            exif_orientation: args.orientation.or(metadata.exif_orientation),
         },
     )?;
     let accumulate = args.steps.accumulate as usize;

@@ -21,7 +21,13 @@ use image::RgbImage;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::{engine::EngineArgs, output::explain, pictures, trained::Trained};
+use crate::{
+    engine::EngineArgs,
+    exif::OfWeights,
+    output::{explain, note_damaged},
+    pictures,
+    trained::Trained,
+};
 
 /// Photos that go through the network at once.
 const BATCH: usize = 32;
@@ -46,6 +52,8 @@ pub struct Args {
     /// Also write each photo with its classes below it to this folder
     #[arg(long, value_name = "DIR")]
     annotate: Option<PathBuf>,
+    #[command(flatten)]
+    orientation: OfWeights,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -84,13 +92,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if let Some(folder) = &args.annotate {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
+    let options = decode::Options { orientation: args.orientation.or(trained.metadata.exif_orientation) };
     let photos = find(&args.inputs);
     let several = photos.len() > 1;
     let mut printer = Printer::new(args.format, several)?;
     let mut names = BTreeSet::new();
     let mut failed = false;
     for chunk in photos.chunks(BATCH) {
-        for (answer, picture) in answer(chunk, &mut trained, args)? {
+        for (answer, picture) in answer(chunk, &mut trained, args, options)? {
             if let (Some(folder), Answer::Classes { path, top, .. }, Some(picture)) =
                 (&args.annotate, &answer, picture)
             {
@@ -146,15 +155,20 @@ fn find(inputs: &[String]) -> Vec<Found> {
 }
 
 /// Answers to a few photos, each with the photo itself when it is to be annotated.
-fn answer(photos: &[Found], trained: &mut Trained, args: &Args) -> Result<Vec<(Answer, Option<RgbImage>)>> {
+fn answer(
+    photos: &[Found],
+    trained: &mut Trained,
+    args: &Args,
+    options: decode::Options,
+) -> Result<Vec<(Answer, Option<RgbImage>)>> {
     let size = trained.metadata.input_size;
-    let options = decode::Options { orientation: trained.metadata.exif_orientation };
     // Large photos are let go as soon as they are resized, so that memory does not grow with their number.
     let read: Vec<_> = photos
         .par_iter()
         .map(|found| {
             let path = found.as_ref().map_err(Clone::clone)?;
             let read = read_image(path, options).map_err(|e| (path.display().to_string(), explain(&e)))?;
+            read.notes.iter().for_each(|what| note_damaged(path, what));
             let pixels = evaluation_picture(&read.image, size);
             Ok::<_, (String, String)>((path, pixels, args.annotate.is_some().then_some(read.image)))
         })

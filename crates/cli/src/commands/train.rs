@@ -8,7 +8,7 @@ use std::{
 };
 
 use alexnet_core::{
-    Backend, ExifOrientation, Options, Parameters, Progress, State,
+    Backend, Options, Parameters, Progress, State,
     ema::Ema,
     train::{self, Averaging, Batches, Outcome, Settings, fit},
     weights::{Metadata, Weights},
@@ -25,6 +25,7 @@ use self::watch::Watch;
 use crate::{
     config::{self, FileOptions, Source},
     engine::Choice,
+    exif::Turning,
     pictures,
     recipe::{DEFAULT_EPOCHS, Recipe},
     report::Evaluated,
@@ -105,7 +106,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         classes: dataset.classes.clone(),
         input_size: topology.input[1],
         normalization: recipe.setup.normalization(),
-        exif_orientation: ExifOrientation::Apply,
+        exif_orientation: recipe.setup.data.exif_orientation(),
     };
     let options = Options {
         device: engine.device,
@@ -183,6 +184,7 @@ fn begun(args: &Args) -> Result<Run> {
     let (state, normalization) = start::initial_state(setup, &dataset)?;
     setup.model.mean.get_or_insert(normalization.mean);
     setup.model.std.get_or_insert(normalization.std);
+    setup.data.exif_orientation.get_or_insert(Turning::Apply);
     if !frozen.is_empty() && setup.model.weights.is_none() {
         note!("`--freeze` without `--weights`: the frozen layers stay as they are drawn");
     }
@@ -207,6 +209,11 @@ fn resumed(path: &Path, args: &Args) -> Result<Run> {
     let backend = engine.start(args.options.engine.threads)?;
     folder.remove_leftovers()?;
     recipe.epochs = args.options.recipe.epochs.or(recipe.epochs);
+    // A run of the time before this option was begun with images as they are stored.
+    if recipe.setup.data.exif_orientation.is_none() {
+        recipe.setup.data.exif_orientation = Some(Turning::Ignore);
+        note!("images are not turned by their EXIF orientation, as when the run was begun");
+    }
     let options = Saved { engine, recipe };
     options.write(&folder)?;
     let recipe = &options.recipe;

@@ -25,11 +25,13 @@ pub struct Photo {
     pub size: Option<[u32; 2]>,
     /// Of a photo that decodes.
     pub print: Option<Fingerprint>,
+    /// Whether its file says that it is to be turned.
+    pub turned: bool,
 }
 
 /// Reads and decodes a photo. Whatever happens is told in what it returns, a panic in a decoder too.
-pub fn inspect(path: &Path) -> Photo {
-    without_panic(|| look(path))
+pub fn inspect(path: &Path, decoding: decode::Options) -> Photo {
+    without_panic(|| look(path, decoding))
 }
 
 fn without_panic(look: impl FnOnce() -> Photo) -> Photo {
@@ -45,11 +47,11 @@ pub fn format_of_picture(path: &Path) -> Option<Format> {
     let mut start = Vec::new();
     File::open(path).ok()?.take(32).read_to_end(&mut start).ok()?;
     guess(&start)?;
-    let photo = inspect(path);
+    let photo = inspect(path, decode::Options::default());
     photo.size.and(photo.format)
 }
 
-fn look(path: &Path) -> Photo {
+fn look(path: &Path, decoding: decode::Options) -> Photo {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes));
     if let Err(error) = read {
@@ -58,13 +60,21 @@ fn look(path: &Path) -> Photo {
     let guessed = guess(&bytes);
     let cut = guessed.is_some_and(|(guessed, _)| is_cut(guessed, &bytes));
     let format = guessed.map(|(_, format)| format);
-    match decode_bytes(path, &bytes, decode::Options::default()) {
-        Ok(Decoded { image: picture, .. }) => Photo {
-            format,
-            damage: cut.then(|| (Damage::Truncated, "the file ends before the picture does".into())),
-            size: Some([picture.width(), picture.height()]),
-            print: Some(Fingerprint::new(&bytes, &picture)),
-        },
+    match decode_bytes(path, &bytes, decoding) {
+        Ok(Decoded { image, turned, notes, .. }) => {
+            let damage = match notes.is_empty() {
+                _ if cut => Some((Damage::Truncated, "the file ends before the picture does".into())),
+                false => Some((Damage::Checksum, notes.join("; "))),
+                true => None,
+            };
+            Photo {
+                format,
+                damage,
+                size: Some([image.width(), image.height()]),
+                print: Some(Fingerprint::new(&bytes, &image)),
+                turned,
+            }
+        }
         Err(error) => {
             let kind = match bytes.is_empty() {
                 true => Damage::Empty,
@@ -93,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_not_readable() {
-        let photo = inspect(Path::new("no/such/file.jpg"));
+        let photo = inspect(Path::new("no/such/file.jpg"), decode::Options::default());
         assert_eq!(photo.damage.unwrap().0, Damage::Unreadable);
         assert!(photo.size.is_none() && photo.print.is_none());
     }

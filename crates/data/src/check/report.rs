@@ -33,6 +33,9 @@ pub struct Report {
     pub duplicates: Vec<Group>,
     /// Photos of odd size.
     pub sizes: Vec<OddSize>,
+    /// How many photos are to be turned, as their files say.
+    #[serde(default)]
+    pub turned: usize,
 }
 
 /// What decides which photos validate.
@@ -98,6 +101,8 @@ pub enum Damage {
     Empty,
     /// Its end is missing. Known of JPEG, PNG, GIF and WebP.
     Truncated,
+    /// All pixels can be read, but a checksum in it is wrong. Known of PNG.
+    Checksum,
     /// It has another damage, or is no picture.
     Undecodable,
     /// The system does not let it be read.

@@ -103,7 +103,10 @@ impl Colours {
         let pixels = row.as_chunks_mut::<3>().0;
         match self {
             Self::Table { bits: 8, colours } => {
-                pixels.iter_mut().zip(samples).for_each(|(pixel, sample)| *pixel = colours[usize::from(*sample)]);
+                pixels
+                    .iter_mut()
+                    .zip(samples)
+                    .for_each(|(pixel, sample)| *pixel = colours[usize::from(*sample)]);
             }
             Self::Table { bits, colours } => {
                 let per_byte = 8 / bits;
@@ -147,7 +150,9 @@ fn walk(bytes: &[u8]) -> Result<File<'_>, String> {
     while let Some(Chunk { kind, data, sound }) = chunk(&bytes[at..]) {
         at += 12 + data.len();
         match &kind {
-            b"IHDR" | b"PLTE" if !sound => return Err(format!("the checksum of its {} is wrong", name(kind))),
+            b"IHDR" | b"PLTE" if !sound => {
+                return Err(format!("the checksum of its {} is wrong", name(kind)));
+            }
             b"IHDR" => size = size.or_else(|| Some([big_endian(data)?, big_endian(data.get(4..)?)?])),
             b"PLTE" => palette = data,
             b"IEND" => ended = true,

@@ -11,7 +11,7 @@ use alexnet_data::{
 };
 use anyhow::Result;
 
-use crate::{dataset, engine::Threads, output::Format, parse, pictures, progress};
+use crate::{dataset, engine::Threads, exif::Turning, output::Format, parse, pictures, progress};
 
 /// Look for damaged files, duplicates, wrong labels, leaks, imbalance and odd sizes
 #[derive(Clone, Debug, clap::Args)]
@@ -25,6 +25,9 @@ pub struct Args {
     /// Decides which photos validate, as for `train`
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Whether images are turned as their EXIF or XMP says
+    #[arg(long, value_enum, default_value = "apply")]
+    exif_orientation: Turning,
     /// How the report is printed
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -47,14 +50,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let dataset = dataset::open(args.data.as_deref(), args.val_fraction, args.seed)?;
     let options = SplitOptions { val_fraction: args.val_fraction, seed: args.seed };
     let bar = progress::Items::new("looking at photos");
-    let report = check(&dataset, &options, &|done, total| bar.at(done, total))?;
+    let decoding = decode::Options { orientation: args.exif_orientation.into() };
+    let report = check(&dataset, &options, decoding, &|done, total| bar.at(done, total))?;
     bar.finish();
     match args.format {
-        Format::Text => print(&report)?,
+        Format::Text => print(&report, args.exif_orientation)?,
         Format::Json => say!("{}", serde_json::to_string_pretty(&report)?)?,
     }
     if let Some(path) = &args.gallery {
-        let read = |photo: &str| decode(report.root.join(photo), decode::Options::default()).ok();
+        let read = |photo: &str| decode(report.root.join(photo), decoding).ok();
         let (gallery, left_out) = pictures::gallery(&report, |photo| Some(read(photo)?.image));
         pictures::save(&gallery, path)?;
         match left_out {
@@ -65,7 +69,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(if args.strict && report.to_mend > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn print(report: &Report) -> Result<()> {
+fn print(report: &Report, turning: Turning) -> Result<()> {
     print_classes(report)?;
     say!("")?;
     headline("damaged", report.damaged.len())?;
@@ -73,6 +77,7 @@ fn print(report: &Report) -> Result<()> {
         let kind = match photo.kind {
             Damage::Empty => "empty",
             Damage::Truncated => "truncated",
+            Damage::Checksum => "wrong checksum",
             Damage::Undecodable => "not decodable",
             Damage::Unreadable => "not readable",
         };
@@ -107,6 +112,11 @@ fn print(report: &Report) -> Result<()> {
             Oddity::Huge => "huge, slow to train with".into(),
         };
         say!("  {}: {}×{}, {oddity}", photo.path, photo.width, photo.height)?;
+    }
+    match (report.turned, turning) {
+        (0, _) => say!("turned by their EXIF orientation: none")?,
+        (n, Turning::Apply) => say!("turned by their EXIF orientation: {n}")?,
+        (n, Turning::Ignore) => say!("to be turned by their EXIF orientation, which is ignored: {n}")?,
     }
     say!("")?;
     match report.to_mend {

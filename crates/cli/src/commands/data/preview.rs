@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use alexnet_core::{
-    Batch, ExifOrientation, Normalization,
+    Batch, Normalization,
     rng::{Purpose, permutation},
     train::Batches,
 };
 use alexnet_data::{
-    decode::{self, decode},
+    decode::decode,
     loader::{Loader, LoaderOptions, OnBadImage, evaluation_picture},
     split::{Dataset, Item},
 };
@@ -18,6 +18,7 @@ use image::RgbImage;
 use crate::{
     config::Source,
     dataset,
+    exif::Turning,
     pictures::{self, Tile},
     recipe::Augmentation,
 };
@@ -31,6 +32,9 @@ pub struct Args {
     /// Picture to write
     #[arg(long, value_name = "PNG")]
     out: PathBuf,
+    /// Whether images are turned as their EXIF or XMP says
+    #[arg(long, value_enum, default_value = "apply")]
+    exif_orientation: Turning,
     /// Decides which photos and how they are varied
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -66,7 +70,7 @@ pub fn run(args: &Args) -> Result<()> {
         policy: args.augmentation.policy(),
         cache_bytes: usize::MAX,
         on_bad_image: OnBadImage::Error,
-        exif_orientation: ExifOrientation::Apply,
+        exif_orientation: args.exif_orientation.into(),
     };
     let loader = Loader::new(dataset, options)?;
     let mut views: Vec<Vec<Tile>> = vec![Vec::new(); shown.len()];
@@ -82,7 +86,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let mut tiles = Vec::new();
     for (item, views) in shown.iter().zip(views) {
-        let photo = decode(root.join(&item.path), decode::Options::default())?.image;
+        let photo = decode(root.join(&item.path), loader.decoding())?.image;
         let whole = RgbImage::from_raw(size as u32, size as u32, evaluation_picture(&photo, size))
             .unwrap_or_default();
         tiles.push(Tile::new(photo, classes[item.class].clone()));

@@ -17,7 +17,12 @@ use alexnet_core::{
 use alexnet_data::loader::Loader;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::{output::explain, pictures, run_folder::RunFolder, stop::Stop};
+use crate::{
+    output::{explain, note_damaged},
+    pictures,
+    run_folder::RunFolder,
+    stop::Stop,
+};
 
 /// Time between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -34,7 +39,7 @@ pub struct Watch<'a> {
     last_line: Instant,
     /// When this process took its first step, and the pictures of that epoch it found already done.
     epoch_start: Option<(Instant, u64)>,
-    /// Photos left out that the user has been told of.
+    /// Photos left out or damaged that the user has been told of.
     told: BTreeSet<PathBuf>,
 }
 
@@ -65,7 +70,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Leaves the terminal clean and tells of the photos that were left out.
+    /// Leaves the terminal clean and tells of the photos that were left out or are damaged.
     pub fn finish(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -76,6 +81,9 @@ impl<'a> Watch<'a> {
     fn tell_skipped(&mut self) {
         for (path, reason) in untold(self.loader.skipped(), &mut self.told) {
             note!("left out: {}: {reason}", path.display());
+        }
+        for (path, what) in untold(self.loader.notes(), &mut self.told) {
+            note_damaged(&path, &what);
         }
     }
 
@@ -157,9 +165,9 @@ impl Watch<'_> {
     }
 }
 
-/// Those of `skipped` that are not in `told`, which they are added to. A photo found late can sort before the others.
-fn untold(skipped: Vec<(PathBuf, String)>, told: &mut BTreeSet<PathBuf>) -> Vec<(PathBuf, String)> {
-    skipped.into_iter().filter(|(path, _)| told.insert(path.clone())).collect()
+/// Those of `found` that are not in `told`, which they are added to. A photo found late can sort before the others.
+fn untold(found: Vec<(PathBuf, String)>, told: &mut BTreeSet<PathBuf>) -> Vec<(PathBuf, String)> {
+    found.into_iter().filter(|(path, _)| told.insert(path.clone())).collect()
 }
 
 /// `2:05`, `1:02:05`.
