@@ -212,22 +212,40 @@ fn decode_crop_in(
 ) -> Result<(Decoded, Crop)> {
     let few_enough = bytes.len() as u64 <= MAX_FILE_BYTES;
     let turned = few_enough && jpeg::metadata(bytes).orientation() != Orientation::NoTransforms;
-    let upright = !turned || options.orientation == ExifOrientation::Ignore;
-    let Some((place, width, height)) = jpeg::size(bytes).filter(|_| few_enough && upright) else {
+    let as_stored = few_enough && (!turned || options.orientation == ExifOrientation::Ignore);
+    let Some(size) = jpeg::size(bytes).filter(|_| as_stored) else {
         let decoded = decode_in(name, bytes, options, room)?;
         let crop = choose(decoded.image.width(), decoded.image.height());
         return Ok((decoded, crop));
     };
-    let crop = choose(width, height);
-    let region = with_margin(crop, width, height);
-    // What is below the region is not decoded when the header does not tell of it.
-    bytes[place..place + 2].copy_from_slice(&((region.top + region.height) as u16).to_be_bytes());
-    let image = guarded(name, || jpeg::decode(bytes, Some(region), &mut room))?;
+    let crop = choose(size.width, size.height);
+    // A damaged file can fail here though it decodes as a whole.
+    let Ok((image, place)) = decode_region(bytes, &size, crop, &mut room) else {
+        return Ok((decode_in(name, bytes, options, room)?, crop));
+    };
     room.keep(image.as_raw().len());
+    Ok((Decoded { image, turned, notes: vec![], room }, place))
+}
+
+/// The pixels around `crop`, and where in them it lies.
+fn decode_region(
+    bytes: &mut [u8],
+    size: &jpeg::Size,
+    crop: Crop,
+    room: &mut Room,
+) -> Result<(RgbImage, Crop), String> {
+    let region = with_margin(crop, size.width, size.height);
+    // What is below the region is not decoded when the header does not tell of it.
+    let height_in = |bytes: &mut [u8], height: u32| {
+        bytes[size.height_at..size.height_at + 2].copy_from_slice(&(height as u16).to_be_bytes());
+    };
+    height_in(bytes, region.top + region.height);
+    let image = guard(|| jpeg::decode(bytes, Some(region), room));
+    height_in(bytes, size.height);
+    let image = image??;
     // The columns begin at a block's boundary, to the left of the region or at its own, and end with it; or they are all there.
-    let left = if image.width() == width { 0 } else { region.left + region.width - image.width() };
-    let crop = Crop { left: crop.left - left, top: crop.top - region.top, ..crop };
-    Ok((Decoded { image, turned, notes: vec![], room }, crop))
+    let left = if image.width() == size.width { 0 } else { region.left + region.width - image.width() };
+    Ok((image, Crop { left: crop.left - left, top: crop.top - region.top, ..crop }))
 }
 
 fn with_margin(crop: Crop, width: u32, height: u32) -> Crop {
@@ -240,12 +258,17 @@ fn with_margin(crop: Crop, width: u32, height: u32) -> Crop {
 #[cfg(test)]
 mod tests {
     use alexnet_core::rng::{Purpose, generator};
+    use image::{
+        ImageEncoder,
+        codecs::{jpeg::JpegEncoder, png::PngEncoder, webp::WebPEncoder},
+    };
     use libjpeg_turbo_rs::{ColorSpace, Encoder, PixelFormat};
     use rand::{Rng, RngExt};
 
-    use super::*;
+    use super::{orientation::tests::exif, png::tests::png, *};
 
     const OPTIONS: Options = Options { orientation: ExifOrientation::Apply };
+    const IGNORE: Options = Options { orientation: ExifOrientation::Ignore };
 
     fn random_crop(width: u32, height: u32, rng: &mut impl Rng) -> Crop {
         let (left, top) = (rng.random_range(0..width), rng.random_range(0..height));
@@ -313,6 +336,79 @@ mod tests {
         decode_bytes(name, bytes, OPTIONS).unwrap_err().to_string()
     }
 
+    fn noise(width: u32, height: u32) -> RgbImage {
+        let mut rng = generator(1, Purpose::Synthetic, 0, 0);
+        RgbImage::from_fn(width, height, |_, _| image::Rgb(rng.random()))
+    }
+
+    fn encode_with(mut encoder: impl ImageEncoder, image: &RgbImage, exif: &[u8]) {
+        encoder.set_exif_metadata(exif.to_vec()).unwrap();
+        image.write_with_encoder(encoder).unwrap();
+    }
+
+    /// Files of this image that tell this orientation.
+    fn turned_files(image: &RgbImage, orientation: u8) -> [(&'static str, Vec<u8>); 3] {
+        let exif = exif(orientation);
+        let (mut jpeg, mut png, mut webp) = (vec![], vec![], vec![]);
+        encode_with(JpegEncoder::new(&mut jpeg), image, &exif);
+        encode_with(PngEncoder::new(&mut png), image, &exif);
+        encode_with(WebPEncoder::new_lossless(&mut webp), image, &exif);
+        [("JPEG", jpeg), ("PNG", png), ("WebP", webp)]
+    }
+
+    /// The pixel of the stored image that is shown at a place, from the standard's drawings.
+    #[test]
+    fn images_are_turned_upright() {
+        let stored = noise(45, 37);
+        let (right, bottom) = (44, 36);
+        for orientation in 1..=8 {
+            let shown = |x, y| match orientation {
+                1 => (x, y),
+                2 => (right - x, y),
+                3 => (right - x, bottom - y),
+                4 => (x, bottom - y),
+                5 => (y, x),
+                6 => (y, bottom - x),
+                7 => (right - y, bottom - x),
+                _ => (right - y, x),
+            };
+            let size = if orientation < 5 { (45, 37) } else { (37, 45) };
+            for (format, file) in turned_files(&stored, orientation) {
+                let as_stored = decode_bytes(format, &file, IGNORE).unwrap();
+                let upright = decode_bytes(format, &file, OPTIONS).unwrap();
+                assert_eq!(as_stored.image.dimensions(), (45, 37));
+                assert!(format == "JPEG" || as_stored.image == stored, "{format}");
+                assert_eq!(upright.image.dimensions(), size, "{format}, {orientation}");
+                assert_eq!([as_stored.turned, upright.turned], [orientation != 1; 2], "{format}");
+                for (x, y, pixel) in upright.image.enumerate_pixels() {
+                    let (from_x, from_y) = shown(x, y);
+                    assert_eq!(pixel, as_stored.image.get_pixel(from_x, from_y), "{format}, {orientation}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_crop_of_a_turned_image_has_the_pixels_of_the_whole() {
+        let mut rng = generator(2, Purpose::Synthetic, 0, 0);
+        let stored = noise(103, 91);
+        for orientation in 1..=8 {
+            for (format, file) in turned_files(&stored, orientation) {
+                for options in [OPTIONS, IGNORE] {
+                    let whole = decode_bytes(format, &file, options).unwrap();
+                    let crop = random_crop(whole.image.width(), whole.image.height(), &mut rng);
+                    let (part_of, place) =
+                        decode_bytes_crop(format, &mut file.clone(), options, |_, _| crop).unwrap();
+                    assert!(
+                        part(&part_of.image, place) == part(&whole.image, crop),
+                        "{format}, {orientation}"
+                    );
+                    assert_eq!(part_of.turned, whole.turned);
+                }
+            }
+        }
+    }
+
     #[test]
     fn what_is_no_picture_is_named_with_the_reason() {
         assert_eq!(refusal("a/b.jpg", b""), "a/b.jpg is not a readable picture: the file is empty");
@@ -326,23 +422,13 @@ mod tests {
         assert!(matches!(decode("no/such/file.jpg", OPTIONS), Err(Error::Io { action: "open", .. })));
     }
 
-    /// A PNG that says it has 40,000×40,000 pixels, in a few bytes.
+    /// PNGs of few bytes that say otherwise.
     #[test]
     fn a_huge_picture_is_refused_by_its_header() {
-        let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
-        let mut chunk = |kind: &[u8; 4], data: &[u8]| {
-            let mut crc = flate2::Crc::new();
-            crc.update(kind);
-            crc.update(data);
-            file.extend((data.len() as u32).to_be_bytes());
-            file.extend(kind);
-            file.extend(data);
-            file.extend(crc.sum().to_be_bytes());
-        };
-        chunk(b"IHDR", &[0, 0, 0x9C, 0x40, 0, 0, 0x9C, 0x40, 8, 2, 0, 0, 0]);
-        chunk(b"IDAT", &[]);
-        let error = refusal("huge.png", &file);
+        let error = refusal("huge.png", &png(40_000, 40_000, 8, 2, &[(b"IDAT", b"")]));
         assert!(error.contains("40000×40000 pixels"), "{error}");
+        let error = refusal("long.png", &png(67_108_864, 1, 8, 2, &[(b"IDAT", b"")]));
+        assert!(error.contains("67108864×1 pixels, and the limit is 65535 a side"), "{error}");
     }
 
     #[test]

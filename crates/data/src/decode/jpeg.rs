@@ -1,7 +1,9 @@
 //! JPEG, decoded as libjpeg-turbo does it, which Pillow uses.
 
+use std::{borrow::Cow, collections::BTreeSet};
+
 use image::RgbImage;
-use libjpeg_turbo_rs::{DecodeLimits, Decoder, PixelFormat};
+use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat};
 
 use super::{MAX_PIXELS, check_size, orientation::Metadata, room::Room};
 use crate::resize::Crop;
@@ -9,8 +11,16 @@ use crate::resize::Crop;
 /// A progressive JPEG may come in this many passes over its pixels; usual are ten.
 const MAX_SCANS: usize = 100;
 
-/// Where in a JPEG of common kind its height stands, its width and its height; `None` of all else, and of what is too large.
-pub fn size(bytes: &[u8]) -> Option<(usize, u32, u32)> {
+/// What the header of a JPEG says.
+pub struct Size {
+    pub width: u32,
+    pub height: u32,
+    /// Where in the file the height stands, in two bytes.
+    pub height_at: usize,
+}
+
+/// The size of a JPEG of common kind; `None` of all else, and of what is too large.
+pub fn size(bytes: &[u8]) -> Option<Size> {
     let mut rest = bytes.strip_prefix(&[0xFF, 0xD8])?;
     loop {
         let [0xFF, marker, length @ ..] = *rest.first_chunk::<4>()? else { return None };
@@ -20,7 +30,7 @@ pub fn size(bytes: &[u8]) -> Option<(usize, u32, u32)> {
                 let [.., h0, h1, w0, w1] = *rest.first_chunk::<9>()?;
                 let [height, width] = [[h0, h1], [w0, w1]].map(|side| u16::from_be_bytes(side).into());
                 check_size(u64::from(width), u64::from(height)).ok()?;
-                return Some((bytes.len() - rest.len() + 5, width, height));
+                return Some(Size { width, height, height_at: bytes.len() - rest.len() + 5 });
             }
             // Tables, restart interval, applications' data, comments.
             0xC4 | 0xDB | 0xDD | 0xE0..=0xEF | 0xFE => {
@@ -31,27 +41,44 @@ pub fn size(bytes: &[u8]) -> Option<(usize, u32, u32)> {
     }
 }
 
+/// A marker with what it announces.
+struct Segment<'a> {
+    marker: u8,
+    /// Where its data begin in the file.
+    at: usize,
+    data: &'a [u8],
+}
+
+/// All of a file, as Pillow finds them: what stands between two is passed over, such as the pixels behind a scan's header.
+fn segments(bytes: &[u8]) -> impl Iterator<Item = Segment<'_>> {
+    let mut at = 2;
+    std::iter::from_fn(move || {
+        loop {
+            at += bytes.get(at..)?.iter().position(|byte| *byte == 0xFF)? + 1;
+            let marker = *bytes.get(at)?;
+            // Stuffed and fill bytes, and markers without data.
+            if matches!(marker, 0x00 | 0xFF | 0x01 | 0xC8 | 0xD0..=0xD9 | 0xF0..=0xFD) {
+                continue;
+            }
+            let length = usize::from(u16::from_be_bytes(*bytes.get(at + 1..)?.first_chunk()?));
+            let data = bytes.get(at + 3..)?.get(..length.saturating_sub(2))?;
+            let segment = Segment { marker, at: at + 3, data };
+            at += 3 + data.len();
+            return Some(segment);
+        }
+    })
+}
+
+/// Of the header of a scan.
+const SCAN: u8 = 0xDA;
+
 /// EXIF and XMP, read up to the first scan as Pillow does: parts of EXIF are joined, of XMP the last counts.
 pub fn metadata(bytes: &[u8]) -> Metadata {
     let mut metadata = Metadata::default();
-    let mut rest = bytes.get(2..).unwrap_or_default();
-    while let Some(at) = rest.iter().position(|byte| *byte == 0xFF) {
-        rest = &rest[at + 1..];
-        let Some(&marker) = rest.first() else { break };
-        // Fill bytes, stuffed bytes, and markers without data.
-        if matches!(marker, 0x00 | 0xFF | 0x01 | 0xC8 | 0xD0..=0xD9 | 0xF0..=0xFD) {
-            continue;
+    for Segment { marker, data, .. } in segments(bytes).take_while(|segment| segment.marker != SCAN) {
+        if marker == 0xE1 {
+            add_metadata(&mut metadata, data);
         }
-        let Some((length, data)) = rest[1..].split_first_chunk() else { break };
-        let Some(data) = data.get(..usize::from(u16::from_be_bytes(*length)).saturating_sub(2)) else {
-            break;
-        };
-        match marker {
-            0xDA => break,
-            0xE1 => add_metadata(&mut metadata, data),
-            _ => {}
-        }
-        rest = &rest[3 + data.len()..];
     }
     metadata
 }
@@ -67,13 +94,60 @@ fn add_metadata(metadata: &mut Metadata, data: &[u8]) {
 /// Not through the `image` crate, whose decoder rounds otherwise than libjpeg-turbo. Of a `region` its rows are decoded, and of
 /// its columns those and some to the left of them or all.
 pub fn decode(bytes: &[u8], region: Option<Crop>, room: &mut Room) -> Result<RgbImage, String> {
+    let frame = Frame::of(bytes);
+    if let Some(feature) = frame.as_ref().and_then(Frame::unsupported) {
+        return Err(format!("JPEG with {feature} is not supported; save the image anew"));
+    }
+    let renamed = frame.as_ref().filter(|frame| frame.has_equal_ids()).map(|frame| frame.renamed(bytes));
+    let bytes = renamed.transpose()?.map_or(Cow::from(bytes), Cow::from);
+    let is_sequential = frame.as_ref().is_some_and(Frame::is_sequential);
+    decode_known(&bytes, is_sequential, region, room).map_err(|error| {
+        let grouped = frame.as_ref().is_some_and(|frame| frame.has_grouped_scans(&bytes));
+        match error {
+            _ if grouped => {
+                "JPEG with scans of some of its components is not supported; save the image anew".into()
+            }
+            Failure::Decoder(JpegError::UnexpectedEof) => {
+                "its data end before its pixels do: it is cut, or a part is lost inside".into()
+            }
+            Failure::Decoder(JpegError::Unsupported(feature)) => {
+                format!("JPEG with {feature} is not supported; save the image anew")
+            }
+            Failure::Decoder(error) => error.to_string(),
+            Failure::Other(reason) => reason,
+        }
+    })
+}
+
+enum Failure {
+    Decoder(JpegError),
+    Other(String),
+}
+
+impl From<JpegError> for Failure {
+    fn from(error: JpegError) -> Self {
+        Self::Decoder(error)
+    }
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self::Other(reason)
+    }
+}
+
+fn decode_known(
+    bytes: &[u8],
+    is_sequential: bool,
+    region: Option<Crop>,
+    room: &mut Room,
+) -> Result<RgbImage, Failure> {
     let limits = DecodeLimits { max_pixels: MAX_PIXELS, max_scans: MAX_SCANS, ..DecodeLimits::default() };
-    let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(|e| e.to_string())?;
+    let mut decoder = Decoder::new_with_limits(bytes, limits)?;
     let header = decoder.header();
-    let (width, height, components) = (header.width, header.height, header.components.len());
-    // TODO
-    room.for_image(width as u64, height as u64, 9)?;
-    let four_inks = components == 4;
+    let (width, height) = (header.width, header.height);
+    let four_inks = header.components.len() == 4;
+    room.for_image(width.into(), height.into(), bytes_per_pixel(header.components.len(), is_sequential))?;
     decoder.set_output_format(if four_inks { PixelFormat::Cmyk } else { PixelFormat::Rgb });
     if let Some(region) = region {
         let [left, top, width, height] =
@@ -85,11 +159,91 @@ pub fn decode(bytes: &[u8], region: Option<Crop>, room: &mut Room) -> Result<Rgb
             decoder.set_crop_region(left, top, width, height);
         }
     }
-    let decoded = decoder.decode_image().map_err(|e| e.to_string())?;
+    let decoded = decoder.decode_image()?;
     let (width, height) = (decoded.width as u32, decoded.height as u32);
     let pixels = decoded.into_vec();
     let pixels = if four_inks { inks_to_light(&pixels) } else { pixels };
-    RgbImage::from_raw(width, height, pixels).ok_or_else(|| "its pixels are incomplete".into())
+    RgbImage::from_raw(width, height, pixels)
+        .ok_or_else(|| Failure::Other("its pixels are incomplete".into()))
+}
+
+/// What the decoder needs: a byte for each sample, two for its coefficient where these are kept, and the image.
+fn bytes_per_pixel(components: usize, is_sequential: bool) -> usize {
+    let coefficients = if is_sequential { 0 } else { 2 * components };
+    components + coefficients + components.max(3)
+}
+
+/// What the header says of a file's coding.
+struct Frame<'a> {
+    marker: u8,
+    bits: u8,
+    /// Of each component its number, its horizontal and vertical sampling in one byte, and its table.
+    components: &'a [[u8; 3]],
+    /// Where the components stand.
+    at: usize,
+}
+
+impl<'a> Frame<'a> {
+    fn of(bytes: &'a [u8]) -> Option<Self> {
+        // Huffman tables and arithmetic conditioning have numbers between those of frames.
+        let is_frame = |marker: u8| matches!(marker, 0xC0..=0xCF) && !matches!(marker, 0xC4 | 0xC8 | 0xCC);
+        let Segment { marker, at, data } = segments(bytes).find(|segment| is_frame(segment.marker))?;
+        let [bits, _, _, _, _, count, components @ ..] = data else { return None };
+        let components = components.as_chunks().0.get(..usize::from(*count))?;
+        Some(Self { marker, bits: *bits, components, at: at + 6 })
+    }
+
+    /// A feature in words that Pillow cannot read, or that the decoder cannot read as Pillow does.
+    fn unsupported(&self) -> Option<String> {
+        let finer = |part: fn(u8) -> u8| match self.components {
+            [first, others @ ..] => others.iter().any(|other| part(other[1]) > part(first[1])),
+            [] => false,
+        };
+        match (self.marker, self.bits, self.components.len()) {
+            (0xC5..=0xC7 | 0xCD..=0xCF, ..) => Some("hierarchical coding".into()),
+            (0xCB, ..) => Some("lossless arithmetic coding".into()),
+            (_, bits, _) if bits != 8 => Some(format!("{bits} bits a sample")),
+            (_, _, count) if !matches!(count, 1 | 3 | 4) => Some(format!("{count} components")),
+            (_, _, 3) if finer(|sampling| sampling >> 4) || finer(|sampling| sampling & 15) => {
+                Some("colours of finer resolution than brightness".into())
+            }
+            _ => None,
+        }
+    }
+
+    /// Coded by Huffman, a sample at once.
+    fn is_sequential(&self) -> bool {
+        matches!(self.marker, 0xC0 | 0xC1)
+    }
+
+    fn has_equal_ids(&self) -> bool {
+        let ids = self.components.iter().map(|component| component[0]);
+        ids.clone().collect::<BTreeSet<_>>().len() < ids.len()
+    }
+
+    /// A copy of the file with components numbered 1, 2, …, where all are in one scan: libjpeg tells them by their order.
+    fn renamed(&self, bytes: &[u8]) -> Result<Vec<u8>, String> {
+        let scan = segments(bytes).find(|segment| segment.marker == SCAN);
+        let whole = scan.filter(|scan| scan.data.first() == Some(&(self.components.len() as u8)));
+        let scan = whole.ok_or("JPEG with components of one number in several scans is not supported")?;
+        let mut bytes = bytes.to_vec();
+        for (index, number) in (1..=self.components.len() as u8).enumerate() {
+            bytes[self.at + 3 * index] = number;
+            if let Some(selector) = bytes.get_mut(scan.at + 1 + 2 * index) {
+                *selector = number;
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Whether a sequential file has a scan of several components, but not of all.
+    fn has_grouped_scans(&self, bytes: &[u8]) -> bool {
+        let grouped = |count: u8| (2..self.components.len()).contains(&usize::from(count));
+        self.is_sequential()
+            && segments(bytes)
+                .filter(|segment| segment.marker == SCAN)
+                .any(|scan| scan.data.first().is_some_and(|count| grouped(*count)))
+    }
 }
 
 /// Cyan, magenta, yellow and black to red, green and blue as Pillow's `convert('RGB')` does it. In JPEG the inks are inverted, as
@@ -103,4 +257,101 @@ fn inks_to_light(pixels: &[u8]) -> Vec<u8> {
         })
     };
     pixels.as_chunks().0.iter().flat_map(light).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use libjpeg_turbo_rs::Encoder;
+
+    use super::*;
+
+    const SIDES: [usize; 2] = [61, 47];
+
+    fn encode(change: impl FnOnce(Encoder<'_>) -> Encoder<'_>) -> Vec<u8> {
+        let [width, height] = SIDES;
+        let pixels: Vec<u8> =
+            (0..width * height * 3).map(|i| (i * i / 97) as u8 / 2 + (i % 61) as u8).collect();
+        change(Encoder::new(&pixels, width, height, PixelFormat::Rgb).quality(85)).encode().unwrap()
+    }
+
+    fn read(file: &[u8]) -> Result<Vec<u8>, String> {
+        decode(file, None, &mut Room::default()).map(RgbImage::into_raw)
+    }
+
+    /// A file with a part of its frame header changed: the marker is at 0, then come length, bits, height, width, count and
+    /// components.
+    fn with_frame(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+        let mut file = encode(|encoder| encoder);
+        let at = Frame::of(&file).unwrap().at - 9;
+        change(&mut file[at..]);
+        file
+    }
+
+    #[test]
+    fn another_coding_of_the_same_coefficients_gives_the_same_pixels() {
+        let pixels = read(&encode(|encoder| encoder)).unwrap();
+        assert!(read(&encode(|encoder| encoder.progressive(true))).unwrap() == pixels);
+        assert!(read(&encode(|encoder| encoder.arithmetic(true))).unwrap() == pixels);
+        assert!(read(&encode(|encoder| encoder.arithmetic(true).progressive(true))).unwrap() == pixels);
+        assert!(read(&encode(|encoder| encoder.restart_blocks(3))).unwrap() == pixels);
+    }
+
+    #[test]
+    fn components_of_one_number_are_told_by_their_order() {
+        let file = encode(|encoder| encoder);
+        let pixels = read(&file).unwrap();
+        let mut same = file.clone();
+        let frame = Frame::of(&file).unwrap().at;
+        let scan = segments(&file).find(|segment| segment.marker == SCAN).unwrap().at;
+        for index in 0..3 {
+            same[frame + 3 * index] = 7;
+            same[scan + 1 + 2 * index] = 7;
+        }
+        assert!(read(&same).unwrap() == pixels);
+    }
+
+    #[test]
+    fn what_is_not_supported_is_named() {
+        let samplings = |values: [u8; 3]| {
+            move |frame: &mut [u8]| (0..3).for_each(|index| frame[10 + 3 * index] = values[index])
+        };
+        for (file, feature) in [
+            (with_frame(|frame| frame[0] = 0xC5), "hierarchical coding"),
+            (with_frame(|frame| frame[0] = 0xCB), "lossless arithmetic coding"),
+            (with_frame(|frame| frame[3] = 12), "12 bits a sample"),
+            (with_frame(samplings([0x11, 0x22, 0x22])), "colours of finer resolution than brightness"),
+            (with_frame(samplings([0x12, 0x21, 0x11])), "colours of finer resolution than brightness"),
+            (with_frame(samplings([0x31, 0x21, 0x11])), "fractional chroma sampling"),
+        ] {
+            let error = read(&file).unwrap_err();
+            assert!(error.contains(&format!("JPEG with {feature}")) && error.contains("save"), "{error}");
+        }
+    }
+
+    /// A part of the data is lost behind a restart marker.
+    #[test]
+    fn data_that_end_early_are_told() {
+        let file = encode(|encoder| encoder.restart_blocks(3));
+        let marker =
+            file.windows(2).rposition(|pair| pair[0] == 0xFF && matches!(pair[1], 0xD0..=0xD7)).unwrap();
+        let cut = [&file[..marker], &file[file.len() - 2..]].concat();
+        assert!(read(&cut).unwrap_err().contains("its data end before its pixels do"));
+    }
+
+    #[test]
+    fn metadata_are_joined_and_the_last_xmp_counts() {
+        let segment = |data: &[u8]| [&[0xFF, 0xE1, 0, data.len() as u8 + 2], data].concat();
+        let file = [
+            &[0xFF, 0xD8][..],
+            &segment(b"Exif\0\0ab"),
+            &segment(b"http://ns.adobe.com/xap/1.0/\0one"),
+            &segment(b"Exif\0\0cd"),
+            &segment(b"http://ns.adobe.com/xap/1.0/\0two"),
+            &[0xFF, SCAN, 0, 2],
+            &segment(b"Exif\0\0ef"),
+        ]
+        .concat();
+        let Metadata { exif, xmp } = metadata(&file);
+        assert_eq!((exif.as_deref(), xmp.as_deref()), (Some(&b"abcd"[..]), Some(&b"two"[..])));
+    }
 }

@@ -1,6 +1,8 @@
 //! Which way up an image is, as Pillow's `ImageOps.exif_transpose` finds it: the tag 274 of EXIF, and where that has none, the first
 //! `tiff:Orientation` of XMP. What Pillow cannot read counts as upright.
 
+use std::collections::BTreeSet;
+
 use image::{DynamicImage, RgbImage, metadata::Orientation};
 
 const TAG: u16 = 274;
@@ -93,15 +95,15 @@ impl Tiff<'_> {
         self.bytes(at).map(u32::from_le_bytes)
     }
 
-    /// The value in a directory, `None` when that ends before the tag. Entries are read in turn: one whose data are cut off ends
-    /// the directory, one whose data would be longer than the file is left out.
+    /// The value in a directory, `None` when that ends before the tag. Entries are read in turn: one of a tag that was there
+    /// before or whose data would be longer than the file is left out, one whose data are cut off ends the directory.
     fn orientation(&self, directory: usize) -> Option<Exif> {
-        let mut out_of_line = 0;
+        let (mut out_of_line, mut read) = (0, BTreeSet::new());
         for entry in 0..usize::from(self.u16(directory)?) {
             let at = directory.checked_add(2 + 12 * entry)?;
             let (tag, kind, count) = (self.u16(at)?, self.u16(at + 2)?, self.u32(at + 4)?);
             let field = self.u32(at + 8)?;
-            let Some(unit) = unit_bytes(kind) else { continue };
+            let Some(unit) = unit_bytes(kind).filter(|_| !read.contains(&tag)) else { continue };
             let size = u64::from(count) * unit;
             let place = if size > 4 {
                 out_of_line += size;
@@ -113,30 +115,26 @@ impl Tiff<'_> {
             } else {
                 at + 8
             };
-            if tag == TAG && size > 0 {
-                let value = self.number(kind, place).filter(|value| (0.0..=255.0).contains(value));
-                return Some(Exif::Value(
-                    value.filter(|value| value.fract() == 0.0).map(|value| value as u8),
-                ));
+            if size == 0 {
+                continue;
             }
+            if tag == TAG {
+                return Some(Exif::Value(self.whole_number(kind, place)));
+            }
+            read.insert(tag);
         }
         None
     }
 
-    /// A number, if the kind is one of numbers.
-    fn number(&self, kind: u16, at: usize) -> Option<f64> {
-        let signed = |at| self.bytes(at).map(i32::from_le_bytes).map(f64::from);
+    /// A number of a byte, if the kind is one of whole numbers.
+    fn whole_number(&self, kind: u16, at: usize) -> Option<u8> {
         match kind {
-            3 => self.u16(at).map(f64::from),
-            4 | 13 => self.u32(at).map(f64::from),
-            5 => Some(f64::from(self.u32(at)?) / f64::from(self.u32(at + 4)?)),
-            6 => self.bytes(at).map(i8::from_le_bytes).map(f64::from),
-            8 => self.bytes(at).map(i16::from_le_bytes).map(f64::from),
-            9 => signed(at),
-            10 => Some(signed(at)? / signed(at + 4)?),
-            11 => self.bytes(at).map(f32::from_le_bytes).map(f64::from),
-            12 => self.bytes(at).map(f64::from_le_bytes),
-            16 => self.bytes(at).map(u64::from_le_bytes).map(|value| value as f64),
+            3 => self.u16(at)?.try_into().ok(),
+            4 | 13 => self.u32(at)?.try_into().ok(),
+            6 => i8::from_le_bytes(self.bytes(at)?).try_into().ok(),
+            8 => i16::from_le_bytes(self.bytes(at)?).try_into().ok(),
+            9 => i32::from_le_bytes(self.bytes(at)?).try_into().ok(),
+            16 => u64::from_le_bytes(self.bytes(at)?).try_into().ok(),
             _ => None,
         }
     }
@@ -150,5 +148,91 @@ fn unit_bytes(kind: u16) -> Option<u64> {
         4 | 9 | 11 | 13 => Some(4),
         5 | 10 | 12 | 16 => Some(8),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// An entry of a directory: type, count and field, as they are in a little-endian file.
+    type Entry = (u16, u16, u32, u32);
+
+    fn directory(entries: &[Entry]) -> Vec<u8> {
+        let mut bytes = b"II\x2A\0\x08\0\0\0".to_vec();
+        bytes.extend((entries.len() as u16).to_le_bytes());
+        for (tag, kind, count, field) in entries {
+            bytes.extend(tag.to_le_bytes());
+            bytes.extend(kind.to_le_bytes());
+            bytes.extend(count.to_le_bytes());
+            bytes.extend(field.to_le_bytes());
+        }
+        bytes.extend([0; 4]);
+        bytes
+    }
+
+    /// EXIF that tells an orientation and nothing else.
+    pub fn exif(orientation: u8) -> Vec<u8> {
+        directory(&[(TAG, 3, 1, orientation.into())])
+    }
+
+    fn of(exif: &[u8], xmp: Option<&str>) -> u8 {
+        let xmp = xmp.map(|text| text.as_bytes().to_vec());
+        Metadata { exif: Some(exif.to_vec()), xmp }.orientation().to_exif()
+    }
+
+    /// What Pillow 13 gives for each.
+    #[test]
+    fn exif_is_read_as_pillow_reads_it() {
+        const MAKER: u16 = 0x010F;
+        let big = b"MM\0\x2A\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+        assert_eq!(of(big, None), 6);
+        for (entries, expected) in [
+            (&[(TAG, 3, 1, 8)][..], 8),
+            (&[(TAG, 3, 1, 9)], 1),
+            (&[(TAG, 3, 1, 0)], 1),
+            // Of two the first counts; a short one needs no place of its own.
+            (&[(TAG, 3, 2, 0x0003_0006)], 6),
+            (&[(TAG, 3, 1, 5), (TAG, 3, 1, 7)], 5),
+            // Other kinds of whole numbers, and what is none.
+            (&[(TAG, 4, 1, 6)], 6),
+            (&[(TAG, 9, 1, 6)], 6),
+            (&[(TAG, 8, 1, 0xFFFA)], 1),
+            (&[(TAG, 1, 1, 6)], 1),
+            (&[(TAG, 2, 2, 0x36)], 1),
+            (&[(TAG, 3, 0, 6)], 1),
+            (&[(TAG, 99, 1, 6)], 1),
+            // Data longer than the file are left out, data behind its end end the directory.
+            (&[(MAKER, 2, 9000, 10), (TAG, 3, 1, 6)], 6),
+            (&[(MAKER, 2, 8, 9000), (TAG, 3, 1, 6)], 1),
+            (&[(MAKER, 2, 1, 0), (MAKER, 2, 8, 9000), (TAG, 3, 1, 6)], 6),
+        ] {
+            let exif = directory(entries);
+            assert_eq!(of(&exif, None), expected, "{entries:?}");
+            assert_eq!(of(&[b"Exif\0\0Exif\0\0", &exif[..]].concat(), None), expected, "{entries:?}");
+        }
+        assert_eq!(of(&exif(6)[..20], None), 1);
+        assert_eq!(of(b"words", None), 1);
+    }
+
+    #[test]
+    fn xmp_is_asked_where_exif_tells_nothing() {
+        let attribute = r#"<rdf:Description tiff:Orientation="6"/>"#;
+        let without = directory(&[(0x0100, 3, 1, 5)]);
+        assert_eq!(of(&without, Some(attribute)), 6);
+        assert_eq!(of(b"", Some(attribute)), 6);
+        assert_eq!(of(&exif(1), Some(attribute)), 1);
+        assert_eq!(of(&exif(3), Some(attribute)), 3);
+        assert_eq!(of(b"words", Some(attribute)), 1);
+        for (xmp, expected) in [
+            ("<tiff:Orientation>8</tiff:Orientation>", 8),
+            ("<tiff:Orientation>x<tiff:Orientation>3<", 3),
+            ("tiff:Orientation='6'", 1),
+            ("exif:Orientation=\"6\"", 1),
+            ("tiff:Orientation=\"", 1),
+        ] {
+            let metadata = Metadata { exif: None, xmp: Some(xmp.into()) };
+            assert_eq!(metadata.orientation().to_exif(), expected, "{xmp}");
+        }
     }
 }

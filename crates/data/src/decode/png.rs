@@ -295,3 +295,137 @@ fn from_hexadecimal(text: &[u8]) -> Option<Vec<u8>> {
     let (pairs, []) = digits.as_chunks::<2>() else { return None };
     pairs.iter().map(|&[high, low]| Some((value(high)? * 16 + value(low)?) as u8)).collect()
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::io::Write;
+
+    use flate2::{Compression, write::ZlibEncoder};
+
+    use super::*;
+
+    /// A file of a size, depth and kind of colours, with these chunks between header and end.
+    pub fn png(width: u32, height: u32, depth: u8, kind: u8, chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
+        let sides = [width.to_be_bytes(), height.to_be_bytes()].concat();
+        let header = [&sides[..], &[depth, kind, 0, 0, 0]].concat();
+        let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
+        for (kind, data) in [(b"IHDR", &header[..])].iter().chain(chunks).chain(&[(b"IEND", &[][..])]) {
+            let mut crc = Crc::new();
+            crc.update(*kind);
+            crc.update(data);
+            file.extend((data.len() as u32).to_be_bytes());
+            file.extend(*kind);
+            file.extend(*data);
+            file.extend(crc.sum().to_be_bytes());
+        }
+        file
+    }
+
+    fn packed(bytes: &[u8]) -> Vec<u8> {
+        let mut packed = ZlibEncoder::new(vec![], Compression::default());
+        packed.write_all(bytes).unwrap();
+        packed.finish().unwrap()
+    }
+
+    fn read(file: &[u8]) -> Result<(Vec<u8>, String), String> {
+        let found = decode(file, &mut Room::default())?;
+        Ok((found.image.into_raw(), found.notes.join("; ")))
+    }
+
+    /// Three pixels.
+    const ROW: [u8; 10] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
+
+    /// What Pillow reads is read, and told; what it refuses is refused.
+    #[test]
+    fn damage_behind_the_pixels_is_told_and_before_them_refused() {
+        let data = packed(&ROW);
+        let sound = png(3, 1, 8, 2, &[(b"IDAT", &data)]);
+        let pixels = ROW[1..].to_vec();
+        assert_eq!(read(&sound), Ok((pixels.clone(), String::new())));
+
+        const END: usize = 12;
+        let end = sound.len() - END;
+        let mut wrong_crc = sound.clone();
+        wrong_crc[end - 1] ^= 1;
+        let wrong = "the checksum of its image data is wrong";
+        assert_eq!(read(&wrong_crc), Ok((pixels.clone(), wrong.into())));
+        // Cut before its end, in its checksum, and in that of the packed data.
+        for length in [end, end + 3, end - 2, end - 6] {
+            let missing = "its end is missing";
+            assert_eq!(read(&sound[..length]), Ok((pixels.clone(), missing.into())), "{length}");
+        }
+        let without_adler = png(3, 1, 8, 2, &[(b"IDAT", &data[..data.len() - 4])]);
+        assert_eq!(read(&without_adler), Ok((pixels.clone(), String::new())));
+        let odd = png(3, 1, 8, 2, &[(b"PLTE", b"1234"), (b"IDAT", &data)]);
+        assert_eq!(read(&odd), Ok((pixels, String::new())));
+
+        let mut wrong_adler = data.clone();
+        *wrong_adler.last_mut().unwrap() ^= 1;
+        assert!(read(&png(3, 1, 8, 2, &[(b"IDAT", &wrong_adler)])).is_err());
+        assert!(read(&png(3, 1, 8, 2, &[(b"IDAT", &data[..data.len() - 6])])).is_err());
+        assert!(read(&png(3, 2, 8, 2, &[(b"IDAT", &data)])).is_err());
+        let mut wrong_header = sound;
+        wrong_header[29] ^= 1;
+        assert_eq!(read(&wrong_header), Err("the checksum of its header is wrong".into()));
+    }
+
+    #[test]
+    fn samples_mean_what_they_mean_to_pillow() {
+        let pixels = |depth: u8, kind: u8, width: u32, row: &[u8], more: &[(&[u8; 4], &[u8])]| {
+            let data = packed(&[&[0], row].concat());
+            read(&png(width, 1, depth, kind, &[more, &[(b"IDAT", &data)]].concat())).unwrap().0
+        };
+        let grey = |values: &[u8]| values.iter().flat_map(|value| [*value; 3]).collect::<Vec<_>>();
+        assert_eq!(pixels(1, 0, 3, &[0b1010_0000], &[]), grey(&[255, 0, 255]));
+        assert_eq!(pixels(2, 0, 4, &[0b0001_1011], &[]), grey(&[0, 85, 170, 255]));
+        assert_eq!(pixels(4, 0, 3, &[0x0F, 0x70], &[]), grey(&[0, 255, 119]));
+        assert_eq!(pixels(16, 0, 2, &[0x12, 0xFF, 0xFE, 0xFF], &[]), grey(&[0x12, 0xFE]));
+        assert_eq!(pixels(8, 4, 2, &[7, 0, 8, 255], &[]), grey(&[7, 8]));
+        assert_eq!(pixels(16, 6, 1, &[1, 9, 2, 9, 3, 9, 4, 9], &[]), [1, 2, 3]);
+        // Transparency changes no colour, and an index behind the palette is black.
+        let palette: [(&[u8; 4], &[u8]); 2] = [(b"PLTE", &[10, 20, 30, 40, 50, 60]), (b"tRNS", &[0])];
+        assert_eq!(pixels(8, 3, 3, &[0, 1, 200], &palette), [10, 20, 30, 40, 50, 60, 0, 0, 0]);
+        assert_eq!(pixels(1, 3, 3, &[0b0110_0000], &palette), [10, 20, 30, 40, 50, 60, 40, 50, 60]);
+        // Its length is no multiple of 3, which the library does not expect.
+        assert_eq!(pixels(8, 3, 1, &[0], &[(b"PLTE", &[10, 20, 30, 40])]), [10, 20, 30]);
+    }
+
+    #[test]
+    fn rows_of_all_passes_are_counted() {
+        for (width, height, rows) in [(1, 1, 1), (8, 8, 15), (5, 1, 4), (1, 5, 5), (3, 2, 4)] {
+            assert_eq!(interlaced_rows(width, height), rows, "{width}×{height}");
+        }
+    }
+
+    /// Wherever they stand; the last one of a kind counts.
+    #[test]
+    fn texts_tell_the_orientation() {
+        let data = packed(&ROW);
+        let exif = crate::decode::orientation::tests::exif;
+        let of = |before: &[(&[u8; 4], &[u8])], behind: &[(&[u8; 4], &[u8])]| {
+            let file = png(3, 1, 8, 2, &[before, &[(b"IDAT", &data)], behind].concat());
+            decode(&file, &mut Room::default()).unwrap().orientation.to_exif()
+        };
+        let xmp = b"<x tiff:Orientation=\"8\"/>";
+        let international = [b"XML:com.adobe.xmp\0\0\0\0\0", &xmp[..]].concat();
+        let international_packed = [b"XML:com.adobe.xmp\0\x01\0en\0\0", &packed(xmp)[..]].concat();
+        let digits: String = exif(5).iter().map(|byte| format!("{byte:02x}")).collect();
+        let profile = format!("Raw profile type exif\0\nexif\n      {}\n{digits}\n", exif(5).len());
+        let profile_packed =
+            [b"Raw profile type exif\0\0", &packed(profile.split_once('\0').unwrap().1.as_bytes())[..]]
+                .concat();
+
+        assert_eq!(of(&[], &[]), 1);
+        assert_eq!(of(&[(b"eXIf", &exif(6))], &[]), 6);
+        assert_eq!(of(&[(b"eXIf", &exif(6))], &[(b"eXIf", &exif(3))]), 3);
+        assert_eq!(of(&[(b"iTXt", &international)], &[]), 8);
+        assert_eq!(of(&[], &[(b"iTXt", &international_packed)]), 8);
+        assert_eq!(of(&[(b"tEXt", profile.as_bytes())], &[]), 5);
+        assert_eq!(of(&[], &[(b"zTXt", &profile_packed)]), 5);
+        assert_eq!(
+            of(&[(b"tEXt", profile.as_bytes()), (b"iTXt", &international)], &[(b"eXIf", &exif(2))]),
+            2
+        );
+        assert_eq!(of(&[(b"tEXt", b"Raw profile type exif\0\n\n\nxy"), (b"iTXt", &international)], &[]), 1);
+    }
+}

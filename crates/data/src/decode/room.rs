@@ -7,35 +7,51 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use super::{MAX_PIXELS, MAX_SIDE};
 
 /// What images share: 1 GiB. Twenty-five JPEGs of twelve megapixels fit in.
-const SHARED_BYTES: usize = 1 << 30;
+static SHARED: Shared = Shared::new(1 << 30);
 
-static SHARED: Shared =
-    Shared { state: Mutex::new(State { taken: 0, overdrawn: false }), given_back: Condvar::new() };
-
+#[derive(Debug)]
 struct Shared {
+    bytes: usize,
     state: Mutex<State>,
     given_back: Condvar,
 }
 
+#[derive(Debug)]
 struct State {
     taken: usize,
     overdrawn: bool,
 }
 
 impl Shared {
+    const fn new(bytes: usize) -> Self {
+        let state = Mutex::new(State { taken: 0, overdrawn: false });
+        Self { bytes, state, given_back: Condvar::new() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// An image's part of the shared memory. Who holds one must not wait for another thread, nor ask for a second.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Room {
+    shared: &'static Shared,
     bytes: usize,
     overdraft: bool,
 }
 
+impl Default for Room {
+    fn default() -> Self {
+        Self::of(&SHARED)
+    }
+}
+
 impl Room {
+    fn of(shared: &'static Shared) -> Self {
+        Self { shared, bytes: 0, overdraft: false }
+    }
+
     /// Checks the size that a header tells and takes the memory that decoding needs: so many bytes a pixel, those of the RGB image
     /// included.
     ///
@@ -49,10 +65,10 @@ impl Room {
 
     /// Takes more.
     pub fn take(&mut self, bytes: usize) {
-        let mut state = SHARED.lock();
-        while !self.overdraft && state.taken + bytes > SHARED_BYTES {
+        let mut state = self.shared.lock();
+        while !self.overdraft && state.taken + bytes > self.shared.bytes {
             if state.overdrawn {
-                state = SHARED.given_back.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.shared.given_back.wait(state).unwrap_or_else(PoisonError::into_inner);
             } else {
                 state.overdrawn = true;
                 self.overdraft = true;
@@ -64,15 +80,16 @@ impl Room {
 
     /// Gives back all but so many bytes.
     pub fn keep(&mut self, bytes: usize) {
-        let mut state = SHARED.lock();
+        let mut state = self.shared.lock();
         let too_much = self.bytes.saturating_sub(bytes);
         state.taken -= too_much;
         self.bytes -= too_much;
-        if self.overdraft && state.taken <= SHARED_BYTES {
+        if self.overdraft && state.taken <= self.shared.bytes {
             state.overdrawn = false;
             self.overdraft = false;
         }
-        SHARED.given_back.notify_all();
+        drop(state);
+        self.shared.given_back.notify_all();
     }
 }
 
@@ -94,5 +111,58 @@ pub fn check_size(width: u64, height: u64) -> Result<(), String> {
         0 => Err("it has no pixels".into()),
         1..=MAX_PIXELS => Ok(()),
         _ => Err(format!("it has {width}×{height} pixels, and the limit is {MAX_PIXELS} in all")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    /// The largest sum of what all threads hold, of images of `each` bytes that are taken in two steps.
+    fn most_taken(shared: &'static Shared, threads: usize, each: usize) -> usize {
+        let most = Mutex::new(0);
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        let mut room = Room::of(shared);
+                        room.take(each / 5);
+                        thread::yield_now();
+                        room.take(each - each / 5);
+                        let taken = shared.lock().taken;
+                        let mut most = most.lock().unwrap();
+                        *most = taken.max(*most);
+                    }
+                });
+            }
+        });
+        most.into_inner().unwrap()
+    }
+
+    #[test]
+    fn threads_share_a_bound_and_one_image_more() {
+        static SMALL: Shared = Shared::new(100);
+        // So large that each is alone, so small that some fit at once, and more than there is.
+        for each in [80, 30, 250] {
+            let most = most_taken(&SMALL, 8, each);
+            assert!((each..=100 + each).contains(&most), "{each}: {most}");
+            let state = SMALL.lock();
+            assert_eq!((state.taken, state.overdrawn), (0, false));
+        }
+    }
+
+    #[test]
+    fn sizes_have_bounds() {
+        assert!(check_size(65_535, 1024).is_ok() && check_size(8192, 8192).is_ok());
+        for (width, height, words) in [
+            (0, 5, "no pixels"),
+            (67_108_864, 1, "65535 a side"),
+            (1, 65_536, "65535 a side"),
+            (8192, 8193, "67108864 in all"),
+        ] {
+            assert!(check_size(width, height).unwrap_err().contains(words), "{width}×{height}");
+        }
     }
 }

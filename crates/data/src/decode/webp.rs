@@ -33,3 +33,31 @@ fn chunk(bytes: &[u8]) -> Option<(&[u8; 4], &[u8], &[u8])> {
     // An odd length is followed by a byte that says nothing.
     Some((kind, data, after.get(data.len() % 2..).unwrap_or_default()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_are_what_the_header_announces() {
+        let chunk = |kind: &[u8; 4], data: &[u8]| {
+            let padding = &[0][..data.len() % 2];
+            [&kind[..], &(data.len() as u32).to_le_bytes(), data, padding].concat()
+        };
+        for (flags, expected) in
+            [(0x0C, [Some("one"), Some("x")]), (0x08, [Some("one"), None]), (0, [None; 2])]
+        {
+            let file = [
+                &b"RIFF\0\0\0\0WEBP"[..],
+                &chunk(b"VP8X", &[flags, 0, 0, 0]),
+                &chunk(b"EXIF", b"one"),
+                &chunk(b"EXIF", b"two"),
+                &chunk(b"XMP ", b"x"),
+            ]
+            .concat();
+            let Metadata { exif, xmp } = metadata(&file);
+            let expected = expected.map(|text| text.map(|text| text.as_bytes().to_vec()));
+            assert_eq!([exif, xmp], expected, "{flags}");
+        }
+    }
+}
