@@ -1,11 +1,7 @@
 //! Options from files: command line over file over default. A file is TOML with the long names of `train`'s options; its entries
 //! become arguments before those that were typed, so both go through the same checks.
 
-use std::{
-    ffi::OsString,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsString, fs, path::PathBuf};
 
 use alexnet_core::Error;
 use anyhow::{Context, Result, bail};
@@ -107,14 +103,12 @@ fn as_typed(value: &Value) -> Option<String> {
     }
 }
 
-/// The options in a file, with the defaults of those that it does not name.
+/// The options in the text of a file, with the defaults of those that it does not name.
 ///
 /// # Errors
-/// When it cannot be read, or a name or value is no option; the file is named.
-pub fn read(path: &Path) -> Result<FileOptions> {
-    let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
-    let name = path.display().to_string();
-    parse(&name, &arguments(&name, &text)?)
+/// When a name or value is no option; the file is called `name`.
+pub fn parse_text(name: &str, text: &str) -> Result<FileOptions> {
+    parse(name, &arguments(name, text)?)
 }
 
 fn parse(name: &str, arguments: &[(String, OsString)]) -> Result<FileOptions> {

@@ -15,6 +15,7 @@ mod progress;
 mod recipe;
 mod report;
 mod run_folder;
+mod saved;
 mod start;
 mod stop;
 mod trained;

@@ -22,20 +22,47 @@ pub fn not_negative(text: &str) -> Result<f64, String> {
     }
 }
 
-/// The same in f32.
+/// The same in f32: what counts is what the number is rounded to.
 ///
 /// # Errors
 /// What is wrong, for the usage message.
 pub fn not_negative_f32(text: &str) -> Result<f32, String> {
-    not_negative(text).map(|value| value as f32)
+    match text.parse::<f32>() {
+        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
+        _ => Err(format!("it must be a number of at least 0, and at most {:e}", f32::MAX)),
+    }
 }
 
-/// [`fraction`] in f32.
+/// [`fraction`] in f32: what counts is what the number is rounded to.
 ///
 /// # Errors
 /// What is wrong, for the usage message.
 pub fn fraction_f32(text: &str) -> Result<f32, String> {
-    fraction(text).map(|value| value as f32)
+    match text.parse::<f32>() {
+        Ok(value) if (0.0..1.0).contains(&value) => Ok(value),
+        _ => Err(format!("it must be at least 0 and below 1; {} is the most", 1.0 - f32::EPSILON / 2.0)),
+    }
+}
+
+/// A number of epochs, steps or batches; at least 1. As many as that times as many again are a u64.
+///
+/// # Errors
+/// What is wrong, for the usage message.
+pub fn count(text: &str) -> Result<u64, String> {
+    match text.parse::<u32>() {
+        Ok(0) | Err(_) => Err(format!("it must be a whole number from 1 to {}", u32::MAX)),
+        Ok(number) => Ok(number.into()),
+    }
+}
+
+/// The same, or 0.
+///
+/// # Errors
+/// What is wrong, for the usage message.
+pub fn count_or_none(text: &str) -> Result<u64, String> {
+    text.parse::<u32>()
+        .map(u64::from)
+        .map_err(|_| format!("it must be a whole number from 0 to {}", u32::MAX))
 }
 
 /// A number from 0 to 1.
@@ -110,6 +137,20 @@ mod tests {
         for text in ["1,2", "1,2,3,4", "1,2,nan", "", "0.5"] {
             assert!(colours(text).is_err(), "{text}");
         }
+        // What they are rounded to would not be read again.
+        for text in ["0.99999999999", "1", "-1e-9", "nan"] {
+            assert!(fraction_f32(text).is_err(), "{text}");
+        }
+        assert_eq!(fraction_f32("0.99999994"), Ok(0.999_999_94));
+        for text in ["1e40", "inf", "-1"] {
+            assert!(not_negative_f32(text).is_err() && positive(text).is_err(), "{text}");
+        }
+        assert!(positive("1e-50").is_err());
+        for text in ["4294967296", "18446744073709551615", "-1", "1.5", ""] {
+            assert!(count(text).is_err() && count_or_none(text).is_err(), "{text}");
+        }
+        assert_eq!((count("0").is_err(), count_or_none("0")), (true, Ok(0)));
+        assert_eq!(count("4294967295"), Ok(u32::MAX.into()));
         assert_eq!(colours("0, -1,2e-1"), Ok([0.0, -1.0, 0.2]));
         assert!(positive_colours("0.1,0,0.1").is_err());
         assert_eq!((positive("2e-4"), fraction("0")), (Ok(2e-4), Ok(0.0)));

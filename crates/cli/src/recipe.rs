@@ -13,7 +13,7 @@ use alexnet_core::{
 use alexnet_data::{augment::Policy, loader::OnBadImage, split::Dataset};
 use anyhow::Result;
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{exif::Turning, parse};
 
@@ -28,7 +28,7 @@ pub struct Recipe {
     #[serde(flatten)]
     pub setup: Setup,
     /// Passes over the training photos [default: 10, or those of the resumed run]
-    #[arg(long, help_heading = "Optimisation", display_order = 0, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, help_heading = "Optimisation", display_order = 0, value_parser = parse::count)]
     pub epochs: Option<u64>,
     #[command(flatten)]
     #[serde(flatten)]
@@ -53,6 +53,7 @@ pub struct Setup {
     pub augmentation: Augmentation,
     /// Decides the split, the initial weights, the order, the augmentation and the dropout
     #[arg(long, help_heading = "Run", default_value_t = 0)]
+    #[serde(serialize_with = "whole_number")]
     pub seed: u64,
 }
 
@@ -68,9 +69,10 @@ pub struct DataOptions {
     /// Share of each class that validates, where the folder is not split
     #[arg(long, default_value_t = 0.1, value_parser = parse::fraction)]
     pub val_fraction: f64,
-    /// What happens when a photo cannot be read
-    #[arg(long, value_enum, default_value = "error")]
-    pub on_bad_image: BadImage,
+    /// What happens when an image cannot be read [default: error]
+    #[arg(long, value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_bad_image: Option<BadImage>,
     /// Whether images are turned as their EXIF or XMP says [default: apply]
     #[arg(long, value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,7 +131,7 @@ pub struct Optimisation {
     #[serde(flatten)]
     pub steps: Steps,
     /// End early when the accuracy has not risen for so many epochs
-    #[arg(long, value_name = "EPOCHS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "EPOCHS", value_parser = parse::count)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
     /// Evaluate and keep an exponential moving average of the weights
@@ -140,7 +142,7 @@ pub struct Optimisation {
     #[arg(long, value_name = "DECAY", default_value_t = 0.9, value_parser = parse::fraction_f32)]
     pub model_ema_decay: f32,
     /// Steps between two moves of the average [default: 16, or a sixth of an epoch where that is less]
-    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "STEPS", value_parser = parse::count)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model_ema_steps: Option<u64>,
 }
@@ -174,10 +176,10 @@ pub struct Rates {
     #[arg(long, value_enum, default_value = "constant")]
     pub lr_scheduler: LrScheduler,
     /// Epochs in which the learning rate rises from a hundredth; with onecycle from a 25th [default there: 30 % of the run]
-    #[arg(long, value_name = "EPOCHS", default_value_t = 0)]
+    #[arg(long, value_name = "EPOCHS", default_value_t = 0, value_parser = parse::count_or_none)]
     pub warmup_epochs: u64,
     /// Epochs between two steps of the scheduler step
-    #[arg(long, value_name = "EPOCHS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "EPOCHS", default_value_t = 30, value_parser = parse::count)]
     pub lr_step_size: u64,
     /// What a step of the scheduler step multiplies by
     #[arg(long, value_name = "γ", default_value_t = 0.1, value_parser = parse::not_negative)]
@@ -297,6 +299,14 @@ impl Setup {
     }
 }
 
+/// As a number where TOML has one, which ends at 2⁶³, and as a text above, which is read alike.
+fn whole_number<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    match i64::try_from(*number) {
+        Ok(number) => serializer.serialize_i64(number),
+        Err(_) => serializer.collect_str(number),
+    }
+}
+
 /// An optimiser by name.
 #[derive(Clone, Copy, Debug, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -355,10 +365,11 @@ impl From<InitName> for Init {
 }
 
 /// What happens when a photo cannot be read.
-#[derive(Clone, Copy, Debug, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BadImage {
     /// Stop and name it
+    #[default]
     Error,
     /// Leave it out and say so
     Skip,

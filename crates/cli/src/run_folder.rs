@@ -7,42 +7,98 @@ use std::{
 };
 
 use alexnet_core::{
-    Error, Progress, Result, State, checkpoint, files::write_atomically, train::EpochRow, weights::Metadata,
+    Error, Progress, Result, State, checkpoint,
+    files::{create_folders, sync_folder, write_atomically},
+    lock::Lock,
+    train::EpochRow,
+    weights::Metadata,
 };
 use anyhow::Context;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Where runs go when nothing else is said.
 pub const RUNS: &str = "runs";
 
 /// A run's folder and the names in it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    /// Held by whoever writes to the run.
+    _lock: Option<Lock>,
+}
+
+/// What a checkpoint says beside state and progress, so that a resume knows whether the run's other files are those it was saved
+/// with. Absent in checkpoints of earlier versions.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Marks {
+    /// The options that decide the weights, as TOML.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<String>,
+    /// The checksum of the split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
+}
+
+/// What a run's checkpoint holds beside the state.
+#[derive(Serialize, Deserialize)]
+struct Kept<P> {
+    #[serde(flatten)]
+    progress: P,
+    #[serde(flatten)]
+    marks: Marks,
 }
 
 impl RunFolder {
-    /// Makes the folder of a new run: `path`, or the next free `runs/train…`.
+    fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), _lock: None }
+    }
+
+    /// Makes the folder of a new run, and locks it: `path`, or the next free `runs/train…`.
     ///
     /// # Errors
-    /// When the folder cannot be made or holds a run.
+    /// When the folder cannot be made, holds a run, or another process begins one there.
     pub fn create(path: Option<&Path>) -> anyhow::Result<Self> {
         let folder = match path {
-            Some(path) => Self { path: path.to_owned() },
-            None => Self { path: claim_next(Path::new(RUNS))? },
+            Some(path) => Self::at(path),
+            None => Self::at(claim_next(Path::new(RUNS))?),
         };
-        if folder.checkpoint().exists() || folder.args().exists() {
+        folder.holds_no_run()?;
+        for place in [folder.weights(), folder.path.join("checkpoint")] {
+            create_folders(place).context("there is no place for the run; choose one with `--run-dir`")?;
+        }
+        let folder = folder.locked()?;
+        // Another process may have begun one since, and ended.
+        folder.holds_no_run()?;
+        Ok(folder)
+    }
+
+    fn holds_no_run(&self) -> anyhow::Result<()> {
+        if self.checkpoint().exists() || self.args().exists() {
             anyhow::bail!(
                 "{} already holds a run; go on with it by `--resume {0}`, or choose another `--run-dir`",
-                folder.path.display()
+                self.path.display()
             );
         }
-        for place in [folder.weights(), folder.path.join("checkpoint")] {
-            fs::create_dir_all(place)
-                .map_err(Error::io("create", &folder.path))
-                .context("there is no place for the run; choose one with `--run-dir`")?;
+        Ok(())
+    }
+
+    /// Locks the folder for as long as this lives: to be called before anything in it is written, and after the engine has started,
+    /// which may start the program anew, without its locks.
+    ///
+    /// # Errors
+    /// When another process has locked it, which is named; when the disk refuses.
+    pub fn locked(self) -> anyhow::Result<Self> {
+        let lock = Lock::acquire(self.file(".lock")).map_err(|error| match error {
+            Error::Held { by, .. } => anyhow::anyhow!(
+                "{} is in use by {by}: wait until that training has ended, or stop it",
+                self.path.display()
+            ),
+            error => error.into(),
+        })?;
+        if !lock.is_kept {
+            note!("the file system of {} has no locks: let no other training use it", self.path.display());
         }
-        Ok(folder)
+        Ok(Self { _lock: Some(lock), ..self })
     }
 
     /// The folder of a run that exists.
@@ -50,7 +106,7 @@ impl RunFolder {
     /// # Errors
     /// When it is no run.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
-        let folder = Self { path: path.to_owned() };
+        let folder = Self::at(path);
         if !folder.args().is_file() {
             anyhow::bail!(
                 "{} is not the folder of a run: it has no args.toml; name one that `train` made, such as {RUNS}/train",
@@ -78,7 +134,7 @@ impl RunFolder {
     /// When there is none.
     pub fn newest_weights() -> anyhow::Result<PathBuf> {
         let folders = fs::read_dir(RUNS).into_iter().flatten().flatten();
-        let weights = folders.map(|entry| Self { path: entry.path() }.best()).filter_map(|best| {
+        let weights = folders.map(|entry| Self::at(entry.path()).best()).filter_map(|best| {
             let modified = fs::metadata(&best).and_then(|m| m.modified()).ok()?;
             Some((modified, best))
         });
@@ -128,21 +184,30 @@ impl RunFolder {
         self.path.join("checkpoint").join("checkpoint.safetensors")
     }
 
+    /// Whether a run has got as far as to write weights or results here.
+    pub fn has_results(&self) -> bool {
+        [self.best(), self.last(), self.file("results.csv")].iter().any(|file| file.exists())
+    }
+
     /// Writes the checkpoint.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn save_checkpoint(&self, state: &State, progress: &Progress) -> Result<()> {
-        checkpoint::save(self.checkpoint(), state, progress)
+    pub fn save_checkpoint(&self, state: &State, progress: &Progress, marks: &Marks) -> Result<()> {
+        checkpoint::save(self.checkpoint(), state, &Kept { progress, marks: marks.clone() })
     }
 
     /// Reads the checkpoint; none before the first was written.
     ///
     /// # Errors
     /// When it is damaged.
-    pub fn load_checkpoint(&self) -> Result<Option<(State, Progress)>> {
+    pub fn load_checkpoint(&self) -> Result<Option<(State, Progress, Marks)>> {
         let path = self.checkpoint();
-        if path.exists() { checkpoint::load(&path).map(Some) } else { Ok(None) }
+        if !path.exists() {
+            return Ok(None);
+        }
+        let (state, Kept { progress, marks }) = checkpoint::load(&path)?;
+        Ok(Some((state, progress, marks)))
     }
 
     /// Writes `name` with this content.
@@ -192,13 +257,16 @@ impl RunFolder {
 
 /// Makes `train`, or `train2`, … . Two runs that begin at once each get their own.
 fn claim_next(runs: &Path) -> Result<PathBuf> {
-    fs::create_dir_all(runs).map_err(Error::io("create", runs))?;
+    create_folders(runs)?;
     let mut path = runs.join("train");
     let mut n = 1;
     loop {
         match fs::create_dir(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => n += 1,
-            made => return made.map_err(Error::io("create", &path)).map(|()| path),
+            made => {
+                let made = made.and_then(|()| sync_folder(runs));
+                return made.map_err(Error::io("create", &path)).map(|()| path);
+            }
         }
         path = runs.join(format!("train{n}"));
     }
@@ -233,9 +301,15 @@ mod tests {
     fn a_folder_that_holds_a_run_is_not_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let run = RunFolder::create(Some(folder.path())).unwrap();
+        let error = RunFolder::create(Some(folder.path())).unwrap_err().to_string();
+        assert!(error.contains("is in use by process "), "{error}");
         run.write("args.toml", b"").unwrap();
         let error = RunFolder::create(Some(folder.path())).unwrap_err().to_string();
         assert!(error.contains("--resume"), "{error}");
+        let error = RunFolder::open(folder.path()).unwrap().locked().unwrap_err().to_string();
+        assert!(error.contains("is in use by process "), "{error}");
+        drop(run);
+        RunFolder::open(folder.path()).unwrap().locked().unwrap();
         assert!(RunFolder::open(&folder.path().join("weights")).is_err());
     }
 
@@ -247,6 +321,7 @@ mod tests {
         let leftover = folder.path().join("checkpoint").join(".checkpoint.safetensors.tmp-1-x");
         fs::write(&leftover, b"half").unwrap();
         // Another process may be training there.
+        drop(run);
         let run = RunFolder::open(folder.path()).unwrap();
         assert!(leftover.exists());
         run.remove_leftovers().unwrap();

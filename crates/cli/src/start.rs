@@ -33,7 +33,7 @@ pub fn loader(setup: &Setup, dataset: Dataset) -> Result<Loader> {
         normalization: setup.normalization(),
         policy: setup.augmentation.policy(),
         cache_bytes: DEFAULT_CACHE_BYTES,
-        on_bad_image: setup.data.on_bad_image.into(),
+        on_bad_image: setup.data.on_bad_image.unwrap_or_default().into(),
         exif_orientation: setup.data.exif_orientation(),
     };
     Ok(Loader::new(dataset, options)?)

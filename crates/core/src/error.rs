@@ -44,7 +44,7 @@ pub enum Error {
         "the {what} is not finite at step {step} (epoch {epoch}): lower the learning rate, or look at the photos"
     )]
     NotFinite {
-        /// `loss` or `gradient`.
+        /// `loss`, `gradient`, ….
         what: &'static str,
         /// The step, from 1.
         step: u64,
@@ -84,6 +84,28 @@ pub enum Error {
         path: PathBuf,
         /// The system's error.
         source: std::io::Error,
+    },
+    /// A weights file does not match the checksum in it.
+    #[error(
+        "{} has changed since it was written (checksum {written}, now {found}): it is damaged, so take another copy of it; or another \
+         program changed it, then `alexnet convert` can write it with a new checksum",
+        path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// The checksum in it.
+        written: String,
+        /// The checksum of its content.
+        found: String,
+    },
+    /// A lock is held by another.
+    #[error("{} is locked by {by}", path.display())]
+    Held {
+        /// The lock's file.
+        path: PathBuf,
+        /// Who says to hold it: process and host.
+        by: String,
     },
     /// A file was read but is not what it should be.
     #[error("{} is not {expected}: {reason}", path.display())]

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    fs::File,
+    fs::{self, File},
     io,
     path::{Path, PathBuf},
 };
@@ -26,10 +26,7 @@ pub fn write_atomically(
 
 fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
-    let folder = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent.to_owned(),
-        _ => PathBuf::from("."),
-    };
+    let folder = folder_of(path);
     let mut prefix = OsString::from(".");
     prefix.push(name);
     prefix.push(format!(".tmp-{}-", std::process::id()));
@@ -42,10 +39,44 @@ fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|failure| failure.error)?;
 
-    // The new name is an entry of the folder, which is a file of its own to the disk.
-    #[cfg(unix)]
-    File::open(&folder)?.sync_all()?;
-    Ok(())
+    sync_folder(&folder)
+}
+
+/// Makes a folder, and those above it that are missing, so that a lost power line does not take them back.
+///
+/// # Errors
+/// [`Error::Io`] names `path`.
+pub fn create_folders(path: impl AsRef<Path>) -> Result<()> {
+    fn create(path: &Path) -> io::Result<()> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        let parent = folder_of(path);
+        create(&parent)?;
+        match fs::create_dir(path) {
+            Err(_) if path.is_dir() => {}
+            made => made?,
+        }
+        sync_folder(&parent)
+    }
+    let path = path.as_ref();
+    create(path).map_err(Error::io("create", path))
+}
+
+/// Brings the names in a folder to the disk: to it the folder is a file of its own. Windows opens no folder as a file, and needs none
+/// to.
+///
+/// # Errors
+/// The system's.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
 }
 
 /// Hands the little-endian bytes of `values` to `sink`, a block at a time.
@@ -66,7 +97,7 @@ pub fn each_block<E>(values: &[f32], mut sink: impl FnMut(&[u8]) -> Result<(), E
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, io::Write};
+    use std::io::Write;
 
     use super::*;
 
@@ -106,6 +137,20 @@ mod tests {
         assert_eq!(error.to_string(), format!("cannot write {}: the disk is full", path.display()));
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(entries(folder.path()), ["a.txt"]);
+    }
+
+    #[test]
+    fn folders_are_made_with_those_above_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a").join("b");
+        for _ in 0..2 {
+            create_folders(&path).unwrap();
+            assert!(path.is_dir());
+        }
+        fs::write(path.join("file"), "").unwrap();
+        let below = path.join("file").join("c");
+        let error = create_folders(&below).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot create {}: ", below.display())), "{error}");
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod error;
 pub mod files;
 pub mod init;
 pub mod layer;
+pub mod lock;
 pub mod loss;
 pub mod lr_find;
 pub mod metrics;

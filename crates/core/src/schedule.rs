@@ -40,7 +40,7 @@ pub struct Schedule {
 impl Schedule {
     /// The rate of update `step`, which counts from 0 over the whole run, where an epoch has `steps_per_epoch` updates.
     pub fn lr(&self, step: u64, steps_per_epoch: u64) -> f32 {
-        let steps = |epochs: u64| (epochs * steps_per_epoch) as f64;
+        let steps = |epochs: u64| epochs as f64 * steps_per_epoch as f64;
         let (lr, t) = (f64::from(self.lr), step as f64);
         let (warmup, total) = (steps(self.warmup_epochs), steps(self.epochs));
         let rate = match self.scheduler {
@@ -112,6 +112,25 @@ mod tests {
                     (found - expected).abs() <= 1e-6 * expected + 1e-12,
                     "{scheduler:?}, warm-up {warmup_epochs}, step {step}: {found}, {expected}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_numbers_have_rates() {
+        let most = u64::MAX;
+        for scheduler in [
+            Scheduler::Constant,
+            Scheduler::Cosine,
+            Scheduler::OneCycle,
+            Scheduler::Step { size: most, gamma: 0.1 },
+        ] {
+            for (warmup_epochs, epochs) in [(most, 1), (0, most), (most, most)] {
+                let schedule = Schedule { scheduler, lr: 1.0, warmup_epochs, epochs };
+                for step in [0, 1, most] {
+                    let lr = schedule.lr(step, 103);
+                    assert!((0.0..=1.0).contains(&lr), "{schedule:?} {step}: {lr}");
+                }
             }
         }
     }

@@ -173,8 +173,9 @@ pub struct Run<'a> {
 /// Trains from `progress` to the last epoch.
 ///
 /// # Errors
-/// [`Error::NotFinite`] when a loss or gradient is not finite: the step is named and no checkpoint is written after it.
-/// Otherwise the first error of the engine, the batches or the observer.
+/// [`Error::NotFinite`] when a loss, a gradient or the state is not finite: the step is named, and nothing is kept of it.
+/// Otherwise the first error of the engine, the batches or the observer. When batches cannot be had or the evaluation fails, the
+/// state is kept in a checkpoint before, so that no step is lost.
 pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -> Result<Outcome> {
     let start = Instant::now();
     let seconds_before = progress.seconds;
@@ -194,7 +195,11 @@ pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -
         let epoch = progress.history.len() as u64;
         let mut batches = run.data.train(epoch, progress.batches);
         loop {
-            let group = batches.by_ref().take(settings.accumulate).collect::<Result<Vec<Batch>>>()?;
+            let group = batches.by_ref().take(settings.accumulate).collect::<Result<Vec<Batch>>>();
+            let group = match group {
+                Ok(group) => group,
+                Err(error) => return Err(run.keep_before(error, progress, observer)),
+            };
             if group.is_empty() {
                 break;
             }
@@ -226,7 +231,7 @@ pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -
             progress.seconds = seconds_before + start.elapsed().as_secs_f64();
             let stop = observer.step(progress, &report).is_break();
             if stop || settings.checkpoint_every.is_some_and(|n| progress.step.is_multiple_of(n)) {
-                observer.checkpoint(progress, &run.state()?)?;
+                observer.checkpoint(progress, &run.finite_state(progress)?)?;
             }
             if stop {
                 return Ok(Outcome::Stopped);
@@ -236,10 +241,14 @@ pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -
         if progress.images == 0 {
             return Err(Error::Data(format!("epoch {} had no picture to train on", epoch + 1)));
         }
-        let evaluation = run.evaluate()?;
+        let evaluation = match run.evaluate() {
+            Ok(evaluation) => evaluation,
+            Err(error) => return Err(run.keep_before(error, progress, observer)),
+        };
         if !evaluation.loss().is_finite() {
             return Err(Error::NotFinite { what: "validation loss", step: progress.step, epoch: epoch + 1 });
         }
+        let state = run.finite_state(progress)?;
         progress.seconds = seconds_before + start.elapsed().as_secs_f64();
         progress.push(EpochRow {
             epoch: epoch + 1,
@@ -250,7 +259,6 @@ pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -
             lr: lr(progress),
         });
         (progress.batches, progress.images, progress.loss_sum) = (0, 0, 0.0);
-        let state = run.state()?;
         let weights = if state.average.is_empty() { &state.parameters } else { &state.average };
         observer.epoch(progress, &evaluation, weights)?;
         observer.checkpoint(progress, &state)?;
@@ -269,9 +277,22 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn state(&self) -> Result<State> {
+    /// The state, which is kept only while each of its numbers is finite: the loss before an update says nothing of what the
+    /// update made of the weights.
+    fn finite_state(&self, progress: &Progress) -> Result<State> {
         let average = self.averaging.as_ref().map(|averaging| averaging.average.clone());
-        Ok(State { average: average.unwrap_or_default(), ..self.model.state()? })
+        let state = State { average: average.unwrap_or_default(), ..self.model.state()? };
+        if state.is_finite() {
+            return Ok(state);
+        }
+        let epoch = progress.history.len() as u64 + 1;
+        Err(Error::NotFinite { what: "state of network and optimiser", step: progress.step, epoch })
+    }
+
+    /// Keeps the state before `error` ends the run, which it gives back: that is news, a state that cannot be kept is not.
+    fn keep_before(&self, error: Error, progress: &Progress, observer: &mut dyn Observer) -> Error {
+        let _ = self.finite_state(progress).and_then(|state| observer.checkpoint(progress, &state));
+        error
     }
 
     fn evaluate(&mut self) -> Result<Evaluation> {
@@ -336,6 +357,14 @@ mod tests {
     struct Counter {
         steps: f32,
         loss: fn(u64) -> f64,
+        /// The number of steps after which the state is infinite.
+        explodes_after: f32,
+    }
+
+    impl Counter {
+        fn new(steps: f32, loss: fn(u64) -> f64) -> Self {
+            Self { steps, loss, explodes_after: f32::INFINITY }
+        }
     }
 
     impl Model for Counter {
@@ -364,12 +393,23 @@ mod tests {
         fn state(&self) -> Result<State> {
             let mut state = State::default();
             state.parameters.insert("steps".into(), Array::filled(&[1], self.steps));
+            let moment = if self.steps >= self.explodes_after { f32::INFINITY } else { 0.0 };
+            state.moments.insert("steps.exp_avg_sq".into(), Array::filled(&[1], moment));
             Ok(state)
         }
     }
 
     /// Three training batches an epoch, of two pictures but the last, which is empty; two pictures to validate on.
-    struct Pictures;
+    #[derive(Default)]
+    struct Pictures {
+        /// The training batch that cannot be read.
+        bad_batch: Option<usize>,
+        bad_validation: bool,
+    }
+
+    fn unreadable() -> Result<Batch> {
+        Err(Error::Data("rose.jpg cannot be read".into()))
+    }
 
     impl Batches for Pictures {
         fn steps_per_epoch(&self) -> usize {
@@ -377,11 +417,15 @@ mod tests {
         }
 
         fn train(&self, _: u64, first: usize) -> Box<dyn Iterator<Item = Result<Batch>> + '_> {
-            Box::new([2, 2, 0].into_iter().skip(first).map(|n| Ok(Batch::random(n, 1, 2))))
+            let batch = |(index, n)| {
+                if Some(index) == self.bad_batch { unreadable() } else { Ok(Batch::random(n, 1, 2)) }
+            };
+            Box::new([2, 2, 0].into_iter().enumerate().skip(first).map(batch))
         }
 
         fn validation(&self) -> Box<dyn Iterator<Item = Result<Batch>> + '_> {
-            Box::new([0, 2].into_iter().map(|n| Ok(Batch::random(n, 1, 2))))
+            let batch = |n| if self.bad_validation { unreadable() } else { Ok(Batch::random(n, 1, 2)) };
+            Box::new([0, 2].into_iter().map(batch))
         }
     }
 
@@ -390,6 +434,7 @@ mod tests {
     struct Notes {
         stop_after: Option<u64>,
         checkpoints: Vec<(Progress, State)>,
+        epochs: usize,
     }
 
     impl Observer for Notes {
@@ -402,6 +447,7 @@ mod tests {
 
         fn epoch(&mut self, _: &Progress, evaluation: &Evaluation, _: &Parameters) -> Result<()> {
             assert_eq!(evaluation.images(), 2);
+            self.epochs += 1;
             Ok(())
         }
 
@@ -427,7 +473,17 @@ mod tests {
         progress: &mut Progress,
         notes: &mut Notes,
     ) -> Result<Outcome> {
-        super::fit(Run { model, averaging: None, data: &Pictures, settings }, progress, notes)
+        fit_on(&Pictures::default(), model, settings, progress, notes)
+    }
+
+    fn fit_on(
+        data: &Pictures,
+        model: &mut Counter,
+        settings: Settings,
+        progress: &mut Progress,
+        notes: &mut Notes,
+    ) -> Result<Outcome> {
+        super::fit(Run { model, averaging: None, data, settings }, progress, notes)
     }
 
     /// Without the times, which no two runs share.
@@ -442,7 +498,7 @@ mod tests {
     fn a_stopped_run_goes_on_to_the_same_end() {
         let loss = |step: u64| 1.0 / step as f64;
         let mut whole = Progress::default();
-        let mut model = Counter { steps: 0.0, loss };
+        let mut model = Counter::new(0.0, loss);
         let outcome = fit(&mut model, SETTINGS, &mut whole, &mut Notes::default());
         assert_eq!(outcome.unwrap(), Outcome::Finished);
         assert_eq!((whole.step, whole.history.len()), (4, 2));
@@ -450,20 +506,61 @@ mod tests {
 
         for stop in 1..=4 {
             let mut notes = Notes { stop_after: Some(stop), ..Notes::default() };
-            let mut model = Counter { steps: 0.0, loss };
+            let mut model = Counter::new(0.0, loss);
             let outcome = fit(&mut model, SETTINGS, &mut Progress::default(), &mut notes);
             assert_eq!(outcome.unwrap(), Outcome::Stopped);
             let (mut progress, state) = notes.checkpoints.pop().unwrap();
-            let mut model = Counter { steps: state.parameters["steps"].values[0], loss };
+            let mut model = Counter::new(state.parameters["steps"].values[0], loss);
             fit(&mut model, SETTINGS, &mut progress, &mut Notes::default()).unwrap();
             assert_eq!(timeless(&progress), timeless(&whole), "stopped after step {stop}");
         }
     }
 
     #[test]
+    fn batches_that_cannot_be_read_cost_no_step() {
+        let loss = |step: u64| 1.0 / step as f64;
+        let mut whole = Progress::default();
+        fit(&mut Counter::new(0.0, loss), SETTINGS, &mut whole, &mut Notes::default()).unwrap();
+        for (data, step, batches) in [
+            (Pictures { bad_batch: Some(0), ..Pictures::default() }, 0, 0),
+            (Pictures { bad_batch: Some(1), ..Pictures::default() }, 1, 1),
+            (Pictures { bad_batch: Some(2), ..Pictures::default() }, 2, 2),
+            (Pictures { bad_validation: true, ..Pictures::default() }, 2, 3),
+        ] {
+            let (mut notes, mut progress) = (Notes::default(), Progress::default());
+            let ended = fit_on(&data, &mut Counter::new(0.0, loss), SETTINGS, &mut progress, &mut notes);
+            assert!(matches!(ended, Err(Error::Data(_))), "{ended:?}");
+            assert_eq!((notes.checkpoints.len(), notes.epochs), (1, 0));
+            let (mut progress, state) = notes.checkpoints.pop().unwrap();
+            assert_eq!((progress.step, progress.batches), (step, batches));
+            // Once they are there, or left out.
+            let mut model = Counter::new(state.parameters["steps"].values[0], loss);
+            fit(&mut model, SETTINGS, &mut progress, &mut Notes::default()).unwrap();
+            assert_eq!(timeless(&progress), timeless(&whole), "after step {step}");
+        }
+    }
+
+    /// Each loss is finite, being that of the weights before the step.
+    #[test]
+    fn a_state_that_is_not_finite_is_never_kept() {
+        for (explodes_after, checkpoint_every, kept) in
+            [(1.0, Some(1), vec![]), (2.0, None, vec![]), (3.0, Some(1), vec![1, 2, 2]), (4.0, None, vec![2])]
+        {
+            let mut notes = Notes::default();
+            let mut model = Counter { explodes_after, ..Counter::new(0.0, |_| 1.0) };
+            let settings = Settings { checkpoint_every, ..SETTINGS };
+            let error = fit(&mut model, settings, &mut Progress::default(), &mut notes).unwrap_err();
+            let Error::NotFinite { what, step, epoch } = error else { panic!("{error}") };
+            assert_eq!((step as f32, epoch), (explodes_after, (step - 1) / 2 + 1), "{what}");
+            let steps: Vec<u64> = notes.checkpoints.iter().map(|(progress, _)| progress.step).collect();
+            assert_eq!((steps, notes.epochs as u64), (kept, epoch - 1));
+        }
+    }
+
+    #[test]
     fn what_is_not_finite_is_named_and_never_kept() {
         let mut notes = Notes::default();
-        let mut model = Counter { steps: 0.0, loss: |step| if step == 3 { f64::NAN } else { 1.0 } };
+        let mut model = Counter::new(0.0, |step| if step == 3 { f64::NAN } else { 1.0 });
         let every = Settings { checkpoint_every: Some(1), ..SETTINGS };
         let error = fit(&mut model, every, &mut Progress::default(), &mut notes).unwrap_err();
         assert!(matches!(error, Error::NotFinite { what: "loss", step: 3, epoch: 2 }), "{error}");

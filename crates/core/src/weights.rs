@@ -1,12 +1,14 @@
 //! A weights file: all that predicting needs, in one safetensors file that PyTorch's tools read too.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, convert::Infallible, path::Path};
 
+use crc32fast::Hasher;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Array, Error, ExifOrientation, Normalization, Result, State,
     alexnet::Variant,
+    files::each_block,
     tensors::{self, Named},
 };
 
@@ -40,7 +42,7 @@ pub struct Weights {
 impl Weights {
     /// Writes a file, atomically; equal weights give equal bytes.
     ///
-    /// The metadata is that of [`Metadata::to_text`].
+    /// The metadata is that of [`Metadata::to_text`], with a [`checksum`] of all.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -51,10 +53,12 @@ impl Weights {
     /// Reads a file and checks that its parameters are those of its variant with its classes.
     ///
     /// # Errors
-    /// [`Error::Format`] says what is wrong with the file and what to do; [`Error::Io`] when it cannot be read at all.
+    /// [`Error::Format`] says what is wrong with the file and what to do; [`Error::Changed`] when it is no more what was written;
+    /// [`Error::Io`] when it cannot be read at all.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let (text, parameters) = tensors::read(path, EXPECTED, MISSING)?;
+        compare_checksum(path, &text, &parameters)?;
         let refuse = |reason| Error::Format { path: path.to_owned(), expected: EXPECTED, reason };
         let metadata = Metadata::from_text(&text).map_err(refuse)?;
         let parameters = fitting(&metadata, parameters).map_err(refuse)?;
@@ -68,9 +72,52 @@ impl Weights {
 /// [`Error::Io`].
 pub fn save(path: impl AsRef<Path>, metadata: &Metadata, parameters: &BTreeMap<String, Array>) -> Result<()> {
     let path = path.as_ref();
-    let metadata = metadata.to_text().map_err(|e| Error::io("write", path)(e.into()))?;
+    let mut metadata = metadata.to_text().map_err(|e| Error::io("write", path)(e.into()))?;
+    metadata.insert(CHECKSUM.into(), checksum(&metadata, parameters));
     let tensors: Vec<Named> = parameters.iter().map(|(name, array)| (name.clone(), array)).collect();
     tensors::write(path, &metadata, &tensors)
+}
+
+/// The text entry that holds a file's [`checksum`].
+pub const CHECKSUM: &str = "checksum";
+
+/// CRC-32 over what a weights file holds: in the order of their names its text entries, but for the checksum itself, and the names,
+/// shapes and numbers (as f32, least byte first) of its tensors. How the file is laid out does not count.
+pub fn checksum(text: &BTreeMap<String, String>, parameters: &BTreeMap<String, Array>) -> String {
+    let mut hasher = Hasher::new();
+    let mut add = |text: &str| {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    };
+    for (key, entry) in text.iter().filter(|(key, _)| *key != CHECKSUM) {
+        add(key);
+        add(entry);
+    }
+    for (name, Array { shape, values }) in parameters {
+        hasher.update(format!("{name}{shape:?}").as_bytes());
+        let Ok(()) = each_block(values, |bytes| {
+            hasher.update(bytes);
+            Ok::<_, Infallible>(())
+        });
+    }
+    format!("crc32:{:08x}", hasher.finalize())
+}
+
+/// Whether a file carries a [`checksum`]; files of others and of earlier versions do not. `path` stands for it in an error.
+///
+/// # Errors
+/// [`Error::Changed`] when it is not that of the content.
+pub fn compare_checksum(
+    path: &Path,
+    text: &BTreeMap<String, String>,
+    parameters: &BTreeMap<String, Array>,
+) -> Result<bool> {
+    let Some(written) = text.get(CHECKSUM) else { return Ok(false) };
+    let found = checksum(text, parameters);
+    if *written == found {
+        return Ok(true);
+    }
+    Err(Error::Changed { path: path.to_owned(), written: written.clone(), found })
 }
 
 impl Metadata {
@@ -258,6 +305,40 @@ mod tests {
         let error = Weights::load(&path).unwrap_err().to_string();
         assert!(error.contains("  classifier.6.weight: expected [3, 2048], found [2, 2048]"), "{error}");
         assert_eq!(error.lines().count(), 3, "{error}");
+    }
+
+    /// Any byte of the numbers, and any text entry; and a file without a checksum is read as before.
+    #[test]
+    fn a_changed_file_is_told_by_its_checksum() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.safetensors");
+        let saved = weights(Variant::Tutorial, 2);
+        saved.save(&path).unwrap();
+        let good = fs::read(&path).unwrap();
+        let body = 8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
+        let says = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            Weights::load(&path).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        for at in [body, body + 4 * 48 * 363 + 1, (body + good.len()) / 2, good.len() - 1] {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            let said = says(&bad);
+            assert!(
+                said.contains("w.safetensors has changed since it was written") && said.contains("damaged"),
+                "{said}"
+            );
+        }
+        let replaced = |from: &str, to: &str| {
+            let header = String::from_utf8(good[8..body].to_vec()).unwrap();
+            assert!(header.matches(from).count() == 1 && from.len() == to.len());
+            [&good[..8], header.replace(from, to).as_bytes(), &good[body..]].concat()
+        };
+        for (from, to) in [("nº 1", "nº 7"), ("0.485", "0.484"), ("crc32", "crc33"), ("tutorial", "original")]
+        {
+            assert!(says(&replaced(from, to)).contains("has changed since"), "{from}");
+        }
+        assert_eq!(says(&replaced("\"checksum\"", "\"checkxxx\"")), "");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The photos: where they come from ([`fetch`], [`archive`], [`draw`]), which of them train and which validate
-//! ([`folder`], [`split`]), what is wrong with them ([`check`]), and how a file becomes the bytes of a batch
+//! ([`folder`], [`split`]), what is wrong with them ([`check`], [`look`]), and how a file becomes the bytes of a batch
 //! ([`decode`], [`augment`], [`jitter`], [`mix`], [`views`], [`resize`], [`loader`]).
 #![forbid(unsafe_code)]
 
@@ -15,6 +15,7 @@ pub mod folder;
 pub mod guard;
 pub mod jitter;
 pub mod loader;
+pub mod look;
 pub mod mix;
 pub mod resize;
 pub mod split;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use alexnet_core::files::write_atomically;
 use alexnet_core::rng::{self, Purpose};
+use crc32fast::Hasher;
 use serde::{Deserialize, Serialize};
 
 use crate::folder::{self, Folder};
@@ -32,6 +33,15 @@ pub struct Dataset {
     pub train: Vec<Item>,
     /// Photos to validate with, by class, then by name.
     pub val: Vec<Item>,
+}
+
+/// The content of `split.json`.
+#[derive(Serialize, Deserialize)]
+struct Saved<D> {
+    #[serde(flatten)]
+    dataset: D,
+    #[serde(default)]
+    crc32: Option<String>,
 }
 
 /// How class folders are split.
@@ -130,13 +140,32 @@ impl Dataset {
         self.train.iter().chain(&self.val)
     }
 
-    /// Writes `split.json`.
+    /// CRC-32 of the classes and of what is in each half. The folder does not count: the images may move.
+    pub fn checksum(&self) -> String {
+        let mut hasher = Hasher::new();
+        let mut add = |text: &str| {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        };
+        self.classes.iter().for_each(|class| add(class));
+        for (half, items) in [("train", &self.train), ("val", &self.val)] {
+            for Item { path, class } in items {
+                add(half);
+                add(path);
+                add(&class.to_string());
+            }
+        }
+        format!("{:08x}", hasher.finalize())
+    }
+
+    /// Writes `split.json`, with a checksum.
     ///
     /// # Errors
     /// [`Error::Core`] when the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
         write_atomically(path, |file| {
-            let mut text = serde_json::to_vec_pretty(self)?;
+            let saved = Saved { dataset: self, crc32: Some(self.checksum()) };
+            let mut text = serde_json::to_vec_pretty(&saved)?;
             text.push(b'\n');
             file.write_all(&text)
         })?;
@@ -146,11 +175,16 @@ impl Dataset {
     /// Reads `split.json`.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Dataset`] when it is no split or names a class that it does not list.
+    /// [`Error::Io`]; [`Error::Dataset`] when it is no split, has changed since it was written, or names a class that it does not
+    /// list. Splits of earlier versions carry no checksum.
     pub fn load(path: &Path) -> Result<Self> {
         let text = fs::read(path).map_err(Error::io("read", path))?;
-        let dataset: Self = serde_json::from_slice(&text)
+        let Saved { dataset, crc32 }: Saved<Self> = serde_json::from_slice(&text)
             .map_err(|error| refuse(path, format!("it is no split: {error}")))?;
+        if crc32.is_some_and(|written| written != dataset.checksum()) {
+            let reason = "it has changed since it was written; put back the file as it was".into();
+            return Err(refuse(path, reason));
+        }
         if let Some(item) = dataset.items().find(|item| item.class >= dataset.classes.len()) {
             return Err(refuse(
                 path,
@@ -599,10 +633,38 @@ mod tests {
         assert_eq!(Dataset::load(&file).unwrap(), dataset);
 
         let text = fs::read_to_string(&file).unwrap();
-        fs::write(&file, text.replace("\"class\": 1", "\"class\": 2")).unwrap();
-        refused(Dataset::load(&file), "is of class 2, which is not listed");
         fs::write(&file, &text[..text.len() / 2]).unwrap();
         refused(Dataset::load(&file), "it is no split");
+        fs::write(&file, text.replace("crc32", "other").replace("\"class\": 1", "\"class\": 2")).unwrap();
+        refused(Dataset::load(&file), "is of class 2, which is not listed");
+    }
+
+    #[test]
+    fn a_split_that_has_changed_is_refused_unless_its_folder_alone_has() {
+        let root = tree(photos("a", 10).chain(photos("b", 10)));
+        let dataset = open(root.path()).unwrap();
+        let file = root.path().join("split.json");
+        dataset.save(&file).unwrap();
+        let text = fs::read_to_string(&file).unwrap();
+        let (path, class) = (format!("{:?}", dataset.val[1].path), format!("{:?}", dataset.train[0].path));
+        for (from, to) in [
+            ("\"class\": 1", "\"class\": 0"),
+            ("\"val\"", "\"vxl\""),
+            (path.as_str(), class.as_str()),
+            ("\"a\"", "\"A\""),
+        ] {
+            assert!(text.contains(from), "{from}");
+            fs::write(&file, text.replacen(from, to, 1)).unwrap();
+            assert!(Dataset::load(&file).is_err(), "{from}");
+        }
+        fs::write(&file, text.replacen("\"class\": 1", "\"class\": 0", 1)).unwrap();
+        refused(Dataset::load(&file), "it has changed since it was written");
+
+        let moved = Dataset { root: "elsewhere".into(), ..dataset.clone() };
+        assert_eq!(moved.checksum(), dataset.checksum());
+        // As an earlier version wrote it.
+        fs::write(&file, serde_json::to_vec_pretty(&dataset).unwrap()).unwrap();
+        assert_eq!(Dataset::load(&file).unwrap(), dataset);
     }
 
     #[test]

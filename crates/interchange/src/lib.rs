@@ -24,7 +24,7 @@ use alexnet_core::{
     alexnet::Variant,
     files::write_atomically,
     state::misfits,
-    weights::{Metadata, Weights},
+    weights::{Metadata, Weights, compare_checksum},
 };
 
 pub use self::class_indices::class_indices;
@@ -42,6 +42,8 @@ pub struct Loaded {
     pub named: bool,
     /// In sentences, what was assumed or changed; empty for a file of ours.
     pub notes: Vec<String>,
+    /// Whether the file carries a checksum, which is that of its content. Files of others carry none.
+    pub has_checksum: bool,
 }
 
 /// Tensors of a file, not yet read, and its text entries.
@@ -128,9 +130,27 @@ const MAX_PREFIXES: usize = 4;
 /// Reads weights from a file of ours, a safetensors file by another writer, or a state dictionary of PyTorch.
 ///
 /// # Errors
-/// [`Error::Format`] says what is wrong with the file and what to do; [`Error::Io`] when it cannot be read at all.
+/// [`Error::Format`] says what is wrong with the file and what to do; [`Error::Changed`] when it is no more what this program
+/// wrote; [`Error::Io`] when it cannot be read at all.
 pub fn load(path: impl AsRef<Path>) -> Result<Loaded> {
     let path = path.as_ref();
+    let (loaded, text) = read(path)?;
+    // A file of another program may use the word for something else.
+    let is_ours = text.contains_key("variant");
+    let has_checksum = is_ours && compare_checksum(path, &text, &loaded.weights.parameters)?;
+    Ok(Loaded { has_checksum, ..loaded })
+}
+
+/// [`load`] of a file that another program may have changed: its checksum is not compared.
+///
+/// # Errors
+/// As [`load`], but never [`Error::Changed`].
+pub fn load_changed(path: impl AsRef<Path>) -> Result<Loaded> {
+    Ok(read(path.as_ref())?.0)
+}
+
+/// What a file holds, and its text entries.
+fn read(path: &Path) -> Result<(Loaded, BTreeMap<String, String>)> {
     let refuse = |reason| Error::Format { path: path.to_owned(), expected: EXPECTED, reason };
     if !path.exists() {
         return Err(refuse(format!("there is no such file; {NEXT}")));
@@ -156,7 +176,8 @@ pub fn load(path: impl AsRef<Path>) -> Result<Loaded> {
         notes.push("its float64 numbers are rounded to float32".into());
     }
     let parameters = content.arrays().map_err(refuse)?;
-    Ok(Loaded { weights: Weights { metadata, parameters }, named, notes })
+    let loaded = Loaded { weights: Weights { metadata, parameters }, named, notes, has_checksum: false };
+    Ok((loaded, content.metadata))
 }
 
 /// The names of classes that have none.

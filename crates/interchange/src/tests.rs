@@ -64,16 +64,34 @@ fn weights(variant: Variant, classes: usize) -> Weights {
 }
 
 #[test]
+fn a_file_of_ours_that_has_changed_is_told_by_its_checksum() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.safetensors");
+    let ours = weights(Variant::Tutorial, 3);
+    ours.save(&path).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.len() - 2;
+    bytes[last] ^= 0x40;
+    fs::write(&path, &bytes).unwrap();
+    assert!(matches!(load(&path), Err(alexnet_core::Error::Changed { .. })));
+    let loaded = load_changed(&path).unwrap();
+    assert!(loaded.weights.metadata == ours.metadata && loaded.weights.parameters != ours.parameters);
+    loaded.weights.save(&path).unwrap();
+    assert_eq!(load(&path).unwrap(), Loaded { has_checksum: true, ..loaded });
+}
+
+#[test]
 fn nothing_is_lost_on_the_way_to_pytorch_and_back() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let ours = weights(Variant::Tutorial, 3);
     ours.save(at("a.safetensors")).unwrap();
     let loaded = load(at("a.safetensors")).unwrap();
-    assert_eq!(loaded, Loaded { weights: ours.clone(), named: true, notes: vec![] });
+    assert_eq!(loaded, Loaded { weights: ours.clone(), named: true, notes: vec![], has_checksum: true });
     save(&loaded.weights, at("b.pth")).unwrap();
     let back = load(at("b.pth")).unwrap();
-    assert_eq!(back, loaded);
+    // It has checksums of its own.
+    assert_eq!(back, Loaded { has_checksum: false, ..loaded });
     save(&back.weights, at("c.safetensors")).unwrap();
     save(&back.weights, at("another_name.pt")).unwrap();
     let same = |one, two| fs::read(at(one)).unwrap() == fs::read(at(two)).unwrap();

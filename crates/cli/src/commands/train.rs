@@ -1,35 +1,35 @@
 //! `alexnet train`: the main job.
 
+mod resumed;
 mod watch;
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{fs, path::PathBuf, process::ExitCode};
 
 use alexnet_core::{
-    Backend, Options, Parameters, Progress, State,
+    Backend, Error, Options, Parameters, Progress, State,
     ema::Ema,
     train::{self, Averaging, Batches, Outcome, Settings, fit},
     weights::{Metadata, Weights},
 };
 use alexnet_data::{
     loader::Loader,
+    look,
     split::{Dataset, Item},
     views::Views,
 };
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use self::watch::Watch;
+use self::{resumed::resumed, watch::Watch};
 use crate::{
-    config::{self, FileOptions, Source},
+    config::{FileOptions, Source},
     engine::Choice,
     exif::Turning,
-    pictures,
-    recipe::{DEFAULT_EPOCHS, Recipe},
+    pictures, progress,
+    recipe::{BadImage, DEFAULT_EPOCHS},
     report::Evaluated,
-    run_folder::RunFolder,
+    run_folder::{Marks, RunFolder},
+    saved::Saved,
     start,
     stop::Stop,
 };
@@ -44,38 +44,19 @@ pub struct Args {
     /// Folder of the run [default: the next free runs/train…]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
-    /// Go on with this run from its last checkpoint, on its engine or another; only engine, device, workers, epochs and
-    /// checkpoints can be given anew
+    /// Go on with this run from its last checkpoint, on its engine or another; only engine, device, workers, epochs,
+    /// checkpoints, --data (where its images are now) and --on-bad-image can be given anew
     #[arg(long, value_name = "RUN", conflicts_with_all = [
-        "run_dir", "Source", "Setup", "DataOptions", "ModelOptions", "Optimisation", "Equations", "Rates", "Steps", "Augmentation"
+        "run_dir", "Source", "Setup", "val_fraction", "exif_orientation", "ModelOptions", "Optimisation", "Equations", "Rates", "Steps", "Augmentation"
     ])]
     resume: Option<PathBuf>,
-}
-
-/// What is saved as `args.toml`: the effective options.
-#[derive(Clone, Debug, Serialize)]
-struct Saved {
-    #[serde(flatten)]
-    engine: Choice,
-    #[serde(flatten)]
-    recipe: Recipe,
-}
-
-impl Saved {
-    fn write(&self, folder: &RunFolder) -> Result<()> {
-        Ok(folder.write("args.toml", toml::to_string(self)?.as_bytes())?)
-    }
-
-    fn read(folder: &RunFolder) -> Result<Self> {
-        let FileOptions { engine, recipe, .. } = config::read(&folder.args())?;
-        Ok(Self { engine: engine.choice_or(Choice::default()), recipe })
-    }
 }
 
 /// A run as it stands: new, or read back from its folder.
 struct Run {
     folder: RunFolder,
     options: Saved,
+    marks: Marks,
     backend: Box<dyn Backend>,
     loader: Loader,
     state: State,
@@ -92,7 +73,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Some(path) => resumed(path, args)?,
         None => begun(args)?,
     };
-    let Run { folder, options: Saved { engine, recipe }, backend, loader, state, mut progress } = run;
+    let Run { folder, options: Saved { engine, recipe }, marks, backend, loader, state, mut progress } = run;
     let dataset = loader.dataset();
     // Here and below: training does not end because nobody reads.
     let _ = say!(
@@ -135,11 +116,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         checkpoint_every: args.options.checkpoint_every,
     };
     note!("the run is kept in {}", folder.path().display());
-    let mut watch = Watch::new(&folder, &metadata, &loader, settings.schedule.epochs, stop.clone());
+    let mut watch = Watch::new((&folder, &marks), &metadata, &loader, settings.schedule.epochs, stop.clone());
     let run = train::Run { model: model.as_mut(), averaging, data: &loader, settings };
     let outcome = fit(run, &mut progress, &mut watch);
     watch.finish();
-    match outcome? {
+    match outcome.map_err(|error| how_to_go_on(error, &folder))? {
         Outcome::Finished => {
             drop(model);
             write_pictures_of_the_best(&folder, backend.as_ref(), &options, &loader)?;
@@ -150,6 +131,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
                     best.epoch,
                     best.accuracy,
                     folder.best().display()
+                );
+            }
+            if let Ok(checkpoint) = fs::metadata(folder.checkpoint()) {
+                note!(
+                    "checkpoint: {} ({:.0} MB), needed only to go on with more `--epochs`",
+                    folder.checkpoint().display(),
+                    checkpoint.len() as f64 / 1e6
                 );
             }
             Ok(ExitCode::SUCCESS)
@@ -188,55 +176,56 @@ fn begun(args: &Args) -> Result<Run> {
     if !frozen.is_empty() && setup.model.weights.is_none() {
         note!("`--freeze` without `--weights`: the frozen layers stay as they are drawn");
     }
+    if *setup.data.on_bad_image.get_or_insert_default() == BadImage::Error {
+        look_at_all(&dataset)?;
+    }
     let loader = start::loader(setup, dataset)?;
     let steps_per_epoch = loader.steps_per_epoch().div_ceil(recipe.optimisation.steps.accumulate as usize);
     recipe.optimisation.model_ema_steps.get_or_insert(Ema::pace(steps_per_epoch as u64));
     // A run that cannot take its first step leaves no folder.
     loader.train(0, 0).next().transpose()?;
+    let options = Saved { engine, recipe };
+    options.check()?;
+    let (marks, progress) = (options.marks(loader.dataset())?, Progress::default());
     let folder = RunFolder::create(args.run_dir.as_deref())?;
     // The arguments come first: with them a run that is killed now can already be resumed.
-    let options = Saved { engine, recipe };
     options.write(&folder)?;
     loader.dataset().save(&folder.split())?;
-    Ok(Run { folder, options, backend, loader, state, progress: Progress::default() })
+    // From here on a run without a checkpoint has lost it, and its initial weights may move.
+    folder.save_checkpoint(&state, &progress, &marks)?;
+    Ok(Run { folder, options, marks, backend, loader, state, progress })
 }
 
-/// A run that was left.
-fn resumed(path: &Path, args: &Args) -> Result<Run> {
-    let folder = RunFolder::open(path)?;
-    let Saved { engine: engine_before, mut recipe } = Saved::read(&folder)?;
-    let engine = args.options.engine.choice_or(engine_before);
-    let backend = engine.start(args.options.engine.threads)?;
-    folder.remove_leftovers()?;
-    recipe.epochs = args.options.recipe.epochs.or(recipe.epochs);
-    // A run of the time before this option was begun with images as they are stored.
-    if recipe.setup.data.exif_orientation.is_none() {
-        recipe.setup.data.exif_orientation = Some(Turning::Ignore);
-        note!("images are not turned by their EXIF orientation, as when the run was begun");
+/// Of images that cannot be read so many are named.
+const NAMED: usize = 5;
+
+/// Looks for images that cannot be read before hours of training meet them.
+fn look_at_all(dataset: &Dataset) -> Result<()> {
+    let bar = progress::Items::new("looking at the images");
+    let unreadable = look::unreadable(dataset, &|done, total| bar.at(done, total));
+    bar.finish();
+    let named: Vec<String> = unreadable.iter().take(NAMED).map(ToString::to_string).collect();
+    let more = if unreadable.len() > NAMED { "; …" } else { "" };
+    ensure!(
+        unreadable.is_empty(),
+        "{} of {} images cannot be read: {}{more}; replace or remove them (`data check` lists all), or leave them out with \
+         `--on-bad-image skip`",
+        unreadable.len(),
+        dataset.items().count(),
+        named.join("; ")
+    );
+    Ok(())
+}
+
+/// What ended a run, with the way on where it is an image.
+fn how_to_go_on(error: Error, folder: &RunFolder) -> anyhow::Error {
+    let is_image = matches!(error, Error::Image(_));
+    let error = anyhow::Error::new(error);
+    if !is_image {
+        return error;
     }
-    let options = Saved { engine, recipe };
-    options.write(&folder)?;
-    let recipe = &options.recipe;
-    let split = folder.split();
-    let dataset = if split.exists() {
-        Dataset::load(&split)?
-    } else {
-        let dataset = start::dataset(&recipe.setup)?;
-        dataset.save(&split)?;
-        dataset
-    };
-    let (state, progress) = match folder.load_checkpoint()? {
-        Some(checkpoint) => checkpoint,
-        None => (start::initial_state(&recipe.setup, &dataset)?.0, Progress::default()),
-    };
-    let epochs = recipe.epochs.unwrap_or(DEFAULT_EPOCHS);
-    if progress.history.len() as u64 >= epochs {
-        note!("all {epochs} epochs are done; `--epochs` with a larger number goes on");
-    } else {
-        note!("going on after step {}, in epoch {}", progress.step, progress.history.len() + 1);
-    }
-    let loader = start::loader(&recipe.setup, dataset)?;
-    Ok(Run { folder, options, backend, loader, state, progress })
+    let on = format!("`train --resume {}` goes on from there", folder.path().display());
+    error.context(format!("what was done is kept, and {on}"))
 }
 
 /// What a run tells about itself before its first step.

@@ -10,6 +10,7 @@ mod photos;
 mod predict;
 mod recipes;
 mod resume;
+mod run_folder;
 mod streams;
 mod train;
 

@@ -133,6 +133,45 @@ fn check(options: &str) -> End {
     whole
 }
 
+/// Each file of a run's beginning and of its first epoch, when it has just appeared.
+#[test]
+fn killed_between_any_two_files_it_goes_on() {
+    let place = Place::with_flowers(4);
+    fs::write(place.file("options.toml"), "batch-size = 16\nweights = \"begun.safetensors\"").unwrap();
+    place.save_fresh_weights("begun.safetensors");
+    place.succeeds(&[&TRAIN[..], &["--run-dir", "whole"]].concat());
+    let whole = End::of(&place.file("whole"));
+    for file in [
+        "args.toml",
+        "split.json",
+        "checkpoint/checkpoint.safetensors",
+        "weights/last.safetensors",
+        "weights/best.safetensors",
+        "results.csv",
+    ] {
+        let mut command = place.command(&[&TRAIN[..], &["--run-dir", "killed"]].concat());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while !place.file("killed").join(file).exists() {
+            assert!(child.try_wait().unwrap().is_none(), "it ended without {file}");
+            sleep(Duration::from_micros(100));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let had_checkpoint = place.file("killed/checkpoint/checkpoint.safetensors").exists();
+        // Then nothing else is needed but the images.
+        let away = place.file("away.safetensors");
+        if had_checkpoint {
+            fs::rename(place.file("begun.safetensors"), &away).unwrap();
+        }
+        place.succeeds(&["train", "--resume", "killed"]);
+        whole.assert_same(&End::of(&place.file("killed")), file);
+        if had_checkpoint {
+            fs::rename(&away, place.file("begun.safetensors")).unwrap();
+        }
+        fs::remove_dir_all(place.file("killed")).unwrap();
+    }
+}
+
 /// Interrupts a run in its first steps: it ends after its step with a checkpoint, and says how to go on.
 fn interrupt(place: &Place) {
     let mut command = place.command(&[&TRAIN[..], &["--run-dir", "interrupted"]].concat());

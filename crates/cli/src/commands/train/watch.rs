@@ -20,7 +20,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::{
     output::{explain, note_damaged},
     pictures,
-    run_folder::RunFolder,
+    run_folder::{Marks, RunFolder},
     stop::Stop,
 };
 
@@ -30,6 +30,7 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 /// Watches a run.
 pub struct Watch<'a> {
     folder: &'a RunFolder,
+    marks: &'a Marks,
     metadata: &'a Metadata,
     loader: &'a Loader,
     epochs: u64,
@@ -46,7 +47,7 @@ pub struct Watch<'a> {
 impl<'a> Watch<'a> {
     /// Watches a run of `epochs` epochs.
     pub fn new(
-        folder: &'a RunFolder,
+        (folder, marks): (&'a RunFolder, &'a Marks),
         metadata: &'a Metadata,
         loader: &'a Loader,
         epochs: u64,
@@ -59,6 +60,7 @@ impl<'a> Watch<'a> {
         });
         Self {
             folder,
+            marks,
             metadata,
             loader,
             epochs,
@@ -92,7 +94,7 @@ impl<'a> Watch<'a> {
         let steps = self.loader.steps_per_epoch();
         let (start, before) = *self.epoch_start.get_or_insert((Instant::now(), progress.images));
         let speed = (progress.images - before) as f64 / start.elapsed().as_secs_f64();
-        let left = ((self.epochs - epoch) as usize * steps + (steps - progress.batches)) as f64;
+        let left = (self.epochs - epoch) as f64 * steps as f64 + (steps - progress.batches) as f64;
         // Before the second step there is no speed to speak of.
         let pace = if progress.images > before {
             let per_step = start.elapsed().as_secs_f64() * progress.images as f64
@@ -152,7 +154,7 @@ impl Observer for Watch<'_> {
     }
 
     fn checkpoint(&mut self, progress: &Progress, state: &State) -> Result<()> {
-        self.folder.save_checkpoint(state, progress)
+        self.folder.save_checkpoint(state, progress, self.marks)
     }
 }
 
