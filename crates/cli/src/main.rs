@@ -4,6 +4,7 @@
 #[macro_use]
 mod output;
 
+mod classes;
 mod commands;
 mod config;
 mod dataset;

@@ -47,16 +47,16 @@ pub struct Args {
 /// # Errors
 /// When photos or options do not allow it, or the picture cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let Args { engine, setup, equations, min_lr, max_lr, steps, .. } = args;
+    let Args { engine, equations, min_lr, max_lr, steps, .. } = args;
+    let mut setup = args.setup.clone();
     ensure!(min_lr < max_lr, "`--min-lr` {min_lr} is not below `--max-lr` {max_lr}");
     let stop = Stop::listen()?;
     let (choice, backend) = engine.start()?;
-    let dataset = start::dataset(setup)?;
+    let dataset = start::dataset(&setup)?;
     let topology = setup.topology(&dataset);
-    let (State { parameters, .. }, _) = start::initial_state(setup, &dataset)?;
-    let loader = start::loader(setup, dataset)?;
     let options =
         Options { device: choice.device, optimizer: equations.optimizer(), frozen: setup.frozen(&topology)? };
+    let (State { parameters, .. }, loader) = start::begin(&mut setup, dataset)?;
     let mut model = backend.compile(&topology, &State { parameters, ..State::default() }, &options)?;
     let range = Range { min: *min_lr, max: *max_lr, steps: *steps };
     let (bar, mut done) = (progress::Items::new("trying rates"), 0);

@@ -9,7 +9,6 @@ use alexnet_core::{
     weights::Weights,
 };
 use alexnet_data::loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions, OnBadImage};
-use alexnet_interchange::Loaded;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
@@ -92,9 +91,6 @@ struct Training {
 /// # Errors
 /// When weights or photos cannot be read, or an engine fails.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let (path, Loaded { weights, named, .. }) = read(args.weights.as_deref())?;
-    let Weights { mut metadata, parameters } = weights;
-    let dataset = photos(args.data.as_deref(), &path, &mut metadata, named)?;
     // Each engine on the processor and on its first GPU.
     let engines = Engine::compiled();
     let mut places: Vec<(&dyn Backend, Device)> = Vec::new();
@@ -104,6 +100,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     keep_f32(&places.iter().map(|(_, device)| *device).collect::<Vec<_>>())?;
     args.threads.start()?;
+    let (path, mut loaded) = read(args.weights.as_deref())?;
+    let dataset = photos(args.data.as_deref(), &path, &mut loaded)?;
+    let Weights { metadata, parameters } = loaded.weights;
     let topology = metadata.variant.topology(metadata.classes.len());
     let state = State { parameters, ..State::default() };
     let loader = Loader::new(

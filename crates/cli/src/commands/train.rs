@@ -181,14 +181,11 @@ fn begun(args: &Args) -> Result<Run> {
         dataset.root.display()
     );
     let frozen = setup.frozen(&setup.topology(&dataset))?;
-    let (state, normalization) = start::initial_state(setup, &dataset)?;
-    setup.model.mean.get_or_insert(normalization.mean);
-    setup.model.std.get_or_insert(normalization.std);
     setup.data.exif_orientation.get_or_insert(Turning::Apply);
     if !frozen.is_empty() && setup.model.weights.is_none() {
         note!("`--freeze` without `--weights`: the frozen layers stay as they are drawn");
     }
-    let loader = start::loader(setup, dataset)?;
+    let (state, loader) = start::begin(setup, dataset)?;
     let steps_per_epoch = loader.steps_per_epoch().div_ceil(recipe.optimisation.steps.accumulate as usize);
     recipe.optimisation.model_ema_steps.get_or_insert(Ema::pace(steps_per_epoch as u64));
     // A run that cannot take its first step leaves no folder.
@@ -214,9 +211,9 @@ fn resumed(path: &Path, args: &Args) -> Result<Run> {
         recipe.setup.data.exif_orientation = Some(Turning::Ignore);
         note!("images are not turned by their EXIF orientation, as when the run was begun");
     }
-    let options = Saved { engine, recipe };
+    let mut options = Saved { engine, recipe };
     options.write(&folder)?;
-    let recipe = &options.recipe;
+    let recipe = &mut options.recipe;
     let split = folder.split();
     let dataset = if split.exists() {
         Dataset::load(&split)?
@@ -225,9 +222,12 @@ fn resumed(path: &Path, args: &Args) -> Result<Run> {
         dataset.save(&split)?;
         dataset
     };
-    let (state, progress) = match folder.load_checkpoint()? {
-        Some(checkpoint) => checkpoint,
-        None => (start::initial_state(&recipe.setup, &dataset)?.0, Progress::default()),
+    let (state, loader, progress) = match folder.load_checkpoint()? {
+        Some((state, progress)) => (state, start::loader(&recipe.setup, dataset)?, progress),
+        None => {
+            let (state, loader) = start::begin(&mut recipe.setup, dataset)?;
+            (state, loader, Progress::default())
+        }
     };
     let epochs = recipe.epochs.unwrap_or(DEFAULT_EPOCHS);
     if progress.history.len() as u64 >= epochs {
@@ -235,7 +235,6 @@ fn resumed(path: &Path, args: &Args) -> Result<Run> {
     } else {
         note!("going on after step {}, in epoch {}", progress.step, progress.history.len() + 1);
     }
-    let loader = start::loader(&recipe.setup, dataset)?;
     Ok(Run { folder, options, backend, loader, state, progress })
 }
 
