@@ -24,6 +24,7 @@ use alexnet_core::{
     alexnet::Variant,
     files::write_atomically,
     state::misfits,
+    text::shown,
     weights::{Metadata, Weights},
 };
 
@@ -49,6 +50,10 @@ struct Content {
     source: Source,
     views: BTreeMap<String, View>,
     metadata: BTreeMap<String, String>,
+    /// The names of entries beside the tensors.
+    others: Vec<String>,
+    /// The bytes of the file, unpacked.
+    bytes: u64,
 }
 
 impl Content {
@@ -63,7 +68,8 @@ impl Content {
             // The length of the header, and its first byte.
             [_, _, _, _, _, _, _, _, b'{', ..] => {
                 let (views, metadata) = safetensors_read::read(&source).map_err(refuse)?;
-                return Ok(Self { source, views, metadata });
+                let bytes = source.bytes_in_all();
+                return Ok(Self { source, views, metadata, others: vec![], bytes });
             }
             [] => Err("the file is empty".into()),
             _ => Err(format!(
@@ -71,12 +77,23 @@ impl Content {
             )),
         };
         let content = saved.and_then(|saved| {
-            let views = state_dict::tensors(&saved)?;
+            let (views, others) = state_dict::tensors(&saved)?;
             let metadata = saved.metadata.map(|text| serde_json::from_slice(&text)).transpose();
-            Ok((views, metadata.map_err(|error| format!("its {} is not valid: {error}", pth::METADATA))?))
+            let metadata =
+                metadata.map_err(|error| format!("its {} is not valid: {error}", pth::METADATA))?;
+            Ok((views, others, metadata.unwrap_or_default(), saved.bytes))
         });
-        let (views, metadata) = content.map_err(refuse)?;
-        Ok(Self { source, views, metadata: metadata.unwrap_or_default() })
+        let (views, others, metadata, bytes) = content.map_err(refuse)?;
+        Ok(Self { source, views, metadata, others, bytes })
+    }
+
+    /// Takes single numbers, such as a count of steps, from among the tensors: no parameter is one.
+    fn without_scalars(mut self) -> Self {
+        let (scalars, views) = self.views.into_iter().partition(|(_, view)| view.shape.is_empty());
+        let scalars: BTreeMap<String, View> = scalars;
+        self.views = views;
+        self.others.extend(scalars.into_keys());
+        self
     }
 
     /// Takes from all names what `torch.nn.DataParallel`, `torch.compile` and Lightning put before them, if all have it.
@@ -102,7 +119,7 @@ impl Content {
     /// All numbers; to be called when the shapes are known to be right.
     fn arrays(&self) -> Result<BTreeMap<String, Array>, String> {
         let elements: usize = self.views.values().fold(0, |sum, view| sum.saturating_add(view.elements()));
-        if elements as u64 > self.source.bytes_in_all() {
+        if elements as u64 > self.bytes {
             // A storage may be seen more than once, but not so that a small file becomes large weights.
             return Err(format!("its tensors have {elements} elements, more than the file has bytes"));
         }
@@ -135,7 +152,7 @@ pub fn load(path: impl AsRef<Path>) -> Result<Loaded> {
     if !path.exists() {
         return Err(refuse(format!("there is no such file; {NEXT}")));
     }
-    let content = Content::open(path)?.without_prefix();
+    let content = Content::open(path)?.without_scalars().without_prefix();
     let (variant, classes) = recognise::recognise(&content.shapes()).map_err(refuse)?;
     let (mut metadata, mut notes) = if content.metadata.contains_key("variant") {
         let metadata = Metadata::from_text(&content.metadata).map_err(refuse)?;
@@ -152,11 +169,27 @@ pub fn load(path: impl AsRef<Path>) -> Result<Loaded> {
         named = names.is_some();
         metadata.classes = names.unwrap_or(metadata.classes);
     }
+    if let Some(sentence) = left_out(&content.others) {
+        notes.push(sentence);
+    }
     if content.views.values().any(|view| view.dtype == Dtype::F64) {
         notes.push("its float64 numbers are rounded to float32".into());
     }
     let parameters = content.arrays().map_err(refuse)?;
     Ok(Loaded { weights: Weights { metadata, parameters }, named, notes })
+}
+
+/// A sentence about entries that are no parameters.
+fn left_out(others: &[String]) -> Option<String> {
+    let names: Vec<String> = others.iter().take(8).map(|name| format!("`{}`", shown(name))).collect();
+    match others.len() - names.len() {
+        _ if names.is_empty() => None,
+        0 => Some(format!("its entries {} are left out: they are no parameters", names.join(", "))),
+        more => Some(format!(
+            "its entries {} and {more} more are left out: they are no parameters",
+            names.join(", ")
+        )),
+    }
 }
 
 /// The names of classes that have none.
