@@ -50,6 +50,19 @@ impl Display for Shown<'_> {
     }
 }
 
+/// A text that others wrote: escaped, and never cut.
+pub fn escaped(text: &str) -> impl Display + '_ {
+    Escaped(text)
+}
+
+struct Escaped<'a>(&'a str);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        escape(f, self.0, &[])
+    }
+}
+
 /// A path: escaped, and never cut. Bytes that are not UTF-8 are shown as `\xE9`.
 pub fn shown_path(path: &Path) -> impl Display + '_ {
     ShownPath(path)
@@ -80,6 +93,7 @@ mod tests {
             ("gpj.\u{202e}exe", r"gpj.\u{202e}exe"),
         ] {
             assert_eq!(shown(text).to_string(), expected);
+            assert_eq!(escaped(text).to_string(), expected);
             assert_eq!(shown_path(Path::new(text)).to_string(), expected);
         }
         let mut kept = String::new();

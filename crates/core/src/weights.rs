@@ -8,6 +8,7 @@ use crate::{
     Array, Error, ExifOrientation, Normalization, Result, State,
     alexnet::Variant,
     tensors::{self, Named},
+    text::shown,
 };
 
 const EXPECTED: &str = "a weights file";
@@ -111,7 +112,7 @@ impl Metadata {
             })
         };
         fn json<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, String> {
-            serde_json::from_str(text).map_err(|error| format!("its `{key}` is `{text}`: {error}"))
+            serde_json::from_str(text).map_err(|error| format!("its `{key}` is `{}`: {error}", shown(text)))
         }
         let metadata = Self {
             variant: entry("variant")?.parse()?,
@@ -125,7 +126,10 @@ impl Metadata {
                 None | Some("apply") => ExifOrientation::Apply,
                 Some("ignore") => ExifOrientation::Ignore,
                 Some(other) => {
-                    return Err(format!("its `exif_orientation` is `{other}`, and must be apply or ignore"));
+                    return Err(format!(
+                        "its `exif_orientation` is `{}`, and must be apply or ignore",
+                        shown(other)
+                    ));
                 }
             },
         };

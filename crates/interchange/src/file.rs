@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use alexnet_core::{Error, Result};
+use alexnet_core::{Error, Result, files};
 use flate2::read::DeflateDecoder;
 
 use crate::tensor::Place;
@@ -21,12 +21,7 @@ pub struct Source {
 impl Source {
     /// Opens a file.
     pub fn open(path: &Path) -> Result<Self> {
-        let open = || {
-            let file = File::open(path)?;
-            let length = file.metadata()?;
-            if length.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok((file, length.len())) }
-        };
-        let (file, length) = open().map_err(Error::io("read", path))?;
+        let (file, length) = files::open(path).map_err(Error::io("read", path))?;
         Ok(Self { file, length })
     }
 

@@ -24,11 +24,11 @@ use alexnet_core::{
     alexnet::Variant,
     files::write_atomically,
     state::misfits,
-    text::shown,
+    text::{shown, shown_path},
     weights::{Metadata, Weights},
 };
 
-pub use self::class_indices::class_indices;
+pub use self::class_indices::{NAME as CLASS_INDICES, class_indices, class_indices_text};
 use self::{file::Source, pickle::Dtype, tensor::View};
 
 const EXPECTED: &str = "a weights file";
@@ -79,8 +79,9 @@ impl Content {
         let content = saved.and_then(|saved| {
             let (views, others) = state_dict::tensors(&saved)?;
             let metadata = saved.metadata.map(|text| serde_json::from_slice(&text)).transpose();
-            let metadata =
-                metadata.map_err(|error| format!("its {} is not valid: {error}", pth::METADATA))?;
+            let metadata = metadata.map_err(|error| {
+                format!("its {} is not valid: {}", pth::METADATA, shown(&error.to_string()))
+            })?;
             Ok((views, others, metadata.unwrap_or_default(), saved.bytes))
         });
         let (views, others, metadata, bytes) = content.map_err(refuse)?;
@@ -133,7 +134,7 @@ impl Content {
         };
         let named = self.views.iter().map(|(name, view)| match read(view) {
             Ok(array) => Ok((name.clone(), array)),
-            Err(reason) => Err(format!("its tensor `{name}`: {reason}")),
+            Err(reason) => Err(format!("its tensor `{}`: {reason}", shown(name))),
         });
         named.collect()
     }
@@ -152,7 +153,15 @@ pub fn load(path: impl AsRef<Path>) -> Result<Loaded> {
     if !path.exists() {
         return Err(refuse(format!("there is no such file; {NEXT}")));
     }
-    let content = Content::open(path)?.without_scalars().without_prefix();
+    let content = Content::open(path)?;
+    if content.metadata.contains_key("progress") {
+        return Err(refuse(
+            "it is the checkpoint of a run; the weights are in the folder `weights` beside its folder: \
+             best.safetensors, last.safetensors"
+                .into(),
+        ));
+    }
+    let content = content.without_scalars().without_prefix();
     let (variant, classes) = recognise::recognise(&content.shapes()).map_err(refuse)?;
     let (mut metadata, mut notes) = if content.metadata.contains_key("variant") {
         let metadata = Metadata::from_text(&content.metadata).map_err(refuse)?;
@@ -256,7 +265,7 @@ impl Format {
             Some("pth" | "pt") => Ok(Self::Pth),
             _ => Err(Error::Option {
                 option: "the output file",
-                value: path.display().to_string(),
+                value: shown_path(path).to_string(),
                 reason: "its extension must be .safetensors, .pth or .pt".into(),
             }),
         }

@@ -79,7 +79,8 @@ pub fn read_zip(source: &Source) -> Result<Saved, String> {
 /// Name and place of all entries. They lie one after the other and are stored as they are, as `torch.save` writes them, or
 /// deflated, but not so that a small file unfolds to a large one.
 fn entries(source: &Source) -> Result<BTreeMap<String, Place>, String> {
-    let broken = |error: zip::result::ZipError| format!("it is cut or damaged: {error}");
+    let broken =
+        |error: zip::result::ZipError| format!("it is cut or damaged: {}", shown(&error.to_string()));
     let reader = Limited { file: source.file(), left: MAX_DIRECTORY };
     // The archive begins where the file does, as PyTorch's own reader has it. Where it is left to the library to find out, an entry
     // of 76 bytes in the directory is skipped: as many as the two records of the newer format have that stand behind it.

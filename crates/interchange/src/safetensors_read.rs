@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use alexnet_core::text::shown;
 use safetensors::{Dtype as Type, tensor::Metadata};
 
 use crate::{
@@ -25,8 +26,8 @@ pub fn read(source: &Source) -> Result<Content, String> {
     let length = length.try_into().map_or(u64::MAX, u64::from_le_bytes);
     let start = length.saturating_add(8);
     let header = source.bytes(Place::stored(8, length), MAX_HEADER)?;
-    let header: Metadata =
-        serde_json::from_slice(&header).map_err(|error| format!("its header is not valid: {error}"))?;
+    let header: Metadata = serde_json::from_slice(&header)
+        .map_err(|error| format!("its header is not valid: {}", shown(&error.to_string())))?;
     if start.checked_add(header.data_len() as u64) != Some(source.bytes_in_all()) {
         return Err("it does not hold as many bytes as its header says: it is cut or damaged".into());
     }

@@ -198,6 +198,11 @@ fn a_file_that_contradicts_itself_is_refused() {
     wrong.save(&path).unwrap();
     let error = load(&path).unwrap_err().to_string();
     assert!(error.contains("`tutorial` with 4 classes") && error.contains("of `tutorial` with 3"), "{error}");
+    let error = load(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("it is a folder, not a file"), "{error}");
+    alexnet_core::checkpoint::save(&path, &alexnet_core::State::default(), &0).unwrap();
+    let error = load(&path).unwrap_err().to_string();
+    assert!(error.contains("checkpoint of a run") && error.contains("last.safetensors"), "{error}");
     let error = load(folder.path().join("none.pth")).unwrap_err().to_string();
     assert!(error.contains("none.pth") && error.contains("no such file"), "{error}");
 }
@@ -512,7 +517,8 @@ fn damaged_files_do_not_panic() {
         number = number.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (number >> 33) as usize % below
     };
-    for name in ["zip_views", "legacy_views", "zip_state_dict", "legacy_state_dict", "protocol_5"] {
+    let names = ["zip_views", "legacy_views", "zip_state_dict", "legacy_state_dict", "protocol_5"];
+    for name in names.into_iter().chain(["deflated", "zip_python_2", "among", "attributes"]) {
         let whole = fs::read(goldens().join(format!("{name}.pth"))).unwrap();
         for round in 0..400 {
             let mut bytes = whole.clone();
