@@ -6,6 +6,7 @@ use std::{
     path::Path,
 };
 
+use alexnet_core::text::{escape, is_control};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
@@ -28,16 +29,57 @@ macro_rules! note {
     ($($text:tt)*) => { $crate::output::remark(format_args!($($text)*)) };
 }
 
+/// More characters of a remark are not printed: whatever they are, nobody reads them.
+const LONGEST: usize = 10_000;
+
+/// A text that cannot lead a terminal, whatever is in it. Line feeds and tabulators stay; where one would not be ours, whoever
+/// formats the text escapes it.
+fn harmless(text: String) -> String {
+    const KEPT: [char; 2] = ['\n', '\t'];
+    if !text.contains(|character| is_control(character) && !KEPT.contains(&character)) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    // A text takes whatever is written.
+    let _ = escape(&mut out, &text, &KEPT);
+    out
+}
+
+/// JSON and the like, byte for byte: it has its own way to escape.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn json(text: &str) -> Result<()> {
+    writeln!(io::stdout(), "{text}").context("cannot write to standard output")
+}
+
+/// Says what is wrong with the command line, or what was asked about it, and leaves.
+pub fn usage(error: &clap::Error) -> ! {
+    let text = error.to_string();
+    let shown = harmless(text.clone());
+    if shown != text {
+        let _ = write!(io::stderr(), "{shown}");
+        std::process::exit(error.exit_code());
+    }
+    error.exit()
+}
+
 /// What [`say!`] does.
 ///
 /// # Errors
 /// When it cannot be written.
 pub fn result(line: Arguments) -> Result<()> {
-    writeln!(io::stdout(), "{line}").context("cannot write to standard output")
+    writeln!(io::stdout(), "{}", harmless(line.to_string())).context("cannot write to standard output")
 }
 
 /// What [`note!`] does.
 pub fn remark(line: Arguments) {
+    let mut line = harmless(line.to_string());
+    if let Some((end, _)) = line.char_indices().nth(LONGEST) {
+        let more = line.len() - end;
+        line.truncate(end);
+        line += &format!("… ({more} bytes more)");
+    }
     // There is no further place to complain to.
     let _ = writeln!(io::stderr(), "{line}");
 }
@@ -91,6 +133,13 @@ mod tests {
         let error = alexnet_core::Error::Image("a.jpg is not a readable picture: it is cut".into());
         let said = explain(&error.into());
         assert!(said.starts_with("a.jpg ") && said.contains("; with `--on-bad-image skip` it"), "{said}");
+    }
+
+    #[test]
+    fn nothing_leads_the_terminal() {
+        let text = "a\tb\n雏菊".to_owned();
+        assert_eq!(harmless(text.clone()), text);
+        assert_eq!(harmless("\u{1b}[31m\r\u{202e}\n".into()), "\\u{1b}[31m\\r\\u{202e}\n");
     }
 
     #[test]
