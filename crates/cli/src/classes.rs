@@ -2,10 +2,17 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use alexnet_core::{Array, weights::Weights};
+use alexnet_core::{
+    Array,
+    text::{shown, shown_path},
+    weights::Weights,
+};
 use alexnet_data::split::Dataset;
 use alexnet_interchange::Loaded;
 use unicode_normalization::UnicodeNormalization;
+
+/// Names in a line.
+const MOST_LISTED: usize = 20;
 
 /// How a list of classes compares with another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,20 +59,28 @@ pub fn adopt(loaded: &mut Loaded, path: &Path, dataset: &Dataset) -> bool {
         Alignment::Other => return false,
         Alignment::Same if *named => {}
         Alignment::Same => {
-            note!("the classes are taken for those of {}, in alphabetical order", dataset.root.display());
+            note!("the classes are taken for those of {}, in alphabetical order", shown_path(&dataset.root));
         }
         Alignment::Permuted(order) => {
             reorder(weights, &order);
             note!(
                 "{} knows the classes of {} in another order; the rows of its last layer are put in this order",
-                path.display(),
-                dataset.root.display()
+                shown_path(path),
+                shown_path(&dataset.root)
             );
         }
     }
     weights.metadata.classes.clone_from(&dataset.classes);
     *named = true;
     true
+}
+
+/// The names for a line, or how many they are.
+pub fn listed(names: &[String]) -> String {
+    if names.len() > MOST_LISTED {
+        return names.len().to_string();
+    }
+    names.iter().map(|name| shown(name).to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// Moves the rows of the last layer: row `i` becomes what row `order[i]` was.

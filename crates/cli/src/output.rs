@@ -6,9 +6,12 @@ use std::{
     path::Path,
 };
 
-use alexnet_core::text::{escape, is_control};
+use alexnet_core::text::{escape, escaped, is_control, shown_path};
 use anyhow::{Context, Result};
-use clap::ValueEnum;
+use clap::{
+    ValueEnum,
+    error::{ContextKind, ContextValue},
+};
 
 /// How a report is printed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -53,15 +56,23 @@ pub fn json(text: &str) -> Result<()> {
     writeln!(io::stdout(), "{text}").context("cannot write to standard output")
 }
 
-/// Says what is wrong with the command line, or what was asked about it, and leaves.
-pub fn usage(error: &clap::Error) -> ! {
-    let text = error.to_string();
-    let shown = harmless(text.clone());
-    if shown != text {
-        let _ = write!(io::stderr(), "{shown}");
-        std::process::exit(error.exit_code());
+/// A message about arguments in which what was typed, or stood in a file, is escaped.
+pub fn escaped_usage(mut error: clap::Error) -> clap::Error {
+    let foreign = |(kind, value): (ContextKind, &ContextValue)| match value {
+        ContextValue::String(text) if text.contains(is_control) => {
+            Some((kind, ContextValue::String(escaped(text).to_string())))
+        }
+        _ => None,
+    };
+    for (kind, value) in error.context().filter_map(foreign).collect::<Vec<_>>() {
+        error.insert(kind, value);
     }
-    error.exit()
+    error
+}
+
+/// Says what is wrong with the command line, or what was asked about it, and leaves.
+pub fn usage(error: clap::Error) -> ! {
+    escaped_usage(error).exit()
 }
 
 /// What [`say!`] does.
@@ -86,7 +97,7 @@ pub fn remark(line: Arguments) {
 
 /// Tells of an image that is used though its file is damaged.
 pub fn note_damaged(path: &Path, what: &str) {
-    note!("damaged, but read: {}: {what}", path.display());
+    note!("damaged, but read: {}: {what}", shown_path(path));
 }
 
 /// Whether the reader of our output left, which is no fault of ours.

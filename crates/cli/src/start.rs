@@ -1,7 +1,8 @@
 //! What training begins with: photos as batches, weights as drawn or read.
 
 use alexnet_core::{
-    Normalization, Parameters, State, Topology, alexnet::Variant, init::initialise, weights::Weights,
+    Normalization, Parameters, State, Topology, alexnet::Variant, init::initialise, text::shown_path,
+    weights::Weights,
 };
 use alexnet_data::{
     loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions},
@@ -62,21 +63,19 @@ fn initial_state(setup: &Setup, dataset: &Dataset) -> Result<(State, Normalizati
     ensure!(
         of(found)? == of(setup.model.variant)?,
         "{} holds `{found}`, but this run is `{}`; add `--variant {found}`, or choose other weights",
-        path.display(),
+        shown_path(path),
         setup.model.variant
     );
     let adopted = classes::adopt(&mut loaded, path, dataset);
     let Weights { metadata, mut parameters } = loaded.weights;
     if !adopted && let Some(last) = topology.nodes.last() {
         replace_layer(&last.name, &mut parameters, setup, &topology)?;
-        let classes =
-            |names: &[String]| if names.len() > 8 { names.len().to_string() } else { names.join(", ") };
         note!(
             "the last layer, `{}`, is replaced: {} knows the classes {}, this run {}",
             last.name,
-            path.display(),
-            classes(&metadata.classes),
-            classes(&dataset.classes)
+            shown_path(path),
+            classes::listed(&metadata.classes),
+            classes::listed(&dataset.classes)
         );
     }
     let state = State { parameters, ..State::default() };

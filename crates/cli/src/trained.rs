@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use alexnet_core::{
     Backend, Model, Options, State,
+    text::shown_path,
     weights::{Metadata, Weights},
 };
 use alexnet_data::split::Dataset;
@@ -57,16 +58,21 @@ impl Trained {
 /// When there are no such weights.
 pub fn read(weights: Option<&Path>) -> Result<(PathBuf, Loaded)> {
     let path = match weights {
+        Some(folder) if folder.is_dir() => {
+            let best = RunFolder::weights_in(folder)?;
+            note!("using the weights {}", shown_path(&best));
+            best
+        }
         Some(path) => path.to_owned(),
         None => {
             let newest = RunFolder::newest_weights()?;
-            note!("using the weights {}", newest.display());
+            note!("using the weights {}", shown_path(&newest));
             newest
         }
     };
     let loaded = alexnet_interchange::load(&path)?;
     for sentence in &loaded.notes {
-        note!("{}: {sentence}", path.display());
+        note!("{}: {sentence}", shown_path(&path));
     }
     Ok((path, loaded))
 }
@@ -95,10 +101,10 @@ pub fn photos(data: Option<&Path>, weights: &Path, loaded: &mut Loaded) -> Resul
     ensure!(
         classes::adopt(loaded, weights, &dataset),
         "{} has the classes {}, but the weights {} know {}; name others with `--data` or `--weights`",
-        dataset.root.display(),
-        dataset.classes.join(", "),
-        weights.display(),
-        loaded.weights.metadata.classes.join(", ")
+        shown_path(&dataset.root),
+        classes::listed(&dataset.classes),
+        shown_path(weights),
+        classes::listed(&loaded.weights.metadata.classes)
     );
     Ok(dataset)
 }

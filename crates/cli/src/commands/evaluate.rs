@@ -18,7 +18,7 @@ use clap::ValueEnum;
 use crate::{
     engine::EngineArgs,
     exif::OfWeights,
-    output::{Format, note_damaged},
+    output::{self, Format, note_damaged},
     report::{Evaluated, Everything, Mistake},
     trained::{Trained, photos, read},
 };
@@ -123,7 +123,7 @@ pub fn run(args: &Args) -> Result<()> {
         evaluated.write(folder)?;
     }
     match args.format {
-        Format::Json => say!("{}", serde_json::to_string(&evaluated.everything())?),
+        Format::Json => output::json(&serde_json::to_string(&evaluated.everything())?),
         Format::Text => print_text(&evaluated.everything()),
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     config::Source,
     engine::{Engine, Threads, keep_f32},
     exif::OfWeights,
-    output::Format,
+    output::{self, Format},
     recipe::{Augmentation, DEFAULT_EPOCHS, Equations, Rates, Steps},
     trained::{photos, read},
 };
@@ -141,7 +141,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     let report = Report::new(&logits, losses);
     match args.format {
-        Format::Json => say!("{}", serde_json::to_string(&report)?)?,
+        Format::Json => output::json(&serde_json::to_string(&report)?)?,
         Format::Text => report.print()?,
     }
     Ok(if report.agrees() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

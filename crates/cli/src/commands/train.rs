@@ -82,16 +82,16 @@ struct Run {
     progress: Progress,
 }
 
-/// Runs the command. The exit code is 0, or 130 or 143 after a signal.
+/// Runs the command. The exit code is 0, or 129, 130 or 143 after a signal.
 ///
 /// # Errors
 /// When the photos, the options or the disk do not allow it, or the loss is not finite.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let stop = Stop::listen()?;
     let run = match &args.resume {
         Some(path) => resumed(path, args)?,
         None => begun(args)?,
     };
+    let stop = Stop::listen()?;
     let Run { folder, options: Saved { engine, recipe }, backend, loader, state, mut progress } = run;
     let dataset = loader.dataset();
     // Here and below: training does not end because nobody reads.

@@ -48,11 +48,7 @@ fn weights_go_to_pytorch_and_back_without_loss() {
     assert_eq!(read("best.safetensors"), read("back.safetensors"));
 
     for (arguments, code, words) in [
-        (
-            ["convert", "best.safetensors", "AlexNet.onnx"],
-            1,
-            "its extension must be .safetensors, .pth or .pt",
-        ),
+        (["convert", "best.safetensors", "AlexNet.h5"], 1, "its extension must be .safetensors, .pth or .pt"),
         (
             ["convert", "none.pth", "a.safetensors"],
             1,
@@ -137,7 +133,7 @@ fn save_both_orders(place: &Place) {
 
 #[test]
 fn the_order_of_classes_does_not_matter() {
-    let place = Place::with_flowers(4);
+    let place = Place::with_flowers(10);
     save_both_orders(&place);
     let said = "knows the classes of";
     let report = |weights| {
@@ -149,7 +145,7 @@ fn the_order_of_classes_does_not_matter() {
     assert_eq!(report("one.safetensors"), report("other.safetensors"));
 
     let trained = |weights, run: &str| {
-        let train = ["train", "--data", "flowers", "--val-fraction", "0.25", "--epochs", "1", "-b", "8"];
+        let train = ["train", "--data", "flowers", "--epochs", "1", "-b", "15"];
         let ran = place.run(&[&train[..], &["--weights", weights, "--run-dir", run]].concat());
         assert_eq!(ran.code, Some(0), "{ran:?}");
         assert!(!ran.err.contains("is replaced"), "{ran:?}");
