@@ -1,14 +1,17 @@
 //! Options from files: command line over file over default. A file is TOML with the long names of `train`'s options; its entries
 //! become arguments before those that were typed, so both go through the same checks.
 
-use std::{ffi::OsString, fs, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf};
 
-use alexnet_core::Error;
-use anyhow::{Context, Result, bail};
+use alexnet_core::{
+    files::read_text,
+    text::{shown, shown_path},
+};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, ValueEnum, parser::ValueSource};
 use toml::Value;
 
-use crate::{engine::EngineArgs, recipe::Recipe};
+use crate::{engine::EngineArgs, output::escaped_usage, recipe::Recipe};
 
 /// The options that a file may hold: `train`'s.
 #[derive(Clone, Debug, Parser)]
@@ -64,11 +67,29 @@ impl Source {
     /// The name and the content of the file, if there is one.
     fn read(&self) -> Result<Option<(String, String)>> {
         if let Some(path) = &self.config {
-            let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
-            return Ok(Some((path.display().to_string(), text)));
+            let file = file_of(path)?;
+            return Ok(Some((shown_path(&file).to_string(), read_text(&file, MOST)?)));
         }
         Ok(self.recipe.map(|recipe| (format!("the recipe {}", recipe.name()), recipe.text().to_owned())))
     }
+}
+
+/// A file of options is a page long; one of this many bytes is something else.
+pub const MOST: u64 = 1 << 20;
+
+/// The file that a path stands for: the folder of a run for its options.
+fn file_of(path: &Path) -> Result<PathBuf> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let file = path.join("args.toml");
+    ensure!(
+        file.is_file(),
+        "{} is a folder without an args.toml; name a file of options, or the folder of a run",
+        shown_path(path)
+    );
+    note!("using the options in {}", shown_path(&file));
+    Ok(file)
 }
 
 /// What a file may not decide.
@@ -80,10 +101,11 @@ fn arguments(name: &str, text: &str) -> Result<Vec<(String, OsString)>> {
         text.parse().with_context(|| format!("{name} is not TOML, such as `lr = 0.001` on a line"))?;
     let argument = |(key, value): (String, Value)| {
         if NOT_IN_FILES.contains(&key.as_str()) {
-            bail!("{name}: `{key}` is for the command line alone; remove it");
+            bail!("{name}: `{}` is for the command line alone; remove it", shown(&key));
         }
-        let text = as_typed(&value)
-            .with_context(|| format!("{name}: `{key}` must be a number, a text, true, false or a list"))?;
+        let text = as_typed(&value).with_context(|| {
+            format!("{name}: `{}` must be a number, a text, true, false or a list", shown(&key))
+        })?;
         Ok((key.clone(), format!("--{key}={text}").into()))
     };
     table.into_iter().map(argument).collect()
@@ -115,9 +137,9 @@ fn parse(name: &str, arguments: &[(String, OsString)]) -> Result<FileOptions> {
     let typed = arguments.iter().map(|(_, argument)| argument);
     let matches = FileOptions::command().no_binary_name(true).try_get_matches_from(typed);
     matches.and_then(|matches| FileOptions::from_arg_matches(&matches)).map_err(|error| {
-        let said = error.to_string();
+        let said = escaped_usage(error).to_string();
         let cause = said.lines().next().unwrap_or_default();
-        anyhow::anyhow!("{name}: {}", cause.trim_start_matches("error: "))
+        anyhow::anyhow!("{name}: {}", shown(cause.trim_start_matches("error: ")))
     })
 }
 

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use alexnet_core::Error;
+use alexnet_core::{Error, text::shown_path};
 use alexnet_data::{
     archive::{self, Limits},
     draw,
@@ -60,7 +60,7 @@ pub fn unpack(path: &Path) -> Result<PathBuf> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.trim_end_matches(".tgz").trim_end_matches(".tar.gz");
     let into = Path::new(FOLDER).join(stem);
-    let bar = progress::Bytes::new(&format!("unpacking {}", path.display()));
+    let bar = progress::Bytes::new(&format!("unpacking {}", shown_path(path)));
     let folder = archive::unpack(path, &into, &Limits::default(), &mut |done, total| bar.at(done, total))?;
     bar.finish();
     Ok(folder)

@@ -4,6 +4,7 @@
 #[macro_use]
 mod output;
 
+mod classes;
 mod commands;
 mod config;
 mod dataset;
@@ -75,10 +76,11 @@ impl Command {
 fn parse() -> anyhow::Result<Cli> {
     let typed: Vec<_> = std::env::args_os().collect();
     let program = Cli::command();
-    let found = program.clone().get_matches_from(&typed);
+    let found = program.clone().try_get_matches_from(&typed).unwrap_or_else(|error| output::usage(error));
     let cli = Cli::from_arg_matches(&found)?;
     let Some(source) = cli.command.source() else { return Ok(cli) };
-    Ok(Cli::parse_from(config::expand(&program, source, typed, &found)?))
+    let expanded = config::expand(&program, source, typed, &found)?;
+    Ok(Cli::try_parse_from(expanded).unwrap_or_else(|error| output::usage(error)))
 }
 
 /// A panic in a decoder becomes an error that names the file; its own words would only be noise before that.

@@ -6,8 +6,12 @@ use std::{
     path::Path,
 };
 
+use alexnet_core::text::{escape, escaped, is_control, shown_path};
 use anyhow::{Context, Result};
-use clap::ValueEnum;
+use clap::{
+    ValueEnum,
+    error::{ContextKind, ContextValue},
+};
 
 /// How a report is printed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -28,23 +32,72 @@ macro_rules! note {
     ($($text:tt)*) => { $crate::output::remark(format_args!($($text)*)) };
 }
 
+/// More characters of a remark are not printed: whatever they are, nobody reads them.
+const LONGEST: usize = 10_000;
+
+/// A text that cannot lead a terminal, whatever is in it. Line feeds and tabulators stay; where one would not be ours, whoever
+/// formats the text escapes it.
+fn harmless(text: String) -> String {
+    const KEPT: [char; 2] = ['\n', '\t'];
+    if !text.contains(|character| is_control(character) && !KEPT.contains(&character)) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    // A text takes whatever is written.
+    let _ = escape(&mut out, &text, &KEPT);
+    out
+}
+
+/// JSON and the like, byte for byte: it has its own way to escape.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn json(text: &str) -> Result<()> {
+    writeln!(io::stdout(), "{text}").context("cannot write to standard output")
+}
+
+/// A message about arguments in which what was typed, or stood in a file, is escaped.
+pub fn escaped_usage(mut error: clap::Error) -> clap::Error {
+    let foreign = |(kind, value): (ContextKind, &ContextValue)| match value {
+        ContextValue::String(text) if text.contains(is_control) => {
+            Some((kind, ContextValue::String(escaped(text).to_string())))
+        }
+        _ => None,
+    };
+    for (kind, value) in error.context().filter_map(foreign).collect::<Vec<_>>() {
+        error.insert(kind, value);
+    }
+    error
+}
+
+/// Says what is wrong with the command line, or what was asked about it, and leaves.
+pub fn usage(error: clap::Error) -> ! {
+    escaped_usage(error).exit()
+}
+
 /// What [`say!`] does.
 ///
 /// # Errors
 /// When it cannot be written.
 pub fn result(line: Arguments) -> Result<()> {
-    writeln!(io::stdout(), "{line}").context("cannot write to standard output")
+    writeln!(io::stdout(), "{}", harmless(line.to_string())).context("cannot write to standard output")
 }
 
 /// What [`note!`] does.
 pub fn remark(line: Arguments) {
+    let mut line = harmless(line.to_string());
+    if let Some((end, _)) = line.char_indices().nth(LONGEST) {
+        let more = line.len() - end;
+        line.truncate(end);
+        line += &format!("… ({more} bytes more)");
+    }
     // There is no further place to complain to.
     let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Tells of an image that is used though its file is damaged.
 pub fn note_damaged(path: &Path, what: &str) {
-    note!("damaged, but read: {}: {what}", path.display());
+    note!("damaged, but read: {}: {what}", shown_path(path));
 }
 
 /// Whether the reader of our output left, which is no fault of ours.
@@ -91,6 +144,13 @@ mod tests {
         let error = alexnet_core::Error::Image("a.jpg is not a readable picture: it is cut".into());
         let said = explain(&error.into());
         assert!(said.starts_with("a.jpg ") && said.contains("; with `--on-bad-image skip` it"), "{said}");
+    }
+
+    #[test]
+    fn nothing_leads_the_terminal() {
+        let text = "a\tb\n雏菊".to_owned();
+        assert_eq!(harmless(text.clone()), text);
+        assert_eq!(harmless("\u{1b}[31m\r\u{202e}\n".into()), "\\u{1b}[31m\\r\\u{202e}\n");
     }
 
     #[test]

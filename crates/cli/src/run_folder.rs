@@ -10,9 +10,11 @@ use alexnet_core::{
     Error, Progress, Result, State, checkpoint,
     files::{create_folders, sync_folder, write_atomically},
     lock::Lock,
+    text::shown_path,
     train::EpochRow,
     weights::Metadata,
 };
+use alexnet_interchange::{CLASS_INDICES, class_indices_text};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
@@ -128,6 +130,20 @@ impl RunFolder {
         Ok(())
     }
 
+    /// The best weights of the run that a folder is.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn weights_in(folder: &Path) -> anyhow::Result<PathBuf> {
+        let best = Self { path: folder.to_owned() }.best();
+        anyhow::ensure!(
+            best.is_file(),
+            "{} is a folder, and holds no weights/best.safetensors as that of a run does; name a file",
+            shown_path(folder)
+        );
+        Ok(best)
+    }
+
     /// The newest run with weights, for `--weights` left out.
     ///
     /// # Errors
@@ -223,15 +239,7 @@ impl RunFolder {
     /// # Errors
     /// When the disk refuses.
     pub fn write_class_indices(&self, metadata: &Metadata) -> Result<()> {
-        let mut out = Vec::new();
-        let lines: Vec<String> = metadata
-            .classes
-            .iter()
-            .enumerate()
-            .map(|(index, name)| format!("    \"{index}\": {}", serde_json::Value::from(name.as_str())))
-            .collect();
-        out.extend_from_slice(format!("{{\n{}\n}}", lines.join(",\n")).as_bytes());
-        self.write("class_indices.json", &out)
+        self.write(CLASS_INDICES, class_indices_text(&metadata.classes).as_bytes())
     }
 
     /// `results.csv`: all of `history`.

@@ -1,8 +1,6 @@
 //! The options of a run as its folder keeps them: all of them in `args.toml`, those that decide the weights in its checkpoint too.
 
-use std::fs;
-
-use alexnet_core::Error;
+use alexnet_core::{files::read_text, text::shown_path};
 use alexnet_data::split::Dataset;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
@@ -73,8 +71,8 @@ impl Saved {
     /// When it is damaged, or holds what is no option.
     pub fn read(folder: &RunFolder) -> Result<(Self, bool)> {
         let path = folder.args();
-        let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-        let name = path.display().to_string();
+        let text = read_text(&path, config::MOST)?;
+        let name = shown_path(&path).to_string();
         let Some((options, is_sealed)) = unsealed(&text) else {
             bail!("{name} has changed since it was written: {NEXT}");
         };

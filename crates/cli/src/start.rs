@@ -1,16 +1,16 @@
 //! What training begins with: photos as batches, weights as drawn or read.
 
 use alexnet_core::{
-    Normalization, Parameters, State, Topology, alexnet::Variant, init::initialise, weights::Weights,
+    Normalization, Parameters, State, Topology, alexnet::Variant, init::initialise, text::shown_path,
+    weights::Weights,
 };
 use alexnet_data::{
     loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions},
     split::Dataset,
 };
-use alexnet_interchange::Loaded;
 use anyhow::{Result, ensure};
 
-use crate::{dataset, recipe::Setup, trained::read};
+use crate::{classes, dataset, recipe::Setup, trained::read};
 
 /// The photos that `--data` names, split.
 ///
@@ -20,7 +20,19 @@ pub fn dataset(setup: &Setup) -> Result<Dataset> {
     dataset::open(setup.data.data.as_deref(), setup.data.val_fraction, setup.seed)
 }
 
-/// The photos as batches.
+/// The state before the first step and the photos as batches. The setup gets the normalization that both go with: that of
+/// `--weights`, where it names none.
+///
+/// # Errors
+/// When the data set makes no sense, or the weights cannot be read or are of another network.
+pub fn begin(setup: &mut Setup, dataset: Dataset) -> Result<(State, Loader)> {
+    let (state, Normalization { mean, std }) = initial_state(setup, &dataset)?;
+    setup.model.mean.get_or_insert(mean);
+    setup.model.std.get_or_insert(std);
+    Ok((state, loader(setup, dataset)?))
+}
+
+/// The photos of a run that goes on as batches: its setup has the normalization.
 ///
 /// # Errors
 /// When the data set makes no sense.
@@ -39,40 +51,31 @@ pub fn loader(setup: &Setup, dataset: Dataset) -> Result<Loader> {
     Ok(Loader::new(dataset, options)?)
 }
 
-/// The state before the first step: drawn from the seed, or read from `--weights`, with the normalisation that goes with them.
-///
-/// # Errors
-/// When the weights cannot be read or are of another network.
-pub fn initial_state(setup: &Setup, dataset: &Dataset) -> Result<(State, Normalization)> {
+/// The state before the first step: drawn from the seed, or read from `--weights`, with the normalization that goes with them.
+fn initial_state(setup: &Setup, dataset: &Dataset) -> Result<(State, Normalization)> {
     let topology = setup.topology(dataset);
     let Some(path) = &setup.model.weights else {
         return Ok((initialise(&topology, setup.model.init.into(), setup.seed)?, Normalization::HALF));
     };
-    let (_, Loaded { weights, named, .. }) = read(Some(path))?;
-    let Weights { metadata, mut parameters } = weights;
+    let (_, mut loaded) = read(Some(path))?;
+    let found = loaded.weights.metadata.variant;
     let of = |variant: Variant| variant.topology(dataset.classes.len()).parameters();
     ensure!(
-        of(metadata.variant)? == of(setup.model.variant)?,
-        "{} holds `{}`, but this run is `{}`; add `--variant {1}`, or choose other weights",
-        path.display(),
-        metadata.variant,
+        of(found)? == of(setup.model.variant)?,
+        "{} holds `{found}`, but this run is `{}`; add `--variant {found}`, or choose other weights",
+        shown_path(path),
         setup.model.variant
     );
-    let as_many = metadata.classes.len() == dataset.classes.len();
-    if !named && as_many {
-        note!("the classes are taken for those of {}, in alphabetical order", dataset.root.display());
-    } else if metadata.classes != dataset.classes
-        && let Some(last) = topology.nodes.last()
-    {
+    let adopted = classes::adopt(&mut loaded, path, dataset);
+    let Weights { metadata, mut parameters } = loaded.weights;
+    if !adopted && let Some(last) = topology.nodes.last() {
         replace_layer(&last.name, &mut parameters, setup, &topology)?;
-        let classes =
-            |names: &[String]| if names.len() > 8 { names.len().to_string() } else { names.join(", ") };
         note!(
             "the last layer, `{}`, is replaced: {} knows the classes {}, this run {}",
             last.name,
-            path.display(),
-            classes(&metadata.classes),
-            classes(&dataset.classes)
+            shown_path(path),
+            classes::listed(&metadata.classes),
+            classes::listed(&dataset.classes)
         );
     }
     let state = State { parameters, ..State::default() };

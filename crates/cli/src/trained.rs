@@ -3,14 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use alexnet_core::{
-    Model, Options, State,
+    Backend, Model, Options, State,
+    text::shown_path,
     weights::{Metadata, Weights},
 };
 use alexnet_data::split::Dataset;
 use alexnet_interchange::Loaded;
 use anyhow::{Result, ensure};
 
-use crate::{dataset, engine::EngineArgs, run_folder::RunFolder};
+use crate::{
+    classes, dataset,
+    engine::{Choice, EngineArgs},
+    run_folder::RunFolder,
+};
 
 /// A trained network on an engine.
 pub struct Trained {
@@ -18,8 +23,6 @@ pub struct Trained {
     pub path: PathBuf,
     /// Variant, classes, input size, normalisation.
     pub metadata: Metadata,
-    /// Whether the names of the classes are known.
-    pub named: bool,
     /// The network.
     pub model: Box<dyn Model>,
 }
@@ -30,13 +33,22 @@ impl Trained {
     /// # Errors
     /// When there are no such weights, or the engine is not here.
     pub fn load(weights: Option<&Path>, engine: &EngineArgs) -> Result<Self> {
-        let (path, Loaded { weights, named, .. }) = read(weights)?;
-        let (choice, backend) = engine.start()?;
-        let Weights { metadata, parameters } = weights;
+        let engine = engine.start()?;
+        let (path, loaded) = read(weights)?;
+        Self::compile(path, loaded, engine)
+    }
+
+    /// The same of weights that were read and an engine that was started.
+    ///
+    /// # Errors
+    /// When the engine cannot take them.
+    pub fn compile(path: PathBuf, loaded: Loaded, engine: (Choice, Box<dyn Backend>)) -> Result<Self> {
+        let Weights { metadata, parameters } = loaded.weights;
+        let (choice, backend) = engine;
         let topology = metadata.variant.topology(metadata.classes.len());
         let options = Options { device: choice.device, ..Options::default() };
         let model = backend.compile(&topology, &State { parameters, ..State::default() }, &options)?;
-        Ok(Self { path, metadata, named, model })
+        Ok(Self { path, metadata, model })
     }
 }
 
@@ -46,27 +58,31 @@ impl Trained {
 /// When there are no such weights.
 pub fn read(weights: Option<&Path>) -> Result<(PathBuf, Loaded)> {
     let path = match weights {
+        Some(folder) if folder.is_dir() => {
+            let best = RunFolder::weights_in(folder)?;
+            note!("using the weights {}", shown_path(&best));
+            best
+        }
         Some(path) => path.to_owned(),
         None => {
             let newest = RunFolder::newest_weights()?;
-            note!("using the weights {}", newest.display());
+            note!("using the weights {}", shown_path(&newest));
             newest
         }
     };
     let loaded = alexnet_interchange::load(&path)?;
     for sentence in &loaded.notes {
-        note!("{}: {sentence}", path.display());
+        note!("{}: {sentence}", shown_path(&path));
     }
     Ok((path, loaded))
 }
 
 /// The photos to try weights on: `data`, or those of the run that they come from. A run's own split is used for its own photos,
-/// so that none it trained on is taken for a validation photo. Weights whose classes have no names (`named` is false) get those
-/// of the photos, if they are as many.
+/// so that none it trained on is taken for a validation photo. The weights get the classes of the photos, see [`classes::adopt`].
 ///
 /// # Errors
 /// When there are no photos there, or the weights are of other classes.
-pub fn photos(data: Option<&Path>, weights: &Path, metadata: &mut Metadata, named: bool) -> Result<Dataset> {
+pub fn photos(data: Option<&Path>, weights: &Path, loaded: &mut Loaded) -> Result<Dataset> {
     let split = weights
         .parent()
         .and_then(Path::parent)
@@ -82,17 +98,13 @@ pub fn photos(data: Option<&Path>, weights: &Path, metadata: &mut Metadata, name
         (Some(dataset), _) | (None, Some(dataset)) => dataset,
         (None, None) => dataset::open(None, dataset::VAL_FRACTION, 0)?,
     };
-    if !named && dataset.classes.len() == metadata.classes.len() {
-        note!("the classes are taken for those of {}, in alphabetical order", dataset.root.display());
-        metadata.classes = dataset.classes.clone();
-    }
     ensure!(
-        dataset.classes == metadata.classes,
+        classes::adopt(loaded, weights, &dataset),
         "{} has the classes {}, but the weights {} know {}; name others with `--data` or `--weights`",
-        dataset.root.display(),
-        dataset.classes.join(", "),
-        weights.display(),
-        metadata.classes.join(", ")
+        shown_path(&dataset.root),
+        classes::listed(&dataset.classes),
+        shown_path(weights),
+        classes::listed(&loaded.weights.metadata.classes)
     );
     Ok(dataset)
 }

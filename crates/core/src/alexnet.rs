@@ -78,7 +78,7 @@ impl FromStr for Variant {
         Self::ALL
             .into_iter()
             .find(|v| v.name() == text)
-            .ok_or_else(|| format!("no variant `{text}`; there are {names}"))
+            .ok_or_else(|| format!("no variant `{}`; there are {names}", crate::text::shown(text)))
     }
 }
 

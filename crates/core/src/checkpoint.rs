@@ -12,6 +12,7 @@ use crate::{
     Array, Error, Result, State,
     files::each_block,
     tensors::{self, Metadata, Named},
+    text::shown,
 };
 
 const EXPECTED: &str = "a checkpoint";
@@ -58,8 +59,9 @@ pub fn load<P: DeserializeOwned>(path: impl AsRef<Path>) -> Result<(State, P)> {
     let found = checksum(progress, tensors.iter().map(|(name, array)| (name.as_str(), array)));
     if *written != format!("{found:08x}") {
         return Err(refuse(format!(
-            "its content has changed since it was written (checksum {written}, now {found:08x}), so the disk or a copy is at \
-             fault; {MISSING}"
+            "its content has changed since it was written (checksum {}, now {found:08x}), so the disk or a copy is at \
+             fault; {MISSING}",
+            shown(written)
         )));
     }
     let progress = serde_json::from_str(progress)
@@ -75,7 +77,8 @@ pub fn load<P: DeserializeOwned>(path: impl AsRef<Path>) -> Result<(State, P)> {
             state.average.insert(parameter.to_owned(), array);
         } else {
             return Err(refuse(format!(
-                "the tensor `{name}` is neither parameter nor moment nor average; {MISSING}"
+                "the tensor `{}` is neither parameter nor moment nor average; {MISSING}",
+                shown(&name)
             )));
         }
     }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::text::shown_path;
+
 /// What an engine, a topology or a file of a run can refuse.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -76,7 +78,7 @@ pub enum Error {
     #[error("{0}")]
     Data(String),
     /// A file could not be read or written.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", shown_path(path))]
     Io {
         /// `read`, `write`, …
         action: &'static str,
@@ -108,7 +110,7 @@ pub enum Error {
         by: String,
     },
     /// A file was read but is not what it should be.
-    #[error("{} is not {expected}: {reason}", path.display())]
+    #[error("{} is not {expected}: {reason}", shown_path(path))]
     Format {
         /// The file.
         path: PathBuf,

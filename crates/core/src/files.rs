@@ -1,9 +1,8 @@
 //! Writing a file so that a reader, a crash or a lost power line never meets half of it.
 
 use std::{
-    ffi::OsString,
     fs::{self, File},
-    io,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -27,9 +26,9 @@ pub fn write_atomically(
 fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
     let folder = folder_of(path);
-    let mut prefix = OsString::from(".");
-    prefix.push(name);
-    prefix.push(format!(".tmp-{}-", std::process::id()));
+    // A name may be as long as the file system lets it, and this one is longer.
+    let name: String = name.to_string_lossy().chars().take(MOST_OF_A_NAME).collect();
+    let prefix = format!(".{name}.tmp-{}-", std::process::id());
 
     // Created by hand: the library's own files are readable by their owner alone, and a rename would keep that.
     let mut temporary = tempfile::Builder::new()
@@ -77,6 +76,47 @@ fn folder_of(path: &Path) -> PathBuf {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => PathBuf::from("."),
     }
+}
+
+/// So many characters of a file's name are in that of its temporary file.
+const MOST_OF_A_NAME: usize = 40;
+
+/// Opens a file to read it, and gives its length. A pipe or a device is refused: to open or to read one may take for ever.
+///
+/// # Errors
+/// Those of the system, and [`io::ErrorKind::InvalidInput`] for what is no file.
+pub fn open(path: impl AsRef<Path>) -> io::Result<(File, u64)> {
+    let path = path.as_ref();
+    let refuse = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    match fs::metadata(path)? {
+        found if found.is_dir() => refuse("it is a folder, not a file"),
+        found if !found.is_file() => refuse("it is a pipe or a device, not a file"),
+        _ => {
+            let file = File::open(path)?;
+            let length = file.metadata()?.len();
+            Ok((file, length))
+        }
+    }
+}
+
+/// Reads a small file of text.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read, is no file, has more than `most` bytes, or is not UTF-8.
+pub fn read_text(path: impl AsRef<Path>, most: u64) -> Result<String> {
+    let path = path.as_ref();
+    let read = || {
+        let (file, length) = open(path)?;
+        let too_long =
+            || io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most} bytes"));
+        if length > most {
+            return Err(too_long());
+        }
+        let mut text = String::new();
+        file.take(most + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > most { Err(too_long()) } else { Ok(text) }
+    };
+    read().map_err(Error::io("read", path))
 }
 
 /// Hands the little-endian bytes of `values` to `sink`, a block at a time.
@@ -151,6 +191,29 @@ mod tests {
         let below = path.join("file").join("c");
         let error = create_folders(&below).unwrap_err().to_string();
         assert!(error.starts_with(&format!("cannot create {}: ", below.display())), "{error}");
+    }
+
+    #[test]
+    fn a_name_may_be_as_long_as_the_system_lets_it() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["x".repeat(255), "é".repeat(127)] {
+            let path = folder.path().join(name);
+            write_atomically(&path, |file| file.write_all(b"text")).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"text");
+        }
+    }
+
+    #[test]
+    fn a_text_is_read_if_it_is_a_small_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        fs::write(&path, "four").unwrap();
+        assert_eq!(read_text(&path, 4).unwrap(), "four");
+        let said = |path: &Path| read_text(path, 3).unwrap_err().to_string();
+        assert!(said(&path).ends_with("it has more than 3 bytes"), "{}", said(&path));
+        assert!(said(folder.path()).ends_with("it is a folder, not a file"), "{}", said(folder.path()));
+        #[cfg(unix)]
+        assert!(said(Path::new("/dev/zero")).ends_with("a pipe or a device, not a file"));
     }
 
     #[test]

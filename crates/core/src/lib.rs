@@ -30,6 +30,7 @@ pub mod rng;
 pub mod schedule;
 pub mod state;
 mod tensors;
+pub mod text;
 pub mod topology;
 pub mod train;
 pub mod weights;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Error, Result, Topology};
+use crate::{Error, Result, Topology, text::shown};
 
 /// An f32 array on the host, row-major.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -112,7 +112,7 @@ pub fn misfits<'a>(
 
 fn row(name: &str, expected: Option<&[usize]>, found: Option<&str>) -> String {
     let expected = expected.map_or("none".into(), |shape| format!("{shape:?}"));
-    format!("  {name}: expected {expected}, found {}", found.unwrap_or("none"))
+    format!("  {}: expected {expected}, found {}", shown(name), shown(found.unwrap_or("none")))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::{
 };
 
 use safetensors::{
-    Dtype, SafeTensors,
+    Dtype, SafeTensorError, SafeTensors,
     tensor::{TensorInfo, TensorView},
 };
 use serde::Serialize;
@@ -19,6 +19,7 @@ use serde::Serialize;
 use crate::{
     Array, Error, Result,
     files::{each_block, write_atomically},
+    text::shown,
 };
 
 /// A file's text metadata.
@@ -74,7 +75,11 @@ pub(crate) fn read(
         io::ErrorKind::NotFound => refuse(format!("there is no such file; {missing}")),
         _ => Error::io("read", path)(error),
     })?;
-    let broken = |error| refuse(format!("{error}; it is cut, damaged or no safetensors file: {missing}"));
+    // The library's own words, in which names may be.
+    let broken = |error: SafeTensorError| {
+        let error = error.to_string();
+        refuse(format!("{}; it is cut, damaged or no safetensors file: {missing}", shown(&error)))
+    };
     let (_, head) = SafeTensors::read_metadata(&bytes).map_err(&broken)?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(broken)?;
     let arrays =
@@ -85,7 +90,11 @@ pub(crate) fn read(
 
 fn array(name: &str, view: &TensorView) -> Result<Array, String> {
     if view.dtype() != Dtype::F32 {
-        return Err(format!("the tensor `{name}` is {}, only F32 is read; save it as float32", view.dtype()));
+        return Err(format!(
+            "the tensor `{}` is {}, only F32 is read; save it as float32",
+            shown(name),
+            view.dtype()
+        ));
     }
     let value = |four: &[u8]| f32::from_le_bytes([four[0], four[1], four[2], four[3]]);
     Ok(Array { shape: view.shape().to_vec(), values: view.data().chunks_exact(4).map(value).collect() })

@@ -10,6 +10,7 @@ use crate::{
     alexnet::Variant,
     files::each_block,
     tensors::{self, Named},
+    text::shown,
 };
 
 const EXPECTED: &str = "a weights file";
@@ -158,7 +159,7 @@ impl Metadata {
             })
         };
         fn json<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, String> {
-            serde_json::from_str(text).map_err(|error| format!("its `{key}` is `{text}`: {error}"))
+            serde_json::from_str(text).map_err(|error| format!("its `{key}` is `{}`: {error}", shown(text)))
         }
         let metadata = Self {
             variant: entry("variant")?.parse()?,
@@ -172,7 +173,10 @@ impl Metadata {
                 None | Some("apply") => ExifOrientation::Apply,
                 Some("ignore") => ExifOrientation::Ignore,
                 Some(other) => {
-                    return Err(format!("its `exif_orientation` is `{other}`, and must be apply or ignore"));
+                    return Err(format!(
+                        "its `exif_orientation` is `{}`, and must be apply or ignore",
+                        shown(other)
+                    ));
                 }
             },
         };

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use alexnet_core::text::shown_path;
+
 /// What can be wrong with photos, folders and archives.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", shown_path(path))]
     Io {
         /// `read`, `write`, `create`, …
         action: &'static str,
@@ -16,7 +18,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A photo that cannot be decoded.
-    #[error("{} is not a readable picture: {reason}", path.display())]
+    #[error("{} is not a readable picture: {reason}", shown_path(path))]
     Picture {
         /// The file; `-` for standard input.
         path: PathBuf,
@@ -24,7 +26,7 @@ pub enum Error {
         reason: String,
     },
     /// A folder that is not a data set.
-    #[error("{} is not a data set: {reason}", path.display())]
+    #[error("{} is not a data set: {reason}", shown_path(path))]
     Dataset {
         /// The folder.
         path: PathBuf,
@@ -32,7 +34,7 @@ pub enum Error {
         reason: String,
     },
     /// An archive that is refused.
-    #[error("{} was not unpacked: {reason}", path.display())]
+    #[error("{} was not unpacked: {reason}", shown_path(path))]
     Archive {
         /// The archive.
         path: PathBuf,
@@ -48,7 +50,7 @@ pub enum Error {
         reason: String,
     },
     /// A folder that would have to be overwritten.
-    #[error("{} was not written: {holds}; remove it or choose another folder", path.display())]
+    #[error("{} was not written: {holds}; remove it or choose another folder", shown_path(path))]
     Exists {
         /// The folder.
         path: PathBuf,

@@ -2,11 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::Path,
 };
 
-use alexnet_core::{Error, Result};
+use alexnet_core::{
+    Error, Result,
+    files::read_text,
+    text::{shown, shown_path},
+};
 use serde::Deserialize;
 
 /// How `train.py` of the tutorial calls it.
@@ -26,26 +29,43 @@ enum Content {
 /// [`Error::Io`] when it cannot be read, [`Error::Format`] when it is something else.
 pub fn class_indices(path: impl AsRef<Path>) -> Result<Vec<String>> {
     let path = path.as_ref();
-    let bytes = fs::read(path).map_err(Error::io("read", path))?;
-    parse(&bytes).map_err(|reason| Error::Format {
+    parse(&read_text(path, MOST)?).map_err(|reason| Error::Format {
         path: path.to_owned(),
         expected: "a file of class names",
         reason,
     })
 }
 
-fn parse(bytes: &[u8]) -> Result<Vec<String>, String> {
-    let mut by_index: BTreeMap<String, String> = match serde_json::from_slice(bytes) {
+/// The file of these names as the tutorial writes it: indices as texts, indented by four.
+pub fn class_indices_text(names: &[String]) -> String {
+    let lines = names
+        .iter()
+        .zip(0..)
+        .map(|(name, index)| format!("    \"{index}\": {}", serde_json::Value::from(name.as_str())));
+    format!("{{\n{}\n}}", lines.collect::<Vec<_>>().join(",\n"))
+}
+
+/// A file of a thousand long names has a hundredth of it.
+const MOST: u64 = 4 << 20;
+
+fn parse(text: &str) -> Result<Vec<String>, String> {
+    // As some editors begin a file.
+    let text = text.trim_start_matches('\u{feff}');
+    let mut by_index: BTreeMap<String, String> = match serde_json::from_str(text) {
         Ok(Content::ByIndex(map)) => map,
         Ok(Content::ByName(map)) => map.into_iter().map(|(name, index)| (index.to_string(), name)).collect(),
         Err(_) => return Err(r#"it should be like {"0": "daisy", "1": "roses"}"#.into()),
     };
     let names: Vec<String> = (0..).map_while(|index: usize| by_index.remove(&index.to_string())).collect();
     if let Some((index, name)) = by_index.first_key_value() {
-        return Err(format!("{name:?} has the number {index:?}, and numbers before it are missing"));
+        return Err(format!(
+            "`{}` has the number {}, and numbers before it are missing",
+            shown(name),
+            shown(index)
+        ));
     }
     if let Some(name) = names.iter().find(|name| name.is_empty() || name.contains(char::is_control)) {
-        return Err(format!("{name:?} is no name of a class"));
+        return Err(format!("`{}` is no name of a class", shown(name)));
     }
     match names.iter().collect::<BTreeSet<_>>().len() {
         0 => Err("it names no class".into()),
@@ -68,13 +88,13 @@ pub fn near(weights: &Path, classes: usize) -> (Option<Vec<String>>, String) {
     };
     match class_indices(&file) {
         Ok(names) if names.len() == classes => {
-            (Some(names), format!("its classes are those of {}", file.display()))
+            (Some(names), format!("its classes are those of {}", shown_path(&file)))
         }
         Ok(names) => (
             None,
             format!(
                 "its classes have no names: {} has {}, and {classes} are needed",
-                file.display(),
+                shown_path(&file),
                 names.len()
             ),
         ),
@@ -88,20 +108,20 @@ mod tests {
 
     #[test]
     fn both_directions_are_read_and_gaps_are_named() {
-        for text in [r#"{"0": "a", "2": "c", "1": "b"}"#, r#"{"c": 2, "a": 0, "b": 1}"#] {
-            assert_eq!(parse(text.as_bytes()).unwrap(), ["a", "b", "c"]);
+        for text in [r#"{"0": "a", "2": "c", "1": "b"}"#, "\u{feff}{\"c\": 2, \"a\": 0, \"b\": 1}"] {
+            assert_eq!(parse(text).unwrap(), ["a", "b", "c"]);
         }
         for (text, reason) in [
-            (r#"{"0": "a", "2": "c"}"#, r#""c" has the number "2""#),
+            (r#"{"0": "a", "2": "c"}"#, "`c` has the number 2"),
             (r#"{"1": "a"}"#, "before it are missing"),
             (r#"{"0": "a", "1": "a"}"#, "twice"),
             (r#"{"0": ""}"#, "no name"),
-            (r#"{"0": "\u001b[2J"}"#, r#""\u{1b}[2J" is no name"#),
+            (r#"{"0": "\u001b[2J"}"#, r"`\u{1b}[2J` is no name"),
             ("{}", "no class"),
             (r#"["a", "b"]"#, "should be like"),
             ("daisy", "should be like"),
         ] {
-            assert!(parse(text.as_bytes()).unwrap_err().contains(reason), "{text}");
+            assert!(parse(text).unwrap_err().contains(reason), "{text}");
         }
     }
 }

@@ -3,10 +3,12 @@
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
+    ops::Range,
     path::Path,
 };
 
-use alexnet_core::{Error, Result};
+use alexnet_core::{Error, Result, files};
+use flate2::read::DeflateDecoder;
 
 use crate::tensor::Place;
 
@@ -19,12 +21,7 @@ pub struct Source {
 impl Source {
     /// Opens a file.
     pub fn open(path: &Path) -> Result<Self> {
-        let open = || {
-            let file = File::open(path)?;
-            let length = file.metadata()?;
-            if length.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok((file, length.len())) }
-        };
-        let (file, length) = open().map_err(Error::io("read", path))?;
+        let (file, length) = files::open(path).map_err(Error::io("read", path))?;
         Ok(Self { file, length })
     }
 
@@ -39,7 +36,7 @@ impl Source {
     /// The first bytes, at most `most`.
     pub fn start(&self, most: usize) -> Result<Vec<u8>, String> {
         let bytes = self.length.min(most as u64);
-        self.bytes(Place { start: 0, bytes, crc32: None }, most)
+        self.bytes(Place::stored(0, bytes), most)
     }
 
     /// A part that is no longer than `most`, checked against its checksum.
@@ -48,12 +45,17 @@ impl Source {
         if place.bytes > most as u64 {
             return Err(format!("a part of it has {} bytes, and {most} is the most", place.bytes));
         }
-        let mut bytes = vec![0; place.bytes as usize];
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(place.start)).and_then(|_| file.read_exact(&mut bytes)).map_err(unread)?;
+        let bytes = self.range(place, 0..place.bytes)?;
         if place.crc32.is_some_and(|crc32| crc32 != crc32fast::hash(&bytes)) {
             return Err(DAMAGED.into());
         }
+        Ok(bytes)
+    }
+
+    /// Some bytes of a part. Its checksum is not looked at.
+    pub fn range(&self, place: Place, range: Range<u64>) -> Result<Vec<u8>, String> {
+        let mut bytes = Vec::new();
+        self.each_block(place, range, |block| bytes.extend_from_slice(block))?;
         Ok(bytes)
     }
 
@@ -61,29 +63,53 @@ impl Source {
     pub fn check(&self, place: Place) -> Result<(), String> {
         let Some(expected) = place.crc32 else { return Ok(()) };
         let mut hasher = crc32fast::Hasher::new();
-        self.each_block(place, |block| hasher.update(block))?;
+        self.each_block(place, 0..place.bytes, |block| hasher.update(block))?;
         if hasher.finalize() == expected { Ok(()) } else { Err(DAMAGED.into()) }
     }
 
-    /// Hands a part of any length to `take`, in blocks of a multiple of 8 bytes but for the last. Its checksum is not looked at.
-    pub fn each_block(&self, place: Place, mut take: impl FnMut(&[u8])) -> Result<(), String> {
+    /// Hands some bytes of a part to `take`, in blocks of a multiple of 8 bytes but for the last. Its checksum is not looked at.
+    pub fn each_block(
+        &self,
+        place: Place,
+        range: Range<u64>,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<(), String> {
         self.contains(place)?;
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(place.start)).map_err(unread)?;
-        let mut block = vec![0; BLOCK.min(place.bytes as usize)];
-        let mut left = place.bytes as usize;
+        let mut reader = self.reader(place, range.start).map_err(unread)?;
+        let mut left = range.end - range.start;
+        let mut block = vec![0; left.min(BLOCK) as usize];
         while left > 0 {
-            let block = &mut block[..BLOCK.min(left)];
-            file.read_exact(block).map_err(unread)?;
+            let block = &mut block[..left.min(BLOCK) as usize];
+            reader.read_exact(block).map_err(unread)?;
             take(block);
-            left -= block.len();
+            left -= block.len() as u64;
+        }
+        if range.end == place.bytes && reader.read(&mut [0]).map_err(unread)? > 0 {
+            return Err(DAMAGED.into());
         }
         Ok(())
     }
 
+    /// A part as it is when unpacked, from `skip` on.
+    fn reader(&self, place: Place, skip: u64) -> io::Result<Box<dyn Read + '_>> {
+        let mut file = &self.file;
+        match place.deflated {
+            None => {
+                file.seek(SeekFrom::Start(place.start + skip))?;
+                Ok(Box::new(file.take(place.bytes - skip)))
+            }
+            Some(packed) => {
+                file.seek(SeekFrom::Start(place.start))?;
+                let mut unpacked = DeflateDecoder::new(file.take(packed));
+                io::copy(&mut unpacked.by_ref().take(skip), &mut io::sink())?;
+                Ok(Box::new(unpacked))
+            }
+        }
+    }
+
     /// Refuses a part that goes beyond the end.
     pub fn contains(&self, place: Place) -> Result<(), String> {
-        match place.start.checked_add(place.bytes) {
+        match place.end() {
             Some(end) if end <= self.length => Ok(()),
             _ => Err("it ends too early: it is cut".into()),
         }
@@ -91,10 +117,13 @@ impl Source {
 }
 
 /// Read at once where a part may be large.
-const BLOCK: usize = 1 << 16;
+const BLOCK: u64 = 1 << 16;
 
 fn unread(error: io::Error) -> String {
-    format!("it cannot be read: {error}")
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => "it ends too early: it is cut or damaged".into(),
+        _ => format!("it cannot be read: {error}"),
+    }
 }
 
 const DAMAGED: &str = "its content does not match its checksum: it is damaged";

@@ -24,10 +24,11 @@ use alexnet_core::{
     alexnet::Variant,
     files::write_atomically,
     state::misfits,
+    text::{shown, shown_path},
     weights::{Metadata, Weights, compare_checksum},
 };
 
-pub use self::class_indices::class_indices;
+pub use self::class_indices::{NAME as CLASS_INDICES, class_indices, class_indices_text};
 use self::{file::Source, pickle::Dtype, tensor::View};
 
 const EXPECTED: &str = "a weights file";
@@ -51,6 +52,10 @@ struct Content {
     source: Source,
     views: BTreeMap<String, View>,
     metadata: BTreeMap<String, String>,
+    /// The names of entries beside the tensors.
+    others: Vec<String>,
+    /// The bytes of the file, unpacked.
+    bytes: u64,
 }
 
 impl Content {
@@ -65,7 +70,8 @@ impl Content {
             // The length of the header, and its first byte.
             [_, _, _, _, _, _, _, _, b'{', ..] => {
                 let (views, metadata) = safetensors_read::read(&source).map_err(refuse)?;
-                return Ok(Self { source, views, metadata });
+                let bytes = source.bytes_in_all();
+                return Ok(Self { source, views, metadata, others: vec![], bytes });
             }
             [] => Err("the file is empty".into()),
             _ => Err(format!(
@@ -73,12 +79,24 @@ impl Content {
             )),
         };
         let content = saved.and_then(|saved| {
-            let views = state_dict::tensors(&saved)?;
+            let (views, others) = state_dict::tensors(&saved)?;
             let metadata = saved.metadata.map(|text| serde_json::from_slice(&text)).transpose();
-            Ok((views, metadata.map_err(|error| format!("its {} is not valid: {error}", pth::METADATA))?))
+            let metadata = metadata.map_err(|error| {
+                format!("its {} is not valid: {}", pth::METADATA, shown(&error.to_string()))
+            })?;
+            Ok((views, others, metadata.unwrap_or_default(), saved.bytes))
         });
-        let (views, metadata) = content.map_err(refuse)?;
-        Ok(Self { source, views, metadata: metadata.unwrap_or_default() })
+        let (views, others, metadata, bytes) = content.map_err(refuse)?;
+        Ok(Self { source, views, metadata, others, bytes })
+    }
+
+    /// Takes single numbers, such as a count of steps, from among the tensors: no parameter is one.
+    fn without_scalars(mut self) -> Self {
+        let (scalars, views) = self.views.into_iter().partition(|(_, view)| view.shape.is_empty());
+        let scalars: BTreeMap<String, View> = scalars;
+        self.views = views;
+        self.others.extend(scalars.into_keys());
+        self
     }
 
     /// Takes from all names what `torch.nn.DataParallel`, `torch.compile` and Lightning put before them, if all have it.
@@ -104,7 +122,7 @@ impl Content {
     /// All numbers; to be called when the shapes are known to be right.
     fn arrays(&self) -> Result<BTreeMap<String, Array>, String> {
         let elements: usize = self.views.values().fold(0, |sum, view| sum.saturating_add(view.elements()));
-        if elements as u64 > self.source.bytes_in_all() {
+        if elements as u64 > self.bytes {
             // A storage may be seen more than once, but not so that a small file becomes large weights.
             return Err(format!("its tensors have {elements} elements, more than the file has bytes"));
         }
@@ -118,7 +136,7 @@ impl Content {
         };
         let named = self.views.iter().map(|(name, view)| match read(view) {
             Ok(array) => Ok((name.clone(), array)),
-            Err(reason) => Err(format!("its tensor `{name}`: {reason}")),
+            Err(reason) => Err(format!("its tensor `{}`: {reason}", shown(name))),
         });
         named.collect()
     }
@@ -155,7 +173,15 @@ fn read(path: &Path) -> Result<(Loaded, BTreeMap<String, String>)> {
     if !path.exists() {
         return Err(refuse(format!("there is no such file; {NEXT}")));
     }
-    let content = Content::open(path)?.without_prefix();
+    let content = Content::open(path)?;
+    if content.metadata.contains_key("progress") {
+        return Err(refuse(
+            "it is the checkpoint of a run; the weights are in the folder `weights` beside its folder: \
+             best.safetensors, last.safetensors"
+                .into(),
+        ));
+    }
+    let content = content.without_scalars().without_prefix();
     let (variant, classes) = recognise::recognise(&content.shapes()).map_err(refuse)?;
     let (mut metadata, mut notes) = if content.metadata.contains_key("variant") {
         let metadata = Metadata::from_text(&content.metadata).map_err(refuse)?;
@@ -172,12 +198,28 @@ fn read(path: &Path) -> Result<(Loaded, BTreeMap<String, String>)> {
         named = names.is_some();
         metadata.classes = names.unwrap_or(metadata.classes);
     }
+    if let Some(sentence) = left_out(&content.others) {
+        notes.push(sentence);
+    }
     if content.views.values().any(|view| view.dtype == Dtype::F64) {
         notes.push("its float64 numbers are rounded to float32".into());
     }
     let parameters = content.arrays().map_err(refuse)?;
     let loaded = Loaded { weights: Weights { metadata, parameters }, named, notes, has_checksum: false };
     Ok((loaded, content.metadata))
+}
+
+/// A sentence about entries that are no parameters.
+fn left_out(others: &[String]) -> Option<String> {
+    let names: Vec<String> = others.iter().take(8).map(|name| format!("`{}`", shown(name))).collect();
+    match others.len() - names.len() {
+        _ if names.is_empty() => None,
+        0 => Some(format!("its entries {} are left out: they are no parameters", names.join(", "))),
+        more => Some(format!(
+            "its entries {} and {more} more are left out: they are no parameters",
+            names.join(", ")
+        )),
+    }
 }
 
 /// The names of classes that have none.
@@ -244,7 +286,7 @@ impl Format {
             Some("pth" | "pt") => Ok(Self::Pth),
             _ => Err(Error::Option {
                 option: "the output file",
-                value: path.display().to_string(),
+                value: shown_path(path).to_string(),
                 reason: "its extension must be .safetensors, .pth or .pt".into(),
             }),
         }

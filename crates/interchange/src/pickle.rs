@@ -9,6 +9,8 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use alexnet_core::text::shown;
+
 /// A pickle may be of this many bytes, execute this many operations, and have this many values on its stack at once. A state
 /// dictionary takes some fifty bytes and thirty operations a tensor.
 pub const MAX_BYTES: usize = 16 << 20;
@@ -45,6 +47,8 @@ pub enum Global {
     RebuildTensor,
     RebuildTensorV2,
     RebuildParameter,
+    /// Of a tensor with attributes.
+    RebuildFromType,
     StorageType(Dtype),
     /// Names that a checkpoint holds beside its tensors; nothing is made of them.
     Opaque,
@@ -92,9 +96,19 @@ impl Global {
             ("torch", "Size") => Self::Size,
             ("torch._utils", "_rebuild_tensor") => Self::RebuildTensor,
             ("torch._utils", "_rebuild_tensor_v2") => Self::RebuildTensorV2,
-            ("torch._utils", "_rebuild_parameter") => Self::RebuildParameter,
+            ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => {
+                Self::RebuildParameter
+            }
+            ("torch._tensor", "_rebuild_from_type_v2") => Self::RebuildFromType,
             ("collections", "Counter")
-            | ("torch", "device" | "float16" | "bfloat16" | "float32" | "float64" | "int64") => Self::Opaque,
+            | ("builtins" | "__builtin__", "set" | "complex" | "bytearray")
+            | ("_codecs", "encode")
+            | ("torch.serialization", "_get_layout")
+            | ("torch.nn.parameter", "Parameter")
+            | ("torch", "Tensor" | "device" | "bool" | "uint8" | "int8" | "int16" | "int32" | "int64")
+            | ("torch", "float16" | "bfloat16" | "float32" | "float64" | "complex64" | "complex128") => {
+                Self::Opaque
+            }
             ("torch", storage) => Self::StorageType(match storage {
                 "HalfStorage" => Dtype::F16,
                 "BFloat16Storage" => Dtype::BF16,
@@ -106,6 +120,8 @@ impl Global {
                 "CharStorage" => Dtype::Other("int8", 1),
                 "ByteStorage" => Dtype::Other("uint8", 1),
                 "BoolStorage" => Dtype::Other("bool", 1),
+                "ComplexFloatStorage" => Dtype::Other("complex64", 8),
+                "ComplexDoubleStorage" => Dtype::Other("complex128", 16),
                 _ => return None,
             }),
             _ => return None,
@@ -227,6 +243,8 @@ mod operation {
     pub const LONG1: u8 = 0x8a;
     pub const SHORT_BINUNICODE: u8 = 0x8c;
     pub const BINUNICODE8: u8 = 0x8d;
+    pub const EMPTY_SET: u8 = 0x8f;
+    pub const ADDITEMS: u8 = 0x90;
     pub const STACK_GLOBAL: u8 = 0x93;
     pub const MEMOIZE: u8 = 0x94;
     pub const FRAME: u8 = 0x95;
@@ -266,6 +284,8 @@ struct Machine<'a> {
     memo: BTreeMap<u32, Value>,
     /// Places of the storages by their keys.
     storages: BTreeMap<String, usize>,
+    /// Entries of lists that became dictionaries.
+    copied: usize,
 }
 
 type Outcome<T = ()> = Result<T, String>;
@@ -322,6 +342,14 @@ impl<'a> Machine<'a> {
             EMPTY_LIST => Value::List(keep(&mut self.built.lists, vec![])),
             EMPTY_DICT => Value::Dict(keep(&mut self.built.dicts, vec![])),
             EMPTY_TUPLE => self.tuple(vec![]),
+            EMPTY_SET => Value::Opaque,
+            ADDITEMS => {
+                self.since_mark()?;
+                match self.stack.last() {
+                    Some(Value::Opaque) => return Ok(None),
+                    _ => return Err("there is no set to put something in".into()),
+                }
+            }
             TUPLE1 | TUPLE2 | TUPLE3 => {
                 let mut items = (TUPLE1..=operation).map(|_| self.pop()).collect::<Outcome<Vec<_>>>()?;
                 items.reverse();
@@ -516,11 +544,17 @@ impl<'a> Machine<'a> {
 
     /// A call of one of the known names.
     fn reduce(&mut self) -> Outcome<Value> {
-        let (arguments, function) = (self.pop()?, self.pop()?);
+        let (mut arguments, mut function) = (self.pop()?, self.pop()?);
+        if function == Value::Global(Global::RebuildFromType)
+            && let Some(&[inner, _type, inners, _attributes]) = self.built.tuple(arguments)
+        {
+            (function, arguments) = (inner, inners);
+        }
         let arguments = self.built.tuple(arguments).ok_or("its arguments are no tuple")?;
         let Value::Global(function) = function else { return Err("it calls what is no function".into()) };
         match (function, arguments) {
             (Global::OrderedDict, []) => Ok(Value::Dict(keep(&mut self.built.dicts, vec![]))),
+            (Global::OrderedDict, &[Value::List(pairs)]) => self.ordered(pairs),
             (Global::Opaque, _) => Ok(Value::Opaque),
             (Global::Size, &[sizes @ Value::Tuple(_)]) => Ok(sizes),
             (Global::RebuildParameter, &[tensor @ Value::Tensor(_), ..]) => Ok(tensor),
@@ -543,6 +577,27 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// A dictionary that keeps its order as Python 2 wrote it: a list of pairs, each a list of two.
+    fn ordered(&mut self, pairs: usize) -> Outcome<Value> {
+        let Pickle { lists, tuples, dicts, .. } = &mut self.built;
+        // Which takes no operation for each, as long as the list is the same.
+        self.copied += lists[pairs].len();
+        if self.copied > MAX_OPERATIONS {
+            return Err(format!("its dictionaries have more than {MAX_OPERATIONS} entries"));
+        }
+        let pair = |item: &Value| match *item {
+            Value::List(place) => lists[place].as_slice(),
+            Value::Tuple(place) => tuples[place].as_slice(),
+            _ => &[],
+        };
+        let pairs = lists[pairs].iter().map(|item| match *pair(item) {
+            [key, value] => Ok((key, value)),
+            _ => Err("an entry of a dictionary is no pair"),
+        });
+        let pairs = pairs.collect::<Result<_, _>>()?;
+        Ok(Value::Dict(keep(dicts, pairs)))
+    }
+
     fn numbers(&self, tuple: Value) -> Outcome<Vec<u64>> {
         let numbers = self.built.tuple(tuple).ok_or("a shape is no tuple")?;
         if numbers.len() > MAX_DIMENSIONS {
@@ -563,11 +618,6 @@ fn global(module: &str, name: &str) -> Outcome<Value> {
             shown(name)
         )
     })
-}
-
-/// The beginning of a name from a stranger, harmless to a terminal.
-fn shown(name: &str) -> String {
-    name.chars().take(80).flat_map(char::escape_debug).collect()
 }
 
 fn number(value: Value) -> Outcome<u64> {

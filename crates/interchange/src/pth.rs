@@ -8,8 +8,11 @@ use std::{
     io::{self, Read, Seek, SeekFrom},
 };
 
-use alexnet_core::Result;
-use zip::{CompressionMethod, ZipArchive};
+use alexnet_core::{Result, text::shown};
+use zip::{
+    CompressionMethod, ZipArchive,
+    read::{ArchiveOffset, Config},
+};
 
 use crate::{
     file::Source,
@@ -25,6 +28,8 @@ pub struct Saved {
     pub places: BTreeMap<String, Place>,
     /// What this crate put beside the tensors, if it wrote the file.
     pub metadata: Option<Vec<u8>>,
+    /// The bytes of the file, or those of its entries unpacked, if they are more.
+    pub bytes: u64,
 }
 
 /// Where this crate keeps a file's metadata, in the archive's folder.
@@ -32,6 +37,10 @@ pub const METADATA: &str = "extra/alexnet.json";
 
 /// A zip archive's list of entries may take this many bytes, their local headers included.
 const MAX_DIRECTORY: u64 = 8 << 20;
+
+/// Deflated entries may unfold to this many bytes, or to so many times the file's.
+const MAX_UNFOLDED: u64 = 64 << 20;
+const MAX_RATIO: u64 = 16;
 
 /// Reads a zip archive.
 pub fn read_zip(source: &Source) -> Result<Saved, String> {
@@ -63,15 +72,20 @@ pub fn read_zip(source: &Source) -> Result<Saved, String> {
         places.insert(key.clone(), place);
     }
     let metadata = entry(METADATA).map(|place| source.bytes(place, MAX_BYTES)).transpose()?;
-    Ok(Saved { pickle, value, places, metadata })
+    let unfolded = entries.values().fold(0u64, |sum, place| sum.saturating_add(place.bytes));
+    Ok(Saved { pickle, value, places, metadata, bytes: unfolded.max(source.bytes_in_all()) })
 }
 
-/// Name and place of all entries. They are stored as they are and lie one after the other, as `torch.save` writes them: a small
-/// file cannot unfold to a large one.
+/// Name and place of all entries. They lie one after the other and are stored as they are, as `torch.save` writes them, or
+/// deflated, but not so that a small file unfolds to a large one.
 fn entries(source: &Source) -> Result<BTreeMap<String, Place>, String> {
-    let broken = |error: zip::result::ZipError| format!("it is cut or damaged: {error}");
+    let broken =
+        |error: zip::result::ZipError| format!("it is cut or damaged: {}", shown(&error.to_string()));
     let reader = Limited { file: source.file(), left: MAX_DIRECTORY };
-    let mut archive = ZipArchive::new(reader).map_err(broken)?;
+    // The archive begins where the file does, as PyTorch's own reader has it. Where it is left to the library to find out, an entry
+    // of 76 bytes in the directory is skipped: as many as the two records of the newer format have that stand behind it.
+    let config = Config { archive_offset: ArchiveOffset::Known(0) };
+    let mut archive = ZipArchive::with_config(config, reader).map_err(broken)?;
     if archive.has_duplicate_names() {
         return Err("two entries of the archive have the same name".into());
     }
@@ -84,13 +98,28 @@ fn entries(source: &Source) -> Result<BTreeMap<String, Place>, String> {
     for index in 0..archive.len() {
         let entry = archive.by_index_raw(index).map_err(broken)?;
         let name = entry.name().map_err(broken)?.into_owned();
-        if entry.encrypted() || entry.compression() != CompressionMethod::Stored {
-            return Err(format!(
-                "its entry `{name}` is compressed or encrypted, which PyTorch never does; unpack it and pack it anew with `zip -0`"
-            ));
-        }
-        let start = entry.data_start().ok_or_else(|| format!("its entry `{name}` has no place"))?;
-        entries.insert(name, Place { start, bytes: entry.size(), crc32: Some(entry.crc32()) });
+        let deflated = match entry.compression() {
+            _ if entry.encrypted() => {
+                return Err(format!("its entry `{}` is encrypted, which PyTorch never does", shown(&name)));
+            }
+            CompressionMethod::Stored if entry.size() == entry.compressed_size() => None,
+            CompressionMethod::DEFLATE => Some(entry.compressed_size()),
+            _ => {
+                return Err(format!(
+                    "its entry `{}` is compressed in a way that PyTorch does not know; unpack it and pack it anew with `zip -0`",
+                    shown(&name)
+                ));
+            }
+        };
+        let start = entry.data_start().ok_or_else(|| format!("its entry `{}` has no place", shown(&name)))?;
+        entries.insert(name, Place { start, bytes: entry.size(), crc32: Some(entry.crc32()), deflated });
+    }
+    let unfolded = entries.values().filter(|place| place.deflated.is_some());
+    let unfolded = unfolded.fold(0u64, |sum, place| sum.saturating_add(place.bytes));
+    if unfolded > MAX_UNFOLDED.max(source.bytes_in_all().saturating_mul(MAX_RATIO)) {
+        return Err(format!(
+            "its entries unfold to {unfolded} bytes, more than {MAX_RATIO} times the file's; unpack it and pack it anew with `zip -0`"
+        ));
     }
     // `torch.serialization.set_crc32_options(False)` leaves all checksums out.
     if entries.values().all(|place| place.crc32 == Some(0)) {
@@ -101,11 +130,11 @@ fn entries(source: &Source) -> Result<BTreeMap<String, Place>, String> {
     let mut free = 0;
     for (name, place) in in_order {
         if place.start < free {
-            return Err(format!("its entry `{name}` overlaps another one"));
+            return Err(format!("its entry `{}` overlaps another one", shown(name)));
         }
-        free = place.start.saturating_add(place.bytes);
+        free = place.end().unwrap_or(u64::MAX);
         if free > source.bytes_in_all() {
-            return Err(format!("its entry `{name}` goes beyond the file's end: it is cut"));
+            return Err(format!("its entry `{}` goes beyond the file's end: it is cut", shown(name)));
         }
     }
     Ok(entries)
@@ -180,7 +209,7 @@ pub fn read_legacy(source: &Source) -> Result<Saved, String> {
         let key = keys.name(*key)?;
         let storage = pickle.storages.iter().find(|storage| storage.key == key);
         let storage = storage.ok_or_else(|| format!("its storage `{key}` belongs to nothing"))?;
-        let count = source.bytes(Place { start, bytes: 8, crc32: None }, 8)?;
+        let count = source.bytes(Place::stored(start, 8), 8)?;
         if count != storage.elements.to_le_bytes() {
             return Err(format!(
                 "its storage `{key}` does not hold {} elements as it should",
@@ -191,10 +220,10 @@ pub fn read_legacy(source: &Source) -> Result<Saved, String> {
         let bytes = bytes.filter(|bytes| source.bytes_in_all() - start - 8 >= *bytes);
         let bytes =
             bytes.ok_or_else(|| format!("its storage `{key}` goes beyond the file's end: it is cut"))?;
-        if places.insert(key.to_owned(), Place { start: start + 8, bytes, crc32: None }).is_some() {
+        if places.insert(key.to_owned(), Place::stored(start + 8, bytes)).is_some() {
             return Err(format!("its storage `{key}` is there twice"));
         }
         start += 8 + bytes;
     }
-    Ok(Saved { pickle, value, places, metadata: None })
+    Ok(Saved { pickle, value, places, metadata: None, bytes: source.bytes_in_all() })
 }

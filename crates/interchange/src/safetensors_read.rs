@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use alexnet_core::text::shown;
 use safetensors::{Dtype as Type, tensor::Metadata};
 
 use crate::{
@@ -21,18 +22,18 @@ pub type Content = (BTreeMap<String, View>, BTreeMap<String, String>);
 /// # Errors
 /// In words, when it is none or does not fit the file.
 pub fn read(source: &Source) -> Result<Content, String> {
-    let length = source.bytes(Place { start: 0, bytes: 8, crc32: None }, 8)?;
+    let length = source.bytes(Place::stored(0, 8), 8)?;
     let length = length.try_into().map_or(u64::MAX, u64::from_le_bytes);
     let start = length.saturating_add(8);
-    let header = source.bytes(Place { start: 8, bytes: length, crc32: None }, MAX_HEADER)?;
-    let header: Metadata =
-        serde_json::from_slice(&header).map_err(|error| format!("its header is not valid: {error}"))?;
+    let header = source.bytes(Place::stored(8, length), MAX_HEADER)?;
+    let header: Metadata = serde_json::from_slice(&header)
+        .map_err(|error| format!("its header is not valid: {}", shown(&error.to_string())))?;
     if start.checked_add(header.data_len() as u64) != Some(source.bytes_in_all()) {
         return Err("it does not hold as many bytes as its header says: it is cut or damaged".into());
     }
     let views = header.tensors().into_iter().map(|(name, info)| {
         let (from, to) = info.data_offsets;
-        let place = Place { start: start + from as u64, bytes: (to - from) as u64, crc32: None };
+        let place = Place::stored(start + from as u64, (to - from) as u64);
         (name, View::contiguous(dtype(info.dtype), place, info.shape.clone()))
     });
     Ok((views.collect(), header.metadata().clone().unwrap_or_default().into_iter().collect()))

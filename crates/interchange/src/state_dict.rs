@@ -1,25 +1,30 @@
 //! The state dictionary among what a pickle built: tensors by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use alexnet_core::text::shown;
 
 use crate::{
-    pickle::{Pickle, Value},
+    pickle::{Tensor, Value},
     pth::Saved,
-    tensor::{Place, View},
+    tensor::View,
 };
 
 /// Under these a training script keeps the state dictionary beside its epoch, its optimiser and so on.
 const WRAPPERS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
 
+/// Names in a message.
+const SHOWN: usize = 8;
+
 /// How deep it may be wrapped.
 const MAX_DEPTH: usize = 4;
 
-/// The tensors of the state dictionary by their names.
+/// The tensors of the state dictionary by their names, and the names of what else is in it.
 ///
 /// # Errors
 /// In words, when there is none.
-pub fn tensors(saved: &Saved) -> Result<BTreeMap<String, View>, String> {
-    let Saved { pickle, value, places, .. } = saved;
+pub fn tensors(saved: &Saved) -> Result<(BTreeMap<String, View>, Vec<String>), String> {
+    let Saved { pickle, value, .. } = saved;
     let mut value = *value;
     for _ in 0..MAX_DEPTH {
         let Value::Dict(dict) = value else {
@@ -33,37 +38,46 @@ pub fn tensors(saved: &Saved) -> Result<BTreeMap<String, View>, String> {
         });
         match wrapped {
             Some(inner @ Value::Dict(_)) => value = inner,
-            _ => {
-                return entries.iter().map(|(key, value)| named(pickle, places, *key, *value)).collect();
-            }
+            _ => return named(saved, entries),
         }
     }
     Err("its state dictionary is wrapped in too many dictionaries".into())
 }
 
-fn named(
-    pickle: &Pickle,
-    places: &BTreeMap<String, Place>,
-    key: Value,
-    value: Value,
-) -> Result<(String, View), String> {
-    let name = pickle.name(key).map_err(|reason| format!("in its dictionary, {reason}"))?;
-    let Value::Tensor(tensor) = value else {
+/// Tensors among `entries`, and the names of the others.
+fn named(saved: &Saved, entries: &[(Value, Value)]) -> Result<(BTreeMap<String, View>, Vec<String>), String> {
+    let (mut views, mut others) = (BTreeMap::new(), BTreeSet::new());
+    for (key, value) in entries {
+        if let Value::Tensor(tensor) = value {
+            let name = saved.pickle.name(*key).map_err(|reason| format!("in its dictionary, {reason}"))?;
+            others.remove(name);
+            views.insert(name.to_owned(), view(saved, name, &saved.pickle.tensors[*tensor])?);
+        } else {
+            let name = saved.pickle.text(*key).unwrap_or("an entry without a name");
+            views.remove(name);
+            others.insert(name);
+        }
+    }
+    if views.is_empty() {
+        let others: Vec<String> = others.iter().take(SHOWN).map(|name| shown(name).to_string()).collect();
         return Err(format!(
-            "its entry `{name}` is no tensor, and it holds no `state_dict`; save one with `torch.save(model.state_dict(), …)`"
+            "its dictionary holds no tensor ({}), and no `state_dict`; save one with `torch.save(model.state_dict(), …)`",
+            if others.is_empty() { "it is empty".into() } else { others.join(", ") }
         ));
-    };
-    let tensor = &pickle.tensors[tensor];
-    let storage = &pickle.storages[tensor.storage];
+    }
+    Ok((views, others.into_iter().map(str::to_owned).collect()))
+}
+
+fn view(saved: &Saved, name: &str, tensor: &Tensor) -> Result<View, String> {
+    let storage = &saved.pickle.storages[tensor.storage];
     let place =
-        places.get(&storage.key).ok_or_else(|| format!("its storage `{}` is missing", storage.key))?;
+        saved.places.get(&storage.key).ok_or_else(|| format!("its storage `{}` is missing", storage.key))?;
     let shape = tensor.shape.iter().map(|extent| usize::try_from(*extent)).collect::<Result<_, _>>();
-    let view = View {
+    Ok(View {
         dtype: storage.dtype,
         place: *place,
         offset: tensor.offset,
-        shape: shape.map_err(|_| format!("its tensor `{name}` is too large"))?,
+        shape: shape.map_err(|_| format!("its tensor `{}` is too large", shown(name)))?,
         strides: tensor.strides.clone(),
-    };
-    Ok((name.to_owned(), view))
+    })
 }

@@ -1,5 +1,7 @@
 //! A tensor in a file: what it is, and its numbers as f32.
 
+use std::ops::Range;
+
 use alexnet_core::Array;
 use half::{bf16, f16};
 
@@ -9,9 +11,24 @@ use crate::{file::Source, pickle::Dtype};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     pub start: u64,
+    /// Of its content.
     pub bytes: u64,
     /// Of its content, where the file says it.
     pub crc32: Option<u32>,
+    /// The bytes that it takes in the file, where it is deflated.
+    pub deflated: Option<u64>,
+}
+
+impl Place {
+    /// Bytes that stand in the file as they are.
+    pub fn stored(start: u64, bytes: u64) -> Self {
+        Self { start, bytes, crc32: None, deflated: None }
+    }
+
+    /// Where it ends in the file, if that is a number.
+    pub fn end(self) -> Option<u64> {
+        self.start.checked_add(self.deflated.unwrap_or(self.bytes))
+    }
 }
 
 /// A tensor in a file; offset and strides count elements.
@@ -69,7 +86,8 @@ impl View {
                 "its {elements} elements are spread over {span} bytes; save a copy (`.contiguous()`)"
             ));
         }
-        let part = Place { start: self.place.start + self.offset * size, bytes: span, crc32: None };
+        let first = self.offset * size;
+        let part = first..first + span;
         let values = match self.dtype {
             Dtype::F16 => self.numbers(source, part, |b| f16::from_le_bytes(b).to_f32())?,
             Dtype::BF16 => self.numbers(source, part, |b| bf16::from_le_bytes(b).to_f32())?,
@@ -84,16 +102,18 @@ impl View {
     fn numbers<const N: usize>(
         &self,
         source: &Source,
-        part: Place,
+        part: Range<u64>,
         number: impl Fn([u8; N]) -> f32,
     ) -> Result<Vec<f32>, String> {
         if self.strides != contiguous_strides(&self.shape) {
-            return Ok(self.gather(&source.bytes(part, usize::MAX)?, number));
+            return Ok(self.gather(&source.range(self.place, part)?, number));
         }
         // Before room is made for as many numbers.
-        source.contains(part)?;
+        source.contains(self.place)?;
         let mut values = Vec::with_capacity(self.elements());
-        source.each_block(part, |bytes| values.extend(bytes.as_chunks().0.iter().map(|b| number(*b))))?;
+        source.each_block(self.place, part, |bytes| {
+            values.extend(bytes.as_chunks().0.iter().map(|b| number(*b)))
+        })?;
         Ok(values)
     }
 

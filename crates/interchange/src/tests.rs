@@ -30,7 +30,7 @@ fn bits(array: &Array) -> Vec<u32> {
 fn every_kind_of_state_dictionary_is_read_bit_by_bit() {
     let kinds: BTreeMap<String, BTreeMap<String, Golden>> =
         serde_json::from_slice(&fs::read(goldens().join("kinds.json")).unwrap()).unwrap();
-    assert_eq!(kinds.len(), 19);
+    assert_eq!(kinds.len(), 26);
     for (file, expected) in kinds {
         let content = Content::open(&goldens().join(&file)).unwrap().without_prefix();
         let found = content.arrays().unwrap_or_else(|error| panic!("{file}: {error}"));
@@ -216,6 +216,11 @@ fn a_file_that_contradicts_itself_is_refused() {
     wrong.save(&path).unwrap();
     let error = load(&path).unwrap_err().to_string();
     assert!(error.contains("`tutorial` with 4 classes") && error.contains("of `tutorial` with 3"), "{error}");
+    let error = load(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("it is a folder, not a file"), "{error}");
+    alexnet_core::checkpoint::save(&path, &alexnet_core::State::default(), &0).unwrap();
+    let error = load(&path).unwrap_err().to_string();
+    assert!(error.contains("checkpoint of a run") && error.contains("last.safetensors"), "{error}");
     let error = load(folder.path().join("none.pth")).unwrap_err().to_string();
     assert!(error.contains("none.pth") && error.contains("no such file"), "{error}");
 }
@@ -282,14 +287,39 @@ fn overlapping() -> Vec<u8> {
     bytes
 }
 
-fn compressed() -> Vec<u8> {
-    // The method of an entry stands in its local header and in the directory.
+/// A file whose first entry has this byte there in its local header, and two bytes further in the directory.
+fn changed(field: usize, value: u8) -> Vec<u8> {
     let mut bytes = saved(b"}.");
-    for (signature, at) in [(b"PK\x03\x04", 8), (b"PK\x01\x02", 10)] {
+    for (signature, at) in [(b"PK\x03\x04", field), (b"PK\x01\x02", field + 2)] {
         let header = bytes.windows(4).position(|window| window == signature).unwrap();
-        bytes[header + at] = 8;
+        bytes[header + at] = value;
     }
     bytes
+}
+
+/// An archive whose storage, sixteen zeros, is deflated to `packed`, of `bytes` bytes as it says.
+fn deflated(packed: &[u8], bytes: u32) -> Vec<u8> {
+    let mut archive = archive(&[("a/data.pkl", &one_tensor(FLOAT, FOUR, ALL)), ("a/data/0", packed)]);
+    for (signature, method, size) in [(b"PK\x03\x04", 8, 22), (b"PK\x01\x02", 10, 24)] {
+        let header = archive.windows(4).rposition(|window| window == signature).unwrap();
+        archive[header + method] = 8;
+        archive[header + size..][..4].copy_from_slice(&bytes.to_le_bytes());
+        archive[header + size - 8..][..4].copy_from_slice(&crc32fast::hash(&[0; 16]).to_le_bytes());
+    }
+    archive
+}
+
+fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::DeflateEncoder::new(vec![], flate2::Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A list of a hundred pairs, made a dictionary again and again.
+fn many_entries() -> Vec<u8> {
+    let pairs = b"](K\x01K\x02e".repeat(100);
+    let again = b"ccollections\nOrderedDict\nh\0\x85R0".repeat(10_000);
+    [b"](", &pairs[..], b"eq\0", &again, b"."].concat()
 }
 
 /// What is refused, the file, and words of the message.
@@ -346,8 +376,9 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("endless pushing and popping", saved(&b"N0".repeat(200_000)), "more than 250000 operations"),
         ("a list in itself", saved(b"]q\0h\0a."), "holds no dictionary"),
         ("a dictionary in itself", saved(b"}q\0X\x05\0\0\0modelh\0s."), "too many dictionaries"),
-        ("no tensor", saved(b"}X\x01\0\0\0xK\x01s."), "entry `x` is no tensor"),
-        ("a key that is no text", saved(b"}K\x01K\x01s."), "a name is no text"),
+        ("no tensor", saved(b"}X\x01\0\0\0xK\x01s."), "holds no tensor (x)"),
+        ("an empty dictionary", saved(b"}."), "holds no tensor (it is empty)"),
+        ("a key that is no text", saved(b"}K\x01K\x01s."), "holds no tensor (an entry without a name)"),
         (
             "a storage that is missing",
             archive(&[("a/data.pkl", &one_tensor(FLOAT, FOUR, ALL))]),
@@ -368,11 +399,7 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             saved(&one_tensor(FLOAT, b"J\xff\xff\xff\xff", ALL)),
             "a storage of -1 elements",
         ),
-        (
-            "a storage of unknown kind",
-            saved(&one_tensor("torch\nComplexFloatStorage", FOUR, ALL)),
-            "ComplexFloatStorage",
-        ),
+        ("a storage of unknown kind", saved(&one_tensor("torch\nQUInt8Storage", FOUR, ALL)), "QUInt8Storage"),
         (
             "a tensor beyond its storage",
             saved(&one_tensor(FLOAT, b"K\x04", b"K\x01K\x04\x85K\x01\x85")),
@@ -410,7 +437,14 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("a cut archive", cut(&good, good.len() - 30), "cut or damaged"),
         ("the first half", cut(&good, good.len() / 2), "cut or damaged"),
         ("damaged numbers", flipped, "checksum"),
-        ("a compressed entry, which could unfold to anything", compressed(), "is compressed"),
+        ("a compressed entry that is none", changed(8, 8), "cut or damaged"),
+        ("an entry compressed in another way", changed(8, 12), "compressed in a way"),
+        ("an encrypted entry", changed(6, 1), "is encrypted"),
+        ("an entry that unfolds to 65 MB", deflated(&deflate(&[0; 16]), 65 << 20), "entries unfold to 68157"),
+        ("an entry that is longer than it says", deflated(&deflate(&[0; 17]), 16), "checksum"),
+        ("a dictionary of a text", saved(b"ccollections\nOrderedDict\n(](X\x01\0\0\0aetR."), "is no pair"),
+        ("a million entries of the same list", saved(&many_entries()), "more than 250000 entries"),
+        ("a set that is none", saved(b"}(K\x01\x90."), "there is no set"),
         ("entries that overlap", overlapping(), "overlaps"),
         ("an archive of something else", archive(&[("word/document.xml", b"<xml/>")]), "no data.pkl"),
         (
@@ -420,7 +454,11 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ),
         (
             "metadata that is none",
-            archive(&[("a/data.pkl", b"}."), ("a/extra/alexnet.json", b"{")]),
+            archive(&[
+                ("a/data.pkl", &one_tensor(FLOAT, FOUR, ALL)),
+                ("a/data/0", &[0; 16]),
+                ("a/extra/alexnet.json", b"{"),
+            ]),
             "is not valid",
         ),
         ("an old file, cut in its pickle", cut(&legacy, 200), "ends"),
@@ -429,6 +467,27 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("nothing", vec![], "is empty"),
         ("a text", b"These are words.".to_vec(), "neither safetensors nor"),
     ]
+}
+
+/// Single numbers beside the parameters, tensors or not.
+#[test]
+fn what_is_no_parameter_is_left_out_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.safetensors");
+    let ours = weights(Variant::Tutorial, 2);
+    let mut more = ours.parameters.clone();
+    more.insert("steps".into(), Array { shape: vec![], values: vec![7.0] });
+    alexnet_core::weights::save(&path, &ours.metadata, &more).unwrap();
+    let loaded = load(&path).unwrap();
+    assert_eq!(loaded.weights, ours);
+    assert_eq!(loaded.notes, ["its entries `steps` are left out: they are no parameters"]);
+    let names: Vec<String> = (0..10).map(|n| format!("n{n}\n")).collect();
+    let sentence = left_out(&names).unwrap();
+    assert!(sentence.contains(r"`n0\n`") && sentence.contains("and 2 more"), "{sentence}");
+    assert_eq!(left_out(&[]), None);
+
+    let others = Content::open(&goldens().join("among.pth")).unwrap().others;
+    assert!(others.len() == 15 && others[0] == "array", "{others:?}");
 }
 
 #[test]
@@ -456,6 +515,8 @@ fn hostile_files_are_refused_with_the_reason() {
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     // The pieces that they are made of are sound.
+    fs::write(&path, deflated(&deflate(&[0; 16]), 16)).unwrap();
+    assert_eq!(Content::open(&path).unwrap().arrays().unwrap()["x"].values, [0.0; 4]);
     fs::write(&path, saved(&one_tensor(FLOAT, FOUR, ALL))).unwrap();
     assert_eq!(Content::open(&path).unwrap().arrays().unwrap()["x"].values, [0.0; 4]);
     // The stride of a dimension of one element is never used.
@@ -474,7 +535,8 @@ fn damaged_files_do_not_panic() {
         number = number.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (number >> 33) as usize % below
     };
-    for name in ["zip_views", "legacy_views", "zip_state_dict", "legacy_state_dict", "protocol_5"] {
+    let names = ["zip_views", "legacy_views", "zip_state_dict", "legacy_state_dict", "protocol_5"];
+    for name in names.into_iter().chain(["deflated", "zip_python_2", "among", "attributes"]) {
         let whole = fs::read(goldens().join(format!("{name}.pth"))).unwrap();
         for round in 0..400 {
             let mut bytes = whole.clone();

@@ -108,7 +108,7 @@ pub fn run(args: &Args) -> Result<()> {
         images_per_s: round(f64::from(args.batch_size) / median_ms * 1e3, 1e1),
     };
     match args.format {
-        Format::Json => say!("{}", serde_json::to_string(&report)?)?,
+        Format::Json => crate::output::json(&serde_json::to_string(&report)?)?,
         Format::Text => say!(
             "{} {} {}, batch {}: {} ms, {} images/s",
             report.backend,

@@ -1,17 +1,25 @@
 //! `alexnet convert`: the same weights in another format.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
 
-use alexnet_core::{alexnet::Variant, weights::Weights};
-use alexnet_interchange::{Format, Loaded, class_indices, save};
+use alexnet_core::{alexnet::Variant, files::write_atomically, text::shown_path, weights::Weights};
+use alexnet_interchange::{CLASS_INDICES, Format, Loaded, class_indices, class_indices_text, save};
 use anyhow::{Result, ensure};
 
-use crate::{parse, trained::read};
+use crate::{
+    classes::{Alignment, align, listed},
+    parse,
+    trained::read,
+};
 
 /// Converts weights between PyTorch's `.pth` and `.safetensors`, by the extension of OUT.
 ///
 /// Between files of this program nothing is lost: the way there and back gives the same bytes. What a file of another program
-/// does not say is assumed, aloud; the options say it.
+/// does not say is assumed, and printed; the options say it. A class_indices.json, which the tutorial's predict.py reads, is written
+/// beside a .pth file.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Weights: a state dictionary of PyTorch, or safetensors
@@ -39,17 +47,55 @@ pub struct Args {
 /// # Errors
 /// When IN cannot be read, is no AlexNet, or OUT cannot be written.
 pub fn run(args: &Args) -> Result<()> {
-    Format::of(&args.output)?;
-    let (path, Loaded { mut weights, .. }) = read(Some(&args.input))?;
+    ensure!(
+        !is_onnx(&args.input),
+        "{} cannot be converted: ONNX is written, but not read; convert the .pth or .safetensors file that it was made from",
+        shown_path(&args.input)
+    );
+    ensure!(
+        !is_onnx(&args.output),
+        "{} is not written by `convert`; `export --weights {} {0}` does it",
+        shown_path(&args.output),
+        shown_path(&args.input)
+    );
+    let format = Format::of(&args.output)?;
+    let (path, Loaded { mut weights, named, .. }) = read(Some(&args.input))?;
     args.correct(&mut weights, &path)?;
     save(&weights, &args.output)?;
     let metadata = &weights.metadata;
     note!(
         "{}: `{}` with the classes {}",
-        args.output.display(),
+        shown_path(&args.output),
         metadata.variant,
-        metadata.classes.join(", ")
+        listed(&metadata.classes)
     );
+    if format == Format::Pth && (named || args.class_indices.is_some()) {
+        name_classes(&args.output, &metadata.classes)?;
+    }
+    Ok(())
+}
+
+fn is_onnx(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"))
+}
+
+/// Writes the names of the classes beside weights, for programs that look for them there, unless there are others.
+fn name_classes(weights: &Path, classes: &[String]) -> Result<()> {
+    let file = weights.with_file_name(CLASS_INDICES);
+    if !file.exists() {
+        write_atomically(&file, |out| out.write_all(class_indices_text(classes).as_bytes()))?;
+        note!("{}: the names of the classes, which the tutorial's predict.py reads", shown_path(&file));
+        return Ok(());
+    }
+    let same = class_indices(&file).is_ok_and(|names| align(&names, classes) == Alignment::Same);
+    if !same {
+        note!(
+            "warning: {} has other classes, and is left as it is; the tutorial's predict.py would read them for {}: convert to \
+             another folder",
+            shown_path(&file),
+            shown_path(weights)
+        );
+    }
     Ok(())
 }
 
@@ -62,9 +108,9 @@ impl Args {
             ensure!(
                 names.len() == metadata.classes.len(),
                 "{} names {} classes, but {} has {}",
-                file.display(),
+                shown_path(file),
                 names.len(),
-                path.display(),
+                shown_path(path),
                 metadata.classes.len()
             );
             metadata.classes = names;
@@ -74,7 +120,7 @@ impl Args {
             ensure!(
                 parameters(variant)? == parameters(metadata.variant)?,
                 "{} holds `{}`, whose parameters are not those of `{variant}`",
-                path.display(),
+                shown_path(path),
                 metadata.variant
             );
             metadata.variant = variant;

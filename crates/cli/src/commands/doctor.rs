@@ -8,7 +8,12 @@ use anyhow::Result;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::{dataset, engine::Engine, output::Format, run_folder::RunFolder};
+use crate::{
+    dataset,
+    engine::Engine,
+    output::{self, Format},
+    run_folder::RunFolder,
+};
 
 /// Tells what is installed, what is missing, and the command that mends it.
 #[derive(Clone, Debug, clap::Args)]
@@ -52,7 +57,7 @@ impl Finding {
 pub fn run(args: &Args) -> Result<()> {
     let findings = findings();
     match args.format {
-        Format::Json => say!("{}", serde_json::to_string_pretty(&findings)?)?,
+        Format::Json => output::json(&serde_json::to_string_pretty(&findings)?)?,
         Format::Text => {
             for Finding { name, state, detail } in &findings {
                 let state = if let State::Ok = state { "ok" } else { "missing" };

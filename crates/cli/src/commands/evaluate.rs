@@ -18,9 +18,9 @@ use clap::ValueEnum;
 use crate::{
     engine::EngineArgs,
     exif::OfWeights,
-    output::{Format, note_damaged},
+    output::{self, Format, note_damaged},
     report::{Evaluated, Everything, Mistake},
-    trained::{Trained, photos},
+    trained::{Trained, photos, read},
 };
 
 /// Largest confusion matrix that is printed as text.
@@ -89,8 +89,10 @@ impl From<Tta> for Views {
 /// # Errors
 /// When weights or photos cannot be read, or are of other classes.
 pub fn run(args: &Args) -> Result<()> {
-    let mut trained = Trained::load(args.weights.as_deref(), &args.engine)?;
-    let dataset = photos(args.data.as_deref(), &trained.path, &mut trained.metadata, trained.named)?;
+    let engine = args.engine.start()?;
+    let (path, mut loaded) = read(args.weights.as_deref())?;
+    let dataset = photos(args.data.as_deref(), &path, &mut loaded)?;
+    let mut trained = Trained::compile(path, loaded, engine)?;
     let items: Vec<Item> = match args.split {
         Split::Val => dataset.val.clone(),
         Split::Train => dataset.train.clone(),
@@ -121,7 +123,7 @@ pub fn run(args: &Args) -> Result<()> {
         evaluated.write(folder)?;
     }
     match args.format {
-        Format::Json => say!("{}", serde_json::to_string(&evaluated.everything())?),
+        Format::Json => output::json(&serde_json::to_string(&evaluated.everything())?),
         Format::Text => print_text(&evaluated.everything()),
     }
 }

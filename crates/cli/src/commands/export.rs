@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use alexnet_core::text::shown_path;
 use alexnet_interchange::onnx;
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
@@ -40,7 +41,7 @@ pub fn run(args: &Args) -> Result<()> {
     ensure!(
         args.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")),
         "the output file cannot be {}: its extension must be .onnx",
-        args.output.display()
+        shown_path(&args.output)
     );
     let (_, loaded) = read(args.weights.as_deref())?;
     match args.format {
@@ -49,7 +50,7 @@ pub fn run(args: &Args) -> Result<()> {
     let answer = if args.softmax { "probabilities" } else { "logits" };
     note!(
         "{}: from `images` [batch, 3, {1}, {1}] to `{answer}`",
-        args.output.display(),
+        shown_path(&args.output),
         loaded.weights.metadata.input_size
     );
     Ok(())

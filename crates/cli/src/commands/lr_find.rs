@@ -5,6 +5,7 @@ use std::{ops::ControlFlow, path::PathBuf, process::ExitCode};
 use alexnet_core::{
     Options, State,
     lr_find::{Range, range_test, suggestion},
+    text::{shown, shown_path},
 };
 use anyhow::{Result, ensure};
 
@@ -42,22 +43,22 @@ pub struct Args {
     engine: EngineArgs,
 }
 
-/// Runs the command. The exit code is 0, or 130 or 143 after a signal.
+/// Runs the command. The exit code is 0, or 129, 130 or 143 after a signal.
 ///
 /// # Errors
 /// When photos or options do not allow it, or the picture cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let Args { engine, setup, equations, min_lr, max_lr, steps, .. } = args;
+    let Args { engine, equations, min_lr, max_lr, steps, .. } = args;
+    let mut setup = args.setup.clone();
     ensure!(min_lr < max_lr, "`--min-lr` {min_lr} is not below `--max-lr` {max_lr}");
-    let stop = Stop::listen()?;
     let (choice, backend) = engine.start()?;
-    let dataset = start::dataset(setup)?;
+    let dataset = start::dataset(&setup)?;
     let topology = setup.topology(&dataset);
-    let (State { parameters, .. }, _) = start::initial_state(setup, &dataset)?;
-    let loader = start::loader(setup, dataset)?;
     let options =
         Options { device: choice.device, optimizer: equations.optimizer(), frozen: setup.frozen(&topology)? };
+    let (State { parameters, .. }, loader) = start::begin(&mut setup, dataset)?;
     let mut model = backend.compile(&topology, &State { parameters, ..State::default() }, &options)?;
+    let stop = Stop::listen()?;
     let range = Range { min: *min_lr, max: *max_lr, steps: *steps };
     let (bar, mut done) = (progress::Items::new("trying rates"), 0);
     let points = range_test(model.as_mut(), &loader, setup.seed, &range, |_| {
@@ -66,6 +67,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         if stop.code().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     bar.finish();
+    for (path, reason) in loader.skipped() {
+        note!("left out: {}: {}", shown_path(&path), shown(&reason));
+    }
     if let Some(code) = stop.code() {
         return Ok(ExitCode::from(code));
     }
@@ -75,6 +79,6 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Some(lr) => say!("suggested: --lr {lr:.1e}")?,
         None => say!("no rate between {min_lr:e} and {max_lr:e} lowers the loss")?,
     }
-    note!("the loss against the rate is drawn in {}", args.out.display());
+    note!("the loss against the rate is drawn in {}", shown_path(&args.out));
     Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,6 @@ use alexnet_core::{
     weights::Weights,
 };
 use alexnet_data::loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions, OnBadImage};
-use alexnet_interchange::Loaded;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
@@ -17,7 +16,7 @@ use crate::{
     config::Source,
     engine::{Engine, Threads, keep_f32},
     exif::OfWeights,
-    output::Format,
+    output::{self, Format},
     recipe::{Augmentation, DEFAULT_EPOCHS, Equations, Rates, Steps},
     trained::{photos, read},
 };
@@ -92,9 +91,6 @@ struct Training {
 /// # Errors
 /// When weights or photos cannot be read, or an engine fails.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let (path, Loaded { weights, named, .. }) = read(args.weights.as_deref())?;
-    let Weights { mut metadata, parameters } = weights;
-    let dataset = photos(args.data.as_deref(), &path, &mut metadata, named)?;
     // Each engine on the processor and on its first GPU.
     let engines = Engine::compiled();
     let mut places: Vec<(&dyn Backend, Device)> = Vec::new();
@@ -104,6 +100,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     keep_f32(&places.iter().map(|(_, device)| *device).collect::<Vec<_>>())?;
     args.threads.start()?;
+    let (path, mut loaded) = read(args.weights.as_deref())?;
+    let dataset = photos(args.data.as_deref(), &path, &mut loaded)?;
+    let Weights { metadata, parameters } = loaded.weights;
     let topology = metadata.variant.topology(metadata.classes.len());
     let state = State { parameters, ..State::default() };
     let loader = Loader::new(
@@ -142,7 +141,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     let report = Report::new(&logits, losses);
     match args.format {
-        Format::Json => say!("{}", serde_json::to_string(&report)?)?,
+        Format::Json => output::json(&serde_json::to_string(&report)?)?,
         Format::Text => report.print()?,
     }
     Ok(if report.agrees() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

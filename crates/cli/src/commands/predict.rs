@@ -1,26 +1,29 @@
 //! `alexnet predict`: the class of a photo, or of many.
 
+mod inputs;
+mod printer;
+
 use std::{
     collections::BTreeSet,
     fs,
-    io::{Write, stdin, stdout},
+    io::stdin,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use alexnet_core::{Images, metrics::top_k};
+use alexnet_core::{Error, Images, files, metrics::top_k, text::shown_path};
 use alexnet_data::{
     decode::{self, Decoded, decode, decode_reader},
-    folder::is_photo,
     loader::evaluation_picture,
 };
 use anyhow::{Context, Result, ensure};
-use clap::ValueEnum;
-use glob::MatchOptions;
 use image::RgbImage;
 use rayon::prelude::*;
-use serde::Serialize;
 
+use self::{
+    inputs::{Failed, Found, Image, find, free_name},
+    printer::{Answer, Class, Format, Printer},
+};
 use crate::{
     engine::EngineArgs,
     exif::OfWeights,
@@ -32,6 +35,9 @@ use crate::{
 /// Photos that go through the network at once.
 const BATCH: usize = 32;
 
+/// Classes named where no other number is asked for.
+const TOP: usize = 5;
+
 /// Names the most probable classes of photos.
 ///
 /// A photo that cannot be read does not stop the others; the exit code is 1 then.
@@ -39,48 +45,23 @@ const BATCH: usize = 32;
 pub struct Args {
     /// Photos, folders (searched with all below them), patterns such as 'photos/*.jpg', or - for standard input
     #[arg(required = true, value_name = "IMAGE|DIR|GLOB|-")]
-    inputs: Vec<String>,
+    inputs: Vec<PathBuf>,
     /// Weights [default: the best of the newest run]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Classes named for each photo
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    topk: u32,
+    /// Classes named for each photo [default: 5; of several photos as text, 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    topk: Option<u32>,
     /// How the results are printed
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-    /// Also write each photo with its classes below it to this folder
+    /// Also write each photo with its classes below it to this folder, those of a folder in the same folders below it
     #[arg(long, value_name = "DIR")]
     annotate: Option<PathBuf>,
     #[command(flatten)]
     orientation: OfWeights,
     #[command(flatten)]
     engine: EngineArgs,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum Format {
-    /// Lines for people
-    Text,
-    /// One list
-    Json,
-    /// One object a line
-    Jsonl,
-    /// path,rank,class,probability,error
-    Csv,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Answer {
-    Classes { path: String, class: String, probability: f64, top: Vec<Class> },
-    Failed { path: String, error: String },
-}
-
-#[derive(Clone, Serialize)]
-struct Class {
-    class: String,
-    probability: f64,
 }
 
 /// Runs the command. The exit code is 1 when a photo could not be read.
@@ -90,106 +71,63 @@ struct Class {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let mut trained = Trained::load(args.weights.as_deref(), &args.engine)?;
     if let Some(folder) = &args.annotate {
-        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     }
     let options = decode::Options { orientation: args.orientation.or(trained.metadata.exif_orientation) };
-    let photos = find(&args.inputs);
-    let several = photos.len() > 1;
-    let mut printer = Printer::new(args.format, several)?;
+    let found = find(&args.inputs);
+    let topk = args.topk.map(|n| n as usize);
+    let mut printer = Printer::new(args.format, (found.len() > 1).then_some(topk.unwrap_or(1)))?;
     let mut names = BTreeSet::new();
-    let mut failed = false;
-    for chunk in photos.chunks(BATCH) {
-        for (answer, picture) in answer(chunk, &mut trained, args, options)? {
-            if let (Some(folder), Answer::Classes { path, top, .. }, Some(picture)) =
-                (&args.annotate, &answer, picture)
-            {
-                let top: Vec<_> = top.iter().map(|c| (c.class.as_str(), c.probability)).collect();
-                let file = folder.join(free_name(path, &mut names));
-                pictures::save(&pictures::annotate(&picture, &top), &file)?;
-            }
-            failed |= matches!(answer, Answer::Failed { .. });
-            printer.print(&answer)?;
+    for chunk in found.chunks(BATCH) {
+        let answers = answer(chunk, &mut trained, options, topk.unwrap_or(TOP))?;
+        if let Some(folder) = &args.annotate {
+            annotate(chunk, &answers, folder, options, &mut names)?;
+        }
+        for (answer, _) in &answers {
+            printer.print(answer)?;
         }
     }
-    printer.finish()?;
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if printer.finish()? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// A photo to answer, or why there is none.
-type Found = Result<PathBuf, (String, String)>;
-
-/// What the inputs name, in order; what is not there stays in its place as an error.
-fn find(inputs: &[String]) -> Vec<Found> {
-    let mut found = Vec::new();
-    for input in inputs {
-        let fail = |reason: String| Err((input.clone(), reason));
-        let path = Path::new(input);
-        if path.is_dir() {
-            found.extend(photos_under(path));
-        } else if input == "-" || path.exists() || !input.contains(['*', '?', '[']) {
-            found.push(Ok(path.to_owned()));
-        } else {
-            // As in a shell, `*` leaves out hidden files.
-            let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::default() };
-            match glob::glob_with(input, options) {
-                Err(error) => found.push(fail(format!("the pattern is not valid: {error}"))),
-                Ok(matches) => {
-                    let before = found.len();
-                    for path in matches {
-                        match path {
-                            Ok(path) if path.is_dir() => found.extend(photos_under(&path)),
-                            Ok(path) => found.push(Ok(path)),
-                            Err(error) => {
-                                found.push(Err((error.path().display().to_string(), error.to_string())));
-                            }
-                        }
-                    }
-                    if found.len() == before {
-                        found.push(fail("the pattern matches no file".into()));
-                    }
-                }
-            }
-        }
-    }
-    found
-}
-
-/// Answers to a few photos, each with the photo itself when it is to be annotated.
+/// Answers to a few photos, each with the photo itself if it cannot be read again.
 fn answer(
-    photos: &[Found],
+    found: &[Found],
     trained: &mut Trained,
-    args: &Args,
     options: decode::Options,
+    topk: usize,
 ) -> Result<Vec<(Answer, Option<RgbImage>)>> {
     let size = trained.metadata.input_size;
     // Large photos are let go as soon as they are resized, so that memory does not grow with their number.
-    let read: Vec<_> = photos
+    let read: Vec<_> = found
         .par_iter()
         .map(|found| {
-            let path = found.as_ref().map_err(Clone::clone)?;
-            let read = read_image(path, options).map_err(|e| (path.display().to_string(), explain(&e)))?;
-            read.notes.iter().for_each(|what| note_damaged(path, what));
-            let pixels = evaluation_picture(&read.image, size);
-            Ok::<_, (String, String)>((path, pixels, args.annotate.is_some().then_some(read.image)))
+            let Image { path, .. } = found.as_ref().map_err(Clone::clone)?;
+            let decoded = read_image(path, options)
+                .map_err(|error| Failed { path: path.clone(), reason: explain(&error) })?;
+            let pixels = evaluation_picture(&decoded.image, size);
+            let Decoded { image, notes, .. } = decoded;
+            Ok::<_, Failed>((path, pixels, notes, is_stdin(path).then_some(image)))
         })
         .collect();
-    let pixels: Vec<u8> = read.iter().flatten().flat_map(|(_, pixels, _)| pixels).copied().collect();
+    let pixels: Vec<u8> = read.iter().flatten().flat_map(|(_, pixels, ..)| pixels).copied().collect();
     let images = Images { pixels, height: size, width: size, normalization: trained.metadata.normalization };
     let logits = if images.is_empty() { None } else { Some(trained.model.logits(&images)?) };
     let mut rows = logits.iter().flat_map(|logits| logits.rows());
     read.into_iter()
         .map(|result| {
-            let (path, _, picture) = match result {
+            let (path, _, notes, picture) = match result {
                 Ok(read) => read,
-                Err((path, error)) => return Ok((Answer::Failed { path, error }, None)),
+                Err(Failed { path, reason }) => return Ok((Answer::Failed { path, error: reason }, None)),
             };
+            notes.iter().for_each(|what| note_damaged(path, what));
             let row = rows.next().context("the engine answered fewer photos than it was given")?;
             ensure!(
                 row.iter().all(|x| x.is_finite()),
                 "the weights give no finite answer: {}",
-                trained.path.display()
+                shown_path(&trained.path)
             );
-            let top: Vec<Class> = top_k(row, args.topk as usize)
+            let top: Vec<Class> = top_k(row, topk)
                 .into_iter()
                 .map(|(class, probability)| Class {
                     class: trained.metadata.classes[class].clone(),
@@ -197,152 +135,51 @@ fn answer(
                 })
                 .collect();
             let Class { class, probability } = top[0].clone();
-            Ok((Answer::Classes { path: path.display().to_string(), class, probability, top }, picture))
+            Ok((Answer::Classes { path: path.clone(), class, probability, top }, picture))
         })
         .collect()
 }
 
-/// All photos of a folder and those below it, sorted; what cannot be looked into is an error among them.
-fn photos_under(folder: &Path) -> Vec<Found> {
-    let entries = walkdir::WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter();
-    let mut found: Vec<Found> = entries
-        .map(|entry| match entry {
-            Ok(entry) => Ok(entry.into_path()),
-            Err(error) => {
-                let path = error.path().unwrap_or(folder).display().to_string();
-                Err((path, error.to_string()))
-            }
-        })
-        .filter(|found| found.as_ref().map_or(true, |path| path.is_file() && is_photo(path)))
-        .collect();
-    if found.is_empty() {
-        found.push(Err((folder.display().to_string(), "the folder holds no photo".into())));
-    }
-    found
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
 }
 
 fn read_image(path: &Path, options: decode::Options) -> Result<Decoded> {
-    let stdin_named = path == Path::new("-");
-    Ok(if stdin_named { decode_reader(path, stdin().lock(), options)? } else { decode(path, options)? })
-}
-
-/// The photo's name as a JPEG file; numbered when it is taken.
-fn free_name(path: &str, taken: &mut BTreeSet<String>) -> String {
-    let stem = match Path::new(path).file_stem() {
-        Some(stem) if path != "-" => stem.to_string_lossy().into_owned(),
-        _ => "stdin".into(),
-    };
-    let mut name = format!("{stem}.jpg");
-    let mut n = 1;
-    while !taken.insert(name.clone()) {
-        n += 1;
-        name = format!("{stem}-{n}.jpg");
+    if is_stdin(path) {
+        return Ok(decode_reader(path, stdin().lock(), options)?);
     }
-    name
+    // A pipe would be waited for.
+    files::open(path).map_err(Error::io("open", path))?;
+    Ok(decode(path, options)?)
 }
 
-/// Prints answers as they come.
-struct Printer {
-    format: Format,
-    several: bool,
-    answers: usize,
-    csv: csv::Writer<std::io::Stdout>,
-}
-
-impl Printer {
-    fn new(format: Format, several: bool) -> Result<Self> {
-        let mut csv = csv::Writer::from_writer(stdout());
-        if format == Format::Csv {
-            csv.write_record(["path", "rank", "class", "probability", "error"])?;
-        }
-        Ok(Self { format, several, answers: 0, csv })
-    }
-
-    fn print(&mut self, answer: &Answer) -> Result<()> {
-        self.answers += 1;
-        let mut out = stdout().lock();
-        match self.format {
-            Format::Json => {
-                let begin = if self.answers == 1 { "[\n" } else { ",\n" };
-                write!(out, "{begin}{}", serde_json::to_string(answer)?)?;
+/// Writes photos with their classes below them. They are read once more, so that not all of them are in memory.
+fn annotate(
+    found: &[Found],
+    answers: &[(Answer, Option<RgbImage>)],
+    folder: &Path,
+    options: decode::Options,
+    names: &mut BTreeSet<PathBuf>,
+) -> Result<()> {
+    let named: Vec<_> = found
+        .iter()
+        .zip(answers)
+        .filter_map(|(found, answer)| match (found, answer) {
+            (Ok(image), (Answer::Classes { top, .. }, picture)) => {
+                Some((image, top, picture, folder.join(free_name(image, names))))
             }
-            Format::Jsonl => writeln!(out, "{}", serde_json::to_string(answer)?)?,
-            Format::Csv => {
-                drop(out);
-                self.print_csv(answer)?;
-            }
-            Format::Text => match answer {
-                Answer::Classes { path, top, .. } => {
-                    if self.several {
-                        writeln!(out, "{path}")?;
-                    }
-                    for Class { class, probability } in top {
-                        writeln!(out, "class: {class:10}   prob: {probability:.3}")?;
-                    }
-                }
-                Answer::Failed { path, error } => {
-                    drop(out);
-                    note!("error: {}", with_path(path, error));
-                }
-            },
+            _ => None,
+        })
+        .collect();
+    named.into_par_iter().try_for_each(|(image, top, picture, file)| {
+        if let Some(parent) = file.parent() {
+            fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
         }
-        Ok(())
-    }
-
-    fn print_csv(&mut self, answer: &Answer) -> Result<()> {
-        match answer {
-            Answer::Classes { path, top, .. } => {
-                for (rank, Class { class, probability }) in (1..).zip(top) {
-                    self.csv.write_record([path, &rank.to_string(), class, &probability.to_string(), ""])?;
-                }
-            }
-            Answer::Failed { path, error } => self.csv.write_record([path, "", "", "", error])?,
-        }
-        Ok(self.csv.flush()?)
-    }
-
-    fn finish(mut self) -> Result<()> {
-        match self.format {
-            Format::Json if self.answers == 0 => say!("[]")?,
-            Format::Json => say!("\n]")?,
-            Format::Csv => self.csv.flush()?,
-            Format::Text | Format::Jsonl => {}
-        }
-        Ok(())
-    }
-}
-
-/// The error, with the path before it unless it names it itself.
-fn with_path(path: &str, error: &str) -> String {
-    if error.contains(path) { error.to_owned() } else { format!("{path}: {error}") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_there_keeps_its_place() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("empty")).unwrap();
-        for name in ["b.jpg", "a.jpg", "notes.txt"] {
-            fs::write(folder.path().join(name), b"").unwrap();
-        }
-        let at = |name: &str| folder.path().join(name).display().to_string();
-        let found = find(&[at("none.jpg"), at("*.jpg"), at("*.png"), at("empty"), at("["), "-".into()]);
-        let ok = |name: &str| Ok(folder.path().join(name));
-        assert_eq!(found[0], ok("none.jpg"));
-        assert_eq!(found[1..3], [ok("a.jpg"), ok("b.jpg")]);
-        for (index, reason) in [(3, "matches no file"), (4, "holds no photo"), (5, "not valid")] {
-            assert!(found[index].as_ref().unwrap_err().1.contains(reason), "{found:?}");
-        }
-        assert_eq!(found[6], Ok("-".into()));
-    }
-
-    #[test]
-    fn annotated_photos_of_one_name_do_not_meet() {
-        let mut taken = BTreeSet::new();
-        let names = ["x/a.png", "y/a.jpg", "-"].map(|path| free_name(path, &mut taken));
-        assert_eq!(names, ["a.jpg", "a-2.jpg", "stdin.jpg"]);
-    }
+        let top: Vec<_> = top.iter().map(|c| (c.class.as_str(), c.probability)).collect();
+        let annotated = match picture {
+            Some(picture) => pictures::annotate(picture, &top),
+            None => pictures::annotate(&read_image(&image.path, options)?.image, &top),
+        };
+        pictures::save(&annotated, &file)
+    })
 }

@@ -63,16 +63,16 @@ struct Run {
     progress: Progress,
 }
 
-/// Runs the command. The exit code is 0, or 130 or 143 after a signal.
+/// Runs the command. The exit code is 0, or 129, 130 or 143 after a signal.
 ///
 /// # Errors
 /// When the photos, the options or the disk do not allow it, or the loss is not finite.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let stop = Stop::listen()?;
     let run = match &args.resume {
         Some(path) => resumed(path, args)?,
         None => begun(args)?,
     };
+    let stop = Stop::listen()?;
     let Run { folder, options: Saved { engine, recipe }, marks, backend, loader, state, mut progress } = run;
     let dataset = loader.dataset();
     // Here and below: training does not end because nobody reads.
@@ -169,9 +169,6 @@ fn begun(args: &Args) -> Result<Run> {
         dataset.root.display()
     );
     let frozen = setup.frozen(&setup.topology(&dataset))?;
-    let (state, normalization) = start::initial_state(setup, &dataset)?;
-    setup.model.mean.get_or_insert(normalization.mean);
-    setup.model.std.get_or_insert(normalization.std);
     setup.data.exif_orientation.get_or_insert(Turning::Apply);
     if !frozen.is_empty() && setup.model.weights.is_none() {
         note!("`--freeze` without `--weights`: the frozen layers stay as they are drawn");
@@ -179,7 +176,7 @@ fn begun(args: &Args) -> Result<Run> {
     if *setup.data.on_bad_image.get_or_insert_default() == BadImage::Error {
         look_at_all(&dataset)?;
     }
-    let loader = start::loader(setup, dataset)?;
+    let (state, loader) = start::begin(setup, dataset)?;
     let steps_per_epoch = loader.steps_per_epoch().div_ceil(recipe.optimisation.steps.accumulate as usize);
     recipe.optimisation.model_ema_steps.get_or_insert(Ema::pace(steps_per_epoch as u64));
     // A run that cannot take its first step leaves no folder.

@@ -48,11 +48,7 @@ fn weights_go_to_pytorch_and_back_without_loss() {
     assert_eq!(read("best.safetensors"), read("back.safetensors"));
 
     for (arguments, code, words) in [
-        (
-            ["convert", "best.safetensors", "AlexNet.onnx"],
-            1,
-            "its extension must be .safetensors, .pth or .pt",
-        ),
+        (["convert", "best.safetensors", "AlexNet.h5"], 1, "its extension must be .safetensors, .pth or .pt"),
         (
             ["convert", "none.pth", "a.safetensors"],
             1,
@@ -120,6 +116,42 @@ fn a_network_of_other_classes_is_trained_on() {
     for (name, array) in &after.parameters {
         assert_eq!(before.parameters[name] == *array, name.starts_with("features"), "{name}");
     }
+}
+
+/// Weights of the drawn flowers and the same ones with their classes the other way round, as another program may order them.
+fn save_both_orders(place: &Place) {
+    place.save_fresh_weights("one.safetensors");
+    let mut weights = Weights::load(place.file("one.safetensors")).unwrap();
+    weights.metadata.classes.reverse();
+    for name in ["classifier.6.weight", "classifier.6.bias"] {
+        let values = &mut weights.parameters.get_mut(name).unwrap().values;
+        let row = values.len() / CLASSES.len();
+        *values = values.chunks(row).rev().flatten().copied().collect();
+    }
+    weights.save(place.file("other.safetensors")).unwrap();
+}
+
+#[test]
+fn the_order_of_classes_does_not_matter() {
+    let place = Place::with_flowers(10);
+    save_both_orders(&place);
+    let said = "knows the classes of";
+    let report = |weights| {
+        let ran = place.run(&["evaluate", "--weights", weights, "--data", "flowers", "--format", "json"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert_eq!(ran.err.contains(said), weights == "other.safetensors", "{ran:?}");
+        ran.out
+    };
+    assert_eq!(report("one.safetensors"), report("other.safetensors"));
+
+    let trained = |weights, run: &str| {
+        let train = ["train", "--data", "flowers", "--epochs", "1", "-b", "15"];
+        let ran = place.run(&[&train[..], &["--weights", weights, "--run-dir", run]].concat());
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(!ran.err.contains("is replaced"), "{ran:?}");
+        fs::read(place.file(run).join("weights/last.safetensors")).unwrap()
+    };
+    assert!(trained("one.safetensors", "a") == trained("other.safetensors", "b"));
 }
 
 #[test]

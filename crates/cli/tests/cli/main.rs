@@ -4,6 +4,7 @@ mod check;
 mod doctor;
 mod engines;
 mod evaluate;
+mod files;
 mod folders;
 mod formats;
 mod photos;

@@ -137,16 +137,23 @@ fn each_input_has_its_outcome_in_every_format() {
 
     let text = predict(&place, "text", &inputs);
     assert_eq!(text.code, Some(1));
+    let answered: Vec<&Value> = list.iter().filter(|answer| answer["top"].is_array()).collect();
+    let lines = answered.iter().map(|answer| {
+        let (path, class) = (answer["path"].as_str().unwrap(), answer["class"].as_str().unwrap());
+        format!("{path}: {class} {:.3}\n", answer["probability"].as_f64().unwrap())
+    });
+    assert_eq!(text.out, lines.collect::<String>());
+    let mut errors: Vec<&str> = text.err.lines().collect();
+    let totals = errors.pop().unwrap();
+    assert!(totals.starts_with("14 images: ") && totals.ends_with(", 8 without an answer"), "{totals}");
+    let two = predict(&place, "text", &["good.jpg", "dot.png", "--topk", "2"]);
+    assert!(two.out.lines().count() == 2 && two.out.lines().all(|line| line.contains(", ")), "{two:?}");
     let mut expected = String::new();
-    for answer in list.iter().filter(|answer| answer["top"].is_array()) {
-        expected += &format!("{}\n", answer["path"].as_str().unwrap());
-        for c in answer["top"].as_array().unwrap() {
-            let (class, probability) = (c["class"].as_str().unwrap(), c["probability"].as_f64().unwrap());
-            expected += &format!("class: {class:10}   prob: {probability:.3}\n");
-        }
+    for c in answered[0]["top"].as_array().unwrap() {
+        let (class, probability) = (c["class"].as_str().unwrap(), c["probability"].as_f64().unwrap());
+        expected += &format!("class: {class:10}   prob: {probability:.3}\n");
     }
-    assert_eq!(text.out, expected);
-    let errors: Vec<&str> = text.err.lines().collect();
+    assert_eq!(predict(&place, "text", &["good.jpg"]).out, expected);
     let expected = INPUTS.iter().filter(|(_, error)| !error.is_empty());
     assert_eq!(errors.len(), expected.clone().count(), "{}", text.err);
     for (line, (path, _)) in errors.iter().zip(expected) {
@@ -229,6 +236,33 @@ fn probabilities_by_class(line: &str) -> Vec<f64> {
     let top = answer["top"].as_array().unwrap();
     let of = |class: &str| top.iter().find(|c| c["class"] == class).unwrap()["probability"].as_f64().unwrap();
     CLASSES.map(of).to_vec()
+}
+
+/// Names that are no text, and as long as the system lets them be.
+#[cfg(target_os = "linux")]
+#[test]
+fn names_of_any_kind_are_answered_and_annotated() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let place = Place::with_flowers(1);
+    place.save_fresh_weights("weights.safetensors");
+    let photo = place.file("flowers/roses/roses_0001.jpg");
+    for folder in ["in/a", "in/b/.hidden"] {
+        fs::create_dir_all(place.file(folder)).unwrap();
+    }
+    let long = "x".repeat(251) + ".jpg";
+    for name in
+        [OsStr::from_bytes(b"caf\xe9.jpg"), OsStr::new(&long), OsStr::new("a/1.jpg"), OsStr::new("b/1.jpg")]
+    {
+        fs::copy(&photo, place.file("in").join(name)).unwrap();
+    }
+    fs::copy(&photo, place.file("in/b/.hidden/2.jpg")).unwrap();
+    let ran = predict(&place, "text", &["in/*.jpg"]);
+    assert!(ran.code == Some(0) && ran.out.contains(r"in/caf\xE9.jpg: "), "{ran:?}");
+    let ran = predict(&place, "jsonl", &["in", "--annotate", "out"]);
+    assert_eq!((ran.code, ran.out.lines().count()), (Some(0), 4), "{ran:?}");
+    for name in ["a/1.jpg", "b/1.jpg", "caf\u{fffd}.jpg", &long] {
+        assert!(place.file("out").join(name).is_file(), "{name}");
+    }
 }
 
 #[test]

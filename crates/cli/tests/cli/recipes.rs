@@ -111,6 +111,23 @@ fn rates_are_found() {
     assert!(ran.code == Some(1) && ran.err.contains("--max-lr"), "{ran:?}");
 }
 
+/// The pictures that weights were trained on are those that rates are tried on.
+#[test]
+fn rates_are_found_with_the_normalization_of_the_weights() {
+    let place = Place::with_flowers(4);
+    place.save_fresh_weights("w.safetensors");
+    let (mean, std) = ("0.4,0.5,0.6", "0.2,0.3,0.4");
+    place.succeeds(&["convert", "w.safetensors", "v.safetensors", "--mean", mean, "--std", std]);
+    let curve = |more: &[&str]| {
+        let find = ["lr-find", "--data", "flowers", "-b", "4", "--val-fraction", "0.25", "--steps", "10"];
+        place.succeeds(&[&find[..], &["--weights", "v.safetensors"], more].concat());
+        std::fs::read(place.file("lr_find.png")).unwrap()
+    };
+    let own = curve(&[]);
+    assert!(own == curve(&["--mean", mean, "--std", std]));
+    assert!(own != curve(&["--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5"]));
+}
+
 #[test]
 fn a_table_tells_what_recipes_reach_and_repeats_nothing() {
     // Ten a class leave one to validate with.

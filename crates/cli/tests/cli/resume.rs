@@ -190,6 +190,49 @@ fn interrupt(place: &Place) {
     assert!((1..8).contains(&progress.step), "{}", progress.step);
 }
 
+/// Before there is anything to keep nothing is waited for.
+#[test]
+fn an_interrupt_before_the_first_step_ends_a_run_at_once() {
+    use std::os::unix::process::ExitStatusExt;
+    let place = Place::new();
+    let mut command = place.command(&["train"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut err = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("using drawn flowers") {
+        assert!(err.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    signal(&child, "INT");
+    assert_eq!(child.wait().unwrap().signal(), Some(2));
+    assert!(!place.file("runs").exists());
+}
+
+/// The end of its terminal ends a run as an interrupt does, unless it was started to outlive it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_is_kept_when_its_terminal_ends() {
+    let place = Place::with_flowers(4);
+    for (begin, code) in [("", Some(129)), ("trap '' HUP; ", Some(0))] {
+        let run = format!("run{}", begin.len());
+        let binary = env!("CARGO_BIN_EXE_alexnet");
+        let train =
+            format!("exec {binary} train --data flowers --val-fraction 0.25 -b 8 --epochs 2 --run-dir {run}");
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{begin}{train}")]).current_dir(place.path());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut err = BufReader::new(child.stderr.take().unwrap());
+        let mut said = String::new();
+        while !said.contains("the run is kept in") {
+            assert!(err.read_line(&mut said).unwrap() > 0, "{said}");
+        }
+        signal(&child, "HUP");
+        err.read_to_string(&mut said).unwrap();
+        assert_eq!(child.wait().unwrap().code(), code, "{said}");
+        assert_eq!(said.contains("go on with `train --resume"), code == Some(129), "{said}");
+        assert!(place.file(&run).join("checkpoint/checkpoint.safetensors").exists());
+    }
+}
+
 fn signal(child: &Child, name: &str) {
     let sent = Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status().unwrap();
     assert!(sent.success());

@@ -8,7 +8,10 @@ kinds.json holds for each file and tensor its shape and the bits of its numbers 
 """
 import json
 import pathlib
-from collections import OrderedDict
+import pickle
+import types
+import zipfile
+from collections import Counter, OrderedDict
 
 import numpy as np
 import torch
@@ -66,5 +69,62 @@ for form, options in [('zip', {}), ('legacy', {'_use_new_zipfile_serialization':
 for protocol in [3, 4, 5]:
     parameters = dict(network.named_parameters())
     save(f'protocol_{protocol}', parameters, parameters, pickle_protocol=protocol)
+
+# The zip library that reads it guessed where the directory begins: 46 + 21 + 9 bytes, an entry with a name of 21 letters, are as
+# many as the two records after the directory have.
+save('checkpoint_best_model', state, state)
+
+
+class Python2Pickler(pickle._Pickler):
+    """Dictionaries that keep their order, and texts, as Python 2 wrote them."""
+    dispatch = dict(pickle._Pickler.dispatch)
+
+    def save_text(self, text):
+        self.write(pickle.SHORT_BINSTRING + bytes([len(text)]) + text.encode('ascii'))
+        self.memoize(text)
+
+    dispatch[str] = save_text
+
+    def reducer_override(self, value):
+        if isinstance(value, OrderedDict):
+            return OrderedDict, ([[key, item] for key, item in value.items()],)
+        return NotImplemented
+
+    def save(self, value, save_persistent_id=True):
+        # The override is not asked for types with a function of their own.
+        if type(value) is OrderedDict and id(value) not in self.memo:
+            return self.save_reduce(*self.reducer_override(value), obj=value)
+        return super().save(value, save_persistent_id)
+
+
+python_2 = types.ModuleType('python_2')
+python_2.Pickler = Python2Pickler
+python_2.dumps = pickle.dumps
+python_2.dump = lambda value, file, protocol: Python2Pickler(file, protocol=protocol).dump(value)
+save('zip_python_2', OrderedDict(state), state, pickle_module=python_2)
+save('legacy_python_2', OrderedDict(state), state, pickle_module=python_2, _use_new_zipfile_serialization=False)
+
+tagged = torch.nn.Parameter(numbers(2, 2, seed=7))
+tagged.tag = 'mine'
+tensor = numbers(2, 3, seed=8).T
+tensor.tag = 'mine'
+save('attributes', {'parameter': tagged, 'tensor': tensor}, {'parameter': tagged, 'tensor': tensor})
+beside = {'classes': {'daisy', 'roses'}, 'none': set(), 'impedance': 1 + 2j, 'bytes': b'\x00\xff', 'array': bytearray(b'abc'),
+          'counts': Counter('aab'), 'dtype': torch.uint8, 'device': torch.device('cpu'), 'layout': torch.strided,
+          'nested': {'rates': [0.1, (1, None)]}}
+save('beside', {**beside, 'state_dict': state}, state)
+# Numbers, texts and the like among the tensors themselves.
+save('among', {'epoch': 3, **state, 'best': 0.75, 'name': 'alexnet', 'done': True, 'nothing': None, **beside}, state)
+
+# As a file is after it was unpacked and packed again.
+with zipfile.ZipFile(HERE / 'zip_state_dict.pth') as stored, zipfile.ZipFile(HERE / 'deflated.pth', 'w', zipfile.ZIP_DEFLATED) as packed:
+    for entry in stored.infolist():
+        packed.writestr(zipfile.ZipInfo(entry.filename), stored.read(entry), zipfile.ZIP_DEFLATED)
+kinds['deflated.pth'] = kinds['zip_state_dict.pth']
+
+# PyTorch reads them all without running anything, but for the newest protocols.
+for name in kinds:
+    if name not in ['protocol_4.pth', 'protocol_5.pth']:
+        torch.load(HERE / name, weights_only=True)
 
 (HERE / 'kinds.json').write_text(json.dumps(kinds))

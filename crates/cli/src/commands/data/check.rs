@@ -11,7 +11,13 @@ use alexnet_data::{
 };
 use anyhow::Result;
 
-use crate::{dataset, engine::Threads, exif::Turning, output::Format, parse, pictures, progress};
+use crate::{
+    dataset,
+    engine::Threads,
+    exif::Turning,
+    output::{self, Format},
+    parse, pictures, progress,
+};
 
 /// Look for damaged files, duplicates, wrong labels, leaks, imbalance and odd sizes
 #[derive(Clone, Debug, clap::Args)]
@@ -55,7 +61,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     bar.finish();
     match args.format {
         Format::Text => print(&report, args.exif_orientation)?,
-        Format::Json => say!("{}", serde_json::to_string_pretty(&report)?)?,
+        Format::Json => output::json(&serde_json::to_string_pretty(&report)?)?,
     }
     if let Some(path) = &args.gallery {
         let read = |photo: &str| decode(report.root.join(photo), decoding).ok();

@@ -38,9 +38,9 @@ pub fn resumed(path: &Path, args: &Args) -> Result<Run> {
         data.exif_orientation = Some(Turning::Ignore);
         note!("images are not turned by their EXIF orientation, as when the run was begun");
     }
-    let options = Saved { engine, recipe };
+    let mut options = Saved { engine, recipe };
     options.check()?;
-    let Saved { recipe, .. } = &options;
+    let recipe = &options.recipe;
 
     let checkpoint = folder.load_checkpoint()?;
     if let Some((_, _, Marks { options: Some(kept), .. })) = &checkpoint {
@@ -95,12 +95,14 @@ pub fn resumed(path: &Path, args: &Args) -> Result<Run> {
     }
     options.write(&folder)?;
     let marks = options.marks(&dataset)?;
-    let (state, progress) = match checkpoint {
-        Some((state, progress, _)) => (state, progress),
+    let setup = &mut options.recipe.setup;
+    let (state, loader, progress) = match checkpoint {
+        Some((state, progress, _)) => (state, start::loader(setup, dataset)?, progress),
         None => {
-            let (state, progress) = (start::initial_state(&recipe.setup, &dataset)?.0, Progress::default());
+            let (state, loader) = start::begin(setup, dataset)?;
+            let progress = Progress::default();
             folder.save_checkpoint(&state, &progress, &marks)?;
-            (state, progress)
+            (state, loader, progress)
         }
     };
     if progress.history.len() as u64 >= epochs {
@@ -108,7 +110,6 @@ pub fn resumed(path: &Path, args: &Args) -> Result<Run> {
     } else {
         note!("going on after step {}, in epoch {}", progress.step, progress.history.len() + 1);
     }
-    let loader = start::loader(&recipe.setup, dataset)?;
     Ok(Run { folder, options, marks, backend, loader, state, progress })
 }
 

@@ -1,0 +1,126 @@
+//! Two lists of classes: whether they are the same, and weights of the one made weights of the other.
+
+use std::{collections::BTreeMap, path::Path};
+
+use alexnet_core::{
+    Array,
+    text::{shown, shown_path},
+    weights::Weights,
+};
+use alexnet_data::split::Dataset;
+use alexnet_interchange::Loaded;
+use unicode_normalization::UnicodeNormalization;
+
+/// Names in a line.
+const MOST_LISTED: usize = 20;
+
+/// How a list of classes compares with another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Alignment {
+    /// The same names in the same order.
+    Same,
+    /// The same names in another order: for each wanted class, its place among the known ones.
+    Permuted(Vec<usize>),
+    /// Other names, or a name twice.
+    Other,
+}
+
+/// Compares names as people read them: in Unicode's form NFC, since file systems keep either form.
+pub fn align(known: &[String], wanted: &[String]) -> Alignment {
+    if known == wanted {
+        return Alignment::Same;
+    }
+    let composed = |names: &[String]| names.iter().map(|name| name.nfc().collect()).collect::<Vec<String>>();
+    let (known, wanted) = (composed(known), composed(wanted));
+    let mut places: BTreeMap<&str, usize> = known.iter().map(String::as_str).zip(0..).collect();
+    if places.len() != known.len() || wanted.len() != known.len() {
+        return Alignment::Other;
+    }
+    let order: Option<Vec<usize>> = wanted.iter().map(|name| places.remove(name.as_str())).collect();
+    match order {
+        None => Alignment::Other,
+        Some(order) if order.is_sorted() => Alignment::Same,
+        Some(order) => Alignment::Permuted(order),
+    }
+}
+
+/// Gives weights the classes of a data set, in its order, and says what was done: classes without names get those of the data
+/// set if they are as many, and the rows of the last layer move with their classes. False when the classes are others.
+pub fn adopt(loaded: &mut Loaded, path: &Path, dataset: &Dataset) -> bool {
+    let Loaded { weights, named, .. } = loaded;
+    let known = &weights.metadata.classes;
+    let alignment = match *named {
+        true => align(known, &dataset.classes),
+        // Numbers that are no names.
+        false if known.len() == dataset.classes.len() => Alignment::Same,
+        false => Alignment::Other,
+    };
+    match alignment {
+        Alignment::Other => return false,
+        Alignment::Same if *named => {}
+        Alignment::Same => {
+            note!("the classes are taken for those of {}, in alphabetical order", shown_path(&dataset.root));
+        }
+        Alignment::Permuted(order) => {
+            reorder(weights, &order);
+            note!(
+                "{} knows the classes of {} in another order; the rows of its last layer are put in this order",
+                shown_path(path),
+                shown_path(&dataset.root)
+            );
+        }
+    }
+    weights.metadata.classes.clone_from(&dataset.classes);
+    *named = true;
+    true
+}
+
+/// The names for a line, or how many they are.
+pub fn listed(names: &[String]) -> String {
+    if names.len() > MOST_LISTED {
+        return names.len().to_string();
+    }
+    names.iter().map(|name| shown(name).to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// Moves the rows of the last layer: row `i` becomes what row `order[i]` was.
+fn reorder(weights: &mut Weights, order: &[usize]) {
+    let topology = weights.metadata.variant.topology(order.len());
+    let last = topology.nodes.last().and_then(|last| topology.parameters_of(&last.name).ok());
+    for name in last.unwrap_or_default() {
+        let Some(Array { values, .. }) = weights.parameters.get_mut(&name) else { continue };
+        let row = values.len() / order.len();
+        *values = order.iter().flat_map(|from| &values[from * row..][..row]).copied().collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn lists_are_compared_as_people_read_them() {
+        use Alignment::{Other, Permuted, Same};
+        let (composed, decomposed) = ("caf\u{e9}", "cafe\u{301}");
+        for (known, wanted, alignment) in [
+            (vec!["a", "b"], vec!["a", "b"], Same),
+            (vec!["a", "b", "c"], vec!["c", "a", "b"], Permuted(vec![2, 0, 1])),
+            (vec!["a", "b"], vec!["a", "c"], Other),
+            (vec!["a", "b"], vec!["a"], Other),
+            (vec!["a"], vec!["a", "b"], Other),
+            (vec![composed, "b"], vec![decomposed, "b"], Same),
+            (vec!["b", decomposed], vec![composed, "b"], Permuted(vec![1, 0])),
+            (vec!["A"], vec!["a"], Other),
+            // Which of the two is meant cannot be told.
+            (vec!["a", "a"], vec!["a", "b"], Other),
+            (vec!["a", "b"], vec!["b", "b"], Other),
+            (vec![composed, decomposed], vec![decomposed, composed], Other),
+        ] {
+            assert_eq!(align(&names(&known), &names(&wanted)), alignment, "{known:?} {wanted:?}");
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! What the inputs of `predict` name: images, folders, patterns, standard input.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Component, Path, PathBuf},
+};
+
+use alexnet_data::folder::is_photo;
+use glob::{MatchOptions, Pattern, PatternError};
+use walkdir::{DirEntry, WalkDir};
+
+/// An image to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The file; `-` for standard input.
+    pub path: PathBuf,
+    /// Its place below the folder or the pattern that names it.
+    pub below: PathBuf,
+}
+
+/// An input, or a part of it, that names no image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// As it was named.
+    pub path: PathBuf,
+    /// Why.
+    pub reason: String,
+}
+
+/// An image, or why there is none.
+pub type Found = Result<Image, Failed>;
+
+/// What the inputs name, in order; what is not there stays in its place as an error.
+pub fn find(inputs: &[PathBuf]) -> Vec<Found> {
+    inputs.iter().flat_map(|input| named_by(input)).collect()
+}
+
+fn named_by(input: &Path) -> Vec<Found> {
+    let fail = |reason: String| vec![Err(Failed { path: input.to_owned(), reason })];
+    let pattern = input.to_str().filter(|text| is_pattern(text) && !input.exists());
+    match pattern.map(matches) {
+        None if input.is_dir() => images_under(input, input),
+        None => vec![Ok(Image { path: input.to_owned(), below: only_names(input.file_name()) })],
+        Some(Err(error)) => fail(format!("the pattern is not valid: {error}")),
+        Some(Ok(found)) if found.is_empty() => fail("the pattern matches no file".into()),
+        Some(Ok(found)) => found,
+    }
+}
+
+fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?', '['])
+}
+
+/// The names in a path, without what would lead out of a folder that they are put in.
+fn only_names<'a, P: AsRef<Path> + ?Sized + 'a>(path: impl IntoIterator<Item = &'a P>) -> PathBuf {
+    let components = path.into_iter().flat_map(|path| path.as_ref().components());
+    components.filter(|component| matches!(component, Component::Normal(_))).collect()
+}
+
+/// What a pattern matches, sorted, folders among it with what they hold. A name that is no text is matched by what is shown of it.
+fn matches(pattern: &str) -> Result<Vec<Found>, PatternError> {
+    Pattern::new(pattern)?;
+    let mut paths: Vec<Result<PathBuf, Failed>> = vec![Ok(PathBuf::new())];
+    let mut base = PathBuf::new();
+    let mut literal = true;
+    let mut components = Path::new(pattern).components().peekable();
+    while let Some(component) = components.next() {
+        let part = component.as_os_str();
+        let wanted = part.to_str().filter(|text| is_pattern(text));
+        literal &= wanted.is_none();
+        if literal {
+            base.push(part);
+        }
+        let last = components.peek().is_none();
+        let step = |folder: PathBuf| match wanted {
+            None => vec![Ok(folder.join(part))],
+            // A folder stands for all that is below it.
+            Some("**") if last => vec![Ok(folder)],
+            Some("**") => with_folders_below(&folder),
+            Some(wanted) => entries(&folder, wanted),
+        };
+        paths = paths
+            .into_iter()
+            .flat_map(|path| match path {
+                Ok(folder) => step(folder),
+                Err(failed) => vec![Err(failed)],
+            })
+            .collect();
+        paths.retain(|path| path.as_ref().map_or(true, |path| fs::symlink_metadata(path).is_ok()));
+    }
+    let found = paths.into_iter().flat_map(|path| match path {
+        Err(failed) => vec![Err(failed)],
+        Ok(path) if path.is_dir() => images_under(&path, &base),
+        Ok(path) => vec![Ok(Image { below: only_names(path.strip_prefix(&base)), path })],
+    });
+    Ok(found.collect())
+}
+
+/// The entries of a folder that a pattern matches. As in a shell, `*` leaves out hidden ones.
+fn entries(folder: &Path, wanted: &str) -> Vec<Result<PathBuf, Failed>> {
+    let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::default() };
+    // It is a part of one that is valid.
+    let Ok(wanted) = Pattern::new(wanted) else { return vec![] };
+    if !here(folder).is_dir() {
+        return vec![];
+    }
+    let walk = WalkDir::new(here(folder)).min_depth(1).max_depth(1).sort_by_file_name();
+    walk.into_iter()
+        .filter_map(|entry| match entry {
+            Err(error) => Some(Err(failed(folder, &error))),
+            Ok(entry) => wanted
+                .matches_with(&entry.file_name().to_string_lossy(), options)
+                .then(|| Ok(folder.join(entry.file_name()))),
+        })
+        .collect()
+}
+
+/// A folder and all below it, but for hidden ones.
+fn with_folders_below(folder: &Path) -> Vec<Result<PathBuf, Failed>> {
+    let walk = WalkDir::new(here(folder)).follow_links(true).sort_by_file_name().into_iter();
+    walk.filter_entry(is_seen)
+        .filter_map(|entry| match entry {
+            Err(error) => Some(Err(failed(folder, &error))),
+            Ok(entry) if !entry.file_type().is_dir() => None,
+            Ok(entry) if entry.depth() == 0 => Some(Ok(folder.to_owned())),
+            Ok(entry) => Some(Ok(entry.into_path())),
+        })
+        .collect()
+}
+
+/// The folder that the command runs in has an empty name in a pattern.
+fn here(folder: &Path) -> &Path {
+    if folder == Path::new("") { Path::new(".") } else { folder }
+}
+
+/// All images of a folder and those below it, sorted, but for hidden ones, as `train` takes them; what cannot be looked into is an
+/// error among them. Their places are those below `base`.
+fn images_under(folder: &Path, base: &Path) -> Vec<Found> {
+    let walk = WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter();
+    let mut found: Vec<Found> = walk
+        .filter_entry(is_seen)
+        .filter_map(|entry| match entry {
+            Err(error) => Some(Err(failed(folder, &error))),
+            Ok(entry) if !entry.file_type().is_file() || !is_photo(entry.path()) => None,
+            Ok(entry) => {
+                let path = entry.into_path();
+                Some(Ok(Image { below: only_names(path.strip_prefix(base)), path }))
+            }
+        })
+        .collect();
+    if found.is_empty() {
+        found.push(Err(Failed { path: folder.to_owned(), reason: "the folder holds no photo".into() }));
+    }
+    found
+}
+
+fn is_seen(entry: &DirEntry) -> bool {
+    entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".")
+}
+
+fn failed(folder: &Path, error: &walkdir::Error) -> Failed {
+    Failed { path: error.path().unwrap_or(folder).to_owned(), reason: error.to_string() }
+}
+
+/// A file system takes names of this many bytes.
+const LONGEST_NAME: usize = 255;
+
+/// The image's place as a JPEG file; numbered when it is taken.
+pub fn free_name(image: &Image, taken: &mut BTreeSet<PathBuf>) -> PathBuf {
+    let stem = match image.below.file_stem() {
+        Some(stem) if image.path != Path::new("-") => stem.to_string_lossy().into_owned(),
+        _ => "stdin".into(),
+    };
+    let folder = image.below.parent().unwrap_or(Path::new(""));
+    let named = |end: &str| {
+        let ends = stem.char_indices().map(|(start, character)| start + character.len_utf8());
+        let most = ends.take_while(|length| length + end.len() <= LONGEST_NAME).last().unwrap_or(0);
+        folder.join(stem[..most].to_owned() + end)
+    };
+    let mut name = named(".jpg");
+    let mut n = 1;
+    while !taken.insert(name.clone()) {
+        n += 1;
+        name = named(&format!("-{n}.jpg"));
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(folder: &Path, names: &[&str]) {
+        for name in names {
+            let path = folder.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, b"").unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_keeps_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("empty")).unwrap();
+        write(folder.path(), &["b.jpg", "a.jpg", "notes.txt"]);
+        let at = |name: &str| folder.path().join(name);
+        let found = find(&[at("none.jpg"), at("*.jpg"), at("*.png"), at("empty"), at("["), "-".into()]);
+        let ok = |name: &str| Ok(Image { path: at(name), below: name.into() });
+        assert_eq!(found[0], ok("none.jpg"));
+        assert_eq!(found[1..3], [ok("a.jpg"), ok("b.jpg")]);
+        for (index, reason) in [(3, "matches no file"), (4, "holds no photo"), (5, "not valid")] {
+            assert!(found[index].as_ref().unwrap_err().reason.contains(reason), "{found:?}");
+        }
+        assert_eq!(found[6], Ok(Image { path: "-".into(), below: "-".into() }));
+    }
+
+    /// The places below `root` of what is found.
+    fn below(root: &Path, input: &str) -> Vec<String> {
+        let found = find(&[root.join(input)]);
+        found.into_iter().map(|found| found.unwrap().below.display().to_string()).collect()
+    }
+
+    #[test]
+    fn an_image_keeps_its_place_below_what_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &["x/a/1.jpg", "x/b/c/2.jpg", "x/b/1.jpg", "x/.thumbs/3.jpg", "x/b/.4.jpg"]);
+        let root = folder.path();
+        assert_eq!(below(root, "x"), ["a/1.jpg", "b/1.jpg", "b/c/2.jpg"]);
+        assert_eq!(below(root, "x/*/1.jpg"), ["a/1.jpg", "b/1.jpg"]);
+        assert_eq!(below(root, "x/*"), ["a/1.jpg", "b/1.jpg", "b/c/2.jpg"]);
+        assert_eq!(below(root, "x/**/?.jpg"), ["a/1.jpg", "b/1.jpg", "b/c/2.jpg"]);
+        assert_eq!(below(root, "x/**"), ["a/1.jpg", "b/1.jpg", "b/c/2.jpg"]);
+        assert_eq!(below(root, "*/b/[0-9].jpg"), ["x/b/1.jpg"]);
+        assert_eq!(below(root, "x/*/../b/1.jpg"), ["a/b/1.jpg", "b/b/1.jpg"]);
+        assert_eq!(below(root, "x/.thumbs/*"), ["3.jpg"]);
+        assert_eq!(below(root, "x/b/1.jpg"), ["1.jpg"]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn names_that_are_no_text_are_found() {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+        let folder = tempfile::tempdir().unwrap();
+        let name = OsStr::from_bytes(b"caf\xe9.jpg");
+        fs::write(folder.path().join(name), b"").unwrap();
+        write(folder.path(), &["a.jpg"]);
+        for input in ["*.jpg", "*", "caf?.jpg", ""] {
+            let found = find(&[folder.path().join(input)]);
+            assert_eq!(found.last().unwrap().as_ref().unwrap().path, folder.path().join(name), "{input}");
+        }
+        assert!(find(&[folder.path().join(name)])[0].is_ok());
+    }
+
+    #[test]
+    fn annotated_images_of_one_name_do_not_meet() {
+        let mut taken = BTreeSet::new();
+        let image = |path: &str, below: &str| Image { path: path.into(), below: below.into() };
+        let mut name = |path, below| free_name(&image(path, below), &mut taken).display().to_string();
+        assert_eq!(name("x/a.png", "a.png"), "a.jpg");
+        assert_eq!(name("y/a.jpg", "a.jpg"), "a-2.jpg");
+        assert_eq!(name("y/b/a.jpg", "b/a.jpg"), "b/a.jpg");
+        assert_eq!(name("-", "-"), "stdin.jpg");
+        let long = "é".repeat(125) + "x.png";
+        assert_eq!(name(&long, &long), "é".repeat(125) + "x.jpg");
+        assert_eq!(name(&long, &long), "é".repeat(124) + "-2.jpg");
+    }
+}
