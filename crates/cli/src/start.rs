@@ -10,15 +10,7 @@ use alexnet_data::{
 use alexnet_interchange::Loaded;
 use anyhow::{Result, ensure};
 
-use crate::{dataset, recipe::Setup, trained::read};
-
-/// The photos that `--data` names, split.
-///
-/// # Errors
-/// When there are none.
-pub fn dataset(setup: &Setup) -> Result<Dataset> {
-    dataset::open(setup.data.data.as_deref(), setup.data.val_fraction, setup.seed)
-}
+use crate::{recipe::Setup, trained::read};
 
 /// The photos as batches.
 ///

@@ -10,6 +10,7 @@ use anyhow::{Result, ensure};
 
 use crate::{
     config::Source,
+    dataset,
     engine::EngineArgs,
     parse, pictures, progress,
     recipe::{Equations, Setup},
@@ -51,7 +52,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     ensure!(min_lr < max_lr, "`--min-lr` {min_lr} is not below `--max-lr` {max_lr}");
     let stop = Stop::listen()?;
     let (choice, backend) = engine.start()?;
-    let dataset = start::dataset(setup)?;
+    let dataset = dataset::open(setup.data.data.as_deref(), setup.data.val_fraction, setup.seed)?;
     let topology = setup.topology(&dataset);
     let (State { parameters, .. }, _) = start::initial_state(setup, &dataset)?;
     let loader = start::loader(setup, dataset)?;

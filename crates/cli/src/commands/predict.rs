@@ -11,7 +11,7 @@ use std::{
 use alexnet_core::{Images, metrics::top_k};
 use alexnet_data::{
     decode::{self, Decoded, decode, decode_reader},
-    folder::is_photo,
+    folder::{self, Why},
     loader::evaluation_picture,
 };
 use anyhow::{Context, Result, ensure};
@@ -202,23 +202,32 @@ fn answer(
         .collect()
 }
 
-/// All photos of a folder and those below it, sorted; what cannot be looked into is an error among them.
+/// All images of a folder and those below it, sorted, as `train` would take them; what cannot be looked into is an error among
+/// them, and so is a link in the place of an image.
 fn photos_under(folder: &Path) -> Vec<Found> {
-    let entries = walkdir::WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter();
-    let mut found: Vec<Found> = entries
-        .map(|entry| match entry {
-            Ok(entry) => Ok(entry.into_path()),
-            Err(error) => {
-                let path = error.path().unwrap_or(folder).display().to_string();
-                Err((path, error.to_string()))
+    let mut found = Vec::new();
+    for file in folder::walk(folder) {
+        match file {
+            Ok((path, None)) => found.push(Ok(path)),
+            Ok((path, Some(Why::DanglingLink))) if folder::is_image(&path) => {
+                found.push(Err((path.display().to_string(), "the link leads nowhere".into())));
             }
-        })
-        .filter(|found| found.as_ref().map_or(true, |path| path.is_file() && is_photo(path)))
-        .collect();
+            Ok(_) => {}
+            Err(error) => found.push(Err((folder.display().to_string(), error.to_string()))),
+        }
+    }
+    found.sort_by(|a, b| place(a).cmp(place(b)));
     if found.is_empty() {
         found.push(Err((folder.display().to_string(), "the folder holds no photo".into())));
     }
     found
+}
+
+fn place(found: &Found) -> &Path {
+    match found {
+        Ok(path) => path,
+        Err((path, _)) => Path::new(path),
+    }
 }
 
 fn read_image(path: &Path, options: decode::Options) -> Result<Decoded> {

@@ -24,6 +24,7 @@ use serde::Serialize;
 use self::watch::Watch;
 use crate::{
     config::{self, FileOptions, Source},
+    dataset,
     engine::Choice,
     exif::Turning,
     pictures,
@@ -173,7 +174,7 @@ fn begun(args: &Args) -> Result<Run> {
     let equations = &mut recipe.optimisation.equations;
     equations.weight_decay.get_or_insert(equations.opt.weight_decay());
     let setup = &mut recipe.setup;
-    let dataset = start::dataset(setup)?;
+    let dataset = dataset::open_or_draw(setup.data.data.as_deref(), setup.data.val_fraction, setup.seed)?;
     ensure!(
         !dataset.val.is_empty(),
         "no photo is left for validation: raise `--val-fraction` (now {}), or add photos to {}",
@@ -221,7 +222,11 @@ fn resumed(path: &Path, args: &Args) -> Result<Run> {
     let dataset = if split.exists() {
         Dataset::load(&split)?
     } else {
-        let dataset = start::dataset(&recipe.setup)?;
+        let dataset = dataset::open_or_draw(
+            recipe.setup.data.data.as_deref(),
+            recipe.setup.data.val_fraction,
+            recipe.setup.seed,
+        )?;
         dataset.save(&split)?;
         dataset
     };
