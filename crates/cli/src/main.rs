@@ -15,9 +15,11 @@ mod progress;
 mod recipe;
 mod report;
 mod run_folder;
+mod split_for;
 mod start;
 mod stop;
 mod trained;
+mod usage;
 
 use std::{panic, process::ExitCode};
 
@@ -74,7 +76,10 @@ impl Command {
 fn parse() -> anyhow::Result<Cli> {
     let typed: Vec<_> = std::env::args_os().collect();
     let program = Cli::command();
-    let found = program.clone().get_matches_from(&typed);
+    let found = program
+        .clone()
+        .try_get_matches_from(&typed)
+        .unwrap_or_else(|error| usage::with_tip(error, &program, &typed).exit());
     let cli = Cli::from_arg_matches(&found)?;
     let Some(source) = cli.command.source() else { return Ok(cli) };
     Ok(Cli::parse_from(config::expand(&program, source, typed, &found)?))

@@ -6,11 +6,14 @@ use alexnet_core::{
     Model, Options, State,
     weights::{Metadata, Weights},
 };
-use alexnet_data::split::Dataset;
 use alexnet_interchange::Loaded;
 use anyhow::{Result, ensure};
 
-use crate::{dataset, engine::EngineArgs, run_folder::RunFolder};
+use crate::{
+    engine::EngineArgs,
+    run_folder::RunFolder,
+    split_for::{self, Asked, Split},
+};
 
 /// A trained network on an engine.
 pub struct Trained {
@@ -60,28 +63,20 @@ pub fn read(weights: Option<&Path>) -> Result<(PathBuf, Loaded)> {
     Ok((path, loaded))
 }
 
-/// The photos to try weights on: `data`, or those of the run that they come from. A run's own split is used for its own photos,
-/// so that none it trained on is taken for a validation photo. Weights whose classes have no names (`named` is false) get those
-/// of the photos, if they are as many.
+/// The images to try weights on, see [`split_for::images`]. Weights whose classes have no names (`named` is false) get those of the
+/// images, if they are as many.
 ///
 /// # Errors
-/// When there are no photos there, or the weights are of other classes.
-pub fn photos(data: Option<&Path>, weights: &Path, metadata: &mut Metadata, named: bool) -> Result<Dataset> {
-    let split = weights
-        .parent()
-        .and_then(Path::parent)
-        .and_then(|run| RunFolder::open(run).ok())
-        .map(|run| run.split());
-    let known = split.filter(|split| split.is_file()).map(|split| Dataset::load(&split)).transpose()?;
-    let opened = data.map(|data| dataset::open(Some(data), dataset::VAL_FRACTION, 0)).transpose()?;
-    let dataset = match (opened, known) {
-        (Some(opened), Some(known)) if known.root == opened.root => {
-            note!("split as the run was");
-            known
-        }
-        (Some(dataset), _) | (None, Some(dataset)) => dataset,
-        (None, None) => dataset::open(None, dataset::VAL_FRACTION, 0)?,
-    };
+/// When there are no images there, or the weights are of other classes.
+pub fn photos(
+    data: Option<&Path>,
+    weights: &Path,
+    split: Option<Split>,
+    metadata: &mut Metadata,
+    named: bool,
+) -> Result<Asked> {
+    let asked = split_for::images(data, weights, split)?;
+    let dataset = &asked.dataset;
     if !named && dataset.classes.len() == metadata.classes.len() {
         note!("the classes are taken for those of {}, in alphabetical order", dataset.root.display());
         metadata.classes = dataset.classes.clone();
@@ -94,5 +89,5 @@ pub fn photos(data: Option<&Path>, weights: &Path, metadata: &mut Metadata, name
         weights.display(),
         metadata.classes.join(", ")
     );
-    Ok(dataset)
+    Ok(asked)
 }

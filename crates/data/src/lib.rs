@@ -10,6 +10,7 @@ pub mod decode;
 pub mod draw;
 pub mod erase;
 pub mod error;
+pub mod familiar;
 pub mod fetch;
 pub mod folder;
 pub mod guard;

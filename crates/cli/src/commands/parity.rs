@@ -8,7 +8,10 @@ use alexnet_core::{
     train::{Batches, train_step},
     weights::Weights,
 };
-use alexnet_data::loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions, OnBadImage};
+use alexnet_data::{
+    loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions, OnBadImage},
+    split::Item,
+};
 use alexnet_interchange::Loaded;
 use anyhow::{Result, ensure};
 use serde::Serialize;
@@ -19,6 +22,7 @@ use crate::{
     exif::OfWeights,
     output::Format,
     recipe::{Augmentation, DEFAULT_EPOCHS, Equations, Rates, Steps},
+    split_for::Asked,
     trained::{photos, read},
 };
 
@@ -94,7 +98,7 @@ struct Training {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let (path, Loaded { weights, named, .. }) = read(args.weights.as_deref())?;
     let Weights { mut metadata, parameters } = weights;
-    let dataset = photos(args.data.as_deref(), &path, &mut metadata, named)?;
+    let Asked { dataset, items } = photos(args.data.as_deref(), &path, None, &mut metadata, named)?;
     // Each engine on the processor and on its first GPU.
     let engines = Engine::compiled();
     let mut places: Vec<(&dyn Backend, Device)> = Vec::new();
@@ -137,7 +141,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let optimizer = args.equations.optimizer();
         let mut model =
             engine.compile(&topology, &state, &Options { device, optimizer, ..Options::default() })?;
-        logits.push((name.clone(), answers(model.as_mut(), &loader)?));
+        logits.push((name.clone(), answers(model.as_mut(), &loader, &items)?));
         losses.push((name, train(model.as_mut(), &training, args, steps_per_epoch)?));
     }
     let report = Report::new(&logits, losses);
@@ -148,13 +152,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(if report.agrees() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The logits of all validation photos.
-fn answers(model: &mut dyn Model, loader: &Loader) -> Result<Logits> {
+/// The logits of the images that are asked about.
+fn answers(model: &mut dyn Model, loader: &Loader, items: &[Item]) -> Result<Logits> {
     let mut all = Logits { values: Vec::new(), classes: loader.dataset().classes.len() };
-    for batch in loader.validation() {
-        all.values.extend(model.logits(&batch?.images)?.values);
+    for batch in loader.evaluation(items) {
+        all.values.extend(model.logits(&batch?.1.images)?.values);
     }
-    ensure!(!all.values.is_empty(), "there is no validation photo to ask about");
     Ok(all)
 }
 
@@ -218,7 +221,7 @@ impl Report {
 
     fn print(&self) -> Result<()> {
         let verdict = |within| if within { "" } else { "  TOO FAR" };
-        say!("{} validation photos, largest logit {:.3}", self.photos, self.largest_logit)?;
+        say!("{} images, largest logit {:.3}", self.photos, self.largest_logit)?;
         say!("{:24}  {:>18}  {:>13}", "logits", "largest difference", "other answers")?;
         for pair in &self.pairs {
             say!(
