@@ -7,11 +7,13 @@ use std::{
 
 use alexnet_core::{Error, text::shown_path};
 use alexnet_data::{
+    Error as DataError,
     archive::{self, Limits},
     draw,
+    listing::Listing,
     split::{Dataset, SplitOptions},
 };
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::progress;
 
@@ -27,29 +29,91 @@ pub const DRAWN: &str = "drawn_flowers";
 /// The share of photos that validates unless another is asked for.
 pub const VAL_FRACTION: f64 = 0.1;
 
-/// Opens what `--data` names: a folder that is split, a folder of class folders, or an archive, which is unpacked first.
-/// Without it the real photos, if they are here, else drawn flowers, which are made first.
+/// How the names of archives end.
+const ENDINGS: [&str; 4] = [".tar.gz", ".tgz", ".tar", ".zip"];
+
+/// Reads what `--data` names: a folder in halves, a folder of class folders, or an archive, which is unpacked first. Without it
+/// the real photos, if they are here, else flowers that were drawn.
 ///
 /// # Errors
 /// When there are no photos there.
-pub fn open(data: Option<&Path>, val_fraction: f64, seed: u64) -> Result<Dataset> {
-    let folder = match data {
-        Some(path) => folder_of(path)?,
-        None => real_or_drawn()?,
+pub fn read(data: Option<&Path>) -> Result<Listing> {
+    let Some(folder) = folder(data)? else {
+        bail!(
+            "there are no images in {}: name a folder with `--data`, get the flower photos with `data fetch` (229 MB), or draw \
+             some with `data synth --out {}`",
+            Path::new(FOLDER).join(PHOTOS).display(),
+            Path::new(FOLDER).join(DRAWN).display()
+        );
     };
-    // Absolute, so that a run finds its photos from wherever it is resumed.
-    let folder = fs::canonicalize(&folder).map_err(Error::io("read", &folder))?;
-    Ok(Dataset::open(&folder, &SplitOptions { val_fraction, seed })?)
+    listing(&folder)
 }
 
-fn folder_of(path: &Path) -> Result<PathBuf> {
-    if !path.exists() {
-        bail!(
-            "there is nothing at {}: name a folder or a .tgz with `--data`, or leave it out to train on drawn flowers",
-            path.display()
-        );
+/// [`read`], and split.
+///
+/// # Errors
+/// As [`read`]; when a class is empty, or nothing is left to validate with.
+pub fn open(data: Option<&Path>, val_fraction: f64, seed: u64) -> Result<Dataset> {
+    split(read(data)?, val_fraction, seed)
+}
+
+/// [`open`], for training: flowers are drawn where there are no photos.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_or_draw(data: Option<&Path>, val_fraction: f64, seed: u64) -> Result<Dataset> {
+    let folder = match folder(data)? {
+        Some(folder) => folder,
+        None => draw()?,
+    };
+    split(listing(&folder)?, val_fraction, seed)
+}
+
+/// Splits what was read, unless it comes split.
+///
+/// # Errors
+/// When a class is empty, or nothing is left to validate with.
+pub fn split(listing: Listing, val_fraction: f64, seed: u64) -> Result<Dataset> {
+    listing.split(&SplitOptions { val_fraction, seed }).map_err(|error| match error {
+        DataError::NoneValidates { .. } => anyhow!("{error}; add images, or raise `--val-fraction`"),
+        error => error.into(),
+    })
+}
+
+fn listing(folder: &Path) -> Result<Listing> {
+    // Absolute, so that a run finds its photos from wherever it is resumed.
+    let folder = fs::canonicalize(folder).map_err(Error::io("read", folder))?;
+    ensure!(
+        folder.to_str().is_some(),
+        "the name of the folder {} is not UTF-8, so no run could keep it: rename it",
+        folder.display()
+    );
+    let listing = Listing::read(&folder)?;
+    for sentence in &listing.notes {
+        note!("{}: {sentence}", folder.display());
     }
-    if path.is_dir() { Ok(path.to_owned()) } else { unpack(path) }
+    Ok(listing)
+}
+
+/// The folder that holds the images; none when none is named and none is here.
+fn folder(data: Option<&Path>) -> Result<Option<PathBuf>> {
+    match data {
+        Some(path) if path.is_dir() => Ok(Some(path.to_owned())),
+        Some(path) if path.exists() => unpack(path).map(Some),
+        Some(path) => bail!(
+            "there is nothing at {}: name a folder, a .tgz, a .tar or a .zip with `--data`, or leave it out to train on drawn \
+             flowers",
+            path.display()
+        ),
+        None => {
+            let places = [PHOTOS, DRAWN].map(|name| Path::new(FOLDER).join(name));
+            let found = places.into_iter().find(|place| place.is_dir());
+            if let Some(place) = &found {
+                note!("using the images in {}", place.display());
+            }
+            Ok(found)
+        }
+    }
 }
 
 /// Unpacks an archive to `data/NAME`, once.
@@ -57,28 +121,63 @@ fn folder_of(path: &Path) -> Result<PathBuf> {
 /// # Errors
 /// When it is no archive, or one that is refused.
 pub fn unpack(path: &Path) -> Result<PathBuf> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let stem = name.trim_end_matches(".tgz").trim_end_matches(".tar.gz");
-    let into = Path::new(FOLDER).join(stem);
+    let into = Path::new(FOLDER).join(stem(path)?);
     let bar = progress::Bytes::new(&format!("unpacking {}", shown_path(path)));
     let folder = archive::unpack(path, &into, &Limits::default(), &mut |done, total| bar.at(done, total))?;
     bar.finish();
     Ok(folder)
 }
 
-fn real_or_drawn() -> Result<PathBuf> {
-    let real = Path::new(FOLDER).join(PHOTOS);
-    if real.is_dir() {
-        note!("using the photos in {}", real.display());
-        return Ok(real);
-    }
+/// An archive's name without its ending.
+fn stem(path: &Path) -> Result<&str> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.with_context(|| format!("the name of {} is not UTF-8: rename it", path.display()))?;
+    let stem = ENDINGS.iter().find_map(|ending| {
+        let (stem, end) = name.split_at_checked(name.len().checked_sub(ending.len())?)?;
+        end.eq_ignore_ascii_case(ending).then_some(stem)
+    });
+    let stem = stem.unwrap_or(name);
+    ensure!(
+        !matches!(stem, "" | "." | ".."),
+        "{} has no name before its ending, which the folder in {FOLDER}/ would be called: rename it",
+        path.display()
+    );
+    Ok(stem)
+}
+
+fn draw() -> Result<PathBuf> {
     let drawn = Path::new(FOLDER).join(DRAWN);
     note!(
         "there are no photos in {}: using drawn flowers. `cargo xtask data fetch` gets the real ones (229 MB)",
-        real.display()
+        Path::new(FOLDER).join(PHOTOS).display()
     );
     let bar = progress::Items::new(&format!("drawing {}", drawn.display()));
     draw::synthesise(&drawn, draw::DEFAULT_PER_CLASS, 0, &|done, total| bar.at(done, total))?;
     bar.finish();
     Ok(drawn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ending_is_taken_off_once() {
+        for (name, expected) in [
+            ("a.tgz", "a"),
+            ("x/a.TAR.GZ", "a"),
+            ("a.tgz.tgz", "a.tgz"),
+            ("a.Zip", "a"),
+            ("a.tar", "a"),
+            ("flowers", "flowers"),
+            ("ä.tar.gz", "ä"),
+            (".hidden.tgz", ".hidden"),
+        ] {
+            assert_eq!(stem(Path::new(name)).unwrap(), expected, "{name}");
+        }
+        for name in [".tgz", ".tar.gz", ".ZIP", "..tgz", "...zip"] {
+            let message = stem(Path::new(name)).unwrap_err().to_string();
+            assert!(message.contains("rename it"), "{name}: {message}");
+        }
+    }
 }

@@ -17,9 +17,11 @@ mod recipe;
 mod report;
 mod run_folder;
 mod saved;
+mod split_for;
 mod start;
 mod stop;
 mod trained;
+mod usage;
 
 use std::{panic, process::ExitCode};
 
@@ -76,7 +78,10 @@ impl Command {
 fn parse() -> anyhow::Result<Cli> {
     let typed: Vec<_> = std::env::args_os().collect();
     let program = Cli::command();
-    let found = program.clone().try_get_matches_from(&typed).unwrap_or_else(|error| output::usage(error));
+    let found = program
+        .clone()
+        .try_get_matches_from(&typed)
+        .unwrap_or_else(|error| output::usage(usage::with_tip(error, &program, &typed)));
     let cli = Cli::from_arg_matches(&found)?;
     let Some(source) = cli.command.source() else { return Ok(cli) };
     let expanded = config::expand(&program, source, typed, &found)?;

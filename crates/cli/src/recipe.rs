@@ -62,7 +62,7 @@ pub struct Setup {
 #[command(next_help_heading = "Data")]
 #[serde(rename_all = "kebab-case")]
 pub struct DataOptions {
-    /// Folder with train/ and val/, folder of class folders, or .tgz [default: data/flower_photos, else drawn flowers]
+    /// Folder with train/ and val/, folder of class folders, or .tgz, .tar or .zip [default: data/flower_photos, else drawn flowers]
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,

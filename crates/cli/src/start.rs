@@ -10,15 +10,7 @@ use alexnet_data::{
 };
 use anyhow::{Result, ensure};
 
-use crate::{classes, dataset, recipe::Setup, trained::read};
-
-/// The photos that `--data` names, split.
-///
-/// # Errors
-/// When there are none.
-pub fn dataset(setup: &Setup) -> Result<Dataset> {
-    dataset::open(setup.data.data.as_deref(), setup.data.val_fraction, setup.seed)
-}
+use crate::{classes, recipe::Setup, trained::read};
 
 /// The state before the first step and the photos as batches. The setup gets the normalization that both go with: that of
 /// `--weights`, where it names none.

@@ -7,14 +7,14 @@ use alexnet_core::{
     text::shown_path,
     weights::{Metadata, Weights},
 };
-use alexnet_data::split::Dataset;
 use alexnet_interchange::Loaded;
 use anyhow::{Result, ensure};
 
 use crate::{
-    classes, dataset,
+    classes,
     engine::{Choice, EngineArgs},
     run_folder::RunFolder,
+    split_for::{self, Asked, Split},
 };
 
 /// A trained network on an engine.
@@ -77,34 +77,25 @@ pub fn read(weights: Option<&Path>) -> Result<(PathBuf, Loaded)> {
     Ok((path, loaded))
 }
 
-/// The photos to try weights on: `data`, or those of the run that they come from. A run's own split is used for its own photos,
-/// so that none it trained on is taken for a validation photo. The weights get the classes of the photos, see [`classes::adopt`].
+/// The images to try weights on, see [`split_for::images`]. The weights get the classes of the images, see [`classes::adopt`].
 ///
 /// # Errors
-/// When there are no photos there, or the weights are of other classes.
-pub fn photos(data: Option<&Path>, weights: &Path, loaded: &mut Loaded) -> Result<Dataset> {
-    let split = weights
-        .parent()
-        .and_then(Path::parent)
-        .and_then(|run| RunFolder::open(run).ok())
-        .map(|run| run.split());
-    let known = split.filter(|split| split.is_file()).map(|split| Dataset::load(&split)).transpose()?;
-    let opened = data.map(|data| dataset::open(Some(data), dataset::VAL_FRACTION, 0)).transpose()?;
-    let dataset = match (opened, known) {
-        (Some(opened), Some(known)) if known.root == opened.root => {
-            note!("split as the run was");
-            known
-        }
-        (Some(dataset), _) | (None, Some(dataset)) => dataset,
-        (None, None) => dataset::open(None, dataset::VAL_FRACTION, 0)?,
-    };
+/// When there are no images there, or the weights are of other classes.
+pub fn photos(
+    data: Option<&Path>,
+    weights: &Path,
+    split: Option<Split>,
+    loaded: &mut Loaded,
+) -> Result<Asked> {
+    let asked = split_for::images(data, weights, split)?;
+    let dataset = &asked.dataset;
     ensure!(
-        classes::adopt(loaded, weights, &dataset),
+        classes::adopt(loaded, weights, dataset),
         "{} has the classes {}, but the weights {} know {}; name others with `--data` or `--weights`",
         shown_path(&dataset.root),
         classes::listed(&dataset.classes),
         shown_path(weights),
         classes::listed(&loaded.weights.metadata.classes)
     );
-    Ok(dataset)
+    Ok(asked)
 }

@@ -1,16 +1,14 @@
-//! Unpacking a `.tgz` that nobody has to trust.
+//! Unpacking a `.tgz`, `.tar` or `.zip` that nobody has to trust. The content tells which it is.
 //!
 //! An archive holds files and folders. Links, devices and paths that leave the folder are refused, sizes are
 //! counted while they are read, and what is unpacked appears whole or not at all.
 
-use std::cell::Cell;
-use std::fs::{self, File};
-use std::io::{self, BufReader, ErrorKind, Read};
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
+mod tar;
+mod zip;
 
-use flate2::read::MultiGzDecoder;
-use tar::{Archive, Entry, EntryType};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
 
 use crate::fetch::sha256;
 use crate::{Error, Result, staged};
@@ -32,10 +30,6 @@ impl Default for Limits {
         Self { total_bytes: 4 << 30, file_bytes: 256 << 20, entries: 1_000_000 }
     }
 }
-
-/// What lies between two files: padding, headers, and names too long for a header. More is an attempt to fill
-/// the memory.
-const BETWEEN_FILES: u64 = 1 << 20;
 
 /// Unpacks `archive` into the folder `into`, and returns it.
 ///
@@ -67,79 +61,110 @@ pub fn unpack(
     Ok(into.to_owned())
 }
 
+/// What the first bytes of an archive say it is.
+#[derive(Clone, Copy)]
+enum Format {
+    Tgz,
+    Tar,
+    Zip,
+}
+
+/// Bytes that other packers begin with, and what they are called.
+const UNREAD: [(&[u8], &str); 5] = [
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"7z\xbc\xaf\x27\x1c", "7-Zip"),
+    (b"Rar!", "RAR"),
+];
+
+impl Format {
+    fn of(archive: &Path) -> Result<Self> {
+        let mut start = Vec::new();
+        File::open(archive)
+            .and_then(|file| file.take(tar::BLOCK).read_to_end(&mut start))
+            .map_err(Error::io("read", archive))?;
+        if let Some((_, name)) = UNREAD.iter().find(|(magic, _)| start.starts_with(magic)) {
+            return Err(refuse(archive, format!("it is packed with {name}; pack it as .tgz, .tar or .zip")));
+        }
+        match &start[..] {
+            [0x1f, 0x8b, ..] => Ok(Self::Tgz),
+            [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Ok(Self::Zip),
+            block if tar::is_header(block) => Ok(Self::Tar),
+            _ => Err(refuse(archive, "it is none of .tgz, .tar and .zip, or its beginning is damaged")),
+        }
+    }
+}
+
 /// Writes the entries below `folder`.
 fn extract(archive: &Path, folder: &Path, limits: &Limits, progress: &mut dyn FnMut(u64)) -> Result<()> {
-    let (read, allowance) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(BETWEEN_FILES)));
-    let file = File::open(archive).map_err(Error::io("read", archive))?;
-    let compressed = Counted { inner: BufReader::with_capacity(1 << 16, file), read: Rc::clone(&read) };
-    let tar_bytes = Allowed { inner: MultiGzDecoder::new(compressed), allowance: Rc::clone(&allowance) };
-    let broken = |error: io::Error| refuse(archive, explain(&error));
-
-    let mut tar = Archive::new(tar_bytes);
-    let mut room = limits.total_bytes;
-    let mut entries = 0;
-    let mut files = 0;
-    for entry in tar.entries().map_err(broken)? {
-        let mut entry = entry.map_err(broken)?;
-        entries += 1;
-        if entries > limits.entries {
-            return Err(refuse(archive, format!("it has more than {} entries", limits.entries)));
-        }
-        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let refuse_entry = |reason: &str| refuse(archive, format!("its entry `{name}` {reason}"));
-        let kind = kind(&entry).map_err(refuse_entry)?;
-        let target = folder.join(inside(&entry.path_bytes()).map_err(refuse_entry)?);
-        match kind {
-            Kind::Note => {}
-            Kind::Folder => fs::create_dir_all(&target).map_err(Error::io("create", &target))?,
-            Kind::File => {
-                allowance.set(u64::MAX);
-                let limit = limits.file_bytes.min(room);
-                let size = write(&mut entry, &target, limit).map_err(|error| match error.kind() {
-                    ErrorKind::AlreadyExists => refuse_entry("appears twice"),
-                    ErrorKind::FileTooLarge if room < limits.file_bytes => {
-                        refuse(archive, format!("it unpacks to more than {} bytes", limits.total_bytes))
-                    }
-                    ErrorKind::FileTooLarge => {
-                        refuse_entry(&format!("unpacks to more than {} bytes", limits.file_bytes))
-                    }
-                    _ => refuse_entry(&format!("cannot be unpacked: {}", explain(&error))),
-                })?;
-                room -= size;
-                files += 1;
-            }
-        }
-        allowance.set(BETWEEN_FILES);
-        progress(read.get());
+    let format = Format::of(archive)?;
+    let mut unpacked = Unpacked { archive, folder, limits, room: limits.total_bytes, entries: 0, files: 0 };
+    match format {
+        Format::Tgz => tar::extract_compressed(&mut unpacked, progress)?,
+        Format::Tar => tar::extract_plain(&mut unpacked, progress)?,
+        Format::Zip => zip::extract(&mut unpacked, progress)?,
     }
-    if files == 0 {
+    if unpacked.files == 0 {
         return Err(refuse(archive, "it holds no files"));
     }
-    // To the end, where the checksum stands.
-    io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(broken)?;
-    progress(read.get());
     Ok(())
 }
 
-enum Kind {
-    File,
-    Folder,
-    /// About the archive itself, such as the commit that `git archive` records.
-    Note,
+/// What was unpacked so far, and what may follow.
+struct Unpacked<'a> {
+    archive: &'a Path,
+    folder: &'a Path,
+    limits: &'a Limits,
+    /// Bytes that may still be written.
+    room: u64,
+    entries: u64,
+    files: u64,
 }
 
-fn kind<R: Read>(entry: &Entry<'_, R>) -> Result<Kind, &'static str> {
-    match entry.header().entry_type() {
-        // Before POSIX, a slash at the end made a folder.
-        EntryType::Regular if entry.path_bytes().ends_with(b"/") => Ok(Kind::Folder),
-        EntryType::Regular | EntryType::Continuous => Ok(Kind::File),
-        EntryType::Directory => Ok(Kind::Folder),
-        EntryType::XGlobalHeader => Ok(Kind::Note),
-        EntryType::Symlink => Err("is a symbolic link"),
-        EntryType::Link => Err("is a hard link"),
-        EntryType::Char | EntryType::Block => Err("is a device"),
-        EntryType::Fifo => Err("is a pipe"),
-        _ => Err("is neither a file nor a folder"),
+impl Unpacked<'_> {
+    /// One entry more.
+    fn count(&mut self) -> Result<()> {
+        self.entries += 1;
+        match self.entries {
+            n if n > self.limits.entries => {
+                Err(refuse(self.archive, format!("it has more than {} entries", self.limits.entries)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse(&self, name: &[u8], reason: &str) -> Error {
+        refuse(self.archive, format!("its entry `{}` {reason}", String::from_utf8_lossy(name)))
+    }
+
+    /// Makes a folder.
+    fn add_folder(&mut self, name: &[u8]) -> Result<()> {
+        let target = self.target(name)?;
+        fs::create_dir_all(&target).map_err(Error::io("create", &target))
+    }
+
+    /// Writes a file of the size that its header promises, if that and the bytes that come are within the limits.
+    fn add_file(&mut self, name: &[u8], size: u64, content: &mut dyn Read) -> Result<()> {
+        let target = self.target(name)?;
+        let limit = self.limits.file_bytes.min(self.room);
+        let written = write(content, size, &target, limit).map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => self.refuse(name, "appears twice"),
+            ErrorKind::FileTooLarge if self.room < self.limits.file_bytes => {
+                refuse(self.archive, format!("it unpacks to more than {} bytes", self.limits.total_bytes))
+            }
+            ErrorKind::FileTooLarge => {
+                self.refuse(name, &format!("unpacks to more than {} bytes", self.limits.file_bytes))
+            }
+            _ => self.refuse(name, &format!("cannot be unpacked: {}", explain(&error))),
+        })?;
+        self.room -= written;
+        self.files += 1;
+        Ok(())
+    }
+
+    fn target(&self, name: &[u8]) -> Result<PathBuf> {
+        Ok(self.folder.join(inside(name).map_err(|reason| self.refuse(name, reason))?))
     }
 }
 
@@ -160,16 +185,16 @@ fn inside(path: &[u8]) -> Result<PathBuf, &'static str> {
 }
 
 /// Writes one file of at most `limit` bytes, whatever its header says, and returns its size.
-fn write<R: Read>(entry: &mut Entry<'_, R>, target: &Path, limit: u64) -> io::Result<u64> {
+fn write(content: &mut dyn Read, size: u64, target: &Path, limit: u64) -> io::Result<u64> {
     if let Some(parent) = target.parent() {
         fs::create_dir_all(parent)?;
     }
     let mut file = File::create_new(target)?;
-    let size = io::copy(&mut entry.by_ref().take(limit.saturating_add(1)), &mut file)?;
-    match size {
-        _ if size > limit => Err(ErrorKind::FileTooLarge.into()),
-        _ if size < entry.size() => Err(ErrorKind::UnexpectedEof.into()),
-        _ => Ok(size),
+    let written = io::copy(&mut content.take(limit.saturating_add(1)), &mut file)?;
+    match written {
+        _ if written > limit => Err(ErrorKind::FileTooLarge.into()),
+        _ if written < size => Err(ErrorKind::UnexpectedEof.into()),
+        _ => Ok(written),
     }
 }
 
@@ -197,40 +222,11 @@ fn lift_top_folder(folder: &Path) -> Result<()> {
     fs::remove_dir(&aside).map_err(Error::io("remove", &aside))
 }
 
-/// Counts the bytes that pass.
-struct Counted<R> {
-    inner: R,
-    read: Rc<Cell<u64>>,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        self.read.set(self.read.get() + n as u64);
-        Ok(n)
-    }
-}
-
-/// Fails when more bytes pass than are allowed just now.
-struct Allowed<R> {
-    inner: R,
-    allowance: Rc<Cell<u64>>,
-}
-
-impl<R: Read> Read for Allowed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        let left = self.allowance.get().checked_sub(n as u64);
-        self.allowance.set(left.ok_or_else(|| io::Error::other("its headers are too large"))?);
-        Ok(n)
-    }
-}
-
 /// What an error of the decoders means.
 fn explain(error: &io::Error) -> String {
     match error.kind() {
         ErrorKind::UnexpectedEof => "it ends in the middle; fetch it again".into(),
-        ErrorKind::InvalidInput | ErrorKind::InvalidData => format!("it is not a whole .tgz ({error})"),
+        ErrorKind::InvalidInput | ErrorKind::InvalidData => format!("it is damaged ({error})"),
         _ => error.to_string(),
     }
 }
@@ -243,8 +239,9 @@ fn refuse(archive: &Path, reason: impl Into<String>) -> Error {
 mod tests {
     use std::io::Write;
 
+    use ::tar::{Builder, EntryType, Header};
+    use ::zip::{ZipWriter, write::SimpleFileOptions};
     use flate2::{Compression, write::GzEncoder};
-    use tar::{Builder, Header};
 
     use super::*;
 
@@ -442,7 +439,8 @@ mod tests {
     #[test]
     fn what_is_no_archive_is_refused() {
         refused(b"", &Limits::default(), "is empty");
-        refused(b"<html>404</html>", &Limits::default(), "not a whole .tgz");
+        refused(b"<html>404</html>", &Limits::default(), "none of .tgz, .tar and .zip");
+        refused(b"BZh91AY&SY", &Limits::default(), "packed with bzip2; pack it as .tgz");
         refused(&gzip(b"no tar in here"), &Limits::default(), "");
         refused(&tgz(&[]), &Limits::default(), "holds no files");
         refused(&tgz(&[special("x/", EntryType::Directory)]), &Limits::default(), "holds no files");
@@ -513,9 +511,155 @@ mod tests {
         assert_eq!(trial.files().len(), 200);
     }
 
+    fn zip_entry(zip: &mut ZipWriter<io::Cursor<Vec<u8>>>, name: &str, content: &[u8]) {
+        zip.start_file(name, SimpleFileOptions::default()).unwrap();
+        zip.write_all(content).unwrap();
+    }
+
+    /// An archive of these files, deflated.
+    fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut zip = ZipWriter::new(io::Cursor::new(Vec::new()));
+        for (name, content) in files {
+            zip_entry(&mut zip, name, content);
+        }
+        zip.finish().unwrap().into_inner()
+    }
+
+    #[test]
+    fn a_tar_and_a_zip_hold_the_same() {
+        let plain =
+            [file("top/a/1.jpg", b"one"), file("top/\u{e9}/2.jpg", &[b'2'; 2000]), vec![0; 1024]].concat();
+        let zip = zip(&[("top/a/1.jpg", b"one"), ("top/\u{e9}/2.jpg", &[b'2'; 2000])]);
+        for archive in [gzip(&plain), plain, zip] {
+            let trial = Trial::new(&archive);
+            trial.unpack(&Limits::default()).unwrap();
+            let expected = [("a/1.jpg", "one".to_owned()), ("\u{e9}/2.jpg", "2".repeat(2000))];
+            assert_eq!(trial.files(), expected.map(|(name, text)| (format!("photos/{name}"), text)));
+        }
+    }
+
+    /// A disk or a tape fills its last block, and some servers do.
+    #[test]
+    fn zeros_behind_the_end_are_padding() {
+        let content = [file("x/1.jpg", b"1"), vec![0; 1024]].concat();
+        for archive in [
+            [gzip(&content), vec![0; 100_000]].concat(),
+            [gzip(&content[..600]), gzip(&content[600..]), vec![0; 7]].concat(),
+            [content.clone(), vec![0; 9 * 512]].concat(),
+        ] {
+            let trial = Trial::new(&archive);
+            trial.unpack(&Limits::default()).unwrap();
+            assert_eq!(trial.files(), [("photos/1.jpg".to_owned(), "1".to_owned())]);
+        }
+        refused(&[gzip(&content), vec![0, 0], vec![7; 30]].concat(), &Limits::default(), "is damaged");
+    }
+
+    /// A tar has no checksum, but an end.
+    #[test]
+    fn a_tar_that_lacks_its_end_is_refused() {
+        let whole = [file("x/1.jpg", &[1; 700]), file("x/2.jpg", &[2; 700]), vec![0; 1024]].concat();
+        Trial::new(&whole).unpack(&Limits::default()).unwrap();
+        for cut in [600, 512 + 1024, whole.len() - 1024, whole.len() - 512] {
+            refused(&whole[..cut], &Limits::default(), "ends in the middle");
+        }
+    }
+
+    #[test]
+    fn a_zip_that_is_cut_damaged_or_hostile_is_refused() {
+        let noise: Vec<u8> = (0..3000u32).map(|k| (k.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let whole = zip(&[("x/1.jpg", &noise), ("x/2.jpg", &noise)]);
+        for cut in [100, 1500, whole.len() / 2, whole.len() - 9, whole.len() - 1] {
+            refused(&whole[..cut], &Limits::default(), "not a whole .zip");
+        }
+        let mut bad = whole.clone();
+        bad[1000] ^= 1;
+        refused(&bad, &Limits::default(), "`x/1.jpg` cannot be unpacked");
+
+        for (name, cause) in [
+            ("../evil", "leaves its folder"),
+            ("/evil", "absolute"),
+            ("C:/evil", "Windows"),
+            ("..\\evil", "leaves its folder"),
+            ("x//1.jpg", "appears twice"),
+            ("./x/1.jpg", "appears twice"),
+        ] {
+            refused(&zip(&[("x/1.jpg", b"1"), (name, b"2")]), &Limits::default(), cause);
+        }
+        let mut linked = ZipWriter::new(io::Cursor::new(Vec::new()));
+        zip_entry(&mut linked, "x/1.jpg", b"1");
+        linked.add_symlink("x/evil", "/etc/passwd", SimpleFileOptions::default()).unwrap();
+        refused(&linked.finish().unwrap().into_inner(), &Limits::default(), "`x/evil` is a symbolic link");
+
+        // The flag of each header that says that a password is needed.
+        let mut encrypted = zip(&[("x/1.jpg", b"1")]);
+        let central = encrypted.windows(4).position(|magic| magic == b"PK\x01\x02").unwrap();
+        encrypted[6] |= 1;
+        encrypted[central + 8] |= 1;
+        refused(&encrypted, &Limits::default(), "is encrypted");
+    }
+
+    #[test]
+    fn bombs_in_a_zip_are_refused() {
+        let limits = Limits { total_bytes: 2500, file_bytes: 1000, entries: 4 };
+        let kilo: &[u8] = &[b'x'; 1000];
+        Trial::new(&zip(&[("a", kilo), ("b", kilo)])).unpack(&limits).unwrap();
+        refused(&zip(&[("big", &[0; 1001])]), &limits, "`big` unpacks to more than 1000");
+        refused(&zip(&[("a", kilo), ("b", kilo), ("c", kilo)]), &limits, "more than 2500 bytes");
+        refused(&zip(&[("1", b""), ("2", b""), ("3", b""), ("4", b""), ("5", b"")]), &limits, "more than 4");
+        // A header that promises little.
+        let mut lying = zip(&[("big", &[0; 5000])]);
+        let central = lying.windows(4).position(|magic| magic == b"PK\x01\x02").unwrap();
+        for at in [22, central + 24] {
+            lying[at..at + 4].copy_from_slice(&10_u32.to_le_bytes());
+        }
+        refused(&lying, &limits, "`big`");
+    }
+
+    /// Names of another code page would become class names that nobody wrote.
+    #[test]
+    fn names_of_an_unknown_encoding_are_refused() {
+        // "ä" in code page 437, in the place of "q".
+        let bytes = zip(&[("x/q.jpg", b"1"), ("y/1.jpg", b"1")]);
+        let bytes: Vec<u8> = bytes.iter().map(|byte| if *byte == b'q' { 0x84 } else { *byte }).collect();
+        refused(&bytes, &Limits::default(), "pack the folder as .tgz, or with names in UTF-8");
+        // UTF-8 without the flag that says so, as macOS packs.
+        let mut bytes = zip(&[("x/\u{e9}.jpg", b"1")]);
+        let central = bytes.windows(4).position(|magic| magic == b"PK\x01\x02").unwrap();
+        bytes[7] &= !8;
+        bytes[central + 9] &= !8;
+        let trial = Trial::new(&bytes);
+        trial.unpack(&Limits::default()).unwrap();
+        assert!(trial.photos().join("\u{e9}.jpg").is_file());
+    }
+
+    #[test]
+    fn backslashes_of_windows_are_read_in_a_zip() {
+        let trial = Trial::new(&zip(&[("top\\a\\1.jpg", b"1"), ("top\\b\\", b""), ("top\\b\\2.jpg", b"2")]));
+        trial.unpack(&Limits::default()).unwrap();
+        assert!(trial.photos().join("a/1.jpg").is_file() && trial.photos().join("b/2.jpg").is_file());
+    }
+
+    /// It would be waited for without end.
+    #[cfg(unix)]
+    #[test]
+    fn a_device_is_no_archive() {
+        let into = tempfile::tempdir().unwrap();
+        let error =
+            unpack(Path::new("/dev/zero"), &into.path().join("x"), &Limits::default(), &mut |_, _| {});
+        assert!(error.unwrap_err().to_string().contains("not a regular file"));
+    }
+
     #[test]
     fn progress_ends_at_the_size_of_the_archive() {
-        let trial = Trial::new(&tgz(&[file("x/1.jpg", b"1"), file("x/2.jpg", b"2")]));
+        for archive in
+            [tgz(&[file("x/1.jpg", b"1"), file("x/2.jpg", b"2")]), zip(&[("x/1", b"1"), ("x/2", b"2")])]
+        {
+            progress_ends_at_the_size_of(&archive);
+        }
+    }
+
+    fn progress_ends_at_the_size_of(archive: &[u8]) {
+        let trial = Trial::new(archive);
         let mut last = (0, 0);
         unpack(&trial.archive(), &trial.photos(), &Limits::default(), &mut |read, total| {
             assert!(read >= last.0 && read <= total);

@@ -27,7 +27,9 @@ pub use self::{
     },
 };
 use crate::{
-    Result, decode, folder,
+    Result, decode,
+    folder::{LeftOut, Why},
+    listing::Listing,
     split::{Dataset, Item, SplitOptions},
 };
 
@@ -47,22 +49,26 @@ pub const HUGE_PIXELS: u64 = 1 << 24;
 /// Told how many photos have been looked at, and how many there are; from several threads.
 pub type Progress<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
-/// Looks at all photos of a data set, split with `options` and read as `decoding` says. What is wrong with a photo is in the report, never an error.
+/// Looks at all images of a folder, split with `options` and read as `decoding` says. What is wrong with an image is in the report, never an error; so are
+/// classes without images.
 ///
 /// # Errors
-/// [`crate::Error::Io`] and [`crate::Error::Dataset`] when a folder cannot be read.
+/// [`crate::Error::Option`] for a fraction outside `0.0..1.0`.
 pub fn check(
-    dataset: &Dataset,
+    listing: Listing,
     options: &SplitOptions,
     decoding: decode::Options,
     progress: &Progress,
 ) -> Result<Report> {
-    let train = dataset.train.len();
-    let mut items: Vec<(&Item, Half)> = dataset
-        .items()
-        .enumerate()
-        .map(|(index, item)| (item, if index < train { Half::Train } else { Half::Val }))
-        .collect();
+    let not_photos = not_photos(&listing);
+    let split = match listing.val {
+        Some(_) => SplitBy::Folders,
+        None => SplitBy::Seed { seed: options.seed, val_fraction: options.val_fraction },
+    };
+    let dataset = &listing.divided(options)?;
+    let halves = [(Half::Train, &dataset.train), (Half::Val, &dataset.val), (Half::Test, &dataset.test)];
+    let mut items: Vec<(&Item, Half)> =
+        halves.iter().flat_map(|(half, items)| items.iter().map(|item| (item, *half))).collect();
     items.sort_by(|(a, _), (b, _)| (a.class, &a.path).cmp(&(b.class, &b.path)));
     let photos = inspect_all(&dataset.root, items.iter().map(|(item, _)| *item), decoding, progress);
     let class_of = |item: &Item| dataset.classes[item.class].clone();
@@ -92,25 +98,21 @@ pub fn check(
         .iter()
         .enumerate()
         .map(|(class, name)| {
-            let count = |items: &[Item]| items.iter().filter(|item| item.class == class).count();
-            Class::new(name, count(&dataset.train), count(&dataset.val), items.len())
+            let counts = halves.map(|(_, items)| items.iter().filter(|item| item.class == class).count());
+            Class::new(name, counts, items.len())
         })
         .collect();
     let sizes_of_classes = || classes.iter().map(|class| class.photos);
     let imbalance =
         sizes_of_classes().max().unwrap_or(0) as f64 / sizes_of_classes().min().unwrap_or(0).max(1) as f64;
 
-    let not_photos = not_photos(dataset)?;
-    let hidden_photos = not_photos.iter().filter(|file| file.content.is_some()).count();
+    let hidden_photos = not_photos.iter().filter(|file| file.is_image()).count();
+    let empty = classes.iter().filter(|class| class.photos == 0).count();
     Ok(Report {
         root: dataset.root.clone(),
-        split: if dataset.comes_split() {
-            SplitBy::Folders
-        } else {
-            SplitBy::Seed { seed: options.seed, val_fraction: options.val_fraction }
-        },
+        split,
         photos: items.len(),
-        to_mend: damaged.len() + wrong_extension.len() + hidden_photos + duplicates.len(),
+        to_mend: damaged.len() + wrong_extension.len() + hidden_photos + duplicates.len() + empty,
         classes,
         imbalance,
         damaged,
@@ -181,18 +183,16 @@ fn oddity([width, height]: [u32; 2]) -> Option<Oddity> {
     }
 }
 
-fn not_photos(dataset: &Dataset) -> Result<Vec<NotPhoto>> {
-    let halves: &[&str] = if dataset.comes_split() { &["train/", "val/"] } else { &[""] };
-    let mut found = Vec::new();
-    for class in &dataset.classes {
-        for half in halves {
-            for path in folder::not_photos(&dataset.root, &format!("{half}{class}"))? {
-                let content = photo::format_of_picture(&dataset.root.join(&path));
-                found.push(NotPhoto { path, class: class.clone(), content });
-            }
-        }
-    }
-    Ok(found)
+fn not_photos(listing: &Listing) -> Vec<NotPhoto> {
+    let found = listing.left_out.iter().map(|LeftOut { path, class, why }| {
+        // A pipe would be waited for.
+        let content = match why {
+            Why::Extension | Why::NoClass => photo::format_of_picture(&listing.root.join(path)),
+            Why::DanglingLink | Why::Special => None,
+        };
+        NotPhoto { path: path.clone(), class: class.clone().unwrap_or_default(), content, why: *why }
+    });
+    found.collect()
 }
 
 #[cfg(test)]
@@ -222,8 +222,8 @@ mod tests {
             }
         }
         let options = SplitOptions::default();
-        let dataset = Dataset::open(root.path(), &options).unwrap();
-        let report = check(&dataset, &options, decode::Options::default(), &|_, _| {}).unwrap();
+        let listing = Listing::read(root.path()).unwrap();
+        let report = check(listing, &options, decode::Options::default(), &|_, _| {}).unwrap();
         let groups: Vec<_> = report
             .duplicates
             .iter()

@@ -33,6 +33,14 @@ pub enum Error {
         /// What is missing.
         reason: String,
     },
+    /// So small a share of so few images that none validates.
+    #[error("{} is too small to split: a share of {fraction} leaves no image to validate with", path.display())]
+    NoneValidates {
+        /// The folder.
+        path: PathBuf,
+        /// The share of each class that was to validate.
+        fraction: f64,
+    },
     /// An archive that is refused.
     #[error("{} was not unpacked: {reason}", shown_path(path))]
     Archive {
@@ -42,7 +50,7 @@ pub enum Error {
         reason: String,
     },
     /// A download that failed.
-    #[error("cannot fetch {url}: {reason} (a copy that came another way is taken with --archive FILE)")]
+    #[error("cannot fetch {url}: {reason}")]
     Fetch {
         /// The address.
         url: String,

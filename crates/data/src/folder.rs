@@ -1,80 +1,219 @@
 //! A folder of class folders, read as `torchvision.datasets.ImageFolder` reads it.
 //!
-//! Three deliberate differences: hidden files and folders (`.DS_Store`, `._daisy.jpg`, `.ipynb_checkpoints`)
-//! are skipped, `.gif` is recognised as well, and a single class is an error, for there is nothing to learn
-//! from it.
+//! Deliberate differences: hidden files and folders (`.DS_Store`, `._daisy.jpg`, `.ipynb_checkpoints`) and what systems
+//! leave behind (`__MACOSX`) are skipped, `.gif` is recognised as well, and class folders whose names differ only in their
+//! Unicode form are an error. A link that leads nowhere is skipped too; like every file that is not taken it is listed.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+    fmt::Write,
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
+use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization;
 use walkdir::WalkDir;
 
 use crate::split::Item;
 use crate::{Error, Result};
 
-/// What makes a file a photo, whatever the case: torchvision's `IMG_EXTENSIONS`, and GIF.
+/// What makes a file an image, whatever the case: torchvision's `IMG_EXTENSIONS`, and GIF.
 pub const EXTENSIONS: [&str; 10] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp", "gif"];
 
-/// The classes of a folder and its photos.
+/// Images that this program does not read, though cameras and phones write them.
+const UNREAD: [&str; 3] = ["heic", "heif", "avif"];
+
+/// Folders that systems make among a user's: the resource forks in a Mac's archives, thumbnails, waste.
+const CLUTTER: [&str; 4] = ["__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"];
+
+/// Kinds of files that [`summary`] counts one by one.
+const KINDS: usize = 6;
+
+/// The classes of a folder and its images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folder {
     /// The names of the sub-folders, sorted by bytes.
     pub classes: Vec<String>,
     /// By class, then by folder, then by name: torchvision's order. Paths are relative to the folder.
     pub items: Vec<Item>,
+    /// The files that are not taken, hidden ones excepted: those beside the class folders first, then by class.
+    pub left_out: Vec<LeftOut>,
 }
 
-/// Reads the names below `root`; no photo is opened.
+/// A file that is not taken for an image of a class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Relative to the folder, with `/` between the parts.
+    pub path: String,
+    /// The class folder that it lies in, by its name.
+    pub class: Option<String>,
+    /// For what reason.
+    pub why: Why,
+}
+
+/// Why a file is not taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// Its name does not end as an image's does.
+    #[default]
+    Extension,
+    /// It is a link that leads nowhere.
+    DanglingLink,
+    /// It is a pipe, a socket or a device.
+    Special,
+    /// It is an image, but lies in no class folder.
+    NoClass,
+}
+
+impl Folder {
+    /// The classes without an image.
+    pub fn empty_classes(&self) -> Vec<&str> {
+        empty_classes(&self.classes, &self.items)
+    }
+}
+
+/// The classes of which there is no item.
+pub(crate) fn empty_classes<'a>(classes: &'a [String], items: &[Item]) -> Vec<&'a str> {
+    let mut counts = vec![0; classes.len()];
+    items.iter().for_each(|item| counts[item.class] += 1);
+    classes.iter().zip(counts).filter(|(_, count)| *count == 0).map(|(class, _)| class.as_str()).collect()
+}
+
+/// Reads the names below `root`; no image is opened. Class folders may be empty.
 ///
 /// Sub-folders of a class belong to it, symbolic links are followed.
 ///
 /// # Errors
-/// [`Error::Dataset`] without at least two classes, with an empty class, with a name that is not UTF-8 and
-/// with links that form a loop; [`Error::Io`] when a folder cannot be read.
+/// [`Error::Dataset`] without at least two classes, with a name that is not UTF-8, with two classes of one name in
+/// different Unicode forms and with links that form a loop; [`Error::Io`] when a folder cannot be read.
 pub fn scan(root: &Path) -> Result<Folder> {
-    let folder = scan_sparse(root)?;
-    let Folder { classes, items } = &folder;
-    let filled: BTreeSet<usize> = items.iter().map(|item| item.class).collect();
-    let empty: Vec<&str> = (0..classes.len())
-        .filter(|class| !filled.contains(class))
-        .map(|class| classes[class].as_str())
-        .collect();
-    if !empty.is_empty() {
-        let reason = format!(
-            "there is no photo in the class folder {}; photos end in .{}",
-            empty.join(", "),
-            EXTENSIONS.join(", .")
-        );
-        return Err(refuse(root, reason));
-    }
-    Ok(folder)
-}
-
-/// As [`scan`], but class folders may be empty: of a class of few photos none may validate.
-///
-/// # Errors
-/// As [`scan`].
-pub fn scan_sparse(root: &Path) -> Result<Folder> {
     let classes = subfolders(root)?;
     match &classes[..] {
-        [] => {
-            return Err(refuse(
-                root,
-                "it has no class folder; each class needs a folder of its photos".into(),
-            ));
-        }
+        [] => Err(refuse(root, "it has no class folder; each class needs a folder of its images".into())),
         [only] => {
             let reason = format!("it has one class, `{only}`; at least two are needed, a folder each");
-            return Err(refuse(root, reason));
+            Err(refuse(root, reason))
         }
-        _ => {}
+        _ => of_classes(root, classes),
     }
+}
+
+/// [`scan`] with class folders that are known, however many.
+pub(crate) fn of_classes(root: &Path, classes: Vec<String>) -> Result<Folder> {
+    differ_in_more_than_form(root, &classes)?;
+    let loose = loose_images(root)?.into_iter();
+    let mut left_out: Vec<LeftOut> =
+        loose.map(|path| LeftOut { path, class: None, why: Why::NoClass }).collect();
     let mut items = Vec::new();
     for (class, name) in classes.iter().enumerate() {
-        items.extend(photos(root, name)?.into_iter().map(|path| Item { path, class }));
+        let mut files = Vec::new();
+        for file in walk(&root.join(name)) {
+            let (path, why) = file?;
+            files.push((relative(root, &path)?, why));
+        }
+        files.sort_unstable_by(|(a, _), (b, _)| by_folder(a).cmp(&by_folder(b)));
+        for (path, why) in files {
+            match why {
+                None => items.push(Item { path, class }),
+                Some(why) => left_out.push(LeftOut { path, class: Some(name.clone()), why }),
+            }
+        }
     }
-    Ok(Folder { classes, items })
+    Ok(Folder { classes, items, left_out })
+}
+
+/// All files below a folder, hidden ones excepted: images, and with a reason what is not taken. Links are followed. In no
+/// particular order.
+///
+/// # Errors
+/// In place of what cannot be read: [`Error::Io`]; [`Error::Dataset`] for links that form a loop.
+pub fn walk(folder: &Path) -> impl Iterator<Item = Result<(PathBuf, Option<Why>)>> {
+    let entries = WalkDir::new(folder)
+        .follow_links(true)
+        .into_iter()
+        .filter_entry(|entry| entry.depth() == 0 || !is_ignored(entry.path()));
+    entries.filter_map(move |entry| match entry {
+        Ok(entry) if entry.file_type().is_dir() => None,
+        Ok(entry) => {
+            let why = match entry.file_type().is_file() {
+                false => Some(Why::Special),
+                true if is_image(entry.path()) => None,
+                true => Some(Why::Extension),
+            };
+            Some(Ok((entry.into_path(), why)))
+        }
+        Err(error) => match dangling_link(&error) {
+            Some(link) if is_ignored(link) => None,
+            Some(link) => Some(Ok((link.to_owned(), Some(Why::DanglingLink)))),
+            None => Some(Err(walk_error(folder, error))),
+        },
+    })
+}
+
+/// The link that leads nowhere, if that is the error.
+fn dangling_link(error: &walkdir::Error) -> Option<&Path> {
+    let path = error.path()?;
+    let nowhere = matches!(error.io_error()?.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
+    // What vanished while it was read is no link any more.
+    (nowhere && path.is_symlink()).then_some(path)
+}
+
+/// One sentence on the files that are not taken, with what can be done about them; none when there are none.
+pub fn summary(left_out: &[LeftOut]) -> Option<String> {
+    let mut counts = BTreeMap::new();
+    for file in left_out {
+        *counts.entry(kind(file)).or_insert(0_usize) += 1;
+    }
+    let mut counts: Vec<((String, &str), usize)> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| Reverse(*count));
+    let further: usize = counts.iter().skip(KINDS).map(|(_, count)| count).sum();
+    let name = |((one, several), count): ((String, &str), usize)| match count {
+        1 => format!("1 {one}"),
+        n => format!("{n} {one}{several}"),
+    };
+    let mut named: Vec<String> = counts.into_iter().take(KINDS).map(name).collect();
+    named.extend((further > 0).then(|| format!("{further} others")));
+    let files = match left_out.len() {
+        0 => return None,
+        1 => "1 file was",
+        n => &format!("{n} files were"),
+    };
+    let mut sentence = format!("{files} not taken: {}", named.join(", "));
+    if left_out.iter().any(|file| is_unread(Path::new(&file.path))) {
+        sentence.push_str("; HEIC and AVIF are not read: convert them to JPEG or PNG");
+    }
+    if left_out.iter().any(|file| file.why == Why::NoClass) {
+        sentence.push_str("; an image belongs in the folder of its class");
+    }
+    Some(sentence)
+}
+
+/// What a file is counted as, and what is added for several.
+fn kind(file: &LeftOut) -> (String, &'static str) {
+    let path = Path::new(&file.path);
+    let name = match (file.why, path.extension().and_then(|extension| extension.to_str())) {
+        (Why::DanglingLink, _) => return ("dangling link".into(), "s"),
+        (Why::Special, _) => "no regular file".into(),
+        (Why::NoClass, _) => "outside of the class folders".into(),
+        (Why::Extension, Some(extension)) if is_unread(path) => extension.to_uppercase(),
+        (Why::Extension, Some(extension)) => extension.to_lowercase(),
+        (Why::Extension, None) => "without an extension".into(),
+    };
+    (name, "")
+}
+
+/// Whether the name ends as an image's does.
+pub fn is_image(path: &Path) -> bool {
+    has_extension(path, &EXTENSIONS)
+}
+
+/// Whether the name is that of an image in a format that is not read.
+pub fn is_unread(path: &Path) -> bool {
+    has_extension(path, &UNREAD)
 }
 
 /// The names of the sub-folders that are not hidden, sorted by bytes; links to folders count.
@@ -82,56 +221,45 @@ pub fn scan_sparse(root: &Path) -> Result<Folder> {
 /// # Errors
 /// [`Error::Io`]; [`Error::Dataset`] for a name that is not UTF-8.
 pub fn subfolders(root: &Path) -> Result<Vec<String>> {
+    names(root, |path| path.is_dir())
+}
+
+/// The images directly in a folder, those of formats that are not read among them: names, sorted.
+///
+/// # Errors
+/// As [`subfolders`].
+pub(crate) fn loose_images(root: &Path) -> Result<Vec<String>> {
+    names(root, |path| (is_image(path) || is_unread(path)) && path.is_file())
+}
+
+fn names(root: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(root).map_err(Error::io("read", root))? {
         let path = entry.map_err(Error::io("read", root))?.path();
-        if is_hidden(&path) || !path.is_dir() {
-            continue;
+        if !is_ignored(&path) && wanted(&path) {
+            names.push(relative(root, &path)?);
         }
-        names.push(relative(root, &path)?);
     }
     names.sort_unstable();
     Ok(names)
 }
 
-/// Whether the name ends as a photo's does and is not hidden.
-pub fn is_photo(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    !is_hidden(path) && EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
-}
-
-/// The files in a class folder that [`scan`] does not take for photos, hidden ones excepted: paths relative to `root`, by
-/// folder, then by name. `class` is the class folder's path relative to `root`.
-///
-/// # Errors
-/// As [`scan`].
-pub fn not_photos(root: &Path, class: &str) -> Result<Vec<String>> {
-    files(root, class, |path| !is_hidden(path) && !is_photo(path))
-}
-
-/// The photos below one class folder, relative to `root`, by folder, then by name.
-fn photos(root: &Path, class: &str) -> Result<Vec<String>> {
-    files(root, class, is_photo)
-}
-
-fn files(root: &Path, class: &str, wanted: impl Fn(&Path) -> bool) -> Result<Vec<String>> {
-    let folder = root.join(class);
-    let entries = WalkDir::new(&folder)
-        .follow_links(true)
-        .into_iter()
-        .filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.path()));
-    let mut paths = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|error| walk_error(&folder, error))?;
-        if entry.file_type().is_file() && wanted(entry.path()) {
-            paths.push(relative(root, entry.path())?);
+/// Systems compose letters and accents in different ways, so a folder can be there twice by what looks like one name.
+fn differ_in_more_than_form(root: &Path, classes: &[String]) -> Result<()> {
+    let mut forms: HashMap<String, &String> = HashMap::new();
+    for class in classes {
+        if let Some(other) = forms.insert(class.nfc().collect(), class) {
+            let mut reason =
+                format!("the class folders {class} and {other} have one name in two Unicode forms, ");
+            let _ = write!(reason, "{} and {}", class.escape_default(), other.escape_default());
+            reason.push_str("; move the images of one into the other");
+            return Err(refuse(root, reason));
         }
     }
-    paths.sort_unstable_by(|a, b| by_folder(a).cmp(&by_folder(b)));
-    Ok(paths)
+    Ok(())
 }
 
-/// What torchvision sorts the photos of a class by: the folder, then the name. A path always holds a `/`, for it begins with
+/// What torchvision sorts the images of a class by: the folder, then the name. A path always holds a `/`, for it begins with
 /// the class.
 pub fn by_folder(path: &str) -> Option<(&str, &str)> {
     path.rsplit_once('/')
@@ -146,8 +274,16 @@ fn relative(root: &Path, path: &Path) -> Result<String> {
         .ok_or_else(|| refuse(root, format!("the name `{}` is not UTF-8; rename it", below.display())))
 }
 
-fn is_hidden(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    extensions.iter().any(|known| known.eq_ignore_ascii_case(extension))
+}
+
+/// Whether it is hidden, or a folder that a system made.
+fn is_ignored(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| {
+        name.as_encoded_bytes().starts_with(b".") || CLUTTER.iter().any(|clutter| name == *clutter)
+    })
 }
 
 fn walk_error(folder: &Path, error: walkdir::Error) -> Error {
@@ -235,12 +371,104 @@ mod tests {
         assert_eq!(paths(&scan(root.path()).unwrap()), ["a/1.jpg", "b/1.gif"]);
     }
 
+    fn left_out(root: &Path) -> Vec<(String, Option<String>, Why)> {
+        scan(root).unwrap().left_out.into_iter().map(|file| (file.path, file.class, file.why)).collect()
+    }
+
     #[test]
     fn what_is_not_taken_is_listed() {
-        let root =
-            tree(&["a/1.jpg", "a/x/2.jfif", "a/Thumbs.db", "a/.hidden", "a/.x/3.txt", "b/1.gif", "b/1"]);
-        assert_eq!(not_photos(root.path(), "a").unwrap(), ["a/Thumbs.db", "a/x/2.jfif"]);
-        assert_eq!(not_photos(root.path(), "b").unwrap(), ["b/1"]);
+        let root = tree(&[
+            "a/1.jpg",
+            "a/x/2.jfif",
+            "a/Thumbs.db",
+            "a/.hidden",
+            "a/.x/3.txt",
+            "a/__MACOSX/._1.jpg",
+            "b/1.gif",
+            "b/1",
+            "__MACOSX/a/._1.jpg",
+            "LICENSE.txt",
+            "loose.png",
+        ]);
+        let of = |path: &str, class: &str, why| (path.to_owned(), Some(class.to_owned()), why);
+        assert_eq!(
+            left_out(root.path()),
+            [
+                ("loose.png".to_owned(), None, Why::NoClass),
+                of("a/Thumbs.db", "a", Why::Extension),
+                of("a/x/2.jfif", "a", Why::Extension),
+                of("b/1", "b", Why::Extension),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_summary_counts_kinds_and_names_the_way_out() {
+        let of = |why, paths: &[&str]| -> Vec<LeftOut> {
+            paths.iter().map(|path| LeftOut { path: (*path).into(), class: None, why }).collect()
+        };
+        assert_eq!(summary(&[]), None);
+        assert_eq!(summary(&of(Why::Extension, &["a/1.TXT"])).unwrap(), "1 file was not taken: 1 txt");
+        let files = [
+            of(Why::Extension, &["a/1.txt", "a/2.heic", "a/3.HEIC", "a/4"]),
+            of(Why::DanglingLink, &["a/5.jpg"]),
+        ];
+        assert_eq!(
+            summary(&files.concat()).unwrap(),
+            "5 files were not taken: 2 HEIC, 1 dangling link, 1 txt, 1 without an extension; \
+             HEIC and AVIF are not read: convert them to JPEG or PNG"
+        );
+        assert!(summary(&of(Why::NoClass, &["1.jpg"])).unwrap().contains("folder of its class"));
+        let many: Vec<String> = (0..9).map(|kind| format!("a/1.e{kind}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(summary(&of(Why::Extension, &many)).unwrap().ends_with("1 e5, 3 others"));
+    }
+
+    /// What a Mac calls `é` is two characters, on other systems one.
+    #[test]
+    fn classes_of_one_name_in_two_forms_are_refused() {
+        let root = tree(&["caf\u{e9}/1.jpg", "cafe\u{301}/1.jpg", "tea/1.jpg"]);
+        let message = scan(root.path()).unwrap_err().to_string();
+        assert!(message.contains(r"cafe\u{301}") && message.contains(r"caf\u{e9}"), "{message}");
+        assert_eq!(scan(tree(&["cafe\u{301}/1.jpg", "cafe/1.jpg"]).path()).unwrap().classes.len(), 2);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_to_nowhere_pipes_and_sockets_are_skipped_and_listed() {
+        use std::os::unix::{fs::symlink, net::UnixListener};
+        let root = tree(&["a/1.jpg", "b/1.jpg"]);
+        symlink("user@host.1:2", root.path().join("a/.#notes.txt")).unwrap();
+        symlink("nowhere", root.path().join("a/2.jpg")).unwrap();
+        symlink("1.jpg/below", root.path().join("a/3.jpg")).unwrap();
+        symlink("nowhere", root.path().join("c")).unwrap();
+        let _socket = UnixListener::bind(root.path().join("b/2.jpg")).unwrap();
+        let folder = scan(root.path()).unwrap();
+        assert_eq!(paths(&folder), ["a/1.jpg", "b/1.jpg"]);
+        let listed: Vec<_> = left_out(root.path()).into_iter().map(|(path, _, why)| (path, why)).collect();
+        assert_eq!(
+            listed,
+            [
+                ("a/2.jpg".to_owned(), Why::DanglingLink),
+                ("a/3.jpg".to_owned(), Why::DanglingLink),
+                ("b/2.jpg".to_owned(), Why::Special)
+            ]
+        );
+    }
+
+    /// What the system does not let us see is no empty folder.
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_cannot_be_read_is_an_error() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tree(&["a/1.jpg", "a/sub/2.jpg", "b/1.jpg"]);
+        let sub = root.path().join("a/sub");
+        fs::set_permissions(&sub, fs::Permissions::from_mode(0)).unwrap();
+        let unreadable = fs::read_dir(&sub).is_err();
+        let scanned = scan(root.path());
+        fs::set_permissions(&sub, fs::Permissions::from_mode(0o755)).unwrap();
+        // Root may read everything.
+        assert_eq!(scanned.is_err(), unreadable);
     }
 
     #[test]
@@ -251,17 +479,19 @@ mod tests {
 
     #[test]
     fn refusals_name_the_cause() {
-        for (files, cause) in [
-            (vec!["1.jpg"], "no class folder"),
-            (vec!["a/1.jpg"], "one class, `a`"),
-            (vec!["a/1.jpg", "b/", "c/1.txt"], "class folder b, c;"),
-        ] {
+        for (files, cause) in [(vec!["1.jpg"], "no class folder"), (vec!["a/1.jpg"], "one class, `a`")] {
             let root = tree(&files);
             let message = scan(root.path()).unwrap_err().to_string();
             assert!(message.contains(cause), "{message}");
             assert!(message.contains(root.path().to_str().unwrap()), "{message}");
         }
         assert!(matches!(scan(Path::new("no/such/folder")), Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn empty_classes_are_named() {
+        let root = tree(&["a/1.jpg", "b/", "c/1.txt"]);
+        assert_eq!(scan(root.path()).unwrap().empty_classes(), ["b", "c"]);
     }
 
     #[cfg(unix)]

@@ -88,15 +88,10 @@ impl Loader {
                 return Err(alexnet_core::Error::Option { option, value, reason: reason.into() });
             }
         }
-        let mut items = dataset.train.iter().chain(&dataset.val);
-        if let Some(item) = items.find(|item| item.class >= dataset.classes.len()) {
-            let reason = format!(
-                "{} has class {}, and there are {} classes",
-                item.path,
-                item.class,
-                dataset.classes.len()
-            );
-            return Err(Error::Dataset { path: dataset.root, reason }.into());
+        let classes = dataset.classes.len();
+        if let Some(Item { path, class }) = dataset.all().find(|item| item.class >= classes) {
+            let reason = format!("{path} has class {class}, and there are {classes} classes");
+            return Err(Error::Dataset { path: dataset.root.clone(), reason }.into());
         }
         let photos = Photos {
             dataset,
@@ -366,7 +361,7 @@ mod tests {
         }
         let val = items.split_off(7);
         let classes = vec!["even".into(), "odd".into()];
-        let dataset = Dataset { root: root.path().into(), classes, train: items, val };
+        let dataset = Dataset { root: root.path().into(), classes, train: items, val, test: vec![] };
         (root, dataset)
     }
 
@@ -465,8 +460,13 @@ mod tests {
         let picture = RgbImage::from_fn(130, 110, |x, y| image::Rgb([(x * y) as u8, x as u8, y as u8]));
         picture.save(root.path().join("0.jpg")).unwrap();
         let item = Item { path: "0.jpg".into(), class: 0 };
-        let dataset =
-            Dataset { root: root.path().into(), classes: vec!["it".into()], train: vec![item], val: vec![] };
+        let dataset = Dataset {
+            root: root.path().into(),
+            classes: vec!["it".into()],
+            train: vec![item],
+            val: vec![],
+            test: vec![],
+        };
         (root, dataset)
     }
 

@@ -10,7 +10,9 @@ use alexnet_core::rng::{self, Purpose};
 use crc32fast::Hasher;
 use serde::{Deserialize, Serialize};
 
-use crate::folder::{self, Folder};
+use crate::folder;
+use crate::halves::Role;
+use crate::listing::Listing;
 use crate::{Error, Result, staged};
 
 /// A photo with its class.
@@ -33,6 +35,9 @@ pub struct Dataset {
     pub train: Vec<Item>,
     /// Photos to validate with, by class, then by name.
     pub val: Vec<Item>,
+    /// Images kept for tests, by class, then by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub test: Vec<Item>,
 }
 
 /// The content of `split.json`.
@@ -71,34 +76,23 @@ pub struct CopyProgress<'a> {
 }
 
 impl Dataset {
-    /// Reads the names of a data set and splits it unless it comes split.
-    ///
-    /// `path` holds either `train/` and `val/`, each with the same class folders (those in `val/` may be empty), or class folders (see
-    /// [`folder::scan`]), or nothing but one folder that holds one of these, such as the top folder of an
-    /// archive.
-    ///
-    /// Class folders are split as the tutorial's `split_data.py` does it: of a class's `n` photos `int(n *
-    /// val_fraction)` validate. Which ones is a pure function of the seed, the index of the class and `n`.
+    /// [`Listing::read`] and [`Listing::split`].
     ///
     /// # Errors
-    /// [`Error::Dataset`] for anything else, and when no photo is left to validate with; [`Error::Option`]
-    /// for a fraction outside `0.0..1.0`; [`Error::Io`].
+    /// As these.
     pub fn open(path: &Path, options: &SplitOptions) -> Result<Self> {
-        if !(0.0..1.0).contains(&options.val_fraction) {
-            return Err(Error::Option {
-                option: "--val-fraction",
-                value: options.val_fraction.to_string(),
-                reason: "it must be at least 0 and below 1",
-            });
-        }
-        let root = top(path)?;
-        if is_split(&root)? { Self::already_split(root) } else { Self::by_seed(root, options) }
+        Listing::read(path)?.split(options)
     }
 
-    /// Whether the photos came split into `train/` and `val/`, which no seed changes.
+    /// Whether the images came split into halves to train and to validate with, which no seed changes.
     pub fn comes_split(&self) -> bool {
-        let all_in = |items: &[Item], half| items.iter().all(|item| item.path.starts_with(half));
-        all_in(&self.train, "train/") && all_in(&self.val, "val/")
+        let [train, val] = [&self.train, &self.val].map(|items| items.first().map(first_folder));
+        self.in_halves() && val.is_some() && train != val
+    }
+
+    /// Whether the paths begin with the folder of a half, not with that of a class.
+    fn in_halves(&self) -> bool {
+        in_halves(self.all(), &self.classes)
     }
 
     /// Splits class folders anew so that the photos of each of `groups` are in one half; a photo is in at most one group, and
@@ -107,7 +101,7 @@ impl Dataset {
     /// Photos that came split stay as they are.
     ///
     /// # Errors
-    /// [`Error::Dataset`] when no photo is left to validate with.
+    /// [`Error::NoneValidates`]; [`Error::Option`] for a fraction outside `0.0..1.0`.
     pub fn keep_together(self, groups: &[Vec<usize>], options: &SplitOptions) -> Result<Self> {
         if self.comes_split() {
             return Ok(self);
@@ -132,12 +126,21 @@ impl Dataset {
                 None => units.push(vec![item]),
             }
         }
-        Self::divided(self.root, self.classes, items, &units, options)
+        let dataset = Self::divided(self.root, self.classes, (items, self.test), &units, options)?;
+        match dataset.val.is_empty() {
+            true => Err(Error::NoneValidates { path: dataset.root, fraction: options.val_fraction }),
+            false => Ok(dataset),
+        }
     }
 
-    /// All photos, those that train first.
+    /// The photos to train and to validate with, in this order.
     pub fn items(&self) -> impl Iterator<Item = &Item> {
         self.train.iter().chain(&self.val)
+    }
+
+    /// [`Dataset::items`], and those kept for tests.
+    pub fn all(&self) -> impl Iterator<Item = &Item> {
+        self.items().chain(&self.test)
     }
 
     /// CRC-32 of the classes and of what is in each half. The folder does not count: the images may move.
@@ -148,7 +151,7 @@ impl Dataset {
             hasher.update(text.as_bytes());
         };
         self.classes.iter().for_each(|class| add(class));
-        for (half, items) in [("train", &self.train), ("val", &self.val)] {
+        for (half, items) in [("train", &self.train), ("val", &self.val), ("test", &self.test)] {
             for Item { path, class } in items {
                 add(half);
                 add(path);
@@ -185,7 +188,7 @@ impl Dataset {
             let reason = "it has changed since it was written; put back the file as it was".into();
             return Err(refuse(path, reason));
         }
-        if let Some(item) = dataset.items().find(|item| item.class >= dataset.classes.len()) {
+        if let Some(item) = dataset.all().find(|item| item.class >= dataset.classes.len()) {
             return Err(refuse(
                 path,
                 format!("`{}` is of class {}, which is not listed", item.path, item.class),
@@ -194,9 +197,9 @@ impl Dataset {
         Ok(dataset)
     }
 
-    /// Copies the photos to `out/train/<class>/` and `out/val/<class>/`, as the tutorial's `split_data.py`
-    /// does, with their names and any sub-folders of a class. `out` appears when all are copied, so it is
-    /// never half a data set.
+    /// Copies the images to `out/train/<class>/` and `out/val/<class>/`, as the tutorial's `split_data.py`
+    /// does, with their names and any sub-folders of a class, and those kept for tests to `out/test/<class>/`. `out`
+    /// appears when all are copied, so it is never half a data set.
     ///
     /// # Errors
     /// [`Error::Exists`] when `out` is there and not empty; [`Error::Dataset`] when it lies in the data set
@@ -209,27 +212,24 @@ impl Dataset {
                 "the photos would be copied into their own folder; choose another".into(),
             ));
         }
+        let in_halves = self.in_halves();
+        let mut halves = vec![(Role::Train, &self.train), (Role::Val, &self.val)];
+        halves.extend((!self.test.is_empty()).then_some((Role::Test, &self.test)));
         staged::folder(out, None, |partial| {
             for (class, name) in self.classes.iter().enumerate() {
                 // A class of which no photo validates is one all the same.
-                for half in ["train", "val"] {
-                    let folder = partial.join(half).join(name);
+                for (half, _) in &halves {
+                    let folder = partial.join(half.folder()).join(name);
                     fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
                 }
-                let of_class = |items: &'_ [Item]| items.iter().filter(|item| item.class == class).count();
-                let total = of_class(&self.train) + of_class(&self.val);
-                let halves = [("train", &self.train), ("val", &self.val)];
+                let of_class = |item: &&Item| item.class == class;
+                let total = halves.iter().map(|(_, items)| items.iter().filter(of_class).count()).sum();
                 let items = halves
                     .iter()
-                    .flat_map(|(half, items)| items.iter().map(move |item| (half, item)))
-                    .filter(|(_, item)| item.class == class);
+                    .flat_map(|(half, items)| items.iter().filter(of_class).map(move |item| (half, item)));
                 for (done, (half, item)) in items.enumerate() {
-                    // The paths of a set that came split begin with its own `train/` or `val/`.
-                    let inside = match item.path.split_once('/') {
-                        Some((first, rest)) if first != name => rest,
-                        _ => &item.path,
-                    };
-                    copy(&self.root.join(&item.path), &partial.join(half).join(inside))?;
+                    let to = partial.join(half.folder()).join(below_half(&item.path, in_halves));
+                    copy(&self.root.join(&item.path), &to)?;
                     progress(&CopyProgress { class: name, done: done + 1, total });
                 }
             }
@@ -237,53 +237,27 @@ impl Dataset {
         })
     }
 
-    fn already_split(root: PathBuf) -> Result<Self> {
-        let train = folder::scan(&root.join("train"))?;
-        let val = folder::scan_sparse(&root.join("val"))?;
-        let only_in = |a: &Folder, b: &Folder| -> Vec<String> {
-            a.classes.iter().filter(|class| !b.classes.contains(class)).cloned().collect()
-        };
-        if train.classes != val.classes {
-            let differences: Vec<String> = [("train", only_in(&train, &val)), ("val", only_in(&val, &train))]
-                .into_iter()
-                .filter(|(_, classes)| !classes.is_empty())
-                .map(|(half, classes)| format!("only {half}/ has {}", classes.join(", ")))
-                .collect();
-            return Err(refuse(&root, format!("its classes differ: {}", differences.join("; "))));
-        }
-        if val.items.is_empty() {
-            return Err(refuse(&root, "there is no photo in val/".into()));
-        }
-        let below = |half: &str, items: Vec<Item>| -> Vec<Item> {
-            items.into_iter().map(|item| Item { path: format!("{half}/{}", item.path), ..item }).collect()
-        };
-        let (train, val, classes) = (below("train", train.items), below("val", val.items), train.classes);
-        Ok(Self { root, classes, train, val })
-    }
-
-    fn by_seed(root: PathBuf, options: &SplitOptions) -> Result<Self> {
-        let Folder { classes, items } = folder::scan(&root)?;
-        let alone: Vec<Vec<usize>> = (0..items.len()).map(|item| vec![item]).collect();
-        Self::divided(root, classes, items, &alone, options)
-    }
-
-    fn divided(
+    /// Divides `items`, sorted by class, and leaves `test` alone.
+    pub(crate) fn divided(
         root: PathBuf,
         classes: Vec<String>,
-        items: Vec<Item>,
+        (items, test): (Vec<Item>, Vec<Item>),
         units: &[Vec<usize>],
         options: &SplitOptions,
     ) -> Result<Self> {
+        if !(0.0..1.0).contains(&options.val_fraction) {
+            return Err(Error::Option {
+                option: "the share that validates",
+                value: options.val_fraction.to_string(),
+                reason: "it must be at least 0 and below 1",
+            });
+        }
         let (mut train, mut val) = (Vec::new(), Vec::new());
         let validates = validating(&items, classes.len(), units, options);
         for (item, validates) in items.into_iter().zip(validates) {
             if validates { &mut val } else { &mut train }.push(item);
         }
-        if val.is_empty() {
-            let reason = format!("--val-fraction {} leaves no photo to validate with", options.val_fraction);
-            return Err(refuse(&root, format!("{reason}; add photos or raise it")));
-        }
-        Ok(Self { root, classes, train, val })
+        Ok(Self { root, classes, train, val, test })
     }
 }
 
@@ -338,42 +312,19 @@ fn validating(items: &[Item], classes: usize, units: &[Vec<usize>], options: &Sp
     unit_of.into_iter().map(|unit| taken[unit]).collect()
 }
 
-/// Descends once if all that `path` holds is one folder of folders.
-fn top(path: &Path) -> Result<PathBuf> {
-    if !path.is_dir() {
-        let reason = if path.exists() { "it is not a folder" } else { "there is no such folder" };
-        return Err(refuse(path, reason.into()));
-    }
-    if let [only] = &folder::subfolders(path)?[..] {
-        let below = path.join(only);
-        if !folder::subfolders(&below)?.is_empty() && !is_half(path, only)? {
-            return Ok(below);
-        }
-    }
-    Ok(path.to_owned())
+/// Whether the paths begin with the folder of a half, not with that of a class. All images of one half may be of the one
+/// class that is named like it, but not all of a data set.
+pub(crate) fn in_halves<'a>(mut items: impl Iterator<Item = &'a Item>, classes: &[String]) -> bool {
+    items.any(|item| first_folder(item) != classes[item.class])
 }
 
-/// Whether the folder holds `train/` and `val/`.
-fn is_split(root: &Path) -> Result<bool> {
-    match (is_half(root, "train")?, is_half(root, "val")?) {
-        (true, true) => Ok(true),
-        (false, false) => Ok(false),
-        (train, _) => {
-            let (found, missing) = if train { ("train", "val") } else { ("val", "train") };
-            let whole = root.join(found);
-            let reason = format!(
-                "it has {found}/ but no class folders in {missing}/; add them, or split {} by seed",
-                whole.display()
-            );
-            Err(refuse(root, reason))
-        }
-    }
+/// The path below the folder of a half: it begins with a class.
+pub(crate) fn below_half(path: &str, in_halves: bool) -> &str {
+    path.split_once('/').filter(|_| in_halves).map_or(path, |(_, below)| below)
 }
 
-/// Whether `name` is a folder of folders: a class called `train` (beside `bus` and `tram`) holds photos.
-fn is_half(root: &Path, name: &str) -> Result<bool> {
-    let half = root.join(name);
-    Ok(matches!(name, "train" | "val") && half.is_dir() && !folder::subfolders(&half)?.is_empty())
+fn first_folder(item: &Item) -> &str {
+    item.path.split_once('/').map_or("", |(first, _)| first)
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -522,7 +473,8 @@ mod tests {
         assert!(dataset.comes_split());
         let kept = dataset.clone().keep_together(&[vec![0, 2]], &SplitOptions::default()).unwrap();
         assert_eq!(kept, dataset);
-        let classes_of_these_names = tree(photos("train", 20).chain(photos("val", 20)));
+        let classes_of_these_names =
+            tree(photos("train", 20).chain(photos("val", 20)).chain(photos("bus", 20)));
         assert!(!open(classes_of_these_names.path()).unwrap().comes_split());
     }
 
@@ -567,10 +519,10 @@ mod tests {
         let root = tree(photos("a", 20).chain(photos("b", 1)));
         let with = |val_fraction| Dataset::open(root.path(), &SplitOptions { val_fraction, seed: 0 });
         for fraction in [f64::NAN, -0.1, 1.0, f64::INFINITY] {
-            refused(with(fraction), "--val-fraction cannot be");
+            refused(with(fraction), "the share that validates cannot be");
         }
-        refused(with(0.0), "leaves no photo to validate with");
-        refused(with(0.01), "leaves no photo to validate with");
+        refused(with(0.0), "leaves no image to validate with");
+        refused(with(0.01), "leaves no image to validate with");
         let almost_all = with(1.0 - f64::EPSILON / 2.0).unwrap();
         assert_eq!(almost_all.train.iter().map(|item| item.class).collect::<Vec<_>>(), [0, 1]);
     }
@@ -589,10 +541,10 @@ mod tests {
     fn halves_that_do_not_fit_are_refused() {
         let root = tree(["train/a/1.jpg", "train/b/1.jpg", "train/c/1.jpg", "val/a/2.jpg", "val/B/2.jpg"]);
         refused(open(root.path()), "only train/ has b, c; only val/ has B");
-        let root = tree(["train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg", "test/b/1.jpg"]);
+        let root = tree(["train/a/1.jpg", "train/b/1.jpg", "val/1.jpg"]);
         refused(open(root.path()), "it has train/ but no class folders in val/");
         let root = tree(["train/a/1.jpg", "train/b/1.jpg", "val/a/notes.txt", "val/b/notes.txt"]);
-        refused(open(root.path()), "there is no photo in val/");
+        refused(open(root.path()), "there is no image in val/");
         let root = tree(["val/a/1.jpg", "val/b/1.jpg"]);
         refused(open(root.path()), "it has val/ but no class folders in train/");
     }

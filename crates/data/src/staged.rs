@@ -34,7 +34,7 @@ pub fn folder(
     };
     fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
     let lock_path = beside(destination, "lock")?;
-    let lock = File::create(&lock_path).map_err(Error::io("create", &lock_path))?;
+    let lock = open_own(&lock_path)?;
     match lock.lock() {
         Err(error) if error.kind() != ErrorKind::Unsupported => {
             return Err(Error::Io { action: "lock", path: lock_path, source: error });
@@ -56,6 +56,18 @@ pub fn folder(
     // Only now: whoever still waits for the removed file finds the folder finished.
     let _ = fs::remove_file(&lock_path);
     Ok(())
+}
+
+/// Opens a file that this program made, or makes it. It keeps its content, and a link is not followed: whoever may write to the
+/// folder could have it lead anywhere.
+pub fn open_own(path: &Path) -> Result<File> {
+    if path.is_symlink() {
+        let source = std::io::Error::other("it is a link; remove it");
+        return Err(Error::Io { action: "open", path: path.to_owned(), source });
+    }
+    let mut options = File::options();
+    options.create(true).truncate(false).read(true).write(true);
+    options.open(path).map_err(Error::io("create", path))
 }
 
 /// Whether the folder is there and made of the same.
@@ -127,4 +139,31 @@ pub fn sync(path: &Path) -> Result<()> {
         return Ok(());
     }
     File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("sync", path))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_in_the_place_of_the_lock_is_not_followed() {
+        let place = tempfile::tempdir().unwrap();
+        let [precious, lock] = ["precious", ".new.lock"].map(|name| place.path().join(name));
+        fs::write(&precious, "words").unwrap();
+        std::os::unix::fs::symlink(&precious, &lock).unwrap();
+        let make = || folder(&place.path().join("new"), None, |_| Ok(()));
+        let message = make().unwrap_err().to_string();
+        assert!(message.contains(".new.lock: it is a link; remove it"), "{message}");
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "words");
+        // What is no link is kept as it is while it is held.
+        fs::remove_file(&lock).unwrap();
+        fs::write(&lock, "words").unwrap();
+        assert!(
+            folder(&place.path().join("new"), None, |_| Err(Error::io("x", "y")(ErrorKind::Other.into())))
+                .is_err()
+        );
+        assert_eq!(fs::read_to_string(&lock).unwrap(), "words");
+        make().unwrap();
+        assert!(!lock.exists());
+    }
 }

@@ -278,6 +278,7 @@ fn pictures_become_torchvisions_tensors() {
             classes: vec!["it".into()],
             train: items.clone(),
             val: items.clone(),
+            test: vec![],
         },
         LoaderOptions {
             batch_size: cases.len(),

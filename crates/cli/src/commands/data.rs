@@ -14,7 +14,7 @@ use alexnet_data::{
     draw,
     fetch::{self, FLOWER_PHOTOS, Verdict},
 };
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use crate::{dataset, progress};
 
@@ -85,7 +85,9 @@ fn fetch_photos(archive: Option<&Path>) -> Result<()> {
                 .map_err(alexnet_core::Error::io("create", dataset::FOLDER))?;
             let path = Path::new(dataset::FOLDER).join("flower_photos.tgz");
             let bar = progress::Bytes::new("downloading");
-            fetch::fetch(&FLOWER_PHOTOS, &path, &mut |done, total| bar.at(done, total))?;
+            fetch::fetch(&FLOWER_PHOTOS, &path, &mut |done, total| bar.at(done, total)).map_err(|error| {
+                anyhow!("{error}; a copy that came another way is taken with `--archive FILE`")
+            })?;
             bar.finish();
             path
         }

@@ -8,8 +8,7 @@ use alexnet_core::{
 };
 use alexnet_data::{
     augment::Policy,
-    loader::{Loader, LoaderOptions, OnBadImage},
-    split::Item,
+    loader::{Loader, LoaderOptions},
     views::Views,
 };
 use anyhow::Result;
@@ -19,7 +18,9 @@ use crate::{
     engine::EngineArgs,
     exif::OfWeights,
     output::{self, Format, note_damaged},
+    recipe::BadImage,
     report::{Evaluated, Everything, Mistake},
+    split_for::{Asked, Split},
     trained::{Trained, photos, read},
 };
 
@@ -38,9 +39,13 @@ pub struct Args {
     /// Photos, as for `train` [default: those of the run that the weights come from]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// Which photos: a run keeps its split, and the same photos given again are split as it was
-    #[arg(long, value_enum, default_value = "val")]
-    split: Split,
+    /// Which images: a run keeps its split, and the same images given again, wherever they are now, are split as it was
+    /// [default: val; of other images than the run's, where they do not come split, all]
+    #[arg(long, value_enum)]
+    split: Option<Split>,
+    /// What happens when an image cannot be read
+    #[arg(long, value_enum, default_value = "error")]
+    on_bad_image: BadImage,
     /// Ask about several views of each photo and take the mean of the probabilities: flip, its mirror image too, or ten-crop
     #[arg(long, value_enum, value_name = "VIEWS", num_args = 0..=1, default_missing_value = "flip")]
     tta: Option<Tta>,
@@ -57,13 +62,6 @@ pub struct Args {
     orientation: OfWeights,
     #[command(flatten)]
     engine: EngineArgs,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Split {
-    Val,
-    Train,
-    All,
 }
 
 /// Test-time augmentation.
@@ -91,13 +89,8 @@ impl From<Tta> for Views {
 pub fn run(args: &Args) -> Result<()> {
     let engine = args.engine.start()?;
     let (path, mut loaded) = read(args.weights.as_deref())?;
-    let dataset = photos(args.data.as_deref(), &path, &mut loaded)?;
+    let Asked { dataset, items } = photos(args.data.as_deref(), &path, args.split, &mut loaded)?;
     let mut trained = Trained::compile(path, loaded, engine)?;
-    let items: Vec<Item> = match args.split {
-        Split::Val => dataset.val.clone(),
-        Split::Train => dataset.train.clone(),
-        Split::All => dataset.items().cloned().collect(),
-    };
     let loader = Loader::new(
         dataset,
         LoaderOptions {
@@ -107,7 +100,7 @@ pub fn run(args: &Args) -> Result<()> {
             normalization: trained.metadata.normalization,
             policy: Policy::TUTORIAL,
             cache_bytes: 0,
-            on_bad_image: OnBadImage::Error,
+            on_bad_image: args.on_bad_image.into(),
             exif_orientation: args.orientation.or(trained.metadata.exif_orientation),
         },
     )?;
@@ -118,6 +111,9 @@ pub fn run(args: &Args) -> Result<()> {
     let classes = &trained.metadata.classes;
     let evaluated = Evaluated::new(trained.model.as_mut(), &loader, &items, views, classes)?;
     loader.notes().iter().for_each(|(path, what)| note_damaged(path, what));
+    for (path, reason) in loader.skipped() {
+        note!("left out: {}: {reason}", path.display());
+    }
     // Before the text, whose reader may leave.
     if let Some(folder) = &args.out {
         evaluated.write(folder)?;

@@ -11,6 +11,7 @@ use anyhow::{Result, ensure};
 
 use crate::{
     config::Source,
+    dataset,
     engine::EngineArgs,
     parse, pictures, progress,
     recipe::{Equations, Setup},
@@ -52,7 +53,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut setup = args.setup.clone();
     ensure!(min_lr < max_lr, "`--min-lr` {min_lr} is not below `--max-lr` {max_lr}");
     let (choice, backend) = engine.start()?;
-    let dataset = start::dataset(&setup)?;
+    let dataset = dataset::open(setup.data.data.as_deref(), setup.data.val_fraction, setup.seed)?;
     let topology = setup.topology(&dataset);
     let options =
         Options { device: choice.device, optimizer: equations.optimizer(), frozen: setup.frozen(&topology)? };

@@ -8,7 +8,10 @@ use alexnet_core::{
     train::{Batches, train_step},
     weights::Weights,
 };
-use alexnet_data::loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions, OnBadImage};
+use alexnet_data::{
+    loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions, OnBadImage},
+    split::Item,
+};
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
@@ -18,6 +21,7 @@ use crate::{
     exif::OfWeights,
     output::{self, Format},
     recipe::{Augmentation, DEFAULT_EPOCHS, Equations, Rates, Steps},
+    split_for::Asked,
     trained::{photos, read},
 };
 
@@ -101,7 +105,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     keep_f32(&places.iter().map(|(_, device)| *device).collect::<Vec<_>>())?;
     args.threads.start()?;
     let (path, mut loaded) = read(args.weights.as_deref())?;
-    let dataset = photos(args.data.as_deref(), &path, &mut loaded)?;
+    let Asked { dataset, items } = photos(args.data.as_deref(), &path, None, &mut loaded)?;
     let Weights { metadata, parameters } = loaded.weights;
     let topology = metadata.variant.topology(metadata.classes.len());
     let state = State { parameters, ..State::default() };
@@ -136,7 +140,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let optimizer = args.equations.optimizer();
         let mut model =
             engine.compile(&topology, &state, &Options { device, optimizer, ..Options::default() })?;
-        logits.push((name.clone(), answers(model.as_mut(), &loader)?));
+        logits.push((name.clone(), answers(model.as_mut(), &loader, &items)?));
         losses.push((name, train(model.as_mut(), &training, args, steps_per_epoch)?));
     }
     let report = Report::new(&logits, losses);
@@ -147,13 +151,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(if report.agrees() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The logits of all validation photos.
-fn answers(model: &mut dyn Model, loader: &Loader) -> Result<Logits> {
+/// The logits of the images that are asked about.
+fn answers(model: &mut dyn Model, loader: &Loader, items: &[Item]) -> Result<Logits> {
     let mut all = Logits { values: Vec::new(), classes: loader.dataset().classes.len() };
-    for batch in loader.validation() {
-        all.values.extend(model.logits(&batch?.images)?.values);
+    for batch in loader.evaluation(items) {
+        all.values.extend(model.logits(&batch?.1.images)?.values);
     }
-    ensure!(!all.values.is_empty(), "there is no validation photo to ask about");
     Ok(all)
 }
 
@@ -217,7 +220,7 @@ impl Report {
 
     fn print(&self) -> Result<()> {
         let verdict = |within| if within { "" } else { "  TOO FAR" };
-        say!("{} validation photos, largest logit {:.3}", self.photos, self.largest_logit)?;
+        say!("{} images, largest logit {:.3}", self.photos, self.largest_logit)?;
         say!("{:24}  {:>18}  {:>13}", "logits", "largest difference", "other answers")?;
         for pair in &self.pairs {
             say!(

@@ -23,6 +23,7 @@ use serde::Serialize;
 use self::{resumed::resumed, watch::Watch};
 use crate::{
     config::{FileOptions, Source},
+    dataset,
     engine::Choice,
     exif::Turning,
     pictures, progress,
@@ -161,7 +162,7 @@ fn begun(args: &Args) -> Result<Run> {
     let equations = &mut recipe.optimisation.equations;
     equations.weight_decay.get_or_insert(equations.opt.weight_decay());
     let setup = &mut recipe.setup;
-    let dataset = start::dataset(setup)?;
+    let dataset = dataset::open_or_draw(setup.data.data.as_deref(), setup.data.val_fraction, setup.seed)?;
     ensure!(
         !dataset.val.is_empty(),
         "no photo is left for validation: raise `--val-fraction` (now {}), or add photos to {}",

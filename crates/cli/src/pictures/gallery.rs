@@ -40,6 +40,7 @@ pub fn gallery(report: &Report, photo: impl Fn(&str) -> Option<RgbImage>) -> (Rg
             let half = match photo.half {
                 Half::Train => "trains",
                 Half::Val => "validates",
+                Half::Test => "is for tests",
             };
             tiles.push(tile(&photo.path, &format!("{}, {half}", photo.class), &what, color));
         }

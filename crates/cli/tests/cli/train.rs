@@ -52,11 +52,11 @@ fn what_cannot_begin_leaves_nothing() {
     let before = place.names();
 
     for (args, cause, step) in [
-        ("--data none", "nothing at none", "name a folder or a .tgz"),
+        ("--data none", "nothing at none", "name a folder, a .tgz"),
         ("--data void", "void is not a data set: it has no class folder", "needs a folder"),
-        ("--data bare", "no photo in the class folder roses", "photos end in .jpg"),
+        ("--data bare", "no image in the class folder roses", "images end in .jpg"),
         ("--data one", "one class, `daisy`", "at least two are needed"),
-        ("--data flowers --val-fraction 0.1", "no photo to validate with", "add photos or raise it"),
+        ("--data flowers --val-fraction 0.1", "no image to validate with", "raise `--val-fraction`"),
         ("--data broken", "broken/roses/roses_000", "`--on-bad-image skip`"),
         ("--data words.tgz", "words.tgz was not unpacked", ".tgz"),
         ("--data flowers --run-dir plain/run", "cannot create plain/run", "with `--run-dir`"),

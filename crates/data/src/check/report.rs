@@ -6,6 +6,7 @@ use image::ImageFormat;
 use serde::{Deserialize, Serialize};
 
 use super::{FEW_PHOTOS, alike::Likeness};
+use crate::folder::{Why, is_unread};
 
 /// What was found. Lists are sorted by class, then by path, unless said otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,7 +18,7 @@ pub struct Report {
     /// How many there are, unsound ones included.
     pub photos: usize,
     /// Findings that a person should mend: damaged photos, wrong extensions, photos whose names hide them, groups of
-    /// duplicates. Balance and sizes are not among them.
+    /// duplicates, classes without images. Balance and sizes are not among them.
     pub to_mend: usize,
     /// Sorted by name.
     pub classes: Vec<Class>,
@@ -27,7 +28,7 @@ pub struct Report {
     pub damaged: Vec<Damaged>,
     /// Files whose content is of another format than their name says.
     pub wrong_extension: Vec<WrongExtension>,
-    /// Files in class folders that no command takes for photos.
+    /// Files that no command takes for images of a class.
     pub not_photos: Vec<NotPhoto>,
     /// Photos that are there more than once: those across classes first, then those across the split.
     pub duplicates: Vec<Group>,
@@ -64,6 +65,9 @@ pub struct Class {
     pub train: usize,
     /// That validate.
     pub val: usize,
+    /// That are kept for tests.
+    #[serde(default)]
+    pub test: usize,
     /// Of all photos, 0 to 1.
     pub share: f64,
     /// Whether it has fewer than [`FEW_PHOTOS`], or none that validates.
@@ -71,10 +75,10 @@ pub struct Class {
 }
 
 impl Class {
-    pub(super) fn new(name: &str, train: usize, val: usize, of: usize) -> Self {
-        let photos = train + val;
+    pub(super) fn new(name: &str, [train, val, test]: [usize; 3], of: usize) -> Self {
+        let photos = train + val + test;
         let few = photos < FEW_PHOTOS || val == 0;
-        Self { name: name.into(), photos, train, val, share: photos as f64 / of.max(1) as f64, few }
+        Self { name: name.into(), photos, train, val, test, share: photos as f64 / of.max(1) as f64, few }
     }
 }
 
@@ -120,15 +124,25 @@ pub struct WrongExtension {
     pub content: Format,
 }
 
-/// A file in a class folder that is not taken for a photo.
+/// A file that is not taken for an image of a class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NotPhoto {
     /// Relative to the root.
     pub path: String,
-    /// Its class's name.
+    /// Its class's name; empty when it lies in no class folder.
     pub class: String,
     /// The format of a picture that its name hides.
     pub content: Option<Format>,
+    /// For what reason.
+    #[serde(default)]
+    pub why: Why,
+}
+
+impl NotPhoto {
+    /// Whether it is an image all the same, by its content or, of a format that is not read, by its name.
+    pub fn is_image(&self) -> bool {
+        self.content.is_some() || self.why == Why::Extension && is_unread(Path::new(&self.path))
+    }
 }
 
 /// A format that is decoded.
@@ -211,6 +225,8 @@ pub enum Half {
     Train,
     /// It validates.
     Val,
+    /// It is kept for tests.
+    Test,
 }
 
 /// Two photos that are alike.

@@ -7,6 +7,7 @@ use alexnet_data::{
         Damage, EXTREME_RATIO, FEW_PHOTOS, Group, Half, Likeness, Oddity, Report, SplitBy, TINY_SIDE, check,
     },
     decode::{self, decode},
+    folder::Why,
     split::SplitOptions,
 };
 use anyhow::Result;
@@ -53,11 +54,11 @@ pub struct Args {
 /// When photos cannot be had, or the report or the gallery not be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
     args.threads.start()?;
-    let dataset = dataset::open(args.data.as_deref(), args.val_fraction, args.seed)?;
+    let listing = dataset::read(args.data.as_deref())?;
     let options = SplitOptions { val_fraction: args.val_fraction, seed: args.seed };
     let bar = progress::Items::new("looking at photos");
     let decoding = decode::Options { orientation: args.exif_orientation.into() };
-    let report = check(&dataset, &options, decoding, &|done, total| bar.at(done, total))?;
+    let report = check(listing, &options, decoding, &|done, total| bar.at(done, total))?;
     bar.finish();
     match args.format {
         Format::Text => print(&report, args.exif_orientation)?,
@@ -96,9 +97,17 @@ fn print(report: &Report, turning: Turning) -> Result<()> {
     }
     headline("not taken for photos", report.not_photos.len())?;
     for file in &report.not_photos {
-        match file.content {
-            Some(content) => say!("  {}: its content is {content}; its extension hides it", file.path)?,
-            None => say!("  {}", file.path)?,
+        match (file.why, file.content) {
+            (Why::DanglingLink, _) => say!("  {}: the link leads nowhere", file.path)?,
+            (Why::Special, _) => say!("  {}: it is no regular file", file.path)?,
+            (Why::NoClass, _) => say!("  {}: it lies outside of the class folders", file.path)?,
+            (Why::Extension, Some(content)) => {
+                say!("  {}: its content is {content}; its extension hides it", file.path)?;
+            }
+            (Why::Extension, None) if file.is_image() => {
+                say!("  {}: its format is not read; convert it to JPEG or PNG", file.path)?;
+            }
+            (Why::Extension, None) => say!("  {}", file.path)?,
         }
     }
     headline("groups of duplicates", report.duplicates.len())?;
@@ -140,20 +149,25 @@ fn print_classes(report: &Report) -> Result<()> {
         }
     }
     let width = report.classes.iter().map(|class| class.name.chars().count()).max().unwrap_or(0).max(5);
-    say!("\n{:width$} {:>7} {:>7} {:>7} {:>8}", "class", "photos", "share", "train", "validate")?;
+    let tested = report.classes.iter().any(|class| class.test > 0);
+    let of_test = |cell: &str| if tested { format!(" {cell:>7}") } else { String::new() };
+    let test = of_test("test");
+    say!("\n{:width$} {:>7} {:>7} {:>7} {:>8}{test}", "class", "photos", "share", "train", "validate")?;
     for class in &report.classes {
         let note = match class {
+            class if class.photos == 0 => "  empty: it cannot be learnt",
             class if class.val == 0 => "  none validates",
             class if class.photos < FEW_PHOTOS => "  few",
             _ => "",
         };
         say!(
-            "{:width$} {:>7} {:>5.1} % {:>7} {:>8}{note}",
+            "{:width$} {:>7} {:>5.1} % {:>7} {:>8}{}{note}",
             class.name,
             class.photos,
             100.0 * class.share,
             class.train,
-            class.val
+            class.val,
+            of_test(&class.test.to_string())
         )?;
     }
     say!("largest : smallest = {:.2}", report.imbalance)
@@ -178,6 +192,7 @@ fn print_group(group: &Group) -> Result<()> {
         let half = match photo.half {
             Half::Train => "trains",
             Half::Val => "validates",
+            Half::Test => "is kept for tests",
         };
         say!("    {} {half}", photo.path)?;
     }

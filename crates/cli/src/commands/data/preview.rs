@@ -10,7 +10,7 @@ use alexnet_core::{
 use alexnet_data::{
     decode::decode,
     loader::{Loader, LoaderOptions, OnBadImage, evaluation_picture},
-    split::{Dataset, Item},
+    split::{Dataset, Item, SplitOptions},
 };
 use anyhow::Result;
 use image::RgbImage;
@@ -56,7 +56,8 @@ const VIEWS: u64 = 4;
 /// When photos cannot be read or the picture not written.
 pub fn run(args: &Args) -> Result<()> {
     let size = 224;
-    let dataset = dataset::open(args.data.as_deref(), dataset::VAL_FRACTION, args.seed)?;
+    let options = SplitOptions { val_fraction: dataset::VAL_FRACTION, seed: args.seed };
+    let dataset = dataset::read(args.data.as_deref())?.divided(&options)?;
     let order = permutation(args.seed, Purpose::Synthetic, 1, 0, dataset.train.len());
     let shown: Vec<Item> = order.into_iter().take(ROWS).map(|i| dataset.train[i].clone()).collect();
     let (root, classes) = (dataset.root.clone(), dataset.classes.clone());

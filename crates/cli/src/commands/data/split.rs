@@ -14,7 +14,7 @@ use crate::{dataset, parse, progress};
 /// Copy photos into OUT/train and OUT/val, class by class
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Folder of class folders, or .tgz
+    /// Folder of class folders, or .tgz, .tar or .zip
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
     /// Folder to copy into, empty or not there yet
@@ -57,6 +57,9 @@ pub fn run(args: &Args) -> Result<()> {
         dataset.val.len(),
         args.copy.display()
     )?;
+    if !dataset.test.is_empty() {
+        say!("{} images for tests", dataset.test.len())?;
+    }
     say!("processing done!")
 }
 

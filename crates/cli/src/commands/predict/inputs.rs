@@ -6,7 +6,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use alexnet_data::folder::is_photo;
+use alexnet_data::folder::{self, Why};
 use glob::{MatchOptions, Pattern, PatternError};
 use walkdir::{DirEntry, WalkDir};
 
@@ -137,22 +137,28 @@ fn here(folder: &Path) -> &Path {
 /// All images of a folder and those below it, sorted, but for hidden ones, as `train` takes them; what cannot be looked into is an
 /// error among them. Their places are those below `base`.
 fn images_under(folder: &Path, base: &Path) -> Vec<Found> {
-    let walk = WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter();
-    let mut found: Vec<Found> = walk
-        .filter_entry(is_seen)
-        .filter_map(|entry| match entry {
-            Err(error) => Some(Err(failed(folder, &error))),
-            Ok(entry) if !entry.file_type().is_file() || !is_photo(entry.path()) => None,
-            Ok(entry) => {
-                let path = entry.into_path();
-                Some(Ok(Image { below: only_names(path.strip_prefix(base)), path }))
+    let mut found = Vec::new();
+    for file in folder::walk(folder) {
+        match file {
+            Ok((path, None)) => found.push(Ok(Image { below: only_names(path.strip_prefix(base)), path })),
+            Ok((path, Some(Why::DanglingLink))) if folder::is_image(&path) => {
+                found.push(Err(Failed { path, reason: "the link leads nowhere".into() }));
             }
-        })
-        .collect();
+            Ok(_) => {}
+            Err(error) => found.push(Err(Failed { path: folder.to_owned(), reason: error.to_string() })),
+        }
+    }
+    found.sort_by(|a, b| place(a).cmp(place(b)));
     if found.is_empty() {
         found.push(Err(Failed { path: folder.to_owned(), reason: "the folder holds no photo".into() }));
     }
     found
+}
+
+fn place(found: &Found) -> &Path {
+    match found {
+        Ok(Image { path, .. }) | Err(Failed { path, .. }) => path,
+    }
 }
 
 fn is_seen(entry: &DirEntry) -> bool {

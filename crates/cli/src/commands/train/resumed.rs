@@ -63,7 +63,10 @@ pub fn resumed(path: &Path, args: &Args) -> Result<Run> {
     let known = match &checkpoint {
         _ if is_split => Dataset::load(&split)?,
         // It was killed before it had one.
-        None => start::dataset(&recipe.setup)?,
+        None => {
+            let setup = &recipe.setup;
+            dataset::open_or_draw(setup.data.data.as_deref(), setup.data.val_fraction, setup.seed)?
+        }
         Some(_) => anyhow::bail!(
             "{} is missing: copy it from where the run was made, since it says which images train",
             split.display()

@@ -1,0 +1,183 @@
+//! Which images weights are asked about: those that they have not seen, as far as that can be known.
+
+use std::path::Path;
+
+use alexnet_data::{
+    familiar::{Again, Familiar, recognise},
+    listing::Listing,
+    split::{Dataset, Item},
+};
+use anyhow::{Result, bail, ensure};
+use clap::ValueEnum;
+
+use crate::{dataset, run_folder::RunFolder};
+
+/// A part of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Split {
+    /// Those that validate
+    Val,
+    /// Those that train
+    Train,
+    /// Those of the test half, where the folder has one
+    Test,
+    /// All of them
+    All,
+}
+
+impl Split {
+    fn items(self, dataset: &Dataset) -> Vec<Item> {
+        match self {
+            Self::Val => dataset.val.clone(),
+            Self::Train => dataset.train.clone(),
+            Self::Test => dataset.test.clone(),
+            Self::All => dataset.all().cloned().collect(),
+        }
+    }
+
+    /// What images of it are called.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Val => "validation images",
+            Self::Train => "training images",
+            Self::Test => "test images",
+            Self::All => "images",
+        }
+    }
+}
+
+/// Images to ask about.
+pub struct Asked {
+    /// The data set that they are of.
+    pub dataset: Dataset,
+    /// Those that are asked about.
+    pub items: Vec<Item>,
+}
+
+/// The images of `data`, or else of the run that the weights come from, that `split` names. A run's own split is used for its own
+/// images, wherever they are now, so that none it trained on is taken for a validation image. Of other images `split` left out
+/// means their validation half, or all. What is assumed is printed.
+///
+/// # Errors
+/// When there are no such images.
+pub fn images(data: Option<&Path>, weights: &Path, split: Option<Split>) -> Result<Asked> {
+    let run = split_of_run(weights)?;
+    let asked = match (data, run) {
+        (None, Some(run)) => of_run(run, split.unwrap_or(Split::Val))?,
+        (data, None) => of_others(dataset::read(data)?, split, "no run tells how they were split")?,
+        (Some(data), Some(run)) => {
+            let listing = dataset::read(Some(data))?;
+            match recognise(&listing, &run) {
+                Familiar::Same(again) => of_the_same(&listing, &run, again, split.unwrap_or(Split::Val))?,
+                Familiar::Other { trained } => {
+                    let asked = of_others(listing, split, "they are not the run's images")?;
+                    if trained > 0 {
+                        note!(
+                            "warning: {trained} of all have the path of an image that the weights were trained on"
+                        );
+                    }
+                    asked
+                }
+            }
+        }
+    };
+    Ok(asked)
+}
+
+/// The split of the run that holds the weights.
+fn split_of_run(weights: &Path) -> Result<Option<Dataset>> {
+    let folder = weights.parent().and_then(Path::parent).and_then(|run| RunFolder::open(run).ok());
+    let file = folder.map(|run| run.split()).filter(|file| file.is_file());
+    Ok(file.map(|file| Dataset::load(&file)).transpose()?)
+}
+
+fn of_run(run: Dataset, split: Split) -> Result<Asked> {
+    ensure!(
+        run.root.is_dir(),
+        "the images of the run are not in {} any more: name the folder that holds them with `--data`",
+        run.root.display()
+    );
+    let items = split.items(&run);
+    ensure!(!items.is_empty(), "the run has no {}: choose another `--split`", split.kind());
+    Ok(Asked { dataset: run, items })
+}
+
+/// Images that the run knows.
+fn of_the_same(listing: &Listing, run: &Dataset, again: Again, split: Split) -> Result<Asked> {
+    let Again { mut dataset, new, missing } = again;
+    if split == Split::All {
+        let items = listing.items().cloned().collect();
+        return Ok(Asked { dataset, items });
+    }
+    // A test half that was added later has nothing to do with the run.
+    let added = split == Split::Test && run.test.is_empty();
+    if added {
+        let seen = |item: &Item| dataset.items().any(|known| known == item);
+        dataset.test = listing.test.iter().filter(|item| !seen(item)).cloned().collect();
+    }
+    let items = split.items(&dataset);
+    let before = if added { items.len() } else { split.items(run).len() };
+    ensure!(
+        !items.is_empty(),
+        "none of the run's {before} {} is in {}: with `--split all` all images there are asked about",
+        split.kind(),
+        listing.root.display()
+    );
+    let mut said = match before {
+        n if n == items.len() => format!("its {n} {}", split.kind()),
+        n => format!("{} of its {n} {}", items.len(), split.kind()),
+    };
+    if new > 0 {
+        said += &format!("; {new} images are new since, and in neither half (`--split all` takes them)");
+    }
+    if missing > 0 {
+        said += &format!("; {missing} are missing");
+    }
+    if split == Split::Val
+        && listing
+            .val
+            .as_ref()
+            .is_some_and(|val| val.len() != items.len() || !val.iter().all(|item| items.contains(item)))
+    {
+        said += "; the folders here divide them otherwise";
+    }
+    note!("split as the run was, by the paths of the images: {said}");
+    Ok(Asked { dataset, items })
+}
+
+/// Images that no run is known to have trained on.
+fn of_others(listing: Listing, split: Option<Split>, why: &str) -> Result<Asked> {
+    let in_halves = listing.val.is_some();
+    let all = listing.items().count();
+    let dataset = match split {
+        Some(Split::Val | Split::Train) if !in_halves => dataset::split(listing, dataset::VAL_FRACTION, 0)?,
+        _ => {
+            let Listing { root, classes, train, val, test, .. } = listing;
+            Dataset { root, classes, train, val: val.unwrap_or_default(), test }
+        }
+    };
+    let chosen = split.unwrap_or(if in_halves { Split::Val } else { Split::All });
+    let items = chosen.items(&dataset);
+    let (n, kind) = (items.len(), chosen.kind());
+    match split {
+        None if in_halves => {
+            note!("{why}: the {n} {kind} of {all} images are asked about, `--split all` takes all")
+        }
+        None => note!("{why}: all {n} images are asked about"),
+        Some(Split::Val | Split::Train) if !in_halves => note!(
+            "{why}: {n} of {all} images, the {kind} of a split with seed 0 that leaves a tenth to validate; `--split all` takes all"
+        ),
+        Some(_) => {}
+    }
+    if items.is_empty() {
+        match chosen {
+            Split::Test => bail!(
+                "{} has no test half: a folder named test/ with the class folders in it, beside train/; `--split all` takes all \
+                 images",
+                dataset.root.display()
+            ),
+            _ => bail!("there are no {kind} in {}", dataset.root.display()),
+        }
+    }
+    Ok(Asked { dataset, items })
+}

@@ -1,0 +1,28 @@
+//! What is added to clap's words on wrong usage.
+
+use std::ffi::OsString;
+
+use clap::{
+    Command,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+
+/// Adds how images are named, where they stand without their option, as in `train photos`.
+pub fn with_tip(mut error: clap::Error, program: &Command, typed: &[OsString]) -> clap::Error {
+    let mut command = program;
+    for word in typed.iter().skip(1) {
+        command = match command.find_subcommand(word) {
+            Some(command) => command,
+            None => break,
+        };
+    }
+    let takes_images = command.get_arguments().any(|option| option.get_long() == Some("data"));
+    if let (ErrorKind::UnknownArgument, Some(ContextValue::String(word)), true) =
+        (error.kind(), error.get(ContextKind::InvalidArg), takes_images)
+        && !word.starts_with('-')
+    {
+        let tip = format!("images are named with `--data`: `--data {word}`");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
+}

@@ -1,0 +1,124 @@
+//! Folders that come split: which sub-folder trains, which validates, which is kept for tests.
+
+use std::path::Path;
+
+use crate::folder::{loose_images, subfolders};
+use crate::{Error, Result};
+
+/// What a half of a data set is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It trains.
+    Train,
+    /// It validates while others train.
+    Val,
+    /// It is asked about when all is done.
+    Test,
+}
+
+impl Role {
+    const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Test];
+
+    /// The names that people give such folders, whatever the case; the first is ours.
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Train => &["train", "training"],
+            Self::Val => &["val", "valid", "validation"],
+            Self::Test => &["test", "testing"],
+        }
+    }
+
+    /// The name of the folder when this program writes it.
+    pub fn folder(self) -> &'static str {
+        self.names()[0]
+    }
+
+    /// What a folder of this name is for, if it is one of them.
+    pub fn of(name: &str) -> Option<Self> {
+        let is = |role: &Self| role.names().iter().any(|known| known.eq_ignore_ascii_case(name));
+        Self::ALL.into_iter().find(is)
+    }
+}
+
+/// The folders that a data set comes split into, each with a folder for each class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Halves {
+    /// It trains.
+    pub train: String,
+    /// It validates. There may be a test half alone.
+    pub val: Option<String>,
+    /// It is kept for tests.
+    pub test: Option<String>,
+    /// Folders beside them, which are not taken.
+    pub others: Vec<String>,
+}
+
+/// Looks for halves in a folder; none where its sub-folders are classes.
+///
+/// A training half and another, each a folder of folders, are halves; so is a training half beside a folder of images to be
+/// tested, which then is none. A class may have the name of a half when it holds images itself and stands beside classes
+/// of other names.
+///
+/// # Errors
+/// [`Error::Dataset`] for two folders of one role, for one half alone, and for halves without class folders: taken for
+/// classes they would teach nothing. [`Error::Io`].
+pub fn find(root: &Path) -> Result<Option<Halves>> {
+    let (mut full, mut flat) = (Vec::new(), Vec::new());
+    let mut others = Vec::new();
+    for name in subfolders(root)? {
+        match Role::of(&name) {
+            None => others.push(name),
+            Some(role) if subfolders(&root.join(&name))?.is_empty() => flat.push((role, name)),
+            Some(role) => full.push((role, name)),
+        }
+    }
+    let has = |halves: &[(Role, String)], wanted| halves.iter().any(|(role, _)| *role == wanted);
+    let is_whole = has(&full, Role::Train) && (has(&full, Role::Val) || has(&full, Role::Test));
+    let waits_for_answers = others.is_empty() && has(&flat, Role::Test) && !has(&flat, Role::Val);
+    if is_whole || has(&full, Role::Train) && waits_for_answers {
+        let mut one = |wanted: Role| -> Result<Option<String>> {
+            let mut named = full.extract_if(.., |(role, _)| *role == wanted).map(|(_, name)| name);
+            match (named.next(), named.next()) {
+                (Some(a), Some(b)) => {
+                    let reason = format!("{a}/ and {b}/ are both its half `{}`; keep one", wanted.folder());
+                    Err(refuse(root, reason))
+                }
+                (name, _) => Ok(name),
+            }
+        };
+        let [train, val, test] = [one(Role::Train)?, one(Role::Val)?, one(Role::Test)?];
+        others.extend(flat.into_iter().map(|(_, name)| name));
+        return Ok(train.map(|train| Halves { train, val, test, others }));
+    }
+    for (role, name) in &full {
+        let half = root.join(name);
+        if loose_images(&half)?.is_empty() && (*role != Role::Test || others.is_empty()) {
+            let missing = if *role == Role::Train { Role::Val } else { Role::Train };
+            let reason = format!(
+                "it has {name}/ but no class folders in {}/; add them, or name {} alone",
+                missing.folder(),
+                half.display()
+            );
+            return Err(refuse(root, reason));
+        }
+    }
+    match &flat[..] {
+        [(role, name), rest @ ..] if others.is_empty() && full.is_empty() => {
+            match rest.iter().find(|(other, _)| other != role) {
+                None => Ok(None),
+                Some((_, other)) => {
+                    let reason = format!(
+                        "{name}/ and {other}/ are named like halves of a data set, and hold no class folders; \
+                         each class needs a folder of its images in both"
+                    );
+                    Err(refuse(root, reason))
+                }
+            }
+        }
+        _ => Ok(None),
+    }
+}
+
+fn refuse(path: &Path, reason: String) -> Error {
+    Error::Dataset { path: path.to_owned(), reason }
+}
