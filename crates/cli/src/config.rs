@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, ValueEnum, parser::ValueSource};
 use toml::Value;
 
-use crate::{engine::EngineArgs, recipe::Recipe};
+use crate::{engine::EngineArgs, parse, recipe::Recipe};
 
 /// The options that a file may hold: `train`'s.
 #[derive(Clone, Debug, Parser)]
@@ -21,8 +21,8 @@ pub struct FileOptions {
     pub recipe: Recipe,
     #[command(flatten)]
     pub engine: EngineArgs,
-    /// Save a checkpoint after every so many steps, beside the one after each epoch
-    #[arg(long, help_heading = "Run", value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Save a checkpoint after every N steps, beside the one after each epoch
+    #[arg(long, help_heading = "Run", value_name = "N", value_parser = parse::at_least(1u64))]
     pub checkpoint_every: Option<u64>,
 }
 
@@ -31,9 +31,9 @@ pub struct FileOptions {
 #[command(next_help_heading = "Run")]
 pub struct Source {
     /// Options that go together
-    #[arg(long, value_enum)]
+    #[arg(long, value_name = "NAME", value_enum)]
     recipe: Option<RecipeName>,
-    /// File of options, such as a run's args.toml or a recipe copied from crates/cli/recipes; what the command line says counts more
+    /// File of options, such as a run's args.toml or a copy of a recipe; what the command line says counts more
     #[arg(long, value_name = "FILE", conflicts_with = "recipe")]
     config: Option<PathBuf>,
 }
@@ -114,10 +114,10 @@ fn as_typed(value: &Value) -> Option<String> {
 pub fn read(path: &Path) -> Result<FileOptions> {
     let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
     let name = path.display().to_string();
-    parse(&name, &arguments(&name, &text)?)
+    parsed(&name, &arguments(&name, &text)?)
 }
 
-fn parse(name: &str, arguments: &[(String, OsString)]) -> Result<FileOptions> {
+fn parsed(name: &str, arguments: &[(String, OsString)]) -> Result<FileOptions> {
     let typed = arguments.iter().map(|(_, argument)| argument);
     let matches = FileOptions::command().no_binary_name(true).try_get_matches_from(typed);
     matches.and_then(|matches| FileOptions::from_arg_matches(&matches)).map_err(|error| {
@@ -140,7 +140,7 @@ pub fn expand(
 ) -> Result<Vec<OsString>> {
     let Some((name, text)) = source.read()? else { return Ok(typed) };
     let arguments = arguments(&name, &text)?;
-    parse(&name, &arguments)?;
+    parsed(&name, &arguments)?;
 
     let (mut command, mut found, mut depth) = (program, found, 1);
     while let Some((name, inner)) = found.subcommand()

@@ -9,6 +9,8 @@ use std::{
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
+use crate::progress::beside;
+
 /// How a report is printed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Format {
@@ -33,13 +35,13 @@ macro_rules! note {
 /// # Errors
 /// When it cannot be written.
 pub fn result(line: Arguments) -> Result<()> {
-    writeln!(io::stdout(), "{line}").context("cannot write to standard output")
+    beside(|| writeln!(io::stdout(), "{line}")).context("cannot write to standard output")
 }
 
 /// What [`note!`] does.
 pub fn remark(line: Arguments) {
     // There is no further place to complain to.
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = beside(|| writeln!(io::stderr(), "{line}"));
 }
 
 /// Tells of an image that is used though its file is damaged.

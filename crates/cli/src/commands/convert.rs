@@ -6,12 +6,15 @@ use alexnet_core::{alexnet::Variant, weights::Weights};
 use alexnet_interchange::{Format, Loaded, class_indices, save};
 use anyhow::{Result, ensure};
 
-use crate::{parse, trained::read};
+use crate::{
+    parse,
+    trained::{is_onnx, read},
+};
 
 /// Converts weights between PyTorch's `.pth` and `.safetensors`, by the extension of OUT.
 ///
 /// Between files of this program nothing is lost: the way there and back gives the same bytes. What a file of another program
-/// does not say is assumed, aloud; the options say it.
+/// does not say is assumed, and each assumption is printed; the options say it instead.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Weights: a state dictionary of PyTorch, or safetensors
@@ -21,7 +24,7 @@ pub struct Args {
     #[arg(value_name = "OUT")]
     output: PathBuf,
     /// Network, where shapes leave a choice: original or original-norm-first
-    #[arg(long)]
+    #[arg(long, value_name = "NAME")]
     variant: Option<Variant>,
     /// The names of the classes, as the tutorial's class_indices.json or torchvision's class_to_idx
     #[arg(long, value_name = "FILE")]
@@ -39,6 +42,12 @@ pub struct Args {
 /// # Errors
 /// When IN cannot be read, is no AlexNet, or OUT cannot be written.
 pub fn run(args: &Args) -> Result<()> {
+    ensure!(
+        !is_onnx(&args.output),
+        "{}: `convert` writes .safetensors, .pth and .pt; `export --weights {} {0}` writes ONNX",
+        args.output.display(),
+        args.input.display()
+    );
     Format::of(&args.output)?;
     let (path, Loaded { mut weights, .. }) = read(Some(&args.input))?;
     args.correct(&mut weights, &path)?;

@@ -16,9 +16,11 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::{
+    columns::{self, padded},
     engine::EngineArgs,
     exif::OfWeights,
     output::{Format, note_damaged},
+    parse,
     report::{Evaluated, Everything, Mistake},
     trained::{Trained, photos},
 };
@@ -39,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Which photos: a run keeps its split, and the same photos given again are split as it was
-    #[arg(long, value_enum, default_value = "val")]
+    #[arg(long, value_name = "HALF", value_enum, default_value = "val")]
     split: Split,
     /// Ask about several views of each photo and take the mean of the probabilities: flip, its mirror image too, or ten-crop
     #[arg(long, value_enum, value_name = "VIEWS", num_args = 0..=1, default_missing_value = "flip")]
@@ -47,11 +49,11 @@ pub struct Args {
     /// Also write report.json, the confusion matrices, the reliability diagram and the mistakes to this folder
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Pictures a step; each view of a photo is one
-    #[arg(short, long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Images that go through the network at once; each view counts
+    #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = parse::at_least(1u32))]
     batch_size: u32,
     /// How the result is printed
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
     format: Format,
     #[command(flatten)]
     orientation: OfWeights,
@@ -129,11 +131,11 @@ pub fn run(args: &Args) -> Result<()> {
 fn print_text(Everything { report, mistakes, .. }: &Everything) -> Result<()> {
     let Report { images, loss, top1, interval95: [low, high], .. } = report;
     say!("images {images}  loss {loss:.4}  top1 {top1:.4}  95 % interval {low:.4} to {high:.4}")?;
-    let names = report.per_class.iter().map(|c| c.class.chars().count());
+    let names = report.per_class.iter().map(|c| columns::width(&c.class));
     let width = names.max().unwrap_or_default().max("weighted avg".len());
     say!("{:width$}  {:>9}  {:>6}  {:>5}  {:>7}", "class", "precision", "recall", "f1", "support")?;
     let quality = |name: &str, Quality { precision, recall, f1, support }: &Quality| {
-        say!("{name:width$}  {precision:>9.3}  {recall:>6.3}  {f1:>5.3}  {support:>7}")
+        say!("{}  {precision:>9.3}  {recall:>6.3}  {f1:>5.3}  {support:>7}", padded(name, width))
     };
     for class in &report.per_class {
         quality(&class.class, &class.quality)?;
@@ -161,12 +163,12 @@ fn print_matrices(report: &Report, width: usize) -> Result<()> {
     say!("confusion, rows true, columns predicted:")?;
     for (class, row) in report.per_class.iter().zip(&report.confusion.counts) {
         let cells: Vec<String> = row.iter().map(|n| format!("{n:>5}")).collect();
-        say!("{:width$}  {}", class.class, cells.join(" "))?;
+        say!("{}  {}", padded(&class.class, width), cells.join(" "))?;
     }
     say!("as shares of the true class:")?;
     for (class, row) in report.per_class.iter().zip(&report.confusion_normalized) {
         let cells: Vec<String> = row.iter().map(|share| format!("{share:>5.2}")).collect();
-        say!("{:width$}  {}", class.class, cells.join(" "))?;
+        say!("{}  {}", padded(&class.class, width), cells.join(" "))?;
     }
     Ok(())
 }

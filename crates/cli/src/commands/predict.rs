@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::{Write, stdin, stdout},
+    io::{IsTerminal, Write, stdin, stdout},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -22,10 +22,12 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::{
+    columns::padded,
     engine::EngineArgs,
     exif::OfWeights,
     output::{explain, note_damaged},
-    pictures,
+    parse, pictures,
+    progress::Items,
     trained::Trained,
 };
 
@@ -43,11 +45,11 @@ pub struct Args {
     /// Weights [default: the best of the newest run]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Classes named for each photo
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Classes named for each image
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = parse::at_least(1u32))]
     topk: u32,
     /// How the results are printed
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
     format: Format,
     /// Also write each photo with its classes below it to this folder
     #[arg(long, value_name = "DIR")]
@@ -98,7 +100,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut printer = Printer::new(args.format, several)?;
     let mut names = BTreeSet::new();
     let mut failed = false;
-    for chunk in photos.chunks(BATCH) {
+    // Answers on the terminal are progress enough.
+    let bar = (several && !stdout().is_terminal()).then(|| Items::new("predicting"));
+    for (chunk, number) in photos.chunks(BATCH).zip(0..) {
+        if let Some(bar) = &bar {
+            bar.at(number * BATCH, photos.len());
+        }
         for (answer, picture) in answer(chunk, &mut trained, args, options)? {
             if let (Some(folder), Answer::Classes { path, top, .. }, Some(picture)) =
                 (&args.annotate, &answer, picture)
@@ -111,6 +118,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             printer.print(&answer)?;
         }
     }
+    drop(bar);
     printer.finish()?;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -277,7 +285,7 @@ impl Printer {
                         writeln!(out, "{path}")?;
                     }
                     for Class { class, probability } in top {
-                        writeln!(out, "class: {class:10}   prob: {probability:.3}")?;
+                        writeln!(out, "class: {}   prob: {probability:.3}", padded(class, 10))?;
                     }
                 }
                 Answer::Failed { path, error } => {

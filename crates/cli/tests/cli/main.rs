@@ -12,6 +12,7 @@ mod recipes;
 mod resume;
 mod streams;
 mod train;
+mod words;
 
 use std::{
     fs,
