@@ -31,6 +31,18 @@ pub fn shorten(text: &str, columns: usize) -> String {
     kept
 }
 
+/// `14,591,685`
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|group| std::str::from_utf8(group).unwrap_or_default())
+        .collect();
+    groups.join(",")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +62,12 @@ mod tests {
         assert_eq!(shorten("雛菊花", 4), "雛…");
         assert_eq!(shorten("daisy", 3), "da…");
         assert_eq!((shorten("daisy", 1), shorten("daisy", 0)), ("…".into(), String::new()));
+    }
+
+    #[test]
+    fn thousands_are_grouped() {
+        for (n, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (14_591_685, "14,591,685")] {
+            assert_eq!(grouped(n), text);
+        }
     }
 }

@@ -52,7 +52,7 @@ pub enum RecipeName {
 impl RecipeName {
     /// As it is typed.
     pub fn name(self) -> String {
-        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+        named(self)
     }
 
     fn text(self) -> &'static str {
@@ -64,7 +64,20 @@ impl RecipeName {
     }
 }
 
+/// A value as it is typed.
+pub fn named(value: impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
 impl Source {
+    /// What the options go by, for the user.
+    pub fn description(&self) -> String {
+        match (&self.config, self.recipe) {
+            (Some(path), _) => format!("options of {}", path.display()),
+            (None, recipe) => format!("recipe {}", recipe.unwrap_or(RecipeName::Tutorial).name()),
+        }
+    }
+
     /// The name and the content of the file, if there is one.
     fn read(&self) -> Result<Option<(String, String)>> {
         if let Some(path) = &self.config {

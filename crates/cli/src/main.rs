@@ -19,6 +19,7 @@ mod run_folder;
 mod start;
 mod stop;
 mod trained;
+mod unused;
 
 use std::{panic, process::ExitCode};
 
@@ -80,6 +81,14 @@ fn negative_numbers_are_values(command: clap::Command) -> clap::Command {
     command.mut_args(value).mut_subcommands(negative_numbers_are_values)
 }
 
+/// What was found of the command itself.
+fn innermost(mut found: &clap::ArgMatches) -> &clap::ArgMatches {
+    while let Some((_, inner)) = found.subcommand() {
+        found = inner;
+    }
+    found
+}
+
 /// The command line, with the options of a file that it names.
 fn parse() -> anyhow::Result<Cli> {
     let typed: Vec<_> = std::env::args_os().collect();
@@ -87,8 +96,11 @@ fn parse() -> anyhow::Result<Cli> {
     let found = program.clone().get_matches_from(&typed);
     let cli = Cli::from_arg_matches(&found)?;
     let Some(source) = cli.command.source() else { return Ok(cli) };
-    let expanded = config::expand(&program, source, typed, &found)?;
-    Ok(Cli::from_arg_matches(&program.get_matches_from(expanded))?)
+    let expanded = program.clone().get_matches_from(config::expand(&program, source, typed, &found)?);
+    for sentence in unused::unused(innermost(&found), innermost(&expanded)) {
+        note!("note: {sentence}");
+    }
+    Ok(Cli::from_arg_matches(&expanded)?)
 }
 
 /// A panic in a decoder becomes an error that names the file; its own words would only be noise before that.

@@ -18,7 +18,7 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::{dataset, engine::EngineArgs, output::Format, parse};
+use crate::{config::named, dataset, engine::EngineArgs, output::Format, parse};
 
 /// Times one kind of work and prints the median of its steps.
 #[derive(Clone, Debug, clap::Args)]
@@ -73,10 +73,6 @@ struct Report {
     images_per_s: f64,
 }
 
-fn name(value: impl ValueEnum) -> String {
-    value.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -104,8 +100,8 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let report = Report {
         backend: backend.name(),
-        what: name(args.what),
-        precision: name(args.precision),
+        what: named(args.what),
+        precision: named(args.precision),
         batch: args.batch_size,
         median_ms: round(median_ms, 1e3),
         images_per_s: round(f64::from(args.batch_size) / median_ms * 1e3, 1e1),

@@ -14,7 +14,7 @@ use crate::{dataset, engine::Engine, output::Format, run_folder::RunFolder};
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// How the result is printed
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
     format: Format,
 }
 

@@ -3,7 +3,10 @@
 use alexnet_core::{alexnet::Variant, topology::SummaryRow};
 use anyhow::Result;
 
-use crate::{columns::width, parse};
+use crate::{
+    columns::{grouped, width},
+    parse,
+};
 
 /// What the widest line may take.
 const COLUMNS: usize = 80;
@@ -75,28 +78,4 @@ pub fn run(args: &Args) -> Result<()> {
         line += &step;
     }
     say!("{line}")
-}
-
-/// `14,591,685`
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .map(|group| std::str::from_utf8(group).unwrap_or_default())
-        .collect();
-    groups.join(",")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::grouped;
-
-    #[test]
-    fn thousands_are_grouped() {
-        for (n, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (14_591_685, "14,591,685")] {
-            assert_eq!(grouped(n), text);
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! `alexnet train`: the main job.
 
+mod header;
 mod watch;
 
 use std::{
@@ -21,7 +22,7 @@ use alexnet_data::{
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use self::watch::Watch;
+use self::{header::header, watch::Watch};
 use crate::{
     config::{self, FileOptions, Source},
     engine::Choice,
@@ -108,6 +109,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         normalization: recipe.setup.normalization(),
         exif_orientation: recipe.setup.data.exif_orientation(),
     };
+    let source = match &args.resume {
+        Some(_) => format!("options of {}", folder.args().display()),
+        None => args.source.description(),
+    };
+    for line in header(&recipe, &topology, engine, &source)? {
+        note!("{line}");
+    }
     let options = Options {
         device: engine.device,
         optimizer: recipe.optimisation.equations.optimizer(),
@@ -145,7 +153,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             write_pictures_of_the_best(&folder, backend.as_ref(), &options, &loader)?;
             let _ = say!("Finished Training");
             if let Some(best) = progress.best() {
-                note!(
+                let _ = say!(
                     "best: epoch {}, val_accuracy {:.3}, {}",
                     best.epoch,
                     best.accuracy,

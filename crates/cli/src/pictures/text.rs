@@ -97,9 +97,16 @@ mod tests {
 
     #[test]
     fn any_text_can_be_drawn_anywhere() {
-        for text in
-            ["Gänseblümchen", "ромашка", "雛菊", "🌻", "a\u{301}\u{200d}\u{fe0f}", "\0\n\t", "\u{10ffff}", ""]
-        {
+        for text in [
+            "Gänseblümchen",
+            "ромашка",
+            "雛菊",
+            "🌻",
+            "a\u{301}\u{200d}\u{fe0f}",
+            "\u{1}\n\t",
+            "\u{10ffff}",
+            "",
+        ] {
             assert_eq!(drawn(text, [2.0, 2.0]) > 0, !text.is_empty(), "{text:?}");
             for at in [[-8.0, -8.0], [115.0, 20.0], [-1e9, 1e9]] {
                 drawn(text, at);

@@ -48,6 +48,26 @@ fn an_option_that_would_be_ignored_is_refused() {
     }
 }
 
+/// The words come before anything is read.
+#[test]
+fn an_option_without_what_it_is_for_is_told() {
+    let place = Place::new();
+    for (args, words) in [
+        (&["--momentum", "0.5"][..], "`--momentum` changes nothing without `--opt sgd`"),
+        (&["--lr-gamma", "0.5"], "`--lr-gamma` changes nothing without `--lr-scheduler step`"),
+        (&["--model-ema-decay", "0.5"], "`--model-ema-decay` changes nothing without `--model-ema`"),
+    ] {
+        let ran = place.run(&[&["train", "--data", "none"][..], args].concat());
+        assert!(ran.code == Some(1) && ran.err.contains(words), "{args:?}: {ran:?}");
+    }
+    for args in
+        [&["--momentum", "0.5", "--opt", "sgd"][..], &["--model-ema-decay", "0.5", "--recipe", "fast"]]
+    {
+        let ran = place.run(&[&["train", "--data", "none"][..], args].concat());
+        assert!(!ran.err.contains("changes nothing"), "{args:?}: {ran:?}");
+    }
+}
+
 #[test]
 fn onnx_is_written_by_export_alone() {
     let place = Place::new();
@@ -80,17 +100,18 @@ fn the_layers_of_every_network_fit_80_columns() {
 #[test]
 fn tables_and_pictures_take_names_in_chinese() {
     const UNKNOWN: &str = "\u{10fffd}";
-    let place = Place::with_flowers(4);
+    let place = Place::with_flowers(10);
     let rename = |class: &str, name: &str| {
         fs::rename(place.file("flowers").join(class), place.file("flowers").join(name)).unwrap();
     };
     rename("daisy", "雛菊");
     rename("roses", "薔薇の花");
     let said = place.succeeds(&["data", "check", "--data", "flowers"]);
-    let row = |name: &str| said.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
-    assert!(row("雛菊").starts_with("雛菊             4 "), "{said}");
-    assert!(row("薔薇の花").starts_with("薔薇の花         4 "), "{said}");
-    assert!(row("dandelion").starts_with("dandelion        4 "), "{said}");
+    // Ten columns for the names, one between, and a number in the last two of seven.
+    for (name, columns) in [("雛菊", 4), ("薔薇の花", 8), ("dandelion", 9), ("sunflowers", 10)] {
+        let row = format!("{name}{}10 ", " ".repeat(16 - columns));
+        assert!(said.lines().any(|line| line.starts_with(&row)), "{row}: {said}");
+    }
 
     for class in ["雛菊", "薔薇の花", "dandelion", "sunflowers", "tulips"] {
         rename(class, &format!("{class}{UNKNOWN}"));

@@ -108,9 +108,14 @@ impl Observer for Watch<'_> {
             Ok(curves) => self.save_picture(&curves, "results.png"),
             Err(error) => note!("warning: results.png was not drawn: {}", explain(&error)),
         }
+        let before = progress.history.iter().nth_back(1).map_or(0.0, |row| row.time);
         let line = format!(
-            "[epoch {}] train_loss: {:.3}  val_accuracy: {:.3}",
-            row.epoch, row.train_loss, row.accuracy
+            "[epoch {}] train_loss: {:.3}  val_accuracy: {:.3}  val_loss: {:.3}  {:.1} s",
+            row.epoch,
+            row.train_loss,
+            row.accuracy,
+            row.val_loss,
+            row.time - before
         );
         // Training does not end because nobody reads: `results.csv` has it all.
         let _ = say!("{line}");
