@@ -15,29 +15,36 @@ use alexnet_libtorch::cache::Build;
 const HELP: &str = "\
 Tasks of this repository. Usage: cargo xtask TASK …
 
-  train, recipes, lr-find, evaluate, predict, data, summary, convert, export, doctor, parity, bench …
-             build the command line `alexnet` in release and run it (`cargo xtask train --help`)
-  bench      without arguments: the benchmarks of all engines, with a report in HTML
-  criterion  the same; ARGUMENTS go to `cargo bench`
-  libtorch   fetch libtorch, for the engine `tch`, to your cache folder; `--cuda`: with NVIDIA GPUs
+  train, recipes, lr-find, evaluate, predict, data, summary, convert, export,
+  doctor, parity, bench
+             build the command line `alexnet` in release and run this command
+             of it with all ARGUMENTS (`cargo xtask train --help`)
+  criterion  the benchmarks of all engines, with a report in HTML; ARGUMENTS go
+             to `cargo bench`
+  libtorch   fetch libtorch, for the engine `tch`, to your cache folder;
+             `--cuda`: with NVIDIA's libraries
   test       all tests of the workspace; ARGUMENTS go to `cargo test`
   lint       formatting, lints, documentation
   check      what a change must pass: `lint` and `test`
   help       this text
 
-Engines: `cpu` and `candle` need nothing. For `--backend tch`, and for `test`, `lint` and `check`, libtorch is fetched unless it
-is here; a copy of your own is used if LIBTORCH names its folder (such as an official archive of pytorch.org, unpacked), or
-that of Python's PyTorch if LIBTORCH_USE_PYTORCH is set. `cargo xtask doctor` tells what is found.
+Engines: `cpu` and `candle` need nothing. For `--backend tch`, and for `test`,
+`lint` and `check`, libtorch is fetched unless it is here; a copy of your own
+is used if LIBTORCH names its folder (such as an official archive of
+pytorch.org, unpacked), or that of Python's PyTorch if LIBTORCH_USE_PYTORCH is
+set. `cargo xtask doctor` says what is found.
 ";
 
 const LIBTORCH_HELP: &str = "\
-Fetches libtorch, which the engine `tch` is linked with, to your cache folder. Usage: cargo xtask libtorch [--cuda]
+Fetches libtorch, which the engine `tch` is linked with, to your cache folder.
+Usage: cargo xtask libtorch [--cuda]
 
-It is taken from PyTorch's packages for Python, by `python3 -m pip`; nothing is installed. If it is there already and whole,
-nothing is done. With `--cuda` it comes with NVIDIA's libraries, and then serves processors and GPUs (Linux).
+It is taken from PyTorch's packages for Python, by `python3 -m pip`; nothing is
+installed. If it is there already and whole, nothing is done. With `--cuda` it
+comes with NVIDIA's libraries, and then serves processors and GPUs (Linux).
 
-To use another, unpack an official archive of pytorch.org and set LIBTORCH to its folder, or set LIBTORCH_USE_PYTORCH to use
-the PyTorch that Python has.
+To use another, unpack an official archive of pytorch.org and set LIBTORCH to
+its folder, or set LIBTORCH_USE_PYTORCH to use the PyTorch that Python has.
 ";
 
 const USAGE: u8 = 2;
@@ -55,7 +62,7 @@ fn main() -> ExitCode {
         ("test", _) => tasks::test(rest),
         ("lint", _) => tasks::lint(),
         ("check", _) => tasks::check(),
-        ("criterion", _) | ("bench", []) => tasks::criterion(rest),
+        ("criterion", _) => tasks::criterion(rest),
         (
             "train" | "recipes" | "lr-find" | "evaluate" | "predict" | "data" | "summary" | "convert"
             | "export" | "doctor" | "parity" | "bench",
@@ -92,4 +99,16 @@ fn fetch_libtorch(arguments: &[&str]) -> Result<ExitCode, String> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_fits_a_terminal_of_80_columns() {
+        for line in [HELP, LIBTORCH_HELP].into_iter().flat_map(str::lines) {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
 }

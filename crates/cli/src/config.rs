@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, ValueEnum, parser::ValueSource};
 use toml::Value;
 
-use crate::{engine::EngineArgs, output::escaped_usage, recipe::Recipe};
+use crate::{engine::EngineArgs, output::escaped_usage, parse, recipe::Recipe};
 
 /// The options that a file may hold: `train`'s.
 #[derive(Clone, Debug, Parser)]
@@ -20,8 +20,8 @@ pub struct FileOptions {
     pub recipe: Recipe,
     #[command(flatten)]
     pub engine: EngineArgs,
-    /// Save a checkpoint after every so many steps, beside the one after each epoch
-    #[arg(long, help_heading = "Run", value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Save a checkpoint after every N steps, beside the one after each epoch
+    #[arg(long, help_heading = "Run", value_name = "N", value_parser = parse::at_least(1u64))]
     pub checkpoint_every: Option<u64>,
 }
 
@@ -30,9 +30,9 @@ pub struct FileOptions {
 #[command(next_help_heading = "Run")]
 pub struct Source {
     /// Options that go together
-    #[arg(long, value_enum)]
+    #[arg(long, value_name = "NAME", value_enum)]
     recipe: Option<RecipeName>,
-    /// File of options, such as a run's args.toml or a recipe copied from crates/cli/recipes; what the command line says counts more
+    /// File of options, such as a run's args.toml or a copy of a recipe; what the command line says counts more
     #[arg(long, value_name = "FILE", conflicts_with = "recipe")]
     config: Option<PathBuf>,
 }
@@ -51,7 +51,7 @@ pub enum RecipeName {
 impl RecipeName {
     /// As it is typed.
     pub fn name(self) -> String {
-        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+        named(self)
     }
 
     fn text(self) -> &'static str {
@@ -63,7 +63,20 @@ impl RecipeName {
     }
 }
 
+/// A value as it is typed.
+pub fn named(value: impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
 impl Source {
+    /// What the options go by, for the user.
+    pub fn description(&self) -> String {
+        match (&self.config, self.recipe) {
+            (Some(path), _) => format!("options of {}", path.display()),
+            (None, recipe) => format!("recipe {}", recipe.unwrap_or(RecipeName::Tutorial).name()),
+        }
+    }
+
     /// The name and the content of the file, if there is one.
     fn read(&self) -> Result<Option<(String, String)>> {
         if let Some(path) = &self.config {
@@ -130,10 +143,10 @@ fn as_typed(value: &Value) -> Option<String> {
 /// # Errors
 /// When a name or value is no option; the file is called `name`.
 pub fn parse_text(name: &str, text: &str) -> Result<FileOptions> {
-    parse(name, &arguments(name, text)?)
+    parsed(name, &arguments(name, text)?)
 }
 
-fn parse(name: &str, arguments: &[(String, OsString)]) -> Result<FileOptions> {
+fn parsed(name: &str, arguments: &[(String, OsString)]) -> Result<FileOptions> {
     let typed = arguments.iter().map(|(_, argument)| argument);
     let matches = FileOptions::command().no_binary_name(true).try_get_matches_from(typed);
     matches.and_then(|matches| FileOptions::from_arg_matches(&matches)).map_err(|error| {
@@ -156,7 +169,7 @@ pub fn expand(
 ) -> Result<Vec<OsString>> {
     let Some((name, text)) = source.read()? else { return Ok(typed) };
     let arguments = arguments(&name, &text)?;
-    parse(&name, &arguments)?;
+    parsed(&name, &arguments)?;
 
     let (mut command, mut found, mut depth) = (program, found, 1);
     while let Some((name, inner)) = found.subcommand()

@@ -9,6 +9,8 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::parse;
+
 /// An engine by name; all are known to every binary, so that a missing one can be explained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -98,16 +100,16 @@ pub enum Convolution {
 #[command(next_help_heading = "Engine")]
 pub struct EngineArgs {
     /// Engine [default: cpu]
-    #[arg(long, value_enum)]
+    #[arg(long, value_name = "NAME", value_enum)]
     backend: Option<Engine>,
     /// Where the engine computes: cpu, cuda, cuda:N or metal [default: cpu]
-    #[arg(long)]
+    #[arg(long, value_name = "PLACE")]
     device: Option<Device>,
     /// Instruction set of the engine `cpu` [default: the best that the processor has]
-    #[arg(long, value_enum)]
+    #[arg(long, value_name = "NAME", value_enum)]
     isa: Option<InstructionSet>,
     /// How the engine `cpu` convolves [default: winograd]
-    #[arg(long, value_enum)]
+    #[arg(long, value_name = "NAME", value_enum)]
     convolution: Option<Convolution>,
     #[command(flatten)]
     pub threads: Threads,
@@ -117,8 +119,8 @@ pub struct EngineArgs {
 #[derive(Clone, Copy, Debug, clap::Args)]
 #[command(next_help_heading = "Engine")]
 pub struct Threads {
-    /// Threads that compute and prepare photos [default: all cores]
-    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    /// Threads that compute and prepare images [default: all cores]
+    #[arg(short = 'j', long, value_name = "N", value_parser = parse::between(1u16, 1024))]
     workers: Option<u16>,
 }
 

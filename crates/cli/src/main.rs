@@ -5,6 +5,7 @@
 mod output;
 
 mod classes;
+mod columns;
 mod commands;
 mod config;
 mod dataset;
@@ -21,6 +22,7 @@ mod split_for;
 mod start;
 mod stop;
 mod trained;
+mod unused;
 mod usage;
 
 use std::{panic, process::ExitCode};
@@ -74,10 +76,27 @@ impl Command {
     }
 }
 
+/// The command without the guess that `-1` is an option: each value's own parser says what is wrong with it.
+fn negative_numbers_are_values(command: clap::Command) -> clap::Command {
+    let value = |arg: clap::Arg| match arg.get_action().takes_values() && !arg.is_positional() {
+        true => arg.allow_negative_numbers(true),
+        false => arg,
+    };
+    command.mut_args(value).mut_subcommands(negative_numbers_are_values)
+}
+
+/// What was found of the command itself.
+fn innermost(mut found: &clap::ArgMatches) -> &clap::ArgMatches {
+    while let Some((_, inner)) = found.subcommand() {
+        found = inner;
+    }
+    found
+}
+
 /// The command line, with the options of a file that it names.
 fn parse() -> anyhow::Result<Cli> {
     let typed: Vec<_> = std::env::args_os().collect();
-    let program = Cli::command();
+    let program = negative_numbers_are_values(Cli::command());
     let found = program
         .clone()
         .try_get_matches_from(&typed)
@@ -85,7 +104,11 @@ fn parse() -> anyhow::Result<Cli> {
     let cli = Cli::from_arg_matches(&found)?;
     let Some(source) = cli.command.source() else { return Ok(cli) };
     let expanded = config::expand(&program, source, typed, &found)?;
-    Ok(Cli::try_parse_from(expanded).unwrap_or_else(|error| output::usage(error)))
+    let expanded = program.try_get_matches_from(expanded).unwrap_or_else(|error| output::usage(error));
+    for sentence in unused::unused(innermost(&found), innermost(&expanded)) {
+        note!("note: {sentence}");
+    }
+    Ok(Cli::from_arg_matches(&expanded)?)
 }
 
 /// A panic in a decoder becomes an error that names the file; its own words would only be noise before that.
@@ -124,5 +147,78 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench(args) => commands::bench::run(&args).map(done),
         Command::Parity(args) => commands::parity::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args).map(done),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::columns::width;
+
+    /// Each command with its path.
+    fn commands() -> Vec<(String, clap::Command)> {
+        fn below(path: &str, command: &clap::Command, all: &mut Vec<(String, clap::Command)>) {
+            all.push((path.to_owned(), command.clone()));
+            for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+                below(&format!("{path} {}", inner.get_name()), inner, all);
+            }
+        }
+        let mut program = Cli::command();
+        program.build();
+        let mut all = vec![];
+        below("alexnet", &program, &mut all);
+        all
+    }
+
+    #[test]
+    fn help_fits_a_terminal_of_80_columns() {
+        Cli::command().debug_assert();
+        for (path, command) in commands() {
+            for help in
+                [command.clone().term_width(80).render_help(), command.term_width(80).render_long_help()]
+            {
+                for line in help.to_string().lines() {
+                    assert!(width(line) <= 80, "{path}: {line}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_option_says_what_it_takes_and_has_one_default() {
+        for (path, command) in commands() {
+            for arg in command.get_arguments().filter(|arg| arg.get_action().takes_values()) {
+                let (name, help) = (arg.get_id().as_str(), arg.get_help().map(ToString::to_string));
+                let help = help.unwrap_or_else(|| panic!("{path}: {name} has no help"));
+                let values = arg.get_value_names().unwrap_or_default();
+                let echo = name.to_uppercase();
+                assert!(
+                    !values.is_empty() && values.iter().all(|value| *value != echo.as_str()),
+                    "{path}: {name}"
+                );
+                let defaults =
+                    usize::from(!arg.get_default_values().is_empty()) + help.matches("[default").count();
+                assert!(defaults <= 1, "{path}: {name}: {help}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_options_of_training_stand_in_groups() {
+        for (path, command) in commands() {
+            let headings = |name: &str| {
+                command.get_arguments().filter(|arg| arg.get_help_heading() == Some(name)).count()
+            };
+            let groups = ["Data", "Model", "Optimisation", "Augmentation", "Run", "Engine"].map(headings);
+            if path == "alexnet train" {
+                let alone = |arg: &&clap::Arg| arg.get_help_heading().is_none() && arg.get_id() != "help";
+                assert!(groups.iter().all(|options| *options > 2), "{groups:?}");
+                assert_eq!(command.get_arguments().find(alone), None);
+            }
+            // A heading goes on until the next one, beyond the options that it is meant for.
+            if path == "alexnet evaluate" {
+                assert_eq!(groups, [0, 0, 0, 0, 0, 5], "{path}");
+            }
+        }
     }
 }

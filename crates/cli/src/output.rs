@@ -13,6 +13,8 @@ use clap::{
     error::{ContextKind, ContextValue},
 };
 
+use crate::progress::beside;
+
 /// How a report is printed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Format {
@@ -80,7 +82,8 @@ pub fn usage(error: clap::Error) -> ! {
 /// # Errors
 /// When it cannot be written.
 pub fn result(line: Arguments) -> Result<()> {
-    writeln!(io::stdout(), "{}", harmless(line.to_string())).context("cannot write to standard output")
+    let line = harmless(line.to_string());
+    beside(|| writeln!(io::stdout(), "{line}")).context("cannot write to standard output")
 }
 
 /// What [`note!`] does.
@@ -92,7 +95,7 @@ pub fn remark(line: Arguments) {
         line += &format!("… ({more} bytes more)");
     }
     // There is no further place to complain to.
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = beside(|| writeln!(io::stderr(), "{line}"));
 }
 
 /// Tells of an image that is used though its file is damaged.

@@ -1,5 +1,38 @@
 //! Values of options that are numbers within limits.
 
+use std::{fmt::Display, str::FromStr};
+
+/// A whole number of at least `least`.
+pub fn at_least<T: Whole>(least: T) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |text| {
+        whole(text, |n: &T| *n >= least).ok_or_else(|| match is_large(text) {
+            true => "it is too large".into(),
+            false => format!("it must be a whole number of at least {least}"),
+        })
+    }
+}
+
+/// A whole number from `least` to `most`.
+pub fn between<T: Whole>(least: T, most: T) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |text| {
+        whole(text, |n: &T| (least..=most).contains(n))
+            .ok_or_else(|| format!("it must be a whole number from {least} to {most}"))
+    }
+}
+
+/// What counts.
+pub trait Whole: Copy + Display + FromStr + PartialOrd {}
+impl<T: Copy + Display + FromStr + PartialOrd> Whole for T {}
+
+fn whole<T: Whole>(text: &str, fits: impl Fn(&T) -> bool) -> Option<T> {
+    text.parse().ok().filter(fits)
+}
+
+/// Whether it is beyond all whole numbers of a computer.
+fn is_large(text: &str) -> bool {
+    text.len() > 4 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// A finite number above 0.
 ///
 /// # Errors

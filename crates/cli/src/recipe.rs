@@ -27,8 +27,8 @@ pub struct Recipe {
     #[command(flatten)]
     #[serde(flatten)]
     pub setup: Setup,
-    /// Passes over the training photos [default: 10, or those of the resumed run]
-    #[arg(long, help_heading = "Optimisation", display_order = 0, value_parser = parse::count)]
+    /// Passes over the training images [default: 10, or those of the resumed run]
+    #[arg(long, help_heading = "Optimisation", display_order = 0, value_name = "N", value_parser = parse::count)]
     pub epochs: Option<u64>,
     #[command(flatten)]
     #[serde(flatten)]
@@ -45,14 +45,14 @@ pub struct Setup {
     #[command(flatten)]
     #[serde(flatten)]
     pub model: ModelOptions,
-    /// Photos a step
-    #[arg(short, long, help_heading = "Optimisation", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Images of a batch, from which a gradient is computed
+    #[arg(short, long, help_heading = "Optimisation", value_name = "N", default_value_t = 32, value_parser = parse::at_least(1u32))]
     pub batch_size: u32,
     #[command(flatten)]
     #[serde(flatten)]
     pub augmentation: Augmentation,
     /// Decides the split, the initial weights, the order, the augmentation and the dropout
-    #[arg(long, help_heading = "Run", default_value_t = 0)]
+    #[arg(long, help_heading = "Run", value_name = "N", default_value_t = 0, value_parser = parse::at_least(0u64))]
     #[serde(serialize_with = "whole_number")]
     pub seed: u64,
 }
@@ -67,10 +67,10 @@ pub struct DataOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
     /// Share of each class that validates, where the folder is not split
-    #[arg(long, default_value_t = 0.1, value_parser = parse::fraction)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1, value_parser = parse::fraction)]
     pub val_fraction: f64,
     /// What happens when an image cannot be read [default: error]
-    #[arg(long, value_enum)]
+    #[arg(long, value_name = "ACTION", value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_bad_image: Option<BadImage>,
     /// Whether images are turned as their EXIF or XMP says [default: apply]
@@ -92,18 +92,18 @@ impl DataOptions {
 #[serde(rename_all = "kebab-case")]
 pub struct ModelOptions {
     /// Network: tutorial, original, original-norm-first or torchvision
-    #[arg(long, default_value_t)]
+    #[arg(long, value_name = "NAME", default_value_t)]
     pub variant: Variant,
     /// Initial weights
-    #[arg(long, value_enum, default_value = "tutorial")]
+    #[arg(long, value_name = "NAME", value_enum, default_value = "tutorial")]
     pub init: InitName,
-    /// Begin with the weights of this file instead, .safetensors or PyTorch's .pth; where its classes are others, its last layer
-    /// is replaced by one drawn as --init says
+    /// Begin with the weights of this file instead, .safetensors or PyTorch's .pth; if it knows other classes, its last layer is
+    /// replaced by one drawn as --init says
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<PathBuf>,
-    /// Leave the layers of these modules as they are, separated by commas: features trains the classifier alone
-    #[arg(long, value_name = "MODULES", value_delimiter = ',')]
+    /// Do not train the layers of these modules: with features the classifier alone is trained
+    #[arg(long, value_name = "MODULE,…", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<String>,
     /// Subtracted from pixels between 0 and 1, for red, green and blue [default: that of --weights, else 0.5,0.5,0.5]
@@ -130,19 +130,19 @@ pub struct Optimisation {
     #[command(flatten)]
     #[serde(flatten)]
     pub steps: Steps,
-    /// End early when the accuracy has not risen for so many epochs
-    #[arg(long, value_name = "EPOCHS", value_parser = parse::count)]
+    /// End early when the accuracy has not risen for N epochs
+    #[arg(long, value_name = "N", value_parser = parse::count)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
     /// Evaluate and keep an exponential moving average of the weights
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_value_t = false,
           default_missing_value = "true", action = clap::ArgAction::Set)]
     pub model_ema: bool,
-    /// What is kept of the average each time that it moves
-    #[arg(long, value_name = "DECAY", default_value_t = 0.9, value_parser = parse::fraction_f32)]
+    /// Share of the average that is kept each time it moves
+    #[arg(long, value_name = "SHARE", default_value_t = 0.9, value_parser = parse::fraction_f32)]
     pub model_ema_decay: f32,
     /// Steps between two moves of the average [default: 16, or a sixth of an epoch where that is less]
-    #[arg(long, value_name = "STEPS", value_parser = parse::count)]
+    #[arg(long, value_name = "N", value_parser = parse::count)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model_ema_steps: Option<u64>,
 }
@@ -153,7 +153,7 @@ pub struct Optimisation {
 #[serde(rename_all = "kebab-case")]
 pub struct Equations {
     /// Optimiser
-    #[arg(long, value_enum, default_value = "adam")]
+    #[arg(long, value_name = "NAME", value_enum, default_value = "adam")]
     pub opt: Opt,
     /// Weight decay: added to the gradient, or with adamw taken off the weights [default: 0, with adamw 0.01]
     #[arg(long, value_name = "λ", value_parser = parse::not_negative_f32)]
@@ -170,16 +170,16 @@ pub struct Equations {
 #[serde(rename_all = "kebab-case")]
 pub struct Rates {
     /// Learning rate, the highest of the schedule
-    #[arg(long, default_value_t = 2e-4, value_parser = parse::positive)]
+    #[arg(long, value_name = "RATE", default_value_t = 2e-4, value_parser = parse::positive)]
     pub lr: f32,
     /// How the learning rate changes
-    #[arg(long, value_enum, default_value = "constant")]
+    #[arg(long, value_name = "NAME", value_enum, default_value = "constant")]
     pub lr_scheduler: LrScheduler,
-    /// Epochs in which the learning rate rises from a hundredth; with onecycle from a 25th [default there: 30 % of the run]
-    #[arg(long, value_name = "EPOCHS", default_value_t = 0, value_parser = parse::count_or_none)]
+    /// Epochs in which the learning rate first rises, from a hundredth of it; with onecycle from a 25th, where 0 means 30 % of the run
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::count_or_none)]
     pub warmup_epochs: u64,
     /// Epochs between two steps of the scheduler step
-    #[arg(long, value_name = "EPOCHS", default_value_t = 30, value_parser = parse::count)]
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = parse::count)]
     pub lr_step_size: u64,
     /// What a step of the scheduler step multiplies by
     #[arg(long, value_name = "γ", default_value_t = 0.1, value_parser = parse::not_negative)]
@@ -195,8 +195,8 @@ pub struct Steps {
     #[arg(long, value_name = "NORM", value_parser = parse::positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_grad_norm: Option<f32>,
-    /// Average the gradients of so many batches for one step
-    #[arg(long, value_name = "BATCHES", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Average the gradients of this many batches for one step
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse::at_least(1u32))]
     pub accumulate: u32,
 }
 
@@ -205,22 +205,22 @@ pub struct Steps {
 #[command(next_help_heading = "Augmentation")]
 #[serde(rename_all = "kebab-case")]
 pub struct Augmentation {
-    /// Least and largest share of a photo's area that a training crop covers
+    /// Least and largest share of an image's area that a training crop covers
     #[arg(long, value_name = "MIN,MAX", default_value = "0.08,1", value_parser = parse::shares)]
     pub crop_scale: [f64; 2],
     /// Vary brightness, contrast and saturation by factors of 1 ± this
     #[arg(long, value_name = "STRENGTH", default_value_t = 0.0, value_parser = parse::not_negative)]
     pub color_jitter: f64,
-    /// Probability that a rectangle of a training picture is erased
+    /// Probability that a rectangle of a training image is erased
     #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = parse::probability)]
     pub random_erasing: f64,
     /// Share of each target that is spread evenly over all classes
     #[arg(long, value_name = "ε", default_value_t = 0.0, value_parser = parse::fraction)]
     pub label_smoothing: f64,
-    /// Blend the pictures of a batch and their targets, by shares of Beta(α, α)
+    /// Blend the images of a batch and their targets, by shares of Beta(α, α)
     #[arg(long, value_name = "α", default_value_t = 0.0, value_parser = parse::not_negative)]
     pub mixup: f64,
-    /// Paste a part of another picture of the batch, of an area of Beta(α, α); with --mixup a batch gets one or the other
+    /// Paste a part of another image of the batch, of an area of Beta(α, α); with --mixup a batch gets one or the other
     #[arg(long, value_name = "α", default_value_t = 0.0, value_parser = parse::not_negative)]
     pub cutmix: f64,
 }
@@ -364,7 +364,7 @@ impl From<InitName> for Init {
     }
 }
 
-/// What happens when a photo cannot be read.
+/// What happens when an image cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BadImage {

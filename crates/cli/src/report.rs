@@ -20,7 +20,10 @@ use alexnet_data::{
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use crate::pictures::{self, Tile};
+use crate::{
+    pictures::{self, Tile},
+    progress,
+};
 
 /// Mistakes shown in `misclassified.jpg`.
 const SHOWN: usize = 24;
@@ -78,8 +81,11 @@ impl<'a> Evaluated<'a> {
     ) -> Result<Self> {
         let mut evaluation = Evaluation::new(classes.len());
         let mut photos = vec![];
+        let (bar, mut done) = (progress::Items::new("evaluating"), 0);
         for batch in loader.evaluation_views(items, views) {
             let (positions, batch) = batch?;
+            done += positions.len();
+            bar.at(done, items.len());
             if batch.is_empty() {
                 continue;
             }

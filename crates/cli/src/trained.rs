@@ -52,6 +52,11 @@ impl Trained {
     }
 }
 
+/// Whether a file is to be ONNX, by its name.
+pub fn is_onnx(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"))
+}
+
 /// Reads `weights` of whatever format, or the best of the newest run, and tells where from and what is assumed of them.
 ///
 /// # Errors
@@ -70,6 +75,11 @@ pub fn read(weights: Option<&Path>) -> Result<(PathBuf, Loaded)> {
             newest
         }
     };
+    ensure!(
+        !is_onnx(&path),
+        "{} is ONNX, which `export` writes and nothing here reads; name the weights that it was made from",
+        path.display()
+    );
     let loaded = alexnet_interchange::load(&path)?;
     for sentence in &loaded.notes {
         note!("{}: {sentence}", shown_path(&path));

@@ -187,10 +187,10 @@ impl Op {
 
     fn describe(&self) -> String {
         match *self {
-            Self::Conv2d { outputs, kernel, stride, padding, groups, .. } => {
-                let mut text = format!("conv {kernel}×{kernel}, {outputs}");
+            Self::Conv2d { kernel, stride, padding, groups, .. } => {
+                let mut text = format!("conv {kernel}×{kernel}");
                 for (word, value, silent) in
-                    [("stride", stride, 1), ("padding", padding, 0), ("groups", groups, 1)]
+                    [("stride", stride, 1), ("pad", padding, 0), ("groups", groups, 1)]
                 {
                     if value != silent {
                         text += &format!(", {word} {value}");
@@ -202,7 +202,7 @@ impl Op {
             Self::MaxPool2d { kernel, stride } => format!("max pool {kernel}×{kernel}, stride {stride}"),
             Self::LocalResponseNorm { size, .. } => format!("local response norm, size {size}"),
             Self::Flatten => "flatten".into(),
-            Self::Linear { outputs, .. } => format!("linear, {outputs}"),
+            Self::Linear { .. } => "linear".into(),
             Self::Dropout { p } => format!("dropout {p}"),
         }
     }

@@ -18,31 +18,31 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::{dataset, engine::EngineArgs, output::Format};
+use crate::{config::named, dataset, engine::EngineArgs, output::Format, parse};
 
 /// Times one kind of work and prints the median of its steps.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// What is timed
-    #[arg(long, value_enum, default_value = "train")]
+    #[arg(long, value_name = "WORK", value_enum, default_value = "train")]
     what: What,
-    /// Network
-    #[arg(long, default_value_t)]
+    /// Network: tutorial, original, original-norm-first or torchvision
+    #[arg(long, value_name = "NAME", default_value_t)]
     variant: Variant,
-    /// Pictures a step
-    #[arg(short, long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Images of a batch
+    #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = parse::at_least(1u32))]
     batch_size: u32,
     /// Number type
-    #[arg(long, value_enum, default_value = "f32")]
+    #[arg(long, value_name = "TYPE", value_enum, default_value = "f32")]
     precision: Precision,
     /// Timed steps, after two that are not [default: 12, or 60 for batches of at most 4]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = parse::at_least(1u32))]
     steps: Option<u32>,
-    /// Photos for `pipeline`, as for `train`
-    #[arg(long)]
+    /// Images for `pipeline`, as for `train`
+    #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// How the result is printed
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
     format: Format,
     #[command(flatten)]
     engine: EngineArgs,
@@ -73,15 +73,14 @@ struct Report {
     images_per_s: f64,
 }
 
-fn name(value: impl ValueEnum) -> String {
-    value.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
-}
-
 /// Runs the command.
 ///
 /// # Errors
 /// When the engine or the photos fail.
 pub fn run(args: &Args) -> Result<()> {
+    let pipeline = matches!(args.what, What::Pipeline);
+    ensure!(pipeline || args.data.is_none(), "`--data` is for `--what pipeline`; leave it out");
+    ensure!(!pipeline || args.steps.is_none(), "`--what pipeline` times a whole epoch; leave `--steps` out");
     let (choice, backend) = args.engine.start()?;
     let steps = args.steps.unwrap_or(if args.batch_size > 4 { 12 } else { 60 });
     let median_ms = match args.what {
@@ -101,8 +100,8 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let report = Report {
         backend: backend.name(),
-        what: name(args.what),
-        precision: name(args.precision),
+        what: named(args.what),
+        precision: named(args.precision),
         batch: args.batch_size,
         median_ms: round(median_ms, 1e3),
         images_per_s: round(f64::from(args.batch_size) / median_ms * 1e3, 1e1),

@@ -12,7 +12,7 @@ use anyhow::{Result, ensure};
 use crate::{
     classes::{Alignment, align, listed},
     parse,
-    trained::read,
+    trained::{is_onnx, read},
 };
 
 /// Converts weights between PyTorch's `.pth` and `.safetensors`, by the extension of OUT.
@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(value_name = "OUT")]
     output: PathBuf,
     /// Network, where shapes leave a choice: original or original-norm-first
-    #[arg(long)]
+    #[arg(long, value_name = "NAME")]
     variant: Option<Variant>,
     /// The names of the classes, as the tutorial's class_indices.json or torchvision's class_to_idx
     #[arg(long, value_name = "FILE")]
@@ -73,10 +73,6 @@ pub fn run(args: &Args) -> Result<()> {
         name_classes(&args.output, &metadata.classes)?;
     }
     Ok(())
-}
-
-fn is_onnx(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"))
 }
 
 /// Writes the names of the classes beside weights, for programs that look for them there, unless there are others.

@@ -16,7 +16,7 @@ use alexnet_data::{
 };
 use anyhow::{Result, anyhow};
 
-use crate::{dataset, progress};
+use crate::{dataset, parse, progress};
 
 /// Gets, splits, checks, draws and shows photos.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -29,16 +29,16 @@ pub enum Command {
     },
     Split(split::Args),
     Check(check::Args),
-    /// Draw flowers: five classes of pictures to try everything with
+    /// Draw flowers: five classes of images to try everything with
     Synth {
         /// Folder to draw into
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
-        /// Pictures of each class
-        #[arg(long, value_name = "N", default_value_t = draw::DEFAULT_PER_CLASS as u32, value_parser = clap::value_parser!(u32).range(1..))]
+        /// Images of each class
+        #[arg(long, value_name = "N", default_value_t = draw::DEFAULT_PER_CLASS as u32, value_parser = parse::at_least(1u32))]
         per_class: u32,
-        /// Decides every picture
-        #[arg(long, value_name = "S", default_value_t = 0)]
+        /// Decides every image
+        #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::at_least(0u64))]
         seed: u64,
     },
     Preview(preview::Args),

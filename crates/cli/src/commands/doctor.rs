@@ -19,7 +19,7 @@ use crate::{
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// How the result is printed
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
     format: Format,
 }
 

@@ -15,9 +15,11 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::{
+    columns::{self, padded},
     engine::EngineArgs,
     exif::OfWeights,
     output::{self, Format, note_damaged},
+    parse,
     recipe::BadImage,
     report::{Evaluated, Everything, Mistake},
     split_for::{Asked, Split},
@@ -41,10 +43,10 @@ pub struct Args {
     data: Option<PathBuf>,
     /// Which images: a run keeps its split, and the same images given again, wherever they are now, are split as it was
     /// [default: val; of other images than the run's, where they do not come split, all]
-    #[arg(long, value_enum)]
+    #[arg(long, value_name = "HALF", value_enum)]
     split: Option<Split>,
     /// What happens when an image cannot be read
-    #[arg(long, value_enum, default_value = "error")]
+    #[arg(long, value_name = "ACTION", value_enum, default_value = "error")]
     on_bad_image: BadImage,
     /// Ask about several views of each photo and take the mean of the probabilities: flip, its mirror image too, or ten-crop
     #[arg(long, value_enum, value_name = "VIEWS", num_args = 0..=1, default_missing_value = "flip")]
@@ -52,11 +54,11 @@ pub struct Args {
     /// Also write report.json, the confusion matrices, the reliability diagram and the mistakes to this folder
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Pictures a step; each view of a photo is one
-    #[arg(short, long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Images that go through the network at once; each view counts
+    #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = parse::at_least(1u32))]
     batch_size: u32,
     /// How the result is printed
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
     format: Format,
     #[command(flatten)]
     orientation: OfWeights,
@@ -127,11 +129,11 @@ pub fn run(args: &Args) -> Result<()> {
 fn print_text(Everything { report, mistakes, .. }: &Everything) -> Result<()> {
     let Report { images, loss, top1, interval95: [low, high], .. } = report;
     say!("images {images}  loss {loss:.4}  top1 {top1:.4}  95 % interval {low:.4} to {high:.4}")?;
-    let names = report.per_class.iter().map(|c| c.class.chars().count());
+    let names = report.per_class.iter().map(|c| columns::width(&c.class));
     let width = names.max().unwrap_or_default().max("weighted avg".len());
     say!("{:width$}  {:>9}  {:>6}  {:>5}  {:>7}", "class", "precision", "recall", "f1", "support")?;
     let quality = |name: &str, Quality { precision, recall, f1, support }: &Quality| {
-        say!("{name:width$}  {precision:>9.3}  {recall:>6.3}  {f1:>5.3}  {support:>7}")
+        say!("{}  {precision:>9.3}  {recall:>6.3}  {f1:>5.3}  {support:>7}", padded(name, width))
     };
     for class in &report.per_class {
         quality(&class.class, &class.quality)?;
@@ -159,12 +161,12 @@ fn print_matrices(report: &Report, width: usize) -> Result<()> {
     say!("confusion, rows true, columns predicted:")?;
     for (class, row) in report.per_class.iter().zip(&report.confusion.counts) {
         let cells: Vec<String> = row.iter().map(|n| format!("{n:>5}")).collect();
-        say!("{:width$}  {}", class.class, cells.join(" "))?;
+        say!("{}  {}", padded(&class.class, width), cells.join(" "))?;
     }
     say!("as shares of the true class:")?;
     for (class, row) in report.per_class.iter().zip(&report.confusion_normalized) {
         let cells: Vec<String> = row.iter().map(|share| format!("{share:>5.2}")).collect();
-        say!("{:width$}  {}", class.class, cells.join(" "))?;
+        say!("{}  {}", padded(&class.class, width), cells.join(" "))?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use alexnet_interchange::onnx;
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
-use crate::trained::read;
+use crate::trained::{is_onnx, read};
 
 /// Writes a network with its weights for other programs to run.
 #[derive(Clone, Debug, clap::Args)]
@@ -19,7 +19,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// What is written
-    #[arg(long, value_enum, default_value = "onnx")]
+    #[arg(long, value_name = "NAME", value_enum, default_value = "onnx")]
     format: Format,
     /// Give probabilities instead of logits
     #[arg(long)]
@@ -39,7 +39,7 @@ enum Format {
 pub fn run(args: &Args) -> Result<()> {
     // Not the weights themselves, when the two are exchanged.
     ensure!(
-        args.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")),
+        is_onnx(&args.output),
         "the output file cannot be {}: its extension must be .onnx",
         shown_path(&args.output)
     );

@@ -23,13 +23,13 @@ use crate::{
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Lowest rate
-    #[arg(long, value_name = "LR", default_value_t = 1e-6, value_parser = parse::positive)]
+    #[arg(long, value_name = "RATE", default_value_t = 1e-6, value_parser = parse::positive)]
     min_lr: f32,
     /// Highest rate
-    #[arg(long, value_name = "LR", default_value_t = 0.1, value_parser = parse::positive)]
+    #[arg(long, value_name = "RATE", default_value_t = 0.1, value_parser = parse::positive)]
     max_lr: f32,
     /// Steps from the lowest to the highest
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(10..))]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = parse::at_least(10u64))]
     steps: u64,
     /// Picture to write
     #[arg(long, value_name = "PNG", default_value = "lr_find.png")]

@@ -20,6 +20,7 @@ use crate::{
     engine::{Engine, Threads, keep_f32},
     exif::OfWeights,
     output::{self, Format},
+    parse,
     recipe::{Augmentation, DEFAULT_EPOCHS, Equations, Rates, Steps},
     split_for::Asked,
     trained::{photos, read},
@@ -38,11 +39,11 @@ pub struct Args {
     /// Photos, as for `train` [default: those of the run that the weights come from]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// Photos a step
-    #[arg(short, long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Images of a batch
+    #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = parse::at_least(1u32))]
     batch_size: u32,
     /// How the result is printed
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
     format: Format,
     #[command(flatten)]
     orientation: OfWeights,

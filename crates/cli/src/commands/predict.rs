@@ -6,7 +6,7 @@ mod printer;
 use std::{
     collections::BTreeSet,
     fs,
-    io::stdin,
+    io::{IsTerminal, stdin, stdout},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -28,7 +28,8 @@ use crate::{
     engine::EngineArgs,
     exif::OfWeights,
     output::{explain, note_damaged},
-    pictures,
+    parse, pictures,
+    progress::Items,
     trained::Trained,
 };
 
@@ -49,11 +50,11 @@ pub struct Args {
     /// Weights [default: the best of the newest run]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Classes named for each photo [default: 5; of several photos as text, 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Classes named for each image [default: 5; of several images as text, 1]
+    #[arg(long, value_name = "N", value_parser = parse::at_least(1u32))]
     topk: Option<u32>,
     /// How the results are printed
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
     format: Format,
     /// Also write each photo with its classes below it to this folder, those of a folder in the same folders below it
     #[arg(long, value_name = "DIR")]
@@ -78,7 +79,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let topk = args.topk.map(|n| n as usize);
     let mut printer = Printer::new(args.format, (found.len() > 1).then_some(topk.unwrap_or(1)))?;
     let mut names = BTreeSet::new();
-    for chunk in found.chunks(BATCH) {
+    // Answers on the terminal are progress enough.
+    let bar = (found.len() > 1 && !stdout().is_terminal()).then(|| Items::new("predicting"));
+    for (chunk, number) in found.chunks(BATCH).zip(0..) {
+        if let Some(bar) = &bar {
+            bar.at(number * BATCH, found.len());
+        }
         let answers = answer(chunk, &mut trained, options, topk.unwrap_or(TOP))?;
         if let Some(folder) = &args.annotate {
             annotate(chunk, &answers, folder, options, &mut names)?;
@@ -87,6 +93,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             printer.print(answer)?;
         }
     }
+    drop(bar);
     Ok(if printer.finish()? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -12,6 +12,7 @@ use clap::ValueEnum;
 
 use crate::{
     config::RecipeName,
+    parse,
     run_folder::{RUNS, RunFolder},
 };
 
@@ -20,9 +21,10 @@ use crate::{
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Recipes [default: all]
+    #[arg(value_name = "RECIPE")]
     recipes: Vec<RecipeName>,
     /// Seeds, each with its own split
-    #[arg(long, value_name = "SEEDS", value_delimiter = ',', default_value = "0,1,2")]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "0,1,2", value_parser = parse::at_least(0u64))]
     seeds: Vec<u64>,
     /// Photos, as for `train`
     #[arg(long, value_name = "PATH")]

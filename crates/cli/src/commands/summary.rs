@@ -6,21 +6,27 @@ use alexnet_core::{
     Normalization,
     alexnet::Variant,
     text::shown_path,
+    topology::SummaryRow,
     weights::{Metadata, Weights},
 };
 use alexnet_interchange::Loaded;
 use anyhow::Result;
 
-use crate::{classes::listed, trained::read};
+use crate::{
+    classes::listed,
+    columns::{grouped, width},
+    parse,
+    trained::read,
+};
 
 /// Prints the layer table: output shape, parameters, multiply-adds; of a weights file also what else it says.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Network: tutorial, original, original-norm-first or torchvision
-    #[arg(long, default_value_t)]
+    #[arg(long, value_name = "NAME", default_value_t)]
     variant: Variant,
     /// Classes [default: 5 for tutorial, 1000 for the others]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, value_name = "N", value_parser = parse::at_least(2u32))]
     classes: Option<u32>,
     /// A weights file, or the folder of a run: what is in it
     #[arg(long, value_name = "FILE", conflicts_with_all = ["variant", "classes"])]
@@ -63,35 +69,33 @@ fn print_layers(variant: Variant, classes: usize) -> Result<()> {
         _ => shape.iter().map(ToString::to_string).collect(),
     };
     let rows = topology.summary()?;
-    say!("{variant} with {classes} classes")?;
-    say!(
-        "{:<14} {:<38} {:>11} {:>12} {:>15}",
-        "layer",
-        "operation",
-        "output",
-        "parameters",
-        "multiply-adds"
-    )?;
-    say!("{:<14} {:<38} {:>11}", "images", "height × width × channels", shape(&topology.input))?;
-    for row in &rows {
-        let count = |n: u64| if n == 0 { "–".to_owned() } else { grouped(n) };
-        say!(
-            "{:<14} {:<38} {:>11} {:>12} {:>15}",
-            row.name,
-            row.op,
-            shape(&row.output),
-            count(row.parameters as u64),
-            count(row.multiply_adds)
-        )?;
+    let count = |n: u64| if n == 0 { "–".to_owned() } else { grouped(n) };
+    let mut table = vec![
+        ["layer", "operation", "output", "parameters", "mult-adds"].map(String::from),
+        [
+            "images".into(),
+            "height × width × channels".into(),
+            shape(&topology.input),
+            String::new(),
+            String::new(),
+        ],
+    ];
+    table.extend(rows.iter().map(|row| {
+        let SummaryRow { name, op, output, parameters, multiply_adds } = row;
+        [name.clone(), op.clone(), shape(output), count(*parameters as u64), count(*multiply_adds)]
+    }));
+    let parameters = rows.iter().map(|row| row.parameters as u64).sum();
+    let multiply_adds = rows.iter().map(|row| row.multiply_adds).sum();
+    table.push(["total".into(), String::new(), String::new(), grouped(parameters), grouped(multiply_adds)]);
+
+    say!("{} with {classes} classes", variant)?;
+    let widths: [usize; 5] =
+        std::array::from_fn(|column| table.iter().map(|row| width(&row[column])).max().unwrap_or_default());
+    for [layer, operation, output, parameters, multiply_adds] in &table {
+        let [a, b, c, d, e] = widths;
+        let line = format!("{layer:a$}  {operation:b$}  {output:>c$}  {parameters:>d$}  {multiply_adds:>e$}");
+        say!("{}", line.trim_end())?;
     }
-    say!(
-        "{:<14} {:<38} {:>11} {:>12} {:>15}",
-        "total",
-        "",
-        "",
-        grouped(rows.iter().map(|r| r.parameters as u64).sum()),
-        grouped(rows.iter().map(|r| r.multiply_adds).sum())
-    )?;
     let mut flow = vec![shape(&topology.input)];
     for (node, row) in topology.nodes.iter().zip(&rows) {
         use alexnet_core::Op::{Conv2d, Linear, MaxPool2d};
@@ -99,30 +103,14 @@ fn print_layers(variant: Variant, classes: usize) -> Result<()> {
             flow.push(shape(&row.output));
         }
     }
-    say!("{}", flow.join(" → "))?;
-    Ok(())
-}
-
-/// `14,591,685`
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .map(|group| std::str::from_utf8(group).unwrap_or_default())
-        .collect();
-    groups.join(",")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::grouped;
-
-    #[test]
-    fn thousands_are_grouped() {
-        for (n, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (14_591_685, "14,591,685")] {
-            assert_eq!(grouped(n), text);
+    let mut line = String::new();
+    for (place, shape) in flow.into_iter().enumerate() {
+        let step = if place == 0 { shape } else { format!(" → {shape}") };
+        if width(&line) + width(&step) > COLUMNS {
+            say!("{line}")?;
+            line = String::from(" ");
         }
+        line += &step;
     }
+    say!("{line}")
 }

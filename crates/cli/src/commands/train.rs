@@ -1,5 +1,6 @@
 //! `alexnet train`: the main job.
 
+mod header;
 mod resumed;
 mod watch;
 
@@ -20,7 +21,7 @@ use alexnet_data::{
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use self::{resumed::resumed, watch::Watch};
+use self::{header::header, resumed::resumed, watch::Watch};
 use crate::{
     config::{FileOptions, Source},
     dataset,
@@ -90,6 +91,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         normalization: recipe.setup.normalization(),
         exif_orientation: recipe.setup.data.exif_orientation(),
     };
+    let source = match &args.resume {
+        Some(_) => format!("options of {}", folder.args().display()),
+        None => args.source.description(),
+    };
+    for line in header(&recipe, &topology, engine, &source)? {
+        note!("{line}");
+    }
     let options = Options {
         device: engine.device,
         optimizer: recipe.optimisation.equations.optimizer(),
@@ -127,7 +135,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             write_pictures_of_the_best(&folder, backend.as_ref(), &options, &loader)?;
             let _ = say!("Finished Training");
             if let Some(best) = progress.best() {
-                note!(
+                let _ = say!(
                     "best: epoch {}, val_accuracy {:.3}, {}",
                     best.epoch,
                     best.accuracy,

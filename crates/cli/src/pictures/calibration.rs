@@ -8,7 +8,7 @@ use plotters::{
     style::text_anchor::{HPos, Pos, VPos},
 };
 
-use super::chart::{Area, OVERSAMPLE, chart, font, pixels, rgb, style_axes};
+use super::chart::{Area, OVERSAMPLE, chart, font, headed, pixels, rgb, style_axes};
 
 const WIDTH: u32 = 760;
 const HEIGHT: u32 = 860;
@@ -30,9 +30,11 @@ pub fn calibration(calibration: &Calibration) -> Result<RgbImage> {
 fn reliability(area: &Area, calibration: &Calibration) -> Result<()> {
     let images: u64 = calibration.bins.iter().map(|bin| bin.images).sum();
     let title = format!("expected calibration error {:.3} on {images} pictures", calibration.ece);
+    let [accuracy, gap] = [super::BLUE, super::ORANGE].map(|color| super::blend(super::WHITE, color, 0.75));
+    let legend = [("accuracy", accuracy), ("gap to the mean confidence", gap)];
+    let area = &headed(area, &title, &legend)?;
     let mut chart = ChartBuilder::on(area)
         .margin(pixels(14))
-        .caption(title, font(area, 22, super::INK))
         .x_label_area_size(pixels(30))
         .y_label_area_size(pixels(LABELS))
         .build_cartesian_2d(0.0..1.0, 0.0..1.0)?;
@@ -44,38 +46,17 @@ fn reliability(area: &Area, calibration: &Calibration) -> Result<()> {
         .x_label_formatter(&|value: &f64| format!("{value:.1}"))
         .draw()?;
 
-    let [accuracy, gap] =
-        [super::BLUE, super::ORANGE].map(|color| rgb(super::blend(super::WHITE, color, 0.75)));
-    let swatch = |color: RGBColor| {
-        move |(x, y): (i32, i32)| {
-            let half = pixels(6) as i32;
-            Rectangle::new([(x, y - half), (x + 3 * half, y + half)], color.filled())
-        }
-    };
     let filled = || calibration.bins.iter().filter(|bin| bin.images > 0);
-    chart
-        .draw_series(filled().map(|bin| bar(bin, 0.0, bin.accuracy, accuracy.filled())))?
-        .label("accuracy")
-        .legend(swatch(accuracy));
-    let distance = gap.mix(0.6).filled();
-    chart
-        .draw_series(filled().map(|bin| bar(bin, bin.accuracy, bin.confidence, distance)))?
-        .label("gap to the mean confidence")
-        .legend(swatch(gap));
+    chart.draw_series(filled().map(|bin| bar(bin, 0.0, bin.accuracy, rgb(accuracy).filled())))?;
+    chart.draw_series(
+        filled().map(|bin| bar(bin, bin.accuracy, bin.confidence, rgb(gap).mix(0.6).filled())),
+    )?;
     let level = |value: f64, bin: &Bin| {
         PathElement::new([(bin.from, value), (bin.to, value)], rgb(super::INK).stroke_width(pixels(2)))
     };
     chart.draw_series(filled().map(|bin| level(bin.accuracy, bin)))?;
     let dash = rgb(super::MUTED).stroke_width(OVERSAMPLE);
     chart.draw_series(DashedLineSeries::new([(0.0, 0.0), (1.0, 1.0)], pixels(6), pixels(5), dash))?;
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .legend_area_size(pixels(26))
-        .margin(pixels(10))
-        .background_style(WHITE.mix(0.85))
-        .label_font(font(area, 16, super::INK))
-        .draw()?;
     Ok(())
 }
 

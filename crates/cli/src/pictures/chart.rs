@@ -6,10 +6,13 @@ use plotters::{
     chart::MeshStyle,
     coord::{Shift, ranged1d::Ranged},
     prelude::*,
-    style::{Color as _, FontStyle, register_font},
+    style::{
+        Color as _, FontStyle, register_font,
+        text_anchor::{HPos, Pos, VPos},
+    },
 };
 
-use super::{Color, text::FONTS};
+use super::{Color, fonts::BUNDLED};
 
 /// Drawn larger and shrunk, because the library smooths neither thick lines nor the places of letters.
 pub const OVERSAMPLE: u32 = 2;
@@ -21,7 +24,7 @@ pub type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
 /// A white picture of `width`×`height` with what `draw` draws, on an area [`OVERSAMPLE`] times as large.
 pub fn chart(width: u32, height: u32, draw: impl FnOnce(&Area) -> Result<()>) -> Result<RgbImage> {
     // Registering again replaces the font by itself.
-    register_font(FONT, FontStyle::Normal, FONTS[0]).map_err(|_| anyhow!("the font cannot be read"))?;
+    register_font(FONT, FontStyle::Normal, BUNDLED[0]).map_err(|_| anyhow!("the font cannot be read"))?;
     let size = (width * OVERSAMPLE, height * OVERSAMPLE);
     let mut canvas = RgbImage::new(size.0, size.1);
     {
@@ -41,6 +44,37 @@ pub fn pixels(n: u32) -> u32 {
 /// Letters of `size` pixels.
 pub fn font<'a>(area: &Area, size: u32, color: Color) -> TextStyle<'a> {
     (FONT, f64::from(pixels(size))).into_font().color(&rgb(color)).into_text_style(area)
+}
+
+/// Writes a title, and below it what the colours mean, on the upper edge of `area`; gives the rest of it. A legend among the curves
+/// would hide some of them.
+pub fn headed<'a>(area: &Area<'a>, title: &str, legend: &[(&str, Color)]) -> Result<Area<'a>> {
+    const TITLE: u32 = 22;
+    const WORDS: u32 = 16;
+    const SWATCH: [u32; 2] = [18, 6];
+    const GAP: u32 = 7;
+    let (head, rest) = area.split_vertically(pixels(14 + TITLE + GAP + WORDS));
+    let middle = head.dim_in_pixel().0 / 2;
+    let centre = Pos::new(HPos::Center, VPos::Top);
+    let place = (middle as i32, pixels(14) as i32);
+    head.draw(&Text::new(title, place, font(area, TITLE, super::INK).pos(centre)))?;
+
+    let style = font(area, WORDS, super::INK);
+    let entry = |words: &str| {
+        Ok::<_, anyhow::Error>(area.estimate_text_size(words, &style)?.0 + pixels(SWATCH[0] + GAP))
+    };
+    let widths = legend.iter().map(|(words, _)| entry(words)).collect::<Result<Vec<u32>>>()?;
+    let between = pixels(3 * GAP);
+    let all = widths.iter().sum::<u32>() + between * widths.len().saturating_sub(1) as u32;
+    let (mut x, y) = (middle.saturating_sub(all / 2) as i32, pixels(14 + TITLE + GAP) as i32);
+    for ((words, color), width) in legend.iter().zip(widths) {
+        let [across, down] = SWATCH.map(|side| pixels(side) as i32);
+        let top = y + (pixels(WORDS) as i32 - down) / 2;
+        head.draw(&Rectangle::new([(x, top), (x + across, top + down)], rgb(*color).filled()))?;
+        head.draw(&Text::new(*words, (x + across + pixels(GAP) as i32, y), style.clone()))?;
+        x += (width + between) as i32;
+    }
+    Ok(rest)
 }
 
 /// The look of axes, their ticks and their grid.

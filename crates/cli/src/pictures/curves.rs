@@ -10,7 +10,7 @@ use plotters::{
     style::text_anchor::{HPos, Pos, VPos},
 };
 
-use super::chart::{Area, OVERSAMPLE, chart, font, pixels, rgb, style_axes};
+use super::chart::{Area, OVERSAMPLE, chart, font, headed, pixels, rgb, style_axes};
 
 const WIDTH: u32 = 1200;
 const HEIGHT: u32 = 500;
@@ -69,10 +69,11 @@ fn panel(
     series: &[Series],
     best: Option<(u64, Option<f64>)>,
 ) -> Result<()> {
+    let legend: Vec<_> = series.iter().map(|line| (line.label, line.color)).collect();
+    let area = &headed(area, title, if legend.len() > 1 { &legend } else { &[] })?;
     let font = |size, color| font(area, size, color);
     let mut chart = ChartBuilder::on(area)
         .margin(pixels(14))
-        .caption(title, font(22, super::INK))
         .x_label_area_size(pixels(44))
         .y_label_area_size(pixels(56))
         .build_cartesian_2d(epochs.clone(), values.clone())?;
@@ -90,10 +91,7 @@ fn panel(
 
     for line in series {
         let style = rgb(line.color).stroke_width(pixels(2));
-        chart
-            .draw_series(LineSeries::new(line.points.iter().copied(), style))?
-            .label(line.label)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + pixels(20) as i32, y)], style));
+        chart.draw_series(LineSeries::new(line.points.iter().copied(), style))?;
         if line.points.len() <= DOTS {
             let dot = |point: &(f64, f64)| Circle::new(*point, pixels(3), style.filled());
             chart.draw_series(line.points.iter().map(dot))?;
@@ -116,16 +114,6 @@ fn panel(
             let words = format!("best: {value:.3}, epoch {epoch}");
             chart.draw_series([at + Text::new(words, place, font(16, super::INK).pos(anchor))])?;
         }
-    }
-    if series.len() > 1 {
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
-            .legend_area_size(pixels(26))
-            .margin(pixels(8))
-            .background_style(WHITE.mix(0.85))
-            .label_font(font(16, super::INK))
-            .draw()?;
     }
     Ok(())
 }
@@ -171,6 +159,18 @@ mod tests {
                 assert!(with > without, "{} rows, {color:?}: {with}, {without}", rows.len());
             }
         }
+    }
+
+    /// In every column from the first epoch to the last.
+    #[test]
+    fn nothing_covers_a_loss_that_stays_high() {
+        let drawn = curves(&progress(&[(1.6, 0.1, 0.2); 8])).unwrap();
+        // Below the legend, which is blue too.
+        let seen = |x: &u32| (70..HEIGHT).any(|y| near(drawn.get_pixel(*x, y), super::super::BLUE));
+        let columns: Vec<u32> = (0..WIDTH / 2).filter(seen).collect();
+        let line = columns.chunk_by(|a, b| a + 1 == *b).map(<[u32]>::len).max();
+        // Seven of the eight steps of the axis, which begins and ends half a step beside them.
+        assert!(line > Some(7 * (WIDTH as usize / 2 - 100) / 8), "{line:?}");
     }
 
     #[test]

@@ -4,8 +4,8 @@ use alexnet_data::check::{Group, Half, Likeness, Oddity, Report};
 use image::RgbImage;
 
 use super::{
-    Color, INK, MUTED, RED, WHITE,
-    grid::{LARGEST, Line, Tile, grid, shrunk},
+    Color, INK, MUTED, RED,
+    grid::{LARGEST, Line, Tile, grid, shrunk, unreadable},
 };
 
 const COLUMNS: usize = 4;
@@ -20,7 +20,7 @@ pub fn gallery(report: &Report, photo: impl Fn(&str) -> Option<RgbImage>) -> (Rg
         let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
         let line = |text: &str, color| Line { text: text.into(), color };
         Tile {
-            picture: photo(path).map_or_else(blank, |picture| shrunk(&picture, LARGEST)),
+            picture: Some(photo(path).map_or_else(unreadable, |picture| shrunk(&picture, LARGEST))),
             caption: vec![line(what, color), line(class, INK), line(name, MUTED)],
         }
     };
@@ -34,7 +34,7 @@ pub fn gallery(report: &Report, photo: impl Fn(&str) -> Option<RgbImage>) -> (Rg
             continue;
         }
         left_out += group.photos.len() - shown;
-        tiles.extend((0..skipped).map(|_| Tile { picture: blank(), caption: vec![] }));
+        tiles.extend((0..skipped).map(|_| Tile { picture: None, caption: vec![] }));
         let (what, color) = describe(group);
         for photo in &group.photos[..shown] {
             let half = match photo.half {
@@ -67,16 +67,12 @@ pub fn gallery(report: &Report, photo: impl Fn(&str) -> Option<RgbImage>) -> (Rg
         }
     }
     if left_out > 0 {
-        tiles.push(Tile::new(blank(), format!("{left_out} more are not shown")));
+        tiles.push(Tile::words(format!("{left_out} more are not shown")));
     }
     if tiles.is_empty() {
-        tiles.push(Tile::new(blank(), "nothing was found"));
+        tiles.push(Tile::words("nothing was found"));
     }
     (grid(&tiles, COLUMNS), left_out)
-}
-
-fn blank() -> RgbImage {
-    RgbImage::from_pixel(1, 1, WHITE)
 }
 
 fn describe(group: &Group) -> (String, Color) {

@@ -31,8 +31,8 @@ pub struct Line {
 /// A picture with its caption below.
 #[derive(Clone, Debug)]
 pub struct Tile {
-    /// Of any size.
-    pub picture: RgbImage,
+    /// Of any size; without one there are only words.
+    pub picture: Option<RgbImage>,
     /// From top to bottom.
     pub caption: Vec<Line>,
 }
@@ -40,7 +40,12 @@ pub struct Tile {
 impl Tile {
     /// A picture with a caption of one line.
     pub fn new(picture: RgbImage, caption: impl Into<String>) -> Self {
-        Self { picture, caption: vec![Line { text: caption.into(), color: INK }] }
+        Self { picture: Some(picture), ..Self::words(caption) }
+    }
+
+    /// A caption alone.
+    pub fn words(caption: impl Into<String>) -> Self {
+        Self { picture: None, caption: vec![Line { text: caption.into(), color: INK }] }
     }
 
     /// The tile with a quiet line more.
@@ -55,7 +60,8 @@ impl Tile {
 pub fn grid(tiles: &[Tile], columns: usize) -> RgbImage {
     let columns = columns.clamp(1, tiles.len().max(1)) as u32;
     let rows = (tiles.len() as u32).div_ceil(columns);
-    let largest = tiles.iter().flat_map(|tile| <[u32; 2]>::from(tile.picture.dimensions())).max();
+    let pictures = tiles.iter().filter_map(|tile| tile.picture.as_ref());
+    let largest = pictures.flat_map(|picture| <[u32; 2]>::from(picture.dimensions())).max();
     let place = largest.unwrap_or_default().clamp(SMALLEST, LARGEST);
     let lines = tiles.iter().map(|tile| tile.caption.len()).max().unwrap_or_default() as u32;
     let (across, down) = (place + GAP, place + lines * LINE + GAP);
@@ -63,11 +69,13 @@ pub fn grid(tiles: &[Tile], columns: usize) -> RgbImage {
     let mut canvas = RgbImage::from_pixel(columns * across + GAP, rows * down + GAP, WHITE);
     for (tile, index) in tiles.iter().zip(0u32..) {
         let (x, y) = (GAP + index % columns * across, GAP + index / columns * down);
-        fill(&mut canvas, [x, y], [place, place], FAINT);
-        let picture = shrunk(&tile.picture, place);
-        let centre = |extent: u32| i64::from((place - extent) / 2);
-        let [left, top] = [centre(picture.width()), centre(picture.height())];
-        imageops::replace(&mut canvas, &picture, i64::from(x) + left, i64::from(y) + top);
+        if let Some(picture) = &tile.picture {
+            fill(&mut canvas, [x, y], [place, place], FAINT);
+            let picture = shrunk(picture, place);
+            let centre = |extent: u32| i64::from((place - extent) / 2);
+            let [left, top] = [centre(picture.width()), centre(picture.height())];
+            imageops::replace(&mut canvas, &picture, i64::from(x) + left, i64::from(y) + top);
+        }
         for (line, row) in tile.caption.iter().zip(0u32..) {
             let shortened = text::shorten(&line.text, SIZE, place as f32);
             let at = [x as f32, (y + place + row * LINE) as f32 + 2.0];
@@ -80,6 +88,15 @@ pub fn grid(tiles: &[Tile], columns: usize) -> RgbImage {
 /// The picture as large as a grid can show it.
 pub fn thumbnail(picture: &RgbImage) -> RgbImage {
     shrunk(picture, LARGEST)
+}
+
+/// What stands in the place of a picture that cannot be read.
+pub(super) fn unreadable() -> RgbImage {
+    let words = "no image";
+    let mut place = RgbImage::from_pixel(SMALLEST, SMALLEST, FAINT);
+    let at = [(SMALLEST as f32 - text::width(words, SIZE)) / 2.0, (SMALLEST as f32 - SIZE) / 2.0];
+    text::draw(&mut place, words, at, SIZE, MUTED);
+    place
 }
 
 /// The picture, shrunk to fit into a square if need be.
@@ -120,7 +137,8 @@ pub fn answered(picture: RgbImage, answer: &Answer, classes: &[String]) -> Tile 
         text: format!("{}  {:.3}", name(classes, answer.predicted), answer.probability),
         color: if answer.is_right() { GREEN } else { RED },
     };
-    Tile { picture, caption: vec![said] }.remark(format!("true: {}", name(classes, answer.truth)))
+    Tile { picture: Some(picture), caption: vec![said] }
+        .remark(format!("true: {}", name(classes, answer.truth)))
 }
 
 /// The first 16 pictures of a validation batch, each [`answered`].

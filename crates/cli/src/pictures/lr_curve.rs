@@ -23,17 +23,20 @@ fn draw(area: &Area, points: &[Point], suggestion: Option<f32>) -> Result<()> {
     let start = smoothed.first().map_or(1.0, |p| p.1);
     // What diverges at the end would press all else flat.
     let (bottom, top) = ((0.8 * lowest).min(start), 1.5 * start.max(1e-3));
+    let faint = super::blend(super::WHITE, super::BLUE, 0.35);
+    let mut legend = vec![("loss of a step", faint), ("smoothed", super::BLUE)];
+    legend.extend(suggestion.map(|_| ("suggested rate", super::ORANGE)));
+    let area = &chart::headed(area, "loss against the learning rate", &legend)?;
     let mut chart = ChartBuilder::on(area)
         .margin(pixels(14))
-        .caption("loss against the learning rate", font(area, 22, super::INK))
         .x_label_area_size(pixels(44))
-        .y_label_area_size(pixels(56))
+        .y_label_area_size(pixels(62))
         .build_cartesian_2d((first..last.max(2.0 * first)).log_scale(), bottom..top)?;
     let mut mesh = chart.configure_mesh();
     style_axes(&mut mesh, area);
-    mesh.x_desc("learning rate").x_label_formatter(&|lr| format!("{lr:.0e}")).draw()?;
+    mesh.x_desc("learning rate").y_desc("loss").x_label_formatter(&|lr| format!("{lr:.0e}")).draw()?;
     let dots = points.iter().map(|p| at(p, p.loss)).filter(|(_, loss)| (bottom..top).contains(loss));
-    chart.draw_series(dots.map(|p| Circle::new(p, pixels(2), rgb(super::BLUE).mix(0.35).filled())))?;
+    chart.draw_series(dots.map(|p| Circle::new(p, pixels(2), rgb(faint).filled())))?;
     let line = rgb(super::BLUE).stroke_width(pixels(2));
     chart.draw_series(LineSeries::new(smoothed.into_iter().filter(|p| p.1 < top), line))?;
     if let Some(lr) = suggestion {

@@ -5,6 +5,7 @@ mod calibration;
 mod chart;
 mod confusion;
 mod curves;
+mod fonts;
 mod gallery;
 mod grid;
 mod lr_curve;
@@ -40,6 +41,9 @@ const RED: Color = Rgb([196, 46, 40]);
 
 /// Writes a picture atomically, as the extension of `path` says: JPEG, PNG, WebP, BMP, GIF or TIFF.
 pub fn save(picture: &RgbImage, path: &Path) -> Result<()> {
+    if let Some(words) = fonts::warning() {
+        note!("warning: {words}");
+    }
     let bytes = encode(picture, path).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(write_atomically(path, |file| file.write_all(&bytes))?)
 }

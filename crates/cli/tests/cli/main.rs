@@ -15,6 +15,7 @@ mod resume;
 mod run_folder;
 mod streams;
 mod train;
+mod words;
 
 use std::{
     fs,

@@ -13,6 +13,7 @@ use alexnet_data::{
 use anyhow::Result;
 
 use crate::{
+    columns::{padded, width},
     dataset,
     engine::Threads,
     exif::Turning,
@@ -27,16 +28,16 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Share of each class that validates, where the folder is not split
-    #[arg(long, default_value_t = dataset::VAL_FRACTION, value_parser = parse::fraction)]
+    #[arg(long, value_name = "SHARE", default_value_t = dataset::VAL_FRACTION, value_parser = parse::fraction)]
     val_fraction: f64,
     /// Decides which photos validate, as for `train`
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::at_least(0u64))]
     seed: u64,
     /// Whether images are turned as their EXIF or XMP says
     #[arg(long, value_enum, default_value = "apply")]
     exif_orientation: Turning,
     /// How the report is printed
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
     format: Format,
     /// Picture to write, of what was found
     #[arg(long, value_name = "FILE")]
@@ -148,11 +149,11 @@ fn print_classes(report: &Report) -> Result<()> {
             say!("split as `train --seed {seed} --val-fraction {val_fraction}` does")?;
         }
     }
-    let width = report.classes.iter().map(|class| class.name.chars().count()).max().unwrap_or(0).max(5);
+    let columns = report.classes.iter().map(|class| width(&class.name)).max().unwrap_or(0).max(5);
     let tested = report.classes.iter().any(|class| class.test > 0);
     let of_test = |cell: &str| if tested { format!(" {cell:>7}") } else { String::new() };
     let test = of_test("test");
-    say!("\n{:width$} {:>7} {:>7} {:>7} {:>8}{test}", "class", "photos", "share", "train", "validate")?;
+    say!("\n{:columns$} {:>7} {:>7} {:>7} {:>8}{test}", "class", "photos", "share", "train", "validate")?;
     for class in &report.classes {
         let note = match class {
             class if class.photos == 0 => "  empty: it cannot be learnt",
@@ -161,8 +162,8 @@ fn print_classes(report: &Report) -> Result<()> {
             _ => "",
         };
         say!(
-            "{:width$} {:>7} {:>5.1} % {:>7} {:>8}{}{note}",
-            class.name,
+            "{} {:>7} {:>5.1} % {:>7} {:>8}{}{note}",
+            padded(&class.name, columns),
             class.photos,
             100.0 * class.share,
             class.train,

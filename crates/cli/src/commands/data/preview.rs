@@ -19,6 +19,7 @@ use crate::{
     config::Source,
     dataset,
     exif::Turning,
+    parse,
     pictures::{self, Tile},
     recipe::Augmentation,
 };
@@ -36,7 +37,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "apply")]
     exif_orientation: Turning,
     /// Decides which photos and how they are varied
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::at_least(0u64))]
     seed: u64,
     #[command(flatten)]
     augmentation: Augmentation,

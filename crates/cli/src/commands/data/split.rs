@@ -18,16 +18,16 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
     /// Folder to copy into, empty or not there yet
-    #[arg(long, value_name = "OUT")]
+    #[arg(long, value_name = "DIR")]
     copy: PathBuf,
     /// Share of each class that validates
-    #[arg(long, default_value_t = dataset::VAL_FRACTION, value_parser = parse::fraction)]
+    #[arg(long, value_name = "SHARE", default_value_t = dataset::VAL_FRACTION, value_parser = parse::fraction)]
     val_fraction: f64,
     /// Decides which photos
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::at_least(0u64))]
     seed: u64,
     /// What happens to photos that are there more than once, as they are or nearly so
-    #[arg(long, value_enum, default_value_t = Duplicates::Together)]
+    #[arg(long, value_name = "WAY", value_enum, default_value_t = Duplicates::Together)]
     duplicates: Duplicates,
 }
 

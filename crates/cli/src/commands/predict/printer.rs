@@ -11,6 +11,8 @@ use anyhow::Result;
 use clap::ValueEnum;
 use serde::{Serialize, Serializer};
 
+use crate::columns::padded;
+
 /// How the answers are printed.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 pub enum Format {
@@ -105,7 +107,7 @@ impl Printer {
             (Answer::Failed { path, error }, _) => note!("error: {}", with_path(path, error)),
             (Answer::Classes { top, .. }, None) => {
                 for Class { class, probability } in top {
-                    say!("class: {:10}   prob: {probability:.3}", escaped(class).to_string())?;
+                    say!("class: {}   prob: {probability:.3}", padded(&escaped(class).to_string(), 10))?;
                 }
             }
             (Answer::Classes { path, top, .. }, Some(most)) => {

@@ -1,12 +1,6 @@
 //! What a user sees of a run, and the files it leaves after each step and epoch.
 
-use std::{
-    collections::BTreeSet,
-    io::IsTerminal,
-    ops::ControlFlow,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, ops::ControlFlow, path::PathBuf, time::Instant};
 
 use alexnet_core::{
     Parameters, Progress, Result, State, StepReport,
@@ -15,17 +9,14 @@ use alexnet_core::{
     weights::{self, Metadata},
 };
 use alexnet_data::loader::Loader;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     output::{explain, note_damaged},
     pictures,
+    progress::{Line, clock},
     run_folder::{Marks, RunFolder},
     stop::Stop,
 };
-
-/// Time between two lines where there is no terminal.
-const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Watches a run.
 pub struct Watch<'a> {
@@ -35,9 +26,7 @@ pub struct Watch<'a> {
     loader: &'a Loader,
     epochs: u64,
     stop: Stop,
-    /// On a terminal.
-    bar: Option<ProgressBar>,
-    last_line: Instant,
+    line: Line,
     /// When this process took its first step, and the pictures of that epoch it found already done.
     epoch_start: Option<(Instant, u64)>,
     /// Photos left out or damaged that the user has been told of.
@@ -53,11 +42,6 @@ impl<'a> Watch<'a> {
         epochs: u64,
         stop: Stop,
     ) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(loader.steps_per_epoch() as u64);
-            let style = ProgressStyle::with_template("{prefix} [{bar:40}] {pos}/{len} {msg}");
-            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
-        });
         Self {
             folder,
             marks,
@@ -65,18 +49,14 @@ impl<'a> Watch<'a> {
             loader,
             epochs,
             stop,
-            bar,
-            last_line: Instant::now(),
+            line: Line::new(),
             epoch_start: None,
             told: BTreeSet::new(),
         }
     }
 
     /// Leaves the terminal clean and tells of the photos that were left out or are damaged.
-    pub fn finish(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+    pub fn finish(mut self) {
         self.tell_skipped();
     }
 
@@ -104,18 +84,8 @@ impl<'a> Watch<'a> {
             "measuring".into()
         };
         let title = format!("epoch {epoch}/{}", self.epochs);
-        match &self.bar {
-            Some(bar) => {
-                bar.set_prefix(title);
-                bar.set_position(progress.batches as u64);
-                bar.set_message(format!("loss {loss:.3}, {pace}"));
-            }
-            None if self.last_line.elapsed() >= LINE_EVERY || progress.batches == steps => {
-                note!("{title} step {}/{steps} loss {loss:.3}, {pace}", progress.batches);
-                self.last_line = Instant::now();
-            }
-            None => {}
-        }
+        let (done, all) = (progress.batches as u64, steps as u64);
+        self.line.show(&title, done, all, &format!("{done}/{all} loss {loss:.3}, {pace}"));
     }
 }
 
@@ -140,15 +110,17 @@ impl Observer for Watch<'_> {
             Ok(curves) => self.save_picture(&curves, "results.png"),
             Err(error) => note!("warning: results.png was not drawn: {}", explain(&error)),
         }
+        let before = progress.history.iter().nth_back(1).map_or(0.0, |row| row.time);
         let line = format!(
-            "[epoch {}] train_loss: {:.3}  val_accuracy: {:.3}",
-            row.epoch, row.train_loss, row.accuracy
+            "[epoch {}] train_loss: {:.3}  val_accuracy: {:.3}  val_loss: {:.3}  {:.1} s",
+            row.epoch,
+            row.train_loss,
+            row.accuracy,
+            row.val_loss,
+            row.time - before
         );
         // Training does not end because nobody reads: `results.csv` has it all.
-        let _ = match &self.bar {
-            Some(bar) => bar.suspend(|| say!("{line}")),
-            None => say!("{line}"),
-        };
+        let _ = say!("{line}");
         self.tell_skipped();
         Ok(())
     }
@@ -172,13 +144,6 @@ fn untold(found: Vec<(PathBuf, String)>, told: &mut BTreeSet<PathBuf>) -> Vec<(P
     found.into_iter().filter(|(path, _)| told.insert(path.clone())).collect()
 }
 
-/// `2:05`, `1:02:05`.
-fn clock(seconds: f64) -> String {
-    let seconds = seconds.round() as u64;
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,12 +156,5 @@ mod tests {
         let found = vec![photo("a.jpg"), photo("m.jpg"), photo("z.jpg")];
         assert_eq!(untold(found.clone(), &mut told), [photo("a.jpg"), photo("z.jpg")]);
         assert_eq!(untold(found, &mut told), []);
-    }
-
-    #[test]
-    fn time_is_read_off_a_clock() {
-        for (seconds, text) in [(0.4, "0:00"), (59.6, "1:00"), (125.0, "2:05"), (3725.0, "1:02:05")] {
-            assert_eq!(clock(seconds), text);
-        }
     }
 }

@@ -1,0 +1,73 @@
+//! Text in columns of a terminal, where a Chinese character takes two.
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// Columns that `text` takes.
+pub fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// `text` with spaces behind it, up to `columns`.
+pub fn padded(text: &str, columns: usize) -> String {
+    format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
+}
+
+/// `text`, or as much of its beginning as fits into `columns` with an ellipsis.
+pub fn shorten(text: &str, columns: usize) -> String {
+    if width(text) <= columns {
+        return text.to_owned();
+    }
+    let (mut kept, mut used) = (String::new(), 0);
+    for character in text.chars() {
+        used += character.width().unwrap_or(0);
+        if used >= columns {
+            break;
+        }
+        kept.push(character);
+    }
+    if columns > 0 {
+        kept.push('…');
+    }
+    kept
+}
+
+/// `14,591,685`
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|group| std::str::from_utf8(group).unwrap_or_default())
+        .collect();
+    groups.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_padded_by_what_a_terminal_shows() {
+        for name in ["daisy", "雛菊", "Gänseblümchen", "g\u{308}", "", "a name longer than the column"] {
+            let padded = padded(name, 14);
+            assert!(padded.starts_with(name) && width(&padded) == width(name).max(14), "{padded:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_shortened_fits() {
+        assert_eq!(shorten("雛菊", 4), "雛菊");
+        assert_eq!(shorten("雛菊花", 5), "雛菊…");
+        assert_eq!(shorten("雛菊花", 4), "雛…");
+        assert_eq!(shorten("daisy", 3), "da…");
+        assert_eq!((shorten("daisy", 1), shorten("daisy", 0)), ("…".into(), String::new()));
+    }
+
+    #[test]
+    fn thousands_are_grouped() {
+        for (n, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (14_591_685, "14,591,685")] {
+            assert_eq!(grouped(n), text);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What is said of options that make no sense, how wide lines are, and which characters can be read.
+
+use std::fs;
+
+use crate::Place;
+
+#[test]
+fn a_number_out_of_its_limits_gets_words_of_its_own() {
+    let place = Place::new();
+    for (args, option, words) in [
+        (&["train", "--epochs", "0"][..], "--epochs <N>", "it must be a whole number of at least 1"),
+        (&["train", "--epochs", "-3"], "--epochs <N>", "it must be a whole number of at least 1"),
+        (&["train", "--epochs", "99999999999999999999"], "--epochs <N>", "it is too large"),
+        (&["train", "--lr", "-0.1"], "--lr <RATE>", "it must be a number above 0"),
+        (&["train", "--seed", "-1"], "--seed <N>", "it must be a whole number of at least 0"),
+        (&["train", "--batch-size", "x"], "--batch-size <N>", "it must be a whole number of at least 1"),
+        (&["train", "-j", "0"], "--workers <N>", "it must be a whole number from 1 to 1024"),
+        (&["train", "--val-fraction", "-0.5"], "--val-fraction <SHARE>", "it must be at least 0 and below 1"),
+        (&["lr-find", "--steps", "9"], "--steps <N>", "it must be a whole number of at least 10"),
+        (&["predict", "a.jpg", "--topk", "0"], "--topk <N>", "it must be a whole number of at least 1"),
+        (&["summary", "--classes", "-5"], "--classes <N>", "it must be a whole number of at least 2"),
+        (&["data", "synth", "--out", "x", "--per-class", "-5"], "--per-class <N>", "of at least 1"),
+    ] {
+        let ran = place.run(args);
+        assert_eq!(ran.code, Some(2), "{args:?}: {ran:?}");
+        assert!(ran.err.contains(option) && ran.err.contains(words), "{args:?}: {ran:?}");
+    }
+    assert_eq!(place.names(), [""; 0]);
+}
+
+#[test]
+fn an_option_that_would_be_ignored_is_refused() {
+    let place = Place::new();
+    for args in [
+        &["lr-find", "--epochs", "3"][..],
+        &["lr-find", "--lr", "0.1"],
+        &["lr-find", "--accumulate", "2"],
+        &["lr-find", "--clip-grad-norm", "1"],
+        &["lr-find", "--patience", "3"],
+        &["lr-find", "--model-ema"],
+        &["parity", "--patience", "3"],
+        &["parity", "--model-ema"],
+        &["bench", "--data", "flowers"],
+        &["bench", "--what", "pipeline", "--data", "flowers", "--steps", "3"],
+    ] {
+        let ran = place.run(args);
+        assert!(ran.code != Some(0) && ran.err.contains("--"), "{args:?}: {ran:?}");
+    }
+}
+
+/// The words come before anything is read.
+#[test]
+fn an_option_without_what_it_is_for_is_told() {
+    let place = Place::new();
+    for (args, words) in [
+        (&["--momentum", "0.5"][..], "`--momentum` changes nothing without `--opt sgd`"),
+        (&["--lr-gamma", "0.5"], "`--lr-gamma` changes nothing without `--lr-scheduler step`"),
+        (&["--model-ema-decay", "0.5"], "`--model-ema-decay` changes nothing without `--model-ema`"),
+    ] {
+        let ran = place.run(&[&["train", "--data", "none"][..], args].concat());
+        assert!(ran.code == Some(1) && ran.err.contains(words), "{args:?}: {ran:?}");
+    }
+    for args in
+        [&["--momentum", "0.5", "--opt", "sgd"][..], &["--model-ema-decay", "0.5", "--recipe", "fast"]]
+    {
+        let ran = place.run(&[&["train", "--data", "none"][..], args].concat());
+        assert!(!ran.err.contains("changes nothing"), "{args:?}: {ran:?}");
+    }
+}
+
+#[test]
+fn onnx_is_written_by_export_alone() {
+    let place = Place::new();
+    place.save_fresh_weights("w.safetensors");
+    for (args, words) in [
+        (&["convert", "w.safetensors", "w.onnx"][..], "`export --weights w.safetensors w.onnx` writes ONNX"),
+        (&["convert", "w.onnx", "w.pth"], "name the weights that it was made from"),
+        (&["predict", "a.jpg", "--weights", "w.ONNX"], "name the weights that it was made from"),
+    ] {
+        let ran = place.run(args);
+        assert!(ran.code == Some(1) && ran.err.contains(words), "{args:?}: {ran:?}");
+    }
+}
+
+#[test]
+fn the_layers_of_every_network_fit_80_columns() {
+    let place = Place::new();
+    for variant in ["tutorial", "original", "original-norm-first", "torchvision"] {
+        for classes in ["2", "1000", "65536"] {
+            let said = place.succeeds(&["summary", "--variant", variant, "--classes", classes]);
+            for line in said.lines() {
+                assert!(line.chars().count() <= 80 && line.trim_end() == line, "{line}");
+            }
+            assert!(said.contains("classifier") && said.contains("→"), "{said}");
+        }
+    }
+}
+
+/// A terminal shows a Chinese character in two columns.
+#[test]
+fn tables_and_pictures_take_names_in_chinese() {
+    const UNKNOWN: &str = "\u{10fffd}";
+    let place = Place::with_flowers(10);
+    let rename = |class: &str, name: &str| {
+        fs::rename(place.file("flowers").join(class), place.file("flowers").join(name)).unwrap();
+    };
+    rename("daisy", "雛菊");
+    rename("roses", "薔薇の花");
+    let said = place.succeeds(&["data", "check", "--data", "flowers"]);
+    // Ten columns for the names, one between, and a number in the last two of seven.
+    for (name, columns) in [("雛菊", 4), ("薔薇の花", 8), ("dandelion", 9), ("sunflowers", 10)] {
+        let row = format!("{name}{}10 ", " ".repeat(16 - columns));
+        assert!(said.lines().any(|line| line.starts_with(&row)), "{row}: {said}");
+    }
+
+    for class in ["雛菊", "薔薇の花", "dandelion", "sunflowers", "tulips"] {
+        rename(class, &format!("{class}{UNKNOWN}"));
+    }
+    let preview = |home: &str| {
+        let mut command = place.command(&["data", "preview", "--data", "flowers", "--out", "seen.png"]);
+        command.env("HOME", place.file(home)).env_remove("XDG_DATA_HOME");
+        let err = String::from_utf8(command.output().unwrap().stderr).unwrap();
+        (err, fs::read(place.file("seen.png")).unwrap())
+    };
+    let (err, boxes) = preview("none");
+    assert_eq!(err.matches("U+10FFFD").count(), 1, "{err}");
+    assert!(err.contains("fonts-noto"), "{err}");
+    if cfg!(target_os = "linux") {
+        for folder in ["home/.fonts", "home/.local/share/fonts"] {
+            fs::create_dir_all(place.file(folder)).unwrap();
+            fs::copy("tests/goldens/one.ttf", place.file(folder).join("one.ttf")).unwrap();
+        }
+        let (err, drawn) = preview("home");
+        assert!(!err.contains("U+10FFFD") && drawn != boxes, "{err}");
+    }
+}
