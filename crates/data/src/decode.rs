@@ -1,6 +1,6 @@
 //! A file's bytes become an RGB picture, as Pillow's `Image.open(file).convert("RGB")` gives it: the format is told by the
-//! content, an alpha channel is dropped, not blended, an animation gives its first frame, and the orientation in EXIF is not
-//! applied.
+//! content, an alpha channel is dropped, not blended, an animation gives its first frame, and the image is turned upright as
+//! `ImageOps.exif_transpose` does, unless [`Options`] say no.
 //!
 //! The bytes are those of Pillow 13, of each kind of file that is accepted. Where its answer is a fault of its own, the right pixels
 //! are given: of grey of more than 8 bits the high byte (Pillow cuts off at 255, which leaves a white image), and a few rare kinds of
