@@ -1,15 +1,16 @@
 //! A file's bytes become an RGB picture, as Pillow's `Image.open(file).convert("RGB")` gives it: the format is told by the
-//! content, an alpha channel is dropped, not blended, an animation gives its first frame, and the orientation in EXIF is not
-//! applied.
+//! content, an alpha channel is dropped, not blended, an animation gives its first frame, and the image is turned upright as
+//! `ImageOps.exif_transpose` does, unless [`Options`] say no.
 //!
-//! The bytes are Pillow's: of lossless formats because there is but one answer, of JPEG because the decoder repeats libjpeg-turbo,
-//! which Pillow uses, in every rounding. Lossy WebP alone may differ by a few values. What differs on purpose or for want of a
-//! decoder: of 16-bit grey the high byte is taken, as of 16-bit colour (Pillow cuts grey off at 255, which leaves a white
-//! picture); a JPEG whose data make no sense is an error (Pillow decodes on as long as data come), and one that lacks only its end
-//! marker is not (Pillow's is); a TIFF with a palette is refused.
+//! The bytes are those of Pillow 13, of each kind of file that is accepted. Where its answer is a fault of its own, the right pixels
+//! are given: of grey of more than 8 bits the high byte (Pillow cuts off at 255, which leaves a white image), and a few rare kinds of
+//! TIFF, BMP and GIF. A JPEG whose data make no sense is an error (Pillow decodes on as long as data come), and one that lacks only
+//! its end marker is not (Pillow's is). `docs/formats.md` lists what is read, what differs and what is refused; the test
+//! `tests/formats.rs` keeps the list complete.
 
 mod bmp;
 mod gif;
+mod inks;
 mod jpeg;
 mod library;
 mod orientation;
@@ -178,6 +179,15 @@ fn guarded<T>(name: &Path, decode: impl FnOnce() -> Result<T, String>) -> Result
     decoded.map_err(|reason| Error::Picture { path: name.to_owned(), reason })
 }
 
+/// The format that a file's content begins as.
+pub(crate) fn format(bytes: &[u8]) -> Option<ImageFormat> {
+    match bytes {
+        // BigTIFF, which the `image` crate does not know.
+        [b'I', b'I', 43, 0, ..] | [b'M', b'M', 0, 43, ..] => Some(ImageFormat::Tiff),
+        _ => image::guess_format(bytes).ok(),
+    }
+}
+
 fn find(bytes: &[u8], room: &mut Room) -> Result<Found, String> {
     if bytes.is_empty() {
         return Err("the file is empty".into());
@@ -185,20 +195,20 @@ fn find(bytes: &[u8], room: &mut Room) -> Result<Found, String> {
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(format!("the file is larger than {} MiB", MAX_FILE_BYTES >> 20));
     }
-    match image::guess_format(bytes) {
-        Ok(ImageFormat::Jpeg) => {
+    match format(bytes) {
+        Some(ImageFormat::Jpeg) => {
             let orientation = jpeg::metadata(bytes).orientation();
             Ok(Found { orientation, ..jpeg::decode(bytes, None, room)?.into() })
         }
-        Ok(ImageFormat::Png) => png::decode(bytes, room),
-        Ok(ImageFormat::Gif) => gif::decode(bytes, room).map(Found::from),
-        Ok(ImageFormat::Bmp) => bmp::decode(bytes, room).map(Found::from),
-        Ok(ImageFormat::Tiff) => tiff::decode(bytes, room),
-        Ok(ImageFormat::WebP) => {
+        Some(ImageFormat::Png) => png::decode(bytes, room),
+        Some(ImageFormat::Gif) => gif::decode(bytes, room).map(Found::from),
+        Some(ImageFormat::Bmp) => bmp::decode(bytes, room).map(Found::from),
+        Some(ImageFormat::Tiff) => tiff::decode(bytes, room),
+        Some(ImageFormat::WebP) => {
             let orientation = webp::metadata(bytes).orientation();
             Ok(Found { orientation, ..webp::decode(bytes, room)?.into() })
         }
-        Ok(ImageFormat::Pnm) => pnm::decode(bytes, room).map(Found::from),
+        Some(ImageFormat::Pnm) => pnm::decode(bytes, room).map(Found::from),
         _ => Err("it is none of JPEG, PNG, GIF, BMP, TIFF and WebP".into()),
     }
 }

@@ -78,15 +78,6 @@ fn decoded() -> Vec<Golden> {
     cases
 }
 
-/// How far a decoder may be from Pillow's. Lossless formats have one answer, JPEG is decoded with libjpeg-turbo's roundings; lossy
-/// WebP leaves the rounding of the upsampling to the decoder.
-fn tolerance(name: &str) -> u8 {
-    if name == "lossy.webp" { 4 } else { 0 }
-}
-
-/// A palette is the one mode that the TIFF decoder refuses.
-const REFUSED: &str = "palette.tif";
-
 #[test]
 fn decoding_is_pillows() {
     // The goldens are what is stored.
@@ -99,11 +90,10 @@ fn decoding_is_pillows() {
             }
             Ok(picture) => {
                 let largest = largest_difference(picture.as_raw(), pixels);
-                if largest > tolerance(name) {
+                if largest > 0 {
                     failures.push(format!("{name}: differs by {largest}"));
                 }
             }
-            Err(_) if name == REFUSED => {}
             Err(error) => failures.push(error.to_string()),
         }
     }

@@ -87,7 +87,7 @@ fn look(path: &Path, decoding: decode::Options) -> Photo {
 }
 
 fn guess(bytes: &[u8]) -> Option<(ImageFormat, Format)> {
-    let guessed = image::guess_format(bytes).ok()?;
+    let guessed = decode::format(bytes)?;
     Some((guessed, Format::of(guessed)?))
 }
 

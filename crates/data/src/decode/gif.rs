@@ -1,9 +1,54 @@
-//! GIF, through the `image` crate.
+//! GIF: the first frame as it stands on its screen, through the `gif` crate.
 
-use image::{ImageFormat, RgbImage};
+use std::borrow::Cow;
 
-use super::{library, room::Room};
+use gif::{ColorOutput, DecodeOptions, MemoryLimit};
+use image::RgbImage;
 
+use super::room::Room;
+
+/// The screen grows to hold the frame. Where the frame is not, the pixels are those of its transparent index or of the index 0, as
+/// in Pillow; browsers show them transparent.
 pub fn decode(bytes: &[u8], room: &mut Room) -> Result<RgbImage, String> {
-    library::decode(ImageFormat::Gif, bytes, room)
+    let bytes = &with_palette(bytes)[..];
+    let mut options = DecodeOptions::new();
+    options.set_color_output(ColorOutput::Indexed);
+    options.set_memory_limit(MemoryLimit::Unlimited);
+    options.allow_unknown_blocks(true);
+    let mut decoder = options.read_info(bytes).map_err(|e| e.to_string())?;
+    let frame = decoder.next_frame_info().map_err(|e| e.to_string())?.ok_or("it has no frame")?;
+    let [left, top, across, down] = [frame.left, frame.top, frame.width, frame.height].map(usize::from);
+    let outside = frame.transparent.unwrap_or(0);
+    if across == 0 || down == 0 {
+        return Err("its first frame has no pixels".into());
+    }
+    let width = (left + across).max(decoder.width().into());
+    let height = (top + down).max(decoder.height().into());
+    room.for_image(width as u64, height as u64, 5)?;
+    let mut indices = vec![0; across * down];
+    decoder.read_into_buffer(&mut indices).map_err(|e| e.to_string())?;
+    let mut screen = vec![outside; width * height];
+    for (row, indices) in screen.chunks_mut(width).skip(top).zip(indices.chunks(across)) {
+        row[left..left + across].copy_from_slice(indices);
+    }
+    drop(indices);
+    let palette = decoder.palette().map_err(|e| e.to_string())?.as_chunks::<3>().0;
+    let color = |index: u8| palette.get(usize::from(index)).copied().unwrap_or_default();
+    let pixels = screen.into_iter().flat_map(color).collect();
+    RgbImage::from_raw(width as u32, height as u32, pixels).ok_or_else(|| "its pixels are incomplete".into())
+}
+
+/// The file with a palette of greys if it has none for all frames: what indices mean then.
+fn with_palette(bytes: &[u8]) -> Cow<'_, [u8]> {
+    const HAS_PALETTE: u8 = 0x80;
+    const OF_256_COLORS: u8 = 7;
+    match bytes.split_first_chunk::<13>() {
+        Some((header, rest)) if header[10] & HAS_PALETTE == 0 => {
+            let mut header = *header;
+            header[10] |= HAS_PALETTE | OF_256_COLORS;
+            let greys: Vec<u8> = (0..=255).flat_map(|grey| [grey; 3]).collect();
+            [&header[..], &greys, rest].concat().into()
+        }
+        _ => bytes.into(),
+    }
 }

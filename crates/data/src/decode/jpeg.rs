@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 use image::RgbImage;
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat};
 
-use super::{MAX_PIXELS, check_size, orientation::Metadata, room::Room};
+use super::{MAX_PIXELS, check_size, inks, orientation::Metadata, room::Room};
 use crate::resize::Crop;
 
 /// A progressive JPEG may come in this many passes over its pixels; usual are ten.
@@ -162,7 +162,7 @@ fn decode_known(
     let decoded = decoder.decode_image()?;
     let (width, height) = (decoded.width as u32, decoded.height as u32);
     let pixels = decoded.into_vec();
-    let pixels = if four_inks { inks_to_light(&pixels) } else { pixels };
+    let pixels = if four_inks { light_of_inks(&pixels) } else { pixels };
     RgbImage::from_raw(width, height, pixels)
         .ok_or_else(|| Failure::Other("its pixels are incomplete".into()))
 }
@@ -246,17 +246,9 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Cyan, magenta, yellow and black to red, green and blue as Pillow's `convert('RGB')` does it. In JPEG the inks are inverted, as
-/// Adobe's programs write them and Pillow takes all.
-fn inks_to_light(pixels: &[u8]) -> Vec<u8> {
-    let light = |&[c, m, y, k]: &[u8; 4]| {
-        [c, m, y].map(|ink| {
-            // What is left of the light of the black, in its rounding of `ink·black / 255`.
-            let product = u32::from(255 - ink) * u32::from(k) + 128;
-            k - (((product >> 8) + product) >> 8) as u8
-        })
-    };
-    pixels.as_chunks().0.iter().flat_map(light).collect()
+/// In JPEG the inks are inverted, as Adobe's programs write them and Pillow takes all.
+fn light_of_inks(pixels: &[u8]) -> Vec<u8> {
+    pixels.as_chunks::<4>().0.iter().flat_map(|inks| inks::to_light(inks.map(|ink| 255 - ink))).collect()
 }
 
 #[cfg(test)]

@@ -1,31 +1,78 @@
 //! WebP, through the `image` crate.
 
-use image::{ImageFormat, RgbImage};
+use image::{ImageFormat, RgbImage, imageops};
 
 use super::{library, orientation::Metadata, room::Room};
 
 pub fn decode(bytes: &[u8], room: &mut Room) -> Result<RgbImage, String> {
-    library::decode(ImageFormat::WebP, bytes, room)
+    match chunks(bytes).find(|(kind, _)| *kind == b"ANMF") {
+        Some((_, frame)) => first_frame(bytes, frame, room),
+        None => library::decode(ImageFormat::WebP, bytes, room),
+    }
+}
+
+/// The first frame of an animation on its black canvas: nothing is there to blend it with. The `image` crate would blend it with
+/// the colour of the background, which Pillow leaves out of account.
+fn first_frame(bytes: &[u8], frame: &[u8], room: &mut Room) -> Result<RgbImage, String> {
+    const CUT: &str = "its animation is cut off";
+    let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte));
+    let (_, canvas) = chunks(bytes).find(|(kind, _)| *kind == b"VP8X").ok_or(CUT)?;
+    let canvas = canvas.get(4..10).ok_or(CUT)?;
+    let [width, height] = [&canvas[..3], &canvas[3..]].map(|side| number(side) + 1);
+    let (place, parts) = frame.split_first_chunk::<16>().ok_or(CUT)?;
+    let [left, top] = [&place[..3], &place[3..6]].map(|half| number(half) * 2);
+    let [across, down] = [&place[6..9], &place[9..12]].map(|side| number(side) + 1);
+    if left + across > width || top + down > height {
+        return Err("its first frame is larger than its canvas".into());
+    }
+    room.for_image(width.into(), height.into(), 3)?;
+    let image = library::decode(ImageFormat::WebP, &still(&place[6..12], parts), room)?;
+    if image.dimensions() != (across, down) {
+        return Err("its first frame is of another size".into());
+    }
+    if (across, down) == (width, height) {
+        return Ok(image);
+    }
+    let mut screen = RgbImage::new(width, height);
+    imageops::replace(&mut screen, &image, left.into(), top.into());
+    Ok(screen)
+}
+
+/// A file of its own for the parts of a frame.
+fn still(sides: &[u8], parts: &[u8]) -> Vec<u8> {
+    const ALPHA: u32 = 1 << 4;
+    let flags = if parts.starts_with(b"ALPH") { ALPHA } else { 0 };
+    let header = [&flags.to_le_bytes(), sides].concat();
+    let body = [b"WEBPVP8X\x0A\0\0\0", &header[..], parts].concat();
+    [b"RIFF", &(body.len() as u32).to_le_bytes(), &body[..]].concat()
 }
 
 /// EXIF and XMP: the first chunk of each that the header announces.
 pub fn metadata(bytes: &[u8]) -> Metadata {
     let mut metadata = Metadata::default();
     let mut flags = 0;
-    let mut rest = bytes.get(12..).unwrap_or_default();
-    while let Some((kind, data, after)) = chunk(rest) {
+    for (kind, data) in chunks(bytes) {
         match kind {
             b"VP8X" => flags = data.first().copied().unwrap_or(0),
             b"EXIF" if flags & 0x08 != 0 && metadata.exif.is_none() => metadata.exif = Some(data.to_vec()),
             b"XMP " if flags & 0x04 != 0 && metadata.xmp.is_none() => metadata.xmp = Some(data.to_vec()),
             _ => {}
         }
-        rest = after;
     }
     metadata
 }
 
-/// The kind and the data of a chunk of RIFF, and what follows it.
+/// The kinds and the data of the chunks of RIFF.
+fn chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
+    let mut rest = bytes.get(12..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let (kind, data, after) = chunk(rest)?;
+        rest = after;
+        Some((kind, data))
+    })
+}
+
+/// The kind and the data of a chunk, and what follows it.
 fn chunk(bytes: &[u8]) -> Option<(&[u8; 4], &[u8], &[u8])> {
     let (kind, rest) = bytes.split_first_chunk()?;
     let (length, rest) = rest.split_first_chunk()?;
