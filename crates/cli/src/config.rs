@@ -1,7 +1,10 @@
 //! Options from files: command line over file over default. A file is TOML with the long names of `train`'s options; its entries
 //! become arguments before those that were typed, so both go through the same checks.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use alexnet_core::{
     files::read_text,

@@ -135,7 +135,7 @@ impl RunFolder {
     /// # Errors
     /// When there are none.
     pub fn weights_in(folder: &Path) -> anyhow::Result<PathBuf> {
-        let best = Self { path: folder.to_owned() }.best();
+        let best = Self::at(folder).best();
         anyhow::ensure!(
             best.is_file(),
             "{} is a folder, and holds no weights/best.safetensors as that of a run does; name a file",

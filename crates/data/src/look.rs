@@ -105,8 +105,13 @@ mod tests {
             add(format!("followed.{extension}"), &[&bytes[..], b"and more"].concat());
         }
         add("words.jpg".into(), b"These are words, not pixels.");
-        let dataset =
-            Dataset { root: root.path().into(), classes: vec!["a".into()], train: items, val: vec![] };
+        let dataset = Dataset {
+            root: root.path().into(),
+            classes: vec!["a".into()],
+            train: items,
+            val: vec![],
+            test: vec![],
+        };
         let found: Vec<String> = unreadable(&dataset, &|_, _| {}).iter().map(ToString::to_string).collect();
         let paths = || dataset.items().map(|item| root.path().join(&item.path));
         let expected: Vec<String> = paths()

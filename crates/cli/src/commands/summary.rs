@@ -19,6 +19,9 @@ use crate::{
     trained::read,
 };
 
+/// What the widest line may take.
+const COLUMNS: usize = 80;
+
 /// Prints the layer table: output shape, parameters, multiply-adds; of a weights file also what else it says.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
