@@ -209,7 +209,7 @@ fn find(bytes: &[u8], room: &mut Room) -> Result<Found, String> {
             Ok(Found { orientation, ..webp::decode(bytes, room)?.into() })
         }
         Some(ImageFormat::Pnm) => pnm::decode(bytes, room).map(Found::from),
-        _ => Err("it is none of JPEG, PNG, GIF, BMP, TIFF and WebP".into()),
+        _ => Err("it is none of JPEG, PNG, GIF, BMP, TIFF, WebP and PNM".into()),
     }
 }
 
