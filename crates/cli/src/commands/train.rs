@@ -25,7 +25,7 @@ use self::watch::Watch;
 use crate::{
     config::{self, FileOptions, Source},
     engine::Choice,
-    exif::Turning,
+    exif::{self, Turning},
     pictures,
     recipe::{DEFAULT_EPOCHS, Recipe},
     report::Evaluated,
@@ -209,11 +209,8 @@ fn resumed(path: &Path, args: &Args) -> Result<Run> {
     let backend = engine.start(args.options.engine.threads)?;
     folder.remove_leftovers()?;
     recipe.epochs = args.options.recipe.epochs.or(recipe.epochs);
-    // A run of the time before this option was begun with images as they are stored.
-    if recipe.setup.data.exif_orientation.is_none() {
-        recipe.setup.data.exif_orientation = Some(Turning::Ignore);
-        note!("images are not turned by their EXIF orientation, as when the run was begun");
-    }
+    let orientation = &mut recipe.setup.data.exif_orientation;
+    *orientation = Some(exif::of_run(*orientation));
     let options = Saved { engine, recipe };
     options.write(&folder)?;
     let recipe = &options.recipe;

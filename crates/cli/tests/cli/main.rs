@@ -1,6 +1,7 @@
 //! The binary as a user meets it: exit codes, words and files.
 
 mod check;
+mod decoding;
 mod doctor;
 mod engines;
 mod evaluate;
