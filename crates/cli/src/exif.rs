@@ -23,6 +23,14 @@ impl From<Turning> for ExifOrientation {
     }
 }
 
+/// What holds for a run that is gone on with: one of the time before the option was begun with images as they are stored.
+pub fn of_run(known: Option<Turning>) -> Turning {
+    known.unwrap_or_else(|| {
+        note!("images are not turned by their EXIF orientation, as when the run was begun");
+        Turning::Ignore
+    })
+}
+
 /// The option where weights say what they were trained with.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct OfWeights {
@@ -48,6 +56,29 @@ impl OfWeights {
                 }
                 asked
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_run_goes_on_as_it_was_begun() {
+        assert_eq!(of_run(None), Turning::Ignore);
+        for known in [Turning::Apply, Turning::Ignore] {
+            assert_eq!(of_run(Some(known)), known);
+        }
+    }
+
+    #[test]
+    fn what_is_asked_counts_more_than_what_is_known() {
+        let or = |asked, known| OfWeights { exif_orientation: asked }.or(known);
+        for known in [ExifOrientation::Apply, ExifOrientation::Ignore] {
+            assert_eq!(or(None, known), known);
+            assert_eq!(or(Some(Turning::Apply), known), ExifOrientation::Apply);
+            assert_eq!(or(Some(Turning::Ignore), known), ExifOrientation::Ignore);
         }
     }
 }

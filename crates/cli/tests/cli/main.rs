@@ -2,6 +2,7 @@
 
 mod check;
 mod datasets;
+mod decoding;
 mod doctor;
 mod engines;
 mod evaluate;

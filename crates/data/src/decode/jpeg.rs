@@ -195,18 +195,17 @@ impl<'a> Frame<'a> {
 
     /// A feature in words that Pillow cannot read, or that the decoder cannot read as Pillow does.
     fn unsupported(&self) -> Option<String> {
-        let finer = |part: fn(u8) -> u8| match self.components {
-            [first, others @ ..] => others.iter().any(|other| part(other[1]) > part(first[1])),
-            [] => false,
-        };
+        let samplings: Vec<[u8; 2]> =
+            self.components.iter().map(|component| [component[1] >> 4, component[1] & 15]).collect();
+        let finer = samplings.iter().any(|[h, v]| *h > samplings[0][0] || *v > samplings[0][1]);
+        let uneven = samplings.first() != samplings.last();
         match (self.marker, self.bits, self.components.len()) {
             (0xC5..=0xC7 | 0xCD..=0xCF, ..) => Some("hierarchical coding".into()),
             (0xCB, ..) => Some("lossless arithmetic coding".into()),
             (_, bits, _) if bits != 8 => Some(format!("{bits} bits a sample")),
             (_, _, count) if !matches!(count, 1 | 3 | 4) => Some(format!("{count} components")),
-            (_, _, 3) if finer(|sampling| sampling >> 4) || finer(|sampling| sampling & 15) => {
-                Some("colours of finer resolution than brightness".into())
-            }
+            (_, _, 3) if finer => Some("colours of finer resolution than brightness".into()),
+            (_, _, 4) if finer || uneven => Some("four inks whose first and last are not the finest".into()),
             _ => None,
         }
     }
@@ -318,6 +317,17 @@ mod tests {
             let error = read(&file).unwrap_err();
             assert!(error.contains(&format!("JPEG with {feature}")) && error.contains("save"), "{error}");
         }
+    }
+
+    #[test]
+    fn four_inks_are_read_where_the_first_and_the_last_are_the_finest() {
+        let inks = |fourth: u8| {
+            encode_as(PixelFormat::Cmyk, |encoder| {
+                encoder.sampling_factors(vec![(2, 2), (1, 1), (1, 1), (fourth, fourth)])
+            })
+        };
+        assert!(read(&inks(2)).is_ok());
+        assert!(read(&inks(1)).unwrap_err().contains("four inks whose first and last"));
     }
 
     /// A part of the data is lost behind a restart marker.

@@ -8,8 +8,7 @@ use anyhow::{Result, ensure};
 
 use super::{Args, Run, look_at_all};
 use crate::{
-    dataset,
-    exif::Turning,
+    dataset, exif,
     recipe::{BadImage, DEFAULT_EPOCHS, Recipe},
     run_folder::{Marks, RunFolder},
     saved::{NEXT, Saved},
@@ -33,11 +32,7 @@ pub fn resumed(path: &Path, args: &Args) -> Result<Run> {
     data.on_bad_image = given.setup.data.on_bad_image.or(data.on_bad_image);
     let moved_to = given.setup.data.data.as_deref();
     data.data = moved_to.map(Path::to_owned).or(data.data.take());
-    // A run of the time before this option was begun with images as they are stored.
-    if data.exif_orientation.is_none() {
-        data.exif_orientation = Some(Turning::Ignore);
-        note!("images are not turned by their EXIF orientation, as when the run was begun");
-    }
+    data.exif_orientation = Some(exif::of_run(data.exif_orientation));
     let mut options = Saved { engine, recipe };
     options.check()?;
     let recipe = &options.recipe;

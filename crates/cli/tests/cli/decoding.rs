@@ -1,0 +1,159 @@
+//! What files say of their images beside the pixels, and files that are damaged.
+
+use std::fs;
+
+use image::{
+    ImageEncoder, RgbImage,
+    codecs::{jpeg::JpegEncoder, webp::WebPEncoder},
+    imageops::rotate90,
+};
+use serde_json::Value;
+
+use crate::Place;
+
+/// EXIF with the orientation 6: it is upright after a quarter turn clockwise.
+const TURNED: &[u8] = b"MM\0\x2A\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+
+/// A flower that lies on its side and says so.
+fn turned_jpeg(stored: &RgbImage) -> Vec<u8> {
+    let mut bytes = vec![];
+    let mut encoder = JpegEncoder::new_with_quality(&mut bytes, 95);
+    encoder.set_exif_metadata(TURNED.to_vec()).unwrap();
+    stored.write_with_encoder(encoder).unwrap();
+    bytes
+}
+
+fn flower(place: &Place, name: &str) -> RgbImage {
+    image::open(place.file("flowers").join(name)).unwrap().into_rgb8()
+}
+
+/// A chunk of RIFF of even length.
+fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    [kind, &(data.len() as u32).to_le_bytes()[..], data].concat()
+}
+
+/// An animation whose frame is said to be narrower than it is, at which the decoder panics.
+fn odd_animation(frame: &RgbImage) -> Vec<u8> {
+    let mut still = vec![];
+    frame.write_with_encoder(WebPEncoder::new_lossless(&mut still)).unwrap();
+    let three_bytes = |side: u32| side.to_le_bytes()[..3].to_vec();
+    let sides = |width: u32| [three_bytes(width - 1), three_bytes(frame.height() - 1)].concat();
+    let header = [&[0; 6], &sides(frame.width() - 4)[..], &[1, 0, 0, 0]].concat();
+    let body = [
+        &b"WEBP"[..],
+        &chunk(b"VP8X", &[&[2, 0, 0, 0], &sides(frame.width())[..]].concat()),
+        &chunk(b"ANIM", &[0; 6]),
+        &chunk(b"ANMF", &[&header[..], &still[12..]].concat()),
+    ]
+    .concat();
+    chunk(b"RIFF", &body)
+}
+
+#[test]
+fn orientation_is_kept_with_the_run_and_its_weights() {
+    let place = Place::with_flowers(2);
+    let stored = flower(&place, "roses/roses_0001.jpg");
+    fs::write(place.file("turned.jpg"), turned_jpeg(&stored)).unwrap();
+    let as_stored = image::open(place.file("turned.jpg")).unwrap().into_rgb8();
+    as_stored.save(place.file("stored.png")).unwrap();
+    rotate90(&as_stored).save(place.file("upright.png")).unwrap();
+
+    let train = ["train", "--data", "flowers", "--val-fraction", "0.5", "--epochs", "1", "--batch-size", "2"];
+    place.succeeds(&[&train[..], &["--exif-orientation", "ignore", "--run-dir", "run"]].concat());
+    let options = fs::read_to_string(place.file("run/args.toml")).unwrap();
+    assert!(options.contains("exif-orientation = \"ignore\""), "{options}");
+
+    let answer = |weights: &str, image: &str, more: &[&str]| {
+        let ran = place.run(
+            &[&["predict", image, "--format", "json", "--topk", "1", "--weights", weights], more].concat(),
+        );
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let answers: Value = serde_json::from_str(&ran.out).unwrap();
+        let said = ran.err.lines().filter(|line| line.contains("orientation")).collect::<Vec<_>>().join("\n");
+        (answers[0]["probability"].clone(), said)
+    };
+    let run = "run/weights/best.safetensors";
+    let (stored, said) = answer(run, "turned.jpg", &[]);
+    assert_eq!(stored, answer(run, "stored.png", &[]).0);
+    assert_eq!(said, "images are not turned by their EXIF orientation, as in training");
+    let (upright, said) = answer(run, "turned.jpg", &["--exif-orientation", "apply"]);
+    assert_eq!(upright, answer(run, "upright.png", &[]).0);
+    assert!(said.contains("trained with ignore"), "{said}");
+    assert_ne!(stored, upright);
+
+    // Weights that say nothing.
+    place.save_fresh_weights("fresh.safetensors");
+    let (upright, said) = answer("fresh.safetensors", "turned.jpg", &[]);
+    assert_eq!(upright, answer("fresh.safetensors", "upright.png", &[]).0);
+    assert_eq!(said, "");
+    let ignored = ["--exif-orientation", "ignore"];
+    let (stored, said) = answer("fresh.safetensors", "turned.jpg", &ignored);
+    assert_eq!(stored, answer("fresh.safetensors", "stored.png", &[]).0);
+    assert!(said.contains("trained with apply"), "{said}");
+}
+
+#[test]
+fn a_check_counts_turned_images_and_tells_wrong_checksums() {
+    let place = Place::with_flowers(2);
+    let image = flower(&place, "tulips/tulips_0002.jpg");
+    fs::write(place.file("flowers/tulips/tulips_0002.jpg"), turned_jpeg(&image)).unwrap();
+    image.save(place.file("flowers/tulips/odd.png")).unwrap();
+    let mut odd = fs::read(place.file("flowers/tulips/odd.png")).unwrap();
+    // The last byte of the checksum before the end, which has twelve.
+    let at = odd.len() - 13;
+    odd[at] ^= 1;
+    fs::write(place.file("flowers/tulips/odd.png"), odd).unwrap();
+
+    let check = ["data", "check", "--data", "flowers", "--val-fraction", "0.4"];
+    let report: Value =
+        serde_json::from_str(&place.succeeds(&[&check[..], &["--format", "json"]].concat())).unwrap();
+    assert_eq!(report["turned"], 1);
+    let damaged = &report["damaged"];
+    assert_eq!(damaged.as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&damaged[0]["path"], &damaged[0]["kind"], &damaged[0]["decodes"]),
+        (&"tulips/odd.png".into(), &"checksum".into(), &true.into())
+    );
+    let text = place.succeeds(&check);
+    assert!(text.contains("\nturned by their EXIF orientation: 1\n"), "{text}");
+    let text = place.succeeds(&[&check[..], &["--exif-orientation", "ignore"]].concat());
+    assert!(text.contains("which is ignored: 1\n"), "{text}");
+
+    place.save_fresh_weights("fresh.safetensors");
+    let ran = place.run(&["predict", "flowers/tulips/odd.png", "--weights", "fresh.safetensors"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let told = "damaged, but read: flowers/tulips/odd.png: the checksum of its image data is wrong";
+    assert!(ran.err.lines().any(|line| line == told), "{ran:?}");
+    // Once for all epochs.
+    let args = ["train", "--data", "flowers", "--val-fraction", "0.4", "--epochs", "2", "--run-dir", "run"];
+    let ran = place.run(&args);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(ran.err.lines().filter(|line| line.starts_with("damaged, but read: ")).count(), 1, "{ran:?}");
+}
+
+/// Whatever happens in a decoder, the others are answered, and nothing but an error is said.
+#[test]
+fn a_file_that_breaks_a_decoder_is_an_error_like_others() {
+    let place = Place::with_flowers(1);
+    place.save_fresh_weights("fresh.safetensors");
+    let image = flower(&place, "roses/roses_0001.jpg");
+    fs::write(place.file("odd.webp"), odd_animation(&image)).unwrap();
+    let rose = "flowers/roses/roses_0001.jpg";
+    let ran = place.run(&[
+        "predict",
+        rose,
+        "odd.webp",
+        rose,
+        "--format",
+        "jsonl",
+        "--weights",
+        "fresh.safetensors",
+    ]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let answers: Vec<Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(answers.len(), 3);
+    assert!(answers[0]["class"].is_string() && answers[0] == answers[2]);
+    let error = answers[1]["error"].as_str().unwrap();
+    assert!(error.starts_with("odd.webp is not a readable picture: "), "{error}");
+    assert!(!ran.err.contains("panicked"), "{ran:?}");
+}
