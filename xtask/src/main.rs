@@ -20,6 +20,7 @@ Tasks of this repository. Usage: cargo xtask TASK …
   bench      without arguments: the benchmarks of all engines, with a report in HTML
   criterion  the same; ARGUMENTS go to `cargo bench`
   libtorch   fetch libtorch, for the engine `tch`, to your cache folder; `--cuda`: with NVIDIA GPUs
+  torture    mutated files for every parser, failing disks and kills; `--minutes N`, `--help`
   test       all tests of the workspace; ARGUMENTS go to `cargo test`
   lint       formatting, lints, documentation
   check      what a change must pass: `lint` and `test`
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         }
         ("libtorch", _) => fetch_libtorch(rest),
         ("test", _) => tasks::test(rest),
+        ("torture", _) => tasks::torture(rest),
         ("lint", _) => tasks::lint(),
         ("check", _) => tasks::check(),
         ("criterion", _) | ("bench", []) => tasks::criterion(rest),

@@ -11,6 +11,7 @@ mod predict;
 mod recipes;
 mod resume;
 mod streams;
+mod torture;
 mod train;
 
 use std::{
