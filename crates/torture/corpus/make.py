@@ -111,3 +111,24 @@ for name, text in (("p1.pbm", "P1\n# drawn\n4 2\n1 0 1 0\n0101\n"), ("p2.pgm", "
                    ("p3.ppm", "P3\n2 2\n1023\n0 1 2 1023 4 5 6 7 8 9 10 11\n")):
     (HERE / "pnm" / name).write_text(text)
 (HERE / "pnm" / "p5_100.pgm").write_bytes(b"P5\n# maxval\n4 3\n100\n" + bytes(range(0, 96, 8)))
+
+
+def tiff(name, entries, data):
+    """One directory; a value of bytes is put behind it."""
+    place = 8 + 2 + 12 * len(entries) + 4
+    directory = struct.pack("<H", len(entries))
+    for tag, kind, count, value in entries:
+        directory += struct.pack("<HHII", tag, kind, count, place if value is None else value)
+    (HERE / "tiff" / name).write_bytes(b"II*\0" + struct.pack("<I", 8) + directory + struct.pack("<I", 0) + data)
+
+
+# What libraries once panicked at, or said at length.
+png("palette_of_four_bytes.png", 1, 1, 8, 3, 0, b"\0\0", chunk(b"PLTE", b"\1\2\3\4"))
+jpeg = bytearray((HERE / "jpeg" / "cmyk_progressive.jpg").read_bytes())
+frame = jpeg.index(b"\xff\xc2")
+for component, sampling in enumerate((0x22, 0x11, 0x11, 0x22)):
+    jpeg[frame + 11 + 3 * component] = sampling
+(HERE / "jpeg" / "cmyk_sampled.jpg").write_bytes(jpeg)
+SIZE = [(256, 3, 1, 1), (257, 3, 1, 1)]
+tiff("many_samples.tif", SIZE + [(258, 3, 3000, None), (262, 3, 1, 2), (277, 3, 1, 3000)], b"\1\0" * 3000)
+tiff("long_text.tif", SIZE + [(270, 2, 1 << 30, None), (262, 3, 1, 1), (273, 4, 1, 8), (279, 4, 1, 1)], b"text")

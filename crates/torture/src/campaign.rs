@@ -56,6 +56,7 @@ pub struct Campaign<'a> {
     corpus: Vec<Vec<u8>>,
     rng: ChaCha8Rng,
     kinds: BTreeSet<String>,
+    /// So far.
     pub report: Report,
     _folder: TempDir,
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use alexnet_core::{checkpoint, weights::Weights};
-use alexnet_data::decode::decode_bytes;
+use alexnet_data::decode::{Options, decode_bytes};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
@@ -265,7 +265,9 @@ impl Disk {
                 Some("json") => {
                     drop(serde_json::from_slice::<Value>(&bytes).map_err(|e| half(e.to_string()))?)
                 }
-                Some("png" | "jpg") => drop(decode_bytes(&*file, &bytes).map_err(|e| half(e.to_string()))?),
+                Some("png" | "jpg") => {
+                    drop(decode_bytes(&*file, &bytes, Options::default()).map_err(|e| half(e.to_string()))?)
+                }
                 Some("csv") if !bytes.ends_with(b"\n") => {
                     return Err(half("its last line has no end".into()));
                 }

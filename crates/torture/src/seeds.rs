@@ -8,7 +8,7 @@ use std::{
 };
 
 use alexnet_core::{
-    Array, Normalization, Progress, State,
+    Array, ExifOrientation, Normalization, Progress, State,
     alexnet::Variant,
     checkpoint,
     train::EpochRow,
@@ -189,6 +189,7 @@ fn metadata() -> Metadata {
         classes: vec!["daisy".into(), "rosé".into()],
         input_size: 224,
         normalization: Normalization::HALF,
+        exif_orientation: ExifOrientation::default(),
     }
 }
 

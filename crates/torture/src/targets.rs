@@ -11,7 +11,7 @@ use alexnet_core::{Progress, alexnet::Variant, checkpoint, weights::Weights};
 use alexnet_data::{
     archive::{self, Limits},
     check,
-    decode::{decode_bytes, decode_bytes_crop},
+    decode::{Options, decode_bytes, decode_bytes_crop},
     loader::evaluation_picture,
     resize::Crop,
     split::{Dataset, Item, SplitOptions},
@@ -295,16 +295,17 @@ thread_local! {
 }
 
 fn decoded(bytes: &[u8]) -> Outcome {
-    let whole = match decode_bytes("it", bytes) {
-        Ok(whole) => whole,
+    // The image alone: who holds what was decoded must not decode a second.
+    let whole = match decode_bytes("it", bytes, Options::default()) {
+        Ok(decoded) => decoded.image,
         Err(error) => return Outcome::Refused(error.to_string()),
     };
     let (width, height) = whole.dimensions();
     evaluation_picture(&whole, 64);
     let crop =
         Crop { left: width / 3, top: height / 3, width: (width / 2).max(1), height: (height / 2).max(1) };
-    let part = match decode_bytes_crop("it", &mut bytes.to_vec(), |_, _| crop) {
-        Ok((pixels, place)) => (pixels, place),
+    let part = match decode_bytes_crop("it", &mut bytes.to_vec(), Options::default(), |_, _| crop) {
+        Ok((decoded, place)) => (decoded.image, place),
         Err(error) => return Outcome::Wrong(format!("decodes, but a crop of it does not: {error}")),
     };
     let pixels = |image: &image::RgbImage, Crop { left, top, width, height }: Crop| {
