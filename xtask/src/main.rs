@@ -23,6 +23,8 @@ Tasks of this repository. Usage: cargo xtask TASK …
              to `cargo bench`
   libtorch   fetch libtorch, for the engine `tch`, to your cache folder;
              `--cuda`: with NVIDIA's libraries
+  torture    mutated files for every parser, failing disks and kills;
+             `--minutes N`, `--help`
   test       all tests of the workspace; ARGUMENTS go to `cargo test`
   lint       formatting, lints, documentation
   check      what a change must pass: `lint` and `test`
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         }
         ("libtorch", _) => fetch_libtorch(rest),
         ("test", _) => tasks::test(rest),
+        ("torture", _) => tasks::torture(rest),
         ("lint", _) => tasks::lint(),
         ("check", _) => tasks::check(),
         ("criterion", _) => tasks::criterion(rest),

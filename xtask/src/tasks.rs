@@ -79,6 +79,30 @@ pub fn check() -> Result<ExitCode, String> {
     }
 }
 
+/// Mutated files for every parser, failing disks and kills, in release.
+///
+/// # Errors
+/// When cargo cannot be run.
+pub fn torture(arguments: &[&str]) -> Result<ExitCode, String> {
+    let libtorch = libtorch_if_here();
+    // As for other tasks, so that nothing is built twice.
+    let features = wishes::features(&[], libtorch.is_some());
+    tell_first_build(&features);
+    let mut cargo = cargo(libtorch.as_ref());
+    cargo.args(["build", "--quiet", "--release", "--package", "alexnet-cli", "--package", "alexnet-torture"]);
+    for feature in features {
+        cargo.arg("--features").arg(format!("alexnet-cli/{feature}"));
+    }
+    let code = run(cargo)?;
+    if code != ExitCode::SUCCESS {
+        return Ok(code);
+    }
+    let built = |name: &str| target().join("release").join(name).with_extension(env::consts::EXE_EXTENSION);
+    let mut torture = Command::new(built("torture"));
+    torture.arg("--program").arg(built("alexnet")).args(arguments);
+    become_it(torture)
+}
+
 /// The benchmarks, on all engines that can be had; says where their report is.
 ///
 /// # Errors
@@ -164,17 +188,21 @@ fn cargo(libtorch: Option<&Libtorch>) -> Command {
     command
 }
 
-/// Runs cargo and hands its exit code on.
+/// Runs a program and hands its exit code on.
 fn run(mut command: Command) -> Result<ExitCode, String> {
-    let status = command.status().map_err(|error| format!("cannot run cargo: {error}"))?;
+    let status = command.status().map_err(|error| not_run(&command, &error))?;
     Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 
-/// Gives this process to cargo, so that Ctrl-C reaches the command alone and its exit code is ours.
+fn not_run(command: &Command, error: &std::io::Error) -> String {
+    format!("cannot run {}: {error}", command.get_program().display())
+}
+
+/// Gives this process to a program, so that Ctrl-C reaches the command alone and its exit code is ours.
 #[cfg(unix)]
 fn become_it(mut command: Command) -> Result<ExitCode, String> {
     let error = std::os::unix::process::CommandExt::exec(&mut command);
-    Err(format!("cannot run cargo: {error}"))
+    Err(not_run(&command, &error))
 }
 
 #[cfg(not(unix))]

@@ -176,7 +176,16 @@ fn decode_in(name: &Path, bytes: &[u8], options: Options, mut room: Room) -> Res
 /// The one place where decoders run: a panic in one of them is an error that names the file.
 fn guarded<T>(name: &Path, decode: impl FnOnce() -> Result<T, String>) -> Result<T> {
     let decoded = guard(decode).unwrap_or_else(|panic| Err(format!("decoding it failed inside: {panic}")));
-    decoded.map_err(|reason| Error::Picture { path: name.to_owned(), reason })
+    decoded.map_err(|reason| Error::Picture { path: name.to_owned(), reason: cut(reason) })
+}
+
+/// Some libraries list what they found: thousands of numbers of a damaged file.
+fn cut(reason: String) -> String {
+    const MOST: usize = 300;
+    match reason.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &reason[..end]),
+        None => reason,
+    }
 }
 
 /// The format that a file's content begins as.

@@ -15,6 +15,7 @@ mod recipes;
 mod resume;
 mod run_folder;
 mod streams;
+mod torture;
 mod train;
 mod words;
 

@@ -1,0 +1,444 @@
+//! Training on a disk that fails, and with kills: what is left is whole, and going on ends with the same bytes.
+//!
+//! `strace` makes system calls fail or kills the program at them. Files are saved on the main thread, so that one alone is watched.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use alexnet_core::{checkpoint, weights::Weights};
+use alexnet_data::decode::{Options, decode_bytes};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+use tempfile::TempDir;
+use walkdir::WalkDir;
+
+/// The calls that change a disk.
+const CALLS: &str =
+    "openat,write,fsync,fdatasync,rename,renameat,renameat2,mkdir,unlink,unlinkat,ftruncate,flock";
+
+/// A short run: the layers with most weights are kept as they are, so the checkpoint is small.
+const TRAIN: [&str; 18] = [
+    "train",
+    "--data",
+    "images",
+    "--val-fraction",
+    "0.34",
+    "--batch-size",
+    "2",
+    "--epochs",
+    "2",
+    "--opt",
+    "sgd",
+    "--lr",
+    "0.01",
+    "--freeze",
+    "classifier",
+    "-j",
+    "1",
+    "--run-dir",
+];
+
+/// A system call of a run, to be made to fail.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Point {
+    call: String,
+    /// Of all calls of its kind, from 1.
+    nth: usize,
+    /// The file of the run, without what is random in the names of temporary ones.
+    pub file: String,
+    /// Of the calls of this kind for this file one after the other, from 0.
+    repeated: usize,
+}
+
+/// What happens at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The call fails with this error.
+    Error(&'static str),
+    /// The program is killed before the call.
+    Kill,
+}
+
+/// How a run got over it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Recovery {
+    /// It went on by itself; a picture is missing, which it said.
+    Warned,
+    /// It ended, and `--resume` went on.
+    Resumed,
+    /// It ended before it was a run, and was begun again.
+    BegunAgain,
+}
+
+/// A small data set, and a run of it that nothing disturbed.
+pub struct Disk {
+    program: PathBuf,
+    folder: TempDir,
+    whole: Files,
+    time: Duration,
+}
+
+/// A run's files, without what is different each time.
+type Files = BTreeMap<String, Vec<u8>>;
+
+impl Disk {
+    /// Trains undisturbed.
+    ///
+    /// # Errors
+    /// In words, when that fails already.
+    pub fn new(program: &Path) -> Result<Self, String> {
+        let folder = TempDir::new().map_err(|error| error.to_string())?;
+        draw(folder.path()).map_err(|error| format!("cannot draw images: {error}"))?;
+        let mut disk =
+            Self { program: program.to_owned(), folder, whole: Files::new(), time: Duration::ZERO };
+        let start = Instant::now();
+        let output = disk.begin("whole").output().map_err(|error| error.to_string())?;
+        disk.time = start.elapsed();
+        succeeded(&output)?;
+        disk.whole = disk.files("whole")?;
+        Ok(disk)
+    }
+
+    /// Whether `strace` is here and may be used.
+    pub fn has_strace() -> bool {
+        let mut command = Command::new("strace");
+        command.args(["-o", "/dev/null", "-e", "trace=write", "true"]).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    }
+
+    /// Every call of an undisturbed run that changes its folder.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn points(&self) -> Result<Vec<Point>, String> {
+        let log = self.folder.path().join("log");
+        let mut strace = Command::new("strace");
+        strace.args(["-y", "-e", &format!("trace={CALLS}"), "-o"]).arg(&log);
+        succeeded(&self.under(strace, self.begin("traced"))?)?;
+        self.remove("traced");
+        let log = fs::read(&log).map_err(|error| error.to_string())?;
+        Ok(points(&String::from_utf8_lossy(&log), &self.run("traced")))
+    }
+
+    /// Lets a new run meet the fault, looks at what is left, and goes on.
+    ///
+    /// # Errors
+    /// In words, which promise was broken.
+    pub fn trial(&self, point: &Point, fault: Fault, name: &str) -> Result<Recovery, String> {
+        let result = self.try_it(point, fault, name);
+        self.remove(name);
+        result.map_err(|error| {
+            format!("{} {} of {} ({}), {fault:?}: {error}", point.call, point.nth, point.file, point.repeated)
+        })
+    }
+
+    fn try_it(&self, point: &Point, fault: Fault, name: &str) -> Result<Recovery, String> {
+        let Point { call, nth, .. } = point;
+        let what = match fault {
+            Fault::Error(error) => format!("error={error}"),
+            Fault::Kill => "signal=KILL".into(),
+        };
+        let mut strace = Command::new("strace");
+        strace.args(["-o", "/dev/null", "-e", &format!("trace={call}"), "-e"]);
+        strace.arg(format!("inject={call}:{what}:when={nth}"));
+        let output = self.under(strace, self.begin(name))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        match (fault, output.status.code()) {
+            (Fault::Error(_), Some(0)) if !said.contains("warning: ") => {
+                return Err(format!("nothing was said: {said}"));
+            }
+            (Fault::Error(_), Some(0)) => {}
+            (Fault::Error(_), Some(1)) if !said.contains("error: ") || said.contains("panicked") => {
+                return Err(format!("it ended without a reason: {said}"));
+            }
+            (Fault::Error(_), Some(1)) | (Fault::Kill, None | Some(137)) => {}
+            (_, code) => return Err(format!("it ended with {code:?}: {said}")),
+        }
+        self.look(name, fault)?;
+        if output.status.success() {
+            let missing = point.file.clone();
+            return self.compare(name, Some(&missing)).map(|()| Recovery::Warned);
+        }
+        let recovery = self.go_on(name)?;
+        self.compare(name, None).map(|()| recovery)
+    }
+
+    /// Kills a run at up to `kills` random instants, going on in between. Gives how often it was killed.
+    ///
+    /// # Errors
+    /// In words, which promise was broken.
+    pub fn kills(&self, kills: usize, rng: &mut ChaCha8Rng, name: &str) -> Result<usize, String> {
+        let result = self.try_kills(kills, rng, name);
+        self.remove(name);
+        result
+    }
+
+    fn try_kills(&self, kills: usize, rng: &mut ChaCha8Rng, name: &str) -> Result<usize, String> {
+        let mut killed = 0;
+        for _ in 0..kills {
+            let mut command = self.going_on(name).unwrap_or_else(|| self.begin(name));
+            command.args(["--checkpoint-every", "1"]).stdout(Stdio::null()).stderr(Stdio::null());
+            let mut child = command.spawn().map_err(|error| error.to_string())?;
+            sleep(self.time.mul_f64(rng.random_range(0.0..1.0)));
+            let ended = child.try_wait().map_err(|error| error.to_string())?;
+            child.kill().and_then(|()| child.wait()).map_err(|error| error.to_string())?;
+            match ended {
+                None => killed += 1,
+                Some(status) if status.success() => break,
+                Some(status) => return Err(format!("after {killed} kills it ended with {status}")),
+            }
+            self.look(name, Fault::Kill)?;
+        }
+        self.go_on(name)?;
+        self.compare(name, None).map(|()| killed)
+    }
+
+    fn run(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn remove(&self, name: &str) {
+        let _ = fs::remove_dir_all(self.run(name));
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(args).current_dir(self.folder.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn begin(&self, name: &str) -> Command {
+        let mut command = self.command(&TRAIN);
+        command.arg(self.run(name));
+        command
+    }
+
+    /// As a user goes on: a folder with `args.toml` is a run.
+    fn going_on(&self, name: &str) -> Option<Command> {
+        let run = self.run(name);
+        run.join("args.toml").exists().then(|| {
+            let mut command = self.command(&["train", "--resume"]);
+            command.arg(run);
+            command
+        })
+    }
+
+    fn go_on(&self, name: &str) -> Result<Recovery, String> {
+        let (recovery, mut command) = match self.going_on(name) {
+            Some(command) => (Recovery::Resumed, command),
+            None => (Recovery::BegunAgain, self.begin(name)),
+        };
+        let output = command.output().map_err(|error| error.to_string())?;
+        succeeded(&output).map_err(|error| format!("going on fails: {error}"))?;
+        Ok(recovery)
+    }
+
+    fn under(&self, mut strace: Command, command: Command) -> Result<Output, String> {
+        strace.arg(command.get_program()).args(command.get_args());
+        strace.current_dir(self.folder.path()).stdin(Stdio::null());
+        strace.output().map_err(|error| format!("cannot run strace: {error}"))
+    }
+
+    /// What a fault left is whole.
+    fn look(&self, name: &str, fault: Fault) -> Result<(), String> {
+        let run = self.run(name);
+        for entry in WalkDir::new(&run).into_iter().flatten().filter(|entry| entry.file_type().is_file()) {
+            let file = entry.file_name().to_string_lossy();
+            if file.contains(".tmp-") {
+                if fault != Fault::Kill {
+                    return Err(format!("it left {file}"));
+                }
+                continue;
+            }
+            let half = |reason: String| format!("{file} is not whole: {reason}");
+            let bytes = fs::read(entry.path()).map_err(|error| half(error.to_string()))?;
+            match entry.path().extension().and_then(OsStr::to_str) {
+                Some("toml") if bytes != self.whole["args.toml"] => return Err(half(format!("{bytes:?}"))),
+                Some("json") => {
+                    drop(serde_json::from_slice::<Value>(&bytes).map_err(|e| half(e.to_string()))?)
+                }
+                Some("png" | "jpg") => {
+                    drop(decode_bytes(&*file, &bytes, Options::default()).map_err(|e| half(e.to_string()))?)
+                }
+                Some("csv") if !bytes.ends_with(b"\n") => {
+                    return Err(half("its last line has no end".into()));
+                }
+                Some("safetensors") if file.starts_with("checkpoint") => {
+                    drop(checkpoint::load::<Value>(entry.path()).map_err(|error| half(error.to_string()))?);
+                }
+                Some("safetensors") => drop(Weights::load(entry.path()).map_err(|e| half(e.to_string()))?),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// All files are those of the undisturbed run, but for a picture that could not be written.
+    fn compare(&self, name: &str, missing: Option<&str>) -> Result<(), String> {
+        let files = self.files(name)?;
+        let names = |files: &Files| files.keys().cloned().collect::<BTreeSet<_>>();
+        let (found, expected) = (names(&files), names(&self.whole));
+        let differ: Vec<&String> = expected.symmetric_difference(&found).collect();
+        if differ.iter().any(|name| Some(name.as_str()) != missing) {
+            return Err(format!("other files than in a whole run: {differ:?}"));
+        }
+        let other = |(name, bytes): &(&String, &Vec<u8>)| {
+            Some(name.as_str()) != missing && self.whole[*name] != **bytes
+        };
+        match files.iter().find(other) {
+            Some((name, _)) => Err(format!("another {name} than that of a whole run")),
+            None => Ok(()),
+        }
+    }
+
+    fn files(&self, name: &str) -> Result<Files, String> {
+        let run = self.run(name);
+        let entries = WalkDir::new(&run).into_iter().flatten().filter(|entry| entry.file_type().is_file());
+        let mut files = Files::new();
+        for entry in entries {
+            let path = entry.path();
+            let name = path.strip_prefix(&run).unwrap_or(path).to_string_lossy().into_owned();
+            let content = match name.as_str() {
+                "checkpoint/checkpoint.safetensors" => checkpoint_without_times(path)?,
+                "results.csv" => results_without_times(&fs::read_to_string(path).map_err(|e| e.to_string())?),
+                // Whose it is, which is over.
+                ".lock" => continue,
+                _ => fs::read(path).map_err(|error| format!("{name}: {error}"))?,
+            };
+            files.insert(name, content);
+        }
+        Ok(files)
+    }
+}
+
+fn succeeded(output: &Output) -> Result<(), String> {
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr)))
+}
+
+/// Two classes of three images, which differ.
+fn draw(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    for class in 0..2_u32 {
+        let place = folder.join("images").join(["dark", "light"][class as usize]);
+        fs::create_dir_all(&place)?;
+        for image in 0..3_u32 {
+            let pixel = |x: u32, y: u32| {
+                image::Rgb([x * 5 + 40 * image, y * 6, 100 * class + 30 * image].map(|value| value as u8))
+            };
+            image::RgbImage::from_fn(40, 32, pixel).save(place.join(format!("{image}.png")))?;
+        }
+    }
+    Ok(())
+}
+
+fn checkpoint_without_times(path: &Path) -> Result<Vec<u8>, String> {
+    let (state, mut progress) = checkpoint::load::<Value>(path).map_err(|error| error.to_string())?;
+    progress["seconds"] = Value::Null;
+    for row in progress["history"].as_array_mut().into_iter().flatten() {
+        row["time"] = Value::Null;
+    }
+    let mut bytes = serde_json::to_vec(&progress).map_err(|error| error.to_string())?;
+    for (name, array) in [&state.parameters, &state.moments, &state.average].into_iter().flatten() {
+        bytes.extend(format!("{name}{:?}", array.shape).bytes());
+        bytes.extend(array.values.iter().flat_map(|value| value.to_le_bytes()));
+    }
+    Ok(bytes)
+}
+
+fn results_without_times(text: &str) -> Vec<u8> {
+    let line = |line: &str| {
+        let fields = line.split(',').enumerate().filter(|(index, _)| *index != 1).map(|(_, field)| field);
+        fields.collect::<Vec<_>>().join(",") + "\n"
+    };
+    text.lines().map(line).collect::<String>().into_bytes()
+}
+
+/// The calls in a log of `strace -y` that name something in the folder `run`.
+fn points(log: &str, run: &Path) -> Vec<Point> {
+    let run = format!("{}", run.display());
+    let mut counts = BTreeMap::new();
+    let mut points: Vec<Point> = Vec::new();
+    for line in log.lines() {
+        let Some((call, arguments)) = line.split_once('(') else { continue };
+        let nth: &mut usize = counts.entry(call.to_owned()).or_default();
+        *nth += 1;
+        // The last path is what a rename makes.
+        let Some(path) = arguments.rsplit(['"', '<', '>']).find(|part| part.starts_with(&run)) else {
+            continue;
+        };
+        let mut file = path[run.len()..].trim_start_matches('/').to_owned();
+        if let Some((name, _)) = file.split_once(".tmp-") {
+            // `.NAME.tmp-…` becomes NAME.
+            file = match name.rsplit_once('/') {
+                Some((folder, name)) => format!("{folder}/{}", name.trim_start_matches('.')),
+                None => name.trim_start_matches('.').to_owned(),
+            };
+        }
+        let before = points.last().filter(|before| before.call == call && before.file == file);
+        let repeated = before.map_or(0, |before| before.repeated + 1);
+        points.push(Point { call: call.to_owned(), nth: *nth, file, repeated });
+    }
+    points
+}
+
+/// Of points one after the other at the same file those that differ: the first, the second, and the last.
+pub fn few(points: &[Point]) -> Vec<Point> {
+    let next_is_first = |index: usize| points.get(index + 1).is_none_or(|next| next.repeated == 0);
+    let kept = points.iter().enumerate().filter(|(index, point)| point.repeated < 2 || next_is_first(*index));
+    kept.map(|(_, point)| point.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = r#"openat(AT_FDCWD</tmp>, "/etc/ld.so.cache", O_RDONLY|O_CLOEXEC) = 3</etc/ld.so.cache>
+mkdir("/r/weights", 0777)    = -1 ENOENT (No such file or directory)
+openat(AT_FDCWD</tmp>, "/r/weights/.best.safetensors.tmp-7-8u1", O_WRONLY|O_CREAT, 0666) = 3</r/weights/.best.safetensors.tmp-7-8u1>
+write(2</dev/null>, "x", 1) = 1
+write(3</r/weights/.best.safetensors.tmp-7-8u1>, "\0"..., 262144) = 262144
+write(3</r/weights/.best.safetensors.tmp-7-8u1>, "\0"..., 262144) = 262144
+write(3</r/weights/.best.safetensors.tmp-7-8u1>, "\0"..., 262144) = 262144
+write(3</r/weights/.best.safetensors.tmp-7-8u1>, "\0"..., 262144) = 262144
+renameat(AT_FDCWD</tmp>, "/r/weights/.best.safetensors.tmp-7-8u1", AT_FDCWD</tmp>, "/r/weights/best.safetensors") = 0
+fsync(3</r>) = 0
++++ exited with 0 +++
+"#;
+
+    #[test]
+    fn calls_are_counted_by_kind_and_those_of_the_run_are_kept() {
+        let points = points(LOG, Path::new("/r"));
+        let found: Vec<_> =
+            points.iter().map(|p| (p.call.as_str(), p.nth, p.file.as_str(), p.repeated)).collect();
+        let best = "weights/best.safetensors";
+        assert_eq!(
+            found,
+            [
+                ("mkdir", 1, "weights", 0),
+                ("openat", 2, best, 0),
+                ("write", 2, best, 0),
+                ("write", 3, best, 1),
+                ("write", 4, best, 2),
+                ("write", 5, best, 3),
+                ("renameat", 1, best, 0),
+                ("fsync", 1, "", 0),
+            ]
+        );
+        let few = few(&points);
+        assert_eq!(
+            few.iter().filter(|point| point.call == "write").map(|p| p.nth).collect::<Vec<_>>(),
+            [2, 3, 5]
+        );
+        assert_eq!(few.len(), points.len() - 1);
+    }
+}

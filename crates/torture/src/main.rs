@@ -1,0 +1,358 @@
+//! `torture`: every parser under mutated files for its share of the time, then failing disks and kills.
+//!
+//! A parser is tried in a process of its own, whose memory the shell limits, so that one that aborts, hangs or takes all memory is
+//! found too.
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use alexnet_torture::{
+    campaign::{Campaign, Report, now},
+    disk::{Disk, Fault, Point, Recovery, few},
+    memory,
+    targets::{self, Target},
+};
+use clap::{Parser, Subcommand};
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+/// A process that says nothing for so long hangs.
+const HANG: Duration = Duration::from_secs(90);
+
+/// What the parts beside the parsers are called.
+const DISK: &str = "disk";
+const KILLS: &str = "kills";
+
+/// Mutated files for every parser, failing disks and kills for every save.
+#[derive(Parser)]
+#[command(name = "cargo xtask torture", subcommand_negates_reqs = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Part>,
+    /// Minutes in all, shared by the parsers, the failing disk and the kills
+    #[arg(long, value_name = "N", required = true)]
+    minutes: Option<f64>,
+    /// Only these: names of parsers, `disk`, `kills`
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Decides every mutation
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Where files that show a fault are kept, with report.json
+    #[arg(long, value_name = "DIR", default_value = "target/torture")]
+    out: PathBuf,
+    /// How many at a time [default: one for each core]
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// Memory that a process may take, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 2048)]
+    memory: u64,
+    /// The command line, which `cargo xtask` builds
+    #[arg(long, value_name = "FILE", hide = true)]
+    program: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Part {
+    /// Tries one parser in this process
+    #[command(hide = true)]
+    Parser { name: String, seed: u64, seconds: f64, out: PathBuf, program: Option<PathBuf> },
+    /// Hands one file to one parser: what a file that was kept shows
+    Replay {
+        /// Of the parser
+        name: String,
+        /// That was kept
+        file: PathBuf,
+    },
+}
+
+/// What is written as `report.json`.
+#[derive(Default, Serialize)]
+struct Whole {
+    parsers: BTreeMap<String, Report>,
+    disk: BTreeMap<String, u64>,
+    faults: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match &cli.command {
+        Some(Part::Parser { name, seed, seconds, out, program }) => {
+            parser(named(name), *seed, Duration::from_secs_f64(*seconds), out, program.clone());
+            ExitCode::SUCCESS
+        }
+        Some(Part::Replay { name, file }) => replay(named(name), file, cli.program.clone()),
+        None => all(&cli),
+    }
+}
+
+fn named(name: &str) -> Target {
+    targets::named(name).unwrap_or_else(|| panic!("no parser `{name}`"))
+}
+
+/// Tries one parser for this time and tells the report as lines of JSON, each second.
+fn parser(target: Target, seed: u64, time: Duration, out: &Path, program: Option<PathBuf>) {
+    let start = Instant::now();
+    let mut told = Instant::now();
+    let mut campaign = Campaign::new(&target, seed, program, Some(out));
+    let tell = |report: &mut Report| {
+        report.seconds = memory::processor_seconds().unwrap_or_else(|| start.elapsed().as_secs_f64());
+        // A reader that has left is no reason to stop: the process is ended by whoever started it.
+        let _ = writeln!(std::io::stdout(), "{}", serde_json::to_string(report).unwrap_or_default());
+    };
+    campaign.seeds();
+    while start.elapsed() < time {
+        campaign.step();
+        if told.elapsed() > Duration::from_secs(1) {
+            told = Instant::now();
+            tell(&mut campaign.report);
+        }
+    }
+    tell(&mut campaign.report);
+    let _ = fs::remove_file(now(out, target.name));
+}
+
+fn replay(target: Target, file: &Path, program: Option<PathBuf>) -> ExitCode {
+    let bytes = fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let target = Target { seeds: vec![bytes], ..target };
+    let mut campaign = Campaign::new(&target, 0, program, None);
+    campaign.seeds();
+    println!("{:#?}", campaign.report);
+    if campaign.report.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn all(cli: &Cli) -> ExitCode {
+    fs::create_dir_all(&cli.out).unwrap_or_else(|error| panic!("{}: {error}", cli.out.display()));
+    let wanted = |name: &str| cli.only.is_empty() || cli.only.iter().any(|only| only == name);
+    let parsers = targets::all();
+    let mut parts: Vec<&str> = Vec::new();
+    let has_program = cli.program.is_some();
+    parts.extend(
+        parsers
+            .iter()
+            .filter(|t| has_program || !t.needs_program)
+            .map(|t| t.name)
+            .filter(|name| wanted(name)),
+    );
+    parts.extend([DISK, KILLS].into_iter().filter(|name| has_program && wanted(name)));
+    let jobs =
+        cli.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from)).min(parts.len());
+    let share = Duration::from_secs_f64(
+        cli.minutes.unwrap_or_default() * 60.0 * jobs as f64 / parts.len().max(1) as f64,
+    );
+    eprintln!("{} parts, {:.0} s each, {jobs} at a time", parts.len(), share.as_secs_f64());
+
+    let whole = Mutex::new(Whole::default());
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while let Some(part) = parts.get(next.fetch_add(1, Relaxed)) {
+                    eprintln!("{part}");
+                    match *part {
+                        DISK => disk(cli, share, &whole),
+                        KILLS => kills(cli, share, &whole),
+                        name => in_processes(cli, name, share, &whole),
+                    }
+                }
+            });
+        }
+    });
+    let whole = whole.into_inner().unwrap_or_default();
+    print(&whole);
+    let json = serde_json::to_vec_pretty(&whole).unwrap_or_default();
+    if let Err(error) = fs::write(cli.out.join("report.json"), json) {
+        eprintln!("cannot write report.json: {error}");
+    }
+    if whole.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Tries a parser for its share of the time, in a new process whenever one dies.
+fn in_processes(cli: &Cli, name: &str, share: Duration, whole: &Mutex<Whole>) {
+    let start = Instant::now();
+    let mut sum = Report::default();
+    for round in 0.. {
+        let left = share.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            break;
+        }
+        let (report, death) = in_a_process(cli, name, cli.seed.wrapping_mul(1000) + round, left);
+        add(&mut sum, report);
+        if let Some(death) = death {
+            let file = cli.out.join(format!("{name}-death-{round}"));
+            let kept = fs::rename(now(&cli.out, name), &file)
+                .map_or("no file".into(), |()| file.display().to_string());
+            *sum.faults.entry(format!("{death} ({kept})")).or_default() += 1;
+        }
+    }
+    let mut whole = whole.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    whole.faults.extend(sum.faults.iter().map(|(fault, times)| format!("{name}: {fault} ({times} times)")));
+    whole.parsers.insert(name.to_owned(), sum);
+}
+
+/// The last report of a process that tries a parser, and how it ended, if not as it should.
+fn in_a_process(cli: &Cli, name: &str, seed: u64, time: Duration) -> (Report, Option<String>) {
+    let own = std::env::current_exe().unwrap_or_else(|error| panic!("where is this program? {error}"));
+    let mut command = Command::new("sh");
+    // With one arena the limit means memory, not addresses that threads set aside.
+    command
+        .args(["-c", &format!("ulimit -v {}; exec \"$@\"", cli.memory << 10), "sh"])
+        .env("MALLOC_ARENA_MAX", "1");
+    command.arg(own).args(["parser", name, &seed.to_string(), &time.as_secs_f64().to_string()]).arg(&cli.out);
+    command.args(&cli.program);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("sh: {error}"));
+    let out = child.stdout.take().map(BufReader::new);
+    let (send, lines) = mpsc::channel();
+    let reader = thread::spawn(move || {
+        for line in out.into_iter().flat_map(BufRead::lines).map_while(Result::ok) {
+            let _ = send.send(line);
+        }
+    });
+    let mut report = Report::default();
+    let hangs = loop {
+        match lines.recv_timeout(HANG) {
+            Ok(line) => report = serde_json::from_str(&line).unwrap_or(report),
+            Err(RecvTimeoutError::Disconnected) => break false,
+            Err(RecvTimeoutError::Timeout) => {
+                let _ = child.kill();
+                break true;
+            }
+        }
+    };
+    let status = child.wait();
+    let _ = reader.join();
+    let death = match status {
+        _ if hangs => Some(format!("hangs for {} s", HANG.as_secs())),
+        Ok(status) if status.success() => None,
+        Ok(status) => Some(format!("dies: {status}")),
+        Err(error) => Some(error.to_string()),
+    };
+    (report, death)
+}
+
+fn add(sum: &mut Report, report: Report) {
+    sum.tried += report.tried;
+    sum.read += report.read;
+    sum.kinds = sum.kinds.max(report.kinds);
+    sum.seconds += report.seconds;
+    sum.memory = sum.memory.max(report.memory);
+    sum.slowest = sum.slowest.max(report.slowest);
+    for (all, new) in [(&mut sum.caught, report.caught), (&mut sum.faults, report.faults)] {
+        for (what, times) in new {
+            *all.entry(what).or_default() += times;
+        }
+    }
+}
+
+/// Every call of a save fails, and is killed at, as far as time allows; in an order that the seed decides.
+fn disk(cli: &Cli, share: Duration, whole: &Mutex<Whole>) {
+    if !Disk::has_strace() {
+        println!("{DISK}: skipped: no strace");
+        return;
+    }
+    let start = Instant::now();
+    let mut trials: Vec<(Point, Fault)> = Vec::new();
+    let disk = match cli.program.as_deref().map_or(Err("no command line".into()), Disk::new) {
+        Ok(disk) => disk,
+        Err(error) => return fault(whole, format!("{DISK}: {error}")),
+    };
+    match disk.points() {
+        Ok(points) => {
+            for point in few(&points) {
+                let faults = [Fault::Error("ENOSPC"), Fault::Error("EIO"), Fault::Kill];
+                trials.extend(faults.map(|fault| (point.clone(), fault)));
+            }
+        }
+        Err(error) => return fault(whole, format!("{DISK}: {error}")),
+    }
+    trials.shuffle(&mut ChaCha8Rng::seed_from_u64(cli.seed));
+    count(whole, "calls to fail", trials.len() as u64);
+    for (point, what) in trials {
+        if start.elapsed() > share {
+            break;
+        }
+        let kind = if what == Fault::Kill { "kills at calls" } else { "errors" };
+        count(whole, kind, 1);
+        match disk.trial(&point, what, "run") {
+            Ok(Recovery::Warned) => count(whole, &format!("{kind}: went on with a warning"), 1),
+            Ok(Recovery::Resumed) => count(whole, &format!("{kind}: resumed"), 1),
+            Ok(Recovery::BegunAgain) => count(whole, &format!("{kind}: begun again"), 1),
+            Err(error) => fault(whole, format!("{DISK}: {error}")),
+        }
+    }
+}
+
+/// Runs are killed at random instants.
+fn kills(cli: &Cli, share: Duration, whole: &Mutex<Whole>) {
+    let start = Instant::now();
+    let disk = match cli.program.as_deref().map_or(Err("no command line".into()), Disk::new) {
+        Ok(disk) => disk,
+        Err(error) => return fault(whole, format!("{KILLS}: {error}")),
+    };
+    let mut rng = ChaCha8Rng::seed_from_u64(cli.seed);
+    while start.elapsed() < share {
+        match disk.kills(8, &mut rng, "run") {
+            Ok(killed) => {
+                count(whole, "random kills", killed as u64);
+                count(whole, "runs that were killed and ended as if not", 1);
+            }
+            Err(error) => fault(whole, format!("{KILLS}: {error}")),
+        }
+    }
+}
+
+fn count(whole: &Mutex<Whole>, what: &str, times: u64) {
+    let mut whole = whole.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    *whole.disk.entry(what.to_owned()).or_default() += times;
+}
+
+fn fault(whole: &Mutex<Whole>, what: String) {
+    eprintln!("{what}");
+    whole.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).faults.push(what);
+}
+
+fn print(whole: &Whole) {
+    println!("parser          tried       read  kinds  CPU min  MiB at most  slowest s  caught  faults");
+    for (name, report) in &whole.parsers {
+        println!(
+            "{name:12} {:>8} {:>10} {:>6} {:>8.1} {:>12} {:>10.2} {:>7} {:>7}",
+            report.tried,
+            report.read,
+            report.kinds,
+            report.seconds / 60.0,
+            report.memory >> 20,
+            report.slowest,
+            report.caught.values().sum::<u64>(),
+            report.faults.values().sum::<u64>(),
+        );
+    }
+    for (what, times) in &whole.disk {
+        println!("{what}: {times}");
+    }
+    for (name, report) in &whole.parsers {
+        for (place, times) in &report.caught {
+            println!("caught in {name}, {times} times: {place}");
+        }
+    }
+    for fault in &whole.faults {
+        println!("FAULT {fault}");
+    }
+}

@@ -1,0 +1,494 @@
+//! The parsers, each with sound files, the words of its format, and what is tried with a file.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use alexnet_core::{Progress, alexnet::Variant, checkpoint, weights::Weights};
+use alexnet_data::{
+    archive::{self, Limits},
+    check,
+    decode::{Options, decode_bytes, decode_bytes_crop},
+    loader::evaluation_picture,
+    resize::Crop,
+    split::{Dataset, Item, SplitOptions},
+};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use walkdir::WalkDir;
+
+use crate::seeds;
+
+/// Longer messages fill a terminal.
+const MAX_MESSAGE: usize = 8 << 10;
+
+/// What a parser did with a file.
+#[derive(Debug, PartialEq)]
+pub enum Outcome {
+    /// It read it; in words that are the same for alike files.
+    Read(String),
+    /// It refused it, with this message.
+    Refused(String),
+    /// It did what it must not do.
+    Wrong(String),
+}
+
+/// What a parser is tried with.
+pub struct Place {
+    /// Where files may be put.
+    pub folder: PathBuf,
+    /// The command line, for those that ask it.
+    pub program: Option<PathBuf>,
+}
+
+/// A parser.
+pub struct Target {
+    /// As `--only` and the tests call it.
+    pub name: &'static str,
+    /// Sound files.
+    pub seeds: Vec<Vec<u8>>,
+    /// Words of its format.
+    pub words: &'static [&'static [u8]],
+    /// Makes checksums and the like right again, which would keep most mutations from going deeper.
+    pub repair: Option<fn(&mut [u8])>,
+    /// Hands it a file.
+    pub run: fn(&[u8], &Place) -> Outcome,
+    /// Whether it asks the command line.
+    pub needs_program: bool,
+    /// Mutations in the ordinary tests.
+    pub few: usize,
+}
+
+/// All parsers.
+pub fn all() -> Vec<Target> {
+    let image = |name, few, repair, words| Target {
+        name,
+        seeds: seeds::images(name),
+        words,
+        repair,
+        run: image,
+        needs_program: false,
+        few,
+    };
+    let other = |name, few, seeds, run, words| Target {
+        name,
+        seeds,
+        words,
+        repair: None,
+        run,
+        needs_program: false,
+        few,
+    };
+    const TEXT: &[&[u8]] =
+        &[b"null", b"{}", b"[]", b"\"\"", b"\\u0000", b"\xEF\xBB\xBF", b"-", b"[[[[[[[[", b"{\"0\":"];
+    vec![
+        image("jpeg", 6000, None, JPEG),
+        image("png", 6000, Some(repair_png as fn(&mut [u8])), PNG),
+        image("gif", 6000, None, &[b"GIF89a", b"\x21\xF9\x04", b"\x2C", b"\x3B", b"\x21\xFF\x0BNETSCAPE2.0"]),
+        image(
+            "webp",
+            4000,
+            None,
+            &[b"RIFF", b"WEBPVP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"EXIF", b"XMP "],
+        ),
+        image(
+            "bmp",
+            6000,
+            None,
+            &[b"BM", b"\x28\0\0\0", b"\x7C\0\0\0", b"\x0C\0\0\0", b"\0\0", b"\0\x01", b"\0\x02"],
+        ),
+        image("tiff", 6000, None, TIFF),
+        image(
+            "pnm",
+            6000,
+            None,
+            &[b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7\nWIDTH 3\n", b"#", b"\n65535\n"],
+        ),
+        other("pth", 4000, seeds::pth(), weights, PTH),
+        other("pickle", 4000, seeds::pickles(), pickle, PICKLE),
+        other("whole_pth", 60, seeds::whole_pickles(), whole_pth, PICKLE),
+        other(
+            "safetensors",
+            4000,
+            [seeds::safetensors(), seeds::weights_files()].concat(),
+            weights,
+            SAFETENSORS,
+        ),
+        other("weights", 100, seeds::weights_headers(), whole_weights, SAFETENSORS),
+        other("checkpoint", 4000, seeds::checkpoints(), read_checkpoint, SAFETENSORS),
+        other("progress", 4000, seeds::progresses(), read_progress, TEXT),
+        other("classes", 4000, seeds::class_indices(), classes, TEXT),
+        other("split", 4000, seeds::splits(), split, TEXT),
+        other(
+            "tgz",
+            3000,
+            seeds::tars().iter().map(|tar| seeds::gzip(tar)).collect(),
+            unpack,
+            &[b"\x1f\x8b\x08"],
+        ),
+        Target {
+            repair: Some(repair_tar),
+            ..other(
+                "tar",
+                3000,
+                seeds::tars(),
+                unpack_tar,
+                &[b"ustar", b"../", b"/etc/", b"././@LongLink", b"C:\\"],
+            )
+        },
+        Target {
+            needs_program: true,
+            ..other(
+                "config",
+                150,
+                seeds::configs(),
+                config,
+                &[b"[", b"]", b"=", b"\"\"\"", b"#", b"[[a]]", b"a.b = 1", b"1979-05-27"],
+            )
+        },
+    ]
+}
+
+/// The parser of this name.
+pub fn named(name: &str) -> Option<Target> {
+    all().into_iter().find(|target| target.name == name)
+}
+
+const JPEG: &[&[u8]] = &[
+    b"\xFF\xD8",
+    b"\xFF\xD9",
+    b"\xFF\xDA",
+    b"\xFF\xC0",
+    b"\xFF\xC1",
+    b"\xFF\xC2",
+    b"\xFF\xC3",
+    b"\xFF\xC4",
+    b"\xFF\xC9",
+    b"\xFF\xDB",
+    b"\xFF\xDD\0\x04\0\x01",
+    b"\xFF\xD0",
+    b"\xFF\xD7",
+    b"\xFF\xE1",
+    b"\xFF\xEE\0\x0EAdobe",
+    b"\xFF\0",
+    b"Exif\0\0II*\0\x08\0\0\0",
+    b"MM\0*",
+];
+
+const PNG: &[&[u8]] = &[
+    b"IHDR",
+    b"PLTE",
+    b"IDAT",
+    b"IEND",
+    b"tRNS",
+    b"acTL",
+    b"fcTL",
+    b"fdAT",
+    b"iCCP",
+    b"gAMA",
+    b"eXIf",
+    b"iTXt",
+    b"zTXt",
+    b"tEXt",
+    b"sBIT",
+    b"\0\0\0\x03PLTE",
+    b"\0\0\0\0",
+];
+
+const TIFF: &[&[u8]] = &[
+    b"II*\0",
+    b"MM\0*",
+    b"II+\0\x08\0\0\0",
+    b"\0\x01\x03\0",
+    b"\x01\x01\x03\0",
+    b"\x02\x01\x03\0",
+    b"\x03\x01\x03\0",
+    b"\x06\x01\x03\0",
+    b"\x11\x01\x04\0",
+    b"\x15\x01\x03\0",
+    b"\x16\x01\x04\0",
+    b"\x17\x01\x04\0",
+    b"\x1C\x01\x03\0",
+    b"\x3D\x01\x03\0",
+    b"\x42\x01\x04\0",
+    b"\x53\x01\x03\0",
+    b"\x5B\x01\x07\0",
+    b"\x12\x01\x03\0\x01\0\0\0\x06\0\0\0",
+];
+
+const PTH: &[&[u8]] =
+    &[b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"data.pkl", b"/data/0"];
+
+const PICKLE: &[&[u8]] = &[
+    b"ctorch._utils\n_rebuild_tensor_v2\n",
+    b"ccollections\nOrderedDict\n",
+    b"cos\nsystem\n",
+    b"X\xff\xff\xff\xff",
+    b"\x80\x05",
+    b"\x95",
+    b"R",
+    b"Q",
+    b"b",
+    b"u",
+    b"s",
+    b"e",
+    b"a",
+    b"(",
+    b")",
+    b"}",
+    b"]",
+    b"t",
+    b"\x85",
+    b"\x86",
+    b"\x87",
+    b"q\x01",
+    b"h\x01",
+    b"K\x01",
+    b"M\xff\xff",
+    b"J\xff\xff\xff\x7f",
+    b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f",
+    b"0",
+    b"1",
+    b"2",
+    b".",
+];
+
+const SAFETENSORS: &[&[u8]] = &[
+    b"F32",
+    b"F16",
+    b"BF16",
+    b"F64",
+    b"F4",
+    b"I64",
+    b"\"shape\":",
+    b"\"data_offsets\":",
+    b"__metadata__",
+    b"[0,0]",
+    b"null",
+    b"{\"a\":",
+    b"\"variant\":\"original\"",
+    b"[[[[[[",
+];
+
+/// All that is done with an image: it is decoded, cropped, made small, and checked.
+fn image(bytes: &[u8], place: &Place) -> Outcome {
+    let outcome = decoded(bytes);
+    let class = place.folder.join("a");
+    fs::create_dir_all(&class)
+        .and_then(|()| fs::write(class.join("it.jpg"), bytes))
+        .expect("a temporary folder");
+    let item = Item { path: "a/it.jpg".into(), class: 0 };
+    let dataset =
+        Dataset { root: place.folder.clone(), classes: vec!["a".into()], train: vec![item], val: vec![] };
+    let checked = ALONE.with(|_| check::check(&dataset, &SplitOptions::default(), &|_, _| ()));
+    match checked {
+        Ok(_) => outcome,
+        Err(error) => Outcome::Wrong(format!("the check stops: {error}")),
+    }
+}
+
+thread_local! {
+    /// Makes the thread its own pool, so that panics in what is meant for others are seen by [`crate::panics`].
+    static ALONE: Option<ThreadPool> = ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().ok();
+}
+
+fn decoded(bytes: &[u8]) -> Outcome {
+    // The image alone: who holds what was decoded must not decode a second.
+    let whole = match decode_bytes("it", bytes, Options::default()) {
+        Ok(decoded) => decoded.image,
+        Err(error) => return Outcome::Refused(error.to_string()),
+    };
+    let (width, height) = whole.dimensions();
+    evaluation_picture(&whole, 64);
+    let crop =
+        Crop { left: width / 3, top: height / 3, width: (width / 2).max(1), height: (height / 2).max(1) };
+    let part = match decode_bytes_crop("it", &mut bytes.to_vec(), Options::default(), |_, _| crop) {
+        Ok((decoded, place)) => (decoded.image, place),
+        Err(error) => return Outcome::Wrong(format!("decodes, but a crop of it does not: {error}")),
+    };
+    let pixels = |image: &image::RgbImage, Crop { left, top, width, height }: Crop| {
+        image::imageops::crop_imm(image, left, top, width, height).to_image()
+    };
+    if pixels(&part.0, part.1) != pixels(&whole, crop) {
+        return Outcome::Wrong("a crop has other pixels than the whole".into());
+    }
+    Outcome::Read(format!("{}x{} bits", width.ilog2(), height.ilog2()))
+}
+
+/// The checksum of each chunk.
+fn repair_png(bytes: &mut [u8]) {
+    let mut place = 8;
+    while let Some(length) = bytes.get(place..place + 4) {
+        let length = length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+        let (start, end) = (place + 4, place.saturating_add(8).saturating_add(length));
+        if end.saturating_add(4) > bytes.len() {
+            break;
+        }
+        let crc = crc32fast::hash(&bytes[start..end]);
+        bytes[end..end + 4].copy_from_slice(&crc.to_be_bytes());
+        place = end + 4;
+    }
+}
+
+fn weights(bytes: &[u8], place: &Place) -> Outcome {
+    let path = place.folder.join("it.pth");
+    fs::write(&path, bytes).expect("a temporary folder");
+    // Each reader knows files of its own.
+    let ours = Weights::load(&path);
+    match (alexnet_interchange::load(&path), ours) {
+        (Ok(loaded), _) => Outcome::Read(format!("{:?}", loaded.notes)),
+        (Err(_), Ok(_)) => Outcome::Wrong("core reads what interchange refuses".into()),
+        (Err(error), Err(_)) => Outcome::Refused(error.to_string()),
+    }
+}
+
+/// A pickle, after the sizes of the storages beside it.
+fn pickle(bytes: &[u8], place: &Place) -> Outcome {
+    let (sizes, pickle) = bytes.split_at(bytes.len().min(seeds::STORAGES));
+    weights(&seeds::pth_around(pickle, sizes), place)
+}
+
+/// A pickle beside all the numbers of a weights file, which are zeros.
+fn whole_pth(pickle: &[u8], place: &Place) -> Outcome {
+    let path = place.folder.join("it.pth");
+    seeds::whole_pth_around(pickle, &path).expect("a temporary folder");
+    match alexnet_interchange::load(&path) {
+        Ok(loaded) => Outcome::Read(format!("{:?}", loaded.notes)),
+        Err(error) => Outcome::Refused(error.to_string()),
+    }
+}
+
+/// A header with as many zeros behind it as a weights file has numbers; on the disk they take no place.
+fn whole_weights(header: &[u8], place: &Place) -> Outcome {
+    let path = place.folder.join("it.safetensors");
+    let parameters = Variant::Tutorial.topology(2).parameters().expect("a sound network");
+    let numbers: usize = parameters.iter().map(|parameter| 4 * parameter.elements()).sum();
+    let write = || {
+        let mut file = File::create(&path)?;
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(header)?;
+        file.set_len(8 + (header.len() + numbers) as u64)
+    };
+    write().expect("a temporary folder");
+    match alexnet_interchange::load(&path) {
+        Ok(loaded) => Outcome::Read(format!("{:?}", loaded.notes)),
+        Err(error) => Outcome::Refused(error.to_string()),
+    }
+}
+
+fn read_checkpoint(bytes: &[u8], place: &Place) -> Outcome {
+    let path = place.folder.join("it");
+    fs::write(&path, bytes).expect("a temporary folder");
+    match checkpoint::load::<Progress>(&path) {
+        Ok((state, _)) => Outcome::Read(state.parameters.len().to_string()),
+        Err(error) => Outcome::Refused(error.to_string()),
+    }
+}
+
+/// The progress in an otherwise sound checkpoint.
+fn read_progress(text: &[u8], place: &Place) -> Outcome {
+    let path = place.folder.join("it");
+    let Ok(progress) = serde_json::from_slice::<serde_json::Value>(text) else {
+        return Outcome::Refused("no JSON".into());
+    };
+    checkpoint::save(&path, &seeds::state(), &progress).expect("a temporary folder");
+    match checkpoint::load::<Progress>(&path) {
+        Ok((_, progress)) => Outcome::Read(format!("best {:?}", progress.best().map(|row| row.epoch))),
+        Err(error) => Outcome::Refused(error.to_string()),
+    }
+}
+
+fn classes(text: &[u8], place: &Place) -> Outcome {
+    let path = place.folder.join("it");
+    fs::write(&path, text).expect("a temporary folder");
+    match alexnet_interchange::class_indices(&path) {
+        Ok(names) => Outcome::Read(names.len().to_string()),
+        Err(error) => Outcome::Refused(error.to_string()),
+    }
+}
+
+fn split(text: &[u8], place: &Place) -> Outcome {
+    let path = place.folder.join("it");
+    fs::write(&path, text).expect("a temporary folder");
+    match Dataset::load(&path) {
+        Ok(dataset) => Outcome::Read(format!("{} and {}", dataset.train.len(), dataset.val.len())),
+        Err(error) => Outcome::Refused(error.to_string()),
+    }
+}
+
+fn unpack_tar(bytes: &[u8], place: &Place) -> Outcome {
+    unpack(&seeds::gzip(bytes), place)
+}
+
+/// The checksum of each header.
+pub fn repair_tar(bytes: &mut [u8]) {
+    for header in bytes.chunks_exact_mut(512).filter(|header| header[257..262] == *b"ustar") {
+        header[148..156].fill(b' ');
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    }
+}
+
+/// What is unpacked lies in its folder and is made of files and folders.
+fn unpack(bytes: &[u8], place: &Place) -> Outcome {
+    let (archive, around) = (place.folder.join("it.tgz"), place.folder.join("around"));
+    let _ = fs::remove_dir_all(&around);
+    fs::create_dir(&around).and_then(|()| fs::write(&archive, bytes)).expect("a temporary folder");
+    let limits = Limits { total_bytes: 1 << 20, file_bytes: 1 << 19, entries: 100 };
+    let unpacked = archive::unpack(&archive, &around.join("into"), &limits, &mut |_, _| ());
+    if let Some(wrong) = misplaced(place, &around) {
+        return Outcome::Wrong(wrong);
+    }
+    match unpacked {
+        Ok(_) => Outcome::Read(WalkDir::new(&around).into_iter().count().ilog2().to_string()),
+        Err(error) => Outcome::Refused(error.to_string()),
+    }
+}
+
+fn misplaced(place: &Place, around: &Path) -> Option<String> {
+    let strange = WalkDir::new(&place.folder).into_iter().flatten().find(|entry| {
+        let path = entry.path();
+        let kind = entry.file_type();
+        let hidden = path.strip_prefix(around).is_ok_and(|path| path.to_string_lossy().starts_with('.'));
+        let known = [&place.folder, around, &place.folder.join("it.tgz")].contains(&path);
+        !(known || hidden || path.starts_with(around.join("into"))) || !(kind.is_file() || kind.is_dir())
+    });
+    strange.map(|entry| format!("{} should not be there", entry.path().display()))
+}
+
+/// Options, as the command line takes them. Images are never reached.
+fn config(text: &[u8], place: &Place) -> Outcome {
+    let path = place.folder.join("it.toml");
+    fs::write(&path, text).expect("a temporary folder");
+    let Some(program) = &place.program else { return Outcome::Refused("no command line to ask".into()) };
+    let ran = Command::new(program)
+        .args(["train", "--data", "nowhere", "--weights", "nowhere", "--config"])
+        .arg(&path)
+        .current_dir(&place.folder)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the command line can be run");
+    let said = String::from_utf8_lossy(&ran.stderr);
+    match ran.status.code() {
+        Some(0) => Outcome::Wrong("it trained on images that are not there".into()),
+        Some(1 | 2) if said.contains("panicked") => Outcome::Wrong(said.into_owned()),
+        Some(1 | 2) if said.contains('\x1b') => Outcome::Wrong(format!("raw escapes: {said:?}")),
+        Some(1 | 2) if said.contains("nowhere") => Outcome::Read("sound".into()),
+        Some(1 | 2) => Outcome::Refused(said.into_owned()),
+        _ => Outcome::Wrong(format!("{}: {said}", ran.status)),
+    }
+}
+
+/// Messages are read by people.
+pub fn checked(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Refused(message) if message.len() > MAX_MESSAGE => Outcome::Wrong(format!(
+            "a message of {} bytes: {}…",
+            message.len(),
+            message.chars().take(200).collect::<String>()
+        )),
+        outcome => outcome,
+    }
+}
