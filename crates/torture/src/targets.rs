@@ -12,6 +12,7 @@ use alexnet_data::{
     archive::{self, Limits},
     check,
     decode::{Options, decode_bytes, decode_bytes_crop},
+    listing::Listing,
     loader::evaluation_picture,
     resize::Crop,
     split::{Dataset, Item, SplitOptions},
@@ -280,9 +281,17 @@ fn image(bytes: &[u8], place: &Place) -> Outcome {
         .and_then(|()| fs::write(class.join("it.jpg"), bytes))
         .expect("a temporary folder");
     let item = Item { path: "a/it.jpg".into(), class: 0 };
-    let dataset =
-        Dataset { root: place.folder.clone(), classes: vec!["a".into()], train: vec![item], val: vec![] };
-    let checked = ALONE.with(|_| check::check(&dataset, &SplitOptions::default(), &|_, _| ()));
+    let listing = Listing {
+        root: place.folder.clone(),
+        classes: vec!["a".into()],
+        train: vec![item],
+        val: None,
+        test: vec![],
+        left_out: vec![],
+        notes: vec![],
+    };
+    let checked =
+        ALONE.with(|_| check::check(listing, &SplitOptions::default(), Options::default(), &|_, _| ()));
     match checked {
         Ok(_) => outcome,
         Err(error) => Outcome::Wrong(format!("the check stops: {error}")),

@@ -259,10 +259,14 @@ mod tests {
     const SIDES: [usize; 2] = [61, 47];
 
     fn encode(change: impl FnOnce(Encoder<'_>) -> Encoder<'_>) -> Vec<u8> {
+        encode_as(PixelFormat::Rgb, change)
+    }
+
+    fn encode_as(format: PixelFormat, change: impl FnOnce(Encoder<'_>) -> Encoder<'_>) -> Vec<u8> {
         let [width, height] = SIDES;
-        let pixels: Vec<u8> =
-            (0..width * height * 3).map(|i| (i * i / 97) as u8 / 2 + (i % 61) as u8).collect();
-        change(Encoder::new(&pixels, width, height, PixelFormat::Rgb).quality(85)).encode().unwrap()
+        let samples = 0..width * height * format.bytes_per_pixel();
+        let pixels: Vec<u8> = samples.map(|i| (i * i / 97) as u8 / 2 + (i % 61) as u8).collect();
+        change(Encoder::new(&pixels, width, height, format).quality(85)).encode().unwrap()
     }
 
     fn read(file: &[u8]) -> Result<Vec<u8>, String> {
