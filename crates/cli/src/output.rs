@@ -6,7 +6,10 @@ use std::{
     path::Path,
 };
 
-use alexnet_core::text::{escape, escaped, is_control, shown_path};
+use alexnet_core::{
+    Error,
+    text::{escape, escaped, is_control, shown_path},
+};
 use anyhow::{Context, Result};
 use clap::{
     ValueEnum,
@@ -112,18 +115,20 @@ pub fn nobody_reads(error: &anyhow::Error) -> bool {
 /// The error and its causes in one line, with the next step where an option is one. Some of ours print their cause already; it is
 /// not said twice.
 pub fn explain(error: &anyhow::Error) -> String {
-    let is_image = |cause: &(dyn std::error::Error + 'static)| {
-        matches!(cause.downcast_ref(), Some(alexnet_core::Error::Image(_)))
-    };
-    let next =
-        if error.chain().any(is_image) { "; with `--on-bad-image skip` it would be left out" } else { "" };
+    let next = error.chain().find_map(|cause| match cause.downcast_ref()? {
+        Error::Image(_) => Some("; with `--on-bad-image skip` it would be left out".to_owned()),
+        Error::Changed { path, .. } => {
+            Some(format!("; `convert {} OUT --ignore-checksum` writes it with a new one", shown_path(path)))
+        }
+        _ => None,
+    });
     let causes =
         error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match said.as_str() {
             "" => cause,
             text if text.contains(&cause) => said,
             text => format!("{text}: {cause}"),
         });
-    causes + next
+    causes + &next.unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -57,11 +57,22 @@ pub fn is_onnx(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"))
 }
 
-/// Reads `weights` of whatever format, or the best of the newest run, and tells where from and what is assumed of them.
+/// Reads `weights` of whatever format, or the best of the newest run, and says where from and what is assumed of them.
 ///
 /// # Errors
 /// When there are no such weights.
 pub fn read(weights: Option<&Path>) -> Result<(PathBuf, Loaded)> {
+    let path = locate(weights)?;
+    let loaded = alexnet_interchange::load(&path)?;
+    note_assumed(&path, &loaded);
+    Ok((path, loaded))
+}
+
+/// The file that `weights` stand for: for the folder of a run its best, without any the best of the newest run.
+///
+/// # Errors
+/// When there is none, or one that is only written.
+pub fn locate(weights: Option<&Path>) -> Result<PathBuf> {
     let path = match weights {
         Some(folder) if folder.is_dir() => {
             let best = RunFolder::weights_in(folder)?;
@@ -78,13 +89,16 @@ pub fn read(weights: Option<&Path>) -> Result<(PathBuf, Loaded)> {
     ensure!(
         !is_onnx(&path),
         "{} is ONNX, which `export` writes and nothing here reads; name the weights that it was made from",
-        path.display()
+        shown_path(&path)
     );
-    let loaded = alexnet_interchange::load(&path)?;
+    Ok(path)
+}
+
+/// Says what a file leaves open.
+pub fn note_assumed(path: &Path, loaded: &Loaded) {
     for sentence in &loaded.notes {
-        note!("{}: {sentence}", shown_path(&path));
+        note!("{}: {sentence}", shown_path(path));
     }
-    Ok((path, loaded))
 }
 
 /// The images to try weights on, see [`split_for::images`]. The weights get the classes of the images, see [`classes::adopt`].

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::text::shown_path;
+use crate::text::{shown, shown_path};
 
 /// What an engine, a topology or a file of a run can refuse.
 #[derive(Debug, thiserror::Error)]
@@ -89,9 +89,10 @@ pub enum Error {
     },
     /// A weights file does not match the checksum in it.
     #[error(
-        "{} has changed since it was written (checksum {written}, now {found}): it is damaged, so take another copy of it; or another \
-         program changed it, then `alexnet convert` can write it with a new checksum",
-        path.display()
+        "{} has changed since it was written (checksum {}, now {found}): it is damaged, and another copy of it is needed; or another \
+         program changed it and kept the old checksum",
+        shown_path(path),
+        shown(written)
     )]
     Changed {
         /// The file.
@@ -102,7 +103,7 @@ pub enum Error {
         found: String,
     },
     /// A lock is held by another.
-    #[error("{} is locked by {by}", path.display())]
+    #[error("{} is locked by {}", shown_path(path), shown(by))]
     Held {
         /// The lock's file.
         path: PathBuf,

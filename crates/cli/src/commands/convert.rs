@@ -6,13 +6,15 @@ use std::{
 };
 
 use alexnet_core::{alexnet::Variant, files::write_atomically, text::shown_path, weights::Weights};
-use alexnet_interchange::{CLASS_INDICES, Format, Loaded, class_indices, class_indices_text, save};
+use alexnet_interchange::{
+    CLASS_INDICES, Format, Loaded, class_indices, class_indices_text, load, load_changed, save,
+};
 use anyhow::{Result, ensure};
 
 use crate::{
     classes::{Alignment, align, listed},
     parse,
-    trained::{is_onnx, read},
+    trained::{is_onnx, locate, note_assumed},
 };
 
 /// Converts weights between PyTorch's `.pth` and `.safetensors`, by the extension of OUT.
@@ -40,6 +42,9 @@ pub struct Args {
     /// What they are divided by
     #[arg(long, value_name = "R,G,B", value_parser = parse::positive_colours)]
     std: Option<[f32; 3]>,
+    /// Take IN though its checksum is not that of its content, as after another program changed it
+    #[arg(long)]
+    ignore_checksum: bool,
 }
 
 /// Runs the command.
@@ -59,7 +64,10 @@ pub fn run(args: &Args) -> Result<()> {
         shown_path(&args.input)
     );
     let format = Format::of(&args.output)?;
-    let (path, Loaded { mut weights, named, .. }) = read(Some(&args.input))?;
+    let path = locate(Some(&args.input))?;
+    let loaded = if args.ignore_checksum { load_changed(&path) } else { load(&path) }?;
+    note_assumed(&path, &loaded);
+    let Loaded { mut weights, named, .. } = loaded;
     args.correct(&mut weights, &path)?;
     save(&weights, &args.output)?;
     let metadata = &weights.metadata;

@@ -3,20 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use alexnet_core::{
-    Normalization,
+    Error, Normalization,
     alexnet::Variant,
     text::shown_path,
     topology::SummaryRow,
     weights::{Metadata, Weights},
 };
-use alexnet_interchange::Loaded;
+use alexnet_interchange::{Loaded, load, load_changed};
 use anyhow::Result;
 
 use crate::{
     classes::listed,
     columns::{grouped, width},
+    output::explain,
     parse,
-    trained::read,
+    trained::{locate, note_assumed},
 };
 
 /// What the widest line may take.
@@ -42,8 +43,17 @@ pub struct Args {
 /// When the weights cannot be read.
 pub fn run(args: &Args) -> Result<()> {
     if let Some(path) = &args.weights {
-        let (path, Loaded { weights, .. }) = read(Some(path))?;
+        let path = locate(Some(path))?;
+        let (loaded, checksum) = match load(&path) {
+            Ok(loaded) if loaded.has_checksum => (loaded, "that of the content".to_owned()),
+            Ok(loaded) => (loaded, "none".to_owned()),
+            Err(error @ Error::Changed { .. }) => (load_changed(&path)?, explain(&error.into())),
+            Err(error) => return Err(error.into()),
+        };
+        note_assumed(&path, &loaded);
+        let Loaded { weights, .. } = loaded;
         print_content(&path, &weights)?;
+        say!("checksum: {checksum}")?;
         return print_layers(weights.metadata.variant, weights.metadata.classes.len());
     }
     let classes = args.classes.unwrap_or(if args.variant == Variant::Tutorial { 5 } else { 1000 });

@@ -58,8 +58,39 @@ fn what_is_in_a_weights_file_is_told() {
     assert_eq!(lines[0], "w.safetensors");
     assert_eq!(lines[1], format!("classes: {}", CLASSES.join(", ")));
     assert!(lines[2].starts_with("images: 224×224, mean [0.5, 0.5, 0.5]"), "{said}");
+    assert!(said.contains("checksum: that of the content\n"), "{said}");
     assert!(said.contains("numbers: all finite") && said.contains("tutorial with 5 classes"), "{said}");
     assert_eq!(place.run(&["summary", "--weights", "w.safetensors", "--classes", "3"]).code, Some(2));
+}
+
+/// A file that another program changed, or the disk: nobody takes it unasked, and there is a way to go on.
+#[test]
+fn a_changed_weights_file_is_told_and_can_be_taken() {
+    let place = Place::with_flowers(1);
+    place.save_fresh_weights("w.safetensors");
+    let mut bytes = fs::read(place.file("w.safetensors")).unwrap();
+    // The sign of the last weight.
+    *bytes.last_mut().unwrap() ^= 0x80;
+    fs::write(place.file("w.safetensors"), bytes).unwrap();
+    let way = "`convert w.safetensors OUT --ignore-checksum`";
+    for args in [
+        &["predict", "flowers", "--weights", "w.safetensors"][..],
+        &["export", "a.onnx", "--weights", "w.safetensors"],
+        &["convert", "w.safetensors", "a.pth"],
+        &["train", "--data", "flowers", "--val-fraction", "0.5", "--weights", "w.safetensors"],
+    ] {
+        let ran = place.run(args);
+        assert!(ran.code == Some(1) && ran.err.contains(way), "{ran:?}");
+    }
+    let said = place.succeeds(&["summary", "--weights", "w.safetensors"]);
+    assert!(said.contains("checksum: w.safetensors has changed since it was written"), "{said}");
+    assert!(said.contains(way), "{said}");
+    place.succeeds(&["convert", "w.safetensors", "new.safetensors", "--ignore-checksum"]);
+    let said = place.succeeds(&["summary", "--weights", "new.safetensors"]);
+    assert!(said.contains("checksum: that of the content"), "{said}");
+    place.succeeds(&["convert", "new.safetensors", "new.pth"]);
+    let said = place.succeeds(&["summary", "--weights", "new.pth"]);
+    assert!(said.contains("checksum: none"), "{said}");
 }
 
 #[test]
