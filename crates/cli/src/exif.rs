@@ -27,7 +27,7 @@ impl From<Turning> for ExifOrientation {
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct OfWeights {
     /// Whether images are turned as their EXIF or XMP says [default: as in training]
-    #[arg(long, value_enum)]
+    #[arg(long, value_name = "ACTION", value_enum)]
     exif_orientation: Option<Turning>,
 }
 

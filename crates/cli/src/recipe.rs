@@ -72,7 +72,7 @@ pub struct DataOptions {
     #[arg(long, value_name = "ACTION", value_enum, default_value = "error")]
     pub on_bad_image: BadImage,
     /// Whether images are turned as their EXIF or XMP says [default: apply]
-    #[arg(long, value_enum)]
+    #[arg(long, value_name = "ACTION", value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exif_orientation: Option<Turning>,
 }
@@ -301,6 +301,7 @@ impl Setup {
 #[derive(Clone, Copy, Debug, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Opt {
+    /// Adam, whose weight decay is added to the gradient
     Adam,
     /// Adam with decoupled weight decay
     Adamw,
