@@ -18,9 +18,9 @@ pub enum Engine {
     /// Pure Rust on the host's processors
     #[default]
     Cpu,
-    /// candle
+    /// Candle's tensors; GPUs with --device
     Candle,
-    /// libtorch
+    /// Libtorch, the library under PyTorch; NVIDIA GPUs with --device
     Tch,
 }
 

@@ -35,7 +35,7 @@ pub fn of_run(known: Option<Turning>) -> Turning {
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct OfWeights {
     /// Whether images are turned as their EXIF or XMP says [default: as in training]
-    #[arg(long, value_enum)]
+    #[arg(long, value_name = "ACTION", value_enum)]
     exif_orientation: Option<Turning>,
 }
 

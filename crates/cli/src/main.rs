@@ -32,7 +32,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 const FIRST_STEPS: &str = "\
 First steps:
-  alexnet train               train on the photos in data/flower_photos, else on drawn flowers
+  alexnet train               train on data/flower_photos, else on drawn flowers
   alexnet predict rose.jpg    ask the newest run what it sees
   alexnet help train          every option of a command";
 

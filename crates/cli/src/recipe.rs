@@ -74,7 +74,7 @@ pub struct DataOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_bad_image: Option<BadImage>,
     /// Whether images are turned as their EXIF or XMP says [default: apply]
-    #[arg(long, value_enum)]
+    #[arg(long, value_name = "ACTION", value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exif_orientation: Option<Turning>,
 }
@@ -311,6 +311,7 @@ fn whole_number<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::
 #[derive(Clone, Copy, Debug, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Opt {
+    /// Adam, whose weight decay is added to the gradient
     Adam,
     /// Adam with decoupled weight decay
     Adamw,

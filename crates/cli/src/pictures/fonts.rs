@@ -103,8 +103,11 @@ impl Installed {
         if missing.is_empty() {
             return None;
         }
-        let named: Vec<String> =
-            missing.iter().take(NAMED).map(|c| format!("{c} (U+{:04X})", u32::from(*c))).collect();
+        let name = |c: &char| match c.is_alphanumeric() {
+            true => format!("{c} (U+{:04X})", u32::from(*c)),
+            false => format!("U+{:04X}", u32::from(*c)),
+        };
+        let named: Vec<String> = missing.iter().take(NAMED).map(name).collect();
         let more = match missing.len().saturating_sub(NAMED) {
             0 => String::new(),
             more => format!(" and {more} more"),

@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::at_least(0u64))]
     seed: u64,
     /// Whether images are turned as their EXIF or XMP says
-    #[arg(long, value_enum, default_value = "apply")]
+    #[arg(long, value_name = "ACTION", value_enum, default_value = "apply")]
     exif_orientation: Turning,
     /// How the report is printed
     #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
