@@ -66,7 +66,7 @@ fn what_is_in_a_weights_file_is_told() {
 /// A file that another program changed, or the disk: nobody takes it unasked, and there is a way to go on.
 #[test]
 fn a_changed_weights_file_is_told_and_can_be_taken() {
-    let place = Place::with_flowers(1);
+    let place = Place::with_flowers(2);
     place.save_fresh_weights("w.safetensors");
     let mut bytes = fs::read(place.file("w.safetensors")).unwrap();
     // The sign of the last weight.
