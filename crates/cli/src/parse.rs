@@ -82,10 +82,7 @@ pub fn fraction_f32(text: &str) -> Result<f32, String> {
 /// # Errors
 /// What is wrong, for the usage message.
 pub fn count(text: &str) -> Result<u64, String> {
-    match text.parse::<u32>() {
-        Ok(0) | Err(_) => Err(format!("it must be a whole number from 1 to {}", u32::MAX)),
-        Ok(number) => Ok(number.into()),
-    }
+    at_least(1u32)(text).map(u64::from)
 }
 
 /// The same, or 0.
@@ -93,9 +90,7 @@ pub fn count(text: &str) -> Result<u64, String> {
 /// # Errors
 /// What is wrong, for the usage message.
 pub fn count_or_none(text: &str) -> Result<u64, String> {
-    text.parse::<u32>()
-        .map(u64::from)
-        .map_err(|_| format!("it must be a whole number from 0 to {}", u32::MAX))
+    at_least(0u32)(text).map(u64::from)
 }
 
 /// A number from 0 to 1.

@@ -225,7 +225,7 @@ impl Disk {
     fn going_on(&self, name: &str) -> Option<Command> {
         let run = self.run(name);
         run.join("args.toml").exists().then(|| {
-            let mut command = self.command(&["train", "--resume"]);
+            let mut command = self.command(&["train", "-j", "1", "--resume"]);
             command.arg(run);
             command
         })

@@ -73,8 +73,8 @@ fn onnx_is_written_by_export_alone() {
     let place = Place::new();
     place.save_fresh_weights("w.safetensors");
     for (args, words) in [
-        (&["convert", "w.safetensors", "w.onnx"][..], "`export --weights w.safetensors w.onnx` writes ONNX"),
-        (&["convert", "w.onnx", "w.pth"], "name the weights that it was made from"),
+        (&["convert", "w.safetensors", "w.onnx"][..], "`export --weights w.safetensors w.onnx` does it"),
+        (&["convert", "w.onnx", "w.pth"], "ONNX is written, but not read"),
         (&["predict", "a.jpg", "--weights", "w.ONNX"], "name the weights that it was made from"),
     ] {
         let ran = place.run(args);

@@ -184,7 +184,10 @@ fn any_batch_goes_in_and_a_row_each_comes_out() {
 fn a_file_says_what_it_is_and_what_it_wants() {
     let (model, _) = described(Variant::Tutorial, false);
     let entries: BTreeMap<_, _> = model.metadata_props.into_iter().map(|e| (e.key, e.value)).collect();
-    assert_eq!(Vec::from_iter(entries.keys()), ["classes", "input_size", "mean", "std", "variant"]);
+    assert_eq!(
+        Vec::from_iter(entries.keys()),
+        ["classes", "exif_orientation", "input_size", "mean", "std", "variant"]
+    );
     assert_eq!(Metadata::from_text(&entries).unwrap(), metadata(Variant::Tutorial, 3));
     for words in ["[batch, 3, 224, 224]", "RGB", "(pixel / 255 - mean) / std", "mean [0.485, 0.456, 0.406]"] {
         assert!(model.doc_string.contains(words), "{}", model.doc_string);
