@@ -39,7 +39,10 @@ pub fn watch<T>(call: impl FnOnce() -> T) -> Watched<T> {
 
 /// `png-0.18.1/src/decoder/mod.rs:327: index out of bounds`, without the folders above the package.
 fn told(info: &PanicHookInfo) -> String {
-    let message = info.payload_as_str().unwrap_or("something that is no text");
+    let payload = info.payload();
+    let owned = payload.downcast_ref::<String>().map(String::as_str);
+    let message = owned.or_else(|| payload.downcast_ref::<&str>().copied());
+    let message = message.unwrap_or("something that is no text");
     let place = info.location().map_or(String::new(), |place| format!("{}:{}", place.file(), place.line()));
     let place = place.rsplit_once("/src/index.").map_or(place.as_str(), |(_, inside)| inside);
     format!("{place}: {message}")
