@@ -463,7 +463,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let root = tree(&["a/1.jpg", "a/sub/2.jpg", "b/1.jpg"]);
         let sub = root.path().join("a/sub");
-        fs::set_permissions(&sub, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&sub, fs::Permissions::from_mode(0o000)).unwrap();
         let unreadable = fs::read_dir(&sub).is_err();
         let scanned = scan(root.path());
         fs::set_permissions(&sub, fs::Permissions::from_mode(0o755)).unwrap();
