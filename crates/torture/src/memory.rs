@@ -31,12 +31,13 @@ mod tests {
 
     #[test]
     fn memory_that_was_taken_is_seen_and_forgotten() {
+        // Other tests begin the peak anew meanwhile, and take memory of their own.
+        let taken = std::hint::black_box(vec![1_u8; 512 << 20]);
+        let with = peak().unwrap();
+        assert!(with > 512 << 20);
+        drop(taken);
         forget_peak();
-        let before = peak().unwrap();
-        drop(std::hint::black_box(vec![1_u8; 256 << 20]));
-        assert!(peak().unwrap() - before > 200 << 20);
-        forget_peak();
-        assert!(peak().unwrap() < before + (100 << 20));
+        assert!(peak().unwrap() + (256 << 20) < with);
         assert!(processor_seconds().unwrap() > 0.0);
     }
 }
