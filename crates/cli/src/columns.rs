@@ -2,6 +2,9 @@
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+/// Columns that every terminal has.
+pub const TERMINAL: usize = 80;
+
 /// Columns that `text` takes.
 pub fn width(text: &str) -> usize {
     text.width()

@@ -15,7 +15,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::{
-    columns::{self, padded},
+    columns::{self, TERMINAL, padded},
     engine::EngineArgs,
     exif::OfWeights,
     output::{self, Format, note_damaged},
@@ -26,8 +26,8 @@ use crate::{
     trained::{Trained, photos, read},
 };
 
-/// Largest confusion matrix that is printed as text.
-const MATRIX: usize = 20;
+/// Columns of a number in the confusion matrix, with the space before it.
+const CELL: usize = 6;
 /// Rows of a list of mistakes.
 const LISTED: usize = 10;
 
@@ -140,7 +140,7 @@ fn print_text(Everything { report, mistakes, .. }: &Everything) -> Result<()> {
     }
     quality("macro avg", &report.macro_avg)?;
     quality("weighted avg", &report.weighted_avg)?;
-    if report.per_class.len() <= MATRIX {
+    if width + 1 + CELL * report.per_class.len() <= TERMINAL {
         print_matrices(report, width)?;
     } else {
         print_confusions(report)?;

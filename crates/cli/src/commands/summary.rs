@@ -14,14 +14,11 @@ use anyhow::Result;
 
 use crate::{
     classes::listed,
-    columns::{grouped, width},
+    columns::{TERMINAL, grouped, width},
     output::explain,
     parse,
     trained::{locate, note_assumed},
 };
-
-/// What the widest line may take.
-const COLUMNS: usize = 80;
 
 /// Prints the layer table: output shape, parameters, multiply-adds; of a weights file also what else it says.
 #[derive(Clone, Debug, clap::Args)]
@@ -119,7 +116,7 @@ fn print_layers(variant: Variant, classes: usize) -> Result<()> {
     let mut line = String::new();
     for (place, shape) in flow.into_iter().enumerate() {
         let step = if place == 0 { shape } else { format!(" → {shape}") };
-        if width(&line) + width(&step) > COLUMNS {
+        if width(&line) + width(&step) > TERMINAL {
             say!("{line}")?;
             line = String::from(" ");
         }

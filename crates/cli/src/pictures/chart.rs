@@ -69,7 +69,8 @@ pub fn headed<'a>(area: &Area<'a>, title: &str, legend: &[(&str, Color)]) -> Res
     let (mut x, y) = (middle.saturating_sub(all / 2) as i32, pixels(14 + TITLE + GAP) as i32);
     for ((words, color), width) in legend.iter().zip(widths) {
         let [across, down] = SWATCH.map(|side| pixels(side) as i32);
-        let top = y + (pixels(WORDS) as i32 - down) / 2;
+        // Small letters stand above the middle of their line.
+        let top = y + (pixels(WORDS) as i32 - down) / 2 - pixels(2) as i32;
         head.draw(&Rectangle::new([(x, top), (x + across, top + down)], rgb(*color).filled()))?;
         head.draw(&Text::new(*words, (x + across + pixels(GAP) as i32, y), style.clone()))?;
         x += (width + between) as i32;

@@ -11,7 +11,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use serde::{Serialize, Serializer};
 
-use crate::columns::padded;
+use crate::columns::{padded, width};
 
 /// How the answers are printed.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -106,8 +106,11 @@ impl Printer {
         match (answer, self.in_line) {
             (Answer::Failed { path, error }, _) => note!("error: {}", with_path(path, error)),
             (Answer::Classes { top, .. }, None) => {
-                for Class { class, probability } in top {
-                    say!("class: {}   prob: {probability:.3}", padded(&escaped(class).to_string(), 10))?;
+                let names: Vec<String> = top.iter().map(|class| escaped(&class.class).to_string()).collect();
+                // The tutorial's column, unless a name is longer.
+                let columns = names.iter().map(|name| width(name)).fold(10, usize::max);
+                for (name, Class { probability, .. }) in names.iter().zip(top) {
+                    say!("class: {}   prob: {probability:.3}", padded(name, columns))?;
                 }
             }
             (Answer::Classes { path, top, .. }, Some(most)) => {

@@ -14,12 +14,13 @@ pub fn header(recipe: &Recipe, topology: &Topology, engine: Choice, source: &str
     let variant: Variant = recipe.setup.model.variant;
     let device =
         if engine.device == Default::default() { String::new() } else { format!(" on {}", engine.device) };
+    let threads = rayon::current_num_threads();
     let network = format!(
-        "network {variant}, {} parameters, {} classes, engine {}{device}, {} threads",
+        "network {variant}, {} parameters, {} classes, engine {}{device}, {threads} thread{}",
         grouped(parameters),
         topology.classes()?,
         engine.backend.name(),
-        rayon::current_num_threads()
+        if threads == 1 { "" } else { "s" }
     );
     let rates = &recipe.optimisation.rates;
     let learning = format!(
