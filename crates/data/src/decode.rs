@@ -113,7 +113,11 @@ pub fn decode_crop(
     decode_crop_in(path, &mut bytes, options, choose, room)
 }
 
-fn read_file(path: &Path) -> Result<(Vec<u8>, Room)> {
+/// The bytes of an image file, with the part of the shared memory that they take.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn read_file(path: &Path) -> Result<(Vec<u8>, Room)> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     // What is no file has no length, and is read all the same. The byte more finds the end without growing the buffer.
     let length = file.metadata().map_or(0, |metadata| metadata.len()).min(MAX_FILE_BYTES) as usize;
@@ -160,7 +164,11 @@ pub fn decode_bytes_crop(
     decode_crop_in(name.as_ref(), bytes, options, choose, Room::default())
 }
 
-fn decode_in(name: &Path, bytes: &[u8], options: Options, mut room: Room) -> Result<Decoded> {
+/// [`decode_bytes`] within the part of the shared memory that the bytes were read into.
+///
+/// # Errors
+/// As [`decode_bytes`].
+pub(crate) fn decode_in(name: &Path, bytes: &[u8], options: Options, mut room: Room) -> Result<Decoded> {
     let Found { mut image, orientation, mut turned, notes } = guarded(name, || find(bytes, &mut room))?;
     if orientation != Orientation::NoTransforms {
         turned = true;

@@ -44,8 +44,8 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// Of a file and what it decodes to.
-    pub fn new(file: &[u8], picture: &RgbImage) -> Self {
+    /// Of a file's [`digest`] and what it decodes to.
+    pub fn new(file: [u8; 32], picture: &RgbImage) -> Self {
         let (width, height) = picture.dimensions();
         let mut pixels = Sha256::new_with_prefix(width.to_le_bytes());
         pixels.update(picture.as_raw());
@@ -53,8 +53,13 @@ impl Fingerprint {
         let hashes = RgbImage::from_raw(SIDE, SIDE, small)
             .filter(|small| !is_flat(small))
             .map(|small| [hash(&small), hash(&imageops::flip_horizontal(&small))]);
-        Self { file: Sha256::digest(file).into(), pixels: pixels.finalize().into(), hashes }
+        Self { file, pixels: pixels.finalize().into(), hashes }
     }
+}
+
+/// What files of the same bytes have in common.
+pub fn digest(file: &[u8]) -> [u8; 32] {
+    Sha256::digest(file).into()
 }
 
 fn hash(small: &RgbImage) -> Hash {
@@ -192,7 +197,7 @@ mod tests {
     use crate::{decode::decode_bytes, draw::draw_flower};
 
     fn print(picture: &RgbImage) -> Option<Fingerprint> {
-        Some(Fingerprint::new(picture.as_raw(), picture))
+        Some(Fingerprint::new(digest(picture.as_raw()), picture))
     }
 
     fn saved_anew(picture: &RgbImage, quality: u8) -> RgbImage {
@@ -244,7 +249,7 @@ mod tests {
     #[test]
     fn copies_are_told_by_bytes_and_by_pixels() {
         let picture = draw_flower(0, 0, 0);
-        let of_file = |file: &[u8]| Some(Fingerprint::new(file, &picture));
+        let of_file = |file: &[u8]| Some(Fingerprint::new(digest(file), &picture));
         assert_eq!(
             groups(&[of_file(b"a"), None, of_file(b"b"), of_file(b"b"), print(&draw_flower(1, 0, 0))]),
             [Group {
@@ -260,7 +265,8 @@ mod tests {
         let [wide, high] =
             [[8, 2], [2, 8]].map(|[w, h]| RgbImage::from_fn(w, h, |x, y| Rgb([(x + y * w) as u8 * 9; 3])));
         assert_eq!(wide.as_raw(), high.as_raw());
-        let found = groups(&[Some(Fingerprint::new(b"a", &wide)), Some(Fingerprint::new(b"b", &high))]);
+        let print = |file: &[u8], picture| Some(Fingerprint::new(digest(file), picture));
+        let found = groups(&[print(b"a", &wide), print(b"b", &high)]);
         assert!(found.iter().all(|group| group.links[0].likeness > Likeness::Pixels), "{found:?}");
     }
 

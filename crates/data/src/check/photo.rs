@@ -5,12 +5,12 @@ use std::{fs::File, io::Read, path::Path};
 use image::ImageFormat;
 
 use super::{
-    alike::Fingerprint,
+    alike::{Fingerprint, digest},
     ends::is_cut,
     report::{Damage, Format},
 };
 use crate::{
-    decode::{self, Decoded, MAX_FILE_BYTES, decode_bytes},
+    decode::{self, Decoded, decode_in, read_file},
     guard::guard,
 };
 
@@ -52,16 +52,20 @@ pub fn format_of_picture(path: &Path) -> Option<Format> {
 }
 
 fn look(path: &Path, decoding: decode::Options) -> Photo {
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes));
-    if let Err(error) = read {
-        return Photo { damage: Some((Damage::Unreadable, error.to_string())), ..Photo::default() };
-    }
+    let (bytes, room) = match read_file(path) {
+        Ok(read) => read,
+        Err(error) => {
+            return Photo { damage: Some((Damage::Unreadable, error.reason())), ..Photo::default() };
+        }
+    };
     let guessed = guess(&bytes);
     let cut = guessed.is_some_and(|(guessed, _)| is_cut(guessed, &bytes));
     let format = guessed.map(|(_, format)| format);
-    match decode_bytes(path, &bytes, decoding) {
+    match decode_in(path, &bytes, decoding, room) {
         Ok(Decoded { image, turned, notes, .. }) => {
+            let file = digest(&bytes);
+            // From here on the pixels alone are counted.
+            drop(bytes);
             let damage = match notes.is_empty() {
                 _ if cut => Some((Damage::Truncated, "the file ends before the picture does".into())),
                 false => Some((Damage::Checksum, notes.join("; "))),
@@ -71,7 +75,7 @@ fn look(path: &Path, decoding: decode::Options) -> Photo {
                 format,
                 damage,
                 size: Some([image.width(), image.height()]),
-                print: Some(Fingerprint::new(&bytes, &image)),
+                print: Some(Fingerprint::new(file, &image)),
                 turned,
             }
         }
@@ -93,6 +97,8 @@ fn guess(bytes: &[u8]) -> Option<(ImageFormat, Format)> {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, sync::mpsc::channel, thread, time::Duration};
+
     use super::*;
 
     #[test]
@@ -106,5 +112,23 @@ mod tests {
         let photo = inspect(Path::new("no/such/file.jpg"), decode::Options::default());
         assert_eq!(photo.damage.unwrap().0, Damage::Unreadable);
         assert!(photo.size.is_none() && photo.print.is_none());
+    }
+
+    /// While others have taken all of it, a file waits, image or not.
+    #[test]
+    fn the_memory_is_that_of_all_decoding() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("0.png");
+        fs::write(&path, "words").unwrap();
+        let (_, mut room) = read_file(&path).unwrap();
+        room.take(1 << 31);
+        let (send, receive) = channel();
+        thread::spawn(move || {
+            send.send(inspect(&path, decode::Options::default()).damage.map(|(kind, _)| kind))
+        });
+        let early = receive.recv_timeout(Duration::from_millis(200)).ok();
+        drop(room);
+        assert!(early.is_none(), "{early:?}");
+        assert_eq!(receive.recv().unwrap(), Some(Damage::Undecodable));
     }
 }
