@@ -150,6 +150,19 @@ impl EngineArgs {
         }
     }
 
+    /// The option that was given to choose an engine, or how it computes.
+    pub fn chosen(&self) -> Option<&'static str> {
+        let Self { backend, device, isa, convolution, threads: _ } = self;
+        [
+            ("--backend", backend.is_some()),
+            ("--device", device.is_some()),
+            ("--isa", isa.is_some()),
+            ("--convolution", convolution.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(option, given)| given.then_some(option))
+    }
+
     /// [`Choice::start`] of what was asked for, or of the engine `cpu`.
     ///
     /// # Errors

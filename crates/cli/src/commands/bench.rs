@@ -14,7 +14,7 @@ use alexnet_data::{
     loader::{Loader, LoaderOptions, OnBadImage},
     split::{Dataset, Item},
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -76,11 +76,14 @@ struct Report {
 /// Runs the command.
 ///
 /// # Errors
-/// When the engine or the photos fail.
+/// When the engine or the images fail, or an option would be ignored.
 pub fn run(args: &Args) -> Result<()> {
     let pipeline = matches!(args.what, What::Pipeline);
     ensure!(pipeline || args.data.is_none(), "`--data` is for `--what pipeline`; leave it out");
     ensure!(!pipeline || args.steps.is_none(), "`--what pipeline` times a whole epoch; leave `--steps` out");
+    if let (true, Some(option)) = (pipeline, args.engine.chosen()) {
+        bail!("`--what pipeline` asks no engine; leave `{option}` out");
+    }
     let (choice, backend) = args.engine.start()?;
     let steps = args.steps.unwrap_or(if args.batch_size > 4 { 12 } else { 60 });
     let median_ms = match args.what {
@@ -144,7 +147,7 @@ fn step_ms(what: What, model: &mut dyn Model, batch: &Batch, step: &mut Step) ->
 
 /// Milliseconds a batch over at most 1,000 photos: the work that PyTorch's loader does for the tutorial.
 fn pipeline_ms(args: &Args) -> Result<f64> {
-    let data = args.data.as_deref().context("`--what pipeline` needs photos; name them with `--data`")?;
+    let data = args.data.as_deref().context("`--what pipeline` needs images; name them with `--data`")?;
     let dataset = dataset::open(Some(data), dataset::VAL_FRACTION, 0)?;
     let all: Vec<Item> = dataset.items().cloned().collect();
     let order = permutation(0, Purpose::Synthetic, 0, 0, all.len());

@@ -63,8 +63,8 @@ fn train(recipe: &str, seed: u64, data: Option<&Path>, folder: &Path) -> Result<
         command.arg("train").arg("--resume").arg(folder);
     } else {
         command.args(["train", "--recipe", recipe, "--seed", &seed.to_string()]).arg("--run-dir").arg(folder);
-        command.args(data.iter().flat_map(|data| [Path::new("--data"), data]));
     }
+    command.args(data.iter().flat_map(|data| [Path::new("--data"), data]));
     // The table alone goes to standard output.
     command.stdout(std::io::stderr());
     let status = command.status().context("cannot start training")?;

@@ -142,4 +142,7 @@ fn a_table_tells_what_recipes_reach_and_repeats_nothing() {
     let again = place.run(&["recipes", "tutorial", "--seeds", "3,4", "--data", "flowers"]);
     assert!(again.err.contains("all 10 epochs are done"), "{again:?}");
     assert_eq!(again.out, table);
+    // Where the images are now is told to runs that are there, too.
+    fs::rename(place.file("flowers"), place.file("moved")).unwrap();
+    assert_eq!(place.succeeds(&["recipes", "tutorial", "--seeds", "3,4", "--data", "moved"]), table);
 }

@@ -48,6 +48,17 @@ fn an_option_that_would_be_ignored_is_refused() {
     }
 }
 
+#[test]
+fn a_pipeline_asks_no_engine() {
+    let place = Place::new();
+    for (option, value) in
+        [("--backend", "candle"), ("--device", "cpu"), ("--isa", "portable"), ("--convolution", "im2col")]
+    {
+        let ran = place.run(&["bench", "--what", "pipeline", "--data", "flowers", option, value]);
+        assert!(ran.code == Some(1) && ran.err.contains(&format!("leave `{option}` out")), "{ran:?}");
+    }
+}
+
 /// The words come before anything is read.
 #[test]
 fn an_option_without_what_it_is_for_is_told() {
