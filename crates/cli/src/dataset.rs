@@ -7,13 +7,12 @@ use std::{
 
 use alexnet_core::{Error, text::shown_path};
 use alexnet_data::{
-    Error as DataError,
     archive::{self, Limits},
     draw,
     listing::Listing,
     split::{Dataset, SplitOptions},
 };
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::progress;
 
@@ -38,7 +37,7 @@ const ENDINGS: [&str; 4] = [".tar.gz", ".tgz", ".tar", ".zip"];
 /// # Errors
 /// When there are no photos there.
 pub fn read(data: Option<&Path>) -> Result<Listing> {
-    let Some(folder) = folder(data)? else {
+    let Some(folder) = folder(data, "")? else {
         bail!(
             "there are no images in {}: name a folder with `--data`, get the flower photos with `data fetch` (229 MB), or draw \
              some with `data synth --out {}`",
@@ -62,7 +61,7 @@ pub fn open(data: Option<&Path>, val_fraction: f64, seed: u64) -> Result<Dataset
 /// # Errors
 /// As [`open`].
 pub fn open_or_draw(data: Option<&Path>, val_fraction: f64, seed: u64) -> Result<Dataset> {
-    let folder = match folder(data)? {
+    let folder = match folder(data, ", or leave it out to train on drawn flowers")? {
         Some(folder) => folder,
         None => draw()?,
     };
@@ -74,10 +73,7 @@ pub fn open_or_draw(data: Option<&Path>, val_fraction: f64, seed: u64) -> Result
 /// # Errors
 /// When a class is empty, or nothing is left to validate with.
 pub fn split(listing: Listing, val_fraction: f64, seed: u64) -> Result<Dataset> {
-    listing.split(&SplitOptions { val_fraction, seed }).map_err(|error| match error {
-        DataError::NoneValidates { .. } => anyhow!("{error}; add images, or raise `--val-fraction`"),
-        error => error.into(),
-    })
+    Ok(listing.split(&SplitOptions { val_fraction, seed })?)
 }
 
 fn listing(folder: &Path) -> Result<Listing> {
@@ -95,14 +91,13 @@ fn listing(folder: &Path) -> Result<Listing> {
     Ok(listing)
 }
 
-/// The folder that holds the images; none when none is named and none is here.
-fn folder(data: Option<&Path>) -> Result<Option<PathBuf>> {
+/// The folder that holds the images; none when none is named and none is here. `instead` is what else the command can do.
+fn folder(data: Option<&Path>, instead: &str) -> Result<Option<PathBuf>> {
     match data {
         Some(path) if path.is_dir() => Ok(Some(path.to_owned())),
         Some(path) if path.exists() => unpack(path).map(Some),
         Some(path) => bail!(
-            "there is nothing at {}: name a folder, a .tgz, a .tar or a .zip with `--data`, or leave it out to train on drawn \
-             flowers",
+            "there is nothing at {}: name a folder, a .tgz, a .tar or a .zip with `--data`{instead}",
             path.display()
         ),
         None => {

@@ -93,8 +93,8 @@ fn innermost(mut found: &clap::ArgMatches) -> &clap::ArgMatches {
     found
 }
 
-/// The command line, with the options of a file that it names.
-fn parse() -> anyhow::Result<Cli> {
+/// The command line, with the options of a file that it names, and what was found of it before.
+fn parse() -> anyhow::Result<(Cli, clap::ArgMatches)> {
     let typed: Vec<_> = std::env::args_os().collect();
     let program = negative_numbers_are_values(Cli::command());
     let found = program
@@ -102,13 +102,13 @@ fn parse() -> anyhow::Result<Cli> {
         .try_get_matches_from(&typed)
         .unwrap_or_else(|error| output::usage(usage::with_tip(error, &program, &typed)));
     let cli = Cli::from_arg_matches(&found)?;
-    let Some(source) = cli.command.source() else { return Ok(cli) };
+    let Some(source) = cli.command.source() else { return Ok((cli, found)) };
     let expanded = config::expand(&program, source, typed, &found)?;
     let expanded = program.try_get_matches_from(expanded).unwrap_or_else(|error| output::usage(error));
     for sentence in unused::unused(innermost(&found), innermost(&expanded)) {
         note!("note: {sentence}");
     }
-    Ok(Cli::from_arg_matches(&expanded)?)
+    Ok((Cli::from_arg_matches(&expanded)?, found))
 }
 
 /// A panic in a decoder becomes an error that names the file; its own words would only be noise before that.
@@ -123,13 +123,21 @@ fn silence_guarded_panics() {
 
 fn main() -> ExitCode {
     silence_guarded_panics();
-    parse().and_then(run).unwrap_or_else(|error| {
-        if output::nobody_reads(&error) {
-            return ExitCode::from(BROKEN_PIPE);
-        }
-        note!("error: {}", output::explain(&error));
-        ExitCode::FAILURE
-    })
+    match parse() {
+        Ok((cli, found)) => run(cli).unwrap_or_else(|error| {
+            failed(&error, |option| innermost(&found).try_contains_id(option).is_ok())
+        }),
+        Err(error) => failed(&error, |_| false),
+    }
+}
+
+/// Says why a command failed; `takes` tells whether it has an option.
+fn failed(error: &anyhow::Error, takes: impl Fn(&str) -> bool) -> ExitCode {
+    if output::nobody_reads(error) {
+        return ExitCode::from(BROKEN_PIPE);
+    }
+    note!("error: {}{}", output::explain(error), output::way_around(error, takes));
+    ExitCode::FAILURE
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {

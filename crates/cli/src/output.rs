@@ -10,6 +10,7 @@ use alexnet_core::{
     Error,
     text::{escape, escaped, is_control, shown_path},
 };
+use alexnet_data::Error as DataError;
 use anyhow::{Context, Result};
 use clap::{
     ValueEnum,
@@ -112,11 +113,10 @@ pub fn nobody_reads(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.downcast_ref().is_some_and(is_broken_pipe))
 }
 
-/// The error and its causes in one line, with the next step where an option is one. Some of ours print their cause already; it is
-/// not said twice.
+/// The error and its causes in one line, with the next step where another command is one. Some of ours print their cause already; it
+/// is not said twice.
 pub fn explain(error: &anyhow::Error) -> String {
     let next = error.chain().find_map(|cause| match cause.downcast_ref()? {
-        Error::Image(_) => Some("; with `--on-bad-image skip` it would be left out".to_owned()),
         Error::Changed { path, .. } => {
             Some(format!("; `convert {} OUT --ignore-checksum` writes it with a new one", shown_path(path)))
         }
@@ -129,6 +129,19 @@ pub fn explain(error: &anyhow::Error) -> String {
             text => format!("{text}: {cause}"),
         });
     causes + &next.unwrap_or_default()
+}
+
+/// The next step where an option of the command is one; `takes` tells whether it has an option, by its id.
+pub fn way_around(error: &anyhow::Error, takes: impl Fn(&str) -> bool) -> &'static str {
+    let is_image = |error: &Error| matches!(error, Error::Image(_));
+    let none_validates = |error: &DataError| matches!(error, DataError::NoneValidates { .. });
+    if error.chain().any(|cause| cause.downcast_ref().is_some_and(is_image)) && takes("on_bad_image") {
+        "; with `--on-bad-image skip` it would be left out"
+    } else if error.chain().any(|cause| cause.downcast_ref().is_some_and(none_validates)) {
+        if takes("val_fraction") { "; add images, or raise `--val-fraction`" } else { "; add images" }
+    } else {
+        ""
+    }
 }
 
 #[cfg(test)]
@@ -149,9 +162,12 @@ mod tests {
 
     #[test]
     fn the_way_around_a_bad_image_is_named() {
-        let error = alexnet_core::Error::Image("a.jpg is not a readable picture: it is cut".into());
-        let said = explain(&error.into());
-        assert!(said.starts_with("a.jpg ") && said.contains("; with `--on-bad-image skip` it"), "{said}");
+        let error = Error::Image("a.jpg is not a readable picture: it is cut".into()).into();
+        assert!(way_around(&error, |id| id == "on_bad_image").contains("with `--on-bad-image skip` it"));
+        assert_eq!(way_around(&error, |_| false), "");
+        let error = DataError::NoneValidates { path: "a".into(), fraction: 0.1 }.into();
+        assert_eq!(way_around(&error, |id| id == "val_fraction"), "; add images, or raise `--val-fraction`");
+        assert_eq!(way_around(&error, |_| false), "; add images");
     }
 
     #[test]

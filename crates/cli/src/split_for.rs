@@ -46,6 +46,32 @@ impl Split {
     }
 }
 
+/// What a command was told about which images to take.
+#[derive(Clone, Copy)]
+pub enum Wanted {
+    /// What `--split` says, if it was given.
+    Chosen(Option<Split>),
+    /// Nothing: it has no such option.
+    Usual,
+}
+
+impl Wanted {
+    fn split(self) -> Option<Split> {
+        match self {
+            Self::Chosen(split) => split,
+            Self::Usual => None,
+        }
+    }
+
+    /// `words` about the option, where there is one.
+    fn hint(self, words: &'static str) -> &'static str {
+        match self {
+            Self::Chosen(_) => words,
+            Self::Usual => "",
+        }
+    }
+}
+
 /// Images to ask about.
 pub struct Asked {
     /// The data set that they are of.
@@ -54,23 +80,23 @@ pub struct Asked {
     pub items: Vec<Item>,
 }
 
-/// The images of `data`, or else of the run that the weights come from, that `split` names. A run's own split is used for its own
-/// images, wherever they are now, so that none it trained on is taken for a validation image. Of other images `split` left out
+/// The images of `data`, or else of the run that the weights come from, that are wanted. A run's own split is used for its own
+/// images, wherever they are now, so that none it trained on is taken for a validation image. Of other images no split named
 /// means their validation half, or all. What is assumed is printed.
 ///
 /// # Errors
 /// When there are no such images.
-pub fn images(data: Option<&Path>, weights: &Path, split: Option<Split>) -> Result<Asked> {
+pub fn images(data: Option<&Path>, weights: &Path, wanted: Wanted) -> Result<Asked> {
     let run = split_of_run(weights)?;
     let asked = match (data, run) {
-        (None, Some(run)) => of_run(run, split.unwrap_or(Split::Val))?,
-        (data, None) => of_others(dataset::read(data)?, split, "no run tells how they were split")?,
+        (None, Some(run)) => of_run(run, wanted)?,
+        (data, None) => of_others(dataset::read(data)?, wanted, "no run tells how they were split")?,
         (Some(data), Some(run)) => {
             let listing = dataset::read(Some(data))?;
             match recognise(&listing, &run) {
-                Familiar::Same(again) => of_the_same(&listing, &run, again, split.unwrap_or(Split::Val))?,
+                Familiar::Same(again) => of_the_same(&listing, &run, again, wanted)?,
                 Familiar::Other { trained } => {
-                    let asked = of_others(listing, split, "they are not the run's images")?;
+                    let asked = of_others(listing, wanted, "they are not the run's images")?;
                     if trained > 0 {
                         note!(
                             "warning: {trained} of all have the path of an image that the weights were trained on"
@@ -91,19 +117,26 @@ fn split_of_run(weights: &Path) -> Result<Option<Dataset>> {
     Ok(file.map(|file| Dataset::load(&file)).transpose()?)
 }
 
-fn of_run(run: Dataset, split: Split) -> Result<Asked> {
+fn of_run(run: Dataset, wanted: Wanted) -> Result<Asked> {
+    let split = wanted.split().unwrap_or(Split::Val);
     ensure!(
         run.root.is_dir(),
         "the images of the run are not in {} any more: name the folder that holds them with `--data`",
         run.root.display()
     );
     let items = split.items(&run);
-    ensure!(!items.is_empty(), "the run has no {}: choose another `--split`", split.kind());
+    ensure!(
+        !items.is_empty(),
+        "the run has no {}{}",
+        split.kind(),
+        wanted.hint(": choose another `--split`")
+    );
     Ok(Asked { dataset: run, items })
 }
 
 /// Images that the run knows.
-fn of_the_same(listing: &Listing, run: &Dataset, again: Again, split: Split) -> Result<Asked> {
+fn of_the_same(listing: &Listing, run: &Dataset, again: Again, wanted: Wanted) -> Result<Asked> {
+    let split = wanted.split().unwrap_or(Split::Val);
     let Again { mut dataset, new, missing } = again;
     if split == Split::All {
         let items = listing.items().cloned().collect();
@@ -119,16 +152,18 @@ fn of_the_same(listing: &Listing, run: &Dataset, again: Again, split: Split) -> 
     let before = if added { items.len() } else { split.items(run).len() };
     ensure!(
         !items.is_empty(),
-        "none of the run's {before} {} is in {}: with `--split all` all images there are asked about",
+        "none of the run's {before} {} is in {}{}",
         split.kind(),
-        listing.root.display()
+        listing.root.display(),
+        wanted.hint(": with `--split all` all images there are asked about")
     );
     let mut said = match before {
         n if n == items.len() => format!("its {n} {}", split.kind()),
         n => format!("{} of its {n} {}", items.len(), split.kind()),
     };
     if new > 0 {
-        said += &format!("; {new} images are new since, and in neither half (`--split all` takes them)");
+        let way = wanted.hint(" (`--split all` takes them)");
+        said += &format!("; {new} images are new since, and in neither half{way}");
     }
     if missing > 0 {
         said += &format!("; {missing} are missing");
@@ -146,7 +181,8 @@ fn of_the_same(listing: &Listing, run: &Dataset, again: Again, split: Split) -> 
 }
 
 /// Images that no run is known to have trained on.
-fn of_others(listing: Listing, split: Option<Split>, why: &str) -> Result<Asked> {
+fn of_others(listing: Listing, wanted: Wanted, why: &str) -> Result<Asked> {
+    let split = wanted.split();
     let in_halves = listing.val.is_some();
     let all = listing.items().count();
     let dataset = match split {
@@ -161,7 +197,8 @@ fn of_others(listing: Listing, split: Option<Split>, why: &str) -> Result<Asked>
     let (n, kind) = (items.len(), chosen.kind());
     match split {
         None if in_halves => {
-            note!("{why}: the {n} {kind} of {all} images are asked about, `--split all` takes all")
+            let way = wanted.hint(", `--split all` takes all");
+            note!("{why}: the {n} {kind} of {all} images are asked about{way}");
         }
         None => note!("{why}: all {n} images are asked about"),
         Some(Split::Val | Split::Train) if !in_halves => note!(

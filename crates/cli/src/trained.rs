@@ -14,7 +14,7 @@ use crate::{
     classes,
     engine::{Choice, EngineArgs},
     run_folder::RunFolder,
-    split_for::{self, Asked, Split},
+    split_for::{self, Asked, Wanted},
 };
 
 /// A trained network on an engine.
@@ -105,13 +105,8 @@ pub fn note_assumed(path: &Path, loaded: &Loaded) {
 ///
 /// # Errors
 /// When there are no images there, or the weights are of other classes.
-pub fn photos(
-    data: Option<&Path>,
-    weights: &Path,
-    split: Option<Split>,
-    loaded: &mut Loaded,
-) -> Result<Asked> {
-    let asked = split_for::images(data, weights, split)?;
+pub fn photos(data: Option<&Path>, weights: &Path, wanted: Wanted, loaded: &mut Loaded) -> Result<Asked> {
+    let asked = split_for::images(data, weights, wanted)?;
     let dataset = &asked.dataset;
     ensure!(
         classes::adopt(loaded, weights, dataset),

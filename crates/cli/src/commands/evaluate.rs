@@ -22,7 +22,7 @@ use crate::{
     parse,
     recipe::BadImage,
     report::{Evaluated, Everything, Mistake},
-    split_for::{Asked, Split},
+    split_for::{Asked, Split, Wanted},
     trained::{Trained, photos, read},
 };
 
@@ -91,7 +91,8 @@ impl From<Tta> for Views {
 pub fn run(args: &Args) -> Result<()> {
     let engine = args.engine.start()?;
     let (path, mut loaded) = read(args.weights.as_deref())?;
-    let Asked { dataset, items } = photos(args.data.as_deref(), &path, args.split, &mut loaded)?;
+    let wanted = Wanted::Chosen(args.split);
+    let Asked { dataset, items } = photos(args.data.as_deref(), &path, wanted, &mut loaded)?;
     let mut trained = Trained::compile(path, loaded, engine)?;
     let loader = Loader::new(
         dataset,

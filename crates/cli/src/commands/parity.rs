@@ -22,7 +22,7 @@ use crate::{
     output::{self, Format},
     parse,
     recipe::{Augmentation, DEFAULT_EPOCHS, Equations, Rates, Steps},
-    split_for::Asked,
+    split_for::{Asked, Wanted},
     trained::{photos, read},
 };
 
@@ -106,7 +106,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     keep_f32(&places.iter().map(|(_, device)| *device).collect::<Vec<_>>())?;
     args.threads.start()?;
     let (path, mut loaded) = read(args.weights.as_deref())?;
-    let Asked { dataset, items } = photos(args.data.as_deref(), &path, None, &mut loaded)?;
+    let Asked { dataset, items } = photos(args.data.as_deref(), &path, Wanted::Usual, &mut loaded)?;
     let Weights { metadata, parameters } = loaded.weights;
     let topology = metadata.variant.topology(metadata.classes.len());
     let state = State { parameters, ..State::default() };

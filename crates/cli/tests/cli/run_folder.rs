@@ -309,6 +309,14 @@ fn images_that_have_moved_are_found_again() {
         ran.code == Some(1) && ran.err.contains("no longer in ") && ran.err.contains("`--data`"),
         "{ran:?}"
     );
+    // Too few to be split, which they need not be.
+    for class in ["roses", "tulips"] {
+        fs::create_dir_all(place.file("few").join(class)).unwrap();
+        fs::copy(place.file("moved/roses/roses_0001.jpg"), place.file("few").join(class).join("a.jpg"))
+            .unwrap();
+    }
+    let ran = place.run(&["train", "--resume", "run", "--epochs", "2", "--data", "few"]);
+    assert!(ran.code == Some(1) && ran.err.contains("few does not have the images of this run"), "{ran:?}");
     fs::copy(place.file("moved/roses/roses_0001.jpg"), place.file("moved/roses/new.jpg")).unwrap();
     let ran = place.run(&["train", "--resume", "run", "--epochs", "2", "--data", "moved"]);
     assert!(ran.code == Some(0) && ran.err.contains("1 images in "), "{ran:?}");

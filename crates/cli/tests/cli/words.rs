@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::Place;
+use crate::{CLASSES, Place};
 
 #[test]
 fn a_number_out_of_its_limits_gets_words_of_its_own() {
@@ -57,6 +57,54 @@ fn a_pipeline_asks_no_engine() {
         let ran = place.run(&["bench", "--what", "pipeline", "--data", "flowers", option, value]);
         assert!(ran.code == Some(1) && ran.err.contains(&format!("leave `{option}` out")), "{ran:?}");
     }
+}
+
+#[test]
+fn the_next_step_is_an_option_of_the_command() {
+    let place = Place::new();
+    place.save_fresh_weights("w.safetensors");
+    let fill = |folder: &str, images: usize| {
+        for (class, image) in CLASSES.iter().flat_map(|class| (0..images).map(move |image| (class, image))) {
+            fs::create_dir_all(place.file(&format!("{folder}/{class}"))).unwrap();
+            fs::write(place.file(&format!("{folder}/{class}/{image}.jpg")), "words").unwrap();
+        }
+    };
+    let check = |args: &[&str], words: &str, option: &str, is_named: bool| {
+        let ran = place.run(args);
+        assert_eq!(ran.code, Some(1), "{args:?}: {ran:?}");
+        assert!(ran.err.contains(words) && ran.err.contains(option) == is_named, "{args:?}: {ran:?}");
+    };
+    let bench = ["bench", "--what", "pipeline", "--data", "photos"];
+    let evaluate = ["evaluate", "--weights", "w.safetensors", "--data", "photos"];
+    let parity = ["parity", "--weights", "w.safetensors", "--data", "photos"];
+
+    let drawn = "drawn flowers";
+    check(&["train", "--data", "photos"], "nothing at photos", drawn, true);
+    check(&["data", "check", "--data", "photos"], "nothing at photos", drawn, false);
+    check(&evaluate, "nothing at photos", drawn, false);
+
+    fill("photos", 1);
+    let fraction = "`--val-fraction`";
+    check(&["train", "--data", "photos"], "; add images", fraction, true);
+    check(&["lr-find", "--data", "photos"], "; add images", fraction, true);
+    check(&bench, "; add images", fraction, false);
+    check(&[&evaluate[..], &["--split", "val"]].concat(), "; add images", fraction, false);
+
+    fill("photos", 10);
+    let (cause, skip) = ("is not a readable picture", "`--on-bad-image skip`");
+    check(&["train", "--data", "photos"], cause, skip, true);
+    check(&["lr-find", "--data", "photos"], cause, skip, true);
+    check(&evaluate, cause, skip, true);
+    check(&bench, cause, skip, false);
+    check(&parity, cause, skip, false);
+    check(&["data", "preview", "--data", "photos", "--out", "a.png"], cause, skip, false);
+
+    fs::rename(place.file("photos"), place.file("flat")).unwrap();
+    fill("photos/train", 1);
+    fill("photos/val", 1);
+    let (cause, split) = ("the 5 validation images of 10 images are asked about", "`--split all`");
+    check(&evaluate, cause, split, true);
+    check(&parity, cause, split, false);
 }
 
 /// The words come before anything is read.

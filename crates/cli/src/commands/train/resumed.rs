@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use super::{Args, Run, look_at_all};
 use crate::{
     dataset, exif,
-    recipe::{BadImage, DEFAULT_EPOCHS, Recipe},
+    recipe::{BadImage, DEFAULT_EPOCHS},
     run_folder::{Marks, RunFolder},
     saved::{NEXT, Saved},
     start,
@@ -75,7 +75,7 @@ pub fn resumed(path: &Path, args: &Args) -> Result<Run> {
         );
     }
     let dataset = match moved_to {
-        Some(data) => moved(known, data, recipe)?,
+        Some(data) => moved(known, data)?,
         None => known,
     };
     ensure!(
@@ -127,9 +127,10 @@ fn can_go_on(folder: &RunFolder, progress: &Progress, epochs: u64) -> Result<()>
 }
 
 /// The images of a run where they are now.
-fn moved(known: Dataset, to: &Path, recipe: &Recipe) -> Result<Dataset> {
-    let found = dataset::open(Some(to), recipe.setup.data.val_fraction, recipe.setup.seed)?;
-    let there: BTreeSet<&str> = found.items().map(|item| item.path.as_str()).collect();
+fn moved(known: Dataset, to: &Path) -> Result<Dataset> {
+    let found = dataset::read(Some(to))?;
+    let taken = found.train.iter().chain(found.val.iter().flatten());
+    let there: BTreeSet<&str> = taken.map(|item| item.path.as_str()).collect();
     let all = known.items().count();
     let missing: Vec<&str> =
         known.items().map(|item| item.path.as_str()).filter(|path| !there.contains(path)).collect();
