@@ -23,6 +23,15 @@ impl From<Turning> for ExifOrientation {
     }
 }
 
+impl From<ExifOrientation> for Turning {
+    fn from(orientation: ExifOrientation) -> Self {
+        match orientation {
+            ExifOrientation::Apply => Self::Apply,
+            ExifOrientation::Ignore => Self::Ignore,
+        }
+    }
+}
+
 /// What holds for a run that is gone on with: one of the time before the option was begun with images as they are stored.
 pub fn of_run(known: Option<Turning>) -> Turning {
     known.unwrap_or_else(|| {

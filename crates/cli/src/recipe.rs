@@ -73,7 +73,7 @@ pub struct DataOptions {
     #[arg(long, value_name = "ACTION", value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_bad_image: Option<BadImage>,
-    /// Whether images are turned as their EXIF or XMP says [default: apply]
+    /// Whether images are turned as their EXIF or XMP says [default: that of --weights, else apply]
     #[arg(long, value_name = "ACTION", value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exif_orientation: Option<Turning>,

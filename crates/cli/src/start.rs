@@ -1,8 +1,11 @@
-//! What training begins with: photos as batches, weights as drawn or read.
+//! What training begins with: images as batches, weights as drawn or read.
 
 use alexnet_core::{
-    Normalization, Parameters, State, Topology, alexnet::Variant, init::initialise, text::shown_path,
-    weights::Weights,
+    ExifOrientation, Normalization, Parameters, State, Topology,
+    alexnet::Variant,
+    init::initialise,
+    text::shown_path,
+    weights::{Metadata, Weights},
 };
 use alexnet_data::{
     loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions},
@@ -12,19 +15,49 @@ use anyhow::{Result, ensure};
 
 use crate::{classes, recipe::Setup, trained::read};
 
-/// The state before the first step and the photos as batches. The setup gets the normalization that both go with: that of
-/// `--weights`, where it names none.
+/// How images are shown to weights.
+struct Shown {
+    normalization: Normalization,
+    exif_orientation: ExifOrientation,
+}
+
+/// The state before the first step and the images as batches. The setup gets the normalization and the EXIF orientation that both
+/// go with: those of `--weights`, which is said, where it names none.
 ///
 /// # Errors
 /// When the data set makes no sense, or the weights cannot be read or are of another network.
 pub fn begin(setup: &mut Setup, dataset: Dataset) -> Result<(State, Loader)> {
-    let (state, Normalization { mean, std }) = initial_state(setup, &dataset)?;
+    let (state, known) = initial_state(setup, &dataset)?;
+    say_what_comes_along(setup, &known);
+    let Shown { normalization: Normalization { mean, std }, exif_orientation } = known;
     setup.model.mean.get_or_insert(mean);
     setup.model.std.get_or_insert(std);
+    setup.data.exif_orientation.get_or_insert(exif_orientation.into());
     Ok((state, loader(setup, dataset)?))
 }
 
-/// The photos of a run that goes on as batches: its setup has the normalization.
+/// Names what weights bring, as the options that would change it.
+fn say_what_comes_along(setup: &Setup, known: &Shown) {
+    let Setup { model, data, .. } = setup;
+    let Some(path) = &model.weights else { return };
+    let Shown { normalization: Normalization { mean, std }, exif_orientation } = known;
+    let [mean, std] = [mean, std].map(|[r, g, b]| format!("{r},{g},{b}"));
+    let along = [
+        (model.mean.is_none(), "mean", mean.as_str()),
+        (model.std.is_none(), "std", &std),
+        (data.exif_orientation.is_none(), "exif-orientation", exif_orientation.name()),
+    ];
+    let along: Vec<String> = along
+        .into_iter()
+        .filter(|(comes, ..)| *comes)
+        .map(|(_, option, value)| format!("--{option} {value}"))
+        .collect();
+    if !along.is_empty() {
+        note!("taken from {}: `{}`", shown_path(path), along.join(" "));
+    }
+}
+
+/// The images of a run that goes on as batches: its setup has the normalization.
 ///
 /// # Errors
 /// When the data set makes no sense.
@@ -43,11 +76,13 @@ pub fn loader(setup: &Setup, dataset: Dataset) -> Result<Loader> {
     Ok(Loader::new(dataset, options)?)
 }
 
-/// The state before the first step: drawn from the seed, or read from `--weights`, with the normalization that goes with them.
-fn initial_state(setup: &Setup, dataset: &Dataset) -> Result<(State, Normalization)> {
+/// The state before the first step: drawn from the seed, or read from `--weights`, with how images are shown to them.
+fn initial_state(setup: &Setup, dataset: &Dataset) -> Result<(State, Shown)> {
     let topology = setup.topology(dataset);
     let Some(path) = &setup.model.weights else {
-        return Ok((initialise(&topology, setup.model.init.into(), setup.seed)?, Normalization::HALF));
+        let shown =
+            Shown { normalization: Normalization::HALF, exif_orientation: ExifOrientation::default() };
+        return Ok((initialise(&topology, setup.model.init.into(), setup.seed)?, shown));
     };
     let (_, mut loaded) = read(Some(path))?;
     let found = loaded.weights.metadata.variant;
@@ -72,7 +107,8 @@ fn initial_state(setup: &Setup, dataset: &Dataset) -> Result<(State, Normalizati
     }
     let state = State { parameters, ..State::default() };
     state.check(&topology)?;
-    Ok((state, metadata.normalization))
+    let Metadata { normalization, exif_orientation, .. } = metadata;
+    Ok((state, Shown { normalization, exif_orientation }))
 }
 
 /// Puts a layer as it is drawn into others' parameters. It has to learn.

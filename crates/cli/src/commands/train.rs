@@ -26,7 +26,6 @@ use crate::{
     config::{FileOptions, Source},
     dataset,
     engine::Choice,
-    exif::Turning,
     pictures, progress,
     recipe::{BadImage, DEFAULT_EPOCHS},
     report::Evaluated,
@@ -178,7 +177,6 @@ fn begun(args: &Args) -> Result<Run> {
         dataset.root.display()
     );
     let frozen = setup.frozen(&setup.topology(&dataset))?;
-    setup.data.exif_orientation.get_or_insert(Turning::Apply);
     if !frozen.is_empty() && setup.model.weights.is_none() {
         note!("`--freeze` without `--weights`: the frozen layers stay as they are drawn");
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use alexnet_core::weights::Weights;
 use alexnet_data::decode::{ExifOrientation, Options, decode};
 use image::{
     ImageEncoder, RgbImage,
@@ -82,6 +83,19 @@ fn orientation_is_kept_with_the_run_and_its_weights() {
     assert_eq!(upright, answer(run, "upright.png", &[]).0);
     assert!(said.contains("trained with ignore"), "{said}");
     assert_ne!(stored, upright);
+
+    // Who goes on from these weights.
+    for (name, more, kept, along) in [
+        ("as_trained", &[][..], "ignore", "--std 0.5,0.5,0.5 --exif-orientation ignore`"),
+        ("otherwise", &["--exif-orientation", "apply"], "apply", "--std 0.5,0.5,0.5`"),
+    ] {
+        let ran = place.run(&[&train[..], &["--weights", run, "--run-dir", name], more].concat());
+        assert!(ran.code == Some(0) && ran.err.contains(along), "{ran:?}");
+        let options = fs::read_to_string(place.file(name).join("args.toml")).unwrap();
+        assert!(options.contains(&format!("exif-orientation = \"{kept}\"")), "{options}");
+        let weights = Weights::load(place.file(name).join("weights/best.safetensors")).unwrap();
+        assert_eq!(weights.metadata.exif_orientation.name(), kept);
+    }
 
     // Weights that say nothing.
     place.save_fresh_weights("fresh.safetensors");
