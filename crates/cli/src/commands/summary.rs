@@ -20,7 +20,8 @@ use crate::{
     trained::{locate, note_assumed},
 };
 
-/// Prints the layer table: output shape, parameters, multiply-adds; of a weights file also what else it says.
+/// Prints the layer table: output shape, parameters, multiply-adds; of a weights file also what else it says. The exit code is 1 when
+/// its checksum is not that of its content.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Network: tutorial, original, original-norm-first or torchvision
@@ -37,21 +38,26 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// When the weights cannot be read.
+/// When the weights cannot be read; when their checksum is not that of the content, after all is printed.
 pub fn run(args: &Args) -> Result<()> {
     if let Some(path) = &args.weights {
         let path = locate(Some(path))?;
-        let (loaded, checksum) = match load(&path) {
-            Ok(loaded) if loaded.has_checksum => (loaded, "that of the content".to_owned()),
-            Ok(loaded) => (loaded, "none".to_owned()),
-            Err(error @ Error::Changed { .. }) => (load_changed(&path)?, explain(&error.into())),
+        let (loaded, changed) = match load(&path) {
+            Ok(loaded) => (loaded, None),
+            Err(error @ Error::Changed { .. }) => (load_changed(&path)?, Some(anyhow::Error::new(error))),
             Err(error) => return Err(error.into()),
+        };
+        let checksum = match &changed {
+            Some(error) => explain(error),
+            None if loaded.has_checksum => "that of the content".to_owned(),
+            None => "none".to_owned(),
         };
         note_assumed(&path, &loaded);
         let Loaded { weights, .. } = loaded;
         print_content(&path, &weights)?;
         say!("checksum: {checksum}")?;
-        return print_layers(weights.metadata.variant, weights.metadata.classes.len());
+        print_layers(weights.metadata.variant, weights.metadata.classes.len())?;
+        return changed.map_or(Ok(()), Err);
     }
     let classes = args.classes.unwrap_or(if args.variant == Variant::Tutorial { 5 } else { 1000 });
     print_layers(args.variant, classes as usize)
