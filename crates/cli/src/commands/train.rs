@@ -170,12 +170,6 @@ fn begun(args: &Args) -> Result<Run> {
     equations.weight_decay.get_or_insert(equations.opt.weight_decay());
     let setup = &mut recipe.setup;
     let dataset = dataset::open_or_draw(setup.data.data.as_deref(), setup.data.val_fraction, setup.seed)?;
-    ensure!(
-        !dataset.val.is_empty(),
-        "no photo is left for validation: raise `--val-fraction` (now {}), or add photos to {}",
-        setup.data.val_fraction,
-        dataset.root.display()
-    );
     let frozen = setup.frozen(&setup.topology(&dataset))?;
     if !frozen.is_empty() && setup.model.weights.is_none() {
         note!("`--freeze` without `--weights`: the frozen layers stay as they are drawn");
