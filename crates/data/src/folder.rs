@@ -2,7 +2,7 @@
 //!
 //! Deliberate differences: hidden files and folders (`.DS_Store`, `._daisy.jpg`, `.ipynb_checkpoints`) and what systems
 //! leave behind (`__MACOSX`) are skipped, `.gif` is recognised as well, and class folders whose names differ only in their
-//! Unicode form are an error. A link that leads nowhere is skipped too; like every file that is not taken it is listed.
+//! Unicode form are an error. A link that leads nowhere, or to itself, is skipped too; like every file that is not taken it is listed.
 
 use std::{
     cmp::Reverse,
@@ -154,10 +154,19 @@ pub fn walk(folder: &Path) -> impl Iterator<Item = Result<(PathBuf, Option<Why>)
     })
 }
 
+/// What a system answers when links lead to each other, or one to itself.
+#[cfg(unix)]
+const LINKS_IN_A_CIRCLE: i32 = libc::ELOOP;
+/// `ERROR_CANT_RESOLVE_FILENAME`.
+#[cfg(not(unix))]
+const LINKS_IN_A_CIRCLE: i32 = 1921;
+
 /// The link that leads nowhere, if that is the error.
 fn dangling_link(error: &walkdir::Error) -> Option<&Path> {
     let path = error.path()?;
-    let nowhere = matches!(error.io_error()?.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
+    let cause = error.io_error()?;
+    let nowhere = matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+        || cause.raw_os_error() == Some(LINKS_IN_A_CIRCLE);
     // What vanished while it was read is no link any more.
     (nowhere && path.is_symlink()).then_some(path)
 }
@@ -441,7 +450,9 @@ mod tests {
         symlink("user@host.1:2", root.path().join("a/.#notes.txt")).unwrap();
         symlink("nowhere", root.path().join("a/2.jpg")).unwrap();
         symlink("1.jpg/below", root.path().join("a/3.jpg")).unwrap();
+        symlink("4.jpg", root.path().join("a/4.jpg")).unwrap();
         symlink("nowhere", root.path().join("c")).unwrap();
+        symlink("d", root.path().join("d")).unwrap();
         let _socket = UnixListener::bind(root.path().join("b/2.jpg")).unwrap();
         let folder = scan(root.path()).unwrap();
         assert_eq!(paths(&folder), ["a/1.jpg", "b/1.jpg"]);
@@ -451,6 +462,7 @@ mod tests {
             [
                 ("a/2.jpg".to_owned(), Why::DanglingLink),
                 ("a/3.jpg".to_owned(), Why::DanglingLink),
+                ("a/4.jpg".to_owned(), Why::DanglingLink),
                 ("b/2.jpg".to_owned(), Why::Special)
             ]
         );
