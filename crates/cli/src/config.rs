@@ -75,7 +75,7 @@ impl Source {
     /// What the options go by, for the user.
     pub fn description(&self) -> String {
         match (&self.config, self.recipe) {
-            (Some(path), _) => format!("options of {}", path.display()),
+            (Some(path), _) => format!("options of {}", shown_path(path)),
             (None, recipe) => format!("recipe {}", recipe.unwrap_or(RecipeName::Tutorial).name()),
         }
     }

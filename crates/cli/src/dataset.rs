@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use alexnet_core::{Error, text::shown_path};
+use alexnet_core::{
+    Error,
+    text::{escaped, shown_path},
+};
 use alexnet_data::{
     archive::{self, Limits},
     draw,
@@ -41,8 +44,8 @@ pub fn read(data: Option<&Path>) -> Result<Listing> {
         bail!(
             "there are no images in {}: name a folder with `--data`, get the flower photos with `data fetch` (229 MB), or draw \
              some with `data synth --out {}`",
-            Path::new(FOLDER).join(PHOTOS).display(),
-            Path::new(FOLDER).join(DRAWN).display()
+            shown_path(&Path::new(FOLDER).join(PHOTOS)),
+            shown_path(&Path::new(FOLDER).join(DRAWN))
         );
     };
     listing(&folder)
@@ -82,11 +85,11 @@ fn listing(folder: &Path) -> Result<Listing> {
     ensure!(
         folder.to_str().is_some(),
         "the name of the folder {} is not UTF-8, so no run could keep it: rename it",
-        folder.display()
+        shown_path(&folder)
     );
     let listing = Listing::read(&folder)?;
     for sentence in &listing.notes {
-        note!("{}: {sentence}", folder.display());
+        note!("{}: {}", shown_path(&folder), escaped(sentence));
     }
     Ok(listing)
 }
@@ -98,13 +101,13 @@ fn folder(data: Option<&Path>, instead: &str) -> Result<Option<PathBuf>> {
         Some(path) if path.exists() => unpack(path).map(Some),
         Some(path) => bail!(
             "there is nothing at {}: name a folder, a .tgz, a .tar or a .zip with `--data`{instead}",
-            path.display()
+            shown_path(path)
         ),
         None => {
             let places = [PHOTOS, DRAWN].map(|name| Path::new(FOLDER).join(name));
             let found = places.into_iter().find(|place| place.is_dir());
             if let Some(place) = &found {
-                note!("using the images in {}", place.display());
+                note!("using the images in {}", shown_path(place));
             }
             Ok(found)
         }
@@ -126,7 +129,7 @@ pub fn unpack(path: &Path) -> Result<PathBuf> {
 /// An archive's name without its ending.
 fn stem(path: &Path) -> Result<&str> {
     let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.with_context(|| format!("the name of {} is not UTF-8: rename it", path.display()))?;
+    let name = name.with_context(|| format!("the name of {} is not UTF-8: rename it", shown_path(path)))?;
     let stem = ENDINGS.iter().find_map(|ending| {
         let (stem, end) = name.split_at_checked(name.len().checked_sub(ending.len())?)?;
         end.eq_ignore_ascii_case(ending).then_some(stem)
@@ -135,7 +138,7 @@ fn stem(path: &Path) -> Result<&str> {
     ensure!(
         !matches!(stem, "" | "." | ".."),
         "{} has no name before its ending, which the folder in {FOLDER}/ would be called: rename it",
-        path.display()
+        shown_path(path)
     );
     Ok(stem)
 }
@@ -143,10 +146,10 @@ fn stem(path: &Path) -> Result<&str> {
 fn draw() -> Result<PathBuf> {
     let drawn = Path::new(FOLDER).join(DRAWN);
     note!(
-        "there are no photos in {}: using drawn flowers. `cargo xtask data fetch` gets the real ones (229 MB)",
-        Path::new(FOLDER).join(PHOTOS).display()
+        "there are no images in {}: using drawn flowers. `cargo xtask data fetch` gets the real ones (229 MB)",
+        shown_path(&Path::new(FOLDER).join(PHOTOS))
     );
-    let bar = progress::Items::new(&format!("drawing {}", drawn.display()));
+    let bar = progress::Items::new(&format!("drawing {}", shown_path(&drawn)));
     draw::synthesise(&drawn, draw::DEFAULT_PER_CLASS, 0, &|done, total| bar.at(done, total))?;
     bar.finish();
     Ok(drawn)

@@ -104,7 +104,12 @@ pub fn remark(line: Arguments) {
 
 /// Tells of an image that is used though its file is damaged.
 pub fn note_damaged(path: &Path, what: &str) {
-    note!("damaged, but read: {}: {what}", shown_path(path));
+    note!("damaged, but read: {}: {}", shown_path(path), escaped(what));
+}
+
+/// Tells of an image that is left out.
+pub fn note_left_out(path: &Path, reason: &str) {
+    note!("left out: {}: {}", shown_path(path), escaped(reason));
 }
 
 /// Whether the reader of our output left, which is no fault of ours.

@@ -10,7 +10,7 @@ use alexnet_core::{
     Error, Progress, Result, State, checkpoint,
     files::{create_folders, sync_folder, write_atomically},
     lock::Lock,
-    text::shown_path,
+    text::{shown, shown_path},
     train::EpochRow,
     weights::Metadata,
 };
@@ -78,7 +78,7 @@ impl RunFolder {
         if self.checkpoint().exists() || self.args().exists() {
             anyhow::bail!(
                 "{} already holds a run; go on with it by `--resume {0}`, or choose another `--run-dir`",
-                self.path.display()
+                shown_path(&self.path)
             );
         }
         Ok(())
@@ -92,13 +92,14 @@ impl RunFolder {
     pub fn locked(self) -> anyhow::Result<Self> {
         let lock = Lock::acquire(self.file(".lock")).map_err(|error| match error {
             Error::Held { by, .. } => anyhow::anyhow!(
-                "{} is in use by {by}: wait until that training has ended, or stop it",
-                self.path.display()
+                "{} is in use by {}: wait until that training has ended, or stop it",
+                shown_path(&self.path),
+                shown(&by)
             ),
             error => error.into(),
         })?;
         if !lock.is_kept {
-            note!("the file system of {} has no locks: let no other training use it", self.path.display());
+            note!("the file system of {} has no locks: let no other training use it", shown_path(&self.path));
         }
         Ok(Self { _lock: Some(lock), ..self })
     }
@@ -112,7 +113,7 @@ impl RunFolder {
         if !folder.args().is_file() {
             anyhow::bail!(
                 "{} is not the folder of a run: it has no args.toml; name one that `train` made, such as {RUNS}/train",
-                path.display()
+                shown_path(path)
             );
         }
         Ok(folder)

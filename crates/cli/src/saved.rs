@@ -1,6 +1,9 @@
 //! The options of a run as its folder keeps them: all of them in `args.toml`, those that decide the weights in its checkpoint too.
 
-use alexnet_core::{files::read_text, text::shown_path};
+use alexnet_core::{
+    files::read_text,
+    text::{shown, shown_path},
+};
 use alexnet_data::split::Dataset;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
@@ -107,7 +110,12 @@ impl Saved {
             let found = ours.get(&key);
             if found != Some(&value) {
                 let found = found.map_or("left out".into(), ToString::to_string);
-                bail!("the run was begun with `{key}` {value}, and its args.toml has it {found}: {NEXT}");
+                bail!(
+                    "the run was begun with `{}` {}, and its args.toml has it {}: {NEXT}",
+                    shown(&key),
+                    shown(&value.to_string()),
+                    shown(&found)
+                );
             }
         }
         Ok(())

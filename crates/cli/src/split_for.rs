@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use alexnet_core::text::shown_path;
 use alexnet_data::{
     familiar::{Again, Familiar, recognise},
     listing::Listing,
@@ -122,7 +123,7 @@ fn of_run(run: Dataset, wanted: Wanted) -> Result<Asked> {
     ensure!(
         run.root.is_dir(),
         "the images of the run are not in {} any more: name the folder that holds them with `--data`",
-        run.root.display()
+        shown_path(&run.root)
     );
     let items = split.items(&run);
     ensure!(
@@ -154,7 +155,7 @@ fn of_the_same(listing: &Listing, run: &Dataset, again: Again, wanted: Wanted) -
         !items.is_empty(),
         "none of the run's {before} {} is in {}{}",
         split.kind(),
-        listing.root.display(),
+        shown_path(&listing.root),
         wanted.hint(": with `--split all` all images there are asked about")
     );
     let mut said = match before {
@@ -211,9 +212,9 @@ fn of_others(listing: Listing, wanted: Wanted, why: &str) -> Result<Asked> {
             Split::Test => bail!(
                 "{} has no test half: a folder named test/ with the class folders in it, beside train/; `--split all` takes all \
                  images",
-                dataset.root.display()
+                shown_path(&dataset.root)
             ),
-            _ => bail!("there are no {kind} in {}", dataset.root.display()),
+            _ => bail!("there are no {kind} in {}", shown_path(&dataset.root)),
         }
     }
     Ok(Asked { dataset, items })

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use alexnet_core::text::escaped;
 use clap::{
     Command,
     error::{ContextKind, ContextValue, ErrorKind},
@@ -21,7 +22,7 @@ pub fn with_tip(mut error: clap::Error, program: &Command, typed: &[OsString]) -
         (error.kind(), error.get(ContextKind::InvalidArg), takes_images)
         && !word.starts_with('-')
     {
-        let tip = format!("images are named with `--data`: `--data {word}`");
+        let tip = format!("images are named with `--data`: `--data {}`", escaped(word));
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     error

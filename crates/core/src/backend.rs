@@ -44,7 +44,7 @@ impl FromStr for Device {
             Some(("cuda", index)) if index.parse::<usize>().is_ok() => {
                 Ok(Self::Cuda(index.parse().unwrap_or_default()))
             }
-            _ => Err(format!("no device `{text}`; use cpu, cuda, cuda:N or metal")),
+            _ => Err(format!("no device `{}`; use cpu, cuda, cuda:N or metal", crate::text::shown(text))),
         }
     }
 }

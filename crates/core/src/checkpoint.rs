@@ -64,8 +64,10 @@ pub fn load<P: DeserializeOwned>(path: impl AsRef<Path>) -> Result<(State, P)> {
             shown(written)
         )));
     }
-    let progress = serde_json::from_str(progress)
-        .map_err(|error| refuse(format!("its progress is of another version ({error}); {MISSING}")))?;
+    let progress =
+        serde_json::from_str(progress).map_err(|error: serde_json::Error| error.to_string()).map_err(
+            |error| refuse(format!("its progress is of another version ({}); {MISSING}", shown(&error))),
+        )?;
 
     let mut state = State::default();
     for (name, array) in tensors {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::text::{shown, shown_path};
+use crate::text::{escaped, shown, shown_path};
 
 /// What an engine, a topology or a file of a run can refuse.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +32,7 @@ pub enum Error {
         table: String,
     },
     /// An option has a value that makes no sense.
-    #[error("{option} cannot be {value}: {reason}")]
+    #[error("{option} cannot be {}: {reason}", escaped(value))]
     Option {
         /// The option's name as users know it.
         option: &'static str,

@@ -159,7 +159,8 @@ impl Metadata {
             })
         };
         fn json<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, String> {
-            serde_json::from_str(text).map_err(|error| format!("its `{key}` is `{}`: {error}", shown(text)))
+            serde_json::from_str(text)
+                .map_err(|error| format!("its `{key}` is `{}`: {}", shown(text), shown(&error.to_string())))
         }
         let metadata = Self {
             variant: entry("variant")?.parse()?,

@@ -10,6 +10,8 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use alexnet_core::text::shown;
+
 use crate::fetch::sha256;
 use crate::{Error, Result, staged};
 
@@ -135,7 +137,7 @@ impl Unpacked<'_> {
     }
 
     fn refuse(&self, name: &[u8], reason: &str) -> Error {
-        refuse(self.archive, format!("its entry `{}` {reason}", String::from_utf8_lossy(name)))
+        refuse(self.archive, format!("its entry `{}` {reason}", shown(&String::from_utf8_lossy(name))))
     }
 
     /// Makes a folder.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use alexnet_core::text::shown_path;
+use alexnet_core::text::{escaped, shown_path};
 
 /// What can be wrong with photos, folders and archives.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +18,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A photo that cannot be decoded.
-    #[error("{} is not a readable picture: {reason}", shown_path(path))]
+    #[error("{} is not a readable picture: {}", shown_path(path), escaped(reason))]
     Picture {
         /// The file; `-` for standard input.
         path: PathBuf,
@@ -26,7 +26,7 @@ pub enum Error {
         reason: String,
     },
     /// A folder that is not a data set.
-    #[error("{} is not a data set: {reason}", shown_path(path))]
+    #[error("{} is not a data set: {}", shown_path(path), escaped(reason))]
     Dataset {
         /// The folder.
         path: PathBuf,
@@ -34,7 +34,10 @@ pub enum Error {
         reason: String,
     },
     /// So small a share of so few images that none validates.
-    #[error("{} is too small to split: a share of {fraction} leaves no image to validate with", path.display())]
+    #[error(
+        "{} is too small to split: a share of {fraction} leaves no image to validate with",
+        shown_path(path)
+    )]
     NoneValidates {
         /// The folder.
         path: PathBuf,
@@ -42,7 +45,7 @@ pub enum Error {
         fraction: f64,
     },
     /// An archive that is refused.
-    #[error("{} was not unpacked: {reason}", shown_path(path))]
+    #[error("{} was not unpacked: {}", shown_path(path), escaped(reason))]
     Archive {
         /// The archive.
         path: PathBuf,
@@ -50,7 +53,7 @@ pub enum Error {
         reason: String,
     },
     /// A download that failed.
-    #[error("cannot fetch {url}: {reason}")]
+    #[error("cannot fetch {url}: {}", escaped(reason))]
     Fetch {
         /// The address.
         url: String,

@@ -13,6 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use alexnet_core::text::shown_path;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 use walkdir::WalkDir;
@@ -280,7 +281,7 @@ fn relative(root: &Path, path: &Path) -> Result<String> {
     let parts: Option<Vec<&str>> = below.iter().map(|part| part.to_str()).collect();
     parts
         .map(|parts| parts.join("/"))
-        .ok_or_else(|| refuse(root, format!("the name `{}` is not UTF-8; rename it", below.display())))
+        .ok_or_else(|| refuse(root, format!("the name `{}` is not UTF-8; rename it", shown_path(below))))
 }
 
 fn has_extension(path: &Path, extensions: &[&str]) -> bool {
@@ -298,12 +299,12 @@ fn is_ignored(path: &Path) -> bool {
 fn walk_error(folder: &Path, error: walkdir::Error) -> Error {
     let path = error.path().unwrap_or(folder).to_owned();
     if let Some(ancestor) = error.loop_ancestor() {
-        let reason = format!("the link {} leads back to {}", path.display(), ancestor.display());
+        let reason = format!("the link {} leads back to {}", shown_path(&path), shown_path(ancestor));
         return refuse(folder, reason);
     }
     match error.into_io_error() {
         Some(source) => Error::Io { action: "read", path, source },
-        None => refuse(folder, format!("{} cannot be read", path.display())),
+        None => refuse(folder, format!("{} cannot be read", shown_path(&path))),
     }
 }
 

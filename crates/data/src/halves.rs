@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use alexnet_core::text::shown_path;
+
 use crate::folder::{loose_images, subfolders};
 use crate::{Error, Result};
 
@@ -97,7 +99,7 @@ pub fn find(root: &Path) -> Result<Option<Halves>> {
             let reason = format!(
                 "it has {name}/ but no class folders in {}/; add them, or name {} alone",
                 missing.folder(),
-                half.display()
+                shown_path(&half)
             );
             return Err(refuse(root, reason));
         }

@@ -10,6 +10,7 @@ use std::{
     process::ExitCode,
 };
 
+use alexnet_core::text::shown_path;
 use alexnet_data::{
     draw,
     fetch::{self, FLOWER_PHOTOS, Verdict},
@@ -61,7 +62,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
                 "{} pictures of {} classes in {}",
                 draw::CLASSES.len() * *per_class as usize,
                 draw::CLASSES.len(),
-                out.display()
+                shown_path(out)
             )?;
         }
         Command::Preview(args) => preview::run(args)?,
@@ -75,7 +76,7 @@ fn fetch_photos(archive: Option<&Path>) -> Result<()> {
             if let Verdict::Other { bytes, sha256 } = fetch::verify(path, &FLOWER_PHOTOS)? {
                 note!(
                     "note: {} is not the official archive ({bytes} bytes, SHA-256 {sha256}); it is used all the same",
-                    path.display()
+                    shown_path(path)
                 );
             }
             path.to_owned()
@@ -93,6 +94,6 @@ fn fetch_photos(archive: Option<&Path>) -> Result<()> {
         }
     };
     let folder = dataset::unpack(&archive)?;
-    say!("the photos are in {}", folder.display())?;
+    say!("the photos are in {}", shown_path(&folder))?;
     Ok(())
 }

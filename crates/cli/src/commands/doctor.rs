@@ -2,7 +2,7 @@
 
 use std::{env, fs, path::Path, process::Command, thread};
 
-use alexnet_core::Device;
+use alexnet_core::{Device, text::escaped};
 use alexnet_data::folder;
 use anyhow::Result;
 use clap::ValueEnum;
@@ -61,7 +61,7 @@ pub fn run(args: &Args) -> Result<()> {
         Format::Text => {
             for Finding { name, state, detail } in &findings {
                 let state = if let State::Ok = state { "ok" } else { "missing" };
-                say!("{name:<14} {state:<8} {detail}")?;
+                say!("{name:<14} {state:<8} {}", escaped(detail))?;
             }
         }
     }

@@ -5,6 +5,7 @@ use std::{cmp::Reverse, fs, path::PathBuf};
 use alexnet_core::{
     Error,
     metrics::{Calibration, Quality, Report},
+    text::escaped,
 };
 use alexnet_data::{
     augment::Policy,
@@ -18,7 +19,7 @@ use crate::{
     columns::{self, TERMINAL, padded},
     engine::EngineArgs,
     exif::OfWeights,
-    output::{self, Format, note_damaged},
+    output::{self, Format, note_damaged, note_left_out},
     parse,
     recipe::BadImage,
     report::{Evaluated, Everything, Mistake},
@@ -115,7 +116,7 @@ pub fn run(args: &Args) -> Result<()> {
     let evaluated = Evaluated::new(trained.model.as_mut(), &loader, &items, views, classes)?;
     loader.notes().iter().for_each(|(path, what)| note_damaged(path, what));
     for (path, reason) in loader.skipped() {
-        note!("left out: {}: {reason}", path.display());
+        note_left_out(&path, &reason);
     }
     // Before the text, whose reader may leave.
     if let Some(folder) = &args.out {
@@ -130,21 +131,21 @@ pub fn run(args: &Args) -> Result<()> {
 fn print_text(Everything { report, mistakes, .. }: &Everything) -> Result<()> {
     let Report { images, loss, top1, interval95: [low, high], .. } = report;
     say!("images {images}  loss {loss:.4}  top1 {top1:.4}  95 % interval {low:.4} to {high:.4}")?;
-    let names = report.per_class.iter().map(|c| columns::width(&c.class));
-    let width = names.max().unwrap_or_default().max("weighted avg".len());
+    let names: Vec<String> = report.per_class.iter().map(|class| escaped(&class.class).to_string()).collect();
+    let width = names.iter().map(|name| columns::width(name)).fold("weighted avg".len(), usize::max);
     say!("{:width$}  {:>9}  {:>6}  {:>5}  {:>7}", "class", "precision", "recall", "f1", "support")?;
     let quality = |name: &str, Quality { precision, recall, f1, support }: &Quality| {
         say!("{}  {precision:>9.3}  {recall:>6.3}  {f1:>5.3}  {support:>7}", padded(name, width))
     };
-    for class in &report.per_class {
-        quality(&class.class, &class.quality)?;
+    for (name, class) in names.iter().zip(&report.per_class) {
+        quality(name, &class.quality)?;
     }
     quality("macro avg", &report.macro_avg)?;
     quality("weighted avg", &report.weighted_avg)?;
     if width + 1 + CELL * report.per_class.len() <= TERMINAL {
-        print_matrices(report, width)?;
+        print_matrices(report, &names, width)?;
     } else {
-        print_confusions(report)?;
+        print_confusions(report, &names)?;
     }
     let Calibration { ece, bins } = &report.calibration;
     say!("expected calibration error {ece:.4}, {} bins of confidence", bins.len())?;
@@ -153,27 +154,28 @@ fn print_text(Everything { report, mistakes, .. }: &Everything) -> Result<()> {
     }
     for Mistake { path, truth, predicted, probability, probability_of_truth } in mistakes.iter().take(LISTED)
     {
+        let [path, truth, predicted] = [path, truth, predicted].map(|text| escaped(text));
         say!("{predicted} {probability:.3}, true {truth} {probability_of_truth:.3}: {path}")?;
     }
     Ok(())
 }
 
-fn print_matrices(report: &Report, width: usize) -> Result<()> {
+fn print_matrices(report: &Report, names: &[String], width: usize) -> Result<()> {
     say!("confusion, rows true, columns predicted:")?;
-    for (class, row) in report.per_class.iter().zip(&report.confusion.counts) {
+    for (name, row) in names.iter().zip(&report.confusion.counts) {
         let cells: Vec<String> = row.iter().map(|n| format!("{n:>5}")).collect();
-        say!("{}  {}", padded(&class.class, width), cells.join(" "))?;
+        say!("{}  {}", padded(name, width), cells.join(" "))?;
     }
     say!("as shares of the true class:")?;
-    for (class, row) in report.per_class.iter().zip(&report.confusion_normalized) {
+    for (name, row) in names.iter().zip(&report.confusion_normalized) {
         let cells: Vec<String> = row.iter().map(|share| format!("{share:>5.2}")).collect();
-        say!("{}  {}", padded(&class.class, width), cells.join(" "))?;
+        say!("{}  {}", padded(name, width), cells.join(" "))?;
     }
     Ok(())
 }
 
 /// The most frequent confusions, where the matrix has more columns than a line.
-fn print_confusions(report: &Report) -> Result<()> {
+fn print_confusions(report: &Report, names: &[String]) -> Result<()> {
     let counts = report.confusion.counts.iter().enumerate();
     let cells = counts.flat_map(|(truth, row)| row.iter().enumerate().map(move |cell| (truth, cell)));
     let mut wrong: Vec<_> =
@@ -181,8 +183,7 @@ fn print_confusions(report: &Report) -> Result<()> {
     wrong.sort_by_key(|(_, (_, count))| Reverse(**count));
     say!("most frequent confusions:")?;
     for (truth, (predicted, count)) in wrong.into_iter().take(LISTED) {
-        let name = |class: usize| &report.per_class[class].class;
-        say!("{count} of {} taken for {}", name(truth), name(predicted))?;
+        say!("{count} of {} taken for {}", names[truth], names[predicted])?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::{ops::ControlFlow, path::PathBuf, process::ExitCode};
 use alexnet_core::{
     Options, State,
     lr_find::{Range, range_test, suggestion},
-    text::{shown, shown_path},
+    text::shown_path,
 };
 use anyhow::{Result, ensure};
 
@@ -13,6 +13,7 @@ use crate::{
     config::Source,
     dataset,
     engine::EngineArgs,
+    output::note_left_out,
     parse, pictures, progress,
     recipe::{Equations, Setup},
     start,
@@ -69,7 +70,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     })?;
     bar.finish();
     for (path, reason) in loader.skipped() {
-        note!("left out: {}: {}", shown_path(&path), shown(&reason));
+        note_left_out(&path, &reason);
     }
     if let Some(code) = stop.code() {
         return Ok(ExitCode::from(code));

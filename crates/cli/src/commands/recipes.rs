@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use alexnet_core::Progress;
+use alexnet_core::{Progress, text::shown_path};
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
@@ -77,7 +77,7 @@ fn train(recipe: &str, seed: u64, data: Option<&Path>, folder: &Path) -> Result<
 
 fn progress(folder: &Path) -> Result<Progress> {
     let checkpoint = RunFolder::open(folder)?.load_checkpoint()?;
-    Ok(checkpoint.with_context(|| format!("{} has no checkpoint", folder.display()))?.1)
+    Ok(checkpoint.with_context(|| format!("{} has no checkpoint", shown_path(folder)))?.1)
 }
 
 fn row(name: &str, runs: &[Progress]) -> String {

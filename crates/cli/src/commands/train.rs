@@ -9,6 +9,7 @@ use std::{fs, path::PathBuf, process::ExitCode};
 use alexnet_core::{
     Backend, Error, Options, Parameters, Progress, State,
     ema::Ema,
+    text::shown_path,
     train::{self, Averaging, Batches, Outcome, Settings, fit},
     weights::{Metadata, Weights},
 };
@@ -91,7 +92,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         exif_orientation: recipe.setup.data.exif_orientation(),
     };
     let source = match &args.resume {
-        Some(_) => format!("options of {}", folder.args().display()),
+        Some(_) => format!("options of {}", shown_path(&folder.args())),
         None => args.source.description(),
     };
     for line in header(&recipe, &topology, engine, &source)? {
@@ -123,7 +124,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         patience: recipe.optimisation.patience,
         checkpoint_every: args.options.checkpoint_every,
     };
-    note!("the run is kept in {}", folder.path().display());
+    note!("the run is kept in {}", shown_path(folder.path()));
     let mut watch = Watch::new((&folder, &marks), &metadata, &loader, settings.schedule.epochs, stop.clone());
     let run = train::Run { model: model.as_mut(), averaging, data: &loader, settings };
     let outcome = fit(run, &mut progress, &mut watch);
@@ -138,13 +139,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
                     "best: epoch {}, val_accuracy {:.3}, {}",
                     best.epoch,
                     best.accuracy,
-                    folder.best().display()
+                    shown_path(&folder.best())
                 );
             }
             if let Ok(checkpoint) = fs::metadata(folder.checkpoint()) {
                 note!(
                     "checkpoint: {} ({:.0} MB), needed only to go on with more `--epochs`",
-                    folder.checkpoint().display(),
+                    shown_path(&folder.checkpoint()),
                     checkpoint.len() as f64 / 1e6
                 );
             }
@@ -154,7 +155,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             note!(
                 "stopped after step {}; go on with `train --resume {}`",
                 progress.step,
-                folder.path().display()
+                shown_path(folder.path())
             );
             Ok(ExitCode::from(stop.code().unwrap_or(130)))
         }
@@ -222,7 +223,7 @@ fn how_to_go_on(error: Error, folder: &RunFolder) -> anyhow::Error {
     if !is_image {
         return error;
     }
-    let on = format!("`train --resume {}` goes on from there", folder.path().display());
+    let on = format!("`train --resume {}` goes on from there", shown_path(folder.path()));
     error.context(format!("what was done is kept, and {on}"))
 }
 

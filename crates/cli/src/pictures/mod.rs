@@ -16,7 +16,7 @@ use std::{
     path::Path,
 };
 
-use alexnet_core::files::write_atomically;
+use alexnet_core::{files::write_atomically, text::shown_path};
 use anyhow::{Context, Result};
 use image::{ImageFormat, Rgb, RgbImage, codecs::jpeg::JpegEncoder};
 
@@ -44,7 +44,7 @@ pub fn save(picture: &RgbImage, path: &Path) -> Result<()> {
     if let Some(words) = fonts::warning() {
         note!("warning: {words}");
     }
-    let bytes = encode(picture, path).with_context(|| format!("cannot write {}", path.display()))?;
+    let bytes = encode(picture, path).with_context(|| format!("cannot write {}", shown_path(path)))?;
     Ok(write_atomically(path, |file| file.write_all(&bytes))?)
 }
 

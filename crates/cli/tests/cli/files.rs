@@ -124,21 +124,27 @@ fn the_names_of_classes_are_written_for_the_tutorial_and_others_are_kept() {
     }
 }
 
+/// A name that clears the screen, turns the direction of writing and begins a line that looks like ours.
+const EVIL: &str = "\u{1b}[2J\u{202e}\nerror: mine\u{9b}";
+
+/// Whether the name is shown, and does nothing.
+#[track_caller]
+fn check(ran: &Ran) {
+    for text in [&ran.out, &ran.err] {
+        assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{9b}']), "{ran:?}");
+        assert!(!text.lines().any(|line| line.starts_with("error: mine")), "{ran:?}");
+        assert!(text.len() < 40_000, "{} bytes", text.len());
+    }
+    assert!(format!("{}{}", ran.out, ran.err).contains(r"\u{1b}[2J\u{202e}"), "{ran:?}");
+}
+
 /// Names of files, tensors and classes, values of options and of metadata.
 #[cfg(unix)]
 #[test]
 fn no_name_leads_the_terminal_or_fills_it() {
     let place = Place::with_flowers(1);
     place.save_fresh_weights("w.safetensors");
-    let evil = "\u{1b}[2J\u{202e}\nerror: mine\u{9b}";
-    let check = |ran: &Ran| {
-        for text in [&ran.out, &ran.err] {
-            assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{9b}']), "{ran:?}");
-            assert!(!text.lines().any(|line| line.starts_with("error: mine")), "{ran:?}");
-            assert!(text.len() < 40_000, "{} bytes", text.len());
-        }
-        assert!(format!("{}{}", ran.out, ran.err).contains(r"\u{1b}[2J\u{202e}"), "{ran:?}");
-    };
+    let evil = EVIL;
     fs::copy(place.file("flowers/roses/roses_0001.jpg"), place.file(&format!("{evil}.jpg"))).unwrap();
     fs::write(place.file(&format!("{evil}.png")), b"words").unwrap();
     let [jpg, png] = ["jpg", "png"].map(|end| format!("{evil}.{end}"));
@@ -159,6 +165,61 @@ fn no_name_leads_the_terminal_or_fills_it() {
     let tensors = [(long, Array { shape: vec![1], values: vec![0.0] })].into();
     weights::save(place.file("t.safetensors"), &metadata, &tensors).unwrap();
     check(&place.run(&["predict", &jpg, "--weights", "t.safetensors"]));
+}
+
+/// Folders, classes and images of a data set, and what is made of them.
+#[cfg(unix)]
+#[test]
+fn no_name_in_a_data_set_leads_the_terminal() {
+    let place = Place::with_flowers(2);
+    place.save_fresh_weights("w.safetensors");
+    let image = |half: &str, class: &str, name: &str, from: &str| {
+        let folder = place.file(EVIL).join(half).join(class);
+        fs::create_dir_all(&folder).unwrap();
+        fs::copy(place.file("flowers").join(from), folder.join(name)).unwrap();
+    };
+    let (name, other) = (format!("{EVIL}.jpg"), format!("2{EVIL}.jpg"));
+    image("train", EVIL, &name, "roses/roses_0001.jpg");
+    image("train", "b", &name, "daisy/daisy_0001.jpg");
+    image("val", EVIL, &name, "daisy/daisy_0001.jpg");
+    image("val", "b", &name, "daisy/daisy_0001.jpg");
+    image("val", "b", &other, "tulips/tulips_0001.jpg");
+    let train = place.file(EVIL).join("train");
+    fs::write(train.join("b").join(format!("a.{EVIL}")), "words").unwrap();
+    check(&place.run(&["data", "check", "--data", EVIL, "--gallery", &name]));
+    check(&place.run(&["data", "preview", "--data", EVIL, "--out", &name]));
+
+    let run = format!("{EVIL}run");
+    let bad = place.file(EVIL).join("val/b").join(&other);
+    fs::write(&bad, "words").unwrap();
+    let begin = ["train", "--data", EVIL, "--epochs", "1", "--batch-size", "2", "--run-dir", &run];
+    check(&place.run(&begin));
+    let trained = place.run(&[&begin[..], &["--on-bad-image", "skip"]].concat());
+    assert_eq!(trained.code, Some(0), "{trained:?}");
+    check(&trained);
+    check(&place.run(&begin));
+    check(&place.run(&["data", "check", "--data", EVIL]));
+    check(&place.run(&["summary", "--weights", &run]));
+    check(&place.run(&["evaluate", "--weights", &run]));
+    let evaluate = ["evaluate", "--weights", &run, "--split", "all", "--on-bad-image", "skip"];
+    let evaluated = place.run(&evaluate);
+    assert_eq!(evaluated.code, Some(0), "{evaluated:?}");
+    check(&evaluated);
+    check(&place.run(&["evaluate", "--weights", "w.safetensors", "--data", EVIL]));
+    check(&place.run(&["train", "--resume", &run, "--data", "flowers"]));
+
+    for half in ["train/a", "train/b", "val/a", &format!("val/{EVIL}")] {
+        fs::create_dir_all(place.file("halves").join(half)).unwrap();
+    }
+    check(&place.run(&["data", "check", "--data", "halves"]));
+    fs::create_dir_all(place.file("one").join(EVIL)).unwrap();
+    check(&place.run(&["data", "check", "--data", "one"]));
+    check(&place.run(&["data", "synth", "--out", &format!("{EVIL}drawn"), "--per-class", "1"]));
+    check(&place.run(&["train", EVIL]));
+    check(&place.run(&["train", "--device", EVIL]));
+    check(&place.run(&["train", "--data", "flowers", "--val-fraction", "0.5", "--freeze", EVIL]));
+    let output = place.command(&["doctor"]).env("LIBTORCH", place.file(EVIL)).output().unwrap();
+    check(&Ran::from(output, &["doctor"]));
 }
 
 #[cfg(unix)]

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
+use alexnet_core::text::{escaped, shown_path};
 use alexnet_data::{
     check::{
         Damage, EXTREME_RATIO, FEW_PHOTOS, Group, Half, Likeness, Oddity, Report, SplitBy, TINY_SIDE, check,
@@ -70,8 +71,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let (gallery, left_out) = pictures::gallery(&report, |photo| Some(read(photo)?.image));
         pictures::save(&gallery, path)?;
         match left_out {
-            0 => note!("gallery: {}", path.display()),
-            more => note!("gallery: {} ({more} more photos are not in it)", path.display()),
+            0 => note!("gallery: {}", shown_path(path)),
+            more => note!("gallery: {} ({more} more images are not in it)", shown_path(path)),
         }
     }
     Ok(if args.strict && report.to_mend > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -90,25 +91,26 @@ fn print(report: &Report, turning: Turning) -> Result<()> {
             Damage::Unreadable => "not readable",
         };
         let yet = if photo.decodes { "; what is there decodes" } else { "" };
-        say!("  {}: {kind}: {}{yet}", photo.path, photo.reason)?;
+        say!("  {}: {kind}: {}{yet}", escaped(&photo.path), escaped(&photo.reason))?;
     }
     headline("wrong extension", report.wrong_extension.len())?;
     for photo in &report.wrong_extension {
-        say!("  {}: its content is {}", photo.path, photo.content)?;
+        say!("  {}: its content is {}", escaped(&photo.path), photo.content)?;
     }
     headline("not taken for photos", report.not_photos.len())?;
     for file in &report.not_photos {
+        let path = escaped(&file.path);
         match (file.why, file.content) {
-            (Why::DanglingLink, _) => say!("  {}: the link leads nowhere", file.path)?,
-            (Why::Special, _) => say!("  {}: it is no regular file", file.path)?,
-            (Why::NoClass, _) => say!("  {}: it lies outside of the class folders", file.path)?,
+            (Why::DanglingLink, _) => say!("  {path}: the link leads nowhere")?,
+            (Why::Special, _) => say!("  {path}: it is no regular file")?,
+            (Why::NoClass, _) => say!("  {path}: it lies outside of the class folders")?,
             (Why::Extension, Some(content)) => {
-                say!("  {}: its content is {content}; its extension hides it", file.path)?;
+                say!("  {path}: its content is {content}; its extension hides it")?;
             }
             (Why::Extension, None) if file.is_image() => {
-                say!("  {}: its format is not read; convert it to JPEG or PNG", file.path)?;
+                say!("  {path}: its format is not read; convert it to JPEG or PNG")?;
             }
-            (Why::Extension, None) => say!("  {}", file.path)?,
+            (Why::Extension, None) => say!("  {path}")?,
         }
     }
     headline("groups of duplicates", report.duplicates.len())?;
@@ -127,7 +129,7 @@ fn print(report: &Report, turning: Turning) -> Result<()> {
             Oddity::Extreme => format!("extreme, a side more than {EXTREME_RATIO} times the other"),
             Oddity::Huge => "huge, slow to train with".into(),
         };
-        say!("  {}: {}×{}, {oddity}", photo.path, photo.width, photo.height)?;
+        say!("  {}: {}×{}, {oddity}", escaped(&photo.path), photo.width, photo.height)?;
     }
     match (report.turned, turning) {
         (0, _) => say!("turned by their EXIF orientation: none")?,
@@ -142,19 +144,20 @@ fn print(report: &Report, turning: Turning) -> Result<()> {
 }
 
 fn print_classes(report: &Report) -> Result<()> {
-    say!("{} photos of {} classes in {}", report.photos, report.classes.len(), report.root.display())?;
+    say!("{} photos of {} classes in {}", report.photos, report.classes.len(), shown_path(&report.root))?;
     match report.split {
         SplitBy::Folders => say!("split by its folders")?,
         SplitBy::Seed { seed, val_fraction } => {
             say!("split as `train --seed {seed} --val-fraction {val_fraction}` does")?;
         }
     }
-    let columns = report.classes.iter().map(|class| width(&class.name)).max().unwrap_or(0).max(5);
+    let names: Vec<String> = report.classes.iter().map(|class| escaped(&class.name).to_string()).collect();
+    let columns = names.iter().map(|name| width(name)).fold(5, usize::max);
     let tested = report.classes.iter().any(|class| class.test > 0);
     let of_test = |cell: &str| if tested { format!(" {cell:>7}") } else { String::new() };
     let test = of_test("test");
     say!("\n{:columns$} {:>7} {:>7} {:>7} {:>8}{test}", "class", "photos", "share", "train", "validate")?;
-    for class in &report.classes {
+    for (name, class) in names.iter().zip(&report.classes) {
         let note = match class {
             class if class.photos == 0 => "  empty: it cannot be learnt",
             class if class.val == 0 => "  none validates",
@@ -163,7 +166,7 @@ fn print_classes(report: &Report) -> Result<()> {
         };
         say!(
             "{} {:>7} {:>5.1} % {:>7} {:>8}{}{note}",
-            padded(&class.name, columns),
+            padded(name, columns),
             class.photos,
             100.0 * class.share,
             class.train,
@@ -195,7 +198,7 @@ fn print_group(group: &Group) -> Result<()> {
             Half::Val => "validates",
             Half::Test => "is kept for tests",
         };
-        say!("    {} {half}", photo.path)?;
+        say!("    {} {half}", escaped(&photo.path))?;
     }
     for link in &group.links {
         let how = match link.likeness {
@@ -207,7 +210,10 @@ fn print_group(group: &Group) -> Result<()> {
         };
         match group.photos.len() {
             2 => say!("      {how}")?,
-            _ => say!("      {how}: {} and {}", group.photos[link.a].path, group.photos[link.b].path)?,
+            _ => {
+                let [a, b] = [link.a, link.b].map(|photo| escaped(&group.photos[photo].path));
+                say!("      {how}: {a} and {b}")?;
+            }
         }
     }
     Ok(())

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use alexnet_core::{
     Batch, Normalization,
     rng::{Purpose, permutation},
+    text::shown_path,
     train::Batches,
 };
 use alexnet_data::{
@@ -96,7 +97,7 @@ pub fn run(args: &Args) -> Result<()> {
         tiles.push(Tile::new(whole, "validation"));
     }
     pictures::save(&pictures::grid(&tiles, VIEWS as usize + 2), &args.out)?;
-    say!("{}", args.out.display())
+    say!("{}", shown_path(&args.out))
 }
 
 /// The classes that a row's target is of, with their shares when there are several; what is smoothed over all is not told.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use alexnet_core::text::shown_path;
 use alexnet_data::{
     check::duplicates,
     split::{Dataset, SplitOptions},
@@ -55,7 +56,7 @@ pub fn run(args: &Args) -> Result<()> {
         "{} images for training, {} images for validation in {}",
         dataset.train.len(),
         dataset.val.len(),
-        args.copy.display()
+        shown_path(&args.copy)
     )?;
     if !dataset.test.is_empty() {
         say!("{} images for tests", dataset.test.len())?;

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use alexnet_core::Progress;
+use alexnet_core::{
+    Progress,
+    text::{escaped, shown_path},
+};
 use alexnet_data::split::Dataset;
 use anyhow::{Result, ensure};
 
@@ -39,7 +42,7 @@ pub fn resumed(path: &Path, args: &Args) -> Result<Run> {
 
     let checkpoint = folder.load_checkpoint()?;
     if let Some((_, _, Marks { options: Some(kept), .. })) = &checkpoint {
-        ensure!(is_sealed, "{} lacks its first line, so it is damaged: {NEXT}", folder.args().display());
+        ensure!(is_sealed, "{} lacks its first line, so it is damaged: {NEXT}", shown_path(&folder.args()));
         options.agree_with(kept)?;
     }
     match &checkpoint {
@@ -48,9 +51,9 @@ pub fn resumed(path: &Path, args: &Args) -> Result<Run> {
             !folder.has_results(),
             "{} is missing, but {} has weights or results: copy the checkpoint from where the run was made, or begin another run with \
              `train --config {}`, from these weights with `--weights`",
-            folder.checkpoint().display(),
-            path.display(),
-            folder.args().display()
+            shown_path(&folder.checkpoint()),
+            shown_path(path),
+            shown_path(&folder.args())
         ),
     }
     let split = folder.split();
@@ -64,14 +67,14 @@ pub fn resumed(path: &Path, args: &Args) -> Result<Run> {
         }
         Some(_) => anyhow::bail!(
             "{} is missing: copy it from where the run was made, since it says which images train",
-            split.display()
+            shown_path(&split)
         ),
     };
     if let Some((_, _, Marks { split: Some(kept), .. })) = &checkpoint {
         ensure!(
             *kept == known.checksum(),
             "{} is not the split that the run was begun with: {NEXT}",
-            split.display()
+            shown_path(&split)
         );
     }
     let dataset = match moved_to {
@@ -81,7 +84,7 @@ pub fn resumed(path: &Path, args: &Args) -> Result<Run> {
     ensure!(
         dataset.root.is_dir(),
         "the images of this run are no longer in {}: say with `--data` where they are",
-        dataset.root.display()
+        shown_path(&dataset.root)
     );
     if moved_to.is_some() && recipe.setup.data.on_bad_image != Some(BadImage::Skip) {
         look_at_all(&dataset)?;
@@ -120,8 +123,8 @@ fn can_go_on(folder: &RunFolder, progress: &Progress, epochs: u64) -> Result<()>
     ensure!(
         progress.best().is_none() || folder.best().exists(),
         "{} is missing: copy it from where the run was made; or put a copy of {} there, and the run goes on with that as its best",
-        folder.best().display(),
-        folder.last().display()
+        shown_path(&folder.best()),
+        shown_path(&folder.last())
     );
     Ok(())
 }
@@ -137,15 +140,15 @@ fn moved(known: Dataset, to: &Path) -> Result<Dataset> {
     ensure!(
         missing.is_empty(),
         "{} does not have the images of this run: {} of {all} are missing, such as {}; name the folder that has them all",
-        found.root.display(),
+        shown_path(&found.root),
         missing.len(),
-        missing[0]
+        escaped(missing[0])
     );
     let more = there.len() - all;
     if more > 0 {
         note!(
             "{more} images in {} are new since the run began, and take no part in it",
-            found.root.display()
+            shown_path(&found.root)
         );
     }
     Ok(Dataset { root: found.root, ..known })

@@ -11,7 +11,7 @@ use alexnet_core::{
 use alexnet_data::loader::Loader;
 
 use crate::{
-    output::{explain, note_damaged},
+    output::{explain, note_damaged, note_left_out},
     pictures,
     progress::{Line, clock},
     run_folder::{Marks, RunFolder},
@@ -62,7 +62,7 @@ impl<'a> Watch<'a> {
 
     fn tell_skipped(&mut self) {
         for (path, reason) in untold(self.loader.skipped(), &mut self.told) {
-            note!("left out: {}: {reason}", path.display());
+            note_left_out(&path, &reason);
         }
         for (path, what) in untold(self.loader.notes(), &mut self.told) {
             note_damaged(&path, &what);
