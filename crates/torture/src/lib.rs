@@ -14,6 +14,7 @@ pub mod disk;
 pub mod memory;
 pub mod mutate;
 pub mod panics;
+pub mod predict;
 pub mod seeds;
 pub mod targets;
 

@@ -9,7 +9,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::{Command, ExitCode, Stdio},
+    process::{ExitCode, Stdio},
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -23,6 +23,7 @@ use alexnet_torture::{
     campaign::{Campaign, Report, now},
     disk::{Disk, Fault, Point, Recovery, few},
     memory,
+    predict::{FORMATS, Predict},
     targets::{self, Target},
 };
 use clap::{Parser, Subcommand};
@@ -36,6 +37,7 @@ const HANG: Duration = Duration::from_secs(90);
 /// What the parts beside the parsers are called.
 const DISK: &str = "disk";
 const KILLS: &str = "kills";
+const PREDICT: &str = "predict";
 
 /// Mutated files for every parser, failing disks and kills for every save.
 #[derive(Parser)]
@@ -43,10 +45,10 @@ const KILLS: &str = "kills";
 struct Cli {
     #[command(subcommand)]
     command: Option<Part>,
-    /// Minutes in all, shared by the parsers, the failing disk and the kills
+    /// Minutes in all, shared by the parsers, `predict`, the failing disk and the kills
     #[arg(long, value_name = "N", required = true)]
     minutes: Option<f64>,
-    /// Only these: names of parsers, `disk`, `kills`
+    /// Only these: names of parsers, `predict`, `disk`, `kills`
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
     /// Decides every mutation
@@ -148,7 +150,7 @@ fn all(cli: &Cli) -> ExitCode {
             .map(|t| t.name)
             .filter(|name| wanted(name)),
     );
-    parts.extend([DISK, KILLS].into_iter().filter(|name| has_program && wanted(name)));
+    parts.extend([PREDICT, DISK, KILLS].into_iter().filter(|name| has_program && wanted(name)));
     let jobs =
         cli.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from)).min(parts.len());
     let share = Duration::from_secs_f64(
@@ -165,6 +167,7 @@ fn all(cli: &Cli) -> ExitCode {
                     eprintln!("{part}");
                     match *part {
                         DISK => disk(cli, share, &whole),
+                        PREDICT => predict(cli, share, &whole),
                         KILLS => kills(cli, share, &whole),
                         name => in_processes(cli, name, share, &whole),
                     }
@@ -207,12 +210,8 @@ fn in_processes(cli: &Cli, name: &str, share: Duration, whole: &Mutex<Whole>) {
 /// The last report of a process that tries a parser, and how it ended, if not as it should.
 fn in_a_process(cli: &Cli, name: &str, seed: u64, time: Duration) -> (Report, Option<String>) {
     let own = std::env::current_exe().unwrap_or_else(|error| panic!("where is this program? {error}"));
-    let mut command = Command::new("sh");
-    // With one arena the limit means memory, not addresses that threads set aside.
-    command
-        .args(["-c", &format!("ulimit -v {}; exec \"$@\"", cli.memory << 10), "sh"])
-        .env("MALLOC_ARENA_MAX", "1");
-    command.arg(own).args(["parser", name, &seed.to_string(), &time.as_secs_f64().to_string()]).arg(&cli.out);
+    let mut command = memory::limited(&own, cli.memory);
+    command.args(["parser", name, &seed.to_string(), &time.as_secs_f64().to_string()]).arg(&cli.out);
     command.args(&cli.program);
     let mut child = command
         .stdin(Stdio::null())
@@ -296,6 +295,29 @@ fn disk(cli: &Cli, share: Duration, whole: &Mutex<Whole>) {
             Ok(Recovery::Resumed) => count(whole, &format!("{kind}: resumed"), 1),
             Ok(Recovery::BegunAgain) => count(whole, &format!("{kind}: begun again"), 1),
             Err(error) => fault(whole, format!("{DISK}: {error}")),
+        }
+    }
+}
+
+/// Folders of damaged images are handed to `predict` and `data check`.
+fn predict(cli: &Cli, share: Duration, whole: &Mutex<Whole>) {
+    let start = Instant::now();
+    let command = match cli.program.as_deref().map_or(Err("no command line".into()), Predict::new) {
+        Ok(command) => command,
+        Err(error) => return fault(whole, format!("{PREDICT}: {error}")),
+    };
+    let mut formats = targets::all();
+    formats.retain(|target| FORMATS.contains(&target.name));
+    for round in 0.. {
+        if start.elapsed() > share {
+            break;
+        }
+        match command.round(&formats, 200, cli.seed.wrapping_mul(1_000_000) + round, cli.memory) {
+            Ok(answers) => {
+                count(whole, "images that predict read", answers.read as u64);
+                count(whole, "images that predict refused", answers.refused as u64);
+            }
+            Err(error) => fault(whole, format!("{PREDICT}, round {round}: {error}")),
         }
     }
 }

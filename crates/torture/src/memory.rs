@@ -1,6 +1,10 @@
-//! How much memory this process took, where Linux says so.
+//! How much memory a process takes, where Linux says so, and may take.
 
-use std::fs;
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 /// Makes [`peak`] begin anew.
 pub fn forget_peak() {
@@ -23,6 +27,15 @@ pub fn processor_seconds() -> Option<f64> {
     let (_, after_name) = stat.rsplit_once(") ")?;
     let ticks = after_name.split(' ').skip(11).take(4).map(|field| field.parse::<u64>().ok());
     Some(ticks.sum::<Option<u64>>()? as f64 / TICKS)
+}
+
+/// A program that may take so much memory, in MiB: the shell limits it.
+pub fn limited(program: &Path, memory: u64) -> Command {
+    let mut command = Command::new("sh");
+    // With one arena the limit means memory, not addresses that threads set aside.
+    command.env("MALLOC_ARENA_MAX", "1").stdin(Stdio::null());
+    command.args(["-c", &format!("ulimit -v {}; exec \"$@\"", memory << 10), "sh"]).arg(program);
+    command
 }
 
 #[cfg(all(test, target_os = "linux"))]

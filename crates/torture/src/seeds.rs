@@ -1,4 +1,4 @@
-//! Sound files to begin with: committed images, goldens, and what a few lines write.
+//! Sound files to begin with: goldens of other crates, what a few lines write, and what once made a fault.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use alexnet_core::{
     weights::{self, Metadata, Weights},
 };
 use alexnet_data::split::{Dataset, Item};
-use flate2::{Compression, write::GzEncoder};
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use safetensors::{Dtype, tensor::TensorView};
 use tempfile::TempDir;
 
@@ -26,25 +26,37 @@ fn ours(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// All files of a folder, in the order of their names.
-fn files(folder: &str, extension: &str) -> Vec<Vec<u8>> {
+/// The files of a folder whose names are wanted, in their order.
+fn files(folder: &str, wanted: impl Fn(&str) -> bool) -> Vec<Vec<u8>> {
     let folder = ours(folder);
     let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.retain(|path| path.file_name().is_some_and(|name| wanted(&name.to_string_lossy())));
     paths.sort();
-    let wanted =
-        |path: &PathBuf| path.extension().is_some_and(|found| extension.is_empty() || found == extension);
-    paths.iter().filter(|path| wanted(path)).map(|path| fs::read(path).expect("a committed file")).collect()
+    paths.iter().map(|path| fs::read(path).expect("a committed file")).collect()
 }
 
-/// Images of one format, made by `corpus/make.py`.
+/// Images of one format: the goldens of the crate `data`, and what once made a fault.
 pub fn images(format: &str) -> Vec<Vec<u8>> {
-    files(&format!("corpus/{format}"), "")
+    let archive = ours(&format!("../data/tests/goldens/formats/{format}.tar.gz"));
+    let archive = File::open(&archive).unwrap_or_else(|error| panic!("{}: {error}", archive.display()));
+    let mut archive = tar::Archive::new(GzDecoder::new(archive));
+    let mut images: Vec<Vec<u8>> = archive
+        .entries()
+        .expect("a sound archive")
+        .map(|entry| {
+            let mut bytes = Vec::new();
+            entry.and_then(|mut entry| entry.read_to_end(&mut bytes)).expect("a sound archive");
+            bytes
+        })
+        .collect();
+    images.extend(files("found", |name| name.starts_with(format)));
+    images
 }
 
 /// Files that PyTorch wrote.
 pub fn pth() -> Vec<Vec<u8>> {
-    files("../interchange/tests/goldens", "pth")
+    files("../interchange/tests/goldens", |name| name.ends_with(".pth"))
 }
 
 /// As many storages has a file of the goldens at most.
@@ -183,7 +195,8 @@ pub fn weights_headers() -> Vec<Vec<u8>> {
     vec![header(None), header(Some(metadata().to_text().expect("text")))]
 }
 
-fn metadata() -> Metadata {
+/// What weights files of two classes say of themselves.
+pub fn metadata() -> Metadata {
     Metadata {
         variant: Variant::Tutorial,
         classes: vec!["daisy".into(), "rosé".into()],
@@ -297,7 +310,7 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 /// Files of options: the recipes, and one with every kind of value.
 pub fn configs() -> Vec<Vec<u8>> {
-    let mut configs = files("../cli/recipes", "toml");
+    let mut configs = files("../cli/recipes", |name| name.ends_with(".toml"));
     configs.push(
         b"batch-size = 4\nlr = 1e-3\nopt = \"sgd\"\nmodel-ema = true\ncrop-scale = [0.3, 0.9]\nseed = 7\nepochs = 2\n\
           patience = 5\nwarmup-epochs = 1\nmean = [0.5, 0.5, 0.5]\nval-fraction = 0.25\naccumulate = 2\ndevice = \"cpu\"\n"

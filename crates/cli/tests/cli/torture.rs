@@ -7,7 +7,9 @@ use std::path::Path;
 use alexnet_torture::{
     campaign::Campaign,
     disk::{Disk, Fault, few},
-    factor, targets,
+    factor,
+    predict::{FORMATS, Predict},
+    targets,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -58,4 +60,13 @@ fn mutated_options_cost_an_error_and_no_more() {
     }
     let report = campaign.report;
     assert!(report.faults.is_empty() && report.kinds > 3, "{report:#?}");
+}
+
+#[test]
+fn each_of_many_damaged_images_is_answered() {
+    let mut formats = targets::all();
+    formats.retain(|target| FORMATS.contains(&target.name));
+    let predict = Predict::new(Path::new(PROGRAM)).unwrap();
+    let answers = predict.round(&formats, 300 * factor(), 0, 2048).unwrap();
+    assert!(answers.read > 50 && answers.refused > 50, "{answers:?}");
 }
