@@ -302,6 +302,21 @@ pub fn tars() -> Vec<Vec<u8>> {
     vec![tar(&["top/", "top/daisy/", "top/daisy/1.jpg", &long]), tar(&["daisy/1.jpg", "roses/ü.jpg"]), ustar]
 }
 
+/// The same as archives of `zip`, stored and deflated.
+pub fn zips() -> Vec<Vec<u8>> {
+    let zip = |method| {
+        let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        let options = zip::write::SimpleFileOptions::default().compression_method(method);
+        zip.add_directory("top", options).expect("memory");
+        for name in ["top/daisy/1.jpg", "top/roses/ü.jpg"] {
+            zip.start_file(name, options).expect("memory");
+            zip.write_all(b"an image would be here, here, here and here").expect("memory");
+        }
+        zip.finish().expect("memory").into_inner()
+    };
+    vec![zip(zip::CompressionMethod::Stored), zip(zip::CompressionMethod::Deflated)]
+}
+
 /// Compressed as a `.tgz` is.
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());

@@ -107,7 +107,7 @@ pub fn all() -> Vec<Target> {
             None,
             &[b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7\nWIDTH 3\n", b"#", b"\n65535\n"],
         ),
-        other("pth", 4000, seeds::pth(), weights, PTH),
+        Target { repair: Some(repair_zip), ..other("pth", 4000, seeds::pth(), weights, PTH) },
         other("pickle", 4000, seeds::pickles(), pickle, PICKLE),
         other("whole_pth", 60, seeds::whole_pickles(), whole_pth, PICKLE),
         other(
@@ -135,9 +135,13 @@ pub fn all() -> Vec<Target> {
                 "tar",
                 3000,
                 seeds::tars(),
-                unpack_tar,
+                unpack,
                 &[b"ustar", b"../", b"/etc/", b"././@LongLink", b"C:\\"],
             )
+        },
+        Target {
+            repair: Some(repair_zip),
+            ..other("zip", 3000, seeds::zips(), unpack, PTH)
         },
         Target {
             needs_program: true,
@@ -427,16 +431,34 @@ fn split(text: &[u8], place: &Place) -> Outcome {
     }
 }
 
-fn unpack_tar(bytes: &[u8], place: &Place) -> Outcome {
-    unpack(&seeds::gzip(bytes), place)
-}
-
 /// The checksum of each header.
 pub fn repair_tar(bytes: &mut [u8]) {
     for header in bytes.chunks_exact_mut(512).filter(|header| header[257..262] == *b"ustar") {
         header[148..156].fill(b' ');
         let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
         header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    }
+}
+
+/// The checksum of each entry that is stored, at both places.
+fn repair_zip(bytes: &mut [u8]) {
+    let number = |bytes: &[u8], place: usize, width: usize| {
+        bytes[place..place + width].iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte))
+    };
+    for place in 0..bytes.len().saturating_sub(46) {
+        if bytes[place..place + 4] != *b"PK\x01\x02" || number(bytes, place + 10, 2) != 0 {
+            continue;
+        }
+        let (size, local) = (number(bytes, place + 20, 4), number(bytes, place + 42, 4));
+        if local + 30 > bytes.len() {
+            continue;
+        }
+        let start = local + 30 + number(bytes, local + 26, 2) + number(bytes, local + 28, 2);
+        if let Some(content) = bytes.get(start..start + size) {
+            let crc = crc32fast::hash(content).to_le_bytes();
+            bytes[place + 16..place + 20].copy_from_slice(&crc);
+            bytes[local + 14..local + 18].copy_from_slice(&crc);
+        }
     }
 }
 

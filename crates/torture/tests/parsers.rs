@@ -34,7 +34,7 @@ macro_rules! parsers {
     };
 }
 
-parsers! { jpeg png gif webp bmp tiff pnm pth pickle whole_pth safetensors weights checkpoint progress classes split tgz tar }
+parsers! { jpeg png gif webp bmp tiff pnm pth pickle whole_pth safetensors weights checkpoint progress classes split tgz tar zip }
 
 /// Without sound files that are read, mutations would test refusals alone. Small weights files are refused for their shapes.
 #[test]
