@@ -305,13 +305,26 @@ impl Run<'_> {
     }
 }
 
-/// One step on the mean loss over the pictures of all `batches`, of which only one is in the engine at a time.
+/// One step on the mean loss over the images of all `batches`, of which only one is in the engine at a time.
 ///
 /// # Errors
 /// The engine's.
 pub fn train_step(model: &mut dyn Model, batches: &[Batch], step: &Step) -> Result<StepReport> {
     if let [batch] = batches {
         return model.train_step(batch, step);
+    }
+    let (loss, gradients) = step_gradients(model, batches, step)?;
+    Ok(StepReport { loss, gradient_norm: model.update(&gradients, step)? })
+}
+
+/// What [`train_step`] does up to the update: the mean loss and its gradients, unclipped.
+///
+/// # Errors
+/// The engine's.
+pub fn step_gradients(model: &mut dyn Model, batches: &[Batch], step: &Step) -> Result<(f64, Gradients)> {
+    if let [batch] = batches {
+        let (report, gradients) = model.gradients(batch, step)?;
+        return Ok((report.loss, gradients));
     }
     let images: usize = batches.iter().map(Batch::len).sum();
     let (mut sum, mut loss, mut first) = (Gradients::new(), 0.0, 0);
@@ -325,7 +338,7 @@ pub fn train_step(model: &mut dyn Model, batches: &[Batch], step: &Step) -> Resu
         }
         first += batch.len();
     }
-    Ok(StepReport { loss, gradient_norm: model.update(&sum, step)? })
+    Ok((loss, sum))
 }
 
 /// The model's answers on `batches` against their targets.

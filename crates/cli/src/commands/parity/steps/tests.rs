@@ -1,0 +1,151 @@
+//! Mistakes of an engine, from new weights and from trained ones.
+
+use alexnet_core::{
+    Images, Logits, Node, Op,
+    init::{Init, initialise},
+    optimizer::Adam,
+};
+
+use super::*;
+use crate::engine::Engine;
+
+/// A mistake of an engine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    None,
+    /// β₂ 0.99 for 0.999.
+    Beta2,
+    /// Each rate a thousandth too high.
+    Rate,
+    /// Each gradient off by a thousandth, in turn to either side.
+    Gradient,
+    /// The masks of the next step.
+    Dropout,
+}
+
+/// An engine with a mistake.
+struct Faulty<'a>(&'a dyn Backend, Fault);
+
+struct FaultyModel(Box<dyn Model>, Fault);
+
+impl Backend for Faulty<'_> {
+    fn name(&self) -> &'static str {
+        "faulty"
+    }
+
+    fn devices(&self) -> Vec<Device> {
+        self.0.devices()
+    }
+
+    fn compile(&self, topology: &Topology, state: &State, options: &Options) -> Result<Box<dyn Model>> {
+        let mut options = options.clone();
+        if let (Fault::Beta2, Optimizer::Adam { adam, .. }) = (self.1, &mut options.optimizer) {
+            adam.beta2 = 0.99;
+        }
+        Ok(Box::new(FaultyModel(self.0.compile(topology, state, &options)?, self.1)))
+    }
+}
+
+impl Model for FaultyModel {
+    fn logits(&mut self, images: &Images) -> Result<Logits> {
+        self.0.logits(images)
+    }
+
+    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<alexnet_core::StepReport> {
+        self.0.train_step(batch, step)
+    }
+
+    fn gradients(&mut self, batch: &Batch, step: &Step) -> Result<(alexnet_core::StepReport, Gradients)> {
+        let seed = step.seed + u64::from(self.1 == Fault::Dropout);
+        let (report, mut gradients) = self.0.gradients(batch, &Step { seed, ..*step })?;
+        if self.1 == Fault::Gradient {
+            for (i, g) in gradients.values_mut().flat_map(|array| &mut array.values).enumerate() {
+                *g *= if i % 2 == 0 { 1.001 } else { 0.999 };
+            }
+        }
+        Ok((report, gradients))
+    }
+
+    fn update(&mut self, gradients: &Gradients, step: &Step) -> Result<f64> {
+        let lr = if self.1 == Fault::Rate { step.lr * 1.001 } else { step.lr };
+        self.0.update(gradients, &Step { lr, ..*step })
+    }
+
+    fn vjp(&mut self, images: &Images, cotangent: &Logits) -> Result<Gradients> {
+        self.0.vjp(images, cotangent)
+    }
+
+    fn state(&self) -> Result<State> {
+        self.0.state()
+    }
+}
+
+fn topology() -> Topology {
+    let ops = [
+        Op::Conv2d { inputs: 3, outputs: 16, kernel: 5, stride: 2, padding: 2, groups: 1 },
+        Op::Relu,
+        Op::MaxPool2d { kernel: 3, stride: 2 },
+        Op::Conv2d { inputs: 16, outputs: 16, kernel: 3, stride: 1, padding: 1, groups: 1 },
+        Op::Relu,
+        Op::Flatten,
+        Op::Dropout { p: 0.5 },
+        Op::Linear { inputs: 16 * 7 * 7, outputs: 32 },
+        Op::Relu,
+        Op::Linear { inputs: 32, outputs: 5 },
+    ];
+    let nodes = (0..).zip(ops).map(|(i, op)| Node { name: format!("layer.{i}"), op });
+    Topology { input: [3, 32, 32], nodes: nodes.collect() }
+}
+
+fn steps(number: u64, lr: f32, batches: &[Batch]) -> Vec<(Step, &[Batch])> {
+    let step = |number| Step { number, seed: 0, first: 0, lr, clip_grad_norm: None };
+    (1..=number).map(step).zip(batches.chunks(1).cycle()).collect()
+}
+
+/// From new weights, from trained ones, and from such as know the images by heart.
+#[test]
+fn engines_agree_and_each_mistake_is_seen_at_its_step() {
+    let engines = Engine::compiled();
+    let mut places: Vec<Place> = Vec::new();
+    for engine in &engines {
+        places.push(Place { name: engine.name().into(), engine: engine.as_ref(), device: Device::Cpu });
+    }
+    let faults = [Fault::None, Fault::Beta2, Fault::Rate, Fault::Gradient, Fault::Dropout];
+    let faulty = faults.map(|fault| Faulty(engines[0].as_ref(), fault));
+    for engine in &faulty {
+        places.push(Place { name: format!("{:?}", engine.1), engine, device: Device::Cpu });
+    }
+    let mut batches: Vec<Batch> = (0..3).map(|_| Batch::random(24, 32, 5)).collect();
+    for (i, batch) in batches.iter_mut().enumerate() {
+        batch.images.pixels.rotate_left(i * 10_007);
+    }
+    let adam = Optimizer::Adam { adam: Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 }, weight_decay: 0.0 };
+    let mut parameters = initialise(&topology(), Init::Pytorch, 0).unwrap().parameters;
+    for more in [0, 30, 300] {
+        let training =
+            Lesson { topology: topology(), optimizer: adam, parameters, steps: steps(more, 1e-3, &batches) };
+        let state = State { parameters: training.parameters.clone(), ..State::default() };
+        let mut model = training.compile(&places[0], &state).unwrap();
+        for (step, batches) in &training.steps {
+            train_step(model.as_mut(), batches, step).unwrap();
+        }
+        parameters = model.parameters().unwrap();
+        for (optimizer, lr) in [(adam, 2e-4), (Optimizer::Sgd { momentum: 0.9, weight_decay: 0.0 }, 0.01)] {
+            let steps = steps(4, lr, &batches);
+            let lesson = Lesson { topology: topology(), optimizer, parameters: parameters.clone(), steps };
+            for (place, apart) in places.iter().zip(lesson.apart(&places).unwrap()) {
+                let expected = match (place.name.as_str(), optimizer) {
+                    // Adam's first step is the same for any β₂.
+                    ("Beta2", Optimizer::Adam { .. }) => Some(2),
+                    ("Rate" | "Gradient" | "Dropout", _) => Some(1),
+                    _ => None,
+                };
+                assert_eq!(
+                    apart.too_far_at, expected,
+                    "{} after {more} steps, {optimizer:?}: {apart:?}",
+                    place.name
+                );
+            }
+        }
+    }
+}
