@@ -40,7 +40,8 @@ impl Predict {
         let folder = TempDir::new().map_err(|error| error.to_string())?;
         let metadata = seeds::metadata();
         let topology = metadata.variant.topology(metadata.classes.len());
-        let parameters = initialise(&topology, Init::Pytorch, 0).map_err(|error| error.to_string())?.parameters;
+        let parameters =
+            initialise(&topology, Init::Pytorch, 0).map_err(|error| error.to_string())?.parameters;
         let weights = Weights { metadata, parameters };
         weights.save(folder.path().join("weights.safetensors")).map_err(|error| error.to_string())?;
         Ok(Self { program: program.to_owned(), folder })
@@ -50,7 +51,13 @@ impl Predict {
     ///
     /// # Errors
     /// In words, which promise was broken.
-    pub fn round(&self, formats: &[Target], images: usize, seed: u64, memory: u64) -> Result<Answers, String> {
+    pub fn round(
+        &self,
+        formats: &[Target],
+        images: usize,
+        seed: u64,
+        memory: u64,
+    ) -> Result<Answers, String> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let images_folder = self.folder.path().join("images");
         let _ = fs::remove_dir_all(&images_folder);
@@ -65,7 +72,8 @@ impl Predict {
                 .and_then(|()| fs::write(class.join(format!("{index}.jpg")), bytes))
                 .map_err(|error| error.to_string())?;
         }
-        let out = self.run(&["predict", "images", "--weights", "weights.safetensors", "--format", "jsonl"], memory)?;
+        let out = self
+            .run(&["predict", "images", "--weights", "weights.safetensors", "--format", "jsonl"], memory)?;
         let refused = out.lines().filter(|line| line.contains("\"error\":")).count();
         let read = out.lines().filter(|line| line.contains("\"probability\":")).count();
         if read + refused != images {

@@ -139,10 +139,7 @@ pub fn all() -> Vec<Target> {
                 &[b"ustar", b"../", b"/etc/", b"././@LongLink", b"C:\\"],
             )
         },
-        Target {
-            repair: Some(repair_zip),
-            ..other("zip", 3000, seeds::zips(), unpack, PTH)
-        },
+        Target { repair: Some(repair_zip), ..other("zip", 3000, seeds::zips(), unpack, PTH) },
         Target {
             needs_program: true,
             ..other(
