@@ -14,7 +14,7 @@ use alexnet_data::{
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use self::steps::{Apart, Lesson, Place};
+use self::steps::{Apart, Compared, Lesson, Place};
 use crate::{
     config::Source,
     engine::{Engine, Threads, keep_f32},
@@ -90,7 +90,9 @@ struct Training {
     losses: Vec<f64>,
     /// How far its steps are from those of the first engine, each from the same weights.
     apart: Apart,
-    /// Whether no step is farther apart than it may be.
+    /// How far they may be.
+    allowed: Apart,
+    /// Whether they are not farther.
     within_tolerance: bool,
 }
 
@@ -148,12 +150,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if places.len() > 1 {
         note!("comparing each step");
     }
-    let training = lesson.apart(&places)?.into_iter().zip(losses).zip(&places);
-    let training = training.map(|((apart, losses), place)| Training {
-        engine: place.name.clone(),
-        losses,
-        apart,
-        within_tolerance: apart.too_far_at.is_none(),
+    let training = lesson.compare(&places)?.into_iter().zip(losses).zip(&places);
+    let training = training.map(|((Compared { apart, allowed, within_tolerance }, losses), place)| {
+        Training { engine: place.name.clone(), losses, apart, allowed, within_tolerance }
     });
     let report = Report::new(&logits, training.collect());
     match args.format {
@@ -242,13 +241,13 @@ impl Report {
             && !others.is_empty()
         {
             say!("{:24}  {:>18}  {:>13}  {:>8}", "steps of training", "loss", "gradients", "update")?;
-            for Training { engine, apart, .. } in others {
-                let verdict =
-                    apart.too_far_at.map_or(String::new(), |step| format!("  TOO FAR, first at step {step}"));
-                let Apart { loss, gradients, update, .. } = apart;
-                let pair = format!("{} - {engine}", first.engine);
-                say!("{pair:24}  {loss:>18.2e}  {gradients:>13.2e}  {update:>8.1e}{verdict}")?;
+            let row = |name: &str, Apart { loss, gradients, update }: Apart, verdict| {
+                say!("{name:24}  {loss:>18.2e}  {gradients:>13.2e}  {update:>8.1e}{verdict}")
+            };
+            for Training { engine, apart, within_tolerance, .. } in others {
+                row(&format!("{} - {engine}", first.engine), *apart, verdict(*within_tolerance))?;
             }
+            row("allowed", first.allowed, "")?;
         }
         say!("{:24}  {:>18}  {:>13}", "loss in training", "step 1", format!("step {STEPS}"))?;
         for Training { engine, losses, .. } in &self.training {
@@ -295,20 +294,17 @@ mod tests {
         ("engine".into(), Logits { values: values.to_vec(), classes: 3 })
     }
 
-    fn report(other: &[f32], apart: Apart) -> Report {
+    fn report(other: &[f32], within_tolerance: bool) -> Report {
         let both = [logits(&[1.0, 2.0, 3.0, 5.0, 4.99999, 0.0]), logits(other)];
-        let training = Training {
-            engine: "b".into(),
-            losses: vec![1.6, 1.5],
-            apart,
-            within_tolerance: apart.too_far_at.is_none(),
-        };
+        let (engine, losses) = ("b".into(), vec![1.6, 1.5]);
+        let [apart, allowed] = [Apart::default(); 2];
+        let training = Training { engine, losses, apart, allowed, within_tolerance };
         Report::new(&both, vec![training])
     }
 
     #[test]
     fn roundings_agree() {
-        let report = report(&[1.0, 2.0001, 3.0, 4.99999, 5.0, 1e-5], Apart::default());
+        let report = report(&[1.0, 2.0001, 3.0, 4.99999, 5.0, 1e-5], true);
         assert!(report.agrees());
         assert_eq!((report.photos, report.largest_logit), (2, 5.0));
         assert!((report.pairs[0].largest_difference - 1e-4).abs() < 1e-6);
@@ -321,10 +317,9 @@ mod tests {
             [3.0, 2.0, 1.0, 5.0, 4.99999, 0.0],
             [1.0, f32::NAN, 3.0, 5.0, 4.99999, 0.0],
         ] {
-            assert!(!report(&logits, Apart::default()).agrees(), "{logits:?}");
+            assert!(!report(&logits, true).agrees(), "{logits:?}");
         }
-        assert_eq!(report(&[3.0, 2.0, 1.0, 5.0, 4.99999, 0.0], Apart::default()).pairs[0].other_answers, 1);
-        let at_step_3 = Apart { too_far_at: Some(3), ..Apart::default() };
-        assert!(!report(&[1.0, 2.0, 3.0, 5.0, 4.99999, 0.0], at_step_3).agrees());
+        assert_eq!(report(&[3.0, 2.0, 1.0, 5.0, 4.99999, 0.0], true).pairs[0].other_answers, 1);
+        assert!(!report(&[1.0, 2.0, 3.0, 5.0, 4.99999, 0.0], false).agrees());
     }
 }
