@@ -101,18 +101,19 @@ impl<B: BitReader> Reader<B> {
     /// The same, for a row that is coded by the one above it.
     fn row_by(&mut self, above: &[u16]) -> Option<Vec<u16>> {
         let mut changes = Changes::new(self.width);
+        // The changes above that are not right of here. They need not be looked at again: a row goes to the right alone.
+        let mut passed = 0;
         // At the start of a row a change above the very first pixel counts too.
         let mut start = true;
         while changes.at < self.width {
-            // The first change above, right of here, to the other colour, and the one after it.
-            let first = (0..above.len())
-                .skip(usize::from(changes.black))
-                .step_by(2)
-                .find(|index| above[*index] > changes.at || start && above[*index] == 0);
-            let place =
-                |index: Option<usize>| index.and_then(|i| above.get(i)).copied().unwrap_or(self.width);
+            while !start && above.get(passed).is_some_and(|change| *change <= changes.at) {
+                passed += 1;
+            }
+            // The first of the others to the other colour, and the one after it.
+            let first = passed + usize::from((passed % 2 == 1) != changes.black);
+            let place = |index: usize| above.get(index).copied().unwrap_or(self.width);
             match maps::mode::decode(&mut self.bits)? {
-                Mode::Pass => changes.at = place(first.map(|index| index + 1)),
+                Mode::Pass => changes.at = place(first + 1),
                 Mode::Vertical(right) => changes.turn(place(first).checked_add_signed(right.into())?)?,
                 Mode::Horizontal => {
                     for _ in 0..2 {
@@ -152,5 +153,23 @@ impl Changes {
         self.at = place;
         self.black = !self.black;
         Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each pixel of another colour than the one before it, in rows that are coded by the row above. A search among the changes above
+    /// that begins anew at each change would take minutes.
+    #[test]
+    fn a_row_of_many_changes_is_read_once() {
+        let (width, rows) = (65_000, 300);
+        // Horizontal mode, a white run of 1, a black run of 1; then vertical mode 0.
+        let mut bits = "001000111010".repeat(width / 2);
+        bits += &"1".repeat(width * (rows - 1));
+        let byte = |bits: &[u8]| bits.iter().fold(0, |byte, bit| byte << 1 | (bit - b'0'));
+        let data: Vec<u8> = bits.as_bytes().chunks(8).map(byte).collect();
+        assert_eq!(unpack(&data, width, rows, Coding::Group4), Some(vec![0b0101_0101; width / 8 * rows]));
     }
 }
