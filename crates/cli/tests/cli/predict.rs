@@ -189,6 +189,19 @@ fn folders_patterns_and_stdin(place: &Place) {
     assert_eq!(nothing.code, Some(1));
     assert!(nothing.out.contains("the file is empty"), "{}", nothing.out);
 
+    // Files of a folder that are not answered are counted.
+    fs::write(place.file("flowers/roses/a.heic"), b"").unwrap();
+    fs::write(place.file("flowers/roses/a.txt"), b"").unwrap();
+    let ran = predict(place, "json", &["flowers/roses"]);
+    assert_eq!(top(&ran), good);
+    assert!(
+        ran.err.contains("flowers/roses: 2 files were not taken: 1 HEIC, 1 txt; HEIC and AVIF"),
+        "{}",
+        ran.err
+    );
+    fs::remove_file(place.file("flowers/roses/a.heic")).unwrap();
+    fs::remove_file(place.file("flowers/roses/a.txt")).unwrap();
+
     // A link to nothing is a bad file among good ones, too.
     #[cfg(unix)]
     {

@@ -6,7 +6,8 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use alexnet_data::folder::{self, Why};
+use alexnet_core::text::shown_path;
+use alexnet_data::folder::{self, LeftOut, Why};
 use glob::{MatchOptions, Pattern, PatternError};
 use walkdir::{DirEntry, WalkDir};
 
@@ -135,18 +136,23 @@ fn here(folder: &Path) -> &Path {
 }
 
 /// All images of a folder and those below it, sorted, but for hidden ones, as `train` takes them; what cannot be looked into is an
-/// error among them. Their places are those below `base`.
+/// error among them, and of other files it is told how many there are. Their places are those below `base`.
 fn images_under(folder: &Path, base: &Path) -> Vec<Found> {
-    let mut found = Vec::new();
+    let (mut found, mut left_out) = (Vec::new(), Vec::new());
     for file in folder::walk(folder) {
         match file {
             Ok((path, None)) => found.push(Ok(Image { below: only_names(path.strip_prefix(base)), path })),
             Ok((path, Some(Why::DanglingLink))) if folder::is_image(&path) => {
                 found.push(Err(Failed { path, reason: "the link leads nowhere".into() }));
             }
-            Ok(_) => {}
+            Ok((path, Some(why))) => {
+                left_out.push(LeftOut { path: path.to_string_lossy().into_owned(), class: None, why });
+            }
             Err(error) => found.push(Err(Failed { path: folder.to_owned(), reason: error.to_string() })),
         }
+    }
+    if let Some(sentence) = folder::summary(&left_out) {
+        note!("{}: {sentence}", shown_path(here(folder)));
     }
     found.sort_by(|a, b| place(a).cmp(place(b)));
     if found.is_empty() {
