@@ -107,7 +107,7 @@ pub fn note_damaged(path: &Path, what: &str) {
     note!("damaged, but read: {}: {}", shown_path(path), escaped(what));
 }
 
-/// Tells of an image that is left out.
+/// Prints that an image is left out, and why.
 pub fn note_left_out(path: &Path, reason: &str) {
     note!("left out: {}: {}", shown_path(path), escaped(reason));
 }

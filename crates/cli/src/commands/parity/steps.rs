@@ -1,14 +1,14 @@
-//! Whether engines train alike, one step at a time from the same weights.
+//! Whether engines train alike, compared one step at a time from the same weights.
 //!
-//! Over several steps their losses drift apart, however exact they are: Adam divides each gradient by its own size, so that one which
-//! is little more than rounding still moves its weight by up to a full learning rate, to the side that the rounding decides. (Where
-//! terms cancel to exactly zero in other engines, Winograd's convolutions leave such a rounding.) From trained weights ten steps make
-//! 10⁻² of 10⁻⁷. So every step begins at the state of the first engine and ends with an update by its gradients: nothing grows, and a
-//! mistake in the gradients or in the optimizer is seen where it happens.
+//! Over several steps the losses of any two engines drift apart. Adam divides each gradient by its own magnitude, so a gradient that is
+//! hardly more than a rounding error still moves its weight by up to a full learning rate, in a direction that the rounding decides.
+//! Winograd's convolutions have such gradients where the sums of other engines are exactly zero. From trained weights, ten steps of
+//! Adam turn differences of 10⁻⁷ into 10⁻². Therefore each step starts from the state of the first engine and updates with its
+//! gradients: differences do not grow, and a mistake in the gradients or in the optimizer is found at the step where it occurs.
 //!
-//! Gradients have kinks besides: an activation at zero to the last bit passes its gradient in one engine and not in the other. That
-//! is so at some steps, a mistake at all: the median counts. How far apart kinks are is measured: the first engine takes each step
-//! from weights that are a rounding away, too.
+//! Gradients are discontinuous where an activation is zero: ReLU may pass the gradient in one engine and not in the other. This happens
+//! at some steps, while a mistake affects all of them, so the median over the steps is compared. Its tolerance is measured: the
+//! first engine also computes each gradient from weights that are one f32 apart.
 
 use alexnet_core::{
     Array, Backend, Batch, Device, Model, Optimizer, Options, Parameters, Result, State, Step, Topology,
@@ -38,7 +38,7 @@ pub struct Lesson<'a> {
 pub struct Apart {
     /// The largest difference of the losses of a step, relative.
     pub loss: f64,
-    /// Of the steps' largest L2 distances of the gradients of a parameter, relative to their norm, the median.
+    /// The median over the steps of the largest L2 distance of the gradients of a parameter, relative to their norm.
     pub gradients: f64,
     /// The largest L2 distance of a parameter after the update by the same gradients, relative to how far the update moves it.
     pub update: f64,
@@ -93,7 +93,8 @@ impl Lesson<'_> {
                 truth.see(loss, &found, &model.parameters()?, seen);
             }
             if places.len() > 1 {
-                let nearby = State { parameters: nudged(before.parameters.clone()), ..before.clone() };
+                let mut nearby = before.clone();
+                nudge(&mut nearby.parameters);
                 let found = step_gradients(self.compile(first, &nearby)?.as_mut(), batches, step)?.1;
                 kinks = truth.gradients_apart(&found).max(kinks);
             }
@@ -103,8 +104,8 @@ impl Lesson<'_> {
     }
 }
 
-/// So many times the distance to weights that are a rounding away may lie between the gradients of two engines, whose sums have
-/// more roundings than one.
+/// The tolerance of the gradients, as a multiple of how much they change when the weights change by one f32: an engine rounds in every
+/// sum, not only once.
 const KINKS: f64 = 5.0;
 
 /// An engine's steps.
@@ -113,7 +114,7 @@ struct Seen {
     loss: f64,
     gradients: Vec<f64>,
     update: f64,
-    /// Whether a loss or an update was farther away than a rounding beside its tolerance.
+    /// Whether a loss or an update was beyond its tolerance.
     far: bool,
 }
 
@@ -140,38 +141,38 @@ struct Truth<'a> {
 
 impl Truth<'_> {
     fn see(&self, loss: f64, gradients: &Gradients, after: &Parameters, seen: &mut Seen) {
+        let mut far = false;
         let mut compare = |worst: &mut f64, difference: f64, size: f64, rounding: f64, tolerance: f64| {
-            // Written so that a number that is none is far.
-            seen.far |= !matches!(difference, d if d <= tolerance * size + rounding);
+            // NaN is too far.
+            far |= !matches!(difference, d if d <= tolerance * size + rounding);
             *worst = worst.max(relative(difference, size));
         };
-        let (mut worst_loss, mut worst_update) = (seen.loss, seen.update);
-        compare(&mut worst_loss, (loss - self.loss).abs(), self.loss.abs(), 1e-7, 1e-5);
+        compare(&mut seen.loss, (loss - self.loss).abs(), self.loss.abs(), 1e-7, 1e-5);
         for (name, truth) in &self.after {
             let difference = after.get(name).map_or(f64::NAN, |found| distance(found, truth));
-            // Each number is rounded once when the update is added to it.
+            // Each value is rounded once when the update is added to it.
             let rounding = f64::from(f32::EPSILON) * norm(truth);
-            compare(&mut worst_update, difference, distance(truth, &self.before[name]), rounding, 1e-4);
+            compare(&mut seen.update, difference, distance(truth, &self.before[name]), rounding, 1e-4);
         }
-        (seen.loss, seen.update) = (worst_loss, worst_update);
+        seen.far |= far;
         seen.gradients.push(self.gradients_apart(gradients));
     }
 
-    /// The largest distance of the gradients of a parameter. Where the loss is small they are small differences of probabilities and
-    /// targets, whose roundings are not: such gradients count less.
+    /// The largest relative L2 distance of the gradients of a parameter. Where the loss is small, gradients are small differences of
+    /// probabilities and targets with the rounding errors of large ones, so the distance is scaled down.
     fn gradients_apart(&self, gradients: &Gradients) -> f64 {
         let whole = self.gradients.values().map(|gradient| norm(gradient).powi(2)).sum::<f64>().sqrt();
         let sure = (1e-2 / self.loss.abs().max(1e-6)).max(1.0);
         let apart = self.gradients.iter().map(|(name, truth)| {
             let difference = gradients.get(name).map_or(f64::NAN, |found| distance(found, truth));
-            // What is next to nothing beside the whole gradient may be all rounding.
+            // A gradient far below the norm of the whole may consist of rounding errors.
             relative(difference, norm(truth).max(1e-3 * whole)) / sure
         });
         apart.fold(0.0, f64::max)
     }
 }
 
-/// Infinite, where a number is none.
+/// `difference / size`; 0 without a difference, infinite for NaN.
 fn relative(difference: f64, size: f64) -> f64 {
     match difference / size {
         _ if difference == 0.0 => 0.0,
@@ -180,14 +181,13 @@ fn relative(difference: f64, size: f64) -> f64 {
     }
 }
 
-/// Every number but 0 moved to the next f32, in turn above and below it.
-fn nudged(mut parameters: Parameters) -> Parameters {
+/// Moves every value but 0 to the next f32, alternately above and below it.
+fn nudge(parameters: &mut Parameters) {
     for (i, value) in parameters.values_mut().flat_map(|array| &mut array.values).enumerate() {
         if *value != 0.0 {
             *value = if i % 2 == 0 { value.next_up() } else { value.next_down() };
         }
     }
-    parameters
 }
 
 fn norm(array: &Array) -> f64 {
