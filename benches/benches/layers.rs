@@ -31,7 +31,7 @@ fn each_layer(criterion: &mut Criterion) {
             group.bench_function(BenchmarkId::new("forward", engine.name()), |bencher| {
                 bencher.iter(|| model.logits(&batch.images).expect("the batch fits"));
             });
-            let mut step = Step { first: 0, number: 0, seed: 0, lr: 1e-6, clip_grad_norm: None };
+            let mut step = Step { sample_offset: 0, number: 0, seed: 0, lr: 1e-6, clip_grad_norm: None };
             group.bench_function(BenchmarkId::new("step", engine.name()), |bencher| {
                 bencher.iter(|| {
                     step.number += 1;

@@ -2,7 +2,7 @@
 
 use alexnet_core::{Normalization, train::Batches};
 use alexnet_data::{
-    augment::Policy,
+    augment::Augmentation,
     draw,
     loader::{Loader, LoaderOptions, OnBadImage},
     split::{Dataset, SplitOptions},
@@ -21,7 +21,7 @@ fn photos(criterion: &mut Criterion) {
         seed: 0,
         size: 224,
         normalization: Normalization::HALF,
-        policy: Policy::TUTORIAL,
+        augmentation: Augmentation::TUTORIAL,
         cache_bytes: 0,
         on_bad_image: OnBadImage::Error,
         exif_orientation: Default::default(),

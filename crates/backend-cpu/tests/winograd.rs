@@ -54,8 +54,13 @@ fn compile(state: &State, frozen: &BTreeSet<String>, exact: bool) -> Box<dyn Mod
 /// Steps `numbers`, every other one clipped, with batches of changing size.
 fn train(model: &mut dyn Model, numbers: std::ops::RangeInclusive<u64>) {
     for number in numbers {
-        let step =
-            Step { first: 0, number, seed: 1, lr: 0.02, clip_grad_norm: (number % 2 == 0).then_some(0.5) };
+        let step = Step {
+            sample_offset: 0,
+            number,
+            seed: 1,
+            lr: 0.02,
+            clip_grad_norm: (number % 2 == 0).then_some(0.5),
+        };
         model.train_step(&Batch::random([5, 9, 1][number as usize % 3], 77, 3), &step).unwrap();
     }
 }

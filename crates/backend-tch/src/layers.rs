@@ -120,7 +120,7 @@ pub struct Dropout {
 
 impl Layer<Tensor> for Dropout {
     fn forward(&mut self, x: Tensor, mode: Mode) -> Result<Tensor> {
-        let Mode::Train { seed, step, first } = mode else { return Ok(x) };
+        let Mode::Train { seed, step, sample_offset } = mode else { return Ok(x) };
         let size = x.size();
         // Masks are in the order `[C, H, W]` of one picture.
         let item = size[1..].iter().product::<i64>() as usize;
@@ -128,7 +128,7 @@ impl Layer<Tensor> for Dropout {
         scale
             .par_chunks_exact_mut(item)
             .enumerate()
-            .for_each(|(i, scale)| dropout_scale(seed, step, self.node, first + i, self.p, scale));
+            .for_each(|(i, scale)| dropout_scale(seed, step, self.node, sample_offset + i, self.p, scale));
         let multiplied = || {
             let scale = Tensor::f_from_slice(&scale)?.f_view(size.as_slice())?.f_to_device(self.device)?;
             x.f_mul(&scale)

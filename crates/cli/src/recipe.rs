@@ -10,7 +10,7 @@ use alexnet_core::{
     optimizer::Adam,
     schedule::{Schedule, Scheduler},
 };
-use alexnet_data::{augment::Policy, loader::OnBadImage, split::Dataset};
+use alexnet_data::{augment, loader::OnBadImage, split::Dataset};
 use anyhow::Result;
 use clap::ValueEnum;
 use serde::{Serialize, Serializer};
@@ -227,9 +227,9 @@ pub struct Augmentation {
 
 impl Augmentation {
     /// For the loader.
-    pub fn policy(&self) -> Policy {
+    pub fn augmentation(&self) -> augment::Augmentation {
         let Self { crop_scale, color_jitter, random_erasing, label_smoothing, mixup, cutmix } = *self;
-        Policy { crop_scale, color_jitter, random_erasing, label_smoothing, mixup, cutmix }
+        augment::Augmentation { crop_scale, color_jitter, random_erasing, label_smoothing, mixup, cutmix }
     }
 }
 

@@ -68,7 +68,7 @@ pub fn loader(setup: &Setup, dataset: Dataset) -> Result<Loader> {
         seed: setup.seed,
         size,
         normalization: setup.normalization(),
-        policy: setup.augmentation.policy(),
+        augmentation: setup.augmentation.augmentation(),
         cache_bytes: DEFAULT_CACHE_BYTES,
         on_bad_image: setup.data.on_bad_image.unwrap_or_default().into(),
         exif_orientation: setup.data.exif_orientation(),

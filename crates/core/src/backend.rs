@@ -81,11 +81,11 @@ impl Options {
     /// Checks that what is frozen is there and that something is left to learn.
     ///
     /// # Errors
-    /// [`Error::Option`] when not, [`Error::Topology`] when the network is not valid.
+    /// [`Error::Invalid`] when not, [`Error::Topology`] when the network is not valid.
     pub fn check(&self, topology: &Topology) -> Result<()> {
         let names: BTreeSet<String> = topology.parameters()?.into_iter().map(|p| p.name).collect();
         let refuse =
-            |value, reason: &str| Err(Error::Option { option: "--freeze", value, reason: reason.into() });
+            |value, reason: &str| Err(Error::Invalid { field: "frozen", value, reason: reason.into() });
         if let Some(unknown) = self.frozen.difference(&names).next() {
             return refuse(format!("`{unknown}`"), "the network has no such parameter");
         }
@@ -113,7 +113,7 @@ pub trait Backend: Send + Sync {
     /// Lowers a network to something that runs, starting from `state`.
     ///
     /// # Errors
-    /// [`Error::Topology`], [`Error::Parameters`] when `state` does not fit, [`Error::Option`] as [`Options::check`],
+    /// [`Error::Topology`], [`Error::Parameters`] when `state` does not fit, [`Error::Invalid`] as [`Options::check`],
     /// [`Error::Device`].
     fn compile(&self, topology: &Topology, state: &State, options: &Options) -> Result<Box<dyn Model>>;
 }
@@ -127,7 +127,7 @@ pub struct Step {
     pub seed: u64,
     /// Where the batch's first picture stands among those of the step: above 0 when a step's gradient is gathered from several
     /// batches. The last part of that key.
-    pub first: usize,
+    pub sample_offset: usize,
     /// Learning rate.
     pub lr: f32,
     /// Gradients are scaled so that their norm over all parameters that learn is at most this
@@ -138,7 +138,7 @@ pub struct Step {
 impl Step {
     /// The mode of the forward pass.
     pub fn mode(&self) -> Mode {
-        Mode::Train { seed: self.seed, step: self.number, first: self.first }
+        Mode::Train { seed: self.seed, step: self.number, sample_offset: self.sample_offset }
     }
 
     /// What the gradients are multiplied by before the update, for a norm of `gradient_norm`:

@@ -31,11 +31,11 @@ pub enum Error {
         /// One line a parameter: name, expected, found.
         table: String,
     },
-    /// An option has a value that makes no sense.
-    #[error("{option} cannot be {}: {reason}", escaped(value))]
-    Option {
-        /// The option's name as users know it.
-        option: &'static str,
+    /// A field of a configuration, or an argument, has a value that makes no sense.
+    #[error("{field} cannot be {}: {reason}", escaped(value))]
+    Invalid {
+        /// The name of the field or argument.
+        field: &'static str,
         /// The value given.
         value: String,
         /// Why it is refused.

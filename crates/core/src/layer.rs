@@ -12,7 +12,7 @@ pub enum Mode {
         /// The step, from 1.
         step: u64,
         /// Where the batch's first picture stands among those of the step.
-        first: usize,
+        sample_offset: usize,
     },
     /// Dropout is off, but what backward needs is kept.
     Differentiate,

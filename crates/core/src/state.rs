@@ -45,6 +45,13 @@ pub struct State {
     pub average: Parameters,
 }
 
+impl From<Parameters> for State {
+    /// The state before the first step.
+    fn from(parameters: Parameters) -> Self {
+        Self { parameters, ..Self::default() }
+    }
+}
+
 impl State {
     /// Whether every number in it is finite.
     pub fn is_finite(&self) -> bool {
@@ -63,10 +70,12 @@ impl State {
     /// [`Error::Parameters`] with a table of what does not fit.
     pub fn check(&self, topology: &Topology) -> Result<()> {
         let shapes = self.parameters.iter().map(|(name, array)| (name.as_str(), array.shape.as_slice()));
-        let mut table = misfits(topology, shapes)?;
+        let mut table = shape_mismatches(topology, shapes)?;
         if !self.average.is_empty() {
             let shapes = self.average.iter().map(|(name, array)| (name.as_str(), array.shape.as_slice()));
-            table.extend(misfits(topology, shapes)?.into_iter().map(|row| format!("{row} (average)")));
+            table.extend(
+                shape_mismatches(topology, shapes)?.into_iter().map(|row| format!("{row} (average)")),
+            );
         }
         let expected = topology.parameters()?;
         let expected: BTreeMap<&str, &[usize]> =
@@ -92,7 +101,7 @@ impl State {
 ///
 /// # Errors
 /// [`Error::Topology`].
-pub fn misfits<'a>(
+pub fn shape_mismatches<'a>(
     topology: &Topology,
     found: impl IntoIterator<Item = (&'a str, &'a [usize])>,
 ) -> Result<Vec<String>> {

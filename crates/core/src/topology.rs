@@ -268,7 +268,7 @@ impl Topology {
     /// `model.get_submodule(module).parameters()` is what `requires_grad = False` goes to in PyTorch.
     ///
     /// # Errors
-    /// [`Error::Option`] (`--freeze`) with the modules that there are, when no parameter belongs to this one;
+    /// [`Error::Invalid`] (`module`) with the modules that there are, when no parameter belongs to this one;
     /// [`Error::Topology`] when the network is not valid.
     pub fn parameters_of(&self, module: &str) -> Result<BTreeSet<String>> {
         let all = self.parameters()?;
@@ -289,8 +289,8 @@ impl Topology {
                 }
             }
         }
-        Err(Error::Option {
-            option: "--freeze",
+        Err(Error::Invalid {
+            field: "module",
             value: format!("`{module}`"),
             reason: format!("no parameter is in such a module; there are {}", modules.join(", ")),
         })

@@ -212,7 +212,7 @@ pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -
             let step = Step {
                 number: progress.step + 1,
                 seed: settings.seed,
-                first: 0,
+                sample_offset: 0,
                 lr: lr(progress),
                 clip_grad_norm: settings.clip_grad_norm,
             };
@@ -327,16 +327,16 @@ pub fn step_gradients(model: &mut dyn Model, batches: &[Batch], step: &Step) -> 
         return Ok((report.loss, gradients));
     }
     let images: usize = batches.iter().map(Batch::len).sum();
-    let (mut sum, mut loss, mut first) = (Gradients::new(), 0.0, 0);
+    let (mut sum, mut loss, mut sample_offset) = (Gradients::new(), 0.0, 0);
     for batch in batches {
-        let (report, gradients) = model.gradients(batch, &Step { first, ..*step })?;
+        let (report, gradients) = model.gradients(batch, &Step { sample_offset, ..*step })?;
         let share = batch.len() as f64 / images as f64;
         loss += share * report.loss;
         for (name, Array { shape, values }) in gradients {
             let sum = sum.entry(name).or_insert_with(|| Array::filled(&shape, 0.0));
             sum.values.iter_mut().zip(values).for_each(|(sum, g)| *sum += share as f32 * g);
         }
-        first += batch.len();
+        sample_offset += batch.len();
     }
     Ok((loss, sum))
 }

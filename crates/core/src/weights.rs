@@ -202,7 +202,7 @@ fn fitting(
     if input_size != size {
         return Err(format!("its pictures are of size {input_size}, those of `{variant}` of size {size}"));
     }
-    let state = State { parameters, ..State::default() };
+    let state = State::from(parameters);
     match state.check(&topology) {
         Ok(()) => Ok(state.parameters),
         Err(error) => Err(format!("for `{variant}` with its {} classes, {error}", classes.len())),

@@ -8,7 +8,7 @@ use crate::{erase::random_erasing, jitter::ColorJitter, resize::Crop};
 
 /// How much training varies pictures and targets.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Policy {
+pub struct Augmentation {
     /// Least and largest share of a picture's area that a crop covers (`scale` of `RandomResizedCrop`).
     pub crop_scale: [f64; 2],
     /// As in [`ColorJitter::random`]; 0 for none.
@@ -23,7 +23,7 @@ pub struct Policy {
     pub cutmix: f64,
 }
 
-impl Policy {
+impl Augmentation {
     /// The tutorial's.
     pub const TUTORIAL: Self = Self {
         crop_scale: [0.08, 1.0],
@@ -37,7 +37,7 @@ impl Policy {
 
 /// How one training picture is varied in one epoch.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Augmentation {
+pub struct Variation {
     /// The part that is resized to the network's input.
     pub crop: Crop,
     /// Whether left and right are exchanged afterwards.
@@ -48,7 +48,7 @@ pub struct Augmentation {
     pub erased: Option<Crop>,
 }
 
-impl Augmentation {
+impl Variation {
     /// All of a picture of `width`×`height`, as it is.
     pub fn none(width: u32, height: u32) -> Self {
         Self { crop: Crop::whole(width, height), flip: false, jitter: None, erased: None }
@@ -57,17 +57,18 @@ impl Augmentation {
 
 /// The variation of the training item `item` (its index in [`crate::split::Dataset::train`]), a picture of
 /// `width`×`height`, in `epoch` (from 0), for a network whose input is `size`×`size`.
-pub fn augmentation(
-    policy: &Policy,
+pub fn variation(
+    augmentation: &Augmentation,
     (seed, epoch, item): (u64, u64, usize),
     (width, height): (u32, u32),
     size: u32,
-) -> Augmentation {
+) -> Variation {
     let mut rng = generator(seed, Purpose::Augment, epoch, item as u64);
-    let crop = random_resized_crop(policy.crop_scale, width, height, &mut rng);
+    let crop = random_resized_crop(augmentation.crop_scale, width, height, &mut rng);
     let flip = rng.random_bool(0.5);
-    let jitter = (policy.color_jitter > 0.0).then(|| ColorJitter::random(policy.color_jitter, &mut rng));
-    Augmentation { crop, flip, jitter, erased: random_erasing(policy.random_erasing, size, &mut rng) }
+    let jitter =
+        (augmentation.color_jitter > 0.0).then(|| ColorJitter::random(augmentation.color_jitter, &mut rng));
+    Variation { crop, flip, jitter, erased: random_erasing(augmentation.random_erasing, size, &mut rng) }
 }
 
 /// Width by height of a crop.
@@ -115,7 +116,7 @@ mod tests {
             (1000, 1, Crop { left: 499, top: 0, width: 1, height: 1 }),
         ] {
             for item in 0..100 {
-                assert_eq!(augmentation(&Policy::TUTORIAL, (0, 0, item), (width, height), 224).crop, crop);
+                assert_eq!(variation(&Augmentation::TUTORIAL, (0, 0, item), (width, height), 224).crop, crop);
             }
         }
     }
@@ -149,7 +150,7 @@ mod tests {
     fn a_picture_of_good_ratio_is_whole_when_every_attempt_fails() {
         // 0.08 of one pixel rounds to none.
         assert_eq!(
-            random_resized_crop(Policy::TUTORIAL.crop_scale, 1, 1, &mut HighestThenLowest(0)),
+            random_resized_crop(Augmentation::TUTORIAL.crop_scale, 1, 1, &mut HighestThenLowest(0)),
             Crop { left: 0, top: 0, width: 1, height: 1 }
         );
     }
@@ -163,7 +164,7 @@ mod tests {
         for (failures, expected) in [(0, smallest), (1, smallest), (9, smallest), (10, whole)] {
             let mut rng = HighestThenLowest(2 * failures);
             assert_eq!(
-                random_resized_crop(Policy::TUTORIAL.crop_scale, 100, 100, &mut rng),
+                random_resized_crop(Augmentation::TUTORIAL.crop_scale, 100, 100, &mut rng),
                 expected,
                 "{failures}"
             );
@@ -175,8 +176,8 @@ mod tests {
         for (width, height) in [(320, 240), (3, 2), (1, 1), (17, 40), (65_535, 1)] {
             let mut flipped = 0;
             for item in 0..4000 {
-                let Augmentation { crop, flip, .. } =
-                    augmentation(&Policy::TUTORIAL, (1, 2, item), (width, height), 224);
+                let Variation { crop, flip, .. } =
+                    variation(&Augmentation::TUTORIAL, (1, 2, item), (width, height), 224);
                 assert!(crop.width > 0 && crop.left + crop.width <= width);
                 assert!(crop.height > 0 && crop.top + crop.height <= height);
                 flipped += usize::from(flip);
@@ -187,10 +188,13 @@ mod tests {
 
     #[test]
     fn seed_epoch_and_item_each_matter() {
-        let base = augmentation(&Policy::TUTORIAL, (0, 0, 0), (320, 240), 224);
-        assert_eq!(base, augmentation(&Policy::TUTORIAL, (0, 0, 0), (320, 240), 224));
+        let base = variation(&Augmentation::TUTORIAL, (0, 0, 0), (320, 240), 224);
+        assert_eq!(base, variation(&Augmentation::TUTORIAL, (0, 0, 0), (320, 240), 224));
         for (seed, epoch, item) in [(1, 0, 0), (0, 1, 0), (0, 0, 1)] {
-            assert_ne!(base.crop, augmentation(&Policy::TUTORIAL, (seed, epoch, item), (320, 240), 224).crop);
+            assert_ne!(
+                base.crop,
+                variation(&Augmentation::TUTORIAL, (seed, epoch, item), (320, 240), 224).crop
+            );
         }
     }
 }

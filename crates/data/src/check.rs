@@ -53,7 +53,7 @@ pub type Progress<'a> = dyn Fn(usize, usize) + Sync + 'a;
 /// classes without images.
 ///
 /// # Errors
-/// [`crate::Error::Option`] for a fraction outside `0.0..1.0`.
+/// [`crate::Error::Invalid`] for a fraction outside `0.0..1.0`.
 pub fn check(
     listing: Listing,
     options: &SplitOptions,

@@ -68,11 +68,11 @@ pub enum Error {
         /// What is known of its content, as a clause.
         holds: &'static str,
     },
-    /// An option has a value that makes no sense.
-    #[error("{option} cannot be {value}: {reason}")]
-    Option {
-        /// The option's name as users know it.
-        option: &'static str,
+    /// A field of a configuration has a value that makes no sense.
+    #[error("{field} cannot be {value}: {reason}")]
+    Invalid {
+        /// The name of the field.
+        field: &'static str,
         /// The value given.
         value: String,
         /// Why it is refused.

@@ -59,7 +59,7 @@ impl Listing {
     /// val_fraction)` validate. Which ones is a pure function of the seed, the index of the class and `n`.
     ///
     /// # Errors
-    /// [`Error::Dataset`] when a class has no image to train with; [`Error::NoneValidates`]; [`Error::Option`] for a
+    /// [`Error::Dataset`] when a class has no image to train with; [`Error::NoneValidates`]; [`Error::Invalid`] for a
     /// fraction outside `0.0..1.0`.
     pub fn split(self, options: &SplitOptions) -> Result<Dataset> {
         let empty = folder::empty_classes(&self.classes, &self.train);
@@ -81,7 +81,7 @@ impl Listing {
     /// [`Listing::split`] of whatever is there, however little.
     ///
     /// # Errors
-    /// [`Error::Option`].
+    /// [`Error::Invalid`].
     pub fn divided(self, options: &SplitOptions) -> Result<Dataset> {
         let Self { root, classes, train, val, test, .. } = self;
         match val {

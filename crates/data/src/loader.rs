@@ -13,13 +13,14 @@ use alexnet_core::{
     Batch, Images, Normalization,
     rng::{Purpose, generator, permutation},
     train::Batches,
+    weights::Metadata,
 };
 use image::RgbImage;
 
 use self::prefetch::{Filled, Prefetch};
 use crate::{
     Error, Result,
-    augment::{Augmentation, Policy, augmentation},
+    augment::{Augmentation, Variation, variation},
     decode::{self, Decoded, ExifOrientation, decode, decode_crop},
     erase::erase,
     guard::guard,
@@ -55,7 +56,7 @@ pub struct LoaderOptions {
     /// Handed to the engine with each batch.
     pub normalization: Normalization,
     /// How much training varies.
-    pub policy: Policy,
+    pub augmentation: Augmentation,
     /// Decoded photos are kept as bytes until they take this much memory; first come, first kept. 0 keeps none.
     pub cache_bytes: usize,
     /// What happens when a photo cannot be read.
@@ -64,7 +65,33 @@ pub struct LoaderOptions {
     pub exif_orientation: ExifOrientation,
 }
 
+impl Default for LoaderOptions {
+    /// The tutorial's: batches of 32, images of 224×224 with mean and standard deviation 0.5, seed 0.
+    fn default() -> Self {
+        Self {
+            batch_size: 32,
+            seed: 0,
+            size: 224,
+            normalization: Normalization::HALF,
+            augmentation: Augmentation::TUTORIAL,
+            cache_bytes: DEFAULT_CACHE_BYTES,
+            on_bad_image: OnBadImage::default(),
+            exif_orientation: ExifOrientation::default(),
+        }
+    }
+}
+
 impl LoaderOptions {
+    /// Batches of images as weights with this metadata expect them.
+    pub fn of(metadata: &Metadata) -> Self {
+        Self {
+            size: metadata.input_size,
+            normalization: metadata.normalization,
+            exif_orientation: metadata.exif_orientation,
+            ..Self::default()
+        }
+    }
+
     fn decoding(&self) -> decode::Options {
         decode::Options { orientation: self.exif_orientation }
     }
@@ -79,13 +106,13 @@ impl Loader {
     /// Reads nothing yet.
     ///
     /// # Errors
-    /// [`alexnet_core::Error::Option`] when the batch size or the picture size is 0, [`Error::Dataset`] when an item's class
+    /// [`alexnet_core::Error::Invalid`] when the batch size or the picture size is 0, [`Error::Dataset`] when an item's class
     /// does not exist.
     pub fn new(dataset: Dataset, options: LoaderOptions) -> alexnet_core::Result<Self> {
-        for (option, value) in [("--batch-size", options.batch_size), ("the picture size", options.size)] {
+        for (field, value) in [("batch_size", options.batch_size), ("size", options.size)] {
             if value == 0 {
                 let (value, reason) = (value.to_string(), "it must be at least 1");
-                return Err(alexnet_core::Error::Option { option, value, reason: reason.into() });
+                return Err(alexnet_core::Error::Invalid { field, value, reason: reason.into() });
             }
         }
         let classes = dataset.classes.len();
@@ -168,14 +195,14 @@ impl Batches for Loader {
     }
 
     fn train(&self, epoch: u64, first: usize) -> Box<dyn Iterator<Item = alexnet_core::Result<Batch>> + '_> {
-        let LoaderOptions { batch_size, seed, size, policy, .. } = self.photos.options;
+        let LoaderOptions { batch_size, seed, size, augmentation, .. } = self.photos.options;
         let n = self.photos.dataset.train.len();
         let order: Arc<[usize]> = permutation(seed, Purpose::Shuffle, epoch, 0, n).into();
         let (photos, shuffled) = (Arc::clone(&self.photos), Arc::clone(&order));
         let work = move |position: usize, pixels: &mut [u8]| {
             let index = shuffled[position];
             photos.prepare(&photos.dataset.train[index], pixels, |width, height| {
-                augmentation(&policy, (seed, epoch, index), (width, height), size as u32)
+                variation(&augmentation, (seed, epoch, index), (width, height), size as u32)
             })
         };
         let start = first.saturating_mul(batch_size).min(n);
@@ -183,9 +210,13 @@ impl Batches for Loader {
             let filled = filled.map_err(|error| alexnet_core::Error::Image(error.to_string()))?;
             let mut batch =
                 self.photos.batch(filled, 1, |position| &self.photos.dataset.train[order[position]]);
-            smooth_labels(&mut batch.targets, self.photos.dataset.classes.len(), policy.label_smoothing);
+            smooth_labels(
+                &mut batch.targets,
+                self.photos.dataset.classes.len(),
+                augmentation.label_smoothing,
+            );
             let rng = &mut generator(seed, Purpose::Mix, epoch, index);
-            if let Some(mix) = Mix::random(policy.mixup, policy.cutmix, size as u32, rng) {
+            if let Some(mix) = Mix::random(augmentation.mixup, augmentation.cutmix, size as u32, rng) {
                 mix.apply(&mut batch);
             }
             Ok(batch)
@@ -226,11 +257,11 @@ impl Photos {
         &self,
         item: &Item,
         pixels: &mut [u8],
-        view: impl FnOnce(u32, u32) -> Augmentation,
+        view: impl FnOnce(u32, u32) -> Variation,
     ) -> Result<bool> {
         let path = self.dataset.root.join(&item.path);
         let prepared = without_panic(&path, || {
-            let mut chosen = Augmentation::none(0, 0);
+            let mut chosen = Variation::none(0, 0);
             let (picture, crop) = self.picture(&path, |width, height| {
                 chosen = view(width, height);
                 chosen.crop
@@ -370,7 +401,7 @@ mod tests {
         seed: 5,
         size: 16,
         normalization: Normalization::HALF,
-        policy: Policy::TUTORIAL,
+        augmentation: Augmentation::TUTORIAL,
         cache_bytes: 0,
         on_bad_image: OnBadImage::Error,
         exif_orientation: ExifOrientation::Apply,
@@ -412,7 +443,7 @@ mod tests {
         for index in permutation(5, Purpose::Shuffle, 0, 0, 7) {
             let picture = image(root.path().join(&dataset.train[index].path));
             let vary =
-                augmentation(&Policy::TUTORIAL, (5, 0, index), (picture.width(), picture.height()), 16);
+                variation(&Augmentation::TUTORIAL, (5, 0, index), (picture.width(), picture.height()), 16);
             let mut view = RgbImage::from_raw(16, 16, resize(&picture, vary.crop, 16, 16)).unwrap();
             if vary.flip {
                 image::imageops::flip_horizontal_in_place(&mut view);

@@ -101,7 +101,7 @@ impl Dataset {
     /// Photos that came split stay as they are.
     ///
     /// # Errors
-    /// [`Error::NoneValidates`]; [`Error::Option`] for a fraction outside `0.0..1.0`.
+    /// [`Error::NoneValidates`]; [`Error::Invalid`] for a fraction outside `0.0..1.0`.
     pub fn keep_together(self, groups: &[Vec<usize>], options: &SplitOptions) -> Result<Self> {
         if self.comes_split() {
             return Ok(self);
@@ -246,8 +246,8 @@ impl Dataset {
         options: &SplitOptions,
     ) -> Result<Self> {
         if !(0.0..1.0).contains(&options.val_fraction) {
-            return Err(Error::Option {
-                option: "the share that validates",
+            return Err(Error::Invalid {
+                field: "val_fraction",
                 value: options.val_fraction.to_string(),
                 reason: "it must be at least 0 and below 1",
             });
@@ -519,7 +519,7 @@ mod tests {
         let root = tree(photos("a", 20).chain(photos("b", 1)));
         let with = |val_fraction| Dataset::open(root.path(), &SplitOptions { val_fraction, seed: 0 });
         for fraction in [f64::NAN, -0.1, 1.0, f64::INFINITY] {
-            refused(with(fraction), "the share that validates cannot be");
+            refused(with(fraction), "val_fraction cannot be");
         }
         refused(with(0.0), "leaves no image to validate with");
         refused(with(0.01), "leaves no image to validate with");

@@ -1,7 +1,7 @@
 //! The pictures that the network is shown of one photo in evaluation. More than one is test-time augmentation: the mean of
 //! the answers is the answer.
 
-use crate::{augment::Augmentation, resize::Crop};
+use crate::{augment::Variation, resize::Crop};
 
 /// How a photo is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,17 +23,13 @@ impl Views {
     }
 
     /// The pictures of a photo of `width`×`height`.
-    pub fn of(self, width: u32, height: u32) -> Vec<Augmentation> {
+    pub fn of(self, width: u32, height: u32) -> Vec<Variation> {
         let parts = match self {
             Self::Whole | Self::Flip => vec![Crop::whole(width, height)],
             Self::TenCrop => patches(width, height).to_vec(),
         };
         let shown = |flip| {
-            parts.iter().map(move |crop| Augmentation {
-                crop: *crop,
-                flip,
-                ..Augmentation::none(width, height)
-            })
+            parts.iter().map(move |crop| Variation { crop: *crop, flip, ..Variation::none(width, height) })
         };
         match self {
             Self::Whole => shown(false).collect(),
@@ -78,7 +74,7 @@ mod tests {
                 let shown = views.of(width, height);
                 assert_eq!(shown.len(), count);
                 assert_eq!(shown.iter().filter(|view| view.flip).count(), count / 2);
-                for Augmentation { crop, .. } in shown {
+                for Variation { crop, .. } in shown {
                     assert!(crop.width > 0 && crop.left + crop.width <= width);
                     assert!(crop.height > 0 && crop.top + crop.height <= height);
                 }

@@ -6,7 +6,7 @@ use alexnet_core::{
     train::Batches,
 };
 use alexnet_data::{
-    augment::{Augmentation, Policy, augmentation},
+    augment::{Augmentation, Variation, variation},
     decode::{Decoded, ExifOrientation, Options, decode_bytes},
     loader::{Loader, LoaderOptions, OnBadImage, evaluation_picture},
     resize::{Crop, resize},
@@ -149,7 +149,7 @@ fn crops_are_distributed_as_torchvisions() {
         let side = |name: &str| case[name].as_u64().unwrap() as u32;
         let (width, height) = (side("width"), side("height"));
         let crops: Vec<Crop> = (0..DRAWS)
-            .map(|item| augmentation(&Policy::TUTORIAL, (7, 3, item), (width, height), 224).crop)
+            .map(|item| variation(&Augmentation::TUTORIAL, (7, 3, item), (width, height), 224).crop)
             .collect();
         for name in ["area", "ratio", "left", "top"] {
             let quantity = |c: &Crop| match name {
@@ -197,7 +197,7 @@ fn bytes_become_torchvisions_numbers_bit_by_bit() {
 /// A picture with what torchvision makes of it, `[3, size, size]` each.
 struct Prepared {
     picture: RgbImage,
-    augmentation: Augmentation,
+    augmentation: Variation,
     size: usize,
     training: Vec<f32>,
     evaluation: Vec<f32>,
@@ -212,10 +212,10 @@ fn prepared() -> Vec<Prepared> {
         let pixels = reader.bytes((width * height * 3) as usize).to_vec();
         cases.push(Prepared {
             picture: RgbImage::from_raw(width, height, pixels).unwrap(),
-            augmentation: Augmentation {
+            augmentation: Variation {
                 crop: Crop { left, top, width: w, height: h },
                 flip: flip == 1,
-                ..Augmentation::none(width, height)
+                ..Variation::none(width, height)
             },
             size,
             training: reader.floats(3 * size * size),
@@ -251,15 +251,13 @@ fn pictures_become_torchvisions_tensors() {
     let items: Vec<Item> = (0..cases.len()).map(|i| Item { path: format!("{i}.png"), class: 0 }).collect();
     for (item, Prepared { picture, augmentation: expected, .. }) in cases.iter().enumerate() {
         picture.save(folder.path().join(&items[item].path)).unwrap();
-        let found = augmentation(&Policy::TUTORIAL, (SEED, EPOCH, item), picture.dimensions(), 224);
+        let found = variation(&Augmentation::TUTORIAL, (SEED, EPOCH, item), picture.dimensions(), 224);
         assert_eq!(found, *expected, "other draws: put them into make.py and run it");
     }
     // Or flipping the picture before its crop would go unseen.
-    assert!(cases.iter().any(
-        |Prepared { picture, augmentation: Augmentation { crop, flip, .. }, .. }| {
-            *flip && (picture.width() - crop.width).abs_diff(2 * crop.left) > 10
-        }
-    ));
+    assert!(cases.iter().any(|Prepared { picture, augmentation: Variation { crop, flip, .. }, .. }| {
+        *flip && (picture.width() - crop.width).abs_diff(2 * crop.left) > 10
+    }));
     assert!(cases.iter().any(|case| !case.augmentation.flip));
 
     let loader = Loader::new(
@@ -275,7 +273,7 @@ fn pictures_become_torchvisions_tensors() {
             seed: SEED,
             size: cases[0].size,
             normalization: NORMALIZATION,
-            policy: Policy::TUTORIAL,
+            augmentation: Augmentation::TUTORIAL,
             cache_bytes: 0,
             on_bad_image: OnBadImage::Error,
             exif_orientation: ExifOrientation::Apply,

@@ -3,7 +3,7 @@
 use std::{env, fs::File, io::Read};
 
 use alexnet_data::{
-    augment::{Policy, augmentation},
+    augment::{Augmentation, variation},
     decode::{Options, decode_bytes, decode_bytes_crop},
     resize::resize,
 };
@@ -26,7 +26,7 @@ fn crops_of_a_part_are_those_of_the_whole() {
         let mut file = vec![];
         entry.read_to_end(&mut file).unwrap();
         let whole = decode_bytes(&path, &file, Options::default()).unwrap().image;
-        let crop = augmentation(&Policy::TUTORIAL, (0, 0, photos), whole.dimensions(), 224).crop;
+        let crop = variation(&Augmentation::TUTORIAL, (0, 0, photos), whole.dimensions(), 224).crop;
         let (part, place) = decode_bytes_crop(&path, &mut file, Options::default(), |_, _| crop).unwrap();
         assert!(
             resize(&part.image, place, 224, 224) == resize(&whole, crop, 224, 224),

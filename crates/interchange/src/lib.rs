@@ -23,7 +23,7 @@ use alexnet_core::{
     Array, Error, ExifOrientation, Result, Topology,
     alexnet::Variant,
     files::write_atomically,
-    state::misfits,
+    state::shape_mismatches,
     text::{shown, shown_path},
     weights::{Metadata, Weights, compare_checksum},
 };
@@ -277,15 +277,15 @@ impl Format {
     /// By the extension: `.safetensors`, `.pth` or `.pt`.
     ///
     /// # Errors
-    /// [`Error::Option`] for another.
+    /// [`Error::Invalid`] for another.
     pub fn of(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
         match extension.as_deref() {
             Some("safetensors") => Ok(Self::Safetensors),
             Some("pth" | "pt") => Ok(Self::Pth),
-            _ => Err(Error::Option {
-                option: "the output file",
+            _ => Err(Error::Invalid {
+                field: "path",
                 value: shown_path(path).to_string(),
                 reason: "its extension must be .safetensors, .pth or .pt".into(),
             }),
@@ -297,7 +297,7 @@ impl Format {
 /// metadata.
 ///
 /// # Errors
-/// [`Error::Option`] as [`Format::of`], [`Error::Parameters`] when the parameters are not those of the variant, [`Error::Io`].
+/// [`Error::Invalid`] as [`Format::of`], [`Error::Parameters`] when the parameters are not those of the variant, [`Error::Io`].
 pub fn save(weights: &Weights, path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     let in_order = in_order(weights)?;
@@ -318,7 +318,7 @@ fn in_order(weights: &Weights) -> Result<Vec<(&str, &Array)>> {
     let Weights { metadata, parameters } = weights;
     let topology = metadata.variant.topology(metadata.classes.len());
     let shapes = parameters.iter().map(|(name, array)| (name.as_str(), array.shape.as_slice()));
-    let table = misfits(&topology, shapes)?;
+    let table = shape_mismatches(&topology, shapes)?;
     if !table.is_empty() {
         return Err(Error::Parameters { table: table.join("\n") });
     }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use alexnet_core::{Normalization, alexnet::Variant, state::misfits};
+use alexnet_core::{Normalization, alexnet::Variant, state::shape_mismatches};
 
 /// More classes than any data set has: a file that says so is not believed.
 const MAX_CLASSES: usize = 1 << 16;
 
-/// Rows of a table of misfits that are shown.
+/// Rows of a table of shape_mismatches that are shown.
 const SHOWN: usize = 24;
 
 /// The variant whose parameters have these names and shapes, and its number of classes.
@@ -24,7 +24,7 @@ pub fn recognise(shapes: &BTreeMap<String, Vec<usize>>) -> Result<(Variant, usiz
         };
         let found = shapes.iter().map(|(name, shape)| (name.as_str(), shape.as_slice()));
         // The topology is one of ours, which are valid.
-        (variant, classes, misfits(&variant.topology(classes), found).unwrap_or_default())
+        (variant, classes, shape_mismatches(&variant.topology(classes), found).unwrap_or_default())
     });
     let nearest = candidates.into_iter().min_by_key(|(_, _, table)| table.len());
     let (variant, classes, mut table) = nearest.ok_or("there is no network to compare with")?;

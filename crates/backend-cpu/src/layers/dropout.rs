@@ -35,11 +35,11 @@ fn multiply(x: &mut Tensor, scale: &Tensor) {
 impl Layer<Tensor> for Dropout {
     fn forward(&mut self, mut x: Tensor, mode: Mode) -> Result<Tensor> {
         self.scale = None;
-        if let Mode::Train { seed, step, first } = mode {
+        if let Mode::Train { seed, step, sample_offset } = mode {
             let mut scale = self.pool.tensor(x.batch, &x.item);
             let len = x.item_len();
             scale.values_mut().par_chunks_mut(len).enumerate().for_each(|(index, scale)| {
-                let item = first + index;
+                let item = sample_offset + index;
                 if x.item.len() == 1 {
                     return dropout_scale(seed, step, self.node, item, self.p, scale);
                 }

@@ -10,7 +10,7 @@ use alexnet_core::{
     train::Batches,
 };
 use alexnet_data::{
-    augment::Policy,
+    augment::Augmentation,
     loader::{Loader, LoaderOptions, OnBadImage},
     split::{Dataset, Item},
 };
@@ -94,7 +94,7 @@ pub fn run(args: &Args) -> Result<()> {
             let options = Options { device: choice.device, ..Options::default() };
             let mut model = backend.compile(&topology, &state, &options)?;
             let batch = Batch::random(args.batch_size as usize, topology.input[1], 5);
-            let mut step = Step { first: 0, number: 0, seed: 0, lr: 2e-4, clip_grad_norm: None };
+            let mut step = Step { sample_offset: 0, number: 0, seed: 0, lr: 2e-4, clip_grad_norm: None };
             let mut timed = || step_ms(args.what, model.as_mut(), &batch, &mut step);
             timed()?;
             timed()?;
@@ -161,7 +161,7 @@ fn pipeline_ms(args: &Args) -> Result<f64> {
             seed: 0,
             size: args.variant.topology(5).input[1],
             normalization: Normalization::HALF,
-            policy: Policy::TUTORIAL,
+            augmentation: Augmentation::TUTORIAL,
             cache_bytes: 0,
             on_bad_image: OnBadImage::Error,
             exif_orientation: ExifOrientation::Apply,

@@ -8,7 +8,7 @@ use alexnet_core::{
     text::escaped,
 };
 use alexnet_data::{
-    augment::Policy,
+    augment::Augmentation,
     loader::{Loader, LoaderOptions},
     views::Views,
 };
@@ -102,7 +102,7 @@ pub fn run(args: &Args) -> Result<()> {
             seed: 0,
             size: trained.metadata.input_size,
             normalization: trained.metadata.normalization,
-            policy: Policy::TUTORIAL,
+            augmentation: Augmentation::TUTORIAL,
             cache_bytes: 0,
             on_bad_image: args.on_bad_image.into(),
             exif_orientation: args.orientation.or(trained.metadata.exif_orientation),

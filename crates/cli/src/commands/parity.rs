@@ -116,7 +116,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             seed: 0,
             size: metadata.input_size,
             normalization: metadata.normalization,
-            policy: args.augmentation.policy(),
+            augmentation: args.augmentation.augmentation(),
             cache_bytes: DEFAULT_CACHE_BYTES,
             on_bad_image: OnBadImage::Error,
             exif_orientation: args.orientation.or(metadata.exif_orientation),
@@ -132,7 +132,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let step = |number| Step {
         number,
         seed: 0,
-        first: 0,
+        sample_offset: 0,
         lr: schedule.lr(number - 1, steps_per_epoch),
         clip_grad_norm: args.steps.clip_grad_norm,
     };

@@ -57,7 +57,7 @@ fn photos(folder: &Path) -> Vec<PathBuf> {
 fn answers(weights: Weights, photos: &[PathBuf]) -> (Vec<f32>, Logits) {
     let Weights { metadata, parameters } = weights;
     let topology = metadata.variant.topology(metadata.classes.len());
-    let state = State { parameters, ..State::default() };
+    let state = State::from(parameters);
     let mut model = CpuBackend::default().compile(&topology, &state, &Options::default()).unwrap();
     let side = metadata.input_size;
     let table = metadata.normalization.table();

@@ -77,7 +77,10 @@ pub fn cases() -> Vec<Case> {
 fn look(model: &mut dyn Model, batch: &crate::Batch) -> Outcome {
     model.logits(&pictures(9))?;
     model.vjp(&pictures(2), &material::cotangent(&mut material::rng("look"), 2, 5))?;
-    model.gradients(batch, &Step { first: 0, number: 99, seed: 1, lr: 1.0, clip_grad_norm: Some(0.1) })?;
+    model.gradients(
+        batch,
+        &Step { sample_offset: 0, number: 99, seed: 1, lr: 1.0, clip_grad_norm: Some(0.1) },
+    )?;
     model.state()?;
     Ok(())
 }

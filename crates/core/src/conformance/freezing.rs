@@ -56,7 +56,13 @@ impl Run {
 
     /// Every other one clipped, so that the norm decides how far it goes.
     fn step(&self, number: u64) -> Step {
-        Step { first: 0, number, seed: 3, lr: self.lr, clip_grad_norm: (number % 2 == 1).then_some(0.5) }
+        Step {
+            sample_offset: 0,
+            number,
+            seed: 3,
+            lr: self.lr,
+            clip_grad_norm: (number % 2 == 1).then_some(0.5),
+        }
     }
 
     /// Of what learns and of nothing else, with the norm of these alone.

@@ -20,7 +20,7 @@ pub fn cases() -> Vec<Case> {
             let mut truth = Network::new(&topology, &state, optimizer)?;
             for number in 1..=10 {
                 let whole = material::batch(&mut rng, parts.iter().sum(), &topology);
-                let step = Step { first: 0, number, seed: 5, lr: 0.01, clip_grad_norm };
+                let step = Step { sample_offset: 0, number, seed: 5, lr: 0.01, clip_grad_norm };
                 let found = train::train_step(model.as_mut(), &split(&whole, parts), &step)?;
                 compare::step(number, &found, &truth.train_step(&whole, &step)?)?;
             }

@@ -45,7 +45,7 @@ fn case(name: String, topology: Topology, pictures: usize, draw: u64) -> Case {
     })
 }
 
-const STEP: Step = Step { first: 0, number: 3, seed: 11, lr: 0.1, clip_grad_norm: None };
+const STEP: Step = Step { sample_offset: 0, number: 3, seed: 11, lr: 0.1, clip_grad_norm: None };
 
 fn away_from_kinks(key: &str, topology: &Topology, pictures: usize, first: u64) -> Outcome<(State, Batch)> {
     for draw in first..first + 32 {

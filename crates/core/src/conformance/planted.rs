@@ -265,20 +265,20 @@ impl Spoiled {
 
     fn spoil(&self, mode: Mode) -> Mode {
         match (self.fault, mode) {
-            (Some(Fault::DropoutOfPreviousStep), Mode::Train { seed, step, first }) => {
-                Mode::Train { seed, step: step - 1, first }
+            (Some(Fault::DropoutOfPreviousStep), Mode::Train { seed, step, sample_offset }) => {
+                Mode::Train { seed, step: step - 1, sample_offset }
             }
-            (Some(Fault::DropoutOfOtherSeed), Mode::Train { step, first, .. }) => {
-                Mode::Train { seed: 17, step, first }
+            (Some(Fault::DropoutOfOtherSeed), Mode::Train { step, sample_offset, .. }) => {
+                Mode::Train { seed: 17, step, sample_offset }
             }
             (Some(Fault::DropoutOfFirstPictures), Mode::Train { seed, step, .. }) => {
-                Mode::Train { seed, step, first: 0 }
+                Mode::Train { seed, step, sample_offset: 0 }
             }
-            (Some(Fault::EvaluationCounts), Mode::Train { seed, step, first }) => {
-                Mode::Train { seed, step: step + self.evaluations, first }
+            (Some(Fault::EvaluationCounts), Mode::Train { seed, step, sample_offset }) => {
+                Mode::Train { seed, step: step + self.evaluations, sample_offset }
             }
             (Some(Fault::DropoutInEvaluation), Mode::Evaluate | Mode::Differentiate) => {
-                Mode::Train { seed: 0, step: 1, first: 0 }
+                Mode::Train { seed: 0, step: 1, sample_offset: 0 }
             }
             _ => mode,
         }

@@ -125,7 +125,7 @@ fn mix(index: u32, salt: u32) -> u32 {
 fn check(engine: &Engine, golden: &Golden) -> Outcome {
     let (topology, batch) = (golden.topology(), golden.batch());
     let mut model = engine.compile(&topology, &golden.state()?, Optimizer::default())?;
-    let step = |number| Step { first: 0, number, seed: 0, lr: LEARNING_RATE, clip_grad_norm: None };
+    let step = |number| Step { sample_offset: 0, number, seed: 0, lr: LEARNING_RATE, clip_grad_norm: None };
 
     let logits = model.logits(&batch.images)?;
     let truth = &golden.logits;

@@ -235,7 +235,7 @@ fn dropouts() -> Vec<Case> {
         ];
         let name = format!("dropout: p {p}, step {number}, seed {seed}");
         let key = name.clone();
-        let step = Step { first: 0, number, seed, lr: 0.1, clip_grad_norm: None };
+        let step = Step { sample_offset: 0, number, seed, lr: 0.1, clip_grad_norm: None };
         cases.push(Case::new(name, move |engine| {
             let topology = material::topology([3, 9, 7], &ops);
             let mut rng = material::rng(&key);
@@ -294,7 +294,7 @@ fn soft_targets(rng: &mut impl rand::Rng, batch: usize, classes: usize) -> Vec<f
 }
 
 fn check_loss(engine: &Engine, topology: &Topology, state: &crate::State, batch: &Batch) -> Outcome {
-    let step = Step { first: 0, number: 1, seed: 0, lr: 0.1, clip_grad_norm: None };
+    let step = Step { sample_offset: 0, number: 1, seed: 0, lr: 0.1, clip_grad_norm: None };
     let (found, found_gradients) =
         engine.compile(topology, state, Optimizer::default())?.gradients(batch, &step)?;
     let (report, gradients) = Network::new(topology, state, Optimizer::default())?.gradients(batch, &step)?;

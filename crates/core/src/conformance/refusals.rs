@@ -33,7 +33,7 @@ fn at_compile() -> Vec<Case> {
             let (topology, (state, _)) = (material::miniature(), start());
             let frozen = frozen(&topology)?;
             let outcome = engine.compile_frozen(&topology, &state, Optimizer::default(), &frozen);
-            expect(outcome, |error| matches!(error, Error::Option { option: "--freeze", .. }))
+            expect(outcome, |error| matches!(error, Error::Invalid { field: "frozen", .. }))
         })
     };
     vec![
@@ -155,7 +155,7 @@ fn at_run() -> Vec<Case> {
     ]
 }
 
-const STEP: Step = Step { first: 0, number: 1, seed: 3, lr: 0.003, clip_grad_norm: None };
+const STEP: Step = Step { sample_offset: 0, number: 1, seed: 3, lr: 0.003, clip_grad_norm: None };
 
 fn is_shape(error: &Error) -> bool {
     matches!(error, Error::Shape { .. })

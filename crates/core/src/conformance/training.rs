@@ -114,7 +114,8 @@ impl Run {
         let mut model = engine.compile(&self.topology, &self.state, self.optimizer)?;
         let mut network = Network::new(&self.topology, &self.state, self.optimizer)?;
         for (number, batch) in (1..=10).zip(self.batches.iter().cycle()) {
-            let step = Step { first: 0, number, seed: 7, lr: self.lr, clip_grad_norm: self.clip_grad_norm };
+            let step =
+                Step { sample_offset: 0, number, seed: 7, lr: self.lr, clip_grad_norm: self.clip_grad_norm };
             compare::step(number, &model.train_step(batch, &step)?, &network.train_step(batch, &step)?)?;
         }
         Ok((model, network))

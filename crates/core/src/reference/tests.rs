@@ -120,7 +120,7 @@ fn ten_steps_are_pytorchs() {
     ] {
         let mut network = Network::new(&topology, &patterned_state(&topology, 0.5), optimizer).unwrap();
         let losses: Vec<f64> = (1..=10)
-            .map(|number| Step { first: 0, number, seed: 0, lr, clip_grad_norm })
+            .map(|number| Step { sample_offset: 0, number, seed: 0, lr, clip_grad_norm })
             .map(|step| network.train_step(&batch, &step).unwrap().loss)
             .collect();
         assert_close(name, &losses, &run.losses);
@@ -136,7 +136,7 @@ fn the_moving_average_is_pytorchs() {
     let ema = Ema { decay: 0.7, steps: 3 };
     let mut average = Parameters::new();
     for number in 1..=10 {
-        let step = Step { number, seed: 0, first: 0, lr: 0.01, clip_grad_norm: Some(0.05) };
+        let step = Step { number, seed: 0, sample_offset: 0, lr: 0.01, clip_grad_norm: Some(0.05) };
         network.train_step(&batch, &step).unwrap();
         if number % ema.steps == 0 {
             ema.update(&mut average, network.state().parameters);
@@ -153,7 +153,7 @@ fn check_gradients(input: [usize; 3], ops: &[Op]) {
     let topology = topology(input, ops);
     let state = patterned_state(&topology, 1.0);
     let mut network = Network::new(&topology, &state, Optimizer::default()).unwrap();
-    let mode = Mode::Train { seed: 5, step: 2, first: 0 };
+    let mode = Mode::Train { seed: 5, step: 2, sample_offset: 0 };
     let batch = 2;
     let [c, h, w] = input;
     // All different, so neither a kink nor a tie is within reach of the differences.

@@ -70,7 +70,7 @@ pub fn run(args: &Args) -> Result<()> {
         seed: args.seed,
         size,
         normalization: Normalization::HALF,
-        policy: args.augmentation.policy(),
+        augmentation: args.augmentation.augmentation(),
         cache_bytes: usize::MAX,
         on_bad_image: OnBadImage::Error,
         exif_orientation: args.exif_orientation.into(),

@@ -98,7 +98,7 @@ fn topology() -> Topology {
 }
 
 fn steps(number: u64, lr: f32, batches: &[Batch]) -> Vec<(Step, &[Batch])> {
-    let step = |number| Step { number, seed: 0, first: 0, lr, clip_grad_norm: None };
+    let step = |number| Step { number, seed: 0, sample_offset: 0, lr, clip_grad_norm: None };
     (1..=number).map(step).zip(batches.chunks(1).cycle()).collect()
 }
 
