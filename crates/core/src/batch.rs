@@ -36,7 +36,8 @@ impl Normalization {
 
 /// What becomes of the orientation that an image file tells in its EXIF or XMP. Cameras store what the sensor saw and say there how
 /// it is to be turned.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ExifOrientation {
     /// The image is turned upright, as viewers show it.
     #[default]

@@ -2,6 +2,7 @@
 
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, StandardNormal};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Array, Op, Result, State, Topology,
@@ -10,7 +11,8 @@ use crate::{
 };
 
 /// How weights begin.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Init {
     /// The tutorial's: convolutions `kaiming_normal_(mode='fan_out', nonlinearity='relu')`, linear layers N(0, 0.01),
     /// biases 0.

@@ -16,6 +16,7 @@ use alexnet_core::{
     weights::Metadata,
 };
 use image::RgbImage;
+use serde::{Deserialize, Serialize};
 
 use self::prefetch::{Filled, Prefetch};
 use crate::{
@@ -35,7 +36,8 @@ use crate::{
 pub const DEFAULT_CACHE_BYTES: usize = 0;
 
 /// What happens when a photo cannot be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OnBadImage {
     /// The iterator yields an error that names it, and ends.
     #[default]

@@ -325,7 +325,7 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 /// Files of options: the recipes, and one with every kind of value.
 pub fn configs() -> Vec<Vec<u8>> {
-    let mut configs = files("../cli/recipes", |name| name.ends_with(".toml"));
+    let mut configs = files("../alexnet/recipes", |name| name.ends_with(".toml"));
     configs.push(
         b"batch-size = 4\nlr = 1e-3\nopt = \"sgd\"\nmodel-ema = true\ncrop-scale = [0.3, 0.9]\nseed = 7\nepochs = 2\n\
           patience = 5\nwarmup-epochs = 1\nmean = [0.5, 0.5, 0.5]\nval-fraction = 0.25\naccumulate = 2\ndevice = \"cpu\"\n"

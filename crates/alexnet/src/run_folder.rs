@@ -7,18 +7,18 @@ use std::{
 };
 
 use alexnet_core::{
-    Error, Progress, Result, State, checkpoint,
+    Error as CoreError, Progress, Result as CoreResult, State, checkpoint,
     files::{create_folders, sync_folder, write_atomically},
     lock::Lock,
-    text::{shown, shown_path},
     train::EpochRow,
     weights::Metadata,
 };
 use alexnet_interchange::{CLASS_INDICES, class_indices_text};
-use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-/// Where runs go when nothing else is said.
+use crate::{Error, Note, Observer, Result};
+
+/// Where runs are kept unless another folder is named.
 pub const RUNS: &str = "runs";
 
 /// A run's folder and the names in it.
@@ -32,7 +32,7 @@ pub struct RunFolder {
 /// What a checkpoint says beside state and progress, so that a resume knows whether the run's other files are those it was saved
 /// with. Absent in checkpoints of earlier versions.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Marks {
+pub(crate) struct Marks {
     /// The options that decide the weights, as TOML.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub options: Option<String>,
@@ -58,48 +58,41 @@ impl RunFolder {
     /// Makes the folder of a new run, and locks it: `path`, or the next free `runs/train…`.
     ///
     /// # Errors
-    /// When the folder cannot be made, holds a run, or another process begins one there.
-    pub fn create(path: Option<&Path>) -> anyhow::Result<Self> {
+    /// [`Error::RunExists`] when it holds a run, [`Error::InUse`] when another process begins one there, [`Error::NoPlace`] when it
+    /// cannot be made.
+    pub(crate) fn create(path: Option<&Path>, observer: &mut dyn Observer) -> Result<Self> {
         let folder = match path {
             Some(path) => Self::at(path),
             None => Self::at(claim_next(Path::new(RUNS))?),
         };
         folder.holds_no_run()?;
         for place in [folder.weights(), folder.path.join("checkpoint")] {
-            create_folders(place).context("there is no place for the run; choose one with `--run-dir`")?;
+            create_folders(place).map_err(|error| Error::NoPlace { error })?;
         }
-        let folder = folder.locked()?;
+        let folder = folder.locked(observer)?;
         // Another process may have begun one since, and ended.
         folder.holds_no_run()?;
         Ok(folder)
     }
 
-    fn holds_no_run(&self) -> anyhow::Result<()> {
-        if self.checkpoint().exists() || self.args().exists() {
-            anyhow::bail!(
-                "{} already holds a run; go on with it by `--resume {0}`, or choose another `--run-dir`",
-                shown_path(&self.path)
-            );
+    fn holds_no_run(&self) -> Result<()> {
+        match self.checkpoint().exists() || self.args().exists() {
+            true => Err(Error::RunExists { folder: self.path.clone() }),
+            false => Ok(()),
         }
-        Ok(())
     }
 
-    /// Locks the folder for as long as this lives: to be called before anything in it is written, and after the engine has started,
-    /// which may start the program anew, without its locks.
+    /// Locks the folder for as long as this lives: to be called before anything in it is written.
     ///
     /// # Errors
-    /// When another process has locked it, which is named; when the disk refuses.
-    pub fn locked(self) -> anyhow::Result<Self> {
+    /// [`Error::InUse`] names another process that has locked it; when the disk refuses.
+    pub(crate) fn locked(self, observer: &mut dyn Observer) -> Result<Self> {
         let lock = Lock::acquire(self.file(".lock")).map_err(|error| match error {
-            Error::Held { by, .. } => anyhow::anyhow!(
-                "{} is in use by {}: wait until that training has ended, or stop it",
-                shown_path(&self.path),
-                shown(&by)
-            ),
+            CoreError::Held { by, .. } => Error::InUse { folder: self.path.clone(), by },
             error => error.into(),
         })?;
         if !lock.is_kept {
-            note!("the file system of {} has no locks: let no other training use it", shown_path(&self.path));
+            observer.note(Note::NoLocks { folder: self.path.clone() });
         }
         Ok(Self { _lock: Some(lock), ..self })
     }
@@ -107,16 +100,13 @@ impl RunFolder {
     /// The folder of a run that exists.
     ///
     /// # Errors
-    /// When it is no run.
-    pub fn open(path: &Path) -> anyhow::Result<Self> {
-        let folder = Self::at(path);
-        if !folder.args().is_file() {
-            anyhow::bail!(
-                "{} is not the folder of a run: it has no args.toml; name one that `train` made, such as {RUNS}/train",
-                shown_path(path)
-            );
+    /// [`Error::NotARun`] when it has no `args.toml`.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let folder = Self::at(path.as_ref());
+        match folder.args().is_file() {
+            true => Ok(folder),
+            false => Err(Error::NotARun { folder: folder.path }),
         }
-        Ok(folder)
     }
 
     /// Removes temporary files that a killed writer left. Only whoever writes to the run may do this: they could be files
@@ -124,9 +114,9 @@ impl RunFolder {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn remove_leftovers(&self) -> Result<()> {
+    pub(crate) fn remove_leftovers(&self) -> CoreResult<()> {
         for place in [self.path.clone(), self.weights(), self.path.join("checkpoint")] {
-            remove_leftovers(&place).map_err(Error::io("clean", &place))?;
+            remove_leftovers(&place).map_err(CoreError::io("clean", &place))?;
         }
         Ok(())
     }
@@ -134,32 +124,26 @@ impl RunFolder {
     /// The best weights of the run that a folder is.
     ///
     /// # Errors
-    /// When there are none.
-    pub fn weights_in(folder: &Path) -> anyhow::Result<PathBuf> {
+    /// [`Error::NoBestWeights`] when there are none.
+    pub fn weights_in(folder: &Path) -> Result<PathBuf> {
         let best = Self::at(folder).best();
-        anyhow::ensure!(
-            best.is_file(),
-            "{} is a folder, and holds no weights/best.safetensors as that of a run does; name a file",
-            shown_path(folder)
-        );
-        Ok(best)
+        match best.is_file() {
+            true => Ok(best),
+            false => Err(Error::NoBestWeights { folder: folder.to_owned() }),
+        }
     }
 
-    /// The newest run with weights, for `--weights` left out.
+    /// The best weights of the newest run in `runs/`.
     ///
     /// # Errors
-    /// When there is none.
-    pub fn newest_weights() -> anyhow::Result<PathBuf> {
+    /// [`Error::NoWeights`] when there are none.
+    pub fn newest_weights() -> Result<PathBuf> {
         let folders = fs::read_dir(RUNS).into_iter().flatten().flatten();
         let weights = folders.map(|entry| Self::at(entry.path()).best()).filter_map(|best| {
             let modified = fs::metadata(&best).and_then(|m| m.modified()).ok()?;
             Some((modified, best))
         });
-        weights.max().map(|(_, best)| best).ok_or_else(|| {
-            anyhow::anyhow!(
-                "there are no weights yet in {RUNS}/: run `train` first, or name a file with `--weights`"
-            )
-        })
+        weights.max().map(|(_, best)| best).ok_or_else(|| Error::NoWeights { folder: RUNS.into() })
     }
 
     /// The folder itself.
@@ -210,15 +194,28 @@ impl RunFolder {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn save_checkpoint(&self, state: &State, progress: &Progress, marks: &Marks) -> Result<()> {
+    pub(crate) fn save_checkpoint(
+        &self,
+        state: &State,
+        progress: &Progress,
+        marks: &Marks,
+    ) -> CoreResult<()> {
         checkpoint::save(self.checkpoint(), state, &Kept { progress, marks: marks.clone() })
+    }
+
+    /// How far the run is by its checkpoint; none before the first was written.
+    ///
+    /// # Errors
+    /// When the checkpoint is damaged.
+    pub fn progress(&self) -> Result<Option<Progress>> {
+        Ok(self.load_checkpoint()?.map(|(_, progress, _)| progress))
     }
 
     /// Reads the checkpoint; none before the first was written.
     ///
     /// # Errors
     /// When it is damaged.
-    pub fn load_checkpoint(&self) -> Result<Option<(State, Progress, Marks)>> {
+    pub(crate) fn load_checkpoint(&self) -> CoreResult<Option<(State, Progress, Marks)>> {
         let path = self.checkpoint();
         if !path.exists() {
             return Ok(None);
@@ -231,7 +228,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn write(&self, name: &str, content: &[u8]) -> Result<()> {
+    pub(crate) fn write(&self, name: &str, content: &[u8]) -> CoreResult<()> {
         write_atomically(self.file(name), |file| file.write_all(content))
     }
 
@@ -239,7 +236,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn write_class_indices(&self, metadata: &Metadata) -> Result<()> {
+    pub(crate) fn write_class_indices(&self, metadata: &Metadata) -> CoreResult<()> {
         self.write(CLASS_INDICES, class_indices_text(&metadata.classes).as_bytes())
     }
 
@@ -247,7 +244,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn write_results(&self, history: &[EpochRow]) -> Result<()> {
+    pub(crate) fn write_results(&self, history: &[EpochRow]) -> CoreResult<()> {
         let mut text = String::from("epoch,time,train/loss,val/loss,metrics/accuracy_top1,lr\n");
         for EpochRow { epoch, time, train_loss, val_loss, accuracy, lr } in history {
             text += &format!("{epoch},{time:.1},{train_loss:.6},{val_loss:.6},{accuracy:.6},{lr}\n");
@@ -259,13 +256,14 @@ impl RunFolder {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn write_json(&self, name: &str, value: &impl Serialize) -> anyhow::Result<()> {
-        Ok(self.write(name, &serde_json::to_vec_pretty(value)?)?)
+    pub(crate) fn write_json(&self, name: &str, value: &impl Serialize) -> CoreResult<()> {
+        let text = serde_json::to_vec_pretty(value);
+        self.write(name, &text.map_err(|error| CoreError::io("write", self.file(name))(error.into()))?)
     }
 }
 
 /// Makes `train`, or `train2`, … . Two runs that begin at once each get their own.
-fn claim_next(runs: &Path) -> Result<PathBuf> {
+fn claim_next(runs: &Path) -> CoreResult<PathBuf> {
     create_folders(runs)?;
     let mut path = runs.join("train");
     let mut n = 1;
@@ -274,7 +272,7 @@ fn claim_next(runs: &Path) -> Result<PathBuf> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => n += 1,
             made => {
                 let made = made.and_then(|()| sync_folder(runs));
-                return made.map_err(Error::io("create", &path)).map(|()| path);
+                return made.map_err(CoreError::io("create", &path)).map(|()| path);
             }
         }
         path = runs.join(format!("train{n}"));
@@ -309,23 +307,23 @@ mod tests {
     #[test]
     fn a_folder_that_holds_a_run_is_not_overwritten() {
         let folder = tempfile::tempdir().unwrap();
-        let run = RunFolder::create(Some(folder.path())).unwrap();
-        let error = RunFolder::create(Some(folder.path())).unwrap_err().to_string();
+        let run = RunFolder::create(Some(folder.path()), &mut ()).unwrap();
+        let error = RunFolder::create(Some(folder.path()), &mut ()).unwrap_err().to_string();
         assert!(error.contains("is in use by process "), "{error}");
         run.write("args.toml", b"").unwrap();
-        let error = RunFolder::create(Some(folder.path())).unwrap_err().to_string();
-        assert!(error.contains("--resume"), "{error}");
-        let error = RunFolder::open(folder.path()).unwrap().locked().unwrap_err().to_string();
+        let error = RunFolder::create(Some(folder.path()), &mut ()).unwrap_err().to_string();
+        assert!(error.contains("already holds a run"), "{error}");
+        let error = RunFolder::open(folder.path()).unwrap().locked(&mut ()).unwrap_err().to_string();
         assert!(error.contains("is in use by process "), "{error}");
         drop(run);
-        RunFolder::open(folder.path()).unwrap().locked().unwrap();
-        assert!(RunFolder::open(&folder.path().join("weights")).is_err());
+        RunFolder::open(folder.path()).unwrap().locked(&mut ()).unwrap();
+        assert!(RunFolder::open(folder.path().join("weights")).is_err());
     }
 
     #[test]
     fn leftovers_of_a_killed_writer_are_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let run = RunFolder::create(Some(folder.path())).unwrap();
+        let run = RunFolder::create(Some(folder.path()), &mut ()).unwrap();
         run.write("args.toml", b"").unwrap();
         let leftover = folder.path().join("checkpoint").join(".checkpoint.safetensors.tmp-1-x");
         fs::write(&leftover, b"half").unwrap();
@@ -340,7 +338,7 @@ mod tests {
     #[test]
     fn class_indices_are_the_tutorials() {
         let folder = tempfile::tempdir().unwrap();
-        let run = RunFolder::create(Some(folder.path())).unwrap();
+        let run = RunFolder::create(Some(folder.path()), &mut ()).unwrap();
         let metadata = Metadata {
             variant: alexnet_core::alexnet::Variant::Tutorial,
             classes: vec!["daisy".into(), "ro\"se".into()],

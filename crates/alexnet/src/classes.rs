@@ -2,21 +2,19 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use alexnet_core::{
-    Array,
-    text::{shown, shown_path},
-    weights::Weights,
-};
+use alexnet_core::{Array, text::shown, weights::Weights};
 use alexnet_data::split::Dataset;
 use alexnet_interchange::Loaded;
 use unicode_normalization::UnicodeNormalization;
+
+use crate::{Note, Observer};
 
 /// Names in a line.
 const MOST_LISTED: usize = 20;
 
 /// How a list of classes compares with another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Alignment {
+pub(crate) enum Alignment {
     /// The same names in the same order.
     Same,
     /// The same names in another order: for each wanted class, its place among the known ones.
@@ -26,7 +24,7 @@ pub enum Alignment {
 }
 
 /// Compares names as people read them: in Unicode's form NFC, since file systems keep either form.
-pub fn align(known: &[String], wanted: &[String]) -> Alignment {
+pub(crate) fn align(known: &[String], wanted: &[String]) -> Alignment {
     if known == wanted {
         return Alignment::Same;
     }
@@ -44,9 +42,14 @@ pub fn align(known: &[String], wanted: &[String]) -> Alignment {
     }
 }
 
-/// Gives weights the classes of a data set, in its order, and says what was done: classes without names get those of the data
+/// Gives weights the classes of a data set, in its order, and notes what was done: classes without names get those of the data
 /// set if they are as many, and the rows of the last layer move with their classes. False when the classes are others.
-pub fn adopt(loaded: &mut Loaded, path: &Path, dataset: &Dataset) -> bool {
+pub(crate) fn adopt(
+    loaded: &mut Loaded,
+    path: &Path,
+    dataset: &Dataset,
+    observer: &mut dyn Observer,
+) -> bool {
     let Loaded { weights, named, .. } = loaded;
     let known = &weights.metadata.classes;
     let alignment = match *named {
@@ -55,19 +58,14 @@ pub fn adopt(loaded: &mut Loaded, path: &Path, dataset: &Dataset) -> bool {
         false if known.len() == dataset.classes.len() => Alignment::Same,
         false => Alignment::Other,
     };
+    let folder = dataset.root.clone();
     match alignment {
         Alignment::Other => return false,
         Alignment::Same if *named => {}
-        Alignment::Same => {
-            note!("the classes are taken for those of {}, in alphabetical order", shown_path(&dataset.root));
-        }
+        Alignment::Same => observer.note(Note::ClassesNamed { folder }),
         Alignment::Permuted(order) => {
             reorder(weights, &order);
-            note!(
-                "{} knows the classes of {} in another order; the rows of its last layer are put in this order",
-                shown_path(path),
-                shown_path(&dataset.root)
-            );
+            observer.note(Note::ClassesReordered { path: path.to_owned(), folder });
         }
     }
     weights.metadata.classes.clone_from(&dataset.classes);
@@ -76,7 +74,7 @@ pub fn adopt(loaded: &mut Loaded, path: &Path, dataset: &Dataset) -> bool {
 }
 
 /// The names for a line, or how many they are.
-pub fn listed(names: &[String]) -> String {
+pub(crate) fn listed(names: &[String]) -> String {
     if names.len() > MOST_LISTED {
         return names.len().to_string();
     }

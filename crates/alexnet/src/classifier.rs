@@ -1,0 +1,334 @@
+//! Trained weights that answer what is on an image.
+
+use std::path::{Path, PathBuf};
+
+use alexnet_core::{
+    Device, ExifOrientation, Images, Model, Options, State,
+    metrics::top_k,
+    weights::{Metadata, Weights},
+};
+use alexnet_data::{
+    decode::{self, decode, decode_bytes},
+    loader::evaluation_picture,
+};
+use image::DynamicImage;
+use rayon::prelude::*;
+
+use crate::{EngineConfig, Error, Note, Observer, Result, weights::WeightsFile};
+
+/// Images that go through the network at once.
+const BATCH: usize = 32;
+
+/// Trained weights on an engine, ready to classify images.
+///
+/// ```no_run
+/// let mut classifier = alexnet::Classifier::load("runs/train")?;
+/// for class in classifier.predict("tulip.jpg")?.top(3) {
+///     println!("{:10} {:.3}", class.name, class.probability);
+/// }
+/// # Ok::<(), alexnet::Error>(())
+/// ```
+pub struct Classifier {
+    path: PathBuf,
+    metadata: Metadata,
+    model: Box<dyn Model>,
+    decoding: decode::Options,
+    notes: Vec<Note>,
+}
+
+/// How a [`Classifier`] computes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClassifierBuilder {
+    engine: EngineConfig,
+    exif_orientation: Option<ExifOrientation>,
+}
+
+impl ClassifierBuilder {
+    /// On this engine; the default is the engine `cpu`.
+    pub fn engine(mut self, engine: impl Into<EngineConfig>) -> Self {
+        self.engine = engine.into();
+        self
+    }
+
+    /// On this device of the engine.
+    pub fn device(mut self, device: Device) -> Self {
+        self.engine.device = device;
+        self
+    }
+
+    /// Whether images are turned as their EXIF or XMP says; the default is what the weights were trained with.
+    pub fn exif_orientation(mut self, orientation: ExifOrientation) -> Self {
+        self.exif_orientation = Some(orientation);
+        self
+    }
+
+    /// Loads weights: any weights file, or the folder of a run for its best weights.
+    ///
+    /// # Errors
+    /// Those of [`EngineConfig::start`] and [`WeightsFile::read`].
+    pub fn load(self, path: impl AsRef<Path>) -> Result<Classifier> {
+        let mut notes = Notes(vec![]);
+        let mut classifier = self.load_observed(Some(path.as_ref()), &mut notes)?;
+        classifier.notes = notes.0;
+        Ok(classifier)
+    }
+
+    /// The same for a program that shows notes as they come: those of the newest run in `runs/` if no path is given.
+    ///
+    /// # Errors
+    /// As [`ClassifierBuilder::load`].
+    pub fn load_observed(self, path: Option<&Path>, observer: &mut dyn Observer) -> Result<Classifier> {
+        // An engine that is missing is said before a file is read.
+        let backend = self.engine.start()?;
+        let WeightsFile { path, loaded } = WeightsFile::read(path, observer)?;
+        let Weights { metadata, parameters } = loaded.weights;
+        let orientation = orientation(self.exif_orientation, metadata.exif_orientation, observer);
+        let topology = metadata.variant.topology(metadata.classes.len());
+        let options = Options { device: self.engine.device, ..Options::default() };
+        let model = backend.compile(&topology, &State::from(parameters), &options)?;
+        let decoding = decode::Options { orientation };
+        Ok(Classifier { path, metadata, model, decoding, notes: vec![] })
+    }
+}
+
+/// The handling of the EXIF orientation for images that are shown to weights trained with `trained`; noted when it is not what one
+/// expects.
+pub(crate) fn orientation(
+    asked: Option<ExifOrientation>,
+    trained: ExifOrientation,
+    observer: &mut dyn Observer,
+) -> ExifOrientation {
+    match asked {
+        None if trained == ExifOrientation::Ignore => observer.note(Note::OrientationIgnoredAsTrained),
+        Some(asked) if asked != trained => {
+            observer.note(Note::OrientationUnlikeTraining { asked, trained });
+        }
+        _ => {}
+    }
+    asked.unwrap_or(trained)
+}
+
+/// Keeps notes.
+struct Notes(Vec<Note>);
+
+impl Observer for Notes {
+    fn note(&mut self, note: Note) {
+        self.0.push(note);
+    }
+}
+
+/// An image to classify.
+#[derive(Clone, Debug)]
+pub enum ImageSource<'a> {
+    /// A file.
+    Path(PathBuf),
+    /// The bytes of a file.
+    Bytes(&'a [u8]),
+    /// Pixels. An alpha channel is dropped, as from files.
+    Image(&'a DynamicImage),
+}
+
+impl From<&str> for ImageSource<'_> {
+    fn from(path: &str) -> Self {
+        Self::Path(path.into())
+    }
+}
+
+impl From<&Path> for ImageSource<'_> {
+    fn from(path: &Path) -> Self {
+        Self::Path(path.into())
+    }
+}
+
+impl From<PathBuf> for ImageSource<'_> {
+    fn from(path: PathBuf) -> Self {
+        Self::Path(path)
+    }
+}
+
+impl From<&PathBuf> for ImageSource<'_> {
+    fn from(path: &PathBuf) -> Self {
+        Self::Path(path.clone())
+    }
+}
+
+impl<'a> From<&'a [u8]> for ImageSource<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl<'a> From<&'a Vec<u8>> for ImageSource<'a> {
+    fn from(bytes: &'a Vec<u8>) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl<'a> From<&'a DynamicImage> for ImageSource<'a> {
+    fn from(image: &'a DynamicImage) -> Self {
+        Self::Image(image)
+    }
+}
+
+/// A class with its probability.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassProbability {
+    /// Its name.
+    pub name: String,
+    /// Its index: the place of its logit.
+    pub index: usize,
+    /// From 0 to 1.
+    pub probability: f64,
+}
+
+/// The answer to an image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    classes: Vec<ClassProbability>,
+    /// What is damaged in the image's file though it could be read: clauses about it.
+    pub damage: Vec<String>,
+}
+
+impl Prediction {
+    /// All classes, the most probable first.
+    pub fn classes(&self) -> &[ClassProbability] {
+        &self.classes
+    }
+
+    /// The `k` most probable classes, or all if there are fewer.
+    pub fn top(&self, k: usize) -> &[ClassProbability] {
+        &self.classes[..k.min(self.classes.len())]
+    }
+
+    /// The most probable class.
+    pub fn best(&self) -> &ClassProbability {
+        // A network has a class: `Topology` refuses layers without outputs.
+        &self.classes[0]
+    }
+}
+
+impl Classifier {
+    /// Loads weights for the engine `cpu`: any weights file, or the folder of a run for its best weights.
+    ///
+    /// # Errors
+    /// Those of [`WeightsFile::read`]; [`Error::NoEngine`] when this build lacks the engine.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        Self::builder().load(path)
+    }
+
+    /// Chooses the engine and its device.
+    ///
+    /// ```no_run
+    /// use alexnet::{Classifier, Engine};
+    ///
+    /// let classifier = Classifier::builder().engine(Engine::Candle).load("AlexNet.pth")?;
+    /// assert_eq!(classifier.classes().len(), 5);
+    /// # Ok::<(), alexnet::Error>(())
+    /// ```
+    pub fn builder() -> ClassifierBuilder {
+        ClassifierBuilder::default()
+    }
+
+    /// The names of the classes, in the order of the logits.
+    pub fn classes(&self) -> &[String] {
+        &self.metadata.classes
+    }
+
+    /// What the weights file says beside its parameters.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The weights file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How image files are decoded.
+    pub fn decoding(&self) -> decode::Options {
+        self.decoding
+    }
+
+    /// What was assumed when the weights were loaded.
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
+    }
+
+    /// Classifies one image.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when it cannot be read; [`Error::NotFinite`] when the weights give no finite answer.
+    pub fn predict<'a>(&mut self, image: impl Into<ImageSource<'a>>) -> Result<Prediction> {
+        let mut predictions = self.predict_batch([image])?;
+        predictions.pop().unwrap_or(Err(Error::NotFinite))
+    }
+
+    /// Classifies many images: the answers come in their order, and an image that cannot be read does not stop the others. At most
+    /// 32 images are in memory at a time.
+    ///
+    /// # Errors
+    /// Those of the engine; each answer has its own.
+    pub fn predict_batch<'a, I>(
+        &mut self,
+        images: impl IntoIterator<Item = I>,
+    ) -> Result<Vec<Result<Prediction>>>
+    where
+        I: Into<ImageSource<'a>>,
+    {
+        let images: Vec<ImageSource> = images.into_iter().map(Into::into).collect();
+        let mut predictions = Vec::with_capacity(images.len());
+        for chunk in images.chunks(BATCH) {
+            predictions.extend(self.predict_chunk(chunk)?);
+        }
+        Ok(predictions)
+    }
+
+    fn predict_chunk(&mut self, images: &[ImageSource]) -> Result<Vec<Result<Prediction>>> {
+        let size = self.metadata.input_size;
+        let decoding = self.decoding;
+        // Large images are let go as soon as they are resized, so that memory does not grow with their number.
+        let read: Vec<Result<(Vec<u8>, Vec<String>)>> =
+            images.par_iter().map(|image| preprocess(image, decoding, size)).collect();
+        let pixels: Vec<u8> = read.iter().flatten().flat_map(|(pixels, _)| pixels).copied().collect();
+        let images = Images {
+            pixels,
+            height: size,
+            width: size,
+            normalization: self.metadata.normalization,
+        };
+        let logits = if images.is_empty() { None } else { Some(self.model.logits(&images)?) };
+        let mut rows = logits.iter().flat_map(|logits| logits.rows());
+        let answer = |result: Result<(Vec<u8>, Vec<String>)>| {
+            let (_, damage) = result?;
+            match rows.next() {
+                Some(row) if row.iter().all(|logit| logit.is_finite()) => Ok(self.prediction(row, damage)),
+                _ => Err(Error::NotFinite),
+            }
+        };
+        Ok(read.into_iter().map(answer).collect())
+    }
+
+    fn prediction(&self, logits: &[f32], damage: Vec<String>) -> Prediction {
+        let class = |(index, probability): (usize, f64)| ClassProbability {
+            name: self.metadata.classes[index].clone(),
+            index,
+            probability,
+        };
+        Prediction { classes: top_k(logits, logits.len()).into_iter().map(class).collect(), damage }
+    }
+}
+
+/// The pixels that the network is shown, and what is damaged in the file.
+fn preprocess(image: &ImageSource, decoding: decode::Options, size: usize) -> Result<(Vec<u8>, Vec<String>)> {
+    let decoded = match image {
+        ImageSource::Path(path) => {
+            // A pipe would be waited for.
+            alexnet_core::files::open(path).map_err(alexnet_core::Error::io("open", path))?;
+            decode(path, decoding)?
+        }
+        ImageSource::Bytes(bytes) => decode_bytes("-", bytes, decoding)?,
+        ImageSource::Image(image) => return Ok((evaluation_picture(&image.to_rgb8(), size), vec![])),
+    };
+    let pixels = evaluation_picture(&decoded.image, size);
+    Ok((pixels, decoded.notes))
+}

@@ -1,0 +1,462 @@
+//! The configuration of a training run.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use alexnet_core::{
+    ExifOrientation, Normalization, Optimizer, Topology,
+    alexnet::Variant,
+    ema::Ema,
+    init::Init,
+    optimizer::Adam,
+    schedule::{Schedule, Scheduler},
+};
+use alexnet_data::{augment::Augmentation, loader::OnBadImage, split::SplitOptions};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::{DataSource, EngineConfig, Error, Result, source::VAL_FRACTION};
+
+/// All settings of a training run. The default is the tutorial's; [`TrainConfig::recipe`] has more presets.
+///
+/// Written as TOML, in this order and with `-` for `_`, the settings that decide the weights are the `args.toml` of a run, together
+/// with the engine.
+///
+/// Four settings may be left open (`None`), because what they should be depends on what is read when the run begins: `mean`, `std`
+/// and `exif_orientation` are then those of the initial weights, and `model_ema_steps` follows from the number of images. From the
+/// first step on, and in `args.toml`, none is open.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TrainConfig {
+    /// The engine and its device.
+    #[serde(skip)]
+    pub engine: EngineConfig,
+    /// The folder of the run; the next free `runs/train…` if there is none.
+    #[serde(skip)]
+    pub run_dir: Option<PathBuf>,
+    /// Save a checkpoint after so many steps, beside the one after each epoch.
+    #[serde(skip)]
+    pub checkpoint_every: Option<u64>,
+
+    /// The images.
+    #[serde(skip_serializing_if = "DataSource::is_default")]
+    pub data: DataSource,
+    /// Share of the images of each class that validate, where the folder is not split; at least 0, below 1.
+    pub val_fraction: f64,
+    /// What happens when an image cannot be read.
+    pub on_bad_image: OnBadImage,
+    /// Whether images are turned as their EXIF or XMP says; if open as the initial weights were trained, else yes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exif_orientation: Option<ExifOrientation>,
+
+    /// The network.
+    pub variant: Variant,
+    /// The initialization of layers that do not begin with given weights.
+    pub init: Init,
+    /// The weights file, or the folder of a run, to begin with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<PathBuf>,
+    /// The modules whose layers are not trained, such as `features`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<String>,
+    /// Subtracted from pixels between 0 and 1, for red, green and blue; if open that of the initial weights, else 0.5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean: Option<[f32; 3]>,
+    /// What they are divided by; if open that of the initial weights, else 0.5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub std: Option<[f32; 3]>,
+
+    /// Images of a batch; at least 1.
+    pub batch_size: u32,
+
+    /// Least and largest share of an image's area that a training crop covers.
+    pub crop_scale: [f64; 2],
+    /// Brightness, contrast and saturation vary by factors of 1 ± this.
+    pub color_jitter: f64,
+    /// Probability that a rectangle of a training image is erased.
+    pub random_erasing: f64,
+    /// Share of each target that is spread evenly over all classes.
+    pub label_smoothing: f64,
+    /// α of mixup; 0 for none.
+    pub mixup: f64,
+    /// α of cutmix; 0 for none.
+    pub cutmix: f64,
+
+    /// Decides the split, the initial weights, the order, the augmentation and the dropout.
+    #[serde(serialize_with = "whole_number", deserialize_with = "number_or_text")]
+    pub seed: u64,
+    /// Passes over the training images; at least 1.
+    pub epochs: u64,
+
+    /// The optimizer.
+    pub opt: Opt,
+    /// Weight decay: added to the gradient by Adam and SGD, decoupled with AdamW.
+    pub weight_decay: f32,
+    /// Momentum of SGD.
+    pub momentum: f32,
+    /// Learning rate, the highest of the schedule.
+    pub lr: f32,
+    /// How the learning rate changes.
+    pub lr_scheduler: LrScheduler,
+    /// Epochs in which the learning rate first rises (see [`Schedule::warmup_epochs`]).
+    pub warmup_epochs: u64,
+    /// Epochs between two steps of [`LrScheduler::Step`].
+    pub lr_step_size: u64,
+    /// The factor of such a step.
+    pub lr_gamma: f64,
+    /// The largest norm of the gradients, which are scaled down to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_grad_norm: Option<f32>,
+    /// Batches whose gradients are averaged for one step; at least 1.
+    pub accumulate: u32,
+    /// End early when the accuracy has not risen for so many epochs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u64>,
+    /// Whether an exponential moving average of the weights is evaluated and kept in their place.
+    pub model_ema: bool,
+    /// Share of the average that is kept each time it moves.
+    pub model_ema_decay: f32,
+    /// Steps between two moves of the average; if open 16, or a sixth of an epoch where that is less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_ema_steps: Option<u64>,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        let Augmentation { crop_scale, color_jitter, random_erasing, label_smoothing, mixup, cutmix } =
+            Augmentation::TUTORIAL;
+        Self {
+            engine: EngineConfig::default(),
+            run_dir: None,
+            checkpoint_every: None,
+            data: DataSource::default(),
+            val_fraction: VAL_FRACTION,
+            on_bad_image: OnBadImage::Error,
+            exif_orientation: None,
+            variant: Variant::Tutorial,
+            init: Init::Tutorial,
+            weights: None,
+            freeze: vec![],
+            mean: None,
+            std: None,
+            batch_size: 32,
+            crop_scale,
+            color_jitter,
+            random_erasing,
+            label_smoothing,
+            mixup,
+            cutmix,
+            seed: 0,
+            epochs: 10,
+            opt: Opt::Adam,
+            weight_decay: 0.0,
+            momentum: 0.9,
+            lr: 2e-4,
+            lr_scheduler: LrScheduler::Constant,
+            warmup_epochs: 0,
+            lr_step_size: 30,
+            lr_gamma: 0.1,
+            clip_grad_norm: None,
+            accumulate: 1,
+            patience: None,
+            model_ema: false,
+            model_ema_decay: 0.9,
+            model_ema_steps: None,
+        }
+    }
+}
+
+/// A preset of settings that go together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+pub enum Recipe {
+    /// The tutorial to the letter, which is the default of every option
+    #[default]
+    Tutorial,
+    /// More accuracy in the time of the tutorial's script
+    Fast,
+    /// More still, in about three times as long
+    Best,
+}
+
+impl Recipe {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Tutorial, Self::Fast, Self::Best];
+
+    /// `tutorial`, `fast` or `best`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tutorial => "tutorial",
+            Self::Fast => "fast",
+            Self::Best => "best",
+        }
+    }
+
+    /// The settings that it changes, as TOML.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Tutorial => include_str!("../recipes/tutorial.toml"),
+            Self::Fast => include_str!("../recipes/fast.toml"),
+            Self::Best => include_str!("../recipes/best.toml"),
+        }
+    }
+}
+
+/// An optimizer by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+#[serde(rename_all = "kebab-case")]
+pub enum Opt {
+    /// Adam, whose weight decay is added to the gradient
+    #[default]
+    Adam,
+    /// Adam with decoupled weight decay
+    Adamw,
+    /// Stochastic gradient descent with momentum
+    Sgd,
+}
+
+impl Opt {
+    /// PyTorch's default.
+    pub fn weight_decay(self) -> f32 {
+        match self {
+            Self::Adamw => 0.01,
+            Self::Adam | Self::Sgd => 0.0,
+        }
+    }
+}
+
+/// A schedule of learning rates by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+#[serde(rename_all = "kebab-case")]
+pub enum LrScheduler {
+    /// Not at all
+    #[default]
+    Constant,
+    /// Down to 0 along half a cosine
+    Cosine,
+    /// Up from a 25th, then down to nearly 0, along cosines
+    Onecycle,
+    /// In steps, each of a number of epochs, by a factor
+    Step,
+}
+
+impl TrainConfig {
+    /// The settings of a preset.
+    pub fn recipe(recipe: Recipe) -> Self {
+        // Each of the three is read in a test.
+        toml::from_str(recipe.text()).unwrap_or_default()
+    }
+
+    /// Checks that every setting is within its limits.
+    ///
+    /// # Errors
+    /// [`alexnet_core::Error::Invalid`] with the first setting that is not.
+    pub fn check(&self) -> Result<()> {
+        let Self { crop_scale: [least, most], .. } = *self;
+        let share = |value: f64| (0.0..1.0).contains(&value);
+        let not_negative = |value: f64| value.is_finite() && value >= 0.0;
+        let positive = |value: f32| value.is_finite() && value > 0.0;
+        let count = |value: u64| (1..=u64::from(u32::MAX)).contains(&value);
+        let finite = |colors: Option<[f32; 3]>| colors.is_none_or(|c| c.iter().all(|v| v.is_finite()));
+        let share_text = "it must be at least 0 and below 1";
+        let count_text = "it must be a whole number from 1 to 4294967295";
+        let positive_text = "it must be a number above 0";
+        let not_negative_text = "it must be a number of at least 0";
+        let settings: [(&'static str, String, bool, &str); 23] = [
+            ("val_fraction", self.val_fraction.to_string(), share(self.val_fraction), share_text),
+            ("mean", format!("{:?}", self.mean), finite(self.mean), "it must be three numbers"),
+            (
+                "std",
+                format!("{:?}", self.std),
+                self.std.is_none_or(|std| std.into_iter().all(positive)),
+                "it must be three numbers above 0",
+            ),
+            ("batch_size", self.batch_size.to_string(), self.batch_size > 0, "it must be at least 1"),
+            (
+                "crop_scale",
+                format!("{least},{most}"),
+                0.0 < least && least <= most && most <= 1.0,
+                "it must be two shares above 0, the smaller first, at most 1",
+            ),
+            ("color_jitter", self.color_jitter.to_string(), not_negative(self.color_jitter), not_negative_text),
+            (
+                "random_erasing",
+                self.random_erasing.to_string(),
+                (0.0..=1.0).contains(&self.random_erasing),
+                "it must be a number from 0 to 1",
+            ),
+            ("label_smoothing", self.label_smoothing.to_string(), share(self.label_smoothing), share_text),
+            ("mixup", self.mixup.to_string(), not_negative(self.mixup), not_negative_text),
+            ("cutmix", self.cutmix.to_string(), not_negative(self.cutmix), not_negative_text),
+            ("epochs", self.epochs.to_string(), count(self.epochs), count_text),
+            (
+                "weight_decay",
+                self.weight_decay.to_string(),
+                not_negative(self.weight_decay.into()),
+                not_negative_text,
+            ),
+            ("momentum", self.momentum.to_string(), share(self.momentum.into()), share_text),
+            ("lr", self.lr.to_string(), positive(self.lr), positive_text),
+            (
+                "warmup_epochs",
+                self.warmup_epochs.to_string(),
+                self.warmup_epochs <= u64::from(u32::MAX),
+                "it must be at most 4294967295",
+            ),
+            ("lr_step_size", self.lr_step_size.to_string(), count(self.lr_step_size), count_text),
+            ("lr_gamma", self.lr_gamma.to_string(), not_negative(self.lr_gamma), not_negative_text),
+            (
+                "clip_grad_norm",
+                format!("{:?}", self.clip_grad_norm),
+                self.clip_grad_norm.is_none_or(positive),
+                positive_text,
+            ),
+            ("accumulate", self.accumulate.to_string(), self.accumulate > 0, "it must be at least 1"),
+            ("patience", format!("{:?}", self.patience), self.patience.is_none_or(count), count_text),
+            (
+                "model_ema_decay",
+                self.model_ema_decay.to_string(),
+                share(self.model_ema_decay.into()),
+                share_text,
+            ),
+            (
+                "model_ema_steps",
+                format!("{:?}", self.model_ema_steps),
+                self.model_ema_steps.is_none_or(count),
+                count_text,
+            ),
+            (
+                "checkpoint_every",
+                format!("{:?}", self.checkpoint_every),
+                self.checkpoint_every.is_none_or(|n| n > 0),
+                "it must be at least 1",
+            ),
+        ];
+        match settings.into_iter().find(|(.., is_valid, _)| !is_valid) {
+            Some((field, value, _, reason)) => {
+                let reason = reason.to_owned();
+                Err(Error::Core(alexnet_core::Error::Invalid { field, value, reason }))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The optimizer, for an engine.
+    pub fn optimizer(&self) -> Optimizer {
+        let Self { weight_decay, momentum, .. } = *self;
+        match self.opt {
+            Opt::Adam => Optimizer::Adam { adam: Adam::default(), weight_decay },
+            Opt::Adamw => Optimizer::AdamW { adam: Adam::default(), weight_decay },
+            Opt::Sgd => Optimizer::Sgd { momentum, weight_decay },
+        }
+    }
+
+    /// The learning rates.
+    pub fn schedule(&self) -> Schedule {
+        let Self { lr, warmup_epochs, epochs, .. } = *self;
+        let scheduler = match self.lr_scheduler {
+            LrScheduler::Constant => Scheduler::Constant,
+            LrScheduler::Cosine => Scheduler::Cosine,
+            LrScheduler::Onecycle => Scheduler::OneCycle,
+            LrScheduler::Step => Scheduler::Step { size: self.lr_step_size, gamma: self.lr_gamma },
+        };
+        Schedule { scheduler, lr, warmup_epochs, epochs }
+    }
+
+    /// How training varies images and targets.
+    pub fn augmentation(&self) -> Augmentation {
+        let Self { crop_scale, color_jitter, random_erasing, label_smoothing, mixup, cutmix, .. } = *self;
+        Augmentation { crop_scale, color_jitter, random_erasing, label_smoothing, mixup, cutmix }
+    }
+
+    /// How a folder of class folders is split.
+    pub fn split_options(&self) -> SplitOptions {
+        SplitOptions { val_fraction: self.val_fraction, seed: self.seed }
+    }
+
+    /// The moving average, if there is one. An open number of steps is that of runs which could not say it.
+    pub(crate) fn ema(&self) -> Option<Ema> {
+        let steps = self.model_ema_steps.unwrap_or(Ema::STEPS);
+        self.model_ema.then_some(Ema { decay: self.model_ema_decay, steps })
+    }
+
+    /// How pixels are normalized; what is open is 0.5.
+    pub(crate) fn normalization(&self) -> Normalization {
+        let Normalization { mean, std } = Normalization::HALF;
+        Normalization { mean: self.mean.unwrap_or(mean), std: self.std.unwrap_or(std) }
+    }
+
+    /// The names of the parameters that are not trained.
+    ///
+    /// # Errors
+    /// [`alexnet_core::Error::Invalid`] when [`TrainConfig::freeze`] names a module that the network does not have.
+    pub(crate) fn frozen(&self, topology: &Topology) -> Result<BTreeSet<String>> {
+        let mut frozen = BTreeSet::new();
+        for module in &self.freeze {
+            frozen.extend(topology.parameters_of(module)?);
+        }
+        Ok(frozen)
+    }
+}
+
+/// As a number where TOML has one, which ends at 2⁶³, and as a text above, which is read alike.
+fn whole_number<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    match i64::try_from(*number) {
+        Ok(number) => serializer.serialize_i64(number),
+        Err(_) => serializer.collect_str(number),
+    }
+}
+
+/// What [`whole_number`] writes.
+fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(u64),
+        Text(String),
+    }
+    match Written::deserialize(deserializer)? {
+        Written::Number(number) => Ok(number),
+        Written::Text(text) => text.parse().map_err(de::Error::custom),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_recipe_is_read_and_valid() {
+        for recipe in Recipe::ALL {
+            let config: TrainConfig = toml::from_str(recipe.text()).unwrap();
+            config.check().unwrap();
+            assert_eq!(config, TrainConfig::recipe(recipe));
+        }
+        assert_eq!(TrainConfig::recipe(Recipe::Tutorial), TrainConfig::default());
+        let fast = TrainConfig::recipe(Recipe::Fast);
+        assert_eq!((fast.epochs, fast.opt, fast.weight_decay), (22, Opt::Adamw, 0.05));
+    }
+
+    #[test]
+    fn a_setting_out_of_its_limits_is_named() {
+        let refused = |change: fn(&mut TrainConfig)| {
+            let mut config = TrainConfig::default();
+            change(&mut config);
+            config.check().unwrap_err().to_string()
+        };
+        for (change, field) in [
+            ((|c| c.lr = f32::NAN) as fn(&mut TrainConfig), "lr cannot be NaN"),
+            (|c| c.epochs = 0, "epochs cannot be 0"),
+            (|c| c.batch_size = 0, "batch_size cannot be 0"),
+            (|c| c.val_fraction = 1.0, "val_fraction cannot be 1"),
+            (|c| c.crop_scale = [0.9, 0.2], "crop_scale cannot be 0.9,0.2"),
+            (|c| c.momentum = 1.0, "momentum cannot be 1"),
+            (|c| c.std = Some([1.0, 0.0, 1.0]), "std cannot be"),
+            (|c| c.mean = Some([f32::INFINITY; 3]), "mean cannot be"),
+            (|c| c.accumulate = 0, "accumulate cannot be 0"),
+            (|c| c.checkpoint_every = Some(0), "checkpoint_every cannot be"),
+        ] {
+            assert!(refused(change).starts_with(field), "{}", refused(change));
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! AlexNet as a library: train the network on a folder of images, evaluate it, ask it what is on an image.
+//!
+//! ```no_run
+//! use alexnet::Classifier;
+//!
+//! let mut classifier = Classifier::load("runs/train")?;
+//! for class in classifier.predict("tulip.jpg")?.top(3) {
+//!     println!("{:10} {:.3}", class.name, class.probability);
+//! }
+//! # Ok::<(), alexnet::Error>(())
+//! ```
+//!
+//! [`Classifier`] takes any weights file: safetensors, PyTorch's `.pth`, or the folder of a run. [`Trainer`] makes runs from a
+//! [`TrainConfig`]; [`Recipe`] has presets. An [`Observer`] is told what happens meanwhile. [`Evaluated`] measures weights on a set
+//! of images.
+//!
+//! Engines are features of this crate: `cpu` (on by default, pure Rust), `candle` and `tch` (libtorch). They give the same answers;
+//! [`Engine`] chooses one at run time.
+//!
+//! The library never prints, exits or reads the environment. It reads and writes files in the working directory only where no other
+//! place is named: `data/` and `runs/`.
+#![forbid(unsafe_code)]
+
+pub mod classes;
+pub mod classifier;
+pub mod config;
+pub mod engine;
+pub mod error;
+pub mod evaluation;
+pub mod observer;
+pub mod prepare;
+pub mod run_folder;
+mod saved;
+pub mod source;
+pub mod subset;
+pub mod trainer;
+pub mod weights;
+
+pub use alexnet_core as core;
+pub use alexnet_data as data;
+pub use alexnet_interchange as interchange;
+pub use image;
+
+pub use self::{
+    classifier::{ClassProbability, Classifier, ClassifierBuilder, ImageSource, Prediction},
+    config::{LrScheduler, Opt, Recipe, TrainConfig},
+    engine::{Convolution, Engine, EngineChanges, EngineConfig, InstructionSet},
+    error::{BoxError, Error, Result},
+    evaluation::{Evaluated, EvaluationOutput, Mistake},
+    observer::{Note, Observer, RunInfo, Work},
+    run_folder::RunFolder,
+    saved::MAX_BYTES as MAX_SETTINGS_BYTES,
+    source::DataSource,
+    subset::{Split, Subset},
+    trainer::{Resume, Run, Trainer},
+    weights::WeightsFile,
+};

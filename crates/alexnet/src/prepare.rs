@@ -1,0 +1,161 @@
+//! What training begins with: images as batches, weights that are initialized or read, and no setting left open.
+
+use std::{collections::BTreeSet, path::Path};
+
+use alexnet_core::{
+    ExifOrientation, Normalization, Parameters, State, Topology,
+    alexnet::Variant,
+    ema::Ema,
+    init::initialise,
+    train::Batches,
+    weights::{Metadata, Weights},
+};
+use alexnet_data::{
+    loader::{Loader, LoaderOptions},
+    split::Dataset,
+};
+
+use crate::{
+    Error, Note, Observer, Result, TrainConfig, classes,
+    weights::WeightsFile,
+};
+
+/// A configuration with the network, the images and the state that training begins with.
+pub struct Prepared {
+    /// No setting in it is open.
+    pub config: TrainConfig,
+    /// The network.
+    pub topology: Topology,
+    /// The names of the parameters that are not trained.
+    pub frozen: BTreeSet<String>,
+    /// The images as batches.
+    pub loader: Loader,
+    /// The state before the first step.
+    pub state: State,
+}
+
+impl Prepared {
+    /// Reads or initializes the weights for a data set, and decides what the configuration leaves open; what it takes from
+    /// [`TrainConfig::weights`] is noted.
+    ///
+    /// # Errors
+    /// When a setting is invalid, the data set makes no sense, or the weights cannot be read or are of another network.
+    pub fn new(mut config: TrainConfig, dataset: Dataset, observer: &mut dyn Observer) -> Result<Self> {
+        config.check()?;
+        let topology = config.variant.topology(dataset.classes.len());
+        let frozen = config.frozen(&topology)?;
+        let (state, preprocessing) = match config.weights.clone() {
+            None => (initialise(&topology, config.init, config.seed)?, Preprocessing::default()),
+            Some(path) => read_state(&config, &path, &dataset, &topology, &frozen, observer)?,
+        };
+        let Preprocessing { normalization: Normalization { mean, std }, exif_orientation } = preprocessing;
+        config.mean.get_or_insert(mean);
+        config.std.get_or_insert(std);
+        config.exif_orientation.get_or_insert(exif_orientation);
+        let loader = loader(&config, dataset)?;
+        let steps_per_epoch = loader.steps_per_epoch().div_ceil(config.accumulate as usize);
+        config.model_ema_steps.get_or_insert(Ema::pace(steps_per_epoch as u64));
+        Ok(Self { config, topology, frozen, loader, state })
+    }
+}
+
+/// How weights expect images.
+#[derive(Clone, Copy)]
+struct Preprocessing {
+    normalization: Normalization,
+    exif_orientation: ExifOrientation,
+}
+
+impl Default for Preprocessing {
+    fn default() -> Self {
+        Self { normalization: Normalization::HALF, exif_orientation: ExifOrientation::default() }
+    }
+}
+
+/// The images as batches.
+///
+/// # Errors
+/// When the data set makes no sense.
+pub(crate) fn loader(config: &TrainConfig, dataset: Dataset) -> Result<Loader> {
+    let [_, size, _] = config.variant.topology(dataset.classes.len()).input;
+    let options = LoaderOptions {
+        batch_size: config.batch_size as usize,
+        seed: config.seed,
+        size,
+        normalization: config.normalization(),
+        augmentation: config.augmentation(),
+        on_bad_image: config.on_bad_image,
+        exif_orientation: config.exif_orientation.unwrap_or_default(),
+        ..LoaderOptions::default()
+    };
+    Ok(Loader::new(dataset, options)?)
+}
+
+/// What the weights files of a run say beside their parameters.
+pub(crate) fn metadata(config: &TrainConfig, topology: &Topology, dataset: &Dataset) -> Metadata {
+    Metadata {
+        variant: config.variant,
+        classes: dataset.classes.clone(),
+        input_size: topology.input[1],
+        normalization: config.normalization(),
+        exif_orientation: config.exif_orientation.unwrap_or_default(),
+    }
+}
+
+/// The state that a weights file holds, and how its weights expect images.
+fn read_state(
+    config: &TrainConfig,
+    path: &Path,
+    dataset: &Dataset,
+    topology: &Topology,
+    frozen: &BTreeSet<String>,
+    observer: &mut dyn Observer,
+) -> Result<(State, Preprocessing)> {
+    let WeightsFile { mut loaded, .. } = WeightsFile::read(Some(path), observer)?;
+    let found = loaded.weights.metadata.variant;
+    let of = |variant: Variant| variant.topology(dataset.classes.len()).parameters();
+    if of(found)? != of(config.variant)? {
+        return Err(Error::OtherVariant { path: path.to_owned(), found, wanted: config.variant });
+    }
+    let adopted = classes::adopt(&mut loaded, path, dataset, observer);
+    let Weights { metadata, mut parameters } = loaded.weights;
+    if !adopted && let Some(last) = topology.nodes.last() {
+        replace_layer(&last.name, &mut parameters, config, topology, frozen)?;
+        observer.note(Note::LastLayerReplaced {
+            layer: last.name.clone(),
+            path: path.to_owned(),
+            known: metadata.classes,
+            wanted: dataset.classes.clone(),
+        });
+    }
+    let state = State::from(parameters);
+    state.check(topology)?;
+    let Metadata { normalization, exif_orientation, .. } = metadata;
+    let taken = Note::TakenFromWeights {
+        path: path.to_owned(),
+        mean: config.mean.is_none().then_some(normalization.mean),
+        std: config.std.is_none().then_some(normalization.std),
+        exif_orientation: config.exif_orientation.is_none().then_some(exif_orientation),
+    };
+    if !matches!(taken, Note::TakenFromWeights { mean: None, std: None, exif_orientation: None, .. }) {
+        observer.note(taken);
+    }
+    Ok((state, Preprocessing { normalization, exif_orientation }))
+}
+
+/// Puts a layer as it is initialized into others' parameters. It must be trained.
+fn replace_layer(
+    layer: &str,
+    parameters: &mut Parameters,
+    config: &TrainConfig,
+    topology: &Topology,
+    frozen: &BTreeSet<String>,
+) -> Result<()> {
+    let names = topology.parameters_of(layer)?;
+    if !frozen.is_disjoint(&names) {
+        return Err(Error::ReplacedLayerFrozen { layer: layer.to_owned() });
+    }
+    let initial = initialise(topology, config.init, config.seed)?.parameters;
+    parameters.extend(initial.into_iter().filter(|(name, _)| names.contains(name)));
+    Ok(())
+}

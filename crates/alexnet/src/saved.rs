@@ -1,0 +1,174 @@
+//! The configuration of a run as its folder keeps it: all of it in `args.toml`, the settings that decide the weights in its
+//! checkpoint too.
+
+use alexnet_core::{
+    files::read_text,
+    text::shown,
+};
+use alexnet_data::split::Dataset;
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+use crate::{
+    EngineConfig, Error, Result, TrainConfig,
+    run_folder::{Marks, RunFolder},
+};
+
+/// What a resume may change, beside the engine.
+const FREE: [&str; 3] = ["data", "epochs", "on-bad-image"];
+
+/// A file of options is a page long; one of this many bytes is something else.
+pub const MAX_BYTES: u64 = 1 << 20;
+
+/// What `args.toml` begins with, before the checksum of all below its first line. The last line would be lost with a file's end.
+const SEAL: &str = "# crc32 ";
+
+/// What follows the checksum, for people.
+const ABOUT_THE_SEAL: &str =
+    " of all below; `train --resume` wants this file as it was written, `train --config` takes any copy";
+
+/// `args.toml`, as it is written.
+#[derive(Serialize)]
+struct Written<'a> {
+    #[serde(flatten)]
+    engine: EngineConfig,
+    #[serde(flatten)]
+    config: &'a TrainConfig,
+}
+
+fn text(config: &TrainConfig) -> Result<String> {
+    let written = Written { engine: config.engine, config };
+    toml::to_string(&written).map_err(|error| Error::Unsaveable { reason: error.to_string() })
+}
+
+/// Whether what will be saved is read back as the same settings, or the run could not be resumed.
+///
+/// # Errors
+/// [`Error::Unsaveable`] when it is not.
+pub(crate) fn check(config: &TrainConfig) -> Result<()> {
+    let written = text(config)?;
+    let read = text(&parse(&written).map_err(|reason| Error::Unsaveable { reason })?)?;
+    let differing = written.lines().zip(read.lines()).find(|(written, read)| written != read);
+    if let Some((written, read)) = differing {
+        return Err(Error::Unsaveable { reason: format!("`{written}` would be read as `{read}`") });
+    }
+    match written.len() == read.len() {
+        true => Ok(()),
+        false => Err(Error::Unsaveable { reason: "some would be lost".into() }),
+    }
+}
+
+/// The settings in the text of an `args.toml`; those that it does not name are the tutorial's.
+fn parse(text: &str) -> Result<TrainConfig, String> {
+    let first_line = |error: toml::de::Error| shown(error.message()).to_string();
+    let mut settings: Table = text.parse().map_err(first_line)?;
+    let mut engine = Table::new();
+    for key in ["backend", "device", "isa", "convolution"] {
+        engine.extend(settings.remove_entry(key));
+    }
+    let engine = EngineConfig::deserialize(engine).map_err(first_line)?;
+    let names_weight_decay = settings.contains_key("weight-decay");
+    let mut config = TrainConfig { engine, ..TrainConfig::deserialize(settings).map_err(first_line)? };
+    if !names_weight_decay {
+        config.weight_decay = config.opt.weight_decay();
+    }
+    config.check().map_err(|error| error.to_string())?;
+    Ok(config)
+}
+
+/// Writes `args.toml`.
+///
+/// # Errors
+/// When the settings cannot be saved, or the disk refuses.
+pub(crate) fn write(config: &TrainConfig, folder: &RunFolder) -> Result<()> {
+    Ok(folder.write("args.toml", sealed(&text(config)?).as_bytes())?)
+}
+
+/// Reads `args.toml`, and whether it carries a checksum, as those of earlier versions do not.
+///
+/// # Errors
+/// [`Error::RunFile`] when it is damaged, or holds what is no setting.
+pub(crate) fn read(folder: &RunFolder) -> Result<(TrainConfig, bool)> {
+    let path = folder.args();
+    let text = read_text(&path, MAX_BYTES)?;
+    let refuse = |reason: String| Error::RunFile { path: path.clone(), reason };
+    let Some((settings, is_sealed)) = unsealed(&text) else {
+        return Err(refuse("has changed since it was written".into()));
+    };
+    if settings.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+        return Err(refuse("holds no option, so it is damaged".into()));
+    }
+    let config = parse(settings).map_err(|reason| refuse(format!("is damaged: {reason}")))?;
+    Ok((config, is_sealed))
+}
+
+/// What a checkpoint says of the files beside it.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) fn marks(config: &TrainConfig, dataset: &Dataset) -> Result<Marks> {
+    Ok(Marks { options: Some(decisive(config)?), split: Some(dataset.checksum()) })
+}
+
+/// The settings that decide the weights, as TOML.
+fn decisive(config: &TrainConfig) -> Result<String> {
+    let refuse = |reason: String| Error::Unsaveable { reason };
+    let text = toml::to_string(config).map_err(|error| refuse(error.to_string()))?;
+    let mut table: Table = text.parse().map_err(|error: toml::de::Error| refuse(error.to_string()))?;
+    FREE.iter().for_each(|key| drop(table.remove(*key)));
+    toml::to_string(&table).map_err(|error| refuse(error.to_string()))
+}
+
+/// Compares the settings that decide the weights with those that a checkpoint kept. What it did not know of is not compared.
+///
+/// # Errors
+/// [`Error::RunFile`] names the first that differs.
+pub(crate) fn agree(config: &TrainConfig, kept: &str, folder: &RunFolder) -> Result<()> {
+    let refuse = |path, reason| Error::RunFile { path, reason };
+    let damaged = |error: toml::de::Error| refuse(folder.checkpoint(), format!("has damaged settings: {error}"));
+    let ours: Table = decisive(config)?.parse().map_err(damaged)?;
+    let kept: Table = kept.parse().map_err(damaged)?;
+    for (key, value) in kept {
+        let found = ours.get(&key);
+        if found != Some(&value) {
+            let found = found.map_or("left out".into(), ToString::to_string);
+            let [key, found, begun_with] = [&key, &found, &value.to_string()].map(|text| shown(text).to_string());
+            return Err(Error::SettingChanged { key, begun_with, found });
+        }
+    }
+    Ok(())
+}
+
+fn sealed(text: &str) -> String {
+    format!("{SEAL}{:08x}{ABOUT_THE_SEAL}\n{text}", crc32fast::hash(text.as_bytes()))
+}
+
+/// The text below the seal, or all of one that has none, and whether it has. `None` when it has changed since.
+fn unsealed(text: &str) -> Option<(&str, bool)> {
+    let Some(rest) = text.strip_prefix(SEAL) else { return Some((text, false)) };
+    let (line, below) = rest.split_once('\n')?;
+    let found = format!("{:08x}", crc32fast::hash(below.as_bytes()));
+    line.starts_with(&found).then_some((below, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seal_is_broken_by_any_change_below_it() {
+        let text = "lr = 0.1\nopt = \"sgd\"\n";
+        let whole = sealed(text);
+        assert_eq!(unsealed(&whole), Some((text, true)));
+        assert_eq!(unsealed(text), Some((text, false)), "of an earlier version");
+        assert!(whole.parse::<Table>().is_ok(), "the seal is a comment");
+        let start = whole.len() - text.len();
+        for end in [SEAL.len(), start - 1, start, start + 9, whole.len() - 1] {
+            assert_eq!(unsealed(&whole[..end]), None, "cut at {end}");
+        }
+        for (from, to) in [("sgd", "adam"), ("0.1", "0.2"), ("lr", "lR")] {
+            assert_eq!(unsealed(&whole.replace(from, to)), None, "{from}");
+        }
+        assert_eq!(unsealed(&format!("{whole}\n")), None);
+    }
+}

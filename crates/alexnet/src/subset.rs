@@ -1,0 +1,176 @@
+//! Which images weights are asked about: those that they were not trained on, as far as that can be known.
+
+use std::path::Path;
+
+use alexnet_data::{
+    familiar::{Again, Familiar, recognise},
+    listing::Listing,
+    split::{Dataset, Item, SplitOptions},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{DataSource, Error, Note, Observer, Result, RunFolder};
+
+/// A part of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    /// Those that validate
+    Val,
+    /// Those that train
+    Train,
+    /// Those of the test half, where the folder has one
+    Test,
+    /// All of them
+    All,
+}
+
+impl Split {
+    fn items(self, dataset: &Dataset) -> Vec<Item> {
+        match self {
+            Self::Val => dataset.val.clone(),
+            Self::Train => dataset.train.clone(),
+            Self::Test => dataset.test.clone(),
+            Self::All => dataset.all().cloned().collect(),
+        }
+    }
+
+    /// What its images are called.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Val => "validation images",
+            Self::Train => "training images",
+            Self::Test => "test images",
+            Self::All => "images",
+        }
+    }
+}
+
+/// Images to ask weights about.
+#[derive(Clone, Debug)]
+pub struct Subset {
+    /// The data set that they are of.
+    pub dataset: Dataset,
+    /// The images.
+    pub items: Vec<Item>,
+}
+
+impl Subset {
+    /// The images of `data`, or else of the run that the weights come from, that are wanted. A run's own split is used for its own
+    /// images, wherever they are now, so that no image it was trained on is taken for a validation image. Of other images no split
+    /// means their validation half, or all of them.
+    ///
+    /// # Errors
+    /// When there are no such images.
+    pub fn choose(
+        data: &DataSource,
+        weights: &Path,
+        split: Option<Split>,
+        observer: &mut dyn Observer,
+    ) -> Result<Self> {
+        match split_of_run(weights)? {
+            Some(run) if data.is_default() => of_run(run, split),
+            None => of_others(data.listing(observer)?, split, "no run tells how they were split", observer),
+            Some(run) => {
+                let listing = data.listing(observer)?;
+                match recognise(&listing, &run) {
+                    Familiar::Same(again) => of_the_same(&listing, &run, again, split, observer),
+                    Familiar::Other { trained } => {
+                        let why = "they are not the run's images";
+                        let subset = of_others(listing, split, why, observer)?;
+                        if trained > 0 {
+                            observer.note(Note::TrainedOn { images: trained });
+                        }
+                        Ok(subset)
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The split of the run that holds the weights.
+fn split_of_run(weights: &Path) -> Result<Option<Dataset>> {
+    let folder = weights.parent().and_then(Path::parent).and_then(|run| RunFolder::open(run).ok());
+    let file = folder.map(|run| run.split()).filter(|file| file.is_file());
+    Ok(file.map(|file| Dataset::load(&file)).transpose()?)
+}
+
+fn of_run(run: Dataset, split: Option<Split>) -> Result<Subset> {
+    let split = split.unwrap_or(Split::Val);
+    if !run.root.is_dir() {
+        return Err(Error::ImagesMoved { folder: run.root });
+    }
+    let items = split.items(&run);
+    if items.is_empty() {
+        return Err(Error::RunHasNone { split });
+    }
+    Ok(Subset { dataset: run, items })
+}
+
+/// Images that the run knows.
+fn of_the_same(
+    listing: &Listing,
+    run: &Dataset,
+    again: Again,
+    split: Option<Split>,
+    observer: &mut dyn Observer,
+) -> Result<Subset> {
+    let split = split.unwrap_or(Split::Val);
+    let Again { mut dataset, new, missing } = again;
+    if split == Split::All {
+        let items = listing.items().cloned().collect();
+        return Ok(Subset { dataset, items });
+    }
+    // A test half that was added later has nothing to do with the run.
+    let added = split == Split::Test && run.test.is_empty();
+    if added {
+        let seen = |item: &Item| dataset.items().any(|known| known == item);
+        dataset.test = listing.test.iter().filter(|item| !seen(item)).cloned().collect();
+    }
+    let items = split.items(&dataset);
+    let before = if added { items.len() } else { split.items(run).len() };
+    if items.is_empty() {
+        return Err(Error::NoneOfTheRun { split, of: before, folder: listing.root.clone() });
+    }
+    let what = match before {
+        n if n == items.len() => format!("its {n} {}", split.kind()),
+        n => format!("{} of its {n} {}", items.len(), split.kind()),
+    };
+    let folders_differ = split == Split::Val
+        && listing
+            .val
+            .as_ref()
+            .is_some_and(|val| val.len() != items.len() || !val.iter().all(|item| items.contains(item)));
+    observer.note(Note::SplitAsTheRun { what, new, missing, folders_differ });
+    Ok(Subset { dataset, items })
+}
+
+/// Images that no run is known to have been trained on.
+fn of_others(
+    listing: Listing,
+    split: Option<Split>,
+    why: &'static str,
+    observer: &mut dyn Observer,
+) -> Result<Subset> {
+    let in_halves = listing.val.is_some();
+    let all = listing.items().count();
+    let split_now = matches!(split, Some(Split::Val | Split::Train)) && !in_halves;
+    let dataset = if split_now {
+        listing.split(&SplitOptions::default())?
+    } else {
+        let Listing { root, classes, train, val, test, .. } = listing;
+        Dataset { root, classes, train, val: val.unwrap_or_default(), test }
+    };
+    let chosen = split.unwrap_or(if in_halves { Split::Val } else { Split::All });
+    let items = chosen.items(&dataset);
+    let (used, kind) = (items.len(), chosen.kind());
+    if split.is_none() || split_now {
+        observer.note(Note::ImagesUsed { why, used, all, kind, split_now });
+    }
+    if items.is_empty() {
+        return Err(Error::NoSuchImages { split: chosen, folder: dataset.root });
+    }
+    Ok(Subset { dataset, items })
+}

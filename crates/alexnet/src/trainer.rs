@@ -1,0 +1,304 @@
+//! Training runs, new ones and those that go on.
+
+mod environment;
+mod resume;
+
+use std::{ops::ControlFlow, path::Path};
+
+use alexnet_core::{
+    Backend, Error as CoreError, Options, Parameters, Progress, State, StepReport, Topology,
+    metrics::Evaluation,
+    train::{self, Averaging, Batches, EpochRow, Outcome, Settings, fit},
+    weights::{self, Metadata, Weights},
+};
+use alexnet_data::{loader::{Loader, OnBadImage}, look, split::Dataset, views::Views};
+
+use self::environment::Environment;
+use crate::{
+    EngineConfig, Error, Evaluated, Note, Observer, Result, RunFolder, RunInfo, TrainConfig,
+    observer::{ImageNotes, Work, shared},
+    prepare::{Prepared, metadata},
+    run_folder::Marks,
+    saved,
+};
+
+pub use self::resume::Resume;
+
+/// Trains a network on a folder of images and keeps everything in a run folder: what the command `train` does, but for printing
+/// and pictures, which an [`Observer`] may add.
+///
+/// ```no_run
+/// use alexnet::{Recipe, TrainConfig, Trainer};
+///
+/// let config = TrainConfig { data: "flower_photos".into(), ..TrainConfig::recipe(Recipe::Fast) };
+/// let run = Trainer::new(config)?.run(&mut ())?;
+/// if let Some(best) = run.best() {
+///     println!("epoch {}: accuracy {:.3}", best.epoch, best.accuracy);
+/// }
+/// # Ok::<(), alexnet::Error>(())
+/// ```
+///
+/// Everything that computes runs in the current rayon thread pool; results do not depend on its size (engine `cpu`).
+pub struct Trainer {
+    config: TrainConfig,
+    begin: Begin,
+}
+
+enum Begin {
+    New,
+    Resumed(RunFolder, Resume),
+}
+
+/// A run as it stands before its first or next step.
+struct Ready {
+    config: TrainConfig,
+    folder: RunFolder,
+    marks: Marks,
+    loader: Loader,
+    state: State,
+    progress: Progress,
+}
+
+/// A run that has ended, or was stopped.
+#[derive(Debug)]
+pub struct Run {
+    folder: RunFolder,
+    progress: Progress,
+    outcome: Outcome,
+}
+
+impl Run {
+    /// Its folder.
+    pub fn folder(&self) -> &RunFolder {
+        &self.folder
+    }
+
+    /// Whether all epochs are done, or the observer stopped it.
+    pub fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// The epochs done.
+    pub fn history(&self) -> &[EpochRow] {
+        &self.progress.history
+    }
+
+    /// The epoch whose weights are the best, if one is done.
+    pub fn best(&self) -> Option<&EpochRow> {
+        self.progress.best()
+    }
+}
+
+impl Trainer {
+    /// Prepares a new run.
+    ///
+    /// # Errors
+    /// [`alexnet_core::Error::Invalid`] when a setting is out of its limits.
+    pub fn new(config: TrainConfig) -> Result<Self> {
+        config.check()?;
+        Ok(Self { config, begin: Begin::New })
+    }
+
+    /// Prepares to go on with the run in a folder, as it was begun.
+    ///
+    /// # Errors
+    /// When the folder is no run, or its `args.toml` is damaged.
+    pub fn resume(run: impl AsRef<Path>) -> Result<Self> {
+        Self::resume_with(run, Resume::default())
+    }
+
+    /// Prepares to go on with the run in a folder, with the changes that a resume may make.
+    ///
+    /// # Errors
+    /// As [`Trainer::resume`].
+    pub fn resume_with(run: impl AsRef<Path>, changes: Resume) -> Result<Self> {
+        let folder = RunFolder::open(run)?;
+        let (mut config, _) = saved::read(&folder)?;
+        config.engine = changes.engine(config.engine);
+        Ok(Self { config, begin: Begin::Resumed(folder, changes) })
+    }
+
+    /// The engine that will compute.
+    pub fn engine(&self) -> EngineConfig {
+        self.config.engine
+    }
+
+    /// Trains to the last epoch, or until the observer stops it.
+    ///
+    /// # Errors
+    /// When the images, the settings or the disk do not allow it, or a loss, a gradient or the state is not finite. What was done
+    /// is kept then, and the run can be resumed.
+    pub fn run(self, observer: &mut dyn Observer) -> Result<Run> {
+        let engine = self.config.engine;
+        let backend = engine.start()?;
+        let ready = match self.begin {
+            Begin::New => new_run(self.config, observer)?,
+            Begin::Resumed(folder, changes) => resume::ready(folder, engine, &changes, observer)?,
+        };
+        let Ready { config, folder, marks, loader, state, mut progress } = ready;
+        let dataset = loader.dataset();
+        let topology = config.variant.topology(dataset.classes.len());
+        let metadata = metadata(&config, &topology, dataset);
+        let fixed = Fixed {
+            folder: &folder,
+            config: &config,
+            topology: &topology,
+            metadata: &metadata,
+            loader: &loader,
+        };
+        let options = Options {
+            device: engine.device,
+            optimizer: config.optimizer(),
+            frozen: config.frozen(&topology)?,
+        };
+        let mut model = backend.compile(&topology, &state, &options)?;
+        let compile =
+            |parameters: &Parameters| backend.compile(&topology, &State::from(parameters.clone()), &options);
+        let averaging =
+            config.ema().map(|ema| Averaging { ema, average: state.average, compile: &compile });
+        // Nothing of the state is needed any more.
+        drop((state.parameters, state.moments));
+        if progress.step == 0 {
+            folder.write_json("environment.json", &Environment::here(engine))?;
+            folder.write_class_indices(&metadata)?;
+        }
+        observer.started(&fixed.info(&progress)).map_err(Error::Observer)?;
+
+        let settings = Settings {
+            seed: config.seed,
+            schedule: config.schedule(),
+            clip_grad_norm: config.clip_grad_norm,
+            accumulate: config.accumulate as usize,
+            patience: config.patience,
+            checkpoint_every: config.checkpoint_every,
+        };
+        let mut keeper = Keeper { fixed, marks: &marks, images: ImageNotes::default(), observer };
+        let run = train::Run { model: model.as_mut(), averaging, data: &loader, settings };
+        let outcome = fit(run, &mut progress, &mut keeper);
+        keeper.images.send(&loader, keeper.observer);
+        let outcome = outcome.map_err(|error| match error {
+            CoreError::Image(_) => Error::StoppedByImage { folder: folder.path().to_owned(), error },
+            error => error.into(),
+        })?;
+        if outcome == Outcome::Finished {
+            drop(model);
+            finish(&fixed.info(&progress), backend.as_ref(), &options, observer)?;
+        }
+        Ok(Run { folder, progress, outcome })
+    }
+}
+
+/// A new run, with its folder.
+fn new_run(config: TrainConfig, observer: &mut dyn Observer) -> Result<Ready> {
+    let dataset = config.data.open_or_draw(&config.split_options(), observer)?;
+    if !config.frozen(&config.variant.topology(dataset.classes.len()))?.is_empty() && config.weights.is_none() {
+        observer.note(Note::FrozenUntrained);
+    }
+    if config.on_bad_image == OnBadImage::Error {
+        look_at_all(&dataset, observer)?;
+    }
+    let run_dir = config.run_dir.clone();
+    let Prepared { config, loader, state, .. } = Prepared::new(config, dataset, observer)?;
+    // A run that cannot take its first step leaves no folder.
+    loader.train(0, 0).next().transpose()?;
+    saved::check(&config)?;
+    let (marks, progress) = (saved::marks(&config, loader.dataset())?, Progress::default());
+    let folder = RunFolder::create(run_dir.as_deref(), observer)?;
+    // The settings come first: with them a run that is killed now can already be resumed.
+    saved::write(&config, &folder)?;
+    loader.dataset().save(&folder.split())?;
+    // From here on a run without a checkpoint has lost it, and its initial weights may move.
+    folder.save_checkpoint(&state, &progress, &marks)?;
+    Ok(Ready { config, folder, marks, loader, state, progress })
+}
+
+/// Of images that cannot be read so many are named.
+const NAMED: usize = 5;
+
+/// Looks for images that cannot be read before hours of training meet them.
+fn look_at_all(dataset: &Dataset, observer: &mut dyn Observer) -> Result<()> {
+    let unreadable = look::unreadable(dataset, &shared(observer, Work::LookingAtImages));
+    if unreadable.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Unreadable {
+        images: unreadable.len(),
+        of: dataset.items().count(),
+        named: unreadable.iter().take(NAMED).map(ToString::to_string).collect(),
+    })
+}
+
+/// What stays the same through a run.
+#[derive(Clone, Copy)]
+struct Fixed<'a> {
+    folder: &'a RunFolder,
+    config: &'a TrainConfig,
+    topology: &'a Topology,
+    metadata: &'a Metadata,
+    loader: &'a Loader,
+}
+
+impl<'a> Fixed<'a> {
+    fn info(self, progress: &'a Progress) -> RunInfo<'a> {
+        let Self { folder, config, topology, metadata, loader } = self;
+        RunInfo { folder, config, topology, metadata, loader, progress }
+    }
+}
+
+/// Keeps the files of a run and tells its observer.
+struct Keeper<'a> {
+    fixed: Fixed<'a>,
+    marks: &'a Marks,
+    images: ImageNotes,
+    observer: &'a mut dyn Observer,
+}
+
+impl train::Observer for Keeper<'_> {
+    fn step(&mut self, progress: &Progress, report: &StepReport) -> ControlFlow<()> {
+        self.observer.step(&self.fixed.info(progress), report)
+    }
+
+    fn epoch(
+        &mut self,
+        progress: &Progress,
+        evaluation: &Evaluation,
+        weights: &Parameters,
+    ) -> alexnet_core::Result<()> {
+        let info = self.fixed.info(progress);
+        let (Some(row), Some(best)) = (progress.history.last(), progress.best()) else { return Ok(()) };
+        weights::save(info.folder.last(), info.metadata, weights)?;
+        if row.epoch == best.epoch {
+            weights::save(info.folder.best(), info.metadata, weights)?;
+        }
+        info.folder.write_results(&progress.history)?;
+        self.observer.epoch(&info, evaluation);
+        self.images.send(info.loader, self.observer);
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, progress: &Progress, state: &State) -> alexnet_core::Result<()> {
+        self.fixed.folder.save_checkpoint(state, progress, self.marks)
+    }
+}
+
+/// The report on what the best weights say of the validation images.
+fn finish(
+    info: &RunInfo,
+    backend: &dyn Backend,
+    options: &Options,
+    observer: &mut dyn Observer,
+) -> Result<()> {
+    let Weights { metadata, parameters } = Weights::load(info.folder.best())?;
+    let topology = metadata.variant.topology(metadata.classes.len());
+    let mut model = backend.compile(&topology, &State::from(parameters), options)?;
+    let val = &info.loader.dataset().val;
+    let evaluated =
+        Evaluated::new(model.as_mut(), info.loader, val, Views::Whole, &metadata.classes, observer)?;
+    evaluated.write(info.folder.path())?;
+    observer.finished(info, model.as_mut(), &evaluated).map_err(Error::Observer)
+}

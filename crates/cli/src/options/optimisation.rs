@@ -1,0 +1,119 @@
+//! How weights follow from gradients.
+
+use alexnet::{LrScheduler, Opt, TrainConfig};
+
+use crate::parse;
+
+/// How weights follow from gradients, and which of them are kept.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Optimisation")]
+pub struct OptimisationOptions {
+    #[command(flatten)]
+    pub optimizer: OptimizerOptions,
+    #[command(flatten)]
+    pub rates: RateOptions,
+    #[command(flatten)]
+    pub steps: StepOptions,
+    /// End early when the accuracy has not risen for N epochs
+    #[arg(long, value_name = "N", value_parser = parse::count)]
+    pub patience: Option<u64>,
+    /// Evaluate and keep an exponential moving average of the weights
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_value_t = false,
+          default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub model_ema: bool,
+    /// Share of the average that is kept each time it moves
+    #[arg(long, value_name = "SHARE", default_value_t = 0.9, value_parser = parse::fraction_f32)]
+    pub model_ema_decay: f32,
+    /// Steps between two moves of the average [default: 16, or a sixth of an epoch where that is less]
+    #[arg(long, value_name = "N", value_parser = parse::count)]
+    pub model_ema_steps: Option<u64>,
+}
+
+/// The optimizer, whatever the learning rate.
+#[derive(Clone, Copy, Debug, clap::Args)]
+#[command(next_help_heading = "Optimisation")]
+pub struct OptimizerOptions {
+    /// Optimizer
+    #[arg(long, value_name = "NAME", value_enum, default_value = "adam")]
+    pub opt: Opt,
+    /// Weight decay: added to the gradient, or with adamw taken off the weights [default: 0, with adamw 0.01]
+    #[arg(long, value_name = "λ", value_parser = parse::not_negative_f32)]
+    pub weight_decay: Option<f32>,
+    /// Momentum of sgd
+    #[arg(long, value_name = "μ", default_value_t = 0.9, value_parser = parse::fraction_f32)]
+    pub momentum: f32,
+}
+
+/// The learning rate of each step.
+#[derive(Clone, Copy, Debug, clap::Args)]
+#[command(next_help_heading = "Optimisation")]
+pub struct RateOptions {
+    /// Learning rate, the highest of the schedule
+    #[arg(long, value_name = "RATE", default_value_t = 2e-4, value_parser = parse::positive)]
+    pub lr: f32,
+    /// How the learning rate changes
+    #[arg(long, value_name = "NAME", value_enum, default_value = "constant")]
+    pub lr_scheduler: LrScheduler,
+    /// Epochs in which the learning rate first rises, from a hundredth of it; with onecycle from a 25th, where 0 means 30 % of the run
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::count_or_none)]
+    pub warmup_epochs: u64,
+    /// Epochs between two steps of the scheduler step
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = parse::count)]
+    pub lr_step_size: u64,
+    /// What a step of the scheduler step multiplies by
+    #[arg(long, value_name = "γ", default_value_t = 0.1, value_parser = parse::not_negative)]
+    pub lr_gamma: f64,
+}
+
+/// What a step is made from.
+#[derive(Clone, Copy, Debug, clap::Args)]
+#[command(next_help_heading = "Optimisation")]
+pub struct StepOptions {
+    /// Scale gradients down to this norm
+    #[arg(long, value_name = "NORM", value_parser = parse::positive)]
+    pub clip_grad_norm: Option<f32>,
+    /// Average the gradients of this many batches for one step
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse::at_least(1u32))]
+    pub accumulate: u32,
+}
+
+impl OptimizerOptions {
+    pub fn apply(&self, config: &mut TrainConfig) {
+        let Self { opt, weight_decay, momentum } = *self;
+        config.opt = opt;
+        config.weight_decay = weight_decay.unwrap_or(opt.weight_decay());
+        config.momentum = momentum;
+    }
+}
+
+impl RateOptions {
+    pub fn apply(&self, config: &mut TrainConfig) {
+        let Self { lr, lr_scheduler, warmup_epochs, lr_step_size, lr_gamma } = *self;
+        config.lr = lr;
+        config.lr_scheduler = lr_scheduler;
+        config.warmup_epochs = warmup_epochs;
+        config.lr_step_size = lr_step_size;
+        config.lr_gamma = lr_gamma;
+    }
+}
+
+impl StepOptions {
+    pub fn apply(&self, config: &mut TrainConfig) {
+        let Self { clip_grad_norm, accumulate } = *self;
+        config.clip_grad_norm = clip_grad_norm;
+        config.accumulate = accumulate;
+    }
+}
+
+impl OptimisationOptions {
+    pub fn apply(&self, config: &mut TrainConfig) {
+        let Self { optimizer, rates, steps, patience, model_ema, model_ema_decay, model_ema_steps } = self;
+        optimizer.apply(config);
+        rates.apply(config);
+        steps.apply(config);
+        config.patience = *patience;
+        config.model_ema = *model_ema;
+        config.model_ema_decay = *model_ema_decay;
+        config.model_ema_steps = *model_ema_steps;
+    }
+}
