@@ -1,4 +1,4 @@
-//! The command line of AlexNet in Rust.
+//! The command line of AlexNet in Rust. Two binaries share it: `alexnet`, and `alexnet-tch`, which is linked with libtorch.
 #![forbid(unsafe_code)]
 
 #[macro_use]
@@ -121,7 +121,8 @@ fn silence_guarded_panics() {
     }));
 }
 
-fn main() -> ExitCode {
+/// Runs the command that the process's arguments name and returns its exit code: the `main` of both binaries.
+pub fn main() -> ExitCode {
     silence_guarded_panics();
     match parse() {
         Ok((cli, found)) => run(cli).unwrap_or_else(|error| {
