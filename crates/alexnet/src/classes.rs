@@ -14,7 +14,7 @@ const MOST_LISTED: usize = 20;
 
 /// How a list of classes compares with another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Alignment {
+pub enum Alignment {
     /// The same names in the same order.
     Same,
     /// The same names in another order: for each wanted class, its place among the known ones.
@@ -24,7 +24,7 @@ pub(crate) enum Alignment {
 }
 
 /// Compares names as people read them: in Unicode's form NFC, since file systems keep either form.
-pub(crate) fn align(known: &[String], wanted: &[String]) -> Alignment {
+pub fn align(known: &[String], wanted: &[String]) -> Alignment {
     if known == wanted {
         return Alignment::Same;
     }
@@ -74,7 +74,7 @@ pub(crate) fn adopt(
 }
 
 /// The names for a line, or how many they are.
-pub(crate) fn listed(names: &[String]) -> String {
+pub fn listed(names: &[String]) -> String {
     if names.len() > MOST_LISTED {
         return names.len().to_string();
     }

@@ -93,7 +93,7 @@ impl ClassifierBuilder {
 
 /// The handling of the EXIF orientation for images that are shown to weights trained with `trained`; noted when it is not what one
 /// expects.
-pub(crate) fn orientation(
+pub fn orientation(
     asked: Option<ExifOrientation>,
     trained: ExifOrientation,
     observer: &mut dyn Observer,

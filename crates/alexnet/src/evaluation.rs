@@ -7,16 +7,23 @@ use std::{
 };
 
 use alexnet_core::{
-    Error as CoreError, Model,
+    Error as CoreError, ExifOrientation, Model, Options, State,
     files::write_atomically,
     metrics::{Answer, Evaluation, Report},
+    weights::Weights,
 };
-use alexnet_data::{decode, loader::Loader, split::Item, views::Views};
+use alexnet_data::{
+    decode,
+    loader::{Loader, LoaderOptions, OnBadImage},
+    split::Item,
+    views::Views,
+};
 use serde::Serialize;
 
 use crate::{
-    Error, Observer, Result,
-    observer::Work,
+    DataSource, EngineConfig, Error, Observer, Result, Split, Subset, WeightsFile,
+    classifier::orientation,
+    observer::{ImageNotes, Work},
 };
 
 /// Images with the answers to them.
@@ -153,4 +160,76 @@ fn write_csv(file: &mut File, mistakes: &[Mistake]) -> io::Result<()> {
         csv.serialize(mistake)?;
     }
     csv.flush()
+}
+
+/// Weights, images and how they are evaluated.
+///
+/// ```no_run
+/// use alexnet::Evaluator;
+///
+/// let evaluator = Evaluator { weights: Some("runs/train".into()), ..Evaluator::default() };
+/// let report = evaluator.run(&mut ())?.output().report;
+/// println!("accuracy {:.3} on {} images", report.top1, report.images);
+/// # Ok::<(), alexnet::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Evaluator {
+    /// The weights: a file, or the folder of a run for its best; the best of the newest run in `runs/` if there is none.
+    pub weights: Option<PathBuf>,
+    /// The images; by default those of the run that the weights come from.
+    pub data: DataSource,
+    /// Which of them, see [`Subset::choose`].
+    pub split: Option<Split>,
+    /// The views that the network is shown of each image.
+    pub views: Views,
+    /// Views that go through the network at once.
+    pub batch_size: usize,
+    /// What happens when an image cannot be read.
+    pub on_bad_image: OnBadImage,
+    /// Whether images are turned as their EXIF or XMP says; as in training if there is none.
+    pub exif_orientation: Option<ExifOrientation>,
+    /// The engine and its device.
+    pub engine: EngineConfig,
+}
+
+impl Default for Evaluator {
+    fn default() -> Self {
+        Self {
+            weights: None,
+            data: DataSource::default(),
+            split: None,
+            views: Views::default(),
+            batch_size: 32,
+            on_bad_image: OnBadImage::default(),
+            exif_orientation: None,
+            engine: EngineConfig::default(),
+        }
+    }
+}
+
+impl Evaluator {
+    /// Asks the weights about the images.
+    ///
+    /// # Errors
+    /// When weights or images cannot be read, or are of other classes.
+    pub fn run(&self, observer: &mut dyn Observer) -> Result<Evaluated> {
+        let backend = self.engine.start()?;
+        let mut file = WeightsFile::read(self.weights.as_deref(), observer)?;
+        let Subset { dataset, items } = file.subset(&self.data, self.split, observer)?;
+        let Weights { metadata, parameters } = file.loaded.weights;
+        let topology = metadata.variant.topology(metadata.classes.len());
+        let options = Options { device: self.engine.device, ..Options::default() };
+        let mut model = backend.compile(&topology, &State::from(parameters), &options)?;
+        let options = LoaderOptions {
+            batch_size: self.batch_size,
+            on_bad_image: self.on_bad_image,
+            exif_orientation: orientation(self.exif_orientation, metadata.exif_orientation, observer),
+            ..LoaderOptions::of(&metadata)
+        };
+        let loader = Loader::new(dataset, options)?;
+        let evaluated =
+            Evaluated::new(model.as_mut(), &loader, &items, self.views, &metadata.classes, observer)?;
+        ImageNotes::default().send(&loader, observer);
+        Ok(evaluated)
+    }
 }

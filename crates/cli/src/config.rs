@@ -6,27 +6,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use alexnet_core::{
-    files::read_text,
-    text::{shown, shown_path},
+use alexnet::{
+    MAX_SETTINGS_BYTES, Recipe,
+    core::{
+        files::read_text,
+        text::{shown, shown_path},
+    },
 };
 use anyhow::{Context, Result, bail, ensure};
-use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, ValueEnum, parser::ValueSource};
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, ValueEnum, parser::ValueSource};
 use toml::Value;
 
-use crate::{engine::EngineArgs, output::escaped_usage, parse, recipe::Recipe};
-
-/// The options that a file may hold: `train`'s.
-#[derive(Clone, Debug, Parser)]
-pub struct FileOptions {
-    #[command(flatten)]
-    pub recipe: Recipe,
-    #[command(flatten)]
-    pub engine: EngineArgs,
-    /// Save a checkpoint after every N steps, beside the one after each epoch
-    #[arg(long, help_heading = "Run", value_name = "N", value_parser = parse::at_least(1u64))]
-    pub checkpoint_every: Option<u64>,
-}
+use crate::{options::TrainOptions, output::escaped_usage};
 
 /// Where options come from, beside the command line.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -34,36 +25,10 @@ pub struct FileOptions {
 pub struct Source {
     /// Options that go together
     #[arg(long, value_name = "NAME", value_enum)]
-    recipe: Option<RecipeName>,
+    recipe: Option<Recipe>,
     /// File of options, such as a run's args.toml or a copy of a recipe; what the command line says counts more
     #[arg(long, value_name = "FILE", conflicts_with = "recipe")]
     config: Option<PathBuf>,
-}
-
-/// A recipe that comes with the program.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum RecipeName {
-    /// The tutorial to the letter, which is the default of every option
-    Tutorial,
-    /// More accuracy in the time of the tutorial's script
-    Fast,
-    /// More still, in about three times as long
-    Best,
-}
-
-impl RecipeName {
-    /// As it is typed.
-    pub fn name(self) -> String {
-        named(self)
-    }
-
-    fn text(self) -> &'static str {
-        match self {
-            Self::Tutorial => include_str!("../recipes/tutorial.toml"),
-            Self::Fast => include_str!("../recipes/fast.toml"),
-            Self::Best => include_str!("../recipes/best.toml"),
-        }
-    }
 }
 
 /// A value as it is typed.
@@ -76,7 +41,7 @@ impl Source {
     pub fn description(&self) -> String {
         match (&self.config, self.recipe) {
             (Some(path), _) => format!("options of {}", shown_path(path)),
-            (None, recipe) => format!("recipe {}", recipe.unwrap_or(RecipeName::Tutorial).name()),
+            (None, recipe) => format!("recipe {}", recipe.unwrap_or_default().name()),
         }
     }
 
@@ -84,14 +49,11 @@ impl Source {
     fn read(&self) -> Result<Option<(String, String)>> {
         if let Some(path) = &self.config {
             let file = file_of(path)?;
-            return Ok(Some((shown_path(&file).to_string(), read_text(&file, MOST)?)));
+            return Ok(Some((shown_path(&file).to_string(), read_text(&file, MAX_SETTINGS_BYTES)?)));
         }
         Ok(self.recipe.map(|recipe| (format!("the recipe {}", recipe.name()), recipe.text().to_owned())))
     }
 }
-
-/// A file of options is a page long; one of this many bytes is something else.
-pub const MOST: u64 = 1 << 20;
 
 /// The file that a path stands for: the folder of a run for its options.
 fn file_of(path: &Path) -> Result<PathBuf> {
@@ -141,18 +103,11 @@ fn as_typed(value: &Value) -> Option<String> {
     }
 }
 
-/// The options in the text of a file, with the defaults of those that it does not name.
-///
-/// # Errors
-/// When a name or value is no option; the file is called `name`.
-pub fn parse_text(name: &str, text: &str) -> Result<FileOptions> {
-    parsed(name, &arguments(name, text)?)
-}
-
-fn parsed(name: &str, arguments: &[(String, OsString)]) -> Result<FileOptions> {
+/// The options that these arguments give; the file is called `name`.
+fn parsed(name: &str, arguments: &[(String, OsString)]) -> Result<TrainOptions> {
     let typed = arguments.iter().map(|(_, argument)| argument);
-    let matches = FileOptions::command().no_binary_name(true).try_get_matches_from(typed);
-    matches.and_then(|matches| FileOptions::from_arg_matches(&matches)).map_err(|error| {
+    let matches = TrainOptions::command().no_binary_name(true).try_get_matches_from(typed);
+    matches.and_then(|matches| TrainOptions::from_arg_matches(&matches)).map_err(|error| {
         let said = escaped_usage(error).to_string();
         let cause = said.lines().next().unwrap_or_default();
         anyhow::anyhow!("{name}: {}", shown(cause.trim_start_matches("error: ")))

@@ -4,30 +4,22 @@
 #[macro_use]
 mod output;
 
-mod classes;
 mod columns;
 mod commands;
 mod config;
-mod dataset;
-mod engine;
-mod exif;
+mod console;
+mod evaluation_pictures;
+mod options;
 mod parse;
 mod pictures;
 mod progress;
-mod recipe;
-mod report;
-mod run_folder;
-mod saved;
-mod split_for;
-mod start;
 mod stop;
-mod trained;
 mod unused;
 mod usage;
 
 use std::{panic, process::ExitCode};
 
-use alexnet_data::guard::is_guarded;
+use alexnet::data::guard::is_guarded;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 const FIRST_STEPS: &str = "\
@@ -137,7 +129,7 @@ fn failed(error: &anyhow::Error, takes: impl Fn(&str) -> bool) -> ExitCode {
     if output::nobody_reads(error) {
         return ExitCode::from(BROKEN_PIPE);
     }
-    note!("error: {}{}", output::explain(error), output::way_around(error, takes));
+    note!("error: {}{}", output::explain(error), output::way_around(error, &takes));
     ExitCode::FAILURE
 }
 

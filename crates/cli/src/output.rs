@@ -6,18 +6,21 @@ use std::{
     path::Path,
 };
 
-use alexnet_core::{
+use alexnet::{
     Error,
-    text::{escape, escaped, is_control, shown_path},
+    core::{
+        Error as CoreError,
+        text::{escape, escaped, is_control, shown_path},
+    },
+    data::Error as DataError,
 };
-use alexnet_data::Error as DataError;
 use anyhow::{Context, Result};
 use clap::{
     ValueEnum,
     error::{ContextKind, ContextValue},
 };
 
-use crate::progress::beside;
+use crate::{console::next_step, progress::beside};
 
 /// How a report is printed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -102,11 +105,6 @@ pub fn remark(line: Arguments) {
     let _ = beside(|| writeln!(io::stderr(), "{line}"));
 }
 
-/// Tells of an image that is used though its file is damaged.
-pub fn note_damaged(path: &Path, what: &str) {
-    note!("damaged, but read: {}: {}", shown_path(path), escaped(what));
-}
-
 /// Prints that an image is left out, and why.
 pub fn note_left_out(path: &Path, reason: &str) {
     note!("left out: {}: {}", shown_path(path), escaped(reason));
@@ -118,34 +116,83 @@ pub fn nobody_reads(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.downcast_ref().is_some_and(is_broken_pipe))
 }
 
-/// The error and its causes in one line, with the next step where another command is one. Some of ours print their cause already; it
-/// is not said twice.
+/// The error and its causes in one line. Some of ours print their cause already; it is not said twice. A field of a library's
+/// configuration is named as its option.
 pub fn explain(error: &anyhow::Error) -> String {
-    let next = error.chain().find_map(|cause| match cause.downcast_ref()? {
-        Error::Changed { path, .. } => {
+    let causes = error.chain().map(in_own_terms).fold(String::new(), |said, cause| match said.as_str() {
+        "" => cause,
+        text if text.contains(&cause) => said,
+        text => format!("{text}: {cause}"),
+    });
+    let next = find(error, |error: &CoreError| match error {
+        CoreError::Changed { path, .. } => {
             Some(format!("; `convert {} OUT --ignore-checksum` writes it with a new one", shown_path(path)))
         }
         _ => None,
     });
-    let causes =
-        error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match said.as_str() {
-            "" => cause,
-            text if text.contains(&cause) => said,
-            text => format!("{text}: {cause}"),
-        });
     causes + &next.unwrap_or_default()
 }
 
-/// The next step where an option of the command is one; `takes` tells whether it has an option, by its id.
-pub fn way_around(error: &anyhow::Error, takes: impl Fn(&str) -> bool) -> &'static str {
-    let is_image = |error: &Error| matches!(error, Error::Image(_));
-    let none_validates = |error: &DataError| matches!(error, DataError::NoneValidates { .. });
-    if error.chain().any(|cause| cause.downcast_ref().is_some_and(is_image)) && takes("on_bad_image") {
-        "; with `--on-bad-image skip` it would be left out"
-    } else if error.chain().any(|cause| cause.downcast_ref().is_some_and(none_validates)) {
-        if takes("val_fraction") { "; add images, or raise `--val-fraction`" } else { "; add images" }
+/// What an error says, with the option in place of the field that it names.
+fn in_own_terms(error: &(dyn std::error::Error + 'static)) -> String {
+    let said = error.to_string();
+    let field = match core_error(error) {
+        Some(CoreError::Invalid { field, .. }) => *field,
+        _ => match data_error(error) {
+            Some(DataError::Invalid { field, .. }) => *field,
+            _ => return said,
+        },
+    };
+    let option = match field {
+        "frozen" | "module" => "`--freeze`".to_owned(),
+        "path" => "the output file".to_owned(),
+        field => format!("`--{}`", field.replace('_', "-")),
+    };
+    said.replacen(field, &option, 1)
+}
+
+fn core_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a CoreError> {
+    match error.downcast_ref() {
+        Some(Error::Core(error) | Error::StoppedByImage { error, .. } | Error::NoPlace { error }) => {
+            Some(error)
+        }
+        Some(Error::Data(DataError::Core(error))) => Some(error),
+        _ => match error.downcast_ref() {
+            Some(DataError::Core(error)) => Some(error),
+            _ => error.downcast_ref(),
+        },
+    }
+}
+
+fn data_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a DataError> {
+    match error.downcast_ref() {
+        Some(Error::Data(error)) => Some(error),
+        _ => error.downcast_ref(),
+    }
+}
+
+fn find<T>(error: &anyhow::Error, of: impl Fn(&CoreError) -> Option<T>) -> Option<T> {
+    error.chain().find_map(|cause| of(core_error(cause)?))
+}
+
+/// The next step after an error; `takes` says whether the command has an option, by its id.
+pub fn way_around(error: &anyhow::Error, takes: &dyn Fn(&str) -> bool) -> String {
+    let ours = error.chain().find_map(|cause| cause.downcast_ref::<Error>());
+    if let Some(next) = ours.map(|error| next_step(error, takes)).filter(|next| !next.is_empty()) {
+        return next;
+    }
+    let is_image = |error: &CoreError| matches!(error, CoreError::Image(_)).then_some(());
+    let none_validates =
+        |cause| matches!(data_error(cause), Some(DataError::NoneValidates { .. }));
+    if find(error, is_image).is_some() && takes("on_bad_image") {
+        "; with `--on-bad-image skip` it would be left out".into()
+    } else if error.chain().any(none_validates) {
+        match takes("val_fraction") {
+            true => "; add images, or raise `--val-fraction`".into(),
+            false => "; add images".into(),
+        }
     } else {
-        ""
+        String::new()
     }
 }
 
@@ -159,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_cause_is_said_once() {
-        let error: anyhow::Error = alexnet_core::Error::io("open", "a.jpg")(missing()).into();
+        let error: anyhow::Error = alexnet::core::Error::io("open", "a.jpg")(missing()).into();
         assert_eq!(explain(&error), "cannot open a.jpg: entity not found");
         let error = anyhow::Error::new(missing()).context("no answer");
         assert_eq!(explain(&error), "no answer: entity not found");
@@ -167,12 +214,12 @@ mod tests {
 
     #[test]
     fn the_way_around_a_bad_image_is_named() {
-        let error = Error::Image("a.jpg is not a readable picture: it is cut".into()).into();
-        assert!(way_around(&error, |id| id == "on_bad_image").contains("with `--on-bad-image skip` it"));
-        assert_eq!(way_around(&error, |_| false), "");
+        let error = CoreError::Image("a.jpg is not a readable picture: it is cut".into()).into();
+        assert!(way_around(&error, &|id| id == "on_bad_image").contains("with `--on-bad-image skip` it"));
+        assert_eq!(way_around(&error, &|_| false), "");
         let error = DataError::NoneValidates { path: "a".into(), fraction: 0.1 }.into();
-        assert_eq!(way_around(&error, |id| id == "val_fraction"), "; add images, or raise `--val-fraction`");
-        assert_eq!(way_around(&error, |_| false), "; add images");
+        assert_eq!(way_around(&error, &|id| id == "val_fraction"), "; add images, or raise `--val-fraction`");
+        assert_eq!(way_around(&error, &|_| false), "; add images");
     }
 
     #[test]

@@ -27,19 +27,18 @@ impl Stop {
     ///
     /// # Errors
     /// When the system does not let us.
-    pub fn listen() -> Result<Self> {
-        let stop = Self::default();
+    pub fn listen(&self) -> Result<()> {
         #[cfg(unix)]
         let hangup = (!ignores_hangup()).then_some((SIGHUP, 129));
         #[cfg(not(unix))]
         let hangup = None;
         for (signal, code) in [(SIGINT, 130), (SIGTERM, 143)].into_iter().chain(hangup) {
             // Order matters: this one acts only when the flag was set by an earlier signal.
-            flag::register_conditional_shutdown(signal, code, Arc::clone(&stop.asked))?;
-            flag::register_usize(signal, Arc::clone(&stop.code), code as usize)?;
-            flag::register(signal, Arc::clone(&stop.asked))?;
+            flag::register_conditional_shutdown(signal, code, Arc::clone(&self.asked))?;
+            flag::register_usize(signal, Arc::clone(&self.code), code as usize)?;
+            flag::register(signal, Arc::clone(&self.asked))?;
         }
-        Ok(stop)
+        Ok(())
     }
 
     /// The exit code that the signal asks for: 129, 130 or 143.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use alexnet_core::text::escaped;
+use alexnet::core::text::escaped;
 use clap::{
     Command,
     error::{ContextKind, ContextValue, ErrorKind},

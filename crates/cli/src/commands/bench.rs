@@ -2,23 +2,28 @@
 
 use std::{path::PathBuf, time::Instant};
 
-use alexnet_core::{
-    Batch, ExifOrientation, Model, Normalization, Options, Step,
+use alexnet::core::{
+    Batch, Model, Options, Step,
     alexnet::Variant,
     init::{Init, initialise},
     rng::{Purpose, permutation},
     train::Batches,
 };
-use alexnet_data::{
-    augment::Augmentation,
-    loader::{Loader, LoaderOptions, OnBadImage},
-    split::{Dataset, Item},
+use alexnet::data::{
+    loader::{Loader, LoaderOptions},
+    split::{Dataset, Item, SplitOptions},
 };
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::{config::named, dataset, engine::EngineArgs, output::Format, parse};
+use crate::{
+    config::named,
+    console::Console,
+    options::EngineOptions,
+    output::Format,
+    parse,
+};
 
 /// Times one kind of work and prints the median of its steps.
 #[derive(Clone, Debug, clap::Args)]
@@ -45,7 +50,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
     format: Format,
     #[command(flatten)]
-    engine: EngineArgs,
+    engine: EngineOptions,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -148,7 +153,7 @@ fn step_ms(what: What, model: &mut dyn Model, batch: &Batch, step: &mut Step) ->
 /// Milliseconds a batch over at most 1,000 photos: the work that PyTorch's loader does for the tutorial.
 fn pipeline_ms(args: &Args) -> Result<f64> {
     let data = args.data.as_deref().context("`--what pipeline` needs images; name them with `--data`")?;
-    let dataset = dataset::open(Some(data), dataset::VAL_FRACTION, 0)?;
+    let dataset = DataSource::from(data).open(&SplitOptions::default(), &mut Console::default())?;
     let all: Vec<Item> = dataset.items().cloned().collect();
     let order = permutation(0, Purpose::Synthetic, 0, 0, all.len());
     let train: Vec<Item> = order.into_iter().take(1000).map(|i| all[i].clone()).collect();
@@ -158,13 +163,8 @@ fn pipeline_ms(args: &Args) -> Result<f64> {
         dataset,
         LoaderOptions {
             batch_size: args.batch_size as usize,
-            seed: 0,
             size: args.variant.topology(5).input[1],
-            normalization: Normalization::HALF,
-            augmentation: Augmentation::TUTORIAL,
-            cache_bytes: 0,
-            on_bad_image: OnBadImage::Error,
-            exif_orientation: ExifOrientation::Apply,
+            ..LoaderOptions::default()
         },
     )?;
     let epoch_ms = |epoch| {

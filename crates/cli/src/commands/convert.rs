@@ -5,17 +5,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use alexnet_core::{alexnet::Variant, files::write_atomically, text::shown_path, weights::Weights};
-use alexnet_interchange::{
+use alexnet::core::{alexnet::Variant, files::write_atomically, text::shown_path, weights::Weights};
+use alexnet::interchange::{
     CLASS_INDICES, Format, Loaded, class_indices, class_indices_text, load, load_changed, save,
+};
+use alexnet::{
+    classes::{Alignment, align, listed},
+    weights::{is_onnx, locate, note_assumed},
 };
 use anyhow::{Result, ensure};
 
-use crate::{
-    classes::{Alignment, align, listed},
-    parse,
-    trained::{is_onnx, locate, note_assumed},
-};
+use crate::{console::Console, parse};
 
 /// Converts weights between PyTorch's `.pth` and `.safetensors`, by the extension of OUT.
 ///
@@ -64,9 +64,9 @@ pub fn run(args: &Args) -> Result<()> {
         shown_path(&args.input)
     );
     let format = Format::of(&args.output)?;
-    let path = locate(Some(&args.input))?;
+    let path = locate(Some(&args.input), &mut Console::default())?;
     let loaded = if args.ignore_checksum { load_changed(&path) } else { load(&path) }?;
-    note_assumed(&path, &loaded);
+    note_assumed(&path, &loaded, &mut Console::default());
     let Loaded { mut weights, named, .. } = loaded;
     args.correct(&mut weights, &path)?;
     save(&weights, &args.output)?;

@@ -10,8 +10,8 @@ use std::{
     process::ExitCode,
 };
 
-use alexnet_core::text::shown_path;
-use alexnet_data::{
+use alexnet::core::text::shown_path;
+use alexnet::data::{
     draw,
     fetch::{self, FLOWER_PHOTOS, Verdict},
 };
@@ -82,9 +82,9 @@ fn fetch_photos(archive: Option<&Path>) -> Result<()> {
             path.to_owned()
         }
         None => {
-            fs::create_dir_all(dataset::FOLDER)
-                .map_err(alexnet_core::Error::io("create", dataset::FOLDER))?;
-            let path = Path::new(dataset::FOLDER).join("flower_photos.tgz");
+            fs::create_dir_all(source::FOLDER)
+                .map_err(alexnet::core::Error::io("create", source::FOLDER))?;
+            let path = Path::new(source::FOLDER).join("flower_photos.tgz");
             let bar = progress::Bytes::new("downloading");
             fetch::fetch(&FLOWER_PHOTOS, &path, &mut |done, total| bar.at(done, total)).map_err(|error| {
                 anyhow!("{error}; a copy that came another way is taken with `--archive FILE`")
@@ -93,7 +93,7 @@ fn fetch_photos(archive: Option<&Path>) -> Result<()> {
             path
         }
     };
-    let folder = dataset::unpack(&archive)?;
+    let folder = source::unpack(&archive, &mut Console::default())?;
     say!("the photos are in {}", shown_path(&folder))?;
     Ok(())
 }

@@ -2,17 +2,18 @@
 
 use std::{env, fs, path::Path, process::Command, thread};
 
-use alexnet_core::{Device, text::escaped};
-use alexnet_data::folder;
+use alexnet::core::{Device, text::escaped};
+use alexnet::{
+    Engine, RunFolder,
+    data::folder,
+    source,
+};
 use anyhow::Result;
 use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::{
-    dataset,
-    engine::Engine,
     output::{self, Format},
-    run_folder::RunFolder,
 };
 
 /// Tells what is installed, what is missing, and the command that mends it.
@@ -88,10 +89,10 @@ fn findings() -> Vec<Finding> {
     findings.push(Finding::new("libtorch", libtorch));
     findings.push(Finding::new("NVIDIA GPU", gpu()));
     findings
-        .push(Finding::new("photos", photos(dataset::PHOTOS, "`cargo xtask data fetch` gets them (229 MB)")));
+        .push(Finding::new("photos", photos(source::PHOTOS, "`cargo xtask data fetch` gets them (229 MB)")));
     findings.push(Finding::new(
         "drawn flowers",
-        photos(dataset::DRAWN, "`cargo xtask train` draws them if there are no photos"),
+        photos(source::DRAWN, "`cargo xtask train` draws them if there are no photos"),
     ));
     let weights = RunFolder::newest_weights().map(|path| path.display().to_string());
     findings.push(Finding::new("weights", weights.map_err(|error| error.to_string())));
@@ -181,7 +182,7 @@ fn gpu() -> Result<String, String> {
 
 /// How many photos are in a folder of `data`, or `mend`.
 fn photos(name: &str, mend: &str) -> Result<String, String> {
-    let path = Path::new(dataset::FOLDER).join(name);
+    let path = Path::new(source::FOLDER).join(name);
     if !path.exists() {
         return Err(format!("there is no {}; {mend}", path.display()));
     }

@@ -2,29 +2,25 @@
 
 use std::{cmp::Reverse, fs, path::PathBuf};
 
-use alexnet_core::{
-    Error,
-    metrics::{Calibration, Quality, Report},
-    text::escaped,
-};
-use alexnet_data::{
-    augment::Augmentation,
-    loader::{Loader, LoaderOptions},
-    views::Views,
+use alexnet::{
+    EvaluationOutput, Evaluator, Mistake, Split,
+    core::{
+        Error,
+        metrics::{Calibration, Quality, Report},
+        text::escaped,
+    },
+    data::views::Views,
 };
 use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::{
     columns::{self, TERMINAL, padded},
-    engine::EngineArgs,
-    exif::OfWeights,
-    output::{self, Format, note_damaged, note_left_out},
+    console::Console,
+    evaluation_pictures,
+    options::{BadImage, EngineOptions, OrientationOption, data::source, engine},
+    output::{self, Format},
     parse,
-    recipe::BadImage,
-    report::{Evaluated, Everything, Mistake},
-    split_for::{Asked, Split, Wanted},
-    trained::{Trained, photos, read},
 };
 
 /// Columns of a number in the confusion matrix, with the space before it.
@@ -62,9 +58,9 @@ pub struct Args {
     #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
     format: Format,
     #[command(flatten)]
-    orientation: OfWeights,
+    orientation: OrientationOption,
     #[command(flatten)]
-    engine: EngineArgs,
+    engine: EngineOptions,
 }
 
 /// Test-time augmentation.
@@ -90,45 +86,33 @@ impl From<Tta> for Views {
 /// # Errors
 /// When weights or photos cannot be read, or are of other classes.
 pub fn run(args: &Args) -> Result<()> {
-    let engine = args.engine.start()?;
-    let (path, mut loaded) = read(args.weights.as_deref())?;
-    let wanted = Wanted::Chosen(args.split);
-    let Asked { dataset, items } = photos(args.data.as_deref(), &path, wanted, &mut loaded)?;
-    let mut trained = Trained::compile(path, loaded, engine)?;
-    let loader = Loader::new(
-        dataset,
-        LoaderOptions {
-            batch_size: args.batch_size as usize,
-            seed: 0,
-            size: trained.metadata.input_size,
-            normalization: trained.metadata.normalization,
-            augmentation: Augmentation::TUTORIAL,
-            cache_bytes: 0,
-            on_bad_image: args.on_bad_image.into(),
-            exif_orientation: args.orientation.or(trained.metadata.exif_orientation),
-        },
-    )?;
-    if let Some(folder) = &args.out {
-        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-    }
-    let views = args.tta.map(Views::from).unwrap_or_default();
-    let classes = &trained.metadata.classes;
-    let evaluated = Evaluated::new(trained.model.as_mut(), &loader, &items, views, classes)?;
-    loader.notes().iter().for_each(|(path, what)| note_damaged(path, what));
-    for (path, reason) in loader.skipped() {
-        note_left_out(&path, &reason);
-    }
+    let evaluator = Evaluator {
+        weights: args.weights.clone(),
+        data: source(args.data.as_ref()),
+        split: args.split,
+        views: args.tta.map(Views::from).unwrap_or_default(),
+        batch_size: args.batch_size as usize,
+        on_bad_image: args.on_bad_image.into(),
+        exif_orientation: args.orientation.asked(),
+        engine: args.engine.config(),
+    };
+    engine::ready(evaluator.engine, args.engine.threads)?;
+    let mut console = Console::with_split();
+    let evaluated = evaluator.run(&mut console)?;
+    console.clear();
     // Before the text, whose reader may leave.
     if let Some(folder) = &args.out {
+        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         evaluated.write(folder)?;
+        evaluation_pictures::write(&evaluated, folder)?;
     }
     match args.format {
-        Format::Json => output::json(&serde_json::to_string(&evaluated.everything())?),
-        Format::Text => print_text(&evaluated.everything()),
+        Format::Json => output::json(&serde_json::to_string(&evaluated.output())?),
+        Format::Text => print_text(&evaluated.output()),
     }
 }
 
-fn print_text(Everything { report, mistakes, .. }: &Everything) -> Result<()> {
+fn print_text(EvaluationOutput { report, mistakes, .. }: &EvaluationOutput) -> Result<()> {
     let Report { images, loss, top1, interval95: [low, high], .. } = report;
     say!("images {images}  loss {loss:.4}  top1 {top1:.4}  95 % interval {low:.4} to {high:.4}")?;
     let names: Vec<String> = report.per_class.iter().map(|class| escaped(&class.class).to_string()).collect();

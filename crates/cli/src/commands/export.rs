@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use alexnet_core::text::shown_path;
-use alexnet_interchange::onnx;
+use alexnet::core::text::shown_path;
+use alexnet::interchange::onnx;
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
-use crate::trained::{is_onnx, read};
+use crate::console::Console;
 
 /// Writes a network with its weights for other programs to run.
 #[derive(Clone, Debug, clap::Args)]
@@ -43,7 +43,7 @@ pub fn run(args: &Args) -> Result<()> {
         "the output file cannot be {}: its extension must be .onnx",
         shown_path(&args.output)
     );
-    let (_, loaded) = read(args.weights.as_deref())?;
+    let WeightsFile { loaded, .. } = WeightsFile::read(args.weights.as_deref(), &mut Console::default())?;
     match args.format {
         Format::Onnx => onnx::save(&loaded.weights, &args.output, args.softmax)?,
     }

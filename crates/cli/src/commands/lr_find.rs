@@ -2,21 +2,22 @@
 
 use std::{ops::ControlFlow, path::PathBuf, process::ExitCode};
 
-use alexnet_core::{
-    Options, State,
-    lr_find::{Range, range_test, suggestion},
-    text::shown_path,
+use alexnet::{
+    Prepared, TrainConfig,
+    core::{
+        Options,
+        lr_find::{Range, range_test, suggestion},
+        text::shown_path,
+    },
 };
 use anyhow::{Result, ensure};
 
 use crate::{
     config::Source,
-    dataset,
-    engine::EngineArgs,
+    console::Console,
+    options::{EngineOptions, OptimizerOptions, SetupOptions},
     output::note_left_out,
     parse, pictures, progress,
-    recipe::{Equations, Setup},
-    start,
     stop::Stop,
 };
 
@@ -36,13 +37,13 @@ pub struct Args {
     #[arg(long, value_name = "PNG", default_value = "lr_find.png")]
     out: PathBuf,
     #[command(flatten)]
-    setup: Setup,
+    setup: SetupOptions,
     #[command(flatten)]
-    equations: Equations,
+    optimizer: OptimizerOptions,
     #[command(flatten)]
     pub source: Source,
     #[command(flatten)]
-    engine: EngineArgs,
+    engine: EngineOptions,
 }
 
 /// Runs the command. The exit code is 0, or 129, 130 or 143 after a signal.
@@ -50,20 +51,23 @@ pub struct Args {
 /// # Errors
 /// When photos or options do not allow it, or the picture cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let Args { engine, equations, min_lr, max_lr, steps, .. } = args;
-    let mut setup = args.setup.clone();
+    let Args { engine, optimizer, setup, min_lr, max_lr, steps, .. } = args;
     ensure!(min_lr < max_lr, "`--min-lr` {min_lr} is not below `--max-lr` {max_lr}");
-    let (choice, backend) = engine.start()?;
-    let dataset = dataset::open(setup.data.data.as_deref(), setup.data.val_fraction, setup.seed)?;
-    let topology = setup.topology(&dataset);
-    let options =
-        Options { device: choice.device, optimizer: equations.optimizer(), frozen: setup.frozen(&topology)? };
-    let (State { parameters, .. }, loader) = start::begin(&mut setup, dataset)?;
-    let mut model = backend.compile(&topology, &State { parameters, ..State::default() }, &options)?;
-    let stop = Stop::listen()?;
+    let (engine, backend) = engine.start()?;
+    let mut config = TrainConfig { engine, ..TrainConfig::default() };
+    setup.apply(&mut config);
+    optimizer.apply(&mut config);
+    let mut console = Console::default();
+    let dataset = config.data.open(&config.split_options(), &mut console)?;
+    let Prepared { config, topology, frozen, loader, state } = Prepared::new(config, dataset, &mut console)?;
+    let options = Options { device: engine.device, optimizer: config.optimizer(), frozen };
+    let mut model = backend.compile(&topology, &state, &options)?;
+    drop(state);
+    let stop = Stop::default();
+    stop.listen()?;
     let range = Range { min: *min_lr, max: *max_lr, steps: *steps };
     let (bar, mut done) = (progress::Items::new("trying rates"), 0);
-    let points = range_test(model.as_mut(), &loader, setup.seed, &range, |_| {
+    let points = range_test(model.as_mut(), &loader, config.seed, &range, |_| {
         done += 1;
         bar.at(done, *steps as usize);
         if stop.code().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

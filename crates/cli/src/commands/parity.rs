@@ -4,11 +4,11 @@ mod steps;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use alexnet_core::{
+use alexnet::core::{
     Backend, Batch, Device, Logits, Model, State, Step, metrics::argmax, train::Batches, weights::Weights,
 };
-use alexnet_data::{
-    loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions, OnBadImage},
+use alexnet::data::{
+    loader::{Loader, LoaderOptions},
     split::Item,
 };
 use anyhow::{Result, ensure};
@@ -17,13 +17,13 @@ use serde::Serialize;
 use self::steps::{Apart, Compared, Lesson, Place};
 use crate::{
     config::Source,
-    engine::{Engine, Threads, keep_f32},
-    exif::OfWeights,
+    console::Console,
+    options::{
+        AugmentationOptions, OptimizerOptions, OrientationOption, RateOptions, StepOptions, Threads, data::source,
+        engine::keep_f32,
+    },
     output::{self, Format},
     parse,
-    recipe::{Augmentation, DEFAULT_EPOCHS, Equations, Rates, Steps},
-    split_for::{Asked, Wanted},
-    trained::{photos, read},
 };
 
 /// Steps of training that are compared.
@@ -46,15 +46,15 @@ pub struct Args {
     #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
     format: Format,
     #[command(flatten)]
-    orientation: OfWeights,
+    orientation: OrientationOption,
     #[command(flatten)]
-    equations: Equations,
+    optimizer: OptimizerOptions,
     #[command(flatten)]
-    rates: Rates,
+    rates: RateOptions,
     #[command(flatten)]
-    steps: Steps,
+    steps: StepOptions,
     #[command(flatten)]
-    augmentation: Augmentation,
+    augmentation: AugmentationOptions,
     #[command(flatten)]
     pub source: Source,
     #[command(flatten)]
@@ -105,44 +105,43 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let places = places(&engines);
     keep_f32(&places.iter().map(|place| place.device).collect::<Vec<_>>())?;
     args.threads.start()?;
-    let (path, mut loaded) = read(args.weights.as_deref())?;
-    let Asked { dataset, items } = photos(args.data.as_deref(), &path, Wanted::Usual, &mut loaded)?;
-    let Weights { metadata, parameters } = loaded.weights;
+    let config = args.config();
+    let mut console = Console::default();
+    let mut file = WeightsFile::read(args.weights.as_deref(), &mut console)?;
+    let Subset { dataset, items } = file.subset(&source(args.data.as_ref()), None, &mut console)?;
+    let Weights { metadata, parameters } = file.loaded.weights;
+    let exif_orientation = orientation(args.orientation.asked(), metadata.exif_orientation, &mut console);
     let topology = metadata.variant.topology(metadata.classes.len());
     let loader = Loader::new(
         dataset,
         LoaderOptions {
-            batch_size: args.batch_size as usize,
-            seed: 0,
-            size: metadata.input_size,
-            normalization: metadata.normalization,
-            augmentation: args.augmentation.augmentation(),
-            cache_bytes: DEFAULT_CACHE_BYTES,
-            on_bad_image: OnBadImage::Error,
-            exif_orientation: args.orientation.or(metadata.exif_orientation),
+            batch_size: config.batch_size as usize,
+            augmentation: config.augmentation(),
+            exif_orientation,
+            ..LoaderOptions::of(&metadata)
         },
     )?;
-    let accumulate = args.steps.accumulate as usize;
+    let accumulate = config.accumulate as usize;
     let batches: Vec<Batch> =
         loader.train(0, 0).take(STEPS as usize * accumulate).collect::<Result<_, _>>()?;
     ensure!(!batches.is_empty(), "there is no photo to train on");
     // The first steps of ten epochs.
-    let schedule = args.rates.schedule(DEFAULT_EPOCHS);
+    let schedule = config.schedule();
     let steps_per_epoch = loader.steps_per_epoch().div_ceil(accumulate) as u64;
     let step = |number| Step {
         number,
         seed: 0,
         sample_offset: 0,
         lr: schedule.lr(number - 1, steps_per_epoch),
-        clip_grad_norm: args.steps.clip_grad_norm,
+        clip_grad_norm: config.clip_grad_norm,
     };
     let steps = (1..=STEPS).map(step).zip(batches.chunks(accumulate).cycle()).collect();
-    let lesson = Lesson { topology, optimizer: args.equations.optimizer(), parameters, steps };
+    let lesson = Lesson { topology, optimizer: config.optimizer(), parameters, steps };
 
     let (mut logits, mut losses) = (Vec::new(), Vec::new());
     for place in &places {
         note!("asking {}", place.name);
-        let state = State { parameters: lesson.parameters.clone(), ..State::default() };
+        let state = State::from(lesson.parameters.clone());
         let mut model = lesson.compile(place, &state)?;
         logits.push((place.name.clone(), answers(model.as_mut(), &loader, &items)?));
         losses.push(lesson.losses(place)?);
@@ -160,6 +159,18 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Format::Text => report.print()?,
     }
     Ok(if report.agrees() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Args {
+    /// The configuration of the training that is compared.
+    fn config(&self) -> TrainConfig {
+        let mut config = TrainConfig { batch_size: self.batch_size, ..TrainConfig::default() };
+        self.optimizer.apply(&mut config);
+        self.rates.apply(&mut config);
+        self.steps.apply(&mut config);
+        self.augmentation.apply(&mut config);
+        config
+    }
 }
 
 /// The logits of the images that are asked about.

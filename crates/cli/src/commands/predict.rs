@@ -6,18 +6,17 @@ mod printer;
 use std::{
     collections::BTreeSet,
     fs,
-    io::{IsTerminal, stdin, stdout},
+    io::{IsTerminal, Read, stdin, stdout},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use alexnet_core::{Error, Images, files, metrics::top_k, text::shown_path};
-use alexnet_data::{
-    decode::{self, Decoded, decode, decode_reader},
-    loader::evaluation_picture,
+use alexnet::{
+    Classifier, Error, ImageSource, Note, Observer, Prediction,
+    core,
+    data::decode::{MAX_FILE_BYTES, decode, decode_bytes},
 };
-use anyhow::{Context, Result, ensure};
-use image::RgbImage;
+use anyhow::{Context, Result};
 use rayon::prelude::*;
 
 use self::{
@@ -25,15 +24,14 @@ use self::{
     printer::{Answer, Class, Format, Printer},
 };
 use crate::{
-    engine::EngineArgs,
-    exif::OfWeights,
-    output::{explain, note_damaged},
+    console::Console,
+    options::{EngineOptions, OrientationOption, engine},
+    output::explain,
     parse, pictures,
     progress::Items,
-    trained::Trained,
 };
 
-/// Photos that go through the network at once.
+/// Images that go through the network at once.
 const BATCH: usize = 32;
 
 /// Classes named where no other number is asked for.
@@ -60,9 +58,9 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     annotate: Option<PathBuf>,
     #[command(flatten)]
-    orientation: OfWeights,
+    orientation: OrientationOption,
     #[command(flatten)]
-    engine: EngineArgs,
+    engine: EngineOptions,
 }
 
 /// Runs the command. The exit code is 1 when a photo could not be read.
@@ -70,11 +68,17 @@ pub struct Args {
 /// # Errors
 /// When the weights cannot be read or the answers cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let mut trained = Trained::load(args.weights.as_deref(), &args.engine)?;
-    if let Some(folder) = &args.annotate {
-        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    let engine = args.engine.config();
+    engine::ready(engine, args.engine.threads)?;
+    let mut console = Console::default();
+    let mut builder = Classifier::builder().engine(engine);
+    if let Some(orientation) = args.orientation.asked() {
+        builder = builder.exif_orientation(orientation);
     }
-    let options = decode::Options { orientation: args.orientation.or(trained.metadata.exif_orientation) };
+    let mut classifier = builder.load_observed(args.weights.as_deref(), &mut console)?;
+    if let Some(folder) = &args.annotate {
+        fs::create_dir_all(folder).map_err(core::Error::io("create", folder))?;
+    }
     let found = find(&args.inputs);
     let topk = args.topk.map(|n| n as usize);
     let mut printer = Printer::new(args.format, (found.len() > 1).then_some(topk.unwrap_or(1)))?;
@@ -85,11 +89,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         if let Some(bar) = &bar {
             bar.at(number * BATCH, found.len());
         }
-        let answers = answer(chunk, &mut trained, options, topk.unwrap_or(TOP))?;
+        let (answers, stdin) = answer(chunk, &mut classifier, topk.unwrap_or(TOP), &mut console)?;
         if let Some(folder) = &args.annotate {
-            annotate(chunk, &answers, folder, options, &mut names)?;
+            annotate(chunk, &answers, folder, (&classifier, &stdin), &mut names)?;
         }
-        for (answer, _) in &answers {
+        for answer in &answers {
             printer.print(answer)?;
         }
     }
@@ -97,96 +101,108 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(if printer.finish()? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Answers to a few photos, each with the photo itself if it cannot be read again.
+/// Answers to a few images, and the bytes of standard input if it is one of them: it cannot be read again.
 fn answer(
     found: &[Found],
-    trained: &mut Trained,
-    options: decode::Options,
+    classifier: &mut Classifier,
     topk: usize,
-) -> Result<Vec<(Answer, Option<RgbImage>)>> {
-    let size = trained.metadata.input_size;
-    // Large photos are let go as soon as they are resized, so that memory does not grow with their number.
-    let read: Vec<_> = found
-        .par_iter()
-        .map(|found| {
-            let Image { path, .. } = found.as_ref().map_err(Clone::clone)?;
-            let decoded = read_image(path, options)
-                .map_err(|error| Failed { path: path.clone(), reason: explain(&error) })?;
-            let pixels = evaluation_picture(&decoded.image, size);
-            let Decoded { image, notes, .. } = decoded;
-            Ok::<_, Failed>((path, pixels, notes, is_stdin(path).then_some(image)))
-        })
-        .collect();
-    let pixels: Vec<u8> = read.iter().flatten().flat_map(|(_, pixels, ..)| pixels).copied().collect();
-    let images = Images { pixels, height: size, width: size, normalization: trained.metadata.normalization };
-    let logits = if images.is_empty() { None } else { Some(trained.model.logits(&images)?) };
-    let mut rows = logits.iter().flat_map(|logits| logits.rows());
-    read.into_iter()
-        .map(|result| {
-            let (path, _, notes, picture) = match result {
-                Ok(read) => read,
-                Err(Failed { path, reason }) => return Ok((Answer::Failed { path, error: reason }, None)),
-            };
-            notes.iter().for_each(|what| note_damaged(path, what));
-            let row = rows.next().context("the engine answered fewer photos than it was given")?;
-            ensure!(
-                row.iter().all(|x| x.is_finite()),
-                "the weights give no finite answer: {}",
-                shown_path(&trained.path)
-            );
-            let top: Vec<Class> = top_k(row, topk)
-                .into_iter()
-                .map(|(class, probability)| Class {
-                    class: trained.metadata.classes[class].clone(),
-                    probability,
-                })
-                .collect();
-            let Class { class, probability } = top[0].clone();
-            Ok((Answer::Classes { path: path.clone(), class, probability, top }, picture))
-        })
-        .collect()
+    console: &mut Console,
+) -> Result<(Vec<Answer>, Vec<u8>)> {
+    let has_stdin = found.iter().flatten().any(|image| is_stdin(&image.path));
+    let stdin = if has_stdin { read_stdin() } else { Ok(vec![]) };
+    let bytes = stdin.as_deref().unwrap_or_default();
+    let source = |image: &Image| match is_stdin(&image.path) {
+        true => ImageSource::Bytes(bytes),
+        false => ImageSource::from(&image.path),
+    };
+    let mut predictions = classifier.predict_batch(found.iter().flatten().map(source))?.into_iter();
+    let mut answers = Vec::with_capacity(found.len());
+    for found in found {
+        let path = match found {
+            Ok(Image { path, .. }) => path.clone(),
+            Err(Failed { path, reason }) => {
+                answers.push(Answer::Failed { path: path.clone(), error: reason.clone() });
+                continue;
+            }
+        };
+        let prediction = predictions.next().context("the engine answered fewer images than it was given")?;
+        let prediction = match &stdin {
+            Err(error) if is_stdin(&path) => Err(explain(error)),
+            _ => match prediction {
+                Err(error @ Error::NotFinite { .. }) => return Err(error.into()),
+                prediction => prediction.map_err(|error| explain(&error.into())),
+            },
+        };
+        answers.push(match prediction {
+            Err(error) => Answer::Failed { path, error },
+            Ok(prediction) => {
+                for what in &prediction.damage {
+                    console.note(Note::Damaged { path: path.clone(), what: what.clone() });
+                }
+                answered(path, &prediction, topk)
+            }
+        });
+    }
+    Ok((answers, stdin.unwrap_or_default()))
+}
+
+fn answered(path: PathBuf, prediction: &Prediction, topk: usize) -> Answer {
+    let class = |class: &alexnet::ClassProbability| Class {
+        class: class.name.clone(),
+        probability: class.probability,
+    };
+    let Class { class: best, probability } = class(prediction.best());
+    Answer::Classes {
+        path,
+        class: best,
+        probability,
+        top: prediction.top(topk).iter().map(class).collect(),
+    }
 }
 
 fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-fn read_image(path: &Path, options: decode::Options) -> Result<Decoded> {
-    if is_stdin(path) {
-        return Ok(decode_reader(path, stdin().lock(), options)?);
-    }
-    // A pipe would be waited for.
-    files::open(path).map_err(Error::io("open", path))?;
-    Ok(decode(path, options)?)
+fn read_stdin() -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // One byte more than is decoded, so that a file which is too large is refused for that.
+    stdin()
+        .lock()
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(core::Error::io("read", "-"))?;
+    Ok(bytes)
 }
 
-/// Writes photos with their classes below them. They are read once more, so that not all of them are in memory.
+/// Writes images with their classes below them. They are read once more, so that not all of them are in memory.
 fn annotate(
     found: &[Found],
-    answers: &[(Answer, Option<RgbImage>)],
+    answers: &[Answer],
     folder: &Path,
-    options: decode::Options,
+    (classifier, stdin): (&Classifier, &[u8]),
     names: &mut BTreeSet<PathBuf>,
 ) -> Result<()> {
     let named: Vec<_> = found
         .iter()
         .zip(answers)
         .filter_map(|(found, answer)| match (found, answer) {
-            (Ok(image), (Answer::Classes { top, .. }, picture)) => {
-                Some((image, top, picture, folder.join(free_name(image, names))))
+            (Ok(image), Answer::Classes { top, .. }) => {
+                Some((image, top, folder.join(free_name(image, names))))
             }
             _ => None,
         })
         .collect();
-    named.into_par_iter().try_for_each(|(image, top, picture, file)| {
+    let decoding = classifier.decoding();
+    named.into_par_iter().try_for_each(|(image, top, file)| {
         if let Some(parent) = file.parent() {
-            fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+            fs::create_dir_all(parent).map_err(core::Error::io("create", parent))?;
         }
         let top: Vec<_> = top.iter().map(|c| (c.class.as_str(), c.probability)).collect();
-        let annotated = match picture {
-            Some(picture) => pictures::annotate(picture, &top),
-            None => pictures::annotate(&read_image(&image.path, options)?.image, &top),
+        let picture = match is_stdin(&image.path) {
+            true => decode_bytes("-", stdin, decoding)?,
+            false => decode(&image.path, decoding)?,
         };
-        pictures::save(&annotated, &file)
+        pictures::save(&pictures::annotate(&picture.image, &top), &file)
     })
 }

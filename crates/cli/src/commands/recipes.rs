@@ -6,15 +6,15 @@ use std::{
     process::Command,
 };
 
-use alexnet_core::{Progress, text::shown_path};
+use alexnet::{
+    Recipe, RunFolder,
+    core::{Progress, text::shown_path},
+    run_folder::RUNS,
+};
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
-use crate::{
-    config::RecipeName,
-    parse,
-    run_folder::{RUNS, RunFolder},
-};
+use crate::parse;
 
 /// Trains by each recipe with each seed and prints a table of what they reach. Each run is kept in runs/recipes; one that is done is
 /// not repeated, one that was stopped goes on.
@@ -22,7 +22,7 @@ use crate::{
 pub struct Args {
     /// Recipes [default: all]
     #[arg(value_name = "RECIPE")]
-    recipes: Vec<RecipeName>,
+    recipes: Vec<Recipe>,
     /// Seeds, each with its own split
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "0,1,2", value_parser = parse::at_least(0u64))]
     seeds: Vec<u64>,
@@ -37,7 +37,7 @@ pub struct Args {
 /// When a run fails or is stopped.
 pub fn run(args: &Args) -> Result<()> {
     let recipes =
-        if args.recipes.is_empty() { RecipeName::value_variants() } else { args.recipes.as_slice() };
+        if args.recipes.is_empty() { Recipe::value_variants() } else { args.recipes.as_slice() };
     let mut table = vec![
         "| recipe | epochs | minutes a run | best validation accuracy: seeds | mean | of the last epoch: seeds | mean |".to_owned(),
         "|---|---|---|---|---|---|---|".to_owned(),
@@ -47,10 +47,10 @@ pub fn run(args: &Args) -> Result<()> {
         let mut runs = Vec::new();
         for seed in &args.seeds {
             let folder = Path::new(RUNS).join("recipes").join(format!("{name}-{seed}"));
-            train(&name, *seed, args.data.as_deref(), &folder)?;
+            train(name, *seed, args.data.as_deref(), &folder)?;
             runs.push(progress(&folder)?);
         }
-        table.push(row(&name, &runs));
+        table.push(row(name, &runs));
     }
     table.iter().try_for_each(|line| say!("{line}"))
 }
@@ -76,8 +76,8 @@ fn train(recipe: &str, seed: u64, data: Option<&Path>, folder: &Path) -> Result<
 }
 
 fn progress(folder: &Path) -> Result<Progress> {
-    let checkpoint = RunFolder::open(folder)?.load_checkpoint()?;
-    Ok(checkpoint.with_context(|| format!("{} has no checkpoint", shown_path(folder)))?.1)
+    let progress = RunFolder::open(folder)?.progress()?;
+    progress.with_context(|| format!("{} has no checkpoint", shown_path(folder)))
 }
 
 fn row(name: &str, runs: &[Progress]) -> String {

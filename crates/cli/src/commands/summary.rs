@@ -2,22 +2,25 @@
 
 use std::path::{Path, PathBuf};
 
-use alexnet_core::{
+use alexnet::core::{
     Error, Normalization,
     alexnet::Variant,
     text::shown_path,
     topology::SummaryRow,
     weights::{Metadata, Weights},
 };
-use alexnet_interchange::{Loaded, load, load_changed};
+use alexnet::interchange::{Loaded, load, load_changed};
+use alexnet::{
+    classes::listed,
+    weights::{locate, note_assumed},
+};
 use anyhow::Result;
 
 use crate::{
-    classes::listed,
     columns::{TERMINAL, grouped, width},
     output::explain,
+    console::Console,
     parse,
-    trained::{locate, note_assumed},
 };
 
 /// Prints the layer table: output shape, parameters, multiply-adds; of a weights file also what else it says. The exit code is 1 when
@@ -41,7 +44,7 @@ pub struct Args {
 /// When the weights cannot be read; when their checksum is not that of the content, after all is printed.
 pub fn run(args: &Args) -> Result<()> {
     if let Some(path) = &args.weights {
-        let path = locate(Some(path))?;
+        let path = locate(Some(path), &mut Console::default())?;
         let (loaded, changed) = match load(&path) {
             Ok(loaded) => (loaded, None),
             Err(error @ Error::Changed { .. }) => (load_changed(&path)?, Some(anyhow::Error::new(error))),
@@ -52,7 +55,7 @@ pub fn run(args: &Args) -> Result<()> {
             None if loaded.has_checksum => "that of the content".to_owned(),
             None => "none".to_owned(),
         };
-        note_assumed(&path, &loaded);
+        note_assumed(&path, &loaded, &mut Console::default());
         let Loaded { weights, .. } = loaded;
         print_content(&path, &weights)?;
         say!("checksum: {checksum}")?;
@@ -114,7 +117,7 @@ fn print_layers(variant: Variant, classes: usize) -> Result<()> {
     }
     let mut flow = vec![shape(&topology.input)];
     for (node, row) in topology.nodes.iter().zip(&rows) {
-        use alexnet_core::Op::{Conv2d, Linear, MaxPool2d};
+        use alexnet::core::Op::{Conv2d, Linear, MaxPool2d};
         if matches!(node.op, Conv2d { .. } | MaxPool2d { .. } | Linear { .. }) {
             flow.push(shape(&row.output));
         }

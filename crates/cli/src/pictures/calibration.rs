@@ -1,6 +1,6 @@
 //! The reliability diagram: whether the network is right as often as it says.
 
-use alexnet_core::metrics::{Bin, Calibration};
+use alexnet::core::metrics::{Bin, Calibration};
 use anyhow::Result;
 use image::RgbImage;
 use plotters::{

@@ -1,6 +1,6 @@
 //! The confusion matrix as a heat map.
 
-use alexnet_core::metrics::Confusion;
+use alexnet::core::metrics::Confusion;
 use image::{RgbImage, imageops};
 
 use super::{BLUE, Color, FAINT, INK, MUTED, WHITE, blend, fill, text};

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use alexnet_core::train::{EpochRow, Progress};
+use alexnet::core::train::{EpochRow, Progress};
 use anyhow::{Result, anyhow};
 use image::RgbImage;
 use plotters::{

@@ -1,6 +1,6 @@
 //! What a check of photos found, side by side.
 
-use alexnet_data::check::{Group, Half, Likeness, Oddity, Report};
+use alexnet::data::check::{Group, Half, Likeness, Oddity, Report};
 use image::RgbImage;
 
 use super::{

@@ -1,6 +1,6 @@
 //! Photos in rows and columns, each with its caption.
 
-use alexnet_core::{
+use alexnet::core::{
     Batch, Images, Logits,
     metrics::{Answer, Evaluation, argmax},
 };
@@ -156,7 +156,7 @@ fn name(classes: &[String], class: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use alexnet_core::Normalization;
+    use alexnet::core::Normalization;
     use image::Rgb;
 
     use super::*;

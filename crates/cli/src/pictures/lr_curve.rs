@@ -1,6 +1,6 @@
 //! Loss against the learning rate.
 
-use alexnet_core::lr_find::Point;
+use alexnet::core::lr_find::Point;
 use anyhow::Result;
 use image::RgbImage;
 use plotters::{

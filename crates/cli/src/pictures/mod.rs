@@ -16,7 +16,7 @@ use std::{
     path::Path,
 };
 
-use alexnet_core::{files::write_atomically, text::shown_path};
+use alexnet::core::{files::write_atomically, text::shown_path};
 use anyhow::{Context, Result};
 use image::{ImageFormat, Rgb, RgbImage, codecs::jpeg::JpegEncoder};
 

@@ -2,8 +2,8 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use alexnet_core::text::{escaped, shown_path};
-use alexnet_data::{
+use alexnet::core::text::{escaped, shown_path};
+use alexnet::data::{
     check::{
         Damage, EXTREME_RATIO, FEW_PHOTOS, Group, Half, Likeness, Oddity, Report, SplitBy, TINY_SIDE, check,
     },
@@ -15,9 +15,8 @@ use anyhow::Result;
 
 use crate::{
     columns::{padded, width},
-    dataset,
-    engine::Threads,
-    exif::Turning,
+    console::Console,
+    options::{Threads, Turning, data::source},
     output::{self, Format},
     parse, pictures, progress,
 };
@@ -29,7 +28,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Share of each class that validates, where the folder is not split
-    #[arg(long, value_name = "SHARE", default_value_t = dataset::VAL_FRACTION, value_parser = parse::fraction)]
+    #[arg(long, value_name = "SHARE", default_value_t = VAL_FRACTION, value_parser = parse::fraction)]
     val_fraction: f64,
     /// Decides which photos validate, as for `train`
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::at_least(0u64))]
@@ -56,7 +55,7 @@ pub struct Args {
 /// When photos cannot be had, or the report or the gallery not be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
     args.threads.start()?;
-    let listing = dataset::read(args.data.as_deref())?;
+    let listing = source(args.data.as_ref()).listing(&mut Console::default())?;
     let options = SplitOptions { val_fraction: args.val_fraction, seed: args.seed };
     let bar = progress::Items::new("looking at photos");
     let decoding = decode::Options { orientation: args.exif_orientation.into() };

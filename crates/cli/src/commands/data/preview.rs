@@ -2,27 +2,26 @@
 
 use std::path::PathBuf;
 
-use alexnet_core::{
-    Batch, Normalization,
+use alexnet::core::{
+    Batch,
     rng::{Purpose, permutation},
     text::shown_path,
     train::Batches,
 };
-use alexnet_data::{
+use alexnet::data::{
     decode::decode,
-    loader::{Loader, LoaderOptions, OnBadImage, evaluation_picture},
-    split::{Dataset, Item, SplitOptions},
+    loader::{Loader, LoaderOptions, evaluation_picture},
+    split::{Dataset, Item},
 };
 use anyhow::Result;
 use image::RgbImage;
 
 use crate::{
     config::Source,
-    dataset,
-    exif::Turning,
+    console::Console,
+    options::{AugmentationOptions, Turning, data::source},
     parse,
     pictures::{self, Tile},
-    recipe::Augmentation,
 };
 
 /// Show photos as they are, as training sees them, and as validation sees them
@@ -41,7 +40,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::at_least(0u64))]
     seed: u64,
     #[command(flatten)]
-    augmentation: Augmentation,
+    augmentation: AugmentationOptions,
     #[command(flatten)]
     pub source: Source,
 }
@@ -58,8 +57,10 @@ const VIEWS: u64 = 4;
 /// When photos cannot be read or the picture not written.
 pub fn run(args: &Args) -> Result<()> {
     let size = 224;
-    let options = SplitOptions { val_fraction: dataset::VAL_FRACTION, seed: args.seed };
-    let dataset = dataset::read(args.data.as_deref())?.divided(&options)?;
+    let mut config = TrainConfig { seed: args.seed, ..TrainConfig::default() };
+    args.augmentation.apply(&mut config);
+    let listing = source(args.data.as_ref()).listing(&mut Console::default())?;
+    let dataset = listing.divided(&config.split_options())?;
     let order = permutation(args.seed, Purpose::Synthetic, 1, 0, dataset.train.len());
     let shown: Vec<Item> = order.into_iter().take(ROWS).map(|i| dataset.train[i].clone()).collect();
     let (root, classes) = (dataset.root.clone(), dataset.classes.clone());
@@ -67,13 +68,12 @@ pub fn run(args: &Args) -> Result<()> {
     // One batch an epoch, so that its pictures can be mixed.
     let options = LoaderOptions {
         batch_size: ROWS,
-        seed: args.seed,
+        seed: config.seed,
         size,
-        normalization: Normalization::HALF,
-        augmentation: args.augmentation.augmentation(),
+        augmentation: config.augmentation(),
         cache_bytes: usize::MAX,
-        on_bad_image: OnBadImage::Error,
         exif_orientation: args.exif_orientation.into(),
+        ..LoaderOptions::default()
     };
     let loader = Loader::new(dataset, options)?;
     let mut views: Vec<Vec<Tile>> = vec![Vec::new(); shown.len()];

@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use alexnet_core::text::shown_path;
-use alexnet_data::{
+use alexnet::core::text::shown_path;
+use alexnet::data::{
     check::duplicates,
     split::{Dataset, SplitOptions},
 };
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::{dataset, parse, progress};
+use crate::{console::Console, parse, progress};
 
 /// Copy photos into OUT/train and OUT/val, class by class
 #[derive(Clone, Debug, clap::Args)]
@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     copy: PathBuf,
     /// Share of each class that validates
-    #[arg(long, value_name = "SHARE", default_value_t = dataset::VAL_FRACTION, value_parser = parse::fraction)]
+    #[arg(long, value_name = "SHARE", default_value_t = VAL_FRACTION, value_parser = parse::fraction)]
     val_fraction: f64,
     /// Decides which photos
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::at_least(0u64))]
@@ -45,7 +45,8 @@ enum Duplicates {
 /// # Errors
 /// When photos cannot be had or copied.
 pub fn run(args: &Args) -> Result<()> {
-    let mut dataset = dataset::open(Some(&args.data), args.val_fraction, args.seed)?;
+    let options = SplitOptions { val_fraction: args.val_fraction, seed: args.seed };
+    let mut dataset = DataSource::from(&args.data).open(&options, &mut Console::default())?;
     if args.duplicates == Duplicates::Together {
         dataset = together(dataset, args)?;
     }

@@ -10,7 +10,7 @@
 //! at some steps, while a mistake affects all of them, so the median over the steps is compared. Its tolerance is measured: the
 //! first engine also computes each gradient from weights that are one f32 apart.
 
-use alexnet_core::{
+use alexnet::core::{
     Array, Backend, Batch, Device, Model, Optimizer, Options, Parameters, Result, State, Step, Topology,
     backend::Gradients,
     train::{step_gradients, train_step},
@@ -61,7 +61,7 @@ impl Lesson<'_> {
     }
 
     fn start(&self) -> State {
-        State { parameters: self.parameters.clone(), ..State::default() }
+        State::from(self.parameters.clone())
     }
 
     /// The losses before each step of a training of the engine's own.

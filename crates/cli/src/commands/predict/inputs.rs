@@ -6,8 +6,8 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use alexnet_core::text::shown_path;
-use alexnet_data::folder::{self, LeftOut, Why};
+use alexnet::core::text::shown_path;
+use alexnet::data::folder::{self, LeftOut, Why};
 use glob::{MatchOptions, Pattern, PatternError};
 use walkdir::{DirEntry, WalkDir};
 

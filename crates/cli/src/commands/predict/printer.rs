@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use alexnet_core::text::{escaped, shown_path};
+use alexnet::core::text::{escaped, shown_path};
 use anyhow::Result;
 use clap::ValueEnum;
 use serde::{Serialize, Serializer};

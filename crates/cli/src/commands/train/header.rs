@@ -1,36 +1,37 @@
 //! What a run is, in two lines.
 
-use alexnet_core::{Topology, alexnet::Variant};
+use alexnet::RunInfo;
 use anyhow::Result;
 
-use crate::{columns::grouped, config::named, engine::Choice, recipe::Recipe};
+use crate::{columns::grouped, config::named};
 
-/// The network with its engine, and what it learns by; `source` is where the options come from.
+/// The network with its engine, and how it is trained; `source` is where the options come from.
 ///
 /// # Errors
 /// When the network is not valid.
-pub fn header(recipe: &Recipe, topology: &Topology, engine: Choice, source: &str) -> Result<[String; 2]> {
+pub fn header(run: &RunInfo, source: &str) -> Result<[String; 2]> {
+    let RunInfo { config, topology, .. } = *run;
+    let engine = config.engine;
     let parameters: u64 = topology.summary()?.iter().map(|row| row.parameters as u64).sum();
-    let variant: Variant = recipe.setup.model.variant;
     let device =
         if engine.device == Default::default() { String::new() } else { format!(" on {}", engine.device) };
     let threads = rayon::current_num_threads();
     let network = format!(
-        "network {variant}, {} parameters, {} classes, engine {}{device}, {threads} thread{}",
+        "network {}, {} parameters, {} classes, engine {}{device}, {threads} thread{}",
+        config.variant,
         grouped(parameters),
         topology.classes()?,
         engine.backend.name(),
         if threads == 1 { "" } else { "s" }
     );
-    let rates = &recipe.optimisation.rates;
     let learning = format!(
         "{source}: {} epochs, batches of {}, {}, rate {} {}, seed {}",
-        recipe.schedule().epochs,
-        recipe.setup.batch_size,
-        named(recipe.optimisation.equations.opt),
-        rates.lr,
-        named(rates.lr_scheduler),
-        recipe.setup.seed
+        config.epochs,
+        config.batch_size,
+        named(config.opt),
+        config.lr,
+        named(config.lr_scheduler),
+        config.seed
     );
     Ok([network, learning])
 }

@@ -1,80 +1,108 @@
-//! What a user sees of a run, and the files it leaves after each step and epoch.
+//! What a user sees of a run, and the pictures it leaves after each epoch.
 
-use std::{collections::BTreeSet, ops::ControlFlow, path::PathBuf, time::Instant};
+use std::{ops::ControlFlow, time::Instant};
 
-use alexnet_core::{
-    Parameters, Progress, Result, State, StepReport,
-    metrics::Evaluation,
-    train::{Batches, Observer},
-    weights::{self, Metadata},
+use alexnet::{
+    BoxError, Evaluated, Note, Observer, RunFolder, RunInfo, Work,
+    core::{
+        Model, StepReport,
+        metrics::Evaluation,
+        text::shown_path,
+        train::Batches,
+    },
+    data::split::Item,
 };
-use alexnet_data::loader::Loader;
+use anyhow::Result;
 
+use super::header::header;
 use crate::{
-    output::{explain, note_damaged, note_left_out},
+    config::Source,
+    console::Console,
+    evaluation_pictures,
+    output::explain,
     pictures,
     progress::{Line, clock},
-    run_folder::{Marks, RunFolder},
     stop::Stop,
 };
 
 /// Watches a run.
-pub struct Watch<'a> {
-    folder: &'a RunFolder,
-    marks: &'a Marks,
-    metadata: &'a Metadata,
-    loader: &'a Loader,
-    epochs: u64,
+pub struct Watch {
+    console: Console,
     stop: Stop,
-    line: Line,
-    /// When this process took its first step, and the pictures of that epoch it found already done.
+    /// Where the options of a new run come from, in words.
+    source: Option<String>,
+    /// The line about the epoch under way, once the first step is done.
+    line: Option<Line>,
+    /// When this process took its first step of an epoch, and the images of that epoch that it found already done.
     epoch_start: Option<(Instant, u64)>,
-    /// Photos left out or damaged that the user has been told of.
-    told: BTreeSet<PathBuf>,
 }
 
-impl<'a> Watch<'a> {
-    /// Watches a run of `epochs` epochs.
-    pub fn new(
-        (folder, marks): (&'a RunFolder, &'a Marks),
-        metadata: &'a Metadata,
-        loader: &'a Loader,
-        epochs: u64,
-        stop: Stop,
-    ) -> Self {
+impl Watch {
+    /// Watches a run whose options come from `source`, if it is a new one.
+    pub fn new(stop: Stop, source: Option<&Source>) -> Self {
         Self {
-            folder,
-            marks,
-            metadata,
-            loader,
-            epochs,
+            console: Console::default(),
             stop,
-            line: Line::new(),
+            source: source.map(Source::description),
+            line: None,
             epoch_start: None,
-            told: BTreeSet::new(),
         }
     }
 
-    /// Leaves the terminal clean and tells of the photos that were left out or are damaged.
-    pub fn finish(mut self) {
-        self.tell_skipped();
+    /// Leaves the terminal clean.
+    pub fn clear(&mut self) {
+        self.console.clear();
+        self.line = None;
     }
 
-    fn tell_skipped(&mut self) {
-        for (path, reason) in untold(self.loader.skipped(), &mut self.told) {
-            note_left_out(&path, &reason);
+    fn started(&mut self, run: &RunInfo) -> Result<()> {
+        self.console.clear();
+        self.stop.listen()?;
+        let dataset = run.loader.dataset();
+        // Here and below: training does not end because nobody reads.
+        let _ = say!(
+            "using {} images for training, {} images for validation.",
+            dataset.train.len(),
+            dataset.val.len()
+        );
+        let source = match &self.source {
+            Some(source) => source.clone(),
+            None => format!("options of {}", shown_path(&run.folder.args())),
+        };
+        for line in header(run, &source)? {
+            note!("{line}");
         }
-        for (path, what) in untold(self.loader.notes(), &mut self.told) {
-            note_damaged(&path, &what);
+        if run.progress.step == 0
+            && let Some(batch) = run.loader.train(0, 0).next()
+        {
+            let picture = pictures::training_batch(&batch?, &run.metadata.classes);
+            pictures::save(&picture, &run.folder.file("train_batch0.jpg"))?;
         }
+        note!("the run is kept in {}", shown_path(run.folder.path()));
+        Ok(())
     }
 
-    fn print_step(&mut self, progress: &Progress, loss: f64) {
+    fn finished(&mut self, run: &RunInfo, model: &mut dyn Model, evaluated: &Evaluated) -> Result<()> {
+        self.clear();
+        // Evenly spread, since the images are sorted by class.
+        let val = &run.loader.dataset().val;
+        let shown: Vec<Item> = val.iter().step_by(val.len().div_ceil(16).max(1)).cloned().collect();
+        if let Some(batch) = run.loader.evaluation(&shown).next() {
+            let (_, batch) = batch?;
+            let logits = model.logits(&batch.images)?;
+            let picture = pictures::predictions(&batch, &logits, &run.metadata.classes);
+            pictures::save(&picture, &run.folder.file("val_batch0_pred.jpg"))?;
+        }
+        evaluation_pictures::write(evaluated, run.folder.path())
+    }
+
+    fn print_step(&mut self, run: &RunInfo, loss: f64) {
+        let RunInfo { progress, config, loader, .. } = *run;
         let epoch = progress.history.len() as u64 + 1;
-        let steps = self.loader.steps_per_epoch();
+        let steps = loader.steps_per_epoch();
         let (start, before) = *self.epoch_start.get_or_insert((Instant::now(), progress.images));
         let speed = (progress.images - before) as f64 / start.elapsed().as_secs_f64();
-        let left = (self.epochs - epoch) as f64 * steps as f64 + (steps - progress.batches) as f64;
+        let left = (config.epochs - epoch) as f64 * steps as f64 + (steps - progress.batches) as f64;
         // Before the second step there is no speed to speak of.
         let pace = if progress.images > before {
             let per_step = start.elapsed().as_secs_f64() * progress.images as f64
@@ -83,31 +111,42 @@ impl<'a> Watch<'a> {
         } else {
             "measuring".into()
         };
-        let title = format!("epoch {epoch}/{}", self.epochs);
+        let title = format!("epoch {epoch}/{}", config.epochs);
         let (done, all) = (progress.batches as u64, steps as u64);
-        self.line.show(&title, done, all, &format!("{done}/{all} loss {loss:.3}, {pace}"));
+        let line = self.line.get_or_insert_with(Line::new);
+        line.show(&title, done, all, &format!("{done}/{all} loss {loss:.3}, {pace}"));
     }
 }
 
-impl Observer for Watch<'_> {
-    fn step(&mut self, progress: &Progress, report: &StepReport) -> ControlFlow<()> {
-        self.print_step(progress, report.loss);
+impl Observer for Watch {
+    fn note(&mut self, note: Note) {
+        self.console.note(note);
+    }
+
+    fn progress(&mut self, work: Work<'_>, done: u64, total: u64) {
+        self.line = None;
+        self.console.progress(work, done, total);
+    }
+
+    fn started(&mut self, run: &RunInfo<'_>) -> Result<(), BoxError> {
+        Ok(Watch::started(self, run)?)
+    }
+
+    fn step(&mut self, run: &RunInfo<'_>, report: &StepReport) -> ControlFlow<()> {
+        self.print_step(run, report.loss);
         if self.stop.code().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    fn epoch(&mut self, progress: &Progress, evaluation: &Evaluation, weights: &Parameters) -> Result<()> {
-        let (Some(row), Some(best)) = (progress.history.last(), progress.best()) else { return Ok(()) };
+    fn epoch(&mut self, run: &RunInfo<'_>, evaluation: &Evaluation) {
+        let progress = run.progress;
+        let (Some(row), Some(best)) = (progress.history.last(), progress.best()) else { return };
         self.epoch_start = None;
-        let save = |path| weights::save(path, self.metadata, weights);
-        save(self.folder.last())?;
         if row.epoch == best.epoch {
-            save(self.folder.best())?;
-            let matrix = pictures::confusion_matrix(evaluation.confusion(), &self.metadata.classes);
-            self.save_picture(&matrix, "confusion_matrix.png");
+            let matrix = pictures::confusion_matrix(evaluation.confusion(), &run.metadata.classes);
+            save_picture(run.folder, &matrix, "confusion_matrix.png");
         }
-        self.folder.write_results(&progress.history)?;
         match pictures::curves(progress) {
-            Ok(curves) => self.save_picture(&curves, "results.png"),
+            Ok(curves) => save_picture(run.folder, &curves, "results.png"),
             Err(error) => note!("warning: results.png was not drawn: {}", explain(&error)),
         }
         let before = progress.history.iter().nth_back(1).map_or(0.0, |row| row.time);
@@ -119,42 +158,23 @@ impl Observer for Watch<'_> {
             row.val_loss,
             row.time - before
         );
-        // Training does not end because nobody reads: `results.csv` has it all.
+        // `results.csv` has it all.
         let _ = say!("{line}");
-        self.tell_skipped();
-        Ok(())
     }
 
-    fn checkpoint(&mut self, progress: &Progress, state: &State) -> Result<()> {
-        self.folder.save_checkpoint(state, progress, self.marks)
-    }
-}
-
-impl Watch<'_> {
-    /// Pictures are for looking at: one that cannot be written does not end a run.
-    fn save_picture(&self, picture: &image::RgbImage, name: &str) {
-        if let Err(error) = pictures::save(picture, &self.folder.file(name)) {
-            note!("warning: {name} was not written: {}", explain(&error));
-        }
+    fn finished(
+        &mut self,
+        run: &RunInfo<'_>,
+        model: &mut dyn Model,
+        evaluated: &Evaluated,
+    ) -> Result<(), BoxError> {
+        Ok(Watch::finished(self, run, model, evaluated)?)
     }
 }
 
-/// Those of `found` that are not in `told`, which they are added to. A photo found late can sort before the others.
-fn untold(found: Vec<(PathBuf, String)>, told: &mut BTreeSet<PathBuf>) -> Vec<(PathBuf, String)> {
-    found.into_iter().filter(|(path, _)| told.insert(path.clone())).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_photo_left_out_is_told_once_in_whatever_order_they_are_found() {
-        let photo = |name: &str| (PathBuf::from(name), "cut".to_owned());
-        let mut told = BTreeSet::new();
-        assert_eq!(untold(vec![photo("m.jpg")], &mut told), [photo("m.jpg")]);
-        let found = vec![photo("a.jpg"), photo("m.jpg"), photo("z.jpg")];
-        assert_eq!(untold(found.clone(), &mut told), [photo("a.jpg"), photo("z.jpg")]);
-        assert_eq!(untold(found, &mut told), []);
+/// Pictures are for looking at: one that cannot be written does not end a run.
+fn save_picture(folder: &RunFolder, picture: &image::RgbImage, name: &str) {
+    if let Err(error) = pictures::save(picture, &folder.file(name)) {
+        note!("warning: {name} was not written: {}", explain(&error));
     }
 }

@@ -1,6 +1,6 @@
 //! Mistakes of an engine, from new weights and from trained ones.
 
-use alexnet_core::{
+use alexnet::core::{
     Images, Logits, Node, Op,
     init::{Init, initialise},
     optimizer::Adam,
@@ -51,11 +51,11 @@ impl Model for FaultyModel {
         self.0.logits(images)
     }
 
-    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<alexnet_core::StepReport> {
+    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<alexnet::core::StepReport> {
         self.0.train_step(batch, step)
     }
 
-    fn gradients(&mut self, batch: &Batch, step: &Step) -> Result<(alexnet_core::StepReport, Gradients)> {
+    fn gradients(&mut self, batch: &Batch, step: &Step) -> Result<(alexnet::core::StepReport, Gradients)> {
         let seed = step.seed + u64::from(self.1 == Fault::Dropout);
         let (report, mut gradients) = self.0.gradients(batch, &Step { seed, ..*step })?;
         if self.1 == Fault::Gradient {
@@ -124,7 +124,7 @@ fn engines_agree_and_each_mistake_is_seen() {
     for more in [0, 30, 300] {
         let training =
             Lesson { topology: topology(), optimizer: adam, parameters, steps: steps(more, 1e-3, &batches) };
-        let state = State { parameters: training.parameters.clone(), ..State::default() };
+        let state = State::from(training.parameters.clone());
         let mut model = training.compile(&places[0], &state).unwrap();
         for (step, batches) in &training.steps {
             train_step(model.as_mut(), batches, step).unwrap();
