@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::parse;
+use crate::{parse, tch_program};
 
 /// An engine by name; all are known to every binary, so that a missing one can be explained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -218,6 +218,9 @@ impl Choice {
     pub fn start(self, threads: Threads) -> Result<Box<dyn Backend>> {
         let name = self.backend.name();
         let Some(backend) = self.backend()? else {
+            if self.backend == Engine::Tch {
+                tch_program::exec_if_built()?;
+            }
             let compiled: Vec<&str> = Engine::compiled().iter().map(|engine| engine.name()).collect();
             bail!(
                 "this binary was built without the engine `{name}`; it has: {}. `cargo xtask train --backend {name}` builds \

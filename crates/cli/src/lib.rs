@@ -21,6 +21,7 @@ mod saved;
 mod split_for;
 mod start;
 mod stop;
+mod tch_program;
 mod trained;
 mod unused;
 mod usage;
@@ -37,7 +38,7 @@ First steps:
   alexnet help train          every option of a command";
 
 #[derive(Parser)]
-#[command(name = "alexnet", version, about = "AlexNet, from the photos to the answer", after_help = FIRST_STEPS)]
+#[command(name = "alexnet", bin_name = "alexnet", version, about = "AlexNet, from the photos to the answer", after_help = FIRST_STEPS)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
