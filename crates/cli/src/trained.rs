@@ -7,7 +7,7 @@ use alexnet_core::{
     text::shown_path,
     weights::{Metadata, Weights},
 };
-use alexnet_interchange::Loaded;
+use alexnet_interchange::{Loaded, Note};
 use anyhow::{Result, ensure};
 
 use crate::{
@@ -96,8 +96,12 @@ pub fn locate(weights: Option<&Path>) -> Result<PathBuf> {
 
 /// Says what a file leaves open.
 pub fn note_assumed(path: &Path, loaded: &Loaded) {
-    for sentence in &loaded.notes {
-        note!("{}: {sentence}", shown_path(path));
+    for note in &loaded.notes {
+        let next = match note {
+            Note::SameShapes { other } => format!("; `convert --variant {other}` makes it that"),
+            _ => String::new(),
+        };
+        note!("{}: {note}{next}", shown_path(path));
     }
 }
 
