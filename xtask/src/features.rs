@@ -37,12 +37,13 @@ impl Engine {
         let text = fs::read_to_string(file).unwrap_or_default();
         let value = |key: &str| {
             // `key = "value"`; neither has an escape in it.
-            let values = text.lines().filter_map(|line| {
-                let (name, rest) = line.split_once('=')?;
-                let mut parts = rest.split(['"', '\'']);
-                (name.trim() == key && parts.next()?.trim().is_empty()).then(|| parts.next())?
-            });
-            values.last().map(str::to_owned)
+            text.lines()
+                .find_map(|line| {
+                    let (name, rest) = line.split_once('=')?;
+                    let mut parts = rest.split(['"', '\'']);
+                    (name.trim() == key && parts.next()?.trim().is_empty()).then(|| parts.next())?
+                })
+                .map(str::to_owned)
         };
         Self { backend: value("backend"), device: value("device") }
     }
