@@ -1,10 +1,10 @@
-//! Lets the binary find libtorch where it was linked, without `LD_LIBRARY_PATH`.
+//! Lets the binaries find libtorch where it was linked, if it is.
+
+use std::{env, path::Path};
 
 fn main() {
-    let Ok(folder) = std::env::var("DEP_ALEXNET_LIBTORCH_LIBTORCH_LIB") else { return };
-    println!("cargo::rustc-link-arg=-Wl,-rpath,{folder}");
-    // The CUDA half registers itself when it is loaded; no symbol asks for it, so the linker would drop it.
-    if std::path::Path::new(&folder).join("libtorch_cuda.so").exists() {
-        println!("cargo::rustc-link-arg=-Wl,--no-as-needed,-ltorch_cuda,--as-needed");
+    let Some(folder) = env::var_os("DEP_ALEXNET_LIBTORCH_LIBTORCH_LIB") else { return };
+    for argument in alexnet_libtorch::linker_arguments(Path::new(&folder)) {
+        println!("cargo::rustc-link-arg={argument}");
     }
 }

@@ -1,6 +1,6 @@
 //! `cargo xtask libtorch`: fetches libtorch to the user's cache, from the packages of PyTorch for Python.
 //!
-//! pip brings the wheels, a script unpacks what a C++ program needs (`unpack.py`). All of it happens in a folder beside the
+//! pip downloads the wheels, a script unpacks what a C++ program needs (`unpack.py`). All of it happens in a folder beside the
 //! place, which is renamed at the end: what is there is whole. A lock lets a second task wait for the first.
 
 use std::{
@@ -28,7 +28,7 @@ pub fn variable(name: &str) -> Option<OsString> {
     env::var_os(name)
 }
 
-/// What pip has to bring.
+/// What pip has to download.
 #[derive(Debug, PartialEq)]
 struct Download {
     packages: &'static [&'static str],
@@ -76,7 +76,7 @@ impl Download {
 ///
 /// # Errors
 /// When a variable names one of no use, or it cannot be fetched.
-pub fn bring(build: Build) -> Result<Libtorch, String> {
+pub fn ensure(build: Build) -> Result<Libtorch, String> {
     let missing = match find(&variable) {
         Ok(found) => match found.source {
             Source::Cache(Build::Cpu) if build == Build::Cuda => build,
@@ -105,7 +105,7 @@ pub fn fetch(build: Build) -> Result<(), String> {
     check_pip(python)?;
     fs::create_dir_all(&cache).map_err(|error| cannot("create", &cache, &error))?;
     let _lock = lock(&cache.join("lock"))?;
-    // Another task may have brought it while we waited.
+    // Another task may have fetched it while we waited.
     if told_complete(&cache, build) {
         return Ok(());
     }

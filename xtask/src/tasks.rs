@@ -1,47 +1,63 @@
 //! The tasks that run cargo.
 
 use std::{
-    env, fs,
+    env,
+    ffi::{OsStr, OsString},
+    fs,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
 
 use alexnet_libtorch::{Libtorch, Problem, Source, cache::Build, find};
 
-use crate::{libtorch, wishes};
+use crate::{
+    features::{self, Engine},
+    libtorch,
+};
 
-/// Builds the command line in release, with the engines that can be had, and gives this process to it.
+/// Builds the command line in release, linked with libtorch only if the command needs it, and gives this process to it.
 ///
 /// # Errors
 /// When the engine asked for cannot be had.
-pub fn command_line(task: &str, arguments: &[&str]) -> Result<ExitCode, String> {
-    let libtorch = if wishes::tch(arguments) {
+pub fn command_line(command: &OsStr, arguments: &[OsString]) -> Result<ExitCode, String> {
+    let engine = Engine::of(&words(arguments));
+    let libtorch = if engine.is_tch() {
         // Without a GPU the command will say so; gigabytes would not help.
-        let cuda = wishes::cuda(arguments) && has_nvidia_gpu();
-        Some(libtorch::bring(if cuda { Build::Cuda } else { Build::Cpu })?)
-    } else {
+        let cuda = engine.is_on_cuda() && has_nvidia_gpu();
+        Some(libtorch::ensure(if cuda { Build::Cuda } else { Build::Cpu })?)
+    } else if features::is_about_all_engines(command) {
         libtorch_if_here()
+    } else {
+        None
     };
-    let features = wishes::features(arguments, libtorch.is_some());
-    tell_first_build(&features);
+    let mut features = engine.gpu_features();
+    features.extend(libtorch.as_ref().map(|_| "tch"));
+    let program = if libtorch.is_some() { "alexnet-tch" } else { "alexnet" };
+    tell_first_build(program, &features);
     let mut cargo = cargo(libtorch.as_ref());
-    cargo.args(["run", "--quiet", "--release", "--package", "alexnet-cli"]);
+    cargo.args(["run", "--quiet", "--release", "--package", "alexnet-cli", "--bin", program]);
     if !features.is_empty() {
         cargo.arg("--features").arg(features.join(","));
     }
-    cargo.args(["--", task]).args(arguments);
-    become_it(cargo)
+    cargo.arg("--").arg(command).args(arguments);
+    exec(cargo)
+}
+
+/// The arguments that are text, each in its place.
+fn words(arguments: &[OsString]) -> Vec<&str> {
+    arguments.iter().map(|argument| argument.to_str().unwrap_or_default()).collect()
 }
 
 /// All tests, or those of the packages that `arguments` name.
 ///
 /// # Errors
 /// When they need libtorch and it cannot be had.
-pub fn test(arguments: &[&str]) -> Result<ExitCode, String> {
-    let libtorch = if wishes::tests_need_libtorch(arguments) { Some(bring_for_tests()?) } else { None };
+pub fn test(arguments: &[OsString]) -> Result<ExitCode, String> {
+    let words = words(arguments);
+    let libtorch = if features::tests_need_libtorch(&words) { Some(ensure_for_tests()?) } else { None };
     let mut cargo = cargo(libtorch.as_ref());
-    cargo.args(wishes::tests(arguments)).args(arguments);
-    become_it(cargo)
+    cargo.args(features::tests(&words)).args(arguments);
+    exec(cargo)
 }
 
 /// Formatting, lints and documentation; stops at the first that fails.
@@ -49,8 +65,8 @@ pub fn test(arguments: &[&str]) -> Result<ExitCode, String> {
 /// # Errors
 /// When libtorch cannot be had.
 pub fn lint() -> Result<ExitCode, String> {
-    let libtorch = bring_for_tests()?;
-    let all = ["--workspace", "--features", wishes::ALL_WITH_TCH];
+    let libtorch = ensure_for_tests()?;
+    let all = ["--workspace", "--features", features::ALL_WITH_TCH];
     let steps: [&[&str]; 3] = [
         &["fmt", "--all", "--check"],
         &[&["clippy"], &all[..], &["--all-targets", "--", "--deny", "warnings"]].concat(),
@@ -83,16 +99,20 @@ pub fn check() -> Result<ExitCode, String> {
 ///
 /// # Errors
 /// When cargo cannot be run.
-pub fn torture(arguments: &[&str]) -> Result<ExitCode, String> {
-    let libtorch = libtorch_if_here();
-    // As for other tasks, so that nothing is built twice.
-    let features = wishes::features(&[], libtorch.is_some());
-    tell_first_build(&features);
-    let mut cargo = cargo(libtorch.as_ref());
-    cargo.args(["build", "--quiet", "--release", "--package", "alexnet-cli", "--package", "alexnet-torture"]);
-    for feature in features {
-        cargo.arg("--features").arg(format!("alexnet-cli/{feature}"));
-    }
+pub fn torture(arguments: &[OsString]) -> Result<ExitCode, String> {
+    tell_first_build("alexnet", &[]);
+    let mut cargo = cargo(None);
+    cargo.args(["build", "--quiet", "--release"]);
+    cargo.args([
+        "--package",
+        "alexnet-cli",
+        "--bin",
+        "alexnet",
+        "--package",
+        "alexnet-torture",
+        "--bin",
+        "torture",
+    ]);
     let code = run(cargo)?;
     if code != ExitCode::SUCCESS {
         return Ok(code);
@@ -100,14 +120,14 @@ pub fn torture(arguments: &[&str]) -> Result<ExitCode, String> {
     let built = |name: &str| target().join("release").join(name).with_extension(env::consts::EXE_EXTENSION);
     let mut torture = Command::new(built("torture"));
     torture.arg("--program").arg(built("alexnet")).args(arguments);
-    become_it(torture)
+    exec(torture)
 }
 
 /// The benchmarks, on all engines that can be had; says where their report is.
 ///
 /// # Errors
 /// When cargo cannot be run.
-pub fn criterion(arguments: &[&str]) -> Result<ExitCode, String> {
+pub fn criterion(arguments: &[OsString]) -> Result<ExitCode, String> {
     let libtorch = libtorch_if_here();
     let mut cargo = cargo(libtorch.as_ref());
     cargo.args(["bench", "--package", "alexnet-benches"]);
@@ -124,7 +144,7 @@ pub fn criterion(arguments: &[&str]) -> Result<ExitCode, String> {
     Ok(code)
 }
 
-/// The libtorch to link although nobody asks for it. One that is broken is no reason to stop.
+/// The libtorch to link for those who use every engine that is here. One that is broken is no reason to stop.
 fn libtorch_if_here() -> Option<Libtorch> {
     match find(&libtorch::variable) {
         Ok(found) => Some(found),
@@ -141,21 +161,21 @@ fn has_nvidia_gpu() -> bool {
     Command::new("nvidia-smi").arg("--list-gpus").output().is_ok_and(|output| output.status.success())
 }
 
-fn bring_for_tests() -> Result<Libtorch, String> {
-    libtorch::bring(Build::Cpu)
+fn ensure_for_tests() -> Result<Libtorch, String> {
+    libtorch::ensure(Build::Cpu)
         .map_err(|error| format!("{error}\n(`cargo test` runs all tests that do without libtorch)"))
 }
 
 /// Says what takes long: cargo is told to be quiet, and a first build would look like a command that hangs.
-fn tell_first_build(features: &[&str]) {
+fn tell_first_build(program: &str, features: &[&str]) {
     let release = target().join("release");
     let built = |package: &str| {
         let folders = fs::read_dir(release.join("build")).into_iter().flatten().flatten();
         folders.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().starts_with(package))
     };
     let mut new = Vec::new();
-    if !release.join("alexnet").with_extension(env::consts::EXE_EXTENSION).exists() {
-        new.push("alexnet");
+    if !release.join(program).with_extension(env::consts::EXE_EXTENSION).exists() {
+        new.push(program);
     }
     if features.contains(&"tch") && !built("torch-sys-") {
         new.push("the engine `tch`");
@@ -200,12 +220,12 @@ fn not_run(command: &Command, error: &std::io::Error) -> String {
 
 /// Gives this process to a program, so that Ctrl-C reaches the command alone and its exit code is ours.
 #[cfg(unix)]
-fn become_it(mut command: Command) -> Result<ExitCode, String> {
+fn exec(mut command: Command) -> Result<ExitCode, String> {
     let error = std::os::unix::process::CommandExt::exec(&mut command);
     Err(not_run(&command, &error))
 }
 
 #[cfg(not(unix))]
-fn become_it(command: Command) -> Result<ExitCode, String> {
+fn exec(command: Command) -> Result<ExitCode, String> {
     run(command)
 }

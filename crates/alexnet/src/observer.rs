@@ -128,8 +128,8 @@ pub enum Note {
     Weights {
         /// The file.
         path: PathBuf,
-        /// A clause about it.
-        what: String,
+        /// What it does not say.
+        note: alexnet_interchange::Note,
     },
     /// The weights name no classes; those of the data set are taken for them.
     ClassesNamed {
@@ -255,7 +255,7 @@ impl fmt::Display for Note {
                 write!(f, "there are no images in {}: using drawn flowers", shown_path(looked_in))
             }
             Self::Folder { folder: path, what } => write!(f, "{}: {}", shown_path(path), escaped(what)),
-            Self::Weights { path, what } => write!(f, "{}: {what}", shown_path(path)),
+            Self::Weights { path, note } => write!(f, "{}: {note}", shown_path(path)),
             Self::UsingWeights { path } => write!(f, "using the weights {}", shown_path(path)),
             Self::ClassesNamed { folder } => {
                 write!(

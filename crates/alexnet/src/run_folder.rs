@@ -13,7 +13,7 @@ use alexnet_core::{
     train::EpochRow,
     weights::Metadata,
 };
-use alexnet_interchange::{CLASS_INDICES, class_indices_text};
+use alexnet_interchange::class_indices;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Note, Observer, Result};
@@ -237,7 +237,7 @@ impl RunFolder {
     /// # Errors
     /// When the disk refuses.
     pub(crate) fn write_class_indices(&self, metadata: &Metadata) -> CoreResult<()> {
-        self.write(CLASS_INDICES, class_indices_text(&metadata.classes).as_bytes())
+        class_indices::write(self.file(class_indices::NAME), &metadata.classes)
     }
 
     /// `results.csv`: all of `history`.

@@ -81,8 +81,8 @@ pub fn locate(weights: Option<&Path>, observer: &mut dyn Observer) -> Result<Pat
 
 /// Notes what a file does not say.
 pub fn note_assumed(path: &Path, loaded: &Loaded, observer: &mut dyn Observer) {
-    for what in &loaded.notes {
-        observer.note(Note::Weights { path: path.to_owned(), what: what.clone() });
+    for note in &loaded.notes {
+        observer.note(Note::Weights { path: path.to_owned(), note: note.clone() });
     }
 }
 

@@ -51,6 +51,9 @@ impl Console {
             Note::ImagesUsed { used, all, .. } if self.takes_split && used < all => {
                 "; `--split all` takes all".into()
             }
+            Note::Weights { note: alexnet::interchange::Note::SameShapes { other }, .. } => {
+                format!("; `convert --variant {other}` makes it that")
+            }
             Note::NothingLeft { .. } => "; `--epochs` with a larger number goes on".into(),
             _ => String::new(),
         }

@@ -14,6 +14,7 @@ mod parse;
 mod pictures;
 mod progress;
 mod stop;
+mod tch_program;
 mod unused;
 mod usage;
 
@@ -29,7 +30,7 @@ First steps:
   alexnet help train          every option of a command";
 
 #[derive(Parser)]
-#[command(name = "alexnet", version, about = "AlexNet, from the photos to the answer", after_help = FIRST_STEPS)]
+#[command(name = "alexnet", bin_name = "alexnet", version, about = "AlexNet, from the photos to the answer", after_help = FIRST_STEPS)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

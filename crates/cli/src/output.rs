@@ -9,7 +9,7 @@ use std::{
 use alexnet::{
     Error,
     core::{
-        Error as CoreError,
+        Error as CoreError, FileKind,
         text::{escape, escaped, is_control, shown_path},
     },
     data::Error as DataError,
@@ -128,6 +128,13 @@ pub fn explain(error: &anyhow::Error) -> String {
         CoreError::Changed { path, .. } => {
             Some(format!("; `convert {} OUT --ignore-checksum` writes it with a new one", shown_path(path)))
         }
+        // A table stands for itself.
+        CoreError::Format { reason, .. } if reason.contains('\n') => None,
+        CoreError::Missing { expected, .. } | CoreError::Format { expected, .. } => match expected {
+            FileKind::Weights => Some("; train a network with `alexnet train`, or name another file".into()),
+            FileKind::Checkpoint => Some("; start the run anew, or resume another".into()),
+            FileKind::ClassNames => None,
+        },
         _ => None,
     });
     causes + &next.unwrap_or_default()
@@ -210,6 +217,22 @@ mod tests {
         assert_eq!(explain(&error), "cannot open a.jpg: entity not found");
         let error = anyhow::Error::new(missing()).context("no answer");
         assert_eq!(explain(&error), "no answer: entity not found");
+    }
+
+    #[test]
+    fn a_file_of_no_use_comes_with_the_next_step() {
+        let format = |expected, reason: &str| {
+            explain(&CoreError::Format { path: "a".into(), expected, reason: reason.into() }.into())
+        };
+        let missing = CoreError::Missing { path: "a".into(), expected: FileKind::Weights }.into();
+        for said in [explain(&missing), format(FileKind::Weights, "it is cut")] {
+            assert!(said.ends_with("; train a network with `alexnet train`, or name another file"), "{said}");
+        }
+        assert!(
+            format(FileKind::Checkpoint, "it is cut").ends_with("; start the run anew, or resume another")
+        );
+        assert_eq!(format(FileKind::ClassNames, "it is cut"), "a is not a file of class names: it is cut");
+        assert_eq!(format(FileKind::Weights, "a\nb"), "a is not a weights file: a\nb");
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The errors of this crate and of every engine.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use crate::text::{escaped, shown, shown_path};
 
@@ -110,16 +113,45 @@ pub enum Error {
         /// Who says to hold it: process and host.
         by: String,
     },
+    /// There is no such file.
+    #[error("{} is not {expected}: there is no such file", shown_path(path))]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// What it should be.
+        expected: FileKind,
+    },
     /// A file was read but is not what it should be.
     #[error("{} is not {expected}: {reason}", shown_path(path))]
     Format {
         /// The file.
         path: PathBuf,
-        /// What was expected, with its article: `a weights file`.
-        expected: &'static str,
+        /// What was expected.
+        expected: FileKind,
         /// What is wrong.
         reason: String,
     },
+}
+
+/// What a file should be; displayed with its article.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// Weights, ours or of another program.
+    Weights,
+    /// The checkpoint of a run.
+    Checkpoint,
+    /// Names of classes.
+    ClassNames,
+}
+
+impl fmt::Display for FileKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Weights => "a weights file",
+            Self::Checkpoint => "a checkpoint",
+            Self::ClassNames => "a file of class names",
+        })
+    }
 }
 
 /// A result with this crate's [`enum@Error`].

@@ -29,7 +29,7 @@ pub mod reference;
 pub mod rng;
 pub mod schedule;
 pub mod state;
-mod tensors;
+pub mod tensors;
 pub mod text;
 pub mod topology;
 pub mod train;
@@ -37,7 +37,7 @@ pub mod weights;
 
 pub use backend::{Backend, Device, Model, Options, Step, StepReport};
 pub use batch::{Batch, ExifOrientation, Images, Logits, Normalization};
-pub use error::{Error, Result};
+pub use error::{Error, FileKind, Result};
 pub use layer::{Backward, Layer, Mode};
 pub use optimizer::Optimizer;
 pub use state::{Array, Parameters, State};

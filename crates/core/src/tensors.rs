@@ -1,35 +1,119 @@
-//! Tensor files (safetensors) with f32 tensors and text metadata.
+//! Tensor files (safetensors): the header of any of them, and whole files with f32 tensors and text metadata, which ours are.
 //!
-//! Reading is the crate `safetensors`, which checks every length and offset. Writing is here because that crate keeps the
-//! metadata in a hash map: its files differ from one process to the next, ours are a function of their content.
+//! The crate `safetensors` checks every shape and offset of a header. Numbers are read here, since that crate needs the whole file in
+//! memory; and files are written here, since it keeps the metadata in a hash map: its files differ from one process to the next, ours
+//! are a function of their content.
 
 use std::{
     collections::BTreeMap,
-    fs,
-    io::{self, Write},
+    io::{self, Read, Write},
+    ops::Range,
     path::Path,
 };
 
-use safetensors::{
-    Dtype, SafeTensorError, SafeTensors,
-    tensor::{TensorInfo, TensorView},
-};
+use safetensors::tensor::{Metadata as Checked, TensorInfo};
 use serde::Serialize;
 
+pub use safetensors::Dtype;
+
 use crate::{
-    Array, Error, Result,
-    files::{each_block, write_atomically},
+    Array, Error, FileKind, Result,
+    files::{self, each_block, write_atomically},
     text::shown,
 };
 
 /// A file's text metadata.
-pub(crate) type Metadata = BTreeMap<String, String>;
+pub type Metadata = BTreeMap<String, String>;
+
+/// What a file holds and where. It agrees with the length of the file; no number has been read.
+#[derive(Debug)]
+pub struct Header {
+    /// The text entries.
+    pub metadata: Metadata,
+    /// The tensors by name. They lie one after the other, without gaps.
+    pub tensors: BTreeMap<String, Entry>,
+}
+
+/// A tensor in a file.
+#[derive(Debug)]
+pub struct Entry {
+    /// The type of its elements.
+    pub dtype: Dtype,
+    /// Its extents, of a row-major tensor.
+    pub shape: Vec<usize>,
+    /// Its bytes in the file.
+    pub bytes: Range<u64>,
+}
+
+/// Why a header was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum HeaderError {
+    /// The file could not be read.
+    #[error("it cannot be read: {0}")]
+    Io(#[from] io::Error),
+    /// The header would go beyond the end of the file.
+    #[error("its header goes beyond its end; it is cut, damaged or no safetensors file")]
+    Cut,
+    /// The header is longer than the reader accepts.
+    #[error("its header has {bytes} bytes, and {most} is the most")]
+    TooLong {
+        /// Its bytes.
+        bytes: u64,
+        /// The most that are read.
+        most: u64,
+    },
+    /// The header is not JSON, or its shapes and offsets contradict each other; the reason may contain names.
+    #[error("its header is not valid ({0}); it is cut, damaged or no safetensors file")]
+    Invalid(String),
+    /// The tensors of the header do not fill the file.
+    #[error("it does not hold as many bytes as its header says: it is cut or damaged")]
+    Length,
+}
+
+impl Header {
+    /// Reads the header of a file that has `length` bytes, from its start. One of more than `most` bytes is refused.
+    ///
+    /// # Errors
+    /// When it is no header, or does not agree with the length of the file.
+    pub fn read(mut file: impl Read, length: u64, most: u64) -> Result<Self, HeaderError> {
+        let mut bytes = [0; 8];
+        let left = length.checked_sub(bytes.len() as u64).ok_or(HeaderError::Cut)?;
+        file.read_exact(&mut bytes)?;
+        let bytes = u64::from_le_bytes(bytes);
+        if bytes > left {
+            return Err(HeaderError::Cut);
+        }
+        if bytes > most {
+            return Err(HeaderError::TooLong { bytes, most });
+        }
+        let mut json = Vec::new();
+        file.take(bytes).read_to_end(&mut json)?;
+        let header: Checked = serde_json::from_slice(&json)
+            .map_err(|error| HeaderError::Invalid(shown(&error.to_string()).to_string()))?;
+        let start = length - (left - bytes);
+        if header.data_len() as u64 != left - bytes {
+            return Err(HeaderError::Length);
+        }
+        let entry = |info: &TensorInfo| {
+            let (from, to) = info.data_offsets;
+            Entry {
+                dtype: info.dtype,
+                shape: info.shape.clone(),
+                bytes: start + from as u64..start + to as u64,
+            }
+        };
+        Ok(Self {
+            tensors: header.tensors().into_iter().map(|(name, info)| (name, entry(info))).collect(),
+            metadata: header.metadata().clone().unwrap_or_default().into_iter().collect(),
+        })
+    }
+}
 
 /// A tensor with its name in the file.
 pub(crate) type Named<'a> = (String, &'a Array);
 
 #[derive(Serialize)]
-struct Header<'a> {
+struct HeaderText<'a> {
     #[serde(rename = "__metadata__")]
     metadata: &'a Metadata,
     #[serde(flatten)]
@@ -57,51 +141,63 @@ fn header(metadata: &Metadata, tensors: &[Named]) -> io::Result<Vec<u8>> {
             (name.as_str(), TensorInfo { dtype: Dtype::F32, shape, data_offsets: (start, end) })
         })
         .collect();
-    let mut json = serde_json::to_vec(&Header { metadata, tensors })?;
+    let mut json = serde_json::to_vec(&HeaderText { metadata, tensors })?;
     json.resize(json.len().next_multiple_of(8), b' ');
     let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
     bytes.append(&mut json);
     Ok(bytes)
 }
 
-/// Reads a file whole. `expected` names its kind with its article, `missing` says what to do when there is none.
-pub(crate) fn read(
-    path: &Path,
-    expected: &'static str,
-    missing: &str,
-) -> Result<(Metadata, BTreeMap<String, Array>)> {
+/// The longest header of the format.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// Reads a file whole; all its tensors must be f32.
+pub(crate) fn read(path: &Path, expected: FileKind) -> Result<(Metadata, BTreeMap<String, Array>)> {
     let refuse = |reason: String| Error::Format { path: path.to_owned(), expected, reason };
-    let bytes = fs::read(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => refuse(format!("there is no such file; {missing}")),
+    let (mut file, length) = files::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Error::Missing { path: path.to_owned(), expected },
         _ => Error::io("read", path)(error),
     })?;
-    // The library's own words, in which names may be.
-    let broken = |error: SafeTensorError| {
-        let error = error.to_string();
-        refuse(format!("{}; it is cut, damaged or no safetensors file: {missing}", shown(&error)))
-    };
-    let (_, head) = SafeTensors::read_metadata(&bytes).map_err(&broken)?;
-    let tensors = SafeTensors::deserialize(&bytes).map_err(broken)?;
-    let arrays =
-        tensors.iter().map(|(name, view)| Ok((name.to_owned(), array(name, &view).map_err(&refuse)?)));
-    let arrays = arrays.collect::<Result<_>>()?;
-    Ok((head.metadata().clone().unwrap_or_default().into_iter().collect(), arrays))
+    let Header { metadata, tensors } =
+        Header::read(&file, length, MAX_HEADER).map_err(|error| match error {
+            HeaderError::Io(error) => Error::io("read", path)(error),
+            other => refuse(other.to_string()),
+        })?;
+    if let Some((name, Entry { dtype, .. })) = tensors.iter().find(|(_, entry)| entry.dtype != Dtype::F32) {
+        return Err(refuse(format!(
+            "the tensor `{}` is {dtype}, only F32 is read; save it as float32",
+            shown(name)
+        )));
+    }
+    // As they lie in the file.
+    let mut tensors: Vec<(String, Entry)> = tensors.into_iter().collect();
+    tensors.sort_by_key(|(_, entry)| (entry.bytes.start, entry.bytes.end));
+    let arrays = tensors.into_iter().map(|(name, entry)| {
+        let values = numbers(&mut file, (entry.bytes.end - entry.bytes.start) as usize / 4)?;
+        Ok((name, Array { shape: entry.shape, values }))
+    });
+    Ok((metadata, arrays.collect::<io::Result<_>>().map_err(Error::io("read", path))?))
 }
 
-fn array(name: &str, view: &TensorView) -> Result<Array, String> {
-    if view.dtype() != Dtype::F32 {
-        return Err(format!(
-            "the tensor `{}` is {}, only F32 is read; save it as float32",
-            shown(name),
-            view.dtype()
-        ));
+/// The next `count` numbers of a file.
+fn numbers(file: &mut impl Read, count: usize) -> io::Result<Vec<f32>> {
+    const BLOCK: usize = 1 << 14;
+    let mut values = vec![0.0; count];
+    let mut bytes = vec![0; 4 * BLOCK.min(count)];
+    for block in values.chunks_mut(BLOCK) {
+        let bytes = &mut bytes[..4 * block.len()];
+        file.read_exact(bytes)?;
+        for (value, four) in block.iter_mut().zip(bytes.as_chunks().0) {
+            *value = f32::from_le_bytes(*four);
+        }
     }
-    let value = |four: &[u8]| f32::from_le_bytes([four[0], four[1], four[2], four[3]]);
-    Ok(Array { shape: view.shape().to_vec(), values: view.data().chunks_exact(4).map(value).collect() })
+    Ok(values)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// A file from its header's text and its data, with the length of the header or another one.
@@ -114,10 +210,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.safetensors");
         fs::write(&path, bytes).unwrap();
-        read(&path, "a test file", "write another").map_err(|error| {
+        read(&path, FileKind::Weights).map_err(|error| {
             let text = error.to_string();
             assert!(matches!(error, Error::Format { .. }), "{text}");
-            assert!(text.starts_with(&format!("{} is not a test file: ", path.display())), "{text}");
+            assert!(text.starts_with(&format!("{} is not a weights file: ", path.display())), "{text}");
             text
         })
     }
@@ -160,7 +256,7 @@ mod tests {
             ("a negative shape", file(None, &format!("{{{}}}", entry("a", "[-2]", 0, 8)), &[0; 8])),
         ] {
             let error = read_bytes(&bytes).expect_err(what);
-            assert!(error.contains("write another"), "{what}: {error}");
+            assert!(error.contains("it is cut"), "{what}: {error}");
         }
     }
 
@@ -181,7 +277,7 @@ mod tests {
         let [one, two] = ["one", "two"].map(|name| {
             let path = folder.path().join(name);
             write(&path, &metadata, &tensors).unwrap();
-            let (read_metadata, read_tensors) = read(&path, "", "").unwrap();
+            let (read_metadata, read_tensors) = read(&path, FileKind::Weights).unwrap();
             assert_eq!(read_metadata, metadata);
             assert_eq!(read_tensors.iter().map(|(n, a)| (n.clone(), a)).collect::<Vec<_>>(), tensors);
             fs::read(&path).unwrap()

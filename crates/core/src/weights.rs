@@ -6,15 +6,12 @@ use crc32fast::Hasher;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Array, Error, ExifOrientation, Normalization, Result, State,
+    Array, Error, ExifOrientation, FileKind, Normalization, Result, State,
     alexnet::Variant,
     files::each_block,
     tensors::{self, Named},
     text::shown,
 };
-
-const EXPECTED: &str = "a weights file";
-const MISSING: &str = "train a network with `alexnet train`, or name another file";
 
 /// What a weights file says beside its parameters.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,7 +20,7 @@ pub struct Metadata {
     pub variant: Variant,
     /// The names of the classes, in the order of the logits.
     pub classes: Vec<String>,
-    /// Height and width of a picture.
+    /// Height and width of an image.
     pub input_size: usize,
     /// How bytes become numbers.
     pub normalization: Normalization,
@@ -54,13 +51,13 @@ impl Weights {
     /// Reads a file and checks that its parameters are those of its variant with its classes.
     ///
     /// # Errors
-    /// [`Error::Format`] says what is wrong with the file and what to do; [`Error::Changed`] when it is no more what was written;
-    /// [`Error::Io`] when it cannot be read at all.
+    /// [`Error::Missing`] when there is no file, [`Error::Format`] says what is wrong with it, [`Error::Changed`] when it is no more
+    /// what was written, [`Error::Io`] when it cannot be read at all.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let (text, parameters) = tensors::read(path, EXPECTED, MISSING)?;
+        let (text, parameters) = tensors::read(path, FileKind::Weights)?;
         compare_checksum(path, &text, &parameters)?;
-        let refuse = |reason| Error::Format { path: path.to_owned(), expected: EXPECTED, reason };
+        let refuse = |reason| Error::Format { path: path.to_owned(), expected: FileKind::Weights, reason };
         let metadata = Metadata::from_text(&text).map_err(refuse)?;
         let parameters = fitting(&metadata, parameters).map_err(refuse)?;
         Ok(Self { metadata, parameters })
@@ -153,11 +150,7 @@ impl Metadata {
     /// # Errors
     /// In words, what is missing or wrong.
     pub fn from_text(text: &BTreeMap<String, String>) -> Result<Self, String> {
-        let entry = |key: &str| {
-            text.get(key).ok_or_else(|| {
-                format!("its metadata lacks `{key}`; `alexnet convert` writes files with everything needed")
-            })
-        };
+        let entry = |key: &str| text.get(key).ok_or_else(|| format!("its metadata lacks `{key}`"));
         fn json<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, String> {
             serde_json::from_str(text)
                 .map_err(|error| format!("its `{key}` is `{}`: {}", shown(text), shown(&error.to_string())))
@@ -200,7 +193,7 @@ fn fitting(
     let topology = variant.topology(classes.len());
     let [_, size, _] = topology.input;
     if input_size != size {
-        return Err(format!("its pictures are of size {input_size}, those of `{variant}` of size {size}"));
+        return Err(format!("its images are of size {input_size}, those of `{variant}` of size {size}"));
     }
     let state = State::from(parameters);
     match state.check(&topology) {
@@ -273,10 +266,7 @@ mod tests {
     fn incomplete_or_wrong_metadata_is_named() {
         for key in ["variant", "classes", "input_size", "mean", "std"] {
             let error = refusal(|text| drop(text.remove(key)));
-            assert!(
-                error.contains(&format!("lacks `{key}`")) && error.contains("alexnet convert"),
-                "{error}"
-            );
+            assert!(error.contains(&format!("lacks `{key}`")), "{error}");
         }
         for (key, value, reason) in [
             ("variant", "vgg", "no variant `vgg`; there are tutorial, "),
@@ -347,11 +337,11 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_comes_with_the_next_step() {
+    fn what_is_no_weights_file_is_refused() {
         let path = PathBuf::from("no/such/w.safetensors");
-        let error = Weights::load(&path).unwrap_err().to_string();
-        let start = "no/such/w.safetensors is not a weights file: there is no such file; train a network";
-        assert!(error.starts_with(start), "{error}");
+        let error = Weights::load(&path).unwrap_err();
+        assert!(matches!(error, Error::Missing { expected: FileKind::Weights, .. }));
+        assert_eq!(error.to_string(), "no/such/w.safetensors is not a weights file: there is no such file");
         let folder = tempfile::tempdir().unwrap();
         assert!(matches!(Weights::load(folder.path()), Err(Error::Io { .. })));
         fs::write(folder.path().join("w"), "daisy,0.9\n").unwrap();

@@ -1,13 +1,14 @@
-//! The tutorial's file of class names.
+//! The tutorial's file of class names, `class_indices.json`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::Write,
     path::Path,
 };
 
 use alexnet_core::{
-    Error, Result,
-    files::read_text,
+    Error, FileKind, Result,
+    files::{read_text, write_atomically},
     text::{shown, shown_path},
 };
 use serde::Deserialize;
@@ -27,17 +28,25 @@ enum Content {
 ///
 /// # Errors
 /// [`Error::Io`] when it cannot be read, [`Error::Format`] when it is something else.
-pub fn class_indices(path: impl AsRef<Path>) -> Result<Vec<String>> {
+pub fn read(path: impl AsRef<Path>) -> Result<Vec<String>> {
     let path = path.as_ref();
     parse(&read_text(path, MOST)?).map_err(|reason| Error::Format {
         path: path.to_owned(),
-        expected: "a file of class names",
+        expected: FileKind::ClassNames,
         reason,
     })
 }
 
+/// Writes such a file, atomically.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn write(path: impl AsRef<Path>, names: &[String]) -> Result<()> {
+    write_atomically(path, |file| file.write_all(text(names).as_bytes()))
+}
+
 /// The file of these names as the tutorial writes it: indices as texts, indented by four.
-pub fn class_indices_text(names: &[String]) -> String {
+fn text(names: &[String]) -> String {
     let lines = names
         .iter()
         .zip(0..)
@@ -86,7 +95,7 @@ pub fn near(weights: &Path, classes: usize) -> (Option<Vec<String>>, String) {
             ),
         );
     };
-    match class_indices(&file) {
+    match read(&file) {
         Ok(names) if names.len() == classes => {
             (Some(names), format!("its classes are those of {}", shown_path(&file)))
         }

@@ -119,7 +119,8 @@ impl Source {
 /// Read at once where a part may be large.
 const BLOCK: u64 = 1 << 16;
 
-fn unread(error: io::Error) -> String {
+/// Why a part could not be read, in words.
+pub fn unread(error: io::Error) -> String {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => "it ends too early: it is cut or damaged".into(),
         _ => format!("it cannot be read: {error}"),

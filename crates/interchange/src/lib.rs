@@ -1,18 +1,16 @@
 //! Files that other tools write and read: PyTorch's state dictionaries (`.pth`) both ways, safetensors by any writer, ONNX.
 //!
-//! [`load`] takes a file of any of the first three kinds, told apart by content. A file from a stranger costs nothing but an
-//! error: names, shapes and sizes are compared before any number is read, and nothing in it is ever executed.
+//! [`load`] takes a file of any of the first three kinds, which it detects by content. Untrusted input can only cause an error: names,
+//! shapes and sizes are compared before any number is read, and nothing in a file is ever executed.
 #![forbid(unsafe_code)]
 
-mod class_indices;
+pub mod class_indices;
+mod detect_variant;
 mod file;
+mod note;
 pub mod onnx;
-mod pickle;
 mod pth;
-mod pth_write;
-mod recognise;
-mod safetensors_read;
-mod state_dict;
+mod safetensors;
 mod tensor;
 #[cfg(test)]
 mod tests;
@@ -20,7 +18,7 @@ mod tests;
 use std::{collections::BTreeMap, path::Path};
 
 use alexnet_core::{
-    Array, Error, ExifOrientation, Result, Topology,
+    Array, Error, ExifOrientation, FileKind, Result, Topology,
     alexnet::Variant,
     files::write_atomically,
     state::shape_mismatches,
@@ -28,11 +26,13 @@ use alexnet_core::{
     weights::{Metadata, Weights, compare_checksum},
 };
 
-pub use self::class_indices::{NAME as CLASS_INDICES, class_indices, class_indices_text};
-use self::{file::Source, pickle::Dtype, tensor::View};
-
-const EXPECTED: &str = "a weights file";
-const NEXT: &str = "train a network with `alexnet train`, or name another file";
+pub use self::note::Note;
+use self::{
+    detect_variant::{detect_variant, usual_normalization},
+    file::Source,
+    pth::state_dict,
+    tensor::{Dtype, View},
+};
 
 /// Weights from any file.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,8 +41,8 @@ pub struct Loaded {
     pub weights: Weights,
     /// Whether the names of the classes are known; they are `0`, `1`, … otherwise.
     pub named: bool,
-    /// In sentences, what was assumed or changed; empty for a file of ours.
-    pub notes: Vec<String>,
+    /// What was assumed or changed; empty for a file of ours.
+    pub notes: Vec<Note>,
     /// Whether the file carries a checksum, which is that of its content. Files of others carry none.
     pub has_checksum: bool,
 }
@@ -62,21 +62,19 @@ impl Content {
     /// Opens a file of any kind.
     fn open(path: &Path) -> Result<Self> {
         let source = Source::open(path)?;
-        let refuse = |reason| Error::Format { path: path.to_owned(), expected: EXPECTED, reason };
+        let refuse = |reason| Error::Format { path: path.to_owned(), expected: FileKind::Weights, reason };
         let start = source.start(32).map_err(refuse)?;
         let saved = match start.as_slice() {
-            [b'P', b'K', 3, 4, ..] => pth::read_zip(&source),
-            start if pth::is_legacy(start) => pth::read_legacy(&source),
+            [b'P', b'K', 3, 4, ..] => pth::read::read_zip(&source),
+            start if pth::read::is_legacy(start) => pth::read::read_legacy(&source),
             // The length of the header, and its first byte.
             [_, _, _, _, _, _, _, _, b'{', ..] => {
-                let (views, metadata) = safetensors_read::read(&source).map_err(refuse)?;
+                let (views, metadata) = safetensors::read(&source).map_err(refuse)?;
                 let bytes = source.bytes_in_all();
                 return Ok(Self { source, views, metadata, others: vec![], bytes });
             }
             [] => Err("the file is empty".into()),
-            _ => Err(format!(
-                "it is neither safetensors nor a state dictionary of PyTorch's `torch.save`; {NEXT}"
-            )),
+            _ => Err("it is neither safetensors nor a state dictionary of PyTorch's `torch.save`".into()),
         };
         let content = saved.and_then(|saved| {
             let (views, others) = state_dict::tensors(&saved)?;
@@ -148,8 +146,8 @@ const MAX_PREFIXES: usize = 4;
 /// Reads weights from a file of ours, a safetensors file by another writer, or a state dictionary of PyTorch.
 ///
 /// # Errors
-/// [`Error::Format`] says what is wrong with the file and what to do; [`Error::Changed`] when it is no more what this program
-/// wrote; [`Error::Io`] when it cannot be read at all.
+/// [`Error::Missing`] when there is no file, [`Error::Format`] says what is wrong with it, [`Error::Changed`] when it is no more what
+/// this program wrote, [`Error::Io`] when it cannot be read at all.
 pub fn load(path: impl AsRef<Path>) -> Result<Loaded> {
     let path = path.as_ref();
     let (loaded, text) = read(path)?;
@@ -169,9 +167,9 @@ pub fn load_changed(path: impl AsRef<Path>) -> Result<Loaded> {
 
 /// What a file holds, and its text entries.
 fn read(path: &Path) -> Result<(Loaded, BTreeMap<String, String>)> {
-    let refuse = |reason| Error::Format { path: path.to_owned(), expected: EXPECTED, reason };
+    let refuse = |reason| Error::Format { path: path.to_owned(), expected: FileKind::Weights, reason };
     if !path.exists() {
-        return Err(refuse(format!("there is no such file; {NEXT}")));
+        return Err(Error::Missing { path: path.to_owned(), expected: FileKind::Weights });
     }
     let content = Content::open(path)?;
     if content.metadata.contains_key("progress") {
@@ -182,7 +180,7 @@ fn read(path: &Path) -> Result<(Loaded, BTreeMap<String, String>)> {
         ));
     }
     let content = content.without_scalars().without_prefix();
-    let (variant, classes) = recognise::recognise(&content.shapes()).map_err(refuse)?;
+    let (variant, classes) = detect_variant(&content.shapes()).map_err(refuse)?;
     let (mut metadata, mut notes) = if content.metadata.contains_key("variant") {
         let metadata = Metadata::from_text(&content.metadata).map_err(refuse)?;
         agree(&metadata, variant, classes).map_err(refuse)?;
@@ -194,32 +192,19 @@ fn read(path: &Path) -> Result<(Loaded, BTreeMap<String, String>)> {
     let mut named = metadata.classes != numbered(classes);
     if !named {
         let (names, sentence) = class_indices::near(path, classes);
-        notes.push(sentence);
+        notes.push(Note::ClassNames(sentence));
         named = names.is_some();
         metadata.classes = names.unwrap_or(metadata.classes);
     }
-    if let Some(sentence) = left_out(&content.others) {
-        notes.push(sentence);
+    if !content.others.is_empty() {
+        notes.push(Note::LeftOut(content.others.clone()));
     }
     if content.views.values().any(|view| view.dtype == Dtype::F64) {
-        notes.push("its float64 numbers are rounded to float32".into());
+        notes.push(Note::Rounded);
     }
     let parameters = content.arrays().map_err(refuse)?;
     let loaded = Loaded { weights: Weights { metadata, parameters }, named, notes, has_checksum: false };
     Ok((loaded, content.metadata))
-}
-
-/// A sentence about entries that are no parameters.
-fn left_out(others: &[String]) -> Option<String> {
-    let names: Vec<String> = others.iter().take(8).map(|name| format!("`{}`", shown(name))).collect();
-    match others.len() - names.len() {
-        _ if names.is_empty() => None,
-        0 => Some(format!("its entries {} are left out: they are no parameters", names.join(", "))),
-        more => Some(format!(
-            "its entries {} and {more} more are left out: they are no parameters",
-            names.join(", ")
-        )),
-    }
 }
 
 /// The names of classes that have none.
@@ -240,24 +225,18 @@ fn agree(metadata: &Metadata, variant: Variant, classes: usize) -> Result<(), St
     match said.topology(classes) {
         Topology { input: [_, size, _], .. } if size == input_size => Ok(()),
         Topology { input: [_, size, _], .. } => {
-            Err(format!("its pictures are of size {input_size}, those of `{said}` of size {size}"))
+            Err(format!("its images are of size {input_size}, those of `{said}` of size {size}"))
         }
     }
 }
 
-/// What a file without metadata is taken for, and the sentences that say so.
-fn assume(variant: Variant, classes: usize) -> (Metadata, Vec<String>) {
-    let normalization = recognise::usual_normalization(variant);
-    let mut notes = vec![
-        format!("recognised as `{variant}` with {classes} classes by the shapes of its parameters"),
-        format!(
-            "pictures are normalised with mean {:?} and std {:?}, as is usual for `{variant}`",
-            normalization.mean, normalization.std
-        ),
-    ];
+/// What a file without metadata is taken for.
+fn assume(variant: Variant, classes: usize) -> (Metadata, Vec<Note>) {
+    let normalization = usual_normalization(variant);
+    let mut notes =
+        vec![Note::DetectedVariant { variant, classes }, Note::UsualNormalization { variant, normalization }];
     if variant == Variant::Original {
-        let other = Variant::OriginalNormFirst;
-        notes.push(format!("`{other}` has the same shapes; `convert --variant {other}` makes it that"));
+        notes.push(Note::SameShapes { other: Variant::OriginalNormFirst });
     }
     let input_size = variant.topology(classes).input[1];
     let exif_orientation = ExifOrientation::default();
@@ -305,7 +284,7 @@ pub fn save(weights: &Weights, path: impl AsRef<Path>) -> Result<()> {
         Format::Safetensors => weights.save(path),
         Format::Pth => {
             let text = weights.metadata.to_text().map_err(|error| Error::io("write", path)(error.into()))?;
-            write_atomically(path, |file| pth_write::write(file, &in_order, &text))
+            write_atomically(path, |file| pth::write::write(file, &in_order, &text))
         }
     }
 }

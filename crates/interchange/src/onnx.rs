@@ -34,7 +34,7 @@ const PROBABILITIES: &str = "probabilities";
 
 /// Writes weights and their network as one ONNX file, atomically; equal weights give equal bytes.
 ///
-/// The input `images` is f32 `[batch, 3, H, W]`, normalised; `batch` is any number. The output is `logits` `[batch, classes]`,
+/// The input `images` is f32 `[batch, 3, H, W]`, normalized; `batch` is any number. The output is `logits` `[batch, classes]`,
 /// or with `softmax` `probabilities` of the same shape. Initializers have PyTorch's names of the parameters, nodes those of the
 /// modules. The metadata are `variant`, `classes` (a JSON list), `input_size`, `mean` and `std` (JSON lists).
 ///
@@ -57,7 +57,7 @@ pub fn save(weights: &Weights, path: impl AsRef<Path>, softmax: bool) -> Result<
 /// All but the graph.
 fn model(metadata: &Metadata) -> serde_json::Result<ModelProto> {
     let mut entries = metadata.to_text()?;
-    // What safetensors files are recognised by.
+    // The mark of safetensors files.
     entries.remove("format");
     Ok(ModelProto {
         ir_version: IR_VERSION,
@@ -76,7 +76,7 @@ fn model(metadata: &Metadata) -> serde_json::Result<ModelProto> {
 fn doc(metadata: &Metadata) -> String {
     let Metadata { variant, input_size: size, normalization: Normalization { mean, std }, .. } = metadata;
     format!(
-        "AlexNet ({variant}). `{IMAGES}` is [batch, 3, {size}, {size}]: the whole picture in RGB, resized to {size}×{size} \
+        "AlexNet ({variant}). `{IMAGES}` is [batch, 3, {size}, {size}]: the whole image in RGB, resized to {size}×{size} \
          without keeping its ratio (bilinear with antialiasing, as Pillow's BILINEAR), then (pixel / 255 - mean) / std for \
          each channel, with mean {mean:?} and std {std:?}."
     )

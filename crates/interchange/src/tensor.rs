@@ -1,11 +1,46 @@
 //! A tensor in a file: what it is, and its numbers as f32.
 
-use std::ops::Range;
+use std::{fmt, ops::Range};
 
 use alexnet_core::Array;
 use half::{bf16, f16};
 
-use crate::{file::Source, pickle::Dtype};
+use crate::file::Source;
+
+/// The type of a tensor's elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dtype {
+    F16,
+    BF16,
+    F32,
+    F64,
+    /// Not numbers that a weight can be; by PyTorch's name, with the bytes of an element.
+    Other(&'static str, u64),
+}
+
+impl Dtype {
+    /// Bytes of an element.
+    pub fn size(self) -> u64 {
+        match self {
+            Self::F16 | Self::BF16 => 2,
+            Self::F32 => 4,
+            Self::F64 => 8,
+            Self::Other(_, size) => size,
+        }
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F16 => "float16",
+            Self::BF16 => "bfloat16",
+            Self::F32 => "float32",
+            Self::F64 => "float64",
+            Self::Other(name, _) => name,
+        })
+    }
+}
 
 /// A part of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

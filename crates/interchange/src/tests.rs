@@ -1,4 +1,4 @@
-//! Files of PyTorch's making, of ours, and of strangers.
+//! Files that PyTorch wrote, files of ours, and hostile ones.
 
 use std::{
     fs,
@@ -102,18 +102,18 @@ fn nothing_is_lost_on_the_way_to_pytorch_and_back() {
 
 /// The state dictionary alone, as others write it: the names of the classes and all else are assumed, and that is said.
 #[test]
-fn what_a_file_does_not_say_is_assumed_aloud() {
+fn what_a_file_does_not_say_is_assumed_and_noted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("AlexNet.pth");
     let Weights { parameters, .. } = weights(Variant::Tutorial, 3);
     let arrays: Vec<(&str, &Array)> = parameters.iter().map(|(name, array)| (name.as_str(), array)).collect();
-    write_atomically(&path, |file| pth_write::write(file, &arrays, &BTreeMap::new())).unwrap();
+    write_atomically(&path, |file| pth::write::write(file, &arrays, &BTreeMap::new())).unwrap();
 
     let loaded = load(&path).unwrap();
     assert_eq!(loaded.weights.parameters, parameters);
     assert_eq!(loaded.weights.metadata.classes, ["0", "1", "2"]);
     assert!(!loaded.named);
-    let notes = loaded.notes.join("\n");
+    let notes = loaded.notes.iter().map(Note::to_string).collect::<Vec<_>>().join("\n");
     for expected in ["`tutorial` with 3 classes", "class_indices.json with 3 of them", "mean [0.5, 0.5, 0.5]"]
     {
         assert!(notes.contains(expected), "{notes}");
@@ -131,7 +131,11 @@ fn what_a_file_does_not_say_is_assumed_aloud() {
         let loaded = load(&path).unwrap();
         assert_eq!(loaded.weights.metadata.classes, names, "{content}");
         assert_eq!(loaded.named, names[0] == "daisy");
-        assert!(loaded.notes.last().unwrap().contains("class_indices.json"), "{:?}", loaded.notes);
+        assert!(
+            loaded.notes.last().unwrap().to_string().contains("class_indices.json"),
+            "{:?}",
+            loaded.notes
+        );
     }
     // Converted, it still has no names of its own.
     let ours = folder.path().join("ours.safetensors");
@@ -142,20 +146,20 @@ fn what_a_file_does_not_say_is_assumed_aloud() {
 }
 
 #[test]
-fn each_variant_is_recognised_and_a_mismatch_is_a_table() {
+fn each_variant_is_detected_and_a_mismatch_is_a_table() {
     let shapes = |variant: Variant, classes| -> BTreeMap<String, Vec<usize>> {
         variant.topology(classes).parameters().unwrap().into_iter().map(|p| (p.name, p.shape)).collect()
     };
     for (variant, classes) in [(Variant::Tutorial, 5), (Variant::Original, 7), (Variant::Torchvision, 1000)] {
-        assert_eq!(recognise::recognise(&shapes(variant, classes)), Ok((variant, classes)));
+        assert_eq!(detect_variant(&shapes(variant, classes)), Ok((variant, classes)));
     }
-    assert_eq!(recognise::recognise(&shapes(Variant::OriginalNormFirst, 2)), Ok((Variant::Original, 2)));
+    assert_eq!(detect_variant(&shapes(Variant::OriginalNormFirst, 2)), Ok((Variant::Original, 2)));
 
     let mut wrong = shapes(Variant::Torchvision, 5);
     wrong.insert("features.0.weight".into(), vec![64, 1, 11, 11]);
     wrong.remove("classifier.4.bias");
     wrong.insert("extra".into(), vec![3]);
-    let error = recognise::recognise(&wrong).unwrap_err();
+    let error = detect_variant(&wrong).unwrap_err();
     let lines: Vec<&str> = error.lines().collect();
     assert!(lines[0].contains("nearest, `torchvision` with 5 classes"), "{error}");
     assert_eq!(
@@ -167,7 +171,7 @@ fn each_variant_is_recognised_and_a_mismatch_is_a_table() {
         ]
     );
     let many = (0..200).map(|i| (format!("layer{i}.weight"), vec![i])).collect();
-    let error = recognise::recognise(&many).unwrap_err();
+    let error = detect_variant(&many).unwrap_err();
     assert!(error.lines().count() < 30 && error.ends_with("more"), "{error}");
 }
 
@@ -187,9 +191,9 @@ fn safetensors_by_others_are_read() {
         .collect();
     let views = narrow.iter().map(|(name, bytes)| {
         let shape = ours.parameters[&name["module.".len()..]].shape.clone();
-        (name, safetensors::tensor::TensorView::new(safetensors::Dtype::BF16, shape, bytes).unwrap())
+        (name, ::safetensors::tensor::TensorView::new(::safetensors::Dtype::BF16, shape, bytes).unwrap())
     });
-    fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+    fs::write(&path, ::safetensors::serialize(views, None).unwrap()).unwrap();
     let loaded = load(&path).unwrap();
     for (name, array) in &ours.parameters {
         let widened = array.values.iter().map(|value| half::bf16::from_f32(*value).to_f32());
@@ -481,11 +485,7 @@ fn what_is_no_parameter_is_left_out_and_named() {
     // The checksum in it is that of the entry too.
     let loaded = load_changed(&path).unwrap();
     assert_eq!(loaded.weights, ours);
-    assert_eq!(loaded.notes, ["its entries `steps` are left out: they are no parameters"]);
-    let names: Vec<String> = (0..10).map(|n| format!("n{n}\n")).collect();
-    let sentence = left_out(&names).unwrap();
-    assert!(sentence.contains(r"`n0\n`") && sentence.contains("and 2 more"), "{sentence}");
-    assert_eq!(left_out(&[]), None);
+    assert_eq!(loaded.notes, [Note::LeftOut(vec!["steps".into()])]);
 
     let others = Content::open(&goldens().join("among.pth")).unwrap().others;
     assert!(others.len() == 15 && others[0] == "array", "{others:?}");
@@ -494,14 +494,14 @@ fn what_is_no_parameter_is_left_out_and_named() {
 #[test]
 fn hostile_files_are_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("stranger.pth");
+    let path = folder.path().join("hostile.pth");
     let mut failures = vec![];
     for (what, bytes, reason) in hostile() {
         fs::write(&path, bytes).unwrap();
         let refusal = Content::open(&path).and_then(|content| {
             content.arrays().map_err(|reason| Error::Format {
                 path: path.clone(),
-                expected: EXPECTED,
+                expected: FileKind::Weights,
                 reason,
             })
         });

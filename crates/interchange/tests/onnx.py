@@ -1,11 +1,11 @@
 """Checks an exported model with ONNX's own checker and runs it with ONNX Runtime:
 `pip install numpy onnx onnxruntime`, `python onnx.py MODEL.onnx IMAGES.f32 LOGITS.f32`.
 
-IMAGES.f32  normalised pictures, [N, 3, H, W], little-endian f32
+IMAGES.f32  normalized images, [N, 3, H, W], little-endian f32
 LOGITS.f32  what the model must answer, [N, classes], likewise
 
-The last line on stdout is JSON: how many pictures there were, the largest difference to LOGITS.f32, the largest logit, how many
-pictures have the same best class, and the largest difference between batches of 32 and of 1. What is wrong with the model
+The last line on stdout is JSON: how many images there were, the largest difference to LOGITS.f32, the largest logit, how many
+images have the same best class, and the largest difference between batches of 32 and of 1. What is wrong with the model
 itself, or not a number in its answers, is an AssertionError or the checker's own.
 """
 import json

@@ -7,6 +7,7 @@
 
 pub mod cache;
 mod find;
+mod link;
 pub mod manifest;
 mod problem;
 mod version;
@@ -14,6 +15,7 @@ mod version;
 use std::ffi::OsString;
 
 pub use find::{Libtorch, Source, find, python};
+pub use link::linker_arguments;
 pub use problem::{Cause, Problem};
 
 /// The version that this workspace's `tch` is written for; no other will do, since the interface changes with each.

@@ -413,7 +413,7 @@ fn read_progress(text: &[u8], place: &Place) -> Outcome {
 fn classes(text: &[u8], place: &Place) -> Outcome {
     let path = place.folder.join("it");
     fs::write(&path, text).expect("a temporary folder");
-    match alexnet_interchange::class_indices(&path) {
+    match alexnet_interchange::class_indices::read(&path) {
         Ok(names) => Outcome::Read(names.len().to_string()),
         Err(error) => Outcome::Refused(error.to_string()),
     }

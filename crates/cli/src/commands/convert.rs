@@ -1,16 +1,11 @@
 //! `alexnet convert`: the same weights in another format.
 
-use std::{
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use alexnet::core::{alexnet::Variant, files::write_atomically, text::shown_path, weights::Weights};
-use alexnet::interchange::{
-    CLASS_INDICES, Format, Loaded, class_indices, class_indices_text, load, load_changed, save,
-};
 use alexnet::{
     classes::{Alignment, align, listed},
+    core::{alexnet::Variant, text::shown_path, weights::Weights},
+    interchange::{Format, Loaded, class_indices, load, load_changed, save},
     weights::{is_onnx, locate, note_assumed},
 };
 use anyhow::{Result, ensure};
@@ -85,13 +80,13 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Writes the names of the classes beside weights, for programs that look for them there, unless there are others.
 fn name_classes(weights: &Path, classes: &[String]) -> Result<()> {
-    let file = weights.with_file_name(CLASS_INDICES);
+    let file = weights.with_file_name(class_indices::NAME);
     if !file.exists() {
-        write_atomically(&file, |out| out.write_all(class_indices_text(classes).as_bytes()))?;
+        class_indices::write(&file, classes)?;
         note!("{}: the names of the classes, which the tutorial's predict.py reads", shown_path(&file));
         return Ok(());
     }
-    let same = class_indices(&file).is_ok_and(|names| align(&names, classes) == Alignment::Same);
+    let same = class_indices::read(&file).is_ok_and(|names| align(&names, classes) == Alignment::Same);
     if !same {
         note!(
             "warning: {} has other classes, and is left as it is; the tutorial's predict.py would read them for {}: convert to \
@@ -108,7 +103,7 @@ impl Args {
     fn correct(&self, weights: &mut Weights, path: &Path) -> Result<()> {
         let metadata = &mut weights.metadata;
         if let Some(file) = &self.class_indices {
-            let names = class_indices(file)?;
+            let names = class_indices::read(file)?;
             ensure!(
                 names.len() == metadata.classes.len(),
                 "{} names {} classes, but {} has {}",

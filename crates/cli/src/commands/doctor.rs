@@ -161,8 +161,8 @@ fn devices(engine: Engine, libtorch: bool) -> Result<String, String> {
     }
     Err(match engine {
         Engine::Tch if libtorch => "not in this binary; `cargo xtask doctor` builds one that has it".into(),
-        Engine::Tch => "not in this binary; `cargo xtask libtorch` fetches what it needs, and whatever `cargo xtask` \
-                        builds then has it"
+        Engine::Tch => "not in this binary; `cargo xtask libtorch` fetches what it needs, and `cargo xtask doctor` then \
+                        builds one that has it"
             .into(),
         Engine::Cpu | Engine::Candle => {
             "not in this binary; `cargo xtask doctor` builds one that has it, or `cargo build` with default features"

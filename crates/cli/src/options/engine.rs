@@ -10,7 +10,7 @@ use alexnet::{
 };
 use anyhow::Result;
 
-use crate::parse;
+use crate::{parse, tch_program};
 
 /// What every command that computes takes.
 #[derive(Clone, Debug, clap::Args)]
@@ -83,9 +83,8 @@ impl EngineOptions {
     /// When this binary lacks the engine, or the engine the device.
     pub fn start(&self) -> Result<(EngineConfig, Box<dyn Backend>)> {
         let config = self.config();
-        let backend = config.start()?;
         ready(config, self.threads)?;
-        Ok((config, backend))
+        Ok((config, config.start()?))
     }
 }
 
@@ -94,6 +93,9 @@ impl EngineOptions {
 /// # Errors
 /// When the process cannot be started again, or threads cannot.
 pub fn ready(engine: EngineConfig, threads: Threads) -> Result<()> {
+    if engine.backend == Engine::Tch && engine.backend.backend().is_none() {
+        tch_program::exec_if_built()?;
+    }
     // A device that is missing is said without starting again.
     drop(engine.start()?);
     keep_f32(&[engine.device])?;

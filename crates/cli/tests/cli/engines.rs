@@ -92,3 +92,25 @@ fn an_engine_or_a_device_that_is_not_here_is_named() {
         assert!(said.contains("`cargo xtask train --backend tch`"), "{said}");
     }
 }
+
+#[cfg(all(unix, not(feature = "tch")))]
+#[test]
+fn a_command_that_needs_libtorch_is_handed_to_the_binary_that_has_it() {
+    use std::{os::unix::fs::PermissionsExt, process::Command};
+
+    let place = Place::new();
+    let [alexnet, tch] = ["alexnet", "alexnet-tch"].map(|name| place.file(name));
+    fs::copy(env!("CARGO_BIN_EXE_alexnet"), &alexnet).unwrap();
+    let ask = |backend: &str| {
+        let mut command = Command::new(&alexnet);
+        let output = command.args(["bench", "--steps", "1", "--backend", backend]).output().unwrap();
+        [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat()
+    };
+    fs::write(&tch, "#!/bin/sh\necho handed on: \"$@\"\n").unwrap();
+    fs::set_permissions(&tch, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(ask("tch"), "handed on: bench --steps 1 --backend tch\n");
+    assert!(!ask("candle").contains("handed on"));
+    // A copy of the same binary must not start itself for ever.
+    fs::copy(&alexnet, &tch).unwrap();
+    assert!(ask("tch").contains("this binary was built without the engine `tch`"));
+}

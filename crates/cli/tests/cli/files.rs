@@ -102,7 +102,7 @@ fn the_names_of_classes_are_written_for_the_tutorial_and_others_are_kept() {
     fs::create_dir(place.file("out")).unwrap();
     let ran = place.run(&["convert", "w.safetensors", "out/AlexNet.pth"]);
     assert!(ran.code == Some(0) && ran.err.contains("out/class_indices.json: the names"), "{ran:?}");
-    let names = alexnet_interchange::class_indices(place.file("out/class_indices.json")).unwrap();
+    let names = alexnet_interchange::class_indices::read(place.file("out/class_indices.json")).unwrap();
     assert_eq!(names, CLASSES);
     // The same again needs no word, other names are not lost.
     let again = place.run(&["convert", "w.safetensors", "out/AlexNet.pth"]);

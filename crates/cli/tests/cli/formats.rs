@@ -69,7 +69,7 @@ fn a_state_dictionary_is_used_like_weights_of_ours() {
     save_foreign(&place, "AlexNet.pth", Variant::Tutorial, 5);
     let ran = place.run(&["evaluate", "--weights", "AlexNet.pth", "--data", "flowers", "--format", "json"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert!(ran.err.contains("recognised as `tutorial` with 5 classes"), "{ran:?}");
+    assert!(ran.err.contains("detected as `tutorial` with 5 classes"), "{ran:?}");
     assert!(ran.err.contains("the classes are taken for those of"), "{ran:?}");
     let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(report["per_class"][2]["class"], "roses");

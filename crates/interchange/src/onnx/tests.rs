@@ -209,7 +209,7 @@ fn bytes_are_a_function_of_the_content() {
 
 /// The asymmetric windows of ONNX and of `torch.nn.LocalResponseNorm` lean to different sides.
 #[test]
-fn normalisation_over_an_even_number_of_channels_is_refused() {
+fn normalization_over_an_even_number_of_channels_is_refused() {
     let norm = |size| Node {
         name: "features.3".into(),
         op: Op::LocalResponseNorm { size, alpha: 1e-4, beta: 0.75, k: 2.0 },

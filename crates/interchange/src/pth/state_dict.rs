@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use alexnet_core::text::shown;
 
 use crate::{
-    pickle::{Tensor, Value},
-    pth::Saved,
+    pth::{
+        pickle::{Tensor, Value},
+        read::Saved,
+    },
     tensor::View,
 };
 

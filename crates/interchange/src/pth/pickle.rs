@@ -2,14 +2,16 @@
 //!
 //! A pickle is a program for a stack machine that may call anything in Python. This machine knows the operations that build
 //! plain values and a short list of names, for which it makes inert values of its own; every other operation or name ends the reading
-//! with an error that tells where it is. Nothing is ever executed.
+//! with an error that says where it is. Nothing is ever executed.
 //!
 //! All compound values live in lists, one a kind, and refer to each other by their places there: a value that contains itself, or
 //! a nesting of any depth, is then neither walked nor dropped recursively.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use alexnet_core::text::shown;
+
+use crate::tensor::Dtype;
 
 /// A pickle may be of this many bytes, execute this many operations, and have this many values on its stack at once. A state
 /// dictionary takes some fifty bytes and thirty operations a tensor.
@@ -52,41 +54,6 @@ pub enum Global {
     StorageType(Dtype),
     /// Names that a checkpoint holds beside its tensors; nothing is made of them.
     Opaque,
-}
-
-/// The type of a storage's elements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dtype {
-    F16,
-    BF16,
-    F32,
-    F64,
-    /// Not numbers that a weight can be; by PyTorch's name, with the bytes of an element.
-    Other(&'static str, u64),
-}
-
-impl Dtype {
-    /// Bytes of an element.
-    pub fn size(self) -> u64 {
-        match self {
-            Self::F16 | Self::BF16 => 2,
-            Self::F32 => 4,
-            Self::F64 => 8,
-            Self::Other(_, size) => size,
-        }
-    }
-}
-
-impl fmt::Display for Dtype {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::F16 => "float16",
-            Self::BF16 => "bfloat16",
-            Self::F32 => "float32",
-            Self::F64 => "float64",
-            Self::Other(name, _) => name,
-        })
-    }
 }
 
 impl Global {
@@ -251,7 +218,7 @@ mod operation {
 }
 use operation::*;
 
-/// For errors: the refused operations that a file from a stranger is most likely to hold, the others by their byte.
+/// For errors: the refused operations that a hostile file is most likely to hold, the others by their byte.
 fn name(operation: u8) -> String {
     match operation {
         b'i' => "INST".into(),

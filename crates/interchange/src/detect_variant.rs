@@ -7,7 +7,7 @@ use alexnet_core::{Normalization, alexnet::Variant, state::shape_mismatches};
 /// More classes than any data set has: a file that says so is not believed.
 const MAX_CLASSES: usize = 1 << 16;
 
-/// Rows of a table of shape_mismatches that are shown.
+/// Rows of a table of mismatches that are shown.
 const SHOWN: usize = 24;
 
 /// The variant whose parameters have these names and shapes, and its number of classes.
@@ -16,7 +16,7 @@ const SHOWN: usize = 24;
 ///
 /// # Errors
 /// A table of name, expected and found shape, against the variant that is nearest.
-pub fn recognise(shapes: &BTreeMap<String, Vec<usize>>) -> Result<(Variant, usize), String> {
+pub fn detect_variant(shapes: &BTreeMap<String, Vec<usize>>) -> Result<(Variant, usize), String> {
     let candidates = [Variant::Tutorial, Variant::Original, Variant::Torchvision].map(|variant| {
         let classes = match shapes.get("classifier.6.bias").map(Vec::as_slice) {
             Some(&[classes]) if (1..=MAX_CLASSES).contains(&classes) => classes,
@@ -42,7 +42,7 @@ pub fn recognise(shapes: &BTreeMap<String, Vec<usize>>) -> Result<(Variant, usiz
     ))
 }
 
-/// What pictures are normalised with where a file does not say: ImageNet's statistics for torchvision's network, as its
+/// What images are normalized with where a file does not say: ImageNet's statistics for torchvision's network, as its
 /// documentation asks; 0.5 as the tutorial does otherwise.
 pub fn usual_normalization(variant: Variant) -> Normalization {
     match variant {

@@ -1,0 +1,43 @@
+//! safetensors by any writer: the header alone, so that numbers are read only when they fit.
+
+use std::{collections::BTreeMap, io::Seek};
+
+use alexnet_core::tensors::{Dtype as Type, Header};
+
+use crate::{
+    file::{Source, unread},
+    tensor::{Dtype, Place, View},
+};
+
+/// A header may be this long.
+const MAX_HEADER: u64 = 16 << 20;
+
+/// Tensors by name, and the text entries.
+pub type Content = (BTreeMap<String, View>, BTreeMap<String, String>);
+
+/// Reads a header.
+///
+/// # Errors
+/// In words, when it is none or does not fit the file.
+pub fn read(source: &Source) -> Result<Content, String> {
+    let mut file = source.file();
+    file.rewind().map_err(unread)?;
+    let Header { metadata, tensors } =
+        Header::read(file, source.bytes_in_all(), MAX_HEADER).map_err(|error| error.to_string())?;
+    let views = tensors.into_iter().map(|(name, entry)| {
+        let place = Place::stored(entry.bytes.start, entry.bytes.end - entry.bytes.start);
+        (name, View::contiguous(dtype(entry.dtype), place, entry.shape))
+    });
+    Ok((views.collect(), metadata))
+}
+
+fn dtype(dtype: Type) -> Dtype {
+    match dtype {
+        Type::F16 => Dtype::F16,
+        Type::BF16 => Dtype::BF16,
+        Type::F32 => Dtype::F32,
+        Type::F64 => Dtype::F64,
+        Type::I64 | Type::U64 => Dtype::Other("64-bit integers", 8),
+        _ => Dtype::Other("numbers that are not float16, bfloat16, float32 or float64", 1),
+    }
+}

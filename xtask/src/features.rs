@@ -1,0 +1,199 @@
+//! What the arguments of a command ask of the build.
+
+use std::{ffi::OsStr, fs, path::Path};
+
+/// The value of an option, given as `--name value` or `--name=value`; of the last, if it is there more than once.
+fn value<'a>(arguments: &[&'a str], name: &str) -> Option<&'a str> {
+    let options = || arguments.iter().take_while(|&&argument| argument != "--");
+    let apart = options().zip(options().skip(1)).filter(|(key, _)| **key == name).map(|(_, value)| *value);
+    let joined = options().filter_map(|argument| argument.strip_prefix(name)?.strip_prefix('='));
+    joined.chain(apart).last()
+}
+
+/// The engine and the device that a command is to run on.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Engine {
+    backend: Option<String>,
+    device: Option<String>,
+}
+
+impl Engine {
+    /// What the arguments say, or else the file of options that they name: that of a run that goes on, or a `--config`.
+    pub fn of(arguments: &[&str]) -> Self {
+        let typed = |name| value(arguments, name).map(str::to_owned);
+        let (backend, device) = (typed("--backend"), typed("--device"));
+        let file = ["--resume", "--config"].iter().find_map(|name| value(arguments, name));
+        let saved = file.map(Path::new).map(Self::saved).unwrap_or_default();
+        if backend.is_some() && backend != saved.backend {
+            // The device in the file is that of another engine.
+            return Self { backend, device };
+        }
+        Self { backend: saved.backend, device: device.or(saved.device) }
+    }
+
+    /// What a file of options says, or that of the folder of a run; nothing if it cannot be read, which `alexnet` reports.
+    fn saved(path: &Path) -> Self {
+        let file = if path.is_dir() { path.join("args.toml") } else { path.to_owned() };
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let value = |key: &str| {
+            // `key = "value"`; neither has an escape in it.
+            text.lines()
+                .find_map(|line| {
+                    let (name, rest) = line.split_once('=')?;
+                    let mut parts = rest.split(['"', '\'']);
+                    (name.trim() == key && parts.next()?.trim().is_empty()).then(|| parts.next())?
+                })
+                .map(str::to_owned)
+        };
+        Self { backend: value("backend"), device: value("device") }
+    }
+
+    /// Whether it is libtorch.
+    pub fn is_tch(&self) -> bool {
+        self.backend.as_deref() == Some("tch")
+    }
+
+    /// Whether it is to compute on an NVIDIA GPU.
+    pub fn is_on_cuda(&self) -> bool {
+        self.device.as_deref().is_some_and(|device| device.starts_with("cuda"))
+    }
+
+    /// The cargo features that GPUs need; libtorch brings its own.
+    pub fn gpu_features(&self) -> Vec<&'static str> {
+        match self.device.as_deref() {
+            _ if self.backend.as_deref() != Some("candle") => vec![],
+            Some("metal") => vec!["metal"],
+            _ if self.is_on_cuda() => vec!["cuda"],
+            _ => vec![],
+        }
+    }
+}
+
+/// Whether a command of `alexnet` is about all engines that are here.
+pub fn is_about_all_engines(command: &OsStr) -> bool {
+    command == "parity" || command == "doctor"
+}
+
+/// The feature `tch` of all packages that have it, for cargo.
+pub const ALL_WITH_TCH: &str = "alexnet-cli/tch,alexnet-benches/tch";
+
+/// How cargo is to test what `arguments` ask for: all packages, or those that they name, with libtorch where it can be.
+pub fn tests(arguments: &[&str]) -> Vec<&'static str> {
+    let packages = packages(arguments);
+    if packages.is_empty() {
+        return vec!["test", "--workspace", "--features", ALL_WITH_TCH];
+    }
+    let concerned =
+        |feature: &&str| packages.iter().any(|package| feature.split('/').next() == Some(package));
+    let features = ALL_WITH_TCH.split(',').filter(concerned).flat_map(|feature| ["--features", feature]);
+    ["test"].into_iter().chain(features).collect()
+}
+
+/// Whether these tests are linked with libtorch.
+pub fn tests_need_libtorch(arguments: &[&str]) -> bool {
+    tests(arguments).contains(&"--features") || packages(arguments).contains(&"alexnet-backend-tch")
+}
+
+/// The packages that arguments of `cargo test` name with `-p`; none means all.
+fn packages<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    let mut packages = Vec::new();
+    let mut rest = arguments.iter().take_while(|&&argument| argument != "--");
+    while let Some(argument) = rest.next() {
+        let joined = ["--package=", "-p="].iter().find_map(|name| argument.strip_prefix(name));
+        if let Some(package) = joined {
+            packages.push(package);
+        } else if ["--package", "-p"].contains(argument) {
+            packages.extend(rest.next());
+        }
+    }
+    packages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<&str> {
+        line.split_whitespace().collect()
+    }
+
+    #[test]
+    fn the_engine_tch_is_asked_for_by_its_option_alone() {
+        for line in
+            ["--backend tch", "--backend=tch", "--epochs 3 --backend tch -j 2", "--backend cpu --backend tch"]
+        {
+            assert!(Engine::of(&words(line)).is_tch(), "{line}");
+        }
+        for line in
+            ["", "tch", "--data tch", "--backend cpu", "--backend", "--backends tch", "-- --backend tch"]
+        {
+            assert!(!Engine::of(&words(line)).is_tch(), "{line}");
+        }
+    }
+
+    #[test]
+    fn gpus_of_candle_are_features_and_those_of_libtorch_are_not() {
+        let features = |line: &str| Engine::of(&words(line)).gpu_features();
+        for device in ["--device cuda", "--device=cuda:1"] {
+            assert_eq!(features(&format!("--backend candle {device}")), ["cuda"]);
+            assert_eq!(features(&format!("{device} --backend=candle")), ["cuda"]);
+            assert!(features(&format!("--backend tch {device}")).is_empty());
+            assert!(features(device).is_empty());
+            assert!(Engine::of(&words(device)).is_on_cuda());
+        }
+        assert_eq!(features("--backend candle --device metal"), ["metal"]);
+        assert!(features("--backend candle --device cpu").is_empty());
+        assert!(!Engine::of(&words("--backend candle --device metal")).is_on_cuda());
+    }
+
+    #[test]
+    fn the_engine_of_a_run_is_that_of_its_options() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().to_str().unwrap();
+        let of = |more: &str| {
+            let line = format!("--resume {run} {more}");
+            let Engine { backend, device } = Engine::of(&words(&line));
+            [backend, device].map(Option::unwrap_or_default)
+        };
+        assert_eq!(of(""), ["", ""]);
+        let text = "# crc32 0\nbackend = \"tch\"\ndevice = \"cuda:1\"\nlr = 0.1\nopt = \"sgd\"\n";
+        fs::write(folder.path().join("args.toml"), text).unwrap();
+        assert_eq!(of(""), ["tch", "cuda:1"]);
+        assert_eq!(of("--device cpu"), ["tch", "cpu"]);
+        assert_eq!(of("--backend candle"), ["candle", ""]);
+        assert_eq!(of("--backend=tch"), ["tch", "cuda:1"]);
+        let file = format!("{run}/mine.toml");
+        let config = |text: &str| {
+            fs::write(&file, text).unwrap();
+            Engine::of(&["--config", &file]).is_tch()
+        };
+        for text in ["backend='tch'", "lr = 1\n  backend = \"tch\"  # as before", "backend = \"tch\"\r\n"] {
+            assert!(config(text), "{text}");
+        }
+        for text in
+            ["", "backend = tch", "# backend = \"tch\"", "data = \"tch\"", "backend = \"cpu\" # \"tch\""]
+        {
+            assert!(!config(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn tests_are_linked_with_libtorch_where_they_can_be() {
+        let all = ["test", "--workspace", "--features", "alexnet-cli/tch,alexnet-benches/tch"];
+        assert_eq!(tests(&words("topology -- --nocapture")), all);
+        assert!(tests_need_libtorch(&[]));
+        assert_eq!(tests(&words("-p alexnet-core topology")), ["test"]);
+        assert!(!tests_need_libtorch(&words("-p alexnet-core topology")));
+        let cli = words("-p alexnet-core -p alexnet-cli");
+        assert_eq!(tests(&cli), ["test", "--features", "alexnet-cli/tch"]);
+        assert!(tests_need_libtorch(&cli));
+        assert_eq!(tests(&words("--package=alexnet-backend-tch")), ["test"]);
+        assert!(tests_need_libtorch(&words("--package=alexnet-backend-tch")));
+    }
+
+    #[test]
+    fn packages_are_listed_however_they_are_given() {
+        assert_eq!(packages(&words("-p a topology --package b --package=c -- -p d")), ["a", "b", "c"]);
+        assert!(packages(&words("topology")).is_empty());
+    }
+}
