@@ -7,7 +7,7 @@ use alexnet_core::{
     text::{shown, shown_path},
     weights::Weights,
 };
-use alexnet_data::split::Dataset;
+use alexnet_data::dataset::Dataset;
 use alexnet_interchange::Loaded;
 use unicode_normalization::UnicodeNormalization;
 

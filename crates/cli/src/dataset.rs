@@ -11,9 +11,9 @@ use alexnet_core::{
 };
 use alexnet_data::{
     archive::{self, Limits},
-    draw,
-    listing::Listing,
-    split::{Dataset, SplitOptions},
+    dataset::{Dataset, listing::Listing},
+    split::SplitOptions,
+    synthetic,
 };
 use anyhow::{Context, Result, bail, ensure};
 
@@ -150,7 +150,7 @@ fn draw() -> Result<PathBuf> {
         shown_path(&Path::new(FOLDER).join(PHOTOS))
     );
     let bar = progress::Items::new(&format!("drawing {}", shown_path(&drawn)));
-    draw::synthesise(&drawn, draw::DEFAULT_PER_CLASS, 0, &|done, total| bar.at(done, total))?;
+    synthetic::generate(&drawn, synthetic::DEFAULT_PER_CLASS, 0, &|done, total| bar.at(done, total))?;
     bar.finish();
     Ok(drawn)
 }

@@ -10,7 +10,7 @@ use alexnet_core::{
     optimizer::Adam,
     schedule::{Schedule, Scheduler},
 };
-use alexnet_data::{augment, loader::OnBadImage, split::Dataset};
+use alexnet_data::{augment, dataset::Dataset, loader::OnBadImage};
 use anyhow::Result;
 use clap::ValueEnum;
 use serde::{Serialize, Serializer};

@@ -12,10 +12,10 @@ use alexnet_core::{
     metrics::{Answer, Evaluation, Report},
 };
 use alexnet_data::{
+    augment::views::Views,
+    dataset::Item,
     decode::{self, decode},
     loader::Loader,
-    split::Item,
-    views::Views,
 };
 use anyhow::{Result, ensure};
 use serde::Serialize;

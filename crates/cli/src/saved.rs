@@ -4,7 +4,7 @@ use alexnet_core::{
     files::read_text,
     text::{shown, shown_path},
 };
-use alexnet_data::split::Dataset;
+use alexnet_data::dataset::Dataset;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use toml::Table;

@@ -4,9 +4,8 @@ use std::path::Path;
 
 use alexnet_core::text::shown_path;
 use alexnet_data::{
-    familiar::{Again, Familiar, recognise},
-    listing::Listing,
-    split::{Dataset, Item},
+    dataset::{Dataset, Item, listing::Listing},
+    known_split::{MatchedSplit, SplitMatch, match_split},
 };
 use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
@@ -94,9 +93,9 @@ pub fn images(data: Option<&Path>, weights: &Path, wanted: Wanted) -> Result<Ask
         (data, None) => of_others(dataset::read(data)?, wanted, "no run tells how they were split")?,
         (Some(data), Some(run)) => {
             let listing = dataset::read(Some(data))?;
-            match recognise(&listing, &run) {
-                Familiar::Same(again) => of_the_same(&listing, &run, again, wanted)?,
-                Familiar::Other { trained } => {
+            match match_split(&listing, &run) {
+                SplitMatch::Same(again) => of_the_same(&listing, &run, again, wanted)?,
+                SplitMatch::Other { trained } => {
                     let asked = of_others(listing, wanted, "they are not the run's images")?;
                     if trained > 0 {
                         note!(
@@ -136,9 +135,9 @@ fn of_run(run: Dataset, wanted: Wanted) -> Result<Asked> {
 }
 
 /// Images that the run knows.
-fn of_the_same(listing: &Listing, run: &Dataset, again: Again, wanted: Wanted) -> Result<Asked> {
+fn of_the_same(listing: &Listing, run: &Dataset, again: MatchedSplit, wanted: Wanted) -> Result<Asked> {
     let split = wanted.split().unwrap_or(Split::Val);
-    let Again { mut dataset, new, missing } = again;
+    let MatchedSplit { mut dataset, new, missing } = again;
     if split == Split::All {
         let items = listing.items().cloned().collect();
         return Ok(Asked { dataset, items });

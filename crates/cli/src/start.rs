@@ -8,8 +8,8 @@ use alexnet_core::{
     weights::{Metadata, Weights},
 };
 use alexnet_data::{
+    dataset::Dataset,
     loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions},
-    split::Dataset,
 };
 use anyhow::{Result, ensure};
 

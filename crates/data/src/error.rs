@@ -19,7 +19,7 @@ pub enum Error {
     },
     /// A photo that cannot be decoded.
     #[error("{} is not a readable picture: {}", shown_path(path), escaped(reason))]
-    Picture {
+    Image {
         /// The file; `-` for standard input.
         path: PathBuf,
         /// The decoder's words.
@@ -96,7 +96,7 @@ impl Error {
     /// What is wrong with a photo, without its path.
     pub(crate) fn reason(self) -> String {
         match self {
-            Self::Picture { reason, .. } => reason,
+            Self::Image { reason, .. } => reason,
             Self::Io { action, source, .. } => format!("cannot {action} it: {source}"),
             other => other.to_string(),
         }

@@ -8,12 +8,14 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
 use ureq::http::{StatusCode, header};
 use ureq::{Agent, Body, http::Response};
 
-use crate::staged::{open_own, sync};
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    checksum::sha256_of_file,
+    files::{open_own, sync},
+};
 
 /// An archive and how to recognise it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +61,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 /// [`Error::Io`] when it cannot be read.
 pub fn verify(path: &Path, spec: &ArchiveSpec) -> Result<Verdict> {
-    let (bytes, sha256) = sha256(path)?;
+    let (bytes, sha256) = sha256_of_file(path)?;
     let official = bytes == spec.bytes && sha256 == spec.sha256;
     Ok(if official { Verdict::Official } else { Verdict::Other { bytes, sha256 } })
 }
@@ -264,29 +266,6 @@ fn request(spec: &ArchiveSpec, from: u64) -> Result<Response<Body>> {
         request = request.header(header::RANGE, format!("bytes={from}-"));
     }
     request.call().map_err(|error| refuse(spec, error.to_string()))
-}
-
-/// The size of a file and the SHA-256 of its bytes, in lower-case hexadecimal digits.
-pub(crate) fn sha256(path: &Path) -> Result<(u64, String)> {
-    // A pipe would be waited for, and some devices never end.
-    if !fs::metadata(path).map_err(Error::io("read", path))?.is_file() {
-        let source = std::io::Error::other("it is not a regular file");
-        return Err(Error::Io { action: "read", path: path.to_owned(), source });
-    }
-    let mut file = File::open(path).map_err(Error::io("read", path))?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 18];
-    let mut bytes = 0;
-    loop {
-        let n = file.read(&mut buffer).map_err(Error::io("read", path))?;
-        if n == 0 {
-            break;
-        }
-        hasher.update(&buffer[..n]);
-        bytes += n as u64;
-    }
-    let digits = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok((bytes, digits))
 }
 
 fn cut(spec: &ArchiveSpec, have: u64, cause: &str) -> Error {

@@ -11,8 +11,8 @@ use alexnet_core::{
 };
 use alexnet_data::{
     augment::Augmentation,
+    dataset::{Dataset, Item},
     loader::{Loader, LoaderOptions, OnBadImage},
-    split::{Dataset, Item},
 };
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;

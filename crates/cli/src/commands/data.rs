@@ -12,8 +12,8 @@ use std::{
 
 use alexnet_core::text::shown_path;
 use alexnet_data::{
-    draw,
     fetch::{self, FLOWER_PHOTOS, Verdict},
+    synthetic,
 };
 use anyhow::{Result, anyhow};
 
@@ -36,7 +36,7 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
         /// Images of each class
-        #[arg(long, value_name = "N", default_value_t = draw::DEFAULT_PER_CLASS as u32, value_parser = parse::at_least(1u32))]
+        #[arg(long, value_name = "N", default_value_t = synthetic::DEFAULT_PER_CLASS as u32, value_parser = parse::at_least(1u32))]
         per_class: u32,
         /// Decides every image
         #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::at_least(0u64))]
@@ -56,12 +56,12 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Check(args) => return check::run(args),
         Command::Synth { out, per_class, seed } => {
             let bar = progress::Items::new("drawing");
-            draw::synthesise(out, *per_class as usize, *seed, &|done, total| bar.at(done, total))?;
+            synthetic::generate(out, *per_class as usize, *seed, &|done, total| bar.at(done, total))?;
             bar.finish();
             say!(
                 "{} pictures of {} classes in {}",
-                draw::CLASSES.len() * *per_class as usize,
-                draw::CLASSES.len(),
+                synthetic::CLASSES.len() * *per_class as usize,
+                synthetic::CLASSES.len(),
                 shown_path(out)
             )?;
         }

@@ -3,7 +3,7 @@
 use std::{env, fs, path::Path, process::Command, thread};
 
 use alexnet_core::{Device, text::escaped};
-use alexnet_data::folder;
+use alexnet_data::dataset::folder;
 use anyhow::Result;
 use clap::ValueEnum;
 use serde::Serialize;

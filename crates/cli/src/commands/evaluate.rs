@@ -8,9 +8,8 @@ use alexnet_core::{
     text::escaped,
 };
 use alexnet_data::{
-    augment::Augmentation,
+    augment::{Augmentation, views::Views},
     loader::{Loader, LoaderOptions},
-    views::Views,
 };
 use anyhow::Result;
 use clap::ValueEnum;

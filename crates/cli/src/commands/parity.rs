@@ -8,8 +8,8 @@ use alexnet_core::{
     Backend, Batch, Device, Logits, Model, State, Step, metrics::argmax, train::Batches, weights::Weights,
 };
 use alexnet_data::{
+    dataset::Item,
     loader::{DEFAULT_CACHE_BYTES, Loader, LoaderOptions, OnBadImage},
-    split::Item,
 };
 use anyhow::{Result, ensure};
 use serde::Serialize;

@@ -14,7 +14,7 @@ use std::{
 use alexnet_core::{Error, Images, files, metrics::top_k, text::shown_path};
 use alexnet_data::{
     decode::{self, Decoded, decode, decode_reader},
-    loader::evaluation_picture,
+    preprocess::evaluation_image,
 };
 use anyhow::{Context, Result, ensure};
 use image::RgbImage;
@@ -112,7 +112,7 @@ fn answer(
             let Image { path, .. } = found.as_ref().map_err(Clone::clone)?;
             let decoded = read_image(path, options)
                 .map_err(|error| Failed { path: path.clone(), reason: explain(&error) })?;
-            let pixels = evaluation_picture(&decoded.image, size);
+            let pixels = evaluation_image(&decoded.image, size);
             let Decoded { image, notes, .. } = decoded;
             Ok::<_, Failed>((path, pixels, notes, is_stdin(path).then_some(image)))
         })

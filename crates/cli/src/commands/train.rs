@@ -14,10 +14,10 @@ use alexnet_core::{
     weights::{Metadata, Weights},
 };
 use alexnet_data::{
+    augment::views::Views,
+    check,
+    dataset::{Dataset, Item},
     loader::Loader,
-    look,
-    split::{Dataset, Item},
-    views::Views,
 };
 use anyhow::{Result, ensure};
 use serde::Serialize;
@@ -201,7 +201,7 @@ const NAMED: usize = 5;
 /// Looks for images that cannot be read before hours of training meet them.
 fn look_at_all(dataset: &Dataset) -> Result<()> {
     let bar = progress::Items::new("looking at the images");
-    let unreadable = look::unreadable(dataset, &|done, total| bar.at(done, total));
+    let unreadable = check::unreadable(dataset, &|done, total| bar.at(done, total));
     bar.finish();
     let named: Vec<String> = unreadable.iter().take(NAMED).map(ToString::to_string).collect();
     let more = if unreadable.len() > NAMED { "; …" } else { "" };

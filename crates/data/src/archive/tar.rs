@@ -8,7 +8,7 @@ use std::rc::Rc;
 use flate2::bufread::GzDecoder;
 use tar::{Archive, Entry, EntryType, Header};
 
-use super::{Unpacked, explain, refuse};
+use super::unpacked::{Unpacked, explain, refuse};
 use crate::{Error, Result};
 
 /// Bytes of a header, and of what contents are padded to.

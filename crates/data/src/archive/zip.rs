@@ -9,7 +9,7 @@ use zip::{
     result::ZipError,
 };
 
-use super::{Unpacked, explain, refuse};
+use super::unpacked::{Unpacked, explain, refuse};
 use crate::{Error, Result};
 
 pub fn extract(unpacked: &mut Unpacked, progress: &mut dyn FnMut(u64)) -> Result<()> {

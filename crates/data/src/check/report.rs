@@ -5,8 +5,24 @@ use std::path::{Path, PathBuf};
 use image::ImageFormat;
 use serde::{Deserialize, Serialize};
 
-use super::{FEW_PHOTOS, alike::Likeness};
-use crate::folder::{Why, is_unread};
+use super::near_duplicates::Link;
+use crate::dataset::{
+    folder::{Why, is_unread},
+    halves::Half,
+};
+
+/// A class with fewer photos has few: at the usual tenth one of them validates, or none.
+pub const FEW_IMAGES: usize = 20;
+
+/// A photo is tiny when its shorter side has fewer pixels: a network for 224 sees each of them spread over more than three.
+pub const TINY_SIDE: u32 = 64;
+
+/// A photo is extreme when its longer side is more than this many times its shorter: squeezed into a square it is no longer
+/// what it was.
+pub const EXTREME_RATIO: u32 = 3;
+
+/// A photo is huge when it has more pixels, 4096×4096: it is decoded anew for every look.
+pub const HUGE_PIXELS: u64 = 1 << 24;
 
 /// What was found. Lists are sorted by class, then by path, unless said otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,10 +32,12 @@ pub struct Report {
     /// What decides which photos validate.
     pub split: SplitBy,
     /// How many there are, unsound ones included.
-    pub photos: usize,
+    #[serde(rename = "photos")]
+    pub images: usize,
     /// Findings that a person should mend: damaged photos, wrong extensions, photos whose names hide them, groups of
     /// duplicates, classes without images. Balance and sizes are not among them.
-    pub to_mend: usize,
+    #[serde(rename = "to_mend")]
+    pub issues: usize,
     /// Sorted by name.
     pub classes: Vec<Class>,
     /// Photos of the largest class for each of the smallest.
@@ -29,7 +47,8 @@ pub struct Report {
     /// Files whose content is of another format than their name says.
     pub wrong_extension: Vec<WrongExtension>,
     /// Files that no command takes for images of a class.
-    pub not_photos: Vec<NotPhoto>,
+    #[serde(rename = "not_photos")]
+    pub not_images: Vec<NotImage>,
     /// Photos that are there more than once: those across classes first, then those across the split.
     pub duplicates: Vec<Group>,
     /// Photos of odd size.
@@ -60,7 +79,8 @@ pub struct Class {
     /// Its name.
     pub name: String,
     /// In all.
-    pub photos: usize,
+    #[serde(rename = "photos")]
+    pub images: usize,
     /// That train.
     pub train: usize,
     /// That validate.
@@ -70,15 +90,15 @@ pub struct Class {
     pub test: usize,
     /// Of all photos, 0 to 1.
     pub share: f64,
-    /// Whether it has fewer than [`FEW_PHOTOS`], or none that validates.
+    /// Whether it has fewer than [`FEW_IMAGES`], or none that validates.
     pub few: bool,
 }
 
 impl Class {
     pub(super) fn new(name: &str, [train, val, test]: [usize; 3], of: usize) -> Self {
-        let photos = train + val + test;
-        let few = photos < FEW_PHOTOS || val == 0;
-        Self { name: name.into(), photos, train, val, test, share: photos as f64 / of.max(1) as f64, few }
+        let images = train + val + test;
+        let few = images < FEW_IMAGES || val == 0;
+        Self { name: name.into(), images, train, val, test, share: images as f64 / of.max(1) as f64, few }
     }
 }
 
@@ -126,7 +146,7 @@ pub struct WrongExtension {
 
 /// A file that is not taken for an image of a class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NotPhoto {
+pub struct NotImage {
     /// Relative to the root.
     pub path: String,
     /// Its class's name; empty when it lies in no class folder.
@@ -138,7 +158,7 @@ pub struct NotPhoto {
     pub why: Why,
 }
 
-impl NotPhoto {
+impl NotImage {
     /// Whether it is an image all the same, by its content or, of a format that is not read, by its name.
     pub fn is_image(&self) -> bool {
         self.content.is_some() || self.why == Why::Extension && is_unread(Path::new(&self.path))
@@ -197,7 +217,8 @@ impl std::fmt::Display for Format {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Group {
     /// At least two, by class, then by path.
-    pub photos: Vec<Member>,
+    #[serde(rename = "photos")]
+    pub images: Vec<Member>,
     /// Whether they are of different classes: one label at least is wrong.
     pub across_classes: bool,
     /// Whether some train and some validate: validation then tells of memory, too.
@@ -215,30 +236,6 @@ pub struct Member {
     pub class: String,
     /// Which half of the split it is in.
     pub half: Half,
-}
-
-/// A half of the split.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Half {
-    /// It trains.
-    Train,
-    /// It validates.
-    Val,
-    /// It is kept for tests.
-    Test,
-}
-
-/// Two photos that are alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Link {
-    /// Index in [`Group::photos`].
-    pub a: usize,
-    /// Index in [`Group::photos`], larger than `a`.
-    pub b: usize,
-    /// How alike.
-    #[serde(flatten)]
-    pub likeness: Likeness,
 }
 
 /// A photo of odd size.
@@ -260,10 +257,10 @@ pub struct OddSize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Oddity {
-    /// A side below [`TINY_SIDE`](super::TINY_SIDE).
+    /// A side below [`TINY_SIDE`].
     Tiny,
-    /// Sides further apart than [`EXTREME_RATIO`](super::EXTREME_RATIO).
+    /// Sides further apart than [`EXTREME_RATIO`].
     Extreme,
-    /// More pixels than [`HUGE_PIXELS`](super::HUGE_PIXELS).
+    /// More pixels than [`HUGE_PIXELS`].
     Huge,
 }

@@ -2,16 +2,16 @@
 
 use image::RgbImage;
 
-use super::room::Room;
+use super::memory_budget::Reservation;
 
 /// A colour of the palette, or a pixel.
 type Rgb = [u8; 3];
 
-pub fn decode(bytes: &[u8], room: &mut Room) -> Result<RgbImage, String> {
+pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String> {
     let header = Header::read(bytes).ok_or("its header is cut off")??;
     let Header { width, height, bits, compression, .. } = header;
     let runs = matches!(compression, RLE8 | RLE4);
-    room.for_image(width.into(), height.into(), if runs { 4 } else { 3 })?;
+    memory.for_image(width.into(), height.into(), if runs { 4 } else { 3 })?;
     let (colors, after_palette) = header.palette(bytes);
     let start = match header.pixels {
         0 => after_palette,
@@ -112,7 +112,7 @@ impl Header {
                 header.compression = u32_at(30)?;
                 header.colors = u32_at(46)? as usize;
                 if header.compression == BIT_FIELDS {
-                    // A short header is followed by them; alpha is in those alone that have room for it.
+                    // A short header is followed by them; alpha is in those alone that have memory for it.
                     let masks = if size >= 56 { 4 } else { 3 };
                     for (index, mask) in header.masks.iter_mut().take(masks).enumerate() {
                         *mask = u32_at(54 + 4 * index)?;

@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use gif::{ColorOutput, DecodeOptions, MemoryLimit};
 use image::RgbImage;
 
-use super::room::Room;
+use super::memory_budget::Reservation;
 
 /// The screen grows to hold the frame. Where the frame is not, the pixels are those of its transparent index or of the index 0, as
 /// in Pillow; browsers show them transparent.
-pub fn decode(bytes: &[u8], room: &mut Room) -> Result<RgbImage, String> {
+pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String> {
     let bytes = &with_palette(bytes)[..];
     let mut options = DecodeOptions::new();
     options.set_color_output(ColorOutput::Indexed);
@@ -24,7 +24,7 @@ pub fn decode(bytes: &[u8], room: &mut Room) -> Result<RgbImage, String> {
     }
     let width = (left + across).max(decoder.width().into());
     let height = (top + down).max(decoder.height().into());
-    room.for_image(width as u64, height as u64, 5)?;
+    memory.for_image(width as u64, height as u64, 5)?;
     let mut indices = vec![0; across * down];
     decoder.read_into_buffer(&mut indices).map_err(|e| e.to_string())?;
     let mut screen = vec![outside; width * height];

@@ -5,7 +5,12 @@ use std::{borrow::Cow, collections::BTreeSet};
 use image::RgbImage;
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat};
 
-use super::{MAX_PIXELS, check_size, inks, orientation::Metadata, room::Room};
+use super::{
+    cmyk,
+    limits::{MAX_PIXELS, check_size},
+    memory_budget::Reservation,
+    orientation::Metadata,
+};
 use crate::resize::Crop;
 
 /// A progressive JPEG may come in this many passes over its pixels; usual are ten.
@@ -93,7 +98,7 @@ fn add_metadata(metadata: &mut Metadata, data: &[u8]) {
 
 /// Not through the `image` crate, whose decoder rounds otherwise than libjpeg-turbo. Of a `region` its rows are decoded, and of
 /// its columns those and some to the left of them or all.
-pub fn decode(bytes: &[u8], region: Option<Crop>, room: &mut Room) -> Result<RgbImage, String> {
+pub fn decode(bytes: &[u8], region: Option<Crop>, memory: &mut Reservation) -> Result<RgbImage, String> {
     let frame = Frame::of(bytes);
     if let Some(feature) = frame.as_ref().and_then(Frame::unsupported) {
         return Err(format!("JPEG with {feature} is not supported; save the image anew"));
@@ -101,7 +106,7 @@ pub fn decode(bytes: &[u8], region: Option<Crop>, room: &mut Room) -> Result<Rgb
     let renamed = frame.as_ref().filter(|frame| frame.has_equal_ids()).map(|frame| frame.renamed(bytes));
     let bytes = renamed.transpose()?.map_or(Cow::from(bytes), Cow::from);
     let is_sequential = frame.as_ref().is_some_and(Frame::is_sequential);
-    decode_known(&bytes, is_sequential, region, room).map_err(|error| {
+    decode_known(&bytes, is_sequential, region, memory).map_err(|error| {
         let grouped = frame.as_ref().is_some_and(|frame| frame.has_grouped_scans(&bytes));
         match error {
             _ if grouped => {
@@ -140,14 +145,14 @@ fn decode_known(
     bytes: &[u8],
     is_sequential: bool,
     region: Option<Crop>,
-    room: &mut Room,
+    memory: &mut Reservation,
 ) -> Result<RgbImage, Failure> {
     let limits = DecodeLimits { max_pixels: MAX_PIXELS, max_scans: MAX_SCANS, ..DecodeLimits::default() };
     let mut decoder = Decoder::new_with_limits(bytes, limits)?;
     let header = decoder.header();
     let (width, height) = (header.width, header.height);
     let four_inks = header.components.len() == 4;
-    room.for_image(width.into(), height.into(), bytes_per_pixel(header.components.len(), is_sequential))?;
+    memory.for_image(width.into(), height.into(), bytes_per_pixel(header.components.len(), is_sequential))?;
     decoder.set_output_format(if four_inks { PixelFormat::Cmyk } else { PixelFormat::Rgb });
     if let Some(region) = region {
         let [left, top, width, height] =
@@ -247,7 +252,7 @@ impl<'a> Frame<'a> {
 
 /// In JPEG the inks are inverted, as Adobe's programs write them and Pillow takes all.
 fn light_of_inks(pixels: &[u8]) -> Vec<u8> {
-    pixels.as_chunks::<4>().0.iter().flat_map(|inks| inks::to_light(inks.map(|ink| 255 - ink))).collect()
+    pixels.as_chunks::<4>().0.iter().flat_map(|inks| cmyk::to_rgb(inks.map(|ink| 255 - ink))).collect()
 }
 
 #[cfg(test)]
@@ -270,7 +275,7 @@ mod tests {
     }
 
     fn read(file: &[u8]) -> Result<Vec<u8>, String> {
-        decode(file, None, &mut Room::default()).map(RgbImage::into_raw)
+        decode(file, None, &mut Reservation::default()).map(RgbImage::into_raw)
     }
 
     /// A file with a part of its frame header changed: the marker is at 0, then come length, bits, height, width, count and

@@ -10,7 +10,7 @@ use flate2::{Crc, read::ZlibDecoder};
 use image::RgbImage;
 use png::{BitDepth, ColorType, DecodeOptions, Decoder, DecodingError, InterlaceInfo, expand_interlaced_row};
 
-use super::{Found, orientation::Metadata, room::Room};
+use super::{memory_budget::Reservation, orientation::Metadata, stored::StoredImage};
 
 /// Texts that are longer when they are unpacked are not read, as in Pillow.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
@@ -18,10 +18,10 @@ const MAX_TEXT_BYTES: u64 = 1 << 20;
 /// What the library keeps of an image of any size.
 const LIBRARY_BYTES: usize = 1 << 20;
 
-pub fn decode(bytes: &[u8], room: &mut Room) -> Result<Found, String> {
+pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<StoredImage, String> {
     let File { content, size: [width, height], palette, texts, notes } = walk(bytes)?;
-    room.for_image(width.into(), height.into(), 3)?;
-    room.take(LIBRARY_BYTES);
+    memory.for_image(width.into(), height.into(), 3)?;
+    memory.take(LIBRARY_BYTES);
     let mut options = DecodeOptions::default();
     options.set_ignore_crc(true);
     options.set_ignore_adler32(false);
@@ -53,7 +53,7 @@ pub fn decode(bytes: &[u8], room: &mut Room) -> Result<Found, String> {
         return Err(words(error));
     }
     let image = RgbImage::from_raw(width, height, pixels).ok_or("its pixels are incomplete")?;
-    Ok(Found { orientation: texts.metadata().orientation(), notes, ..image.into() })
+    Ok(StoredImage { orientation: texts.metadata().orientation(), notes, ..image.into() })
 }
 
 /// Rows of the seven passes; a pass without columns has none.
@@ -98,7 +98,7 @@ impl Colours {
         }
     }
 
-    /// Writes as many pixels as `samples` and `row` have room for.
+    /// Writes as many pixels as `samples` and `row` have memory for.
     fn write(&self, samples: &[u8], row: &mut [u8]) {
         let pixels = row.as_chunks_mut::<3>().0;
         match self {
@@ -328,7 +328,7 @@ pub(super) mod tests {
     }
 
     fn read(file: &[u8]) -> Result<(Vec<u8>, String), String> {
-        let found = decode(file, &mut Room::default())?;
+        let found = decode(file, &mut Reservation::default())?;
         Ok((found.image.into_raw(), found.notes.join("; ")))
     }
 
@@ -404,7 +404,7 @@ pub(super) mod tests {
         let exif = crate::decode::orientation::tests::exif;
         let of = |before: &[(&[u8; 4], &[u8])], behind: &[(&[u8; 4], &[u8])]| {
             let file = png(3, 1, 8, 2, &[before, &[(b"IDAT", &data)], behind].concat());
-            decode(&file, &mut Room::default()).unwrap().orientation.to_exif()
+            decode(&file, &mut Reservation::default()).unwrap().orientation.to_exif()
         };
         let xmp = b"<x tiff:Orientation=\"8\"/>";
         let international = [b"XML:com.adobe.xmp\0\0\0\0\0", &xmp[..]].concat();

@@ -2,9 +2,9 @@
 
 use image::RgbImage;
 
-use super::room::Room;
+use super::memory_budget::Reservation;
 
-pub fn decode(bytes: &[u8], room: &mut Room) -> Result<RgbImage, String> {
+pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String> {
     let kind = match bytes {
         [b'P', kind @ b'1'..=b'6', space, ..] if is_space(*space) => kind - b'0',
         [b'P', b'7', ..] => return Err("PAM (P7) is not supported: convert it to PNG".into()),
@@ -13,7 +13,7 @@ pub fn decode(bytes: &[u8], room: &mut Room) -> Result<RgbImage, String> {
     let mut rest = &bytes[3..];
     let [width, height] = [number(&mut rest)?, number(&mut rest)?];
     // Those in words are numbers first.
-    room.for_image(width.into(), height.into(), if kind <= 3 { 15 } else { 3 })?;
+    memory.for_image(width.into(), height.into(), if kind <= 3 { 15 } else { 3 })?;
     let channels = if kind % 3 == 0 { 3 } else { 1 };
     let samples = (width * height) as usize * channels;
     let pixels = if kind % 3 == 1 {

@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn the_first_error_ends_the_sequence() {
         let work = |position: usize, _: &mut [u8]| match position {
-            6 | 7 => Err(Error::Picture { path: position.to_string().into(), reason: String::new() }),
+            6 | 7 => Err(Error::Image { path: position.to_string().into(), reason: String::new() }),
             _ => Ok(true),
         };
         let mut batches = Prefetch::new(0..100, 4, 1, Arc::new(work));

@@ -9,9 +9,11 @@ use alexnet_core::{
     train::Batches,
 };
 use alexnet_data::{
+    dataset::{Dataset, Item},
     decode::decode,
-    loader::{Loader, LoaderOptions, OnBadImage, evaluation_picture},
-    split::{Dataset, Item, SplitOptions},
+    loader::{Loader, LoaderOptions, OnBadImage},
+    preprocess::evaluation_image,
+    split::SplitOptions,
 };
 use anyhow::Result;
 use image::RgbImage;
@@ -90,8 +92,8 @@ pub fn run(args: &Args) -> Result<()> {
     let mut tiles = Vec::new();
     for (item, views) in shown.iter().zip(views) {
         let photo = decode(root.join(&item.path), loader.decoding())?.image;
-        let whole = RgbImage::from_raw(size as u32, size as u32, evaluation_picture(&photo, size))
-            .unwrap_or_default();
+        let whole =
+            RgbImage::from_raw(size as u32, size as u32, evaluation_image(&photo, size)).unwrap_or_default();
         tiles.push(Tile::new(photo, classes[item.class].clone()));
         tiles.extend(views);
         tiles.push(Tile::new(whole, "validation"));

@@ -3,10 +3,7 @@
 use std::path::PathBuf;
 
 use alexnet_core::text::shown_path;
-use alexnet_data::{
-    check::duplicates,
-    split::{Dataset, SplitOptions},
-};
+use alexnet_data::{check::duplicates, dataset::Dataset, split::SplitOptions};
 use anyhow::Result;
 use clap::ValueEnum;
 

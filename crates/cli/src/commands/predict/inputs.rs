@@ -7,7 +7,7 @@ use std::{
 };
 
 use alexnet_core::text::shown_path;
-use alexnet_data::folder::{self, LeftOut, Why};
+use alexnet_data::dataset::folder::{self, LeftOut, Why};
 use glob::{MatchOptions, Pattern, PatternError};
 use walkdir::{DirEntry, WalkDir};
 

@@ -6,7 +6,7 @@ use alexnet_core::{
     Progress,
     text::{escaped, shown_path},
 };
-use alexnet_data::split::Dataset;
+use alexnet_data::dataset::Dataset;
 use anyhow::{Result, ensure};
 
 use super::{Args, Run, look_at_all};

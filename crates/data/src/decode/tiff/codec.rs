@@ -9,14 +9,15 @@ use ruzstd::decoding::StreamingDecoder;
 use weezl::{BitOrder, LzwStatus, decode::Configuration};
 
 use super::{
-    CUT,
     color::{JPEG, YCBCR},
     directory::Directory,
     fax::{self, Coding},
     samples::Predictor,
     tag,
 };
-use crate::decode::MAX_PIXELS;
+use crate::decode::limits::MAX_PIXELS;
+
+pub const CUT: &str = "it is cut off: pixels are missing";
 
 /// What a dictionary of LZMA may take.
 const LZMA_KIB: u32 = 128 << 10;

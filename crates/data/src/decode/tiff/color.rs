@@ -6,7 +6,7 @@ use super::{
     tag,
     video::Video,
 };
-use crate::decode::inks;
+use crate::decode::cmyk;
 
 pub struct Color {
     pub photometric: u64,
@@ -128,7 +128,7 @@ impl Color {
             Meaning::Float => [f32::from_bits(samples[0]) as u8; 3],
             Meaning::Palette(colors) => colors.get(samples[0] as usize).copied().unwrap_or_default(),
             Meaning::Rgb { shift } => [0, 1, 2].map(|channel| (samples[channel] >> shift) as u8),
-            Meaning::Inks { shift } => inks::to_light([0, 1, 2, 3].map(|ink| (samples[ink] >> shift) as u8)),
+            Meaning::Inks { shift } => cmyk::to_rgb([0, 1, 2, 3].map(|ink| (samples[ink] >> shift) as u8)),
             Meaning::Video(video) => video.rgb([0, 1, 2].map(|channel| samples[channel] as u8)),
         };
         match self.alpha {

@@ -2,6 +2,9 @@
 
 use super::{directory::Directory, tag};
 
+/// More samples a pixel are refused.
+pub const MAX_CHANNELS: usize = 16;
+
 /// What a sample's bits mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -104,7 +107,7 @@ impl Samples {
         };
         if predictor == Predictor::Horizontal {
             let mask = u32::MAX >> (32 - self.bits);
-            let mut left = [0_u32; super::MAX_CHANNELS];
+            let mut left = [0_u32; MAX_CHANNELS];
             for (index, number) in numbers.enumerate() {
                 let left = &mut left[index % self.together];
                 *left = left.wrapping_add(next()) & mask;

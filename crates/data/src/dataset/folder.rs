@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 use walkdir::WalkDir;
 
-use crate::split::Item;
+use super::Item;
 use crate::{Error, Result};
 
 /// What makes a file an image, whatever the case: torchvision's `IMG_EXTENSIONS`, and GIF.
@@ -315,21 +315,7 @@ fn refuse(path: &Path, reason: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Makes empty files; a path that ends in `/` is a folder.
-    fn tree(paths: &[&str]) -> tempfile::TempDir {
-        let root = tempfile::tempdir().unwrap();
-        for path in paths {
-            let path_here = root.path().join(path);
-            if path.ends_with('/') {
-                fs::create_dir_all(path_here).unwrap();
-                continue;
-            }
-            fs::create_dir_all(path_here.parent().unwrap()).unwrap();
-            fs::write(path_here, "").unwrap();
-        }
-        root
-    }
+    use crate::fixtures::tree;
 
     fn paths(folder: &Folder) -> Vec<&str> {
         folder.items.iter().map(|item| item.path.as_str()).collect()
@@ -339,7 +325,7 @@ mod tests {
     /// `[os.path.relpath(p, root) for p, _ in torchvision.datasets.ImageFolder(root).samples]`.
     #[test]
     fn the_order_is_torchvisions() {
-        let root = tree(&[
+        let root = tree([
             "b/2.jpg",
             "b/10.JPG",
             "b/Z.png",
@@ -377,7 +363,7 @@ mod tests {
     #[test]
     fn hidden_names_are_skipped() {
         let root =
-            tree(&["a/1.jpg", "a/.2.jpg", "a/.thumbnails/3.jpg", "b/1.gif", ".git/x.png", "b/dir.jpg/"]);
+            tree(["a/1.jpg", "a/.2.jpg", "a/.thumbnails/3.jpg", "b/1.gif", ".git/x.png", "b/dir.jpg/"]);
         assert_eq!(paths(&scan(root.path()).unwrap()), ["a/1.jpg", "b/1.gif"]);
     }
 
@@ -387,7 +373,7 @@ mod tests {
 
     #[test]
     fn what_is_not_taken_is_listed() {
-        let root = tree(&[
+        let root = tree([
             "a/1.jpg",
             "a/x/2.jfif",
             "a/Thumbs.db",
@@ -437,17 +423,17 @@ mod tests {
     /// What a Mac calls `é` is two characters, on other systems one.
     #[test]
     fn classes_of_one_name_in_two_forms_are_refused() {
-        let root = tree(&["caf\u{e9}/1.jpg", "cafe\u{301}/1.jpg", "tea/1.jpg"]);
+        let root = tree(["caf\u{e9}/1.jpg", "cafe\u{301}/1.jpg", "tea/1.jpg"]);
         let message = scan(root.path()).unwrap_err().to_string();
         assert!(message.contains(r"cafe\u{301}") && message.contains(r"caf\u{e9}"), "{message}");
-        assert_eq!(scan(tree(&["cafe\u{301}/1.jpg", "cafe/1.jpg"]).path()).unwrap().classes.len(), 2);
+        assert_eq!(scan(tree(["cafe\u{301}/1.jpg", "cafe/1.jpg"]).path()).unwrap().classes.len(), 2);
     }
 
     #[cfg(unix)]
     #[test]
     fn links_to_nowhere_pipes_and_sockets_are_skipped_and_listed() {
         use std::os::unix::{fs::symlink, net::UnixListener};
-        let root = tree(&["a/1.jpg", "b/1.jpg"]);
+        let root = tree(["a/1.jpg", "b/1.jpg"]);
         symlink("user@host.1:2", root.path().join("a/.#notes.txt")).unwrap();
         symlink("nowhere", root.path().join("a/2.jpg")).unwrap();
         symlink("1.jpg/below", root.path().join("a/3.jpg")).unwrap();
@@ -474,7 +460,7 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_read_is_an_error() {
         use std::os::unix::fs::PermissionsExt;
-        let root = tree(&["a/1.jpg", "a/sub/2.jpg", "b/1.jpg"]);
+        let root = tree(["a/1.jpg", "a/sub/2.jpg", "b/1.jpg"]);
         let sub = root.path().join("a/sub");
         fs::set_permissions(&sub, fs::Permissions::from_mode(0o000)).unwrap();
         let unreadable = fs::read_dir(&sub).is_err();
@@ -486,7 +472,7 @@ mod tests {
 
     #[test]
     fn a_hidden_root_is_fine() {
-        let root = tree(&[".photos/a/1.jpg", ".photos/b/1.jpg"]);
+        let root = tree([".photos/a/1.jpg", ".photos/b/1.jpg"]);
         assert_eq!(scan(&root.path().join(".photos")).unwrap().items.len(), 2);
     }
 
@@ -503,7 +489,7 @@ mod tests {
 
     #[test]
     fn empty_classes_are_named() {
-        let root = tree(&["a/1.jpg", "b/", "c/1.txt"]);
+        let root = tree(["a/1.jpg", "b/", "c/1.txt"]);
         assert_eq!(scan(root.path()).unwrap().empty_classes(), ["b", "c"]);
     }
 
@@ -511,8 +497,8 @@ mod tests {
     #[test]
     fn links_are_followed_and_a_loop_is_an_error() {
         use std::os::unix::fs::symlink;
-        let elsewhere = tree(&["1.jpg"]);
-        let root = tree(&["a/1.jpg", "b/1.jpg"]);
+        let elsewhere = tree(["1.jpg"]);
+        let root = tree(["a/1.jpg", "b/1.jpg"]);
         symlink(elsewhere.path(), root.path().join("c")).unwrap();
         symlink(elsewhere.path(), root.path().join("b/more")).unwrap();
         let folder = scan(root.path()).unwrap();
@@ -528,7 +514,7 @@ mod tests {
     fn a_name_that_is_not_utf8_is_an_error() {
         use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
         for name in [&b"a/\xff.jpg"[..], b"\xff/1.jpg"] {
-            let root = tree(&["a/1.jpg", "b/1.jpg"]);
+            let root = tree(["a/1.jpg", "b/1.jpg"]);
             let path = root.path().join(OsStr::from_bytes(name));
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();

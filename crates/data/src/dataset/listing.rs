@@ -2,10 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::folder::{self, Folder, LeftOut};
-use crate::halves::{self, Halves, Role};
-use crate::split::{Dataset, Item, SplitOptions};
-use crate::{Error, Result};
+use super::{
+    Dataset, Item,
+    folder::{self, Folder, LeftOut},
+    halves::{self, Half, Halves},
+};
+use crate::{
+    Error, Result,
+    split::{SplitOptions, divide},
+};
 
 /// The images of a folder, by class, and in halves if they come so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +29,16 @@ pub struct Listing {
     pub left_out: Vec<LeftOut>,
     /// What was assumed and what was not taken, a sentence each.
     pub notes: Vec<String>,
+}
+
+impl Dataset {
+    /// [`Listing::read`] and [`Listing::split`].
+    ///
+    /// # Errors
+    /// As these.
+    pub fn open(path: &Path, options: &SplitOptions) -> Result<Self> {
+        Listing::read(path)?.split(options)
+    }
 }
 
 impl Listing {
@@ -88,7 +103,7 @@ impl Listing {
             Some(val) => Ok(Dataset { root, classes, train, val, test }),
             None => {
                 let alone: Vec<Vec<usize>> = (0..train.len()).map(|item| vec![item]).collect();
-                Dataset::divided(root, classes, (train, test), &alone, options)
+                divide(root, classes, (train, test), &alone, options)
             }
         }
     }
@@ -136,7 +151,7 @@ impl Listing {
             a.iter().filter(|class| !b.contains(class)).cloned().collect()
         };
         let mut lacking = only_in(&self.classes, &found.classes);
-        if Role::of(name) == Some(Role::Test) {
+        if Half::of(name) == Some(Half::Test) {
             lacking.clear();
         }
         let differences: Vec<String> = [(train, lacking), (name, only_in(&found.classes, &self.classes))]
@@ -183,7 +198,7 @@ fn top(path: &Path) -> Result<PathBuf> {
     }
     if let [only] = &folder::subfolders(path)?[..] {
         let below = path.join(only);
-        if Role::of(only).is_none() && !folder::subfolders(&below)?.is_empty() {
+        if Half::of(only).is_none() && !folder::subfolders(&below)?.is_empty() {
             return Ok(below);
         }
     }
@@ -199,16 +214,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-
-    fn tree(paths: impl IntoIterator<Item = impl AsRef<str>>) -> tempfile::TempDir {
-        let root = tempfile::tempdir().unwrap();
-        for path in paths {
-            let file = root.path().join(path.as_ref());
-            fs::create_dir_all(file.parent().unwrap()).unwrap();
-            fs::write(file, "").unwrap();
-        }
-        root
-    }
+    use crate::fixtures::{self, images, open, paths, tree};
 
     /// Two classes of images in each of these folders.
     fn halves(names: &[&str]) -> tempfile::TempDir {
@@ -354,5 +360,54 @@ mod tests {
         assert!(listing.clone().divided(&SplitOptions::default()).unwrap().val.is_empty());
         let message = listing.split(&SplitOptions::default()).unwrap_err().to_string();
         assert!(message.contains("no image in the class folder b;"), "{message}");
+    }
+
+    #[test]
+    fn train_and_val_are_taken_as_they_are() {
+        let root = tree(["train/a/1.jpg", "train/b/1.jpg", "val/a/2.jpg", "val/b/2.jpg", "val/b/sub/3.jpg"]);
+        let dataset = open(root.path()).unwrap();
+        assert_eq!(dataset.root, root.path());
+        assert_eq!(dataset.classes, ["a", "b"]);
+        assert_eq!(paths(&dataset.train), ["train/a/1.jpg", "train/b/1.jpg"]);
+        assert_eq!(paths(&dataset.val), ["val/a/2.jpg", "val/b/2.jpg", "val/b/sub/3.jpg"]);
+    }
+
+    #[test]
+    fn halves_that_do_not_fit_are_refused() {
+        let root = tree(["train/a/1.jpg", "train/b/1.jpg", "train/c/1.jpg", "val/a/2.jpg", "val/B/2.jpg"]);
+        fixtures::refused(open(root.path()), "only train/ has b, c; only val/ has B");
+        let root = tree(["train/a/1.jpg", "train/b/1.jpg", "val/1.jpg"]);
+        fixtures::refused(open(root.path()), "it has train/ but no class folders in val/");
+        let root = tree(["train/a/1.jpg", "train/b/1.jpg", "val/a/notes.txt", "val/b/notes.txt"]);
+        fixtures::refused(open(root.path()), "there is no image in val/");
+        let root = tree(["val/a/1.jpg", "val/b/1.jpg"]);
+        fixtures::refused(open(root.path()), "it has val/ but no class folders in train/");
+    }
+
+    #[test]
+    fn train_may_be_a_class() {
+        let root = tree(images("train", 20).chain(images("bus", 20)));
+        assert_eq!(open(root.path()).unwrap().classes, ["bus", "train"]);
+    }
+
+    #[test]
+    fn a_lone_folder_is_entered() {
+        let root = tree(images("top/a", 10).chain(images("top/b", 10)));
+        let dataset = open(root.path()).unwrap();
+        assert_eq!(dataset.root, root.path().join("top"));
+        assert_eq!(dataset.val.len(), 2);
+        let root = tree(["x/train/a/1.jpg", "x/train/b/1.jpg", "x/val/a/2.jpg", "x/val/b/2.jpg"]);
+        assert_eq!(open(root.path()).unwrap().root, root.path().join("x"));
+        fixtures::refused(open(tree(["a/1.jpg"]).path()), "one class, `a`");
+    }
+
+    #[test]
+    fn what_is_no_folder_is_refused() {
+        fixtures::refused(
+            open(Path::new("no/such/folder")),
+            "no/such/folder is not a data set: there is no such folder",
+        );
+        let root = tree(["a.txt"]);
+        fixtures::refused(open(&root.path().join("a.txt")), "it is not a folder");
     }
 }

@@ -1,13 +1,18 @@
 //! A folder that appears whole or not at all, whoever interrupts or races.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{self, File},
+    io::{ErrorKind, Write},
+    path::{Path, PathBuf},
+};
 
 use rayon::prelude::*;
 use walkdir::WalkDir;
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    files::{open_own, sync},
+};
 
 /// Inside a finished folder: what it was made of.
 const MARKER: &str = ".complete";
@@ -20,7 +25,7 @@ const MARKER: &str = ".complete";
 ///
 /// # Errors
 /// [`Error::Exists`] when something else is there; [`Error::Io`]; the errors of `fill`.
-pub fn folder(
+pub fn create(
     destination: &Path,
     made_of: Option<&str>,
     fill: impl FnOnce(&Path) -> Result<()>,
@@ -56,18 +61,6 @@ pub fn folder(
     // Only now: whoever still waits for the removed file finds the folder finished.
     let _ = fs::remove_file(&lock_path);
     Ok(())
-}
-
-/// Opens a file that this program made, or makes it. It keeps its content, and a link is not followed: whoever may write to the
-/// folder could have it lead anywhere.
-pub fn open_own(path: &Path) -> Result<File> {
-    if path.is_symlink() {
-        let source = std::io::Error::other("it is a link; remove it");
-        return Err(Error::Io { action: "open", path: path.to_owned(), source });
-    }
-    let mut options = File::options();
-    options.create(true).truncate(false).read(true).write(true);
-    options.open(path).map_err(Error::io("create", path))
 }
 
 /// Whether the folder is there and made of the same.
@@ -133,14 +126,6 @@ fn remove(folder: &Path) -> Result<()> {
     }
 }
 
-/// Brings a file or a folder to the disk. Windows opens no folder as a file, and its renames need none.
-pub fn sync(path: &Path) -> Result<()> {
-    if cfg!(not(unix)) && path.is_dir() {
-        return Ok(());
-    }
-    File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("sync", path))
-}
-
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
@@ -151,7 +136,7 @@ mod tests {
         let [precious, lock] = ["precious", ".new.lock"].map(|name| place.path().join(name));
         fs::write(&precious, "words").unwrap();
         std::os::unix::fs::symlink(&precious, &lock).unwrap();
-        let make = || folder(&place.path().join("new"), None, |_| Ok(()));
+        let make = || create(&place.path().join("new"), None, |_| Ok(()));
         let message = make().unwrap_err().to_string();
         assert!(message.contains(".new.lock: it is a link; remove it"), "{message}");
         assert_eq!(fs::read_to_string(&precious).unwrap(), "words");
@@ -159,7 +144,7 @@ mod tests {
         fs::remove_file(&lock).unwrap();
         fs::write(&lock, "words").unwrap();
         assert!(
-            folder(&place.path().join("new"), None, |_| Err(Error::io("x", "y")(ErrorKind::Other.into())))
+            create(&place.path().join("new"), None, |_| Err(Error::io("x", "y")(ErrorKind::Other.into())))
                 .is_err()
         );
         assert_eq!(fs::read_to_string(&lock).unwrap(), "words");

@@ -16,18 +16,17 @@ use std::borrow::Cow;
 use image::{RgbImage, metadata::Orientation};
 
 use self::{
-    codec::{Codec, Shape},
+    codec::{CUT, Codec, Shape},
     color::Color,
     directory::Directory,
-    samples::Samples,
+    samples::{MAX_CHANNELS, Samples},
 };
 use super::{
-    Found,
+    limits::check_size,
+    memory_budget::Reservation,
     orientation::{of_xmp, turn},
-    room::{Room, check_size},
+    stored::StoredImage,
 };
-
-const CUT: &str = "it is cut off: pixels are missing";
 
 /// What may be unpacked at a time: the largest image of four samples of 16 bits in one strip.
 const MAX_BLOCK_BYTES: usize = 8 << 26;
@@ -35,10 +34,7 @@ const MAX_BLOCK_BYTES: usize = 8 << 26;
 /// More blocks are refused: tiles of 16 × 16, with planes of their own for eight samples, make half as many of the largest image.
 const MAX_BLOCKS: usize = 1 << 22;
 
-/// More samples a pixel are refused.
-const MAX_CHANNELS: usize = 16;
-
-pub fn decode(bytes: &[u8], room: &mut Room) -> Result<Found, String> {
+pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<StoredImage, String> {
     let directory = Directory::read(bytes).ok_or("its directory is cut off or damaged")?;
     let side = |tag| directory.number(tag).ok_or("it lacks its width or height");
     let (width, height) = (side(tag::WIDTH)?, side(tag::HEIGHT)?);
@@ -53,21 +49,21 @@ pub fn decode(bytes: &[u8], room: &mut Room) -> Result<Found, String> {
         ));
     }
     // The pixels, and those of a turned copy.
-    room.for_image(width, height, 6)?;
-    room.take(block + image.grid.pixels(image.height) * image.codec.extra_bytes_per_pixel());
+    memory.for_image(width, height, 6)?;
+    memory.take(block + image.grid.pixels(image.height) * image.codec.extra_bytes_per_pixel());
     let pixels = image.decode()?;
     let upright = RgbImage::from_raw(width as u32, height as u32, pixels).ok_or(CUT)?;
     Ok(turned(upright, &directory))
 }
 
 /// The orientation is applied here, because Pillow does it when it loads a TIFF.
-fn turned(image: RgbImage, directory: &Directory) -> Found {
+fn turned(image: RgbImage, directory: &Directory) -> StoredImage {
     let xmp = || directory.bytes(tag::XMP).and_then(of_xmp).map(u64::from);
     let value = directory.number(tag::ORIENTATION).or_else(xmp);
     let orientation = value.and_then(|value| Orientation::from_exif(value.try_into().ok()?));
     match orientation {
         None | Some(Orientation::NoTransforms) => image.into(),
-        Some(orientation) => Found { turned: true, ..turn(image, orientation).into() },
+        Some(orientation) => StoredImage { turned: true, ..turn(image, orientation).into() },
     }
 }
 
@@ -211,7 +207,7 @@ mod tests {
     }
 
     fn refusal(tags: &[(u16, u32)]) -> String {
-        decode(&tiff(tags), &mut Room::default()).err().unwrap()
+        decode(&tiff(tags), &mut Reservation::default()).err().unwrap()
     }
 
     #[test]

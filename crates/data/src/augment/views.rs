@@ -1,7 +1,8 @@
 //! The pictures that the network is shown of one photo in evaluation. More than one is test-time augmentation: the mean of
 //! the answers is the answer.
 
-use crate::{augment::Variation, resize::Crop};
+use super::Variation;
+use crate::resize::Crop;
 
 /// How a photo is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

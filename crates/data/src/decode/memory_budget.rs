@@ -4,7 +4,7 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::{MAX_PIXELS, MAX_SIDE};
+use super::limits::check_size;
 
 /// What images share: 1 GiB. Twenty-five JPEGs of twelve megapixels fit in.
 static SHARED: Shared = Shared::new(1 << 30);
@@ -35,19 +35,19 @@ impl Shared {
 
 /// An image's part of the shared memory. Who holds one must not wait for another thread, nor ask for a second.
 #[derive(Debug)]
-pub struct Room {
+pub struct Reservation {
     shared: &'static Shared,
     bytes: usize,
     overdraft: bool,
 }
 
-impl Default for Room {
+impl Default for Reservation {
     fn default() -> Self {
         Self::of(&SHARED)
     }
 }
 
-impl Room {
+impl Reservation {
     fn of(shared: &'static Shared) -> Self {
         Self { shared, bytes: 0, overdraft: false }
     }
@@ -93,24 +93,9 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.keep(0);
-    }
-}
-
-/// Checks an image's size without taking memory.
-///
-/// # Errors
-/// In words, when it is too large or has no pixels.
-pub fn check_size(width: u64, height: u64) -> Result<(), String> {
-    if width.max(height) > MAX_SIDE {
-        return Err(format!("it has {width}×{height} pixels, and the limit is {MAX_SIDE} a side"));
-    }
-    match width * height {
-        0 => Err("it has no pixels".into()),
-        1..=MAX_PIXELS => Ok(()),
-        _ => Err(format!("it has {width}×{height} pixels, and the limit is {MAX_PIXELS} in all")),
     }
 }
 
@@ -127,10 +112,10 @@ mod tests {
             for _ in 0..threads {
                 scope.spawn(|| {
                     for _ in 0..50 {
-                        let mut room = Room::of(shared);
-                        room.take(each / 5);
+                        let mut memory = Reservation::of(shared);
+                        memory.take(each / 5);
                         thread::yield_now();
-                        room.take(each - each / 5);
+                        memory.take(each - each / 5);
                         let taken = shared.lock().taken;
                         let mut most = most.lock().unwrap();
                         *most = taken.max(*most);
@@ -150,19 +135,6 @@ mod tests {
             assert!((each..=100 + each).contains(&most), "{each}: {most}");
             let state = SMALL.lock();
             assert_eq!((state.taken, state.overdrawn), (0, false));
-        }
-    }
-
-    #[test]
-    fn sizes_have_bounds() {
-        assert!(check_size(65_535, 1024).is_ok() && check_size(8192, 8192).is_ok());
-        for (width, height, words) in [
-            (0, 5, "no pixels"),
-            (67_108_864, 1, "65535 a side"),
-            (1, 65_536, "65535 a side"),
-            (8192, 8193, "67108864 in all"),
-        ] {
-            assert!(check_size(width, height).unwrap_err().contains(words), "{width}×{height}");
         }
     }
 }

@@ -4,7 +4,7 @@ use image::ImageFormat;
 
 /// Whether the file lacks its end. `false` as well where the format does not tell, and where the structure is damaged: that is
 /// no sign of a cut.
-pub fn is_cut(format: ImageFormat, bytes: &[u8]) -> bool {
+pub fn is_truncated(format: ImageFormat, bytes: &[u8]) -> bool {
     let is_whole = match format {
         ImageFormat::Jpeg => jpeg_ends(bytes),
         ImageFormat::Png => png_ends(bytes),
@@ -138,22 +138,22 @@ mod tests {
             (ImageFormat::Gif, animation()),
             (ImageFormat::WebP, file(ImageFormat::WebP)),
         ] {
-            assert!(!is_cut(format, &whole), "{format:?}");
+            assert!(!is_truncated(format, &whole), "{format:?}");
             let followed = [&whole[..], b"and more"].concat();
-            assert!(!is_cut(format, &followed), "{format:?}");
+            assert!(!is_truncated(format, &followed), "{format:?}");
             // 20: behind what tells the format.
             for length in 20..whole.len() {
-                assert!(is_cut(format, &whole[..length]), "{format:?}, {length} of {}", whole.len());
+                assert!(is_truncated(format, &whole[..length]), "{format:?}, {length} of {}", whole.len());
             }
         }
     }
 
     #[test]
-    fn a_download_that_ends_in_zeros_is_cut() {
+    fn a_download_that_ends_in_zeros_is_truncated() {
         let mut bytes = file(ImageFormat::Jpeg);
         let length = bytes.len();
         bytes[length / 2..].fill(0);
-        assert!(is_cut(ImageFormat::Jpeg, &bytes));
+        assert!(is_truncated(ImageFormat::Jpeg, &bytes));
     }
 
     #[test]
@@ -162,7 +162,7 @@ mod tests {
         for at in 2..whole.len() - 2 {
             let mut bytes = whole.clone();
             bytes[at] ^= 0xFF;
-            assert!(!is_cut(ImageFormat::Jpeg, &bytes), "{at}");
+            assert!(!is_truncated(ImageFormat::Jpeg, &bytes), "{at}");
         }
     }
 }

@@ -4,13 +4,13 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
-use super::room::Room;
+use super::memory_budget::Reservation;
 
 /// Memory that a decoder of the `image` crate may take for one picture.
 const MAX_DECODER_BYTES: u64 = 768 << 20;
 
 /// Decodes a file of a format through the `image` crate.
-pub fn decode(format: ImageFormat, bytes: &[u8], room: &mut Room) -> Result<RgbImage, String> {
+pub fn decode(format: ImageFormat, bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String> {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_DECODER_BYTES);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
@@ -19,7 +19,7 @@ pub fn decode(format: ImageFormat, bytes: &[u8], room: &mut Room) -> Result<RgbI
     let (width, height) = decoder.dimensions();
     // Its pixels, and those of the RGB image.
     let bytes_per_pixel = usize::from(decoder.color_type().bytes_per_pixel()) + 3;
-    room.for_image(width.into(), height.into(), bytes_per_pixel)?;
+    memory.for_image(width.into(), height.into(), bytes_per_pixel)?;
     let picture = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
     let pixels = match picture {
         DynamicImage::ImageLuma16(p) => high_bytes(p.as_raw(), |&[grey]: &[u16; 1]| [grey; 3]),

@@ -9,14 +9,16 @@
 //! `tests/formats.rs` keeps the list complete.
 
 mod bmp;
+mod cmyk;
 mod gif;
-mod inks;
+mod image_crate;
 mod jpeg;
-mod library;
+mod limits;
+mod memory_budget;
 mod orientation;
 mod png;
 mod pnm;
-mod room;
+mod stored;
 mod tiff;
 mod webp;
 
@@ -25,20 +27,9 @@ use std::{fs::File, io::Read, path::Path};
 pub use alexnet_core::ExifOrientation;
 use image::{ImageFormat, RgbImage, metadata::Orientation};
 
-use self::{
-    orientation::turn,
-    room::{Room, check_size},
-};
+pub use self::limits::{MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE};
+use self::{memory_budget::Reservation, orientation::turn, stored::StoredImage};
 use crate::{Error, Result, guard::guard, resize::Crop};
-
-/// Larger images are refused by their header: 8192×8192.
-pub const MAX_PIXELS: u64 = 1 << 26;
-
-/// Images with a longer side are refused by their header: what a side of a JPEG can have.
-pub const MAX_SIDE: u64 = 65_535;
-
-/// Larger files are not read: 128 MiB.
-pub const MAX_FILE_BYTES: u64 = 128 << 20;
 
 /// Around a crop so many pixels more are decoded: chroma of lower resolution is interpolated from its neighbours, and otherwise
 /// in a picture of a few columns.
@@ -61,40 +52,24 @@ pub struct Decoded {
     pub turned: bool,
     /// What is damaged in the file though all pixels could be read: sentences about "it".
     pub notes: Vec<String>,
-    room: Room,
+    memory: Reservation,
 }
 
 impl Decoded {
     /// Counts it no longer as memory of decoding: for who bounds otherwise what he keeps.
     pub(crate) fn is_kept(&mut self) {
-        self.room.keep(0);
-    }
-}
-
-/// What a format's decoder finds in a file.
-struct Found {
-    image: RgbImage,
-    /// How it is still to be turned.
-    orientation: Orientation,
-    /// Whether it was turned already.
-    turned: bool,
-    notes: Vec<String>,
-}
-
-impl From<RgbImage> for Found {
-    fn from(image: RgbImage) -> Self {
-        Self { image, orientation: Orientation::NoTransforms, turned: false, notes: vec![] }
+        self.memory.keep(0);
     }
 }
 
 /// Decodes an image file.
 ///
 /// # Errors
-/// [`Error::Io`] when the file cannot be read, [`Error::Picture`] when its content is not a whole image.
+/// [`Error::Io`] when the file cannot be read, [`Error::Image`] when its content is not a whole image.
 pub fn decode(path: impl AsRef<Path>, options: Options) -> Result<Decoded> {
     let path = path.as_ref();
-    let (bytes, room) = read_file(path)?;
-    decode_in(path, &bytes, options, room)
+    let (bytes, memory) = read_file(path)?;
+    decode_in(path, &bytes, options, memory)
 }
 
 /// Decodes at least the part of an image file that `choose` takes of its width and height, and tells where in the decoded
@@ -109,23 +84,23 @@ pub fn decode_crop(
     choose: impl FnOnce(u32, u32) -> Crop,
 ) -> Result<(Decoded, Crop)> {
     let path = path.as_ref();
-    let (mut bytes, room) = read_file(path)?;
-    decode_crop_in(path, &mut bytes, options, choose, room)
+    let (mut bytes, memory) = read_file(path)?;
+    decode_crop_in(path, &mut bytes, options, choose, memory)
 }
 
 /// The bytes of an image file, with the part of the shared memory that they take.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub(crate) fn read_file(path: &Path) -> Result<(Vec<u8>, Room)> {
+pub(crate) fn read_file(path: &Path) -> Result<(Vec<u8>, Reservation)> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     // What is no file has no length, and is read all the same. The byte more finds the end without growing the buffer.
     let length = file.metadata().map_or(0, |metadata| metadata.len()).min(MAX_FILE_BYTES) as usize;
-    let mut room = Room::default();
-    room.take(length);
+    let mut memory = Reservation::default();
+    memory.take(length);
     let mut bytes = Vec::with_capacity(length + 1);
     read(path, file, &mut bytes)?;
-    Ok((bytes, room))
+    Ok((bytes, memory))
 }
 
 /// Decodes what a reader gives, to its end; `name` stands for it in an error.
@@ -146,9 +121,9 @@ fn read(name: &Path, reader: impl Read, bytes: &mut Vec<u8>) -> Result<()> {
 /// Decodes the bytes of an image file; `name` stands for them in an error.
 ///
 /// # Errors
-/// [`Error::Picture`] when they are not a whole image.
+/// [`Error::Image`] when they are not a whole image.
 pub fn decode_bytes(name: impl AsRef<Path>, bytes: &[u8], options: Options) -> Result<Decoded> {
-    decode_in(name.as_ref(), bytes, options, Room::default())
+    decode_in(name.as_ref(), bytes, options, Reservation::default())
 }
 
 /// [`decode_crop`] of the bytes of an image file, which are changed; `name` stands for them in an error.
@@ -161,30 +136,36 @@ pub fn decode_bytes_crop(
     options: Options,
     choose: impl FnOnce(u32, u32) -> Crop,
 ) -> Result<(Decoded, Crop)> {
-    decode_crop_in(name.as_ref(), bytes, options, choose, Room::default())
+    decode_crop_in(name.as_ref(), bytes, options, choose, Reservation::default())
 }
 
 /// [`decode_bytes`] within the part of the shared memory that the bytes were read into.
 ///
 /// # Errors
 /// As [`decode_bytes`].
-pub(crate) fn decode_in(name: &Path, bytes: &[u8], options: Options, mut room: Room) -> Result<Decoded> {
-    let Found { mut image, orientation, mut turned, notes } = guarded(name, || find(bytes, &mut room))?;
+pub(crate) fn decode_in(
+    name: &Path,
+    bytes: &[u8],
+    options: Options,
+    mut memory: Reservation,
+) -> Result<Decoded> {
+    let StoredImage { mut image, orientation, mut turned, notes } =
+        guarded(name, || find(bytes, &mut memory))?;
     if orientation != Orientation::NoTransforms {
         turned = true;
         if options.orientation == ExifOrientation::Apply {
-            room.take(image.as_raw().len());
+            memory.take(image.as_raw().len());
             image = turn(image, orientation);
         }
     }
-    room.keep(image.as_raw().len());
-    Ok(Decoded { image, turned, notes, room })
+    memory.keep(image.as_raw().len());
+    Ok(Decoded { image, turned, notes, memory })
 }
 
 /// The one place where decoders run: a panic in one of them is an error that names the file.
 fn guarded<T>(name: &Path, decode: impl FnOnce() -> Result<T, String>) -> Result<T> {
     let decoded = guard(decode).unwrap_or_else(|panic| Err(format!("decoding it failed inside: {panic}")));
-    decoded.map_err(|reason| Error::Picture { path: name.to_owned(), reason: cut(reason) })
+    decoded.map_err(|reason| Error::Image { path: name.to_owned(), reason: cut(reason) })
 }
 
 /// Some libraries list what they found: thousands of numbers of a damaged file.
@@ -205,7 +186,7 @@ pub(crate) fn format(bytes: &[u8]) -> Option<ImageFormat> {
     }
 }
 
-fn find(bytes: &[u8], room: &mut Room) -> Result<Found, String> {
+fn find(bytes: &[u8], memory: &mut Reservation) -> Result<StoredImage, String> {
     if bytes.is_empty() {
         return Err("the file is empty".into());
     }
@@ -215,17 +196,17 @@ fn find(bytes: &[u8], room: &mut Room) -> Result<Found, String> {
     match format(bytes) {
         Some(ImageFormat::Jpeg) => {
             let orientation = jpeg::metadata(bytes).orientation();
-            Ok(Found { orientation, ..jpeg::decode(bytes, None, room)?.into() })
+            Ok(StoredImage { orientation, ..jpeg::decode(bytes, None, memory)?.into() })
         }
-        Some(ImageFormat::Png) => png::decode(bytes, room),
-        Some(ImageFormat::Gif) => gif::decode(bytes, room).map(Found::from),
-        Some(ImageFormat::Bmp) => bmp::decode(bytes, room).map(Found::from),
-        Some(ImageFormat::Tiff) => tiff::decode(bytes, room),
+        Some(ImageFormat::Png) => png::decode(bytes, memory),
+        Some(ImageFormat::Gif) => gif::decode(bytes, memory).map(StoredImage::from),
+        Some(ImageFormat::Bmp) => bmp::decode(bytes, memory).map(StoredImage::from),
+        Some(ImageFormat::Tiff) => tiff::decode(bytes, memory),
         Some(ImageFormat::WebP) => {
             let orientation = webp::metadata(bytes).orientation();
-            Ok(Found { orientation, ..webp::decode(bytes, room)?.into() })
+            Ok(StoredImage { orientation, ..webp::decode(bytes, memory)?.into() })
         }
-        Some(ImageFormat::Pnm) => pnm::decode(bytes, room).map(Found::from),
+        Some(ImageFormat::Pnm) => pnm::decode(bytes, memory).map(StoredImage::from),
         _ => Err("it is none of JPEG, PNG, GIF, BMP, TIFF, WebP and PNM".into()),
     }
 }
@@ -235,23 +216,23 @@ fn decode_crop_in(
     bytes: &mut [u8],
     options: Options,
     choose: impl FnOnce(u32, u32) -> Crop,
-    mut room: Room,
+    mut memory: Reservation,
 ) -> Result<(Decoded, Crop)> {
     let few_enough = bytes.len() as u64 <= MAX_FILE_BYTES;
     let turned = few_enough && jpeg::metadata(bytes).orientation() != Orientation::NoTransforms;
     let as_stored = few_enough && (!turned || options.orientation == ExifOrientation::Ignore);
     let Some(size) = jpeg::size(bytes).filter(|_| as_stored) else {
-        let decoded = decode_in(name, bytes, options, room)?;
+        let decoded = decode_in(name, bytes, options, memory)?;
         let crop = choose(decoded.image.width(), decoded.image.height());
         return Ok((decoded, crop));
     };
     let crop = choose(size.width, size.height);
     // A damaged file can fail here though it decodes as a whole.
-    let Ok((image, place)) = decode_region(bytes, &size, crop, &mut room) else {
-        return Ok((decode_in(name, bytes, options, room)?, crop));
+    let Ok((image, place)) = decode_region(bytes, &size, crop, &mut memory) else {
+        return Ok((decode_in(name, bytes, options, memory)?, crop));
     };
-    room.keep(image.as_raw().len());
-    Ok((Decoded { image, turned, notes: vec![], room }, place))
+    memory.keep(image.as_raw().len());
+    Ok((Decoded { image, turned, notes: vec![], memory }, place))
 }
 
 /// The pixels around `crop`, and where in them it lies.
@@ -259,7 +240,7 @@ fn decode_region(
     bytes: &mut [u8],
     size: &jpeg::Size,
     crop: Crop,
-    room: &mut Room,
+    memory: &mut Reservation,
 ) -> Result<(RgbImage, Crop), String> {
     let region = with_margin(crop, size.width, size.height);
     // What is below the region is not decoded when the header does not tell of it.
@@ -267,7 +248,7 @@ fn decode_region(
         bytes[size.height_at..size.height_at + 2].copy_from_slice(&(height as u16).to_be_bytes());
     };
     height_in(bytes, region.top + region.height);
-    let image = guard(|| jpeg::decode(bytes, Some(region), room));
+    let image = guard(|| jpeg::decode(bytes, Some(region), memory));
     height_in(bytes, size.height);
     let image = image??;
     // The columns begin at a block's boundary, to the left of the region or at its own, and end with it; or they are all there.

@@ -4,34 +4,16 @@
 //! counted while they are read, and what is unpacked appears whole or not at all.
 
 mod tar;
+mod unpacked;
 mod zip;
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use alexnet_core::text::shown;
-
-use crate::fetch::sha256;
-use crate::{Error, Result, staged};
-
-/// What an archive may grow to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of all files together.
-    pub total_bytes: u64,
-    /// Bytes of one file.
-    pub file_bytes: u64,
-    /// Files and folders.
-    pub entries: u64,
-}
-
-impl Default for Limits {
-    /// 4 GiB in at most 1,000,000 entries of at most 256 MiB: ten times the flower photos, and more.
-    fn default() -> Self {
-        Self { total_bytes: 4 << 30, file_bytes: 256 << 20, entries: 1_000_000 }
-    }
-}
+pub use self::unpacked::Limits;
+use self::unpacked::{Unpacked, refuse};
+use crate::{Error, Result, atomic_folder, checksum::sha256_of_file};
 
 /// Unpacks `archive` into the folder `into`, and returns it.
 ///
@@ -51,12 +33,12 @@ pub fn unpack(
     limits: &Limits,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<PathBuf> {
-    let (bytes, digest) = sha256(archive)?;
+    let (bytes, digest) = sha256_of_file(archive)?;
     if bytes == 0 {
         return Err(refuse(archive, "it is empty; fetch it again"));
     }
     let made_of = format!("sha256 {digest}\nbytes {bytes}\n");
-    staged::folder(into, Some(&made_of), |partial| {
+    atomic_folder::create(into, Some(&made_of), |partial| {
         extract(archive, partial, limits, &mut |read| progress(read, bytes))?;
         lift_top_folder(partial)
     })?;
@@ -101,103 +83,16 @@ impl Format {
 /// Writes the entries below `folder`.
 fn extract(archive: &Path, folder: &Path, limits: &Limits, progress: &mut dyn FnMut(u64)) -> Result<()> {
     let format = Format::of(archive)?;
-    let mut unpacked = Unpacked { archive, folder, limits, room: limits.total_bytes, entries: 0, files: 0 };
+    let mut unpacked = Unpacked::new(archive, folder, limits);
     match format {
         Format::Tgz => tar::extract_compressed(&mut unpacked, progress)?,
         Format::Tar => tar::extract_plain(&mut unpacked, progress)?,
         Format::Zip => zip::extract(&mut unpacked, progress)?,
     }
-    if unpacked.files == 0 {
+    if unpacked.is_empty() {
         return Err(refuse(archive, "it holds no files"));
     }
     Ok(())
-}
-
-/// What was unpacked so far, and what may follow.
-struct Unpacked<'a> {
-    archive: &'a Path,
-    folder: &'a Path,
-    limits: &'a Limits,
-    /// Bytes that may still be written.
-    room: u64,
-    entries: u64,
-    files: u64,
-}
-
-impl Unpacked<'_> {
-    /// One entry more.
-    fn count(&mut self) -> Result<()> {
-        self.entries += 1;
-        match self.entries {
-            n if n > self.limits.entries => {
-                Err(refuse(self.archive, format!("it has more than {} entries", self.limits.entries)))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn refuse(&self, name: &[u8], reason: &str) -> Error {
-        refuse(self.archive, format!("its entry `{}` {reason}", shown(&String::from_utf8_lossy(name))))
-    }
-
-    /// Makes a folder.
-    fn add_folder(&mut self, name: &[u8]) -> Result<()> {
-        let target = self.target(name)?;
-        fs::create_dir_all(&target).map_err(Error::io("create", &target))
-    }
-
-    /// Writes a file of the size that its header promises, if that and the bytes that come are within the limits.
-    fn add_file(&mut self, name: &[u8], size: u64, content: &mut dyn Read) -> Result<()> {
-        let target = self.target(name)?;
-        let limit = self.limits.file_bytes.min(self.room);
-        let written = write(content, size, &target, limit).map_err(|error| match error.kind() {
-            ErrorKind::AlreadyExists => self.refuse(name, "appears twice"),
-            ErrorKind::FileTooLarge if self.room < self.limits.file_bytes => {
-                refuse(self.archive, format!("it unpacks to more than {} bytes", self.limits.total_bytes))
-            }
-            ErrorKind::FileTooLarge => {
-                self.refuse(name, &format!("unpacks to more than {} bytes", self.limits.file_bytes))
-            }
-            _ => self.refuse(name, &format!("cannot be unpacked: {}", explain(&error))),
-        })?;
-        self.room -= written;
-        self.files += 1;
-        Ok(())
-    }
-
-    fn target(&self, name: &[u8]) -> Result<PathBuf> {
-        Ok(self.folder.join(inside(name).map_err(|reason| self.refuse(name, reason))?))
-    }
-}
-
-/// The path of an entry, if it stays below the folder on every system.
-fn inside(path: &[u8]) -> Result<PathBuf, &'static str> {
-    let path = std::str::from_utf8(path).map_err(|_| "has a name that is not UTF-8")?;
-    if path.starts_with('/') {
-        return Err("has an absolute path");
-    }
-    if path.contains('\\') || path.as_bytes().get(1) == Some(&b':') {
-        return Err("has a path of Windows");
-    }
-    let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
-    if parts.clone().any(|part| part == "..") {
-        return Err("leaves its folder by `..`");
-    }
-    Ok(parts.collect())
-}
-
-/// Writes one file of at most `limit` bytes, whatever its header says, and returns its size.
-fn write(content: &mut dyn Read, size: u64, target: &Path, limit: u64) -> io::Result<u64> {
-    if let Some(parent) = target.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    let mut file = File::create_new(target)?;
-    let written = io::copy(&mut content.take(limit.saturating_add(1)), &mut file)?;
-    match written {
-        _ if written > limit => Err(ErrorKind::FileTooLarge.into()),
-        _ if written < size => Err(ErrorKind::UnexpectedEof.into()),
-        _ => Ok(written),
-    }
 }
 
 /// If there is one folder and nothing else but hidden files, what it holds takes its place.
@@ -224,22 +119,9 @@ fn lift_top_folder(folder: &Path) -> Result<()> {
     fs::remove_dir(&aside).map_err(Error::io("remove", &aside))
 }
 
-/// What an error of the decoders means.
-fn explain(error: &io::Error) -> String {
-    match error.kind() {
-        ErrorKind::UnexpectedEof => "it ends in the middle; fetch it again".into(),
-        ErrorKind::InvalidInput | ErrorKind::InvalidData => format!("it is damaged ({error})"),
-        _ => error.to_string(),
-    }
-}
-
-fn refuse(archive: &Path, reason: impl Into<String>) -> Error {
-    Error::Archive { path: archive.to_owned(), reason: reason.into() }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{self, Write};
 
     use ::tar::{Builder, EntryType, Header};
     use ::zip::{ZipWriter, write::SimpleFileOptions};

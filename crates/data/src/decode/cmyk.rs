@@ -1,7 +1,7 @@
 //! Printing inks.
 
 /// Cyan, magenta, yellow and black to red, green and blue, as Pillow's `convert('RGB')` does it.
-pub fn to_light([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
+pub fn to_rgb([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
     let light = 255 - black;
     [cyan, magenta, yellow].map(|ink| {
         // Its rounding of `ink·light / 255`.
@@ -16,9 +16,9 @@ mod tests {
 
     #[test]
     fn black_hides_all() {
-        assert_eq!(to_light([0, 0, 0, 0]), [255; 3]);
-        assert_eq!(to_light([255, 0, 0, 0]), [0, 255, 255]);
-        assert_eq!(to_light([1, 2, 3, 255]), [0; 3]);
-        assert_eq!(to_light([128, 64, 32, 127]), [64, 96, 112]);
+        assert_eq!(to_rgb([0, 0, 0, 0]), [255; 3]);
+        assert_eq!(to_rgb([255, 0, 0, 0]), [0, 255, 255]);
+        assert_eq!(to_rgb([1, 2, 3, 255]), [0; 3]);
+        assert_eq!(to_rgb([128, 64, 32, 127]), [64, 96, 112]);
     }
 }

@@ -4,14 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use unicode_normalization::UnicodeNormalization;
 
-use crate::listing::Listing;
-use crate::split::{Dataset, Item, below_half, in_halves};
+use crate::dataset::{Dataset, Item, below_half, in_halves, listing::Listing};
 
 /// What an earlier split has to say of a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Familiar {
+pub enum SplitMatch {
     /// It holds the images of that split.
-    Same(Again),
+    Same(MatchedSplit),
     /// It holds others.
     Other {
         /// How many of its images have the path of one that trained.
@@ -21,7 +20,7 @@ pub enum Familiar {
 
 /// A folder whose images are divided as they were before.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Again {
+pub struct MatchedSplit {
     /// The images that were in that split and are still there, in the same order, below the folder that they are in now.
     pub dataset: Dataset,
     /// How many images that split does not know.
@@ -33,7 +32,7 @@ pub struct Again {
 /// Tells by the paths below the folder whether a listing holds the images of `before`: at least half of the one or of the
 /// other. The folders of halves do not count, so a copy that was split into them is recognised, too; neither do the Unicode
 /// forms of names, which copying from a Mac can change.
-pub fn recognise(listing: &Listing, before: &Dataset) -> Familiar {
+pub fn match_split(listing: &Listing, before: &Dataset) -> SplitMatch {
     let [now, then] = [listing.items().collect::<Vec<_>>(), before.all().collect()];
     let now_in_halves = in_halves(now.iter().copied(), &listing.classes);
     let then_in_halves = in_halves(then.iter().copied(), &before.classes);
@@ -59,11 +58,15 @@ pub fn recognise(listing: &Listing, before: &Dataset) -> Familiar {
                 val: find(&before.val),
                 test: find(&before.test),
             };
-            return Familiar::Same(Again { dataset, new: here.len() - known, missing: there.len() - known });
+            return SplitMatch::Same(MatchedSplit {
+                dataset,
+                new: here.len() - known,
+                missing: there.len() - known,
+            });
         }
         trained = trained.max(find(&before.train).len());
     }
-    Familiar::Other { trained }
+    SplitMatch::Other { trained }
 }
 
 /// What an image is known by: its path, below the folder of a half or with it.
@@ -115,10 +118,10 @@ mod tests {
     }
 
     #[track_caller]
-    fn again(listing: &Listing, before: &Dataset) -> Again {
-        match recognise(listing, before) {
-            Familiar::Same(again) => again,
-            Familiar::Other { trained } => panic!("not recognised, {trained} trained"),
+    fn again(listing: &Listing, before: &Dataset) -> MatchedSplit {
+        match match_split(listing, before) {
+            SplitMatch::Same(again) => again,
+            SplitMatch::Other { trained } => panic!("not recognised, {trained} trained"),
         }
     }
 
@@ -165,15 +168,15 @@ mod tests {
         let before = run(names("train/", 0..5), names("val/", 0..5));
         let found = again(&listing(names("train/", 0..5), Some(names("val/", 0..5))), &before);
         assert_eq!(found.dataset.val, before.val);
-        assert!(matches!(recognise(&listing(names("", 0..5), None), &before), Familiar::Other { .. }));
+        assert!(matches!(match_split(&listing(names("", 0..5), None), &before), SplitMatch::Other { .. }));
     }
 
     #[test]
     fn other_images_are_others_and_what_trained_is_counted() {
         let before = run(names("", 0..40), names("", 40..50));
-        let of = |range| recognise(&listing(names("", range), None), &before);
-        assert_eq!(of(50..60), Familiar::Other { trained: 0 });
-        assert_eq!(of(38..100), Familiar::Other { trained: 4 });
+        let of = |range| match_split(&listing(names("", range), None), &before);
+        assert_eq!(of(50..60), SplitMatch::Other { trained: 0 });
+        assert_eq!(of(38..100), SplitMatch::Other { trained: 4 });
     }
 
     #[test]

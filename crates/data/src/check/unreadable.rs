@@ -13,9 +13,9 @@ use rayon::prelude::*;
 
 use crate::{
     Error,
-    check::Progress,
+    dataset::Dataset,
     decode::{MAX_PIXELS, MAX_SIDE, Options, decode},
-    split::Dataset,
+    progress::Progress,
 };
 
 /// The images that cannot be read, in the order of the data set. Those whose beginning and end look whole are not read further;
@@ -79,7 +79,7 @@ mod tests {
     use image::RgbImage;
 
     use super::*;
-    use crate::split::Item;
+    use crate::dataset::Item;
 
     /// Whatever is cut off, and whatever stands there instead of an image.
     #[test]

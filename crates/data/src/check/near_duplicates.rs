@@ -15,7 +15,6 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::report::Link;
 use crate::resize::{Crop, resize};
 
 /// Two photos are alike when at most so many of the 256 bits of their hashes differ, as they are or mirrored.
@@ -44,7 +43,7 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// Of a file's [`digest`] and what it decodes to.
+    /// Of a file's SHA-256 and what it decodes to.
     pub fn new(file: [u8; 32], picture: &RgbImage) -> Self {
         let (width, height) = picture.dimensions();
         let mut pixels = Sha256::new_with_prefix(width.to_le_bytes());
@@ -55,11 +54,6 @@ impl Fingerprint {
             .map(|small| [hash(&small), hash(&imageops::flip_horizontal(&small))]);
         Self { file, pixels: pixels.finalize().into(), hashes }
     }
-}
-
-/// What files of the same bytes have in common.
-pub fn digest(file: &[u8]) -> [u8; 32] {
-    Sha256::digest(file).into()
 }
 
 fn hash(small: &RgbImage) -> Hash {
@@ -94,6 +88,18 @@ pub enum Likeness {
         /// Whether one is the mirror image of the other.
         mirrored: bool,
     },
+}
+
+/// Two photos that are alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Index in `photos` of the group.
+    pub a: usize,
+    /// Index in `photos` of the group, larger than `a`.
+    pub b: usize,
+    /// How alike.
+    #[serde(flatten)]
+    pub likeness: Likeness,
 }
 
 /// Photos that are alike, directly or by way of others.
@@ -194,10 +200,10 @@ mod tests {
     use image::{Rgb, codecs::jpeg::JpegEncoder};
 
     use super::*;
-    use crate::{decode::decode_bytes, draw::draw_flower};
+    use crate::{checksum::sha256, decode::decode_bytes, synthetic::draw_flower};
 
     fn print(picture: &RgbImage) -> Option<Fingerprint> {
-        Some(Fingerprint::new(digest(picture.as_raw()), picture))
+        Some(Fingerprint::new(sha256(picture.as_raw()), picture))
     }
 
     fn saved_anew(picture: &RgbImage, quality: u8) -> RgbImage {
@@ -249,7 +255,7 @@ mod tests {
     #[test]
     fn copies_are_told_by_bytes_and_by_pixels() {
         let picture = draw_flower(0, 0, 0);
-        let of_file = |file: &[u8]| Some(Fingerprint::new(digest(file), &picture));
+        let of_file = |file: &[u8]| Some(Fingerprint::new(sha256(file), &picture));
         assert_eq!(
             groups(&[of_file(b"a"), None, of_file(b"b"), of_file(b"b"), print(&draw_flower(1, 0, 0))]),
             [Group {
@@ -265,7 +271,7 @@ mod tests {
         let [wide, high] =
             [[8, 2], [2, 8]].map(|[w, h]| RgbImage::from_fn(w, h, |x, y| Rgb([(x + y * w) as u8 * 9; 3])));
         assert_eq!(wide.as_raw(), high.as_raw());
-        let print = |file: &[u8], picture| Some(Fingerprint::new(digest(file), picture));
+        let print = |file: &[u8], picture| Some(Fingerprint::new(sha256(file), picture));
         let found = groups(&[print(b"a", &wide), print(b"b", &high)]);
         assert!(found.iter().all(|group| group.links[0].likeness > Likeness::Pixels), "{found:?}");
     }

@@ -1,10 +1,11 @@
 //! Batches of photos for training and evaluation. What a batch holds is a function of the data set, the seed, the epoch and
 //! the batch's index; threads, prefetching and the cache only change when it is ready.
 
+mod cache;
 mod prefetch;
 
 use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -15,19 +16,24 @@ use alexnet_core::{
     train::Batches,
     weights::Metadata,
 };
-use image::RgbImage;
 
-use self::prefetch::{Filled, Prefetch};
+use self::{
+    cache::{Cache, Known},
+    prefetch::{Filled, Prefetch},
+};
 use crate::{
     Error, Result,
-    augment::{Augmentation, Variation, variation},
+    augment::{
+        Augmentation, Variation,
+        mix::{Mix, smooth_labels},
+        variation,
+        views::Views,
+    },
+    dataset::{Dataset, Item},
     decode::{self, Decoded, ExifOrientation, decode, decode_crop},
-    erase::erase,
     guard::guard,
-    mix::{Mix, smooth_labels},
-    resize::{Crop, resize, resize_into},
-    split::{Dataset, Item},
-    views::Views,
+    preprocess::evaluation_views,
+    resize::Crop,
 };
 
 /// Decoded photos kept in memory when nothing else is said: none. The 3,670 flower photos would take 0.8 GB, more than training
@@ -123,7 +129,7 @@ impl Loader {
         let photos = Photos {
             dataset,
             options,
-            cache: Mutex::default(),
+            cache: Cache::new(options.cache_bytes),
             skipped: Mutex::default(),
             notes: Mutex::default(),
         };
@@ -228,26 +234,13 @@ impl Batches for Loader {
     }
 }
 
-/// A picture as the network sees it in evaluation, `size`×`size` pixels of three bytes: all of it, resized
-/// (torchvision's `Resize((size, size))`).
-pub fn evaluation_picture(picture: &RgbImage, size: usize) -> Vec<u8> {
-    resize(picture, Crop::whole(picture.width(), picture.height()), size as u32, size as u32)
-}
-
 /// What the tasks of the pool share.
 struct Photos {
     dataset: Dataset,
     options: LoaderOptions,
-    cache: Mutex<Cache>,
+    cache: Cache,
     skipped: Mutex<BTreeMap<PathBuf, String>>,
     notes: Mutex<BTreeMap<PathBuf, String>>,
-}
-
-#[derive(Default)]
-struct Cache {
-    /// Every photo that was decoded; `None` when there was no room for its pixels.
-    images: HashMap<PathBuf, Option<Arc<Decoded>>>,
-    bytes: usize,
 }
 
 impl Photos {
@@ -267,15 +260,9 @@ impl Photos {
                 chosen.crop
             })?;
             let LoaderOptions { size, normalization, .. } = self.options;
-            resize_into(&picture.image, crop, chosen.flip, size as u32, size as u32, pixels);
-            if let Some(jitter) = chosen.jitter {
-                jitter.apply(pixels);
-            }
-            if let Some(area) = chosen.erased {
-                // 0 once it is normalised.
-                let mean = normalization.mean.map(|mean| (255.0 * mean).round_ties_even() as u8);
-                erase(pixels, size, area, mean);
-            }
+            // 0 once it is normalized.
+            let mean = normalization.mean.map(|mean| (255.0 * mean).round_ties_even() as u8);
+            chosen.apply(&picture.image, crop, size, mean, pixels);
             Ok(())
         });
         self.kept(path, prepared)
@@ -286,11 +273,7 @@ impl Photos {
         let path = self.dataset.root.join(&item.path);
         let prepared = without_panic(&path, || {
             let (picture, _) = self.picture(&path, Crop::whole)?;
-            let size = self.options.size;
-            let shown = views.of(picture.image.width(), picture.image.height());
-            for (view, pixels) in shown.into_iter().zip(pixels.chunks_exact_mut(size * size * 3)) {
-                resize_into(&picture.image, view.crop, view.flip, size as u32, size as u32, pixels);
-            }
+            evaluation_views(&picture.image, views, self.options.size, pixels);
             Ok(())
         });
         self.kept(path, prepared)
@@ -312,36 +295,21 @@ impl Photos {
     /// it is decoded, so that a damaged photo is found out whatever part is wanted.
     fn picture(&self, path: &Path, choose: impl FnOnce(u32, u32) -> Crop) -> Result<(Arc<Decoded>, Crop)> {
         let options = self.options.decoding();
-        let known = lock(&self.cache).images.get(path).cloned();
-        let whole = match known {
-            Some(Some(image)) => image,
-            Some(None) => {
+        let whole = match self.cache.get(path) {
+            Some(Known::Kept(image)) => image,
+            Some(Known::Dropped) => {
                 return decode_crop(path, options, choose).map(|(part, crop)| (Arc::new(part), crop));
             }
-            None => self.keep(path, decode(path, options)?),
+            None => {
+                let decoded = decode(path, options)?;
+                if !decoded.notes.is_empty() {
+                    lock(&self.notes).insert(path.to_owned(), decoded.notes.join("; "));
+                }
+                self.cache.add(path, decoded)
+            }
         };
         let crop = choose(whole.image.width(), whole.image.height());
         Ok((whole, crop))
-    }
-
-    fn keep(&self, path: &Path, mut decoded: Decoded) -> Arc<Decoded> {
-        if !decoded.notes.is_empty() {
-            lock(&self.notes).insert(path.to_owned(), decoded.notes.join("; "));
-        }
-        let Cache { images, bytes } = &mut *lock(&self.cache);
-        let more = *bytes + decoded.image.as_raw().len();
-        let fits = more <= self.options.cache_bytes;
-        if fits {
-            decoded.is_kept();
-        }
-        let decoded = Arc::new(decoded);
-        if let Entry::Vacant(place) = images.entry(path.to_owned()) {
-            place.insert(fits.then(|| Arc::clone(&decoded)));
-            if fits {
-                *bytes = more;
-            }
-        }
-        decoded
     }
 
     fn batch<'a>(&'a self, filled: Filled, views: usize, item: impl Fn(usize) -> &'a Item) -> Batch {
@@ -360,7 +328,7 @@ impl Photos {
 fn without_panic<T>(path: &Path, prepare: impl FnOnce() -> Result<T>) -> Result<T> {
     guard(prepare).unwrap_or_else(|panic| {
         let reason = format!("preparing it failed inside: {panic}");
-        Err(Error::Picture { path: path.to_owned(), reason })
+        Err(Error::Image { path: path.to_owned(), reason })
     })
 }
 
@@ -376,7 +344,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::fs;
 
+    use image::RgbImage;
+
     use super::*;
+    use crate::{
+        preprocess::evaluation_image,
+        resize::{resize, resize_into},
+    };
 
     /// Ten pictures of two classes, noise that differs in every pixel, odd sizes.
     fn photos() -> (tempfile::TempDir, Dataset) {
@@ -469,7 +443,7 @@ mod tests {
                 assert_eq!(train(&loader, 1, 1), expected[1..]);
                 assert_eq!(train(&loader, 1, 3), []);
                 assert_eq!(train(&loader, 1, usize::MAX), []);
-                assert!(lock(&loader.photos.cache).bytes <= cache_bytes);
+                assert!(loader.photos.cache.bytes() <= cache_bytes);
             }
         }
     }
@@ -533,7 +507,7 @@ mod tests {
         assert_eq!(batches.iter().map(Batch::len).collect::<Vec<_>>(), [2, 1]);
         let pixels: Vec<u8> = batches.iter().flat_map(|b| b.images.pixels.clone()).collect();
         let expected: Vec<u8> = (7..10)
-            .flat_map(|i| evaluation_picture(&image(root.path().join(format!("{i}.png"))), 16))
+            .flat_map(|i| evaluation_image(&image(root.path().join(format!("{i}.png"))), 16))
             .collect();
         assert_eq!(pixels, expected);
         assert_eq!(batches[0].targets, [0.0, 1.0, 1.0, 0.0]);

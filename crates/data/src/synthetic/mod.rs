@@ -20,8 +20,8 @@ use rand::{Rng, RngExt};
 use rayon::prelude::*;
 use tiny_skia::Transform;
 
-use crate::{Error, Result, staged};
-use canvas::Canvas;
+use self::canvas::Canvas;
+use crate::{Error, Result, atomic_folder, progress::Progress};
 
 /// The classes, sorted: those of the flower photos.
 pub const CLASSES: [&str; 5] = ["daisy", "dandelion", "roses", "sunflowers", "tulips"];
@@ -120,15 +120,10 @@ fn spin(rng: &mut impl Rng) -> Transform {
 ///
 /// # Errors
 /// [`Error::Exists`] when `out` holds something else; [`Error::Io`].
-pub fn synthesise(
-    out: &Path,
-    per_class: usize,
-    seed: u64,
-    progress: &(dyn Fn(usize, usize) + Sync),
-) -> Result<()> {
+pub fn generate(out: &Path, per_class: usize, seed: u64, progress: &Progress) -> Result<()> {
     let total = CLASSES.len() * per_class;
     let made_of = format!("drawn flowers 1: {per_class} per class, seed {seed}\n");
-    staged::folder(out, Some(&made_of), |partial| {
+    atomic_folder::create(out, Some(&made_of), |partial| {
         for class in CLASSES {
             let folder = partial.join(class);
             fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
@@ -141,7 +136,7 @@ pub fn synthesise(
             let mut jpeg = Vec::new();
             JpegEncoder::new_with_quality(&mut jpeg, QUALITY)
                 .encode_image(&draw_flower(class, index, seed))
-                .map_err(|error| Error::Picture { path: path.clone(), reason: error.to_string() })?;
+                .map_err(|error| Error::Image { path: path.clone(), reason: error.to_string() })?;
             fs::write(&path, jpeg).map_err(Error::io("write", &path))?;
             progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
             Ok(())
@@ -172,9 +167,9 @@ mod tests {
             assert!(done <= total && total == 10);
             calls.fetch_add(1, Ordering::Relaxed);
         };
-        synthesise(&out, 2, 7, &count).unwrap();
+        generate(&out, 2, 7, &count).unwrap();
         assert_eq!(calls.load(Ordering::Relaxed), 10);
-        let folder = crate::folder::scan(&out).unwrap();
+        let folder = crate::dataset::folder::scan(&out).unwrap();
         assert_eq!(folder.classes, CLASSES);
         assert_eq!(folder.items[5].path, "roses/roses_0002.jpg");
         let photo = image::open(out.join(&folder.items[5].path)).unwrap().into_rgb8();
@@ -183,9 +178,9 @@ mod tests {
         let off: f64 = photo.iter().zip(drawn.iter()).map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
         assert!(off / (drawn.len() as f64) < 6.0, "JPEG is not that bad: {off}");
 
-        synthesise(&out, 2, 7, &count).unwrap();
+        generate(&out, 2, 7, &count).unwrap();
         assert_eq!(calls.load(Ordering::Relaxed), 10);
-        assert!(matches!(synthesise(&out, 2, 8, &count), Err(Error::Exists { .. })));
+        assert!(matches!(generate(&out, 2, 8, &count), Err(Error::Exists { .. })));
     }
 
     /// The mean colour of small pictures, which is that of large ones, from 0 to 1.

@@ -3,10 +3,11 @@
 //!
 //! Every photo is decoded once, in parallel; kept of it are its size, two digests and two perceptual hashes, about 150 bytes.
 
-mod alike;
-mod ends;
-mod photo;
+mod inspection;
+mod near_duplicates;
 mod report;
+mod truncation;
+mod unreadable;
 
 use std::{
     path::Path,
@@ -16,41 +17,32 @@ use std::{
 use rayon::prelude::*;
 
 use self::{
-    alike::Fingerprint,
-    photo::{Photo, inspect},
+    inspection::{Inspection, inspect},
+    near_duplicates::Fingerprint,
 };
 pub use self::{
-    alike::{Likeness, NEAR_BITS},
+    near_duplicates::{Likeness, Link, NEAR_BITS},
     report::{
-        Class, Damage, Damaged, Format, Group, Half, Link, Member, NotPhoto, OddSize, Oddity, Report,
-        SplitBy, WrongExtension,
+        Class, Damage, Damaged, EXTREME_RATIO, FEW_IMAGES, Format, Group, HUGE_PIXELS, Member, NotImage,
+        OddSize, Oddity, Report, SplitBy, TINY_SIDE, WrongExtension,
     },
+    unreadable::unreadable,
 };
+pub use crate::dataset::halves::Half;
 use crate::{
-    Result, decode,
-    folder::{LeftOut, Why},
-    listing::Listing,
-    split::{Dataset, Item, SplitOptions},
+    Result,
+    dataset::{
+        Dataset, Item,
+        folder::{LeftOut, Why},
+        listing::Listing,
+    },
+    decode,
+    progress::Progress,
+    split::SplitOptions,
 };
 
-/// A class with fewer photos has few: at the usual tenth one of them validates, or none.
-pub const FEW_PHOTOS: usize = 20;
-
-/// A photo is tiny when its shorter side has fewer pixels: a network for 224 sees each of them spread over more than three.
-pub const TINY_SIDE: u32 = 64;
-
-/// A photo is extreme when its longer side is more than this many times its shorter: squeezed into a square it is no longer
-/// what it was.
-pub const EXTREME_RATIO: u32 = 3;
-
-/// A photo is huge when it has more pixels, 4096×4096: it is decoded anew for every look.
-pub const HUGE_PIXELS: u64 = 1 << 24;
-
-/// Told how many photos have been looked at, and how many there are; from several threads.
-pub type Progress<'a> = dyn Fn(usize, usize) + Sync + 'a;
-
-/// Looks at all images of a folder, split with `options` and read as `decoding` says. What is wrong with an image is in the report, never an error; so are
-/// classes without images.
+/// Looks at all images of a folder, split with `options` and decoded as `decoding` says. What is wrong with an image is in the
+/// report, never an error; so are classes without images.
 ///
 /// # Errors
 /// [`crate::Error::Invalid`] for a fraction outside `0.0..1.0`.
@@ -60,7 +52,7 @@ pub fn check(
     decoding: decode::Options,
     progress: &Progress,
 ) -> Result<Report> {
-    let not_photos = not_photos(&listing);
+    let not_images = not_images(&listing);
     let split = match listing.val {
         Some(_) => SplitBy::Folders,
         None => SplitBy::Seed { seed: options.seed, val_fraction: options.val_fraction },
@@ -88,7 +80,7 @@ pub fn check(
         }
     }
 
-    let groups = alike::groups(&prints(&photos));
+    let groups = near_duplicates::groups(&fingerprints(&photos));
     let mut duplicates: Vec<Group> = groups.iter().map(|group| describe(group, &items, dataset)).collect();
     // The gravest first; the sort keeps the order of paths.
     duplicates.sort_by_key(|group| (!group.across_classes, !group.across_split));
@@ -102,22 +94,22 @@ pub fn check(
             Class::new(name, counts, items.len())
         })
         .collect();
-    let sizes_of_classes = || classes.iter().map(|class| class.photos);
+    let sizes_of_classes = || classes.iter().map(|class| class.images);
     let imbalance =
         sizes_of_classes().max().unwrap_or(0) as f64 / sizes_of_classes().min().unwrap_or(0).max(1) as f64;
 
-    let hidden_photos = not_photos.iter().filter(|file| file.is_image()).count();
-    let empty = classes.iter().filter(|class| class.photos == 0).count();
+    let hidden_images = not_images.iter().filter(|file| file.is_image()).count();
+    let empty = classes.iter().filter(|class| class.images == 0).count();
     Ok(Report {
         root: dataset.root.clone(),
         split,
-        photos: items.len(),
-        to_mend: damaged.len() + wrong_extension.len() + hidden_photos + duplicates.len() + empty,
+        images: items.len(),
+        issues: damaged.len() + wrong_extension.len() + hidden_images + duplicates.len() + empty,
         classes,
         imbalance,
         damaged,
         wrong_extension,
-        not_photos,
+        not_images,
         duplicates,
         sizes,
         turned: photos.iter().filter(|photo| photo.turned).count(),
@@ -128,7 +120,7 @@ pub fn check(
 /// [`Dataset::items`]. Photos that cannot be decoded are like no other.
 pub fn duplicates(dataset: &Dataset, progress: &Progress) -> Vec<Vec<usize>> {
     let photos = inspect_all(&dataset.root, dataset.items(), decode::Options::default(), progress);
-    alike::groups(&prints(&photos)).into_iter().map(|group| group.members).collect()
+    near_duplicates::groups(&fingerprints(&photos)).into_iter().map(|group| group.members).collect()
 }
 
 fn inspect_all<'a>(
@@ -136,7 +128,7 @@ fn inspect_all<'a>(
     items: impl Iterator<Item = &'a Item>,
     decoding: decode::Options,
     progress: &Progress,
-) -> Vec<Photo> {
+) -> Vec<Inspection> {
     let items: Vec<&Item> = items.collect();
     let done = AtomicUsize::new(0);
     items
@@ -149,12 +141,12 @@ fn inspect_all<'a>(
         .collect()
 }
 
-fn prints(photos: &[Photo]) -> Vec<Option<Fingerprint>> {
-    photos.iter().map(|photo| photo.print).collect()
+fn fingerprints(photos: &[Inspection]) -> Vec<Option<Fingerprint>> {
+    photos.iter().map(|photo| photo.fingerprint).collect()
 }
 
-fn describe(group: &alike::Group, items: &[(&Item, Half)], dataset: &Dataset) -> Group {
-    let photos: Vec<Member> = group
+fn describe(group: &near_duplicates::Group, items: &[(&Item, Half)], dataset: &Dataset) -> Group {
+    let images: Vec<Member> = group
         .members
         .iter()
         .map(|index| {
@@ -163,9 +155,9 @@ fn describe(group: &alike::Group, items: &[(&Item, Half)], dataset: &Dataset) ->
         })
         .collect();
     Group {
-        across_classes: photos.iter().any(|photo| photo.class != photos[0].class),
-        across_split: photos.iter().any(|photo| photo.half != photos[0].half),
-        photos,
+        across_classes: images.iter().any(|image| image.class != images[0].class),
+        across_split: images.iter().any(|image| image.half != images[0].half),
+        images,
         links: group.links.clone(),
     }
 }
@@ -183,14 +175,14 @@ fn oddity([width, height]: [u32; 2]) -> Option<Oddity> {
     }
 }
 
-fn not_photos(listing: &Listing) -> Vec<NotPhoto> {
+fn not_images(listing: &Listing) -> Vec<NotImage> {
     let found = listing.left_out.iter().map(|LeftOut { path, class, why }| {
         // A pipe would be waited for.
         let content = match why {
-            Why::Extension | Why::NoClass => photo::format_of_picture(&listing.root.join(path)),
+            Why::Extension | Why::NoClass => inspection::format_of_image(&listing.root.join(path)),
             Why::DanglingLink | Why::Special => None,
         };
-        NotPhoto { path: path.clone(), class: class.clone().unwrap_or_default(), content, why: *why }
+        NotImage { path: path.clone(), class: class.clone().unwrap_or_default(), content, why: *why }
     });
     found.collect()
 }
@@ -200,7 +192,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::draw::draw_flower;
+    use crate::synthetic::draw_flower;
 
     /// Copies of a picture in every pair of places; the gravest come first.
     #[test]
@@ -227,7 +219,7 @@ mod tests {
         let groups: Vec<_> = report
             .duplicates
             .iter()
-            .map(|group| (group.photos[0].path.as_str(), group.across_classes, group.across_split))
+            .map(|group| (group.images[0].path.as_str(), group.across_classes, group.across_split))
             .collect();
         assert_eq!(
             groups,
@@ -239,7 +231,7 @@ mod tests {
                 ("val/b/0.png", false, false),
             ]
         );
-        assert_eq!(report.to_mend, 5);
+        assert_eq!(report.issues, 5);
     }
 
     #[test]

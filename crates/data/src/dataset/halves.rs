@@ -3,22 +3,24 @@
 use std::path::Path;
 
 use alexnet_core::text::shown_path;
+use serde::{Deserialize, Serialize};
 
-use crate::folder::{loose_images, subfolders};
+use super::folder::{loose_images, subfolders};
 use crate::{Error, Result};
 
-/// What a half of a data set is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// It trains.
+/// A part of a data set, by what its images are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Half {
+    /// Training.
     Train,
-    /// It validates while others train.
+    /// Validation, during training.
     Val,
-    /// It is asked about when all is done.
+    /// A test after training.
     Test,
 }
 
-impl Role {
+impl Half {
     const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Test];
 
     /// The names that people give such folders, whatever the case; the first is ours.
@@ -68,17 +70,17 @@ pub fn find(root: &Path) -> Result<Option<Halves>> {
     let (mut full, mut flat) = (Vec::new(), Vec::new());
     let mut others = Vec::new();
     for name in subfolders(root)? {
-        match Role::of(&name) {
+        match Half::of(&name) {
             None => others.push(name),
             Some(role) if subfolders(&root.join(&name))?.is_empty() => flat.push((role, name)),
             Some(role) => full.push((role, name)),
         }
     }
-    let has = |halves: &[(Role, String)], wanted| halves.iter().any(|(role, _)| *role == wanted);
-    let is_whole = has(&full, Role::Train) && (has(&full, Role::Val) || has(&full, Role::Test));
-    let waits_for_answers = others.is_empty() && has(&flat, Role::Test) && !has(&flat, Role::Val);
-    if is_whole || has(&full, Role::Train) && waits_for_answers {
-        let mut one = |wanted: Role| -> Result<Option<String>> {
+    let has = |halves: &[(Half, String)], wanted| halves.iter().any(|(role, _)| *role == wanted);
+    let is_whole = has(&full, Half::Train) && (has(&full, Half::Val) || has(&full, Half::Test));
+    let waits_for_answers = others.is_empty() && has(&flat, Half::Test) && !has(&flat, Half::Val);
+    if is_whole || has(&full, Half::Train) && waits_for_answers {
+        let mut one = |wanted: Half| -> Result<Option<String>> {
             let mut named = full.extract_if(.., |(role, _)| *role == wanted).map(|(_, name)| name);
             match (named.next(), named.next()) {
                 (Some(a), Some(b)) => {
@@ -88,14 +90,14 @@ pub fn find(root: &Path) -> Result<Option<Halves>> {
                 (name, _) => Ok(name),
             }
         };
-        let [train, val, test] = [one(Role::Train)?, one(Role::Val)?, one(Role::Test)?];
+        let [train, val, test] = [one(Half::Train)?, one(Half::Val)?, one(Half::Test)?];
         others.extend(flat.into_iter().map(|(_, name)| name));
         return Ok(train.map(|train| Halves { train, val, test, others }));
     }
     for (role, name) in &full {
         let half = root.join(name);
-        if loose_images(&half)?.is_empty() && (*role != Role::Test || others.is_empty()) {
-            let missing = if *role == Role::Train { Role::Val } else { Role::Train };
+        if loose_images(&half)?.is_empty() && (*role != Half::Test || others.is_empty()) {
+            let missing = if *role == Half::Train { Half::Val } else { Half::Train };
             let reason = format!(
                 "it has {name}/ but no class folders in {}/; add them, or name {} alone",
                 missing.folder(),
