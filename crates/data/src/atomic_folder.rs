@@ -1,4 +1,4 @@
-//! A folder that appears whole or not at all, whoever interrupts or races.
+//! Creates a folder that appears whole or not at all, even when the process is killed or another does the same.
 
 use std::{
     fs::{self, File},
@@ -14,14 +14,14 @@ use crate::{
     files::{open_own, sync},
 };
 
-/// Inside a finished folder: what it was made of.
+/// The file inside a finished folder that says what it was made of.
 const MARKER: &str = ".complete";
 
-/// Makes `destination` by `fill`ing a hidden folder beside it, which is then synced and renamed.
+/// Creates `destination`: fills a hidden folder beside it with `fill`, syncs it and renames it.
 ///
-/// With `made_of`, a folder that was finished earlier from the same thing is taken as it is; without, only an
-/// empty one may be there. A lock makes a second process wait for the first and then find its result; what an
-/// interrupted process left behind is removed.
+/// With `made_of`, a folder that was finished earlier from the same source is taken as it is; without, only an empty folder may be
+/// there. A lock makes a second process wait for the first and then find its result; the leftovers of an interrupted process are
+/// removed.
 ///
 /// # Errors
 /// [`Error::Exists`] when something else is there; [`Error::Io`]; the errors of `fill`.
@@ -63,7 +63,7 @@ pub fn create(
     Ok(())
 }
 
-/// Whether the folder is there and made of the same.
+/// Whether the folder is there and was made from the same source.
 fn is_finished(destination: &Path, made_of: Option<&str>) -> Result<bool> {
     let mut entries = match fs::read_dir(destination) {
         Ok(entries) => entries,

@@ -1,4 +1,4 @@
-//! SHA-256 of files and bytes.
+//! Computes the SHA-256 of files and bytes.
 
 use std::{
     fs::{self, File},

@@ -7,21 +7,21 @@ use crate::{
     dataset::{Dataset, Item, below_half, halves::Half},
 };
 
-/// How far [`Dataset::copy_to`] is.
+/// Progress of [`Dataset::copy_to`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CopyProgress<'a> {
-    /// The class being copied.
+    /// The class that is being copied.
     pub class: &'a str,
-    /// Its photos copied so far.
+    /// Number of its images copied so far.
     pub done: usize,
-    /// Its photos in all.
+    /// Number of its images in all.
     pub total: usize,
 }
 
 impl Dataset {
-    /// Copies the images to `out/train/<class>/` and `out/val/<class>/`, as the tutorial's `split_data.py`
-    /// does, with their names and any sub-folders of a class, and those kept for tests to `out/test/<class>/`. `out`
-    /// appears when all are copied, so it is never half a data set.
+    /// Copies the images to `out/train/<class>/` and `out/val/<class>/`, as the tutorial's `split_data.py` does, with their names
+    /// and any sub-folders of a class; test images to `out/test/<class>/`. `out` appears when all are copied, so it is never
+    /// incomplete.
     ///
     /// # Errors
     /// [`Error::Exists`] when `out` is there and not empty; [`Error::Dataset`] when it lies in the data set
@@ -31,7 +31,7 @@ impl Dataset {
         if absolute(out)?.starts_with(absolute(&self.root)?) {
             return Err(refuse(
                 out,
-                "the photos would be copied into their own folder; choose another".into(),
+                "the images would be copied into their own folder; choose another".into(),
             ));
         }
         let in_halves = self.in_halves();
@@ -39,7 +39,7 @@ impl Dataset {
         halves.extend((!self.test.is_empty()).then_some((Half::Test, &self.test)));
         atomic_folder::create(out, None, |partial| {
             for (class, name) in self.classes.iter().enumerate() {
-                // A class of which no photo validates is one all the same.
+                // A class of which no image validates is one all the same.
                 for (half, _) in &halves {
                     let folder = partial.join(half.folder()).join(name);
                     fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(open(empty.path()).unwrap().val.len(), 2);
     }
 
-    /// A photo that cannot be copied leaves no half of a data set.
+    /// An image that cannot be copied leaves no incomplete data set.
     #[test]
     fn a_failed_copy_leaves_nothing() {
         let root = tree(images("a", 10).chain(images("b", 10)));

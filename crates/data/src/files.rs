@@ -4,8 +4,8 @@ use std::{fs::File, path::Path};
 
 use crate::{Error, Result};
 
-/// Opens a file that this program made, or makes it. It keeps its content, and a link is not followed: whoever may write to the
-/// folder could have it lead anywhere.
+/// Opens a file of this crate and keeps its content, or creates it. A link is an error: who may write to the folder could point it
+/// anywhere.
 pub fn open_own(path: &Path) -> Result<File> {
     if path.is_symlink() {
         let source = std::io::Error::other("it is a link; remove it");
@@ -16,7 +16,7 @@ pub fn open_own(path: &Path) -> Result<File> {
     options.open(path).map_err(Error::io("create", path))
 }
 
-/// Brings a file or a folder to the disk. Windows opens no folder as a file, and its renames need none.
+/// Syncs a file or a folder to the disk. Windows cannot open a folder as a file, and its renames need no sync.
 pub fn sync(path: &Path) -> Result<()> {
     if cfg!(not(unix)) && path.is_dir() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Images on their way to the network.
+//! Everything between image files and the batches that a network is trained and evaluated on.
 //!
 //! - Where they come from: [`fetch`] downloads an archive, [`archive`] unpacks one, [`synthetic`] draws flowers.
 //! - What a folder holds: [`dataset`] reads the layouts that are accepted, [`split`] decides which images train and which validate,

@@ -1,20 +1,20 @@
-//! What evaluation, prediction and the preview make of a decoded image: the pixels that the network sees.
-//!
-//! [`crate::decode`] has turned the image upright. All of it, or the part that a view shows, is resized to the network's input.
+//! Preprocesses an image for evaluation and prediction: the whole image, which [`crate::decode`] has turned upright, or the crop of
+//! each view is resized to the size of the network's input.
 
 use image::RgbImage;
 
 use crate::{augment::views::Views, resize::resize_into};
 
-/// An image as the network sees it in evaluation, `size`×`size` pixels of three bytes: all of it, resized
-/// (torchvision's `Resize((size, size))`).
+/// The network's input for an image, `size`×`size` pixels of three bytes: the whole image, resized (torchvision's
+/// `Resize((size, size))`).
 pub fn evaluation_image(image: &RgbImage, size: usize) -> Vec<u8> {
     let mut pixels = vec![0; size * size * 3];
     evaluation_views(image, Views::Whole, size, &mut pixels);
     pixels
 }
 
-/// Fills `pixels` with all views of an image, one after the other, each of `size`×`size` pixels of three bytes.
+/// Writes the network's input for each view of an image to `pixels`, one after the other, each of `size`×`size` pixels of three
+/// bytes.
 ///
 /// # Panics
 /// When `pixels` is of another length.

@@ -1,4 +1,4 @@
-//! How long work on many images tells how far it is.
+//! The type of callbacks that report progress.
 
-/// Told how many images are done, and how many there are; from several threads.
+/// Called with the number of images that are done and of all, from several threads.
 pub type Progress<'a> = dyn Fn(usize, usize) + Sync + 'a;

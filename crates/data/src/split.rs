@@ -1,4 +1,4 @@
-//! Splits the images of each class into those that train and those that validate, by a seed; groups can be kept together.
+//! Splits the images of each class into training and validation images by a seed; groups of images can be kept together.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -9,12 +9,12 @@ use crate::{
     dataset::{Dataset, Item, folder::by_folder},
 };
 
-/// How class folders are split.
+/// Options of a split of class folders.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SplitOptions {
-    /// The share of each class that validates, rounded down to whole photos; at least 0, below 1.
+    /// The share of each class that validates, rounded down to whole images; at least 0, below 1.
     pub val_fraction: f64,
-    /// Which photos they are.
+    /// Seed of the permutations that choose the images.
     pub seed: u64,
 }
 
@@ -25,10 +25,10 @@ impl Default for SplitOptions {
 }
 
 impl Dataset {
-    /// Splits class folders anew so that the photos of each of `groups` are in one half; a photo is in at most one group, and
-    /// named by its index in [`Dataset::items`]. Classes get as many photos to validate with as [`Dataset::open`] gives them,
-    /// or as near to it as whole groups allow. Without groups the split is that of [`Dataset::open`] with these options.
-    /// Photos that came split stay as they are.
+    /// Splits class folders again so that the images of each of `groups` are in one half. Groups hold indices in
+    /// [`Dataset::items`]; an image is in at most one. Each class gets as many validation images as from [`Dataset::open`], or as
+    /// near to it as whole groups allow. Without groups the split is that of [`Dataset::open`] with these options. A data set
+    /// that came split stays as it is.
     ///
     /// # Errors
     /// [`Error::NoneValidates`]; [`Error::Invalid`] for a fraction outside `0.0..1.0`.
@@ -62,7 +62,7 @@ impl Dataset {
     }
 }
 
-/// Divides `items`, sorted by class, and leaves `test` alone.
+/// Splits `items`, sorted by class; `test` stays as it is. `units` are as in [`validating`].
 pub(crate) fn divide(
     root: PathBuf,
     classes: Vec<String>,
@@ -85,7 +85,7 @@ pub(crate) fn divide(
     Ok(Dataset { root, classes, train, val, test })
 }
 
-/// Which of `items`, sorted by class, validate. `units` share the items out: those of one stay together.
+/// Which of `items`, sorted by class, validate. `units` are a partition of the items: those of one unit stay together.
 ///
 /// Units are taken in the order in which the permutation of a class meets them, unless one would give a class more than its
 /// share; then further ones, if that brings the classes nearer to their shares. Without larger units, the first of each
@@ -95,7 +95,7 @@ fn validating(items: &[Item], classes: usize, units: &[Vec<usize>], options: &Sp
     for item in items {
         sizes[item.class] += 1;
     }
-    // Always below n, as the fraction is below 1, in floating point too: each class keeps a photo to train with.
+    // Always below n, as the fraction is below 1, in floating point too: each class keeps an image to train with.
     let shares: Vec<usize> = sizes.iter().map(|n| (*n as f64 * options.val_fraction) as usize).collect();
     let mut unit_of = vec![0; items.len()];
     for (unit, members) in units.iter().enumerate() {
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!([0, 1, 2, 3, 4].map(of_class), [63, 89, 64, 69, 79]);
     }
 
-    /// A seed must mean the same photos next year.
+    /// A seed must mean the same images next year.
     #[test]
     fn a_seed_keeps_its_meaning() {
         let root = tree(images("a", 20).chain(images("b", 31)));
@@ -179,7 +179,7 @@ mod tests {
             let options = SplitOptions { seed, val_fraction: 0.25 };
             let plain = Dataset::open(root.path(), &options).unwrap();
             assert_eq!(plain.clone().keep_together(&[], &options).unwrap(), plain);
-            // Each photo a group of its own is no group.
+            // Each image a group of its own is no group.
             let alone: Vec<Vec<usize>> = (0..plain.items().count()).map(|item| vec![item]).collect();
             assert_eq!(plain.clone().keep_together(&alone, &options).unwrap(), plain);
         }
@@ -217,7 +217,7 @@ mod tests {
         assert!(differ > 25, "{differ}");
     }
 
-    /// Of ten photos two are to validate, and they come in a group of three, one of five, and one of two.
+    /// Of ten images two are to validate, and they come in a group of three, one of five, and one of two.
     #[test]
     fn whole_groups_come_as_near_as_they_can() {
         let root = tree(images("a", 10).chain(images("b", 10)));
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn photos_that_come_split_stay_so() {
+    fn data_sets_that_come_split_stay_so() {
         let root = tree(["train/a/1.jpg", "train/b/1.jpg", "val/a/2.jpg", "val/b/2.jpg"]);
         let dataset = open(root.path()).unwrap();
         assert!(dataset.comes_split());
@@ -260,7 +260,7 @@ mod tests {
         let copied = tempfile::tempdir().unwrap();
         dataset.copy_to(copied.path(), &mut |_| {}).unwrap();
         let copied = open(copied.path()).unwrap();
-        // The class of one photo has none to validate with.
+        // The class of one image has none to validate with.
         assert_eq!((copied.classes.len(), copied.train.len(), copied.val.len()), (6, 141, 15));
 
         let classes: Vec<String> = (0..1000).map(|class| format!("class {class}")).collect();
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn each_photo_is_in_one_half_in_order() {
+    fn each_image_is_in_one_half_in_order() {
         let root = tree(images("a", 20).chain(images("b", 31)));
         let dataset = open(root.path()).unwrap();
         for half in [&dataset.train, &dataset.val] {
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn fractions_without_sense_are_refused() {
+    fn fractions_out_of_range_are_refused() {
         let root = tree(images("a", 20).chain(images("b", 1)));
         let with = |val_fraction| Dataset::open(root.path(), &SplitOptions { val_fraction, seed: 0 });
         for fraction in [f64::NAN, -0.1, 1.0, f64::INFINITY] {

@@ -1,7 +1,7 @@
-//! Unpacking a `.tgz`, `.tar` or `.zip` that nobody has to trust. The content tells which it is.
+//! Unpacks an untrusted `.tgz`, `.tar` or `.zip`; the content tells which it is.
 //!
-//! An archive holds files and folders. Links, devices and paths that leave the folder are refused, sizes are
-//! counted while they are read, and what is unpacked appears whole or not at all.
+//! An archive holds files and folders. Links, devices and paths that leave the folder are refused, sizes are counted while they are
+//! read, and the unpacked folder appears whole or not at all.
 
 mod tar;
 mod unpacked;
@@ -17,12 +17,12 @@ use crate::{Error, Result, atomic_folder, checksum::sha256_of_file};
 
 /// Unpacks `archive` into the folder `into`, and returns it.
 ///
-/// If all lies in one top folder, `into` takes its place: `flower_photos/daisy/1.jpg` becomes
+/// If everything lies in one top folder, `into` takes its place: `flower_photos/daisy/1.jpg` becomes
 /// `INTO/daisy/1.jpg`. An earlier unpacking of the same archive (the same bytes, by size and SHA-256) is
-/// taken as it is; the hash is computed anew each time, half a second for the flower photos, since a date
-/// would tell nothing about a file that was copied.
+/// taken as it is; the hash is computed each time, half a second for the flower photos, since the date of a copied file tells
+/// nothing.
 ///
-/// `progress` is called with the bytes of the archive that were read and their number.
+/// `progress` is called with the number of bytes of the archive that were read and of all bytes.
 ///
 /// # Errors
 /// [`Error::Archive`] names the entry and the reason; [`Error::Exists`] when `into` holds anything else;
@@ -35,7 +35,7 @@ pub fn unpack(
 ) -> Result<PathBuf> {
     let (bytes, digest) = sha256_of_file(archive)?;
     if bytes == 0 {
-        return Err(refuse(archive, "it is empty; fetch it again"));
+        return Err(refuse(archive, "it is empty; download it again"));
     }
     let made_of = format!("sha256 {digest}\nbytes {bytes}\n");
     atomic_folder::create(into, Some(&made_of), |partial| {
@@ -45,7 +45,7 @@ pub fn unpack(
     Ok(into.to_owned())
 }
 
-/// What the first bytes of an archive say it is.
+/// The format of an archive, by its first bytes.
 #[derive(Clone, Copy)]
 enum Format {
     Tgz,
@@ -53,7 +53,7 @@ enum Format {
     Zip,
 }
 
-/// Bytes that other packers begin with, and what they are called.
+/// First bytes and names of formats that are not read.
 const UNREAD: [(&[u8], &str); 5] = [
     (b"BZh", "bzip2"),
     (b"\xfd7zXZ\0", "xz"),
@@ -95,7 +95,7 @@ fn extract(archive: &Path, folder: &Path, limits: &Limits, progress: &mut dyn Fn
     Ok(())
 }
 
-/// If there is one folder and nothing else but hidden files, what it holds takes its place.
+/// Moves the content of the only folder one level up, if there is nothing else but hidden files.
 fn lift_top_folder(folder: &Path) -> Result<()> {
     let list = |folder: &Path| -> Result<Vec<PathBuf>> {
         let entries = fs::read_dir(folder).map_err(Error::io("read", folder))?;
@@ -129,7 +129,7 @@ mod tests {
 
     use super::*;
 
-    /// A header as a hostile hand would write it: no library in between that corrects it.
+    /// A header as an attacker would write it, without a library that corrects it.
     fn header(path: &[u8], kind: EntryType, size: u64) -> Header {
         let mut header = Header::new_ustar();
         header.as_mut_bytes()[..path.len()].copy_from_slice(path);
@@ -163,7 +163,7 @@ mod tests {
         gzip(&[entries.concat(), vec![0; 1024]].concat())
     }
 
-    /// An archive in a folder of its own, to be unpacked into `photos` beside it.
+    /// An archive in a folder of its own, to be unpacked into `images` beside it.
     struct Trial(tempfile::TempDir);
 
     impl Trial {
@@ -177,12 +177,12 @@ mod tests {
             self.0.path().join("a.tgz")
         }
 
-        fn photos(&self) -> PathBuf {
-            self.0.path().join("photos")
+        fn images(&self) -> PathBuf {
+            self.0.path().join("images")
         }
 
         fn unpack(&self, limits: &Limits) -> Result<PathBuf> {
-            unpack(&self.archive(), &self.photos(), limits, &mut |_, _| {})
+            unpack(&self.archive(), &self.images(), limits, &mut |_, _| {})
         }
 
         /// All files, with their content, below the folder that holds the archive.
@@ -207,9 +207,9 @@ mod tests {
         let message = trial.unpack(limits).unwrap_err().to_string();
         assert!(message.contains(cause), "expected `{cause}`: {message}");
         assert!(message.contains("a.tgz was not unpacked"), "{message}");
-        assert!(!trial.photos().exists(), "{cause}: something was unpacked");
+        assert!(!trial.images().exists(), "{cause}: something was unpacked");
         let left = trial.files();
-        assert!(left.iter().all(|(name, _)| name == ".photos.lock"), "{cause}: {left:?}");
+        assert!(left.iter().all(|(name, _)| name == ".images.lock"), "{cause}: {left:?}");
     }
 
     #[test]
@@ -221,9 +221,9 @@ mod tests {
             file("top/top/2.jpg", b"two"),
             file("top/empty", b""),
         ]));
-        assert_eq!(trial.unpack(&Limits::default()).unwrap(), trial.photos());
+        assert_eq!(trial.unpack(&Limits::default()).unwrap(), trial.images());
         let expected = [("LICENSE.txt", "free"), ("daisy/1.jpg", "one"), ("empty", ""), ("top/2.jpg", "two")];
-        assert_eq!(trial.files(), expected.map(|(name, text)| (format!("photos/{name}"), text.to_owned())));
+        assert_eq!(trial.files(), expected.map(|(name, text)| (format!("images/{name}"), text.to_owned())));
     }
 
     #[test]
@@ -235,7 +235,7 @@ mod tests {
         ]));
         trial.unpack(&Limits::default()).unwrap();
         assert_eq!(trial.files().len(), 2);
-        assert!(trial.photos().join("a/1.jpg").is_file() && trial.photos().join("c").is_dir());
+        assert!(trial.images().join("a/1.jpg").is_file() && trial.images().join("c").is_dir());
     }
 
     /// GNU and PAX write names above 100 bytes in different ways; `git archive` begins with a note.
@@ -249,7 +249,7 @@ mod tests {
         gnu.append_data(&mut small, &long, &b"gnu"[..]).unwrap();
         let trial = Trial::new(&gzip(&gnu.into_inner().unwrap()));
         trial.unpack(&Limits::default()).unwrap();
-        assert_eq!(trial.files()[0].0, long.replace("top/", "photos/"));
+        assert_eq!(trial.files()[0].0, long.replace("top/", "images/"));
 
         let record = format!("path={long}\n");
         let record = format!("{} {record}", record.len() + 4);
@@ -261,7 +261,7 @@ mod tests {
         note.resize(1024, 0);
         let trial = Trial::new(&tgz(&[note, pax, file("short", b"pax")]));
         trial.unpack(&Limits::default()).unwrap();
-        assert_eq!(trial.files(), [(long.replace("top/", "photos/"), "pax".to_owned())]);
+        assert_eq!(trial.files(), [(long.replace("top/", "images/"), "pax".to_owned())]);
     }
 
     #[test]
@@ -352,15 +352,15 @@ mod tests {
     fn a_finished_unpacking_is_kept_and_another_is_not_touched() {
         let trial = Trial::new(&tgz(&[file("x/1.jpg", b"1")]));
         trial.unpack(&Limits::default()).unwrap();
-        fs::write(trial.photos().join("mine.txt"), "mine").unwrap();
+        fs::write(trial.images().join("mine.txt"), "mine").unwrap();
         let mut calls = 0;
-        unpack(&trial.archive(), &trial.photos(), &Limits::default(), &mut |_, _| calls += 1).unwrap();
+        unpack(&trial.archive(), &trial.images(), &Limits::default(), &mut |_, _| calls += 1).unwrap();
         assert_eq!(calls, 0);
         assert_eq!(trial.files().len(), 2);
 
         fs::write(trial.archive(), tgz(&[file("x/2.jpg", b"2")])).unwrap();
         assert!(matches!(trial.unpack(&Limits::default()), Err(Error::Exists { .. })));
-        fs::remove_file(trial.photos().join(".complete")).unwrap();
+        fs::remove_file(trial.images().join(".complete")).unwrap();
         assert!(matches!(trial.unpack(&Limits::default()), Err(Error::Exists { .. })));
         assert_eq!(trial.files().len(), 2);
     }
@@ -368,16 +368,16 @@ mod tests {
     #[test]
     fn the_leftovers_of_a_killed_process_are_removed() {
         let trial = Trial::new(&tgz(&[file("x/1.jpg", b"whole"), file("y/1.jpg", b"whole")]));
-        let partial = trial.0.path().join(".photos.partial/x");
+        let partial = trial.0.path().join(".images.partial/x");
         fs::create_dir_all(&partial).unwrap();
         fs::write(partial.join("1.jpg"), "ha").unwrap();
-        fs::write(trial.0.path().join(".photos.lock"), "").unwrap();
+        fs::write(trial.0.path().join(".images.lock"), "").unwrap();
         trial.unpack(&Limits::default()).unwrap();
         assert_eq!(
             trial.files(),
             [
-                ("photos/x/1.jpg".to_owned(), "whole".to_owned()),
-                ("photos/y/1.jpg".to_owned(), "whole".to_owned())
+                ("images/x/1.jpg".to_owned(), "whole".to_owned()),
+                ("images/y/1.jpg".to_owned(), "whole".to_owned())
             ]
         );
     }
@@ -418,7 +418,7 @@ mod tests {
             let trial = Trial::new(&archive);
             trial.unpack(&Limits::default()).unwrap();
             let expected = [("a/1.jpg", "one".to_owned()), ("\u{e9}/2.jpg", "2".repeat(2000))];
-            assert_eq!(trial.files(), expected.map(|(name, text)| (format!("photos/{name}"), text)));
+            assert_eq!(trial.files(), expected.map(|(name, text)| (format!("images/{name}"), text)));
         }
     }
 
@@ -433,7 +433,7 @@ mod tests {
         ] {
             let trial = Trial::new(&archive);
             trial.unpack(&Limits::default()).unwrap();
-            assert_eq!(trial.files(), [("photos/1.jpg".to_owned(), "1".to_owned())]);
+            assert_eq!(trial.files(), [("images/1.jpg".to_owned(), "1".to_owned())]);
         }
         refused(&[gzip(&content), vec![0, 0], vec![7; 30]].concat(), &Limits::default(), "is damaged");
     }
@@ -513,17 +513,17 @@ mod tests {
         bytes[central + 9] &= !8;
         let trial = Trial::new(&bytes);
         trial.unpack(&Limits::default()).unwrap();
-        assert!(trial.photos().join("\u{e9}.jpg").is_file());
+        assert!(trial.images().join("\u{e9}.jpg").is_file());
     }
 
     #[test]
     fn backslashes_of_windows_are_read_in_a_zip() {
         let trial = Trial::new(&zip(&[("top\\a\\1.jpg", b"1"), ("top\\b\\", b""), ("top\\b\\2.jpg", b"2")]));
         trial.unpack(&Limits::default()).unwrap();
-        assert!(trial.photos().join("a/1.jpg").is_file() && trial.photos().join("b/2.jpg").is_file());
+        assert!(trial.images().join("a/1.jpg").is_file() && trial.images().join("b/2.jpg").is_file());
     }
 
-    /// It would be waited for without end.
+    /// Reading a pipe would block for ever.
     #[cfg(unix)]
     #[test]
     fn a_device_is_no_archive() {
@@ -545,7 +545,7 @@ mod tests {
     fn progress_ends_at_the_size_of(archive: &[u8]) {
         let trial = Trial::new(archive);
         let mut last = (0, 0);
-        unpack(&trial.archive(), &trial.photos(), &Limits::default(), &mut |read, total| {
+        unpack(&trial.archive(), &trial.images(), &Limits::default(), &mut |read, total| {
             assert!(read >= last.0 && read <= total);
             last = (read, total);
         })

@@ -10,7 +10,7 @@ use alexnet_core::text::shown;
 
 use crate::{Error, Result};
 
-/// What an archive may grow to.
+/// Limits of the content of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of all files together.
@@ -28,7 +28,7 @@ impl Default for Limits {
     }
 }
 
-/// What was unpacked so far, and what may follow.
+/// The state of unpacking: the folder, and how much may still be written.
 pub struct Unpacked<'a> {
     pub archive: &'a Path,
     folder: &'a Path,
@@ -49,7 +49,7 @@ impl<'a> Unpacked<'a> {
         self.files == 0
     }
 
-    /// One entry more.
+    /// Counts an entry.
     pub fn count(&mut self) -> Result<()> {
         self.entries += 1;
         match self.entries {
@@ -64,7 +64,7 @@ impl<'a> Unpacked<'a> {
         refuse(self.archive, format!("its entry `{}` {reason}", shown(&String::from_utf8_lossy(name))))
     }
 
-    /// Makes a folder.
+    /// Creates a folder.
     pub fn add_folder(&mut self, name: &[u8]) -> Result<()> {
         let target = self.target(name)?;
         fs::create_dir_all(&target).map_err(Error::io("create", &target))
@@ -94,7 +94,7 @@ impl<'a> Unpacked<'a> {
     }
 }
 
-/// The path of an entry, if it stays below the folder on every system.
+/// The path of an entry, if it stays below the folder on every operating system.
 fn inside(path: &[u8]) -> Result<PathBuf, &'static str> {
     let path = std::str::from_utf8(path).map_err(|_| "has a name that is not UTF-8")?;
     if path.starts_with('/') {
@@ -124,10 +124,10 @@ fn write(content: &mut dyn Read, size: u64, target: &Path, limit: u64) -> io::Re
     }
 }
 
-/// What an error of the decoders means.
+/// Explains an error of the decompressors.
 pub fn explain(error: &io::Error) -> String {
     match error.kind() {
-        ErrorKind::UnexpectedEof => "it ends in the middle; fetch it again".into(),
+        ErrorKind::UnexpectedEof => "it ends in the middle; download it again".into(),
         ErrorKind::InvalidInput | ErrorKind::InvalidData => format!("it is damaged ({error})"),
         _ => error.to_string(),
     }

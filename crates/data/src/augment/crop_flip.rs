@@ -4,11 +4,11 @@ use rand::RngExt;
 
 use crate::resize::Crop;
 
-/// Width by height of a crop.
+/// Bounds of a crop's aspect ratio, width by height.
 const RATIO: (f64, f64) = (3.0 / 4.0, 4.0 / 3.0);
 
-/// The box of `torchvision.transforms.RandomResizedCrop.get_params`: ten attempts at a share of the area uniform in `scale` and a
-/// ratio log-uniform in [`RATIO`], then the largest centred box whose ratio is in bounds.
+/// Draws the box of `torchvision.transforms.RandomResizedCrop.get_params`: ten attempts at a share of the area uniform in `scale`
+/// and a ratio log-uniform in `RATIO`, then the largest centred box whose ratio is in bounds.
 pub fn random_resized_crop([least, most]: [f64; 2], width: u32, height: u32, rng: &mut impl RngExt) -> Crop {
     let scale = |rng: &mut _| if least < most { RngExt::random_range(rng, least..most) } else { most };
     let area = f64::from(width) * f64::from(height);
@@ -35,7 +35,7 @@ pub fn random_resized_crop([least, most]: [f64; 2], width: u32, height: u32, rng
     Crop { left: (width - w) / 2, top: (height - h) / 2, width: w, height: h }
 }
 
-/// Whether left and right are exchanged: `torchvision.transforms.RandomHorizontalFlip()`.
+/// Whether an image is flipped: `torchvision.transforms.RandomHorizontalFlip()`.
 pub fn random_flip(rng: &mut impl RngExt) -> bool {
     rng.random_bool(0.5)
 }
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_of_good_ratio_is_whole_when_every_attempt_fails() {
+    fn an_image_of_good_ratio_is_whole_when_every_attempt_fails() {
         // 0.08 of one pixel rounds to none.
         assert_eq!(
             random_resized_crop(SCALE, 1, 1, &mut HighestThenLowest(0)),

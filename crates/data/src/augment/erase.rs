@@ -1,15 +1,15 @@
-//! Random erasing: `torchvision.transforms.RandomErasing(p)` with its defaults, which is timm's `--reprob`.
+//! Random erasing: `torchvision.transforms.RandomErasing(p)` with its defaults, which is timm's `reprob`.
 
 use rand::RngExt;
 
 use crate::resize::Crop;
 
-/// Share of the picture's area that is erased.
+/// Bounds of the share of the area that is erased.
 const SCALE: (f64, f64) = (0.02, 0.33);
-/// Height by width of the erased rectangle.
+/// Bounds of the aspect ratio of the erased rectangle, height by width.
 const RATIO: (f64, f64) = (0.3, 3.3);
 
-/// With probability `p` a rectangle of a picture of `size`×`size`; none too when ten attempts do not fit.
+/// Draws, with probability `p`, a rectangle of an image of `size`×`size` pixels; none when ten attempts do not fit.
 pub fn random_erasing(p: f64, size: u32, rng: &mut impl RngExt) -> Option<Crop> {
     if !rng.random_bool(p) {
         return None;
@@ -28,7 +28,7 @@ pub fn random_erasing(p: f64, size: u32, rng: &mut impl RngExt) -> Option<Crop> 
     })
 }
 
-/// Paints a rectangle of a picture of `size` columns, three bytes a pixel.
+/// Fills a rectangle of an image of `size` columns, three bytes per pixel.
 pub fn erase(pixels: &mut [u8], size: usize, area: Crop, color: [u8; 3]) {
     let Crop { left, top, width, height } = area;
     let rows = pixels.chunks_exact_mut(3 * size).skip(top as usize).take(height as usize);

@@ -1,28 +1,28 @@
-//! Random brightness, contrast and saturation: `torchvision.transforms.ColorJitter(s, s, s)`, which is timm's `--color-jitter s`, on
+//! Random brightness, contrast and saturation: `torchvision.transforms.ColorJitter(s, s, s)`, which is timm's `color_jitter`, on
 //! bytes as Pillow computes it.
 
 use rand::{RngExt, seq::SliceRandom};
 
-/// A change of colours: each of the three once, in some order.
+/// Changes of brightness, contrast and saturation, each once, in some order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ColorJitter {
-    /// From first to last, with its factor; 1 changes nothing.
+    /// The adjustments in their order, each with its factor; 1 changes nothing.
     pub adjustments: [(Adjustment, f32); 3],
 }
 
-/// A property of a picture that a factor changes.
+/// A property of an image that a factor scales.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Adjustment {
     /// Away from black (`PIL.ImageEnhance.Brightness`).
     Brightness,
     /// Away from the mean grey (`PIL.ImageEnhance.Contrast`).
     Contrast,
-    /// Away from the same picture in grey (`PIL.ImageEnhance.Color`).
+    /// Away from the same image in grey (`PIL.ImageEnhance.Color`).
     Saturation,
 }
 
 impl ColorJitter {
-    /// Factors uniform in `[1-strength, 1+strength]`, not below 0, in random order.
+    /// Draws factors uniform in `[1-strength, 1+strength]`, not below 0, in random order.
     pub fn random(strength: f64, rng: &mut impl RngExt) -> Self {
         use Adjustment::{Brightness, Contrast, Saturation};
         let lowest = (1.0 - strength).max(0.0);
@@ -32,7 +32,7 @@ impl ColorJitter {
         Self { adjustments }
     }
 
-    /// Changes a picture of any size, three bytes a pixel.
+    /// Changes an image of any size, three bytes per pixel.
     pub fn apply(&self, pixels: &mut [u8]) {
         for (adjustment, factor) in self.adjustments {
             adjustment.apply(factor, pixels);
@@ -41,7 +41,7 @@ impl ColorJitter {
 }
 
 impl Adjustment {
-    /// Changes a picture of any size, three bytes a pixel, by a factor of at least 0.
+    /// Changes an image of any size, three bytes per pixel, by a factor of at least 0.
     pub fn apply(self, factor: f32, pixels: &mut [u8]) {
         match self {
             Self::Brightness => blend_all(0, factor, pixels),

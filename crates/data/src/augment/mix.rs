@@ -1,5 +1,5 @@
-//! Mixing the pictures of a batch with their targets: `torchvision.transforms.v2.MixUp` and `CutMix`, on bytes. A picture's partner
-//! is the one before it in the batch; the first's is the last.
+//! Mixes the images of a batch and their targets: `torchvision.transforms.v2.MixUp` and `CutMix`, on bytes. The partner of an image
+//! is the one before it in the batch; that of the first is the last.
 
 use alexnet_core::Batch;
 use rand::RngExt;
@@ -7,18 +7,18 @@ use rand_distr::{Beta, Distribution};
 
 use crate::resize::Crop;
 
-/// How the pictures of a batch are mixed.
+/// How the images of a batch are mixed with their partners.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mix {
-    /// Each is this share of itself and the rest of its partner (Zhang et al. 2018).
+    /// Each image is this share of itself plus the rest of its partner (Zhang et al. 2018).
     Mixup(f64),
-    /// Each has this part of its partner's instead of its own (Yun et al. 2019).
+    /// Each image has this rectangle of its partner instead of its own (Yun et al. 2019).
     Cutmix(Crop),
 }
 
 impl Mix {
-    /// For pictures of `size`×`size`, with λ of `Beta(α, α)`: of both kinds, when both have an α, one or the other with equal
-    /// probability. α is 0 for none.
+    /// Draws how a batch of images of `size`×`size` pixels is mixed, with λ of `Beta(α, α)`; α is 0 for none. When both kinds
+    /// have an α, either is taken with equal probability.
     pub fn random(mixup: f64, cutmix: f64, size: u32, rng: &mut impl RngExt) -> Option<Self> {
         let cuts = cutmix > 0.0 && (mixup <= 0.0 || rng.random_bool(0.5));
         let beta = if cuts { cutmix } else { mixup };
@@ -36,7 +36,7 @@ impl Mix {
         Some(Self::Cutmix(Crop { left, top, width, height }))
     }
 
-    /// Mixes.
+    /// Mixes the images and targets of a batch; a batch of one image stays as it is.
     pub fn apply(self, batch: &mut Batch) {
         let n = batch.len();
         if n < 2 {
@@ -82,7 +82,7 @@ fn with_partner<T: Copy>(values: &mut [T], item: usize, change: impl Fn(&mut [T]
     change(&mut values[..item], &last);
 }
 
-/// `(1-ε)·t + ε/C` for each target (`label_smoothing` of `torch.nn.CrossEntropyLoss`).
+/// Smooths targets: `(1-ε)·t + ε/C` for each (`label_smoothing` of `torch.nn.CrossEntropyLoss`).
 pub fn smooth_labels(targets: &mut [f32], classes: usize, smoothing: f64) {
     let share = smoothing / classes as f64;
     targets.iter_mut().for_each(|t| *t = ((1.0 - smoothing) * f64::from(*t) + share) as f32);

@@ -1,5 +1,5 @@
-//! Augmentation: how training varies images ([`crop_flip`], [`jitter`], [`erase`]) and mixes those of a batch ([`mix`]), and the
-//! views of an image that evaluation averages over ([`views`]).
+//! Augmentation: how training varies images ([`crop_flip`], [`jitter`], [`mod@erase`]) and mixes those of a batch ([`mix`]), and
+//! the views of an image that evaluation averages over ([`views`]).
 //!
 //! An image gets `torchvision.transforms.RandomResizedCrop(size, scale)` and `RandomHorizontalFlip()`, then the other variations
 //! that are switched on.
@@ -20,16 +20,16 @@ use self::{
 };
 use crate::resize::{Crop, resize_into};
 
-/// How much training varies pictures and targets.
+/// Settings of the augmentation of images and targets in training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Augmentation {
-    /// Least and largest share of a picture's area that a crop covers (`scale` of `RandomResizedCrop`).
+    /// Least and largest share of an image's area that a crop covers (`scale` of `RandomResizedCrop`).
     pub crop_scale: [f64; 2],
-    /// As in [`ColorJitter::random`]; 0 for none.
+    /// Strength of colour jitter, as in [`ColorJitter::random`]; 0 for none.
     pub color_jitter: f64,
     /// Probability that a rectangle is erased ([`random_erasing`]).
     pub random_erasing: f64,
-    /// As in [`mix::smooth_labels`].
+    /// Label smoothing ε, as in [`mix::smooth_labels`].
     pub label_smoothing: f64,
     /// α of mixup ([`mix::Mix`]); 0 for none.
     pub mixup: f64,
@@ -38,7 +38,7 @@ pub struct Augmentation {
 }
 
 impl Augmentation {
-    /// The tutorial's.
+    /// The augmentation of the tutorial: crops and flips.
     pub const TUTORIAL: Self = Self {
         crop_scale: [0.08, 1.0],
         color_jitter: 0.0,
@@ -49,21 +49,21 @@ impl Augmentation {
     };
 }
 
-/// How one training picture is varied in one epoch.
+/// The augmentation of one training image in one epoch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Variation {
-    /// The part that is resized to the network's input.
+    /// The crop that is resized to the network's input.
     pub crop: Crop,
     /// Whether left and right are exchanged afterwards.
     pub flip: bool,
-    /// How its colours change then.
+    /// Colour jitter, applied after the flip.
     pub jitter: Option<ColorJitter>,
-    /// What of the network's input is erased in the end.
+    /// The rectangle of the network's input that is erased last.
     pub erased: Option<Crop>,
 }
 
 impl Variation {
-    /// All of a picture of `width`×`height`, as it is.
+    /// No augmentation of an image of `width`×`height` pixels.
     pub fn none(width: u32, height: u32) -> Self {
         Self { crop: Crop::whole(width, height), flip: false, jitter: None, erased: None }
     }
@@ -84,7 +84,7 @@ impl Variation {
     }
 }
 
-/// The variation of the training item `item` (its index in [`crate::dataset::Dataset::train`]), a picture of
+/// Draws the augmentation of the training item `item` (its index in [`crate::dataset::Dataset::train`]), an image of
 /// `width`×`height`, in `epoch` (from 0), for a network whose input is `size`×`size`.
 pub fn variation(
     augmentation: &Augmentation,
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_wide_and_too_tall_pictures_give_their_centre() {
+    fn too_wide_and_too_tall_images_give_their_centre() {
         for (width, height, crop) in [
             (1000, 10, Crop { left: 493, top: 0, width: 13, height: 10 }),
             (10, 1000, Crop { left: 0, top: 493, width: 10, height: 13 }),
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn crops_lie_inside_the_picture_and_half_are_flipped() {
+    fn crops_lie_inside_the_image_and_half_are_flipped() {
         for (width, height) in [(320, 240), (3, 2), (1, 1), (17, 40), (65_535, 1)] {
             let mut flipped = 0;
             for item in 0..4000 {

@@ -1,40 +1,39 @@
-//! The pictures that the network is shown of one photo in evaluation. More than one is test-time augmentation: the mean of
-//! the answers is the answer.
+//! The views of an image in evaluation. More than one is test-time augmentation: the result is the mean over the views.
 
 use super::Variation;
 use crate::resize::Crop;
 
-/// How a photo is shown.
+/// Which views of an image are evaluated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Views {
-    /// All of it, once.
+    /// The whole image.
     #[default]
     Whole,
-    /// All of it, and its mirror image.
+    /// The whole image and its mirror image.
     Flip,
     /// The ten patches of the paper's section 4.1, "Data augmentation": the four corners and the centre, then the mirror image
-    /// of each. A patch is 224/256 of the photo's width and height.
+    /// of each. A patch is 224/256 of the image's width and height.
     TenCrop,
 }
 
 impl Views {
-    /// How many pictures a photo becomes.
+    /// Number of views of an image.
     pub fn count(self) -> usize {
         self.of(1, 1).len()
     }
 
-    /// The pictures of a photo of `width`×`height`.
+    /// The views of an image of `width`×`height` pixels.
     pub fn of(self, width: u32, height: u32) -> Vec<Variation> {
         let parts = match self {
             Self::Whole | Self::Flip => vec![Crop::whole(width, height)],
             Self::TenCrop => patches(width, height).to_vec(),
         };
-        let shown = |flip| {
+        let views = |flip| {
             parts.iter().map(move |crop| Variation { crop: *crop, flip, ..Variation::none(width, height) })
         };
         match self {
-            Self::Whole => shown(false).collect(),
-            Self::Flip | Self::TenCrop => shown(false).chain(shown(true)).collect(),
+            Self::Whole => views(false).collect(),
+            Self::Flip | Self::TenCrop => views(false).chain(views(true)).collect(),
         }
     }
 }
@@ -68,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn views_lie_inside_photos_of_any_size() {
+    fn views_lie_inside_images_of_any_size() {
         for (views, count) in [(Views::Whole, 1), (Views::Flip, 2), (Views::TenCrop, 10)] {
             assert_eq!(views.count(), count);
             for (width, height) in [(1, 1), (2, 3), (5, 1), (333, 500), (65_535, 65_535)] {

@@ -1,4 +1,4 @@
-//! What is seen of one photo.
+//! Inspects one image file: format, damage, size, fingerprint.
 
 use std::{fs::File, io::Read, path::Path};
 
@@ -15,22 +15,22 @@ use crate::{
     guard::guard,
 };
 
-/// What is kept of a photo.
+/// What the check keeps of an image file.
 #[derive(Clone, Debug, Default)]
 pub struct Inspection {
-    /// Told by the content.
+    /// The format, by the content.
     pub format: Option<Format>,
-    /// What is wrong with the file, with the reason.
+    /// The damage of the file, with the reason.
     pub damage: Option<(Damage, String)>,
-    /// Width and height, of a photo that decodes.
+    /// Width and height, of an image that can be decoded.
     pub size: Option<[u32; 2]>,
-    /// Of a photo that decodes.
+    /// The fingerprint of an image that can be decoded.
     pub fingerprint: Option<Fingerprint>,
-    /// Whether its file says that it is to be turned.
+    /// Whether the orientation that the file tells is other than upright.
     pub turned: bool,
 }
 
-/// Reads and decodes a photo. Whatever happens is told in what it returns, a panic in a decoder too.
+/// Reads and decodes an image file. Every failure is in the result, a panic of a decoder too.
 pub fn inspect(path: &Path, decoding: decode::Options) -> Inspection {
     without_panic(|| look(path, decoding))
 }
@@ -42,14 +42,14 @@ fn without_panic(look: impl FnOnce() -> Inspection) -> Inspection {
     })
 }
 
-/// The format of a file that is a whole picture, whatever its name.
+/// The format of a file that can be decoded, whatever its name.
 pub fn format_of_image(path: &Path) -> Option<Format> {
-    // Of large files of other kinds only the beginning is read.
+    // Only the beginning is read of large files that are no images.
     let mut start = Vec::new();
     File::open(path).ok()?.take(32).read_to_end(&mut start).ok()?;
     guess(&start)?;
-    let photo = inspect(path, decode::Options::default());
-    photo.size.and(photo.format)
+    let image = inspect(path, decode::Options::default());
+    image.size.and(image.format)
 }
 
 fn look(path: &Path, decoding: decode::Options) -> Inspection {
@@ -68,10 +68,10 @@ fn look(path: &Path, decoding: decode::Options) -> Inspection {
     match decode_in(path, &bytes, decoding, memory) {
         Ok(Decoded { image, turned, notes, .. }) => {
             let file = sha256(&bytes);
-            // From here on the pixels alone are counted.
+            // From here on only the pixels count.
             drop(bytes);
             let damage = match notes.is_empty() {
-                _ if cut => Some((Damage::Truncated, "the file ends before the picture does".into())),
+                _ if cut => Some((Damage::Truncated, "the file ends before the image does".into())),
                 false => Some((Damage::Checksum, notes.join("; "))),
                 true => None,
             };
@@ -113,9 +113,9 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_not_readable() {
-        let photo = inspect(Path::new("no/such/file.jpg"), decode::Options::default());
-        assert_eq!(photo.damage.unwrap().0, Damage::Unreadable);
-        assert!(photo.size.is_none() && photo.fingerprint.is_none());
+        let image = inspect(Path::new("no/such/file.jpg"), decode::Options::default());
+        assert_eq!(image.damage.unwrap().0, Damage::Unreadable);
+        assert!(image.size.is_none() && image.fingerprint.is_none());
     }
 
     /// While others have taken all of it, a file waits, image or not.

@@ -1,7 +1,7 @@
-//! What a person should know of photos before a network learns from them: files that are no whole pictures, names that belie
-//! their content, photos that are there twice, classes out of balance, odd sizes.
+//! Checks the images of a data set before training: damaged files, extensions that do not match the content, duplicates and near
+//! duplicates, class imbalance, unusual sizes.
 //!
-//! Every photo is decoded once, in parallel; kept of it are its size, two digests and two perceptual hashes, about 150 bytes.
+//! Every image is decoded once, in parallel. Its size, two digests and two perceptual hashes are kept, about 150 bytes.
 
 mod inspection;
 mod near_duplicates;
@@ -41,8 +41,8 @@ use crate::{
     split::SplitOptions,
 };
 
-/// Looks at all images of a folder, split with `options` and decoded as `decoding` says. What is wrong with an image is in the
-/// report, never an error; so are classes without images.
+/// Checks all images of a folder, split with `options` and decoded as `decoding` says. Damaged images and classes without images
+/// are in the report, never an error.
 ///
 /// # Errors
 /// [`crate::Error::Invalid`] for a fraction outside `0.0..1.0`.
@@ -62,27 +62,27 @@ pub fn check(
     let mut items: Vec<(&Item, Half)> =
         halves.iter().flat_map(|(half, items)| items.iter().map(|item| (item, *half))).collect();
     items.sort_by(|(a, _), (b, _)| (a.class, &a.path).cmp(&(b.class, &b.path)));
-    let photos = inspect_all(&dataset.root, items.iter().map(|(item, _)| *item), decoding, progress);
+    let images = inspect_all(&dataset.root, items.iter().map(|(item, _)| *item), decoding, progress);
     let class_of = |item: &Item| dataset.classes[item.class].clone();
 
     let (mut damaged, mut wrong_extension, mut sizes) = (vec![], vec![], vec![]);
-    for ((item, _), photo) in items.iter().zip(&photos) {
+    for ((item, _), image) in items.iter().zip(&images) {
         let (path, class) = (item.path.clone(), class_of(item));
-        if let Some((kind, reason)) = photo.damage.clone() {
-            let decodes = photo.size.is_some();
+        if let Some((kind, reason)) = image.damage.clone() {
+            let decodes = image.size.is_some();
             damaged.push(Damaged { path: path.clone(), class: class.clone(), kind, reason, decodes });
         }
-        if let Some(content) = photo.format.filter(|format| photo.size.is_some() && !format.is_named(&path)) {
+        if let Some(content) = image.format.filter(|format| image.size.is_some() && !format.is_named(&path)) {
             wrong_extension.push(WrongExtension { path: path.clone(), class: class.clone(), content });
         }
-        if let Some(([width, height], oddity)) = photo.size.and_then(|size| Some((size, oddity(size)?))) {
+        if let Some(([width, height], oddity)) = image.size.and_then(|size| Some((size, oddity(size)?))) {
             sizes.push(OddSize { path, class, width, height, oddity });
         }
     }
 
-    let groups = near_duplicates::groups(&fingerprints(&photos));
+    let groups = near_duplicates::groups(&fingerprints(&images));
     let mut duplicates: Vec<Group> = groups.iter().map(|group| describe(group, &items, dataset)).collect();
-    // The gravest first; the sort keeps the order of paths.
+    // The most serious first; the sort is stable, so paths stay in order.
     duplicates.sort_by_key(|group| (!group.across_classes, !group.across_split));
 
     let classes: Vec<Class> = dataset
@@ -112,15 +112,15 @@ pub fn check(
         not_images,
         duplicates,
         sizes,
-        turned: photos.iter().filter(|photo| photo.turned).count(),
+        turned: images.iter().filter(|image| image.turned).count(),
     })
 }
 
-/// The photos of a data set that are there more than once, as they are or nearly so: groups of indices in
-/// [`Dataset::items`]. Photos that cannot be decoded are like no other.
+/// Finds the duplicates and near duplicates in a data set: groups of indices in [`Dataset::items`]. Images that cannot be decoded
+/// are in no group.
 pub fn duplicates(dataset: &Dataset, progress: &Progress) -> Vec<Vec<usize>> {
-    let photos = inspect_all(&dataset.root, dataset.items(), decode::Options::default(), progress);
-    near_duplicates::groups(&fingerprints(&photos)).into_iter().map(|group| group.members).collect()
+    let images = inspect_all(&dataset.root, dataset.items(), decode::Options::default(), progress);
+    near_duplicates::groups(&fingerprints(&images)).into_iter().map(|group| group.members).collect()
 }
 
 fn inspect_all<'a>(
@@ -134,15 +134,15 @@ fn inspect_all<'a>(
     items
         .par_iter()
         .map(|item| {
-            let photo = inspect(&root.join(&item.path), decoding);
+            let image = inspect(&root.join(&item.path), decoding);
             progress(done.fetch_add(1, Ordering::Relaxed) + 1, items.len());
-            photo
+            image
         })
         .collect()
 }
 
-fn fingerprints(photos: &[Inspection]) -> Vec<Option<Fingerprint>> {
-    photos.iter().map(|photo| photo.fingerprint).collect()
+fn fingerprints(images: &[Inspection]) -> Vec<Option<Fingerprint>> {
+    images.iter().map(|image| image.fingerprint).collect()
 }
 
 fn describe(group: &near_duplicates::Group, items: &[(&Item, Half)], dataset: &Dataset) -> Group {
@@ -177,7 +177,7 @@ fn oddity([width, height]: [u32; 2]) -> Option<Oddity> {
 
 fn not_images(listing: &Listing) -> Vec<NotImage> {
     let found = listing.left_out.iter().map(|LeftOut { path, class, why }| {
-        // A pipe would be waited for.
+        // Opening a pipe would block.
         let content = match why {
             Why::Extension | Why::NoClass => inspection::format_of_image(&listing.root.join(path)),
             Why::DanglingLink | Why::Special => None,
@@ -194,11 +194,11 @@ mod tests {
     use super::*;
     use crate::synthetic::draw_flower;
 
-    /// Copies of a picture in every pair of places; the gravest come first.
+    /// Copies of an image in every pair of places; the most serious come first.
     #[test]
     fn groups_tell_conflicts_and_leaks() {
         let root = tempfile::tempdir().unwrap();
-        for (picture, paths) in [
+        for (image, paths) in [
             ["train/a/0.png", "train/a/1.png"],
             ["train/a/2.png", "val/a/0.png"],
             ["train/a/3.png", "train/b/0.png"],
@@ -210,7 +210,7 @@ mod tests {
         {
             for path in paths.map(|path| root.path().join(path)) {
                 fs::create_dir_all(path.parent().unwrap()).unwrap();
-                draw_flower(picture, 0, 0).save(path).unwrap();
+                draw_flower(image, 0, 0).save(path).unwrap();
             }
         }
         let options = SplitOptions::default();

@@ -1,8 +1,8 @@
-//! Photos that are there more than once: of the same bytes, of the same pixels, or alike to the eye.
+//! Finds duplicates and near duplicates: images of the same bytes, of the same pixels, or of similar perceptual hashes.
 //!
-//! Alike is told by a perceptual hash: the picture, shrunk to 32×32 grey pixels, is turned into frequencies; of each of the 16×16
-//! lowest one bit says whether it is above their median. Files saved anew, resized, recoloured or trimmed by a few pixels differ in
-//! few bits, other photos in about half of them.
+//! The hash is pHash: a discrete cosine transform of the image, shrunk to 32×32 grey pixels; each of the 16×16 lowest frequencies
+//! gives one bit, whether it is above their median. Copies that were saved anew, resized, recoloured or trimmed by a few pixels
+//! differ in few bits, other images in about half of them.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -17,13 +17,13 @@ use sha2::{Digest, Sha256};
 
 use crate::resize::{Crop, resize};
 
-/// Two photos are alike when at most so many of the 256 bits of their hashes differ, as they are or mirrored.
+/// Two images are near duplicates when at most so many of the 256 bits of their hashes differ, as they are or mirrored.
 pub const NEAR_BITS: u32 = 56;
 
-/// What the hash sees of a picture, pixels a side.
+/// Height and width that an image is shrunk to for the hash.
 const SIDE: u32 = 32;
 
-/// A picture whose brightness varies less, as a standard deviation of 0 to 255, is flat: its hash would be that of its noise.
+/// An image whose brightness (0 to 255) has a lower standard deviation is flat: its hash would be that of its noise.
 const FLAT: f64 = 2.0;
 
 type Hash = [u64; 4];
@@ -33,22 +33,22 @@ static HASHER: LazyLock<Hasher<[u8; 32]>> = LazyLock::new(|| {
     config.hash_alg(HashAlg::Median).preproc_dct().to_hasher()
 });
 
-/// What is compared of a photo.
+/// The digests and hashes by which images are compared.
 #[derive(Clone, Copy, Debug)]
 pub struct Fingerprint {
     file: [u8; 32],
     pixels: [u8; 32],
-    /// Of the picture and of its mirror image; none of a flat one.
+    /// Hashes of the image and of its mirror image; none for a flat image.
     hashes: Option<[Hash; 2]>,
 }
 
 impl Fingerprint {
-    /// Of a file's SHA-256 and what it decodes to.
-    pub fn new(file: [u8; 32], picture: &RgbImage) -> Self {
-        let (width, height) = picture.dimensions();
+    /// The fingerprint of a file with this SHA-256 and of the image that it decodes to.
+    pub fn new(file: [u8; 32], image: &RgbImage) -> Self {
+        let (width, height) = image.dimensions();
         let mut pixels = Sha256::new_with_prefix(width.to_le_bytes());
-        pixels.update(picture.as_raw());
-        let small = resize(picture, Crop::whole(width, height), SIDE, SIDE);
+        pixels.update(image.as_raw());
+        let small = resize(image, Crop::whole(width, height), SIDE, SIDE);
         let hashes = RgbImage::from_raw(SIDE, SIDE, small)
             .filter(|small| !is_flat(small))
             .map(|small| [hash(&small), hash(&imageops::flip_horizontal(&small))]);
@@ -62,9 +62,9 @@ fn hash(small: &RgbImage) -> Hash {
     std::array::from_fn(|word| u64::from_le_bytes(words[word]))
 }
 
-fn is_flat(picture: &RgbImage) -> bool {
-    let n = f64::from(picture.width() * picture.height());
-    let light = || picture.pixels().map(|pixel| f64::from(pixel.to_luma()[0]));
+fn is_flat(image: &RgbImage) -> bool {
+    let n = f64::from(image.width() * image.height());
+    let light = || image.pixels().map(|pixel| f64::from(pixel.to_luma()[0]));
     let mean = light().sum::<f64>() / n;
     light().map(|light| (light - mean).powi(2)).sum::<f64>() / n < FLAT * FLAT
 }
@@ -73,7 +73,7 @@ fn distance(a: &Hash, b: &Hash) -> u32 {
     a.iter().zip(b).map(|(a, b)| (a ^ b).count_ones()).sum()
 }
 
-/// How alike two photos are, the most alike first.
+/// How similar two images are, the most similar first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "how", rename_all = "snake_case")]
 pub enum Likeness {
@@ -81,37 +81,37 @@ pub enum Likeness {
     Bytes,
     /// The files differ, but not the pixels.
     Pixels,
-    /// The pictures look alike.
+    /// The hashes differ in few bits.
     Near {
-        /// Bits that differ, of 256; at most [`NEAR_BITS`].
+        /// Number of bits that differ, of 256; at most [`NEAR_BITS`].
         bits: u32,
         /// Whether one is the mirror image of the other.
         mirrored: bool,
     },
 }
 
-/// Two photos that are alike.
+/// Two images that are duplicates or near duplicates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
-    /// Index in `photos` of the group.
+    /// Index in `images` of the group.
     pub a: usize,
-    /// Index in `photos` of the group, larger than `a`.
+    /// Index in `images` of the group, larger than `a`.
     pub b: usize,
-    /// How alike.
+    /// How similar they are.
     #[serde(flatten)]
     pub likeness: Likeness,
 }
 
-/// Photos that are alike, directly or by way of others.
+/// Images that are joined by links, directly or through others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// Indices of photos, ascending.
+    /// Indices of images, ascending.
     pub members: Vec<usize>,
     /// The closest links that join them all; their indices are those in `members`.
     pub links: Vec<Link>,
 }
 
-/// Groups of photos that are alike, by their first members. A photo without fingerprint is in none.
+/// Groups of duplicates and near duplicates, in the order of their first members. An image without fingerprint is in none.
 pub fn groups(prints: &[Option<Fingerprint>]) -> Vec<Group> {
     let mut links = links(prints);
     links.sort_unstable_by_key(|link| (link.likeness, link.a, link.b));
@@ -137,10 +137,10 @@ pub fn groups(prints: &[Option<Fingerprint>]) -> Vec<Group> {
         .collect()
 }
 
-/// Links of photos by their indices: enough of them to join all copies, and all that are near.
+/// Links by the indices of images: enough to join all copies, and one for each pair of near duplicates.
 fn links(prints: &[Option<Fingerprint>]) -> Vec<Link> {
     let mut links = Vec::new();
-    // Of copies only the first is compared with all others.
+    // Of identical copies only the first is compared with all others.
     let mut distinct: Vec<(usize, [Hash; 2])> = Vec::new();
     let (mut files, mut pixels) = (HashMap::new(), HashMap::new());
     for (b, print) in prints.iter().enumerate() {
@@ -169,7 +169,7 @@ fn links(prints: &[Option<Fingerprint>]) -> Vec<Link> {
 
 /// Disjoint sets of indices.
 struct Sets {
-    /// Of each index one of its set that is no larger; its own, of the first of a set.
+    /// For each index one of its set that is no larger; for the first of a set, itself.
     towards_first: Vec<usize>,
 }
 
@@ -202,20 +202,20 @@ mod tests {
     use super::*;
     use crate::{checksum::sha256, decode::decode_bytes, synthetic::draw_flower};
 
-    fn print(picture: &RgbImage) -> Option<Fingerprint> {
-        Some(Fingerprint::new(sha256(picture.as_raw()), picture))
+    fn print(image: &RgbImage) -> Option<Fingerprint> {
+        Some(Fingerprint::new(sha256(image.as_raw()), image))
     }
 
-    fn saved_anew(picture: &RgbImage, quality: u8) -> RgbImage {
+    fn saved_anew(image: &RgbImage, quality: u8) -> RgbImage {
         let mut bytes = Vec::new();
-        picture.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, quality)).unwrap();
+        image.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, quality)).unwrap();
         decode_bytes("it", &bytes, Default::default()).unwrap().image
     }
 
-    /// `picture` at half its size.
-    fn half(picture: &RgbImage) -> RgbImage {
-        let (width, height) = picture.dimensions();
-        let pixels = resize(picture, Crop::whole(width, height), width / 2, height / 2);
+    /// `image` at half its size.
+    fn half(image: &RgbImage) -> RgbImage {
+        let (width, height) = image.dimensions();
+        let pixels = resize(image, Crop::whole(width, height), width / 2, height / 2);
         RgbImage::from_raw(width / 2, height / 2, pixels).unwrap()
     }
 
@@ -224,38 +224,38 @@ mod tests {
     }
 
     #[test]
-    fn what_is_done_to_photos_is_seen_through() {
+    fn edited_copies_are_near_duplicates() {
         for class in 0..5 {
-            let picture = draw_flower(class, 7, 0);
-            let (width, height) = picture.dimensions();
-            let trimmed = imageops::crop_imm(&picture, 2, 2, width - 4, height - 4).to_image();
-            let grey = image::DynamicImage::from(picture.clone()).grayscale().into_rgb8();
+            let image = draw_flower(class, 7, 0);
+            let (width, height) = image.dimensions();
+            let trimmed = imageops::crop_imm(&image, 2, 2, width - 4, height - 4).to_image();
+            let grey = image::DynamicImage::from(image.clone()).grayscale().into_rgb8();
             for other in [
-                saved_anew(&picture, 30),
-                saved_anew(&half(&picture), 60),
-                imageops::brighten(&picture, 30),
-                imageops::contrast(&picture, 20.0),
+                saved_anew(&image, 30),
+                saved_anew(&half(&image), 60),
+                imageops::brighten(&image, 30),
+                imageops::contrast(&image, 20.0),
                 trimmed,
                 grey,
             ] {
-                let found = likeness(&picture, &other);
+                let found = likeness(&image, &other);
                 assert!(matches!(found, Some(Likeness::Near { mirrored: false, .. })), "{class}: {found:?}");
-                let found = likeness(&picture, &imageops::flip_horizontal(&other));
+                let found = likeness(&image, &imageops::flip_horizontal(&other));
                 assert!(matches!(found, Some(Likeness::Near { mirrored: true, .. })), "{class}: {found:?}");
             }
         }
     }
 
     #[test]
-    fn other_pictures_are_other_pictures() {
+    fn different_images_are_in_no_group() {
         let prints: Vec<_> = (0..200).map(|k| print(&draw_flower(k % 5, k / 5, 0))).collect();
         assert_eq!(groups(&prints), []);
     }
 
     #[test]
-    fn copies_are_told_by_bytes_and_by_pixels() {
-        let picture = draw_flower(0, 0, 0);
-        let of_file = |file: &[u8]| Some(Fingerprint::new(sha256(file), &picture));
+    fn copies_are_found_by_bytes_and_by_pixels() {
+        let image = draw_flower(0, 0, 0);
+        let of_file = |file: &[u8]| Some(Fingerprint::new(sha256(file), &image));
         assert_eq!(
             groups(&[of_file(b"a"), None, of_file(b"b"), of_file(b"b"), print(&draw_flower(1, 0, 0))]),
             [Group {
@@ -267,18 +267,18 @@ mod tests {
                 ],
             }]
         );
-        // The same bytes of other width are another picture.
+        // The same bytes of other width are another image.
         let [wide, high] =
             [[8, 2], [2, 8]].map(|[w, h]| RgbImage::from_fn(w, h, |x, y| Rgb([(x + y * w) as u8 * 9; 3])));
         assert_eq!(wide.as_raw(), high.as_raw());
-        let print = |file: &[u8], picture| Some(Fingerprint::new(sha256(file), picture));
+        let print = |file: &[u8], image| Some(Fingerprint::new(sha256(file), image));
         let found = groups(&[print(b"a", &wide), print(b"b", &high)]);
         assert!(found.iter().all(|group| group.links[0].likeness > Likeness::Pixels), "{found:?}");
     }
 
-    /// White pages, black frames: their noise tells nothing.
+    /// White pages, black frames: their hashes would be noise.
     #[test]
-    fn flat_pictures_are_alike_only_when_they_are_the_same() {
+    fn flat_images_are_duplicates_only_when_they_are_the_same() {
         let flat = |light: u8| RgbImage::from_pixel(90, 60, Rgb([light; 3]));
         assert_eq!(likeness(&flat(255), &flat(254)), None);
         assert_eq!(likeness(&flat(255), &flat(255)), Some(Likeness::Bytes));
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_chains_of_near_photos() {
+    fn groups_are_chains_of_near_images() {
         let near = |bits| Likeness::Near { bits, mirrored: false };
         // 0, 40 and 80 are a chain; 250 is far; 194 is at the limit from it, 137 beyond.
         let prints = [0, 250, 80, 40, 194, 137].map(|bits| with_bits(bits as u8, bits));

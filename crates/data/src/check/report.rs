@@ -1,4 +1,4 @@
-//! What a check finds, as it is printed for programs. `docs/photos.md` describes it for their authors.
+//! The report of a check, which can be written as JSON; `docs/photos.md` describes its fields.
 
 use std::path::{Path, PathBuf};
 
@@ -11,86 +11,85 @@ use crate::dataset::{
     halves::Half,
 };
 
-/// A class with fewer photos has few: at the usual tenth one of them validates, or none.
+/// A class with fewer images has few: with the usual validation share of a tenth, one of them validates, or none.
 pub const FEW_IMAGES: usize = 20;
 
-/// A photo is tiny when its shorter side has fewer pixels: a network for 224 sees each of them spread over more than three.
+/// An image is tiny when its shorter side has fewer pixels: a network for 224 sees each of them spread over more than three.
 pub const TINY_SIDE: u32 = 64;
 
-/// A photo is extreme when its longer side is more than this many times its shorter: squeezed into a square it is no longer
-/// what it was.
+/// An image is extreme when its longer side is more than this many times its shorter side: resizing to a square distorts it.
 pub const EXTREME_RATIO: u32 = 3;
 
-/// A photo is huge when it has more pixels, 4096×4096: it is decoded anew for every look.
+/// An image is huge when it has more pixels, 4096×4096: decoding it in every epoch is slow.
 pub const HUGE_PIXELS: u64 = 1 << 24;
 
-/// What was found. Lists are sorted by class, then by path, unless said otherwise.
+/// The result of a check. Lists are sorted by class, then by path, unless said otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// The folder that paths start from.
+    /// The folder that paths are relative to.
     pub root: PathBuf,
-    /// What decides which photos validate.
+    /// How the images are split.
     pub split: SplitBy,
-    /// How many there are, unsound ones included.
+    /// Number of images, damaged ones included.
     #[serde(rename = "photos")]
     pub images: usize,
-    /// Findings that a person should mend: damaged photos, wrong extensions, photos whose names hide them, groups of
-    /// duplicates, classes without images. Balance and sizes are not among them.
+    /// Number of issues that should be fixed: damaged images, wrong extensions, images whose extensions hide them, groups of
+    /// duplicates, classes without images. Imbalance and sizes do not count.
     #[serde(rename = "to_mend")]
     pub issues: usize,
-    /// Sorted by name.
+    /// The classes, sorted by name.
     pub classes: Vec<Class>,
-    /// Photos of the largest class for each of the smallest.
+    /// Number of images of the largest class, divided by that of the smallest.
     pub imbalance: f64,
-    /// Files that are no whole picture.
+    /// Damaged files.
     pub damaged: Vec<Damaged>,
-    /// Files whose content is of another format than their name says.
+    /// Files whose content is of another format than their extension says.
     pub wrong_extension: Vec<WrongExtension>,
-    /// Files that no command takes for images of a class.
+    /// Files that are not taken for images of a class.
     #[serde(rename = "not_photos")]
     pub not_images: Vec<NotImage>,
-    /// Photos that are there more than once: those across classes first, then those across the split.
+    /// Groups of duplicates: those across classes first, then those across the split.
     pub duplicates: Vec<Group>,
-    /// Photos of odd size.
+    /// Images of unusual size.
     pub sizes: Vec<OddSize>,
-    /// How many photos are to be turned, as their files say.
+    /// Number of images whose files tell an orientation other than upright.
     #[serde(default)]
     pub turned: usize,
 }
 
-/// What decides which photos validate.
+/// How the images are split into halves.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "snake_case")]
 pub enum SplitBy {
-    /// The folders `train/` and `val/`.
+    /// By the folders `train/` and `val/`.
     Folders,
-    /// Chance.
+    /// By the permutation of a seed.
     Seed {
-        /// Decides which photos.
+        /// The seed.
         seed: u64,
-        /// The share of each class.
+        /// The share of each class that validates.
         val_fraction: f64,
     },
 }
 
-/// How many photos a class has.
+/// The number of images of a class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Class {
     /// Its name.
     pub name: String,
-    /// In all.
+    /// Number of images in all.
     #[serde(rename = "photos")]
     pub images: usize,
-    /// That train.
+    /// Number of training images.
     pub train: usize,
-    /// That validate.
+    /// Number of validation images.
     pub val: usize,
-    /// That are kept for tests.
+    /// Number of test images.
     #[serde(default)]
     pub test: usize,
-    /// Of all photos, 0 to 1.
+    /// Its share of all images, 0 to 1.
     pub share: f64,
-    /// Whether it has fewer than [`FEW_IMAGES`], or none that validates.
+    /// Whether it has fewer than [`FEW_IMAGES`] images, or none that validates.
     pub few: bool,
 }
 
@@ -102,45 +101,45 @@ impl Class {
     }
 }
 
-/// A file that is no whole picture.
+/// A damaged file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Damaged {
     /// Relative to the root.
     pub path: String,
     /// Its class's name.
     pub class: String,
-    /// In which way.
+    /// The kind of damage.
     pub kind: Damage,
-    /// The decoder's words, or the system's.
+    /// The message of the decoder or of the system.
     pub reason: String,
-    /// Whether what is there decodes all the same.
+    /// Whether it can be decoded all the same.
     pub decodes: bool,
 }
 
-/// What is wrong with a file.
+/// The kind of damage of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Damage {
-    /// It has no bytes.
+    /// The file has no bytes.
     Empty,
-    /// Its end is missing. Known of JPEG, PNG, GIF and WebP.
+    /// The end of the file is missing. Found in JPEG, PNG, GIF and WebP.
     Truncated,
-    /// All pixels can be read, but a checksum in it is wrong. Known of PNG.
+    /// All pixels can be read, but a checksum in the file is wrong. Found in PNG.
     Checksum,
-    /// It has another damage, or is no picture.
+    /// The file has other damage, or is no image.
     Undecodable,
-    /// The system does not let it be read.
+    /// The system cannot read the file.
     Unreadable,
 }
 
-/// A photo whose extension belies its content.
+/// An image whose extension does not match its content.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WrongExtension {
     /// Relative to the root.
     pub path: String,
     /// Its class's name.
     pub class: String,
-    /// What it is.
+    /// The format of its content.
     pub content: Format,
 }
 
@@ -151,15 +150,15 @@ pub struct NotImage {
     pub path: String,
     /// Its class's name; empty when it lies in no class folder.
     pub class: String,
-    /// The format of a picture that its name hides.
+    /// The format, when the content is an image.
     pub content: Option<Format>,
-    /// For what reason.
+    /// Why it is not taken.
     #[serde(default)]
     pub why: Why,
 }
 
 impl NotImage {
-    /// Whether it is an image all the same, by its content or, of a format that is not read, by its name.
+    /// Whether the file is an image: by its content or, in a format that is not read, by its extension.
     pub fn is_image(&self) -> bool {
         self.content.is_some() || self.why == Why::Extension && is_unread(Path::new(&self.path))
     }
@@ -213,53 +212,53 @@ impl std::fmt::Display for Format {
     }
 }
 
-/// Photos that are the same or nearly so.
+/// A group of duplicates or near duplicates.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Group {
-    /// At least two, by class, then by path.
+    /// At least two images, by class, then by path.
     #[serde(rename = "photos")]
     pub images: Vec<Member>,
-    /// Whether they are of different classes: one label at least is wrong.
+    /// Whether they are of different classes: at least one label is wrong.
     pub across_classes: bool,
-    /// Whether some train and some validate: validation then tells of memory, too.
+    /// Whether some train and some validate: a leak.
     pub across_split: bool,
-    /// What holds them together: one link fewer than photos, the closest that join them all.
+    /// The closest links that join all images of the group, one fewer than images.
     pub links: Vec<Link>,
 }
 
-/// A photo of a [`Group`].
+/// An image of a [`Group`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Member {
     /// Relative to the root.
     pub path: String,
     /// Its class's name.
     pub class: String,
-    /// Which half of the split it is in.
+    /// The half of the split that it is in.
     pub half: Half,
 }
 
-/// A photo of odd size.
+/// An image of unusual size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OddSize {
     /// Relative to the root.
     pub path: String,
     /// Its class's name.
     pub class: String,
-    /// In pixels.
+    /// Width in pixels.
     pub width: u32,
-    /// In pixels.
+    /// Height in pixels.
     pub height: u32,
-    /// In which way.
+    /// What is unusual.
     pub oddity: Oddity,
 }
 
-/// What is odd about a size.
+/// What is unusual about a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Oddity {
-    /// A side below [`TINY_SIDE`].
+    /// A side shorter than [`TINY_SIDE`].
     Tiny,
-    /// Sides further apart than [`EXTREME_RATIO`].
+    /// An aspect ratio above [`EXTREME_RATIO`].
     Extreme,
     /// More pixels than [`HUGE_PIXELS`].
     Huge,

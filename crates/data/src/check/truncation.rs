@@ -1,9 +1,9 @@
-//! Whether a picture file stops before its own structure says that it ends.
+//! Finds image files that end before their own structure does.
 
 use image::ImageFormat;
 
-/// Whether the file lacks its end. `false` as well where the format does not tell, and where the structure is damaged: that is
-/// no sign of a cut.
+/// Whether the end of the file is missing. `false` too for formats that do not tell, and where the structure is damaged, which is
+/// no sign of truncation.
 pub fn is_truncated(format: ImageFormat, bytes: &[u8]) -> bool {
     let is_whole = match format {
         ImageFormat::Jpeg => jpeg_ends(bytes),
@@ -104,32 +104,32 @@ mod tests {
 
     use super::*;
 
-    fn picture() -> RgbImage {
+    fn image() -> RgbImage {
         RgbImage::from_fn(61, 47, |x, y| Rgb([(x * y) as u8, (x * 3) as u8, (y * 5) as u8]))
     }
 
     fn file(format: ImageFormat) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
-        picture().write_to(&mut bytes, format).unwrap();
+        image().write_to(&mut bytes, format).unwrap();
         bytes.into_inner()
     }
 
     fn progressive() -> Vec<u8> {
-        let picture = picture();
-        let encoder = Encoder::new(picture.as_raw(), 61, 47, PixelFormat::Rgb);
+        let image = image();
+        let encoder = Encoder::new(image.as_raw(), 61, 47, PixelFormat::Rgb);
         encoder.progressive(true).restart_blocks(3).encode().unwrap()
     }
 
     fn animation() -> Vec<u8> {
         let mut bytes = Vec::new();
-        let frame = || image::Frame::new(image::DynamicImage::from(picture()).into_rgba8());
+        let frame = || image::Frame::new(image::DynamicImage::from(image()).into_rgba8());
         GifEncoder::new(&mut bytes).encode_frames([frame(), frame()]).unwrap();
         bytes
     }
 
     /// Wherever it is cut behind its signature.
     #[test]
-    fn a_cut_is_known_from_an_end() {
+    fn a_truncated_file_differs_from_a_whole_one() {
         for (format, whole) in [
             (ImageFormat::Jpeg, file(ImageFormat::Jpeg)),
             (ImageFormat::Jpeg, progressive()),
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_before_the_end_is_no_cut() {
+    fn damage_before_the_end_is_no_truncation() {
         let whole = file(ImageFormat::Jpeg);
         for at in 2..whole.len() - 2 {
             let mut bytes = whole.clone();

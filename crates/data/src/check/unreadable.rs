@@ -1,5 +1,4 @@
-//! A look at all images before training begins. Most damage shows at the beginning or the end of a file, where it is found in
-//! moments; training may meet it after hours.
+//! Finds images that cannot be read, fast enough to run before training. Most damage shows at the beginning or the end of a file.
 
 use std::{
     fs::File,
@@ -18,8 +17,8 @@ use crate::{
     progress::Progress,
 };
 
-/// The images that cannot be read, in the order of the data set. Those whose beginning and end look whole are not read further;
-/// all others are decoded, and that decides.
+/// The images that cannot be decoded, in the order of the data set, an error each. Files that begin and end as they should are not
+/// read further; all others are decoded.
 pub fn unreadable(dataset: &Dataset, progress: &Progress) -> Vec<Error> {
     let items: Vec<_> = dataset.items().collect();
     let done = AtomicUsize::new(0);
@@ -37,10 +36,10 @@ pub fn unreadable(dataset: &Dataset, progress: &Progress) -> Vec<Error> {
         .collect()
 }
 
-/// Read of a file's beginning, which may hold a small picture of the picture.
+/// Bytes read from the beginning of a file, which may hold a thumbnail.
 const HEAD: u64 = 1 << 16;
 
-/// Whether a file begins and ends as one that can be read does. Formats whose end tells nothing never look whole.
+/// Whether a file begins and ends as its format demands; always `false` for formats whose end has no mark.
 fn looks_whole(path: &Path) -> io::Result<bool> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
@@ -63,7 +62,7 @@ fn looks_whole(path: &Path) -> io::Result<bool> {
     Ok(ends && format.is_some_and(|format| has_header(format, &head)))
 }
 
-/// Whether the beginning of a file tells a size that is not too large.
+/// Whether the header tells a size within the limits.
 fn has_header(format: ImageFormat, head: &[u8]) -> bool {
     let size = ImageReader::with_format(Cursor::new(head), format).into_dimensions();
     size.is_ok_and(|(width, height)| {
@@ -85,7 +84,7 @@ mod tests {
     #[test]
     fn what_decode_refuses_is_named_and_nothing_else() {
         let root = tempfile::tempdir().unwrap();
-        let picture = RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8, y as u8, (x * y) as u8]));
+        let image = RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8, y as u8, (x * y) as u8]));
         let (mut items, mut whole) = (vec![], 0);
         let mut add = |name: String, bytes: &[u8]| {
             fs::write(root.path().join(&name), bytes).unwrap();
@@ -93,7 +92,7 @@ mod tests {
         };
         for extension in ["jpg", "png", "gif", "webp", "bmp", "tiff", "ppm"] {
             let mut bytes = Cursor::new(vec![]);
-            picture.write_to(&mut bytes, ImageFormat::from_extension(extension).unwrap()).unwrap();
+            image.write_to(&mut bytes, ImageFormat::from_extension(extension).unwrap()).unwrap();
             let bytes = bytes.into_inner();
             add(format!("whole.{extension}"), &bytes);
             whole += 1;

@@ -1,8 +1,8 @@
-//! A folder of class folders, read as `torchvision.datasets.ImageFolder` reads it.
+//! Reads a folder of class folders as `torchvision.datasets.ImageFolder` does.
 //!
 //! Deliberate differences: hidden files and folders (`.DS_Store`, `._daisy.jpg`, `.ipynb_checkpoints`) and what systems
-//! leave behind (`__MACOSX`) are skipped, `.gif` is recognised as well, and class folders whose names differ only in their
-//! Unicode form are an error. A link that leads nowhere, or to itself, is skipped too; like every file that is not taken it is listed.
+//! leave behind (`__MACOSX`) are skipped, `.gif` is accepted as well, and class folders whose names differ only in their
+//! Unicode form are an error. A dangling link, or one to itself, is skipped too; like every file that is not taken it is listed.
 
 use std::{
     cmp::Reverse,
@@ -21,16 +21,16 @@ use walkdir::WalkDir;
 use super::Item;
 use crate::{Error, Result};
 
-/// What makes a file an image, whatever the case: torchvision's `IMG_EXTENSIONS`, and GIF.
+/// Extensions of images, in any case: torchvision's `IMG_EXTENSIONS`, and GIF.
 pub const EXTENSIONS: [&str; 10] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp", "gif"];
 
-/// Images that this program does not read, though cameras and phones write them.
+/// Extensions of image formats that are not read, though cameras and phones write them.
 const UNREAD: [&str; 3] = ["heic", "heif", "avif"];
 
-/// Folders that systems make among a user's: the resource forks in a Mac's archives, thumbnails, waste.
+/// Folders that systems make among those of users: resource forks in archives of macOS, thumbnails, recycle bins.
 const CLUTTER: [&str; 4] = ["__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"];
 
-/// Kinds of files that [`summary`] counts one by one.
+/// Number of kinds of files that [`summary`] names.
 const KINDS: usize = 6;
 
 /// The classes of a folder and its images.
@@ -38,20 +38,20 @@ const KINDS: usize = 6;
 pub struct Folder {
     /// The names of the sub-folders, sorted by bytes.
     pub classes: Vec<String>,
-    /// By class, then by folder, then by name: torchvision's order. Paths are relative to the folder.
+    /// The images by class, then by folder, then by name, which is torchvision's order. Paths are relative to the folder.
     pub items: Vec<Item>,
-    /// The files that are not taken, hidden ones excepted: those beside the class folders first, then by class.
+    /// The files that are not taken, except hidden ones: those beside the class folders first, then by class.
     pub left_out: Vec<LeftOut>,
 }
 
 /// A file that is not taken for an image of a class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftOut {
-    /// Relative to the folder, with `/` between the parts.
+    /// Path relative to the folder, with `/` between the parts.
     pub path: String,
-    /// The class folder that it lies in, by its name.
+    /// The name of the class folder that it lies in.
     pub class: Option<String>,
-    /// For what reason.
+    /// Why it is not taken.
     pub why: Why,
 }
 
@@ -59,10 +59,10 @@ pub struct LeftOut {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
-    /// Its name does not end as an image's does.
+    /// Its extension is not one of [`EXTENSIONS`].
     #[default]
     Extension,
-    /// It is a link that leads nowhere.
+    /// It is a dangling link.
     DanglingLink,
     /// It is a pipe, a socket or a device.
     Special,
@@ -77,7 +77,7 @@ impl Folder {
     }
 }
 
-/// The classes of which there is no item.
+/// The classes without an item.
 pub(crate) fn empty_classes<'a>(classes: &'a [String], items: &[Item]) -> Vec<&'a str> {
     let mut counts = vec![0; classes.len()];
     items.iter().for_each(|item| counts[item.class] += 1);
@@ -103,9 +103,9 @@ pub fn scan(root: &Path) -> Result<Folder> {
     }
 }
 
-/// [`scan`] with class folders that are known, however many.
+/// [`scan`] of known class folders, however many.
 pub(crate) fn of_classes(root: &Path, classes: Vec<String>) -> Result<Folder> {
-    differ_in_more_than_form(root, &classes)?;
+    check_unicode_forms(root, &classes)?;
     let loose = loose_images(root)?.into_iter();
     let mut left_out: Vec<LeftOut> =
         loose.map(|path| LeftOut { path, class: None, why: Why::NoClass }).collect();
@@ -127,11 +127,11 @@ pub(crate) fn of_classes(root: &Path, classes: Vec<String>) -> Result<Folder> {
     Ok(Folder { classes, items, left_out })
 }
 
-/// All files below a folder, hidden ones excepted: images, and with a reason what is not taken. Links are followed. In no
-/// particular order.
+/// Walks all files below a folder, except hidden ones, in no particular order: images without a reason, files that are not taken
+/// with one. Links are followed.
 ///
 /// # Errors
-/// In place of what cannot be read: [`Error::Io`]; [`Error::Dataset`] for links that form a loop.
+/// For each entry that cannot be read: [`Error::Io`]; [`Error::Dataset`] for links that form a loop.
 pub fn walk(folder: &Path) -> impl Iterator<Item = Result<(PathBuf, Option<Why>)>> {
     let entries = WalkDir::new(folder)
         .follow_links(true)
@@ -155,24 +155,24 @@ pub fn walk(folder: &Path) -> impl Iterator<Item = Result<(PathBuf, Option<Why>)
     })
 }
 
-/// What a system answers when links lead to each other, or one to itself.
+/// The system's error for links in a circle.
 #[cfg(unix)]
 const LINKS_IN_A_CIRCLE: i32 = libc::ELOOP;
 /// `ERROR_CANT_RESOLVE_FILENAME`.
 #[cfg(not(unix))]
 const LINKS_IN_A_CIRCLE: i32 = 1921;
 
-/// The link that leads nowhere, if that is the error.
+/// The dangling link, if that is the error.
 fn dangling_link(error: &walkdir::Error) -> Option<&Path> {
     let path = error.path()?;
     let cause = error.io_error()?;
     let nowhere = matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
         || cause.raw_os_error() == Some(LINKS_IN_A_CIRCLE);
-    // What vanished while it was read is no link any more.
+    // A file that vanished while the folder was read is no link.
     (nowhere && path.is_symlink()).then_some(path)
 }
 
-/// One sentence on the files that are not taken, with what can be done about them; none when there are none.
+/// One sentence that counts the files that are not taken, and says what can be done; none when there are none.
 pub fn summary(left_out: &[LeftOut]) -> Option<String> {
     let mut counts = BTreeMap::new();
     for file in left_out {
@@ -202,7 +202,7 @@ pub fn summary(left_out: &[LeftOut]) -> Option<String> {
     Some(sentence)
 }
 
-/// What a file is counted as, and what is added for several.
+/// The kind that a file is counted as, and its plural ending.
 fn kind(file: &LeftOut) -> (String, &'static str) {
     let path = Path::new(&file.path);
     let name = match (file.why, path.extension().and_then(|extension| extension.to_str())) {
@@ -216,12 +216,12 @@ fn kind(file: &LeftOut) -> (String, &'static str) {
     (name, "")
 }
 
-/// Whether the name ends as an image's does.
+/// Whether the extension is that of an image.
 pub fn is_image(path: &Path) -> bool {
     has_extension(path, &EXTENSIONS)
 }
 
-/// Whether the name is that of an image in a format that is not read.
+/// Whether the extension is that of an image format that is not read.
 pub fn is_unread(path: &Path) -> bool {
     has_extension(path, &UNREAD)
 }
@@ -234,7 +234,7 @@ pub fn subfolders(root: &Path) -> Result<Vec<String>> {
     names(root, |path| path.is_dir())
 }
 
-/// The images directly in a folder, those of formats that are not read among them: names, sorted.
+/// The names of the images directly in a folder, of formats that are not read too, sorted.
 ///
 /// # Errors
 /// As [`subfolders`].
@@ -254,8 +254,8 @@ fn names(root: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Systems compose letters and accents in different ways, so a folder can be there twice by what looks like one name.
-fn differ_in_more_than_form(root: &Path, classes: &[String]) -> Result<()> {
+/// Checks that no two classes have the same name in different Unicode forms, which look the same.
+fn check_unicode_forms(root: &Path, classes: &[String]) -> Result<()> {
     let mut forms: HashMap<String, &String> = HashMap::new();
     for class in classes {
         if let Some(other) = forms.insert(class.nfc().collect(), class) {
@@ -269,8 +269,8 @@ fn differ_in_more_than_form(root: &Path, classes: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// What torchvision sorts the images of a class by: the folder, then the name. A path always holds a `/`, for it begins with
-/// the class.
+/// The key that torchvision sorts the images of a class by: the folder, then the name. A path always holds a `/`, since it begins
+/// with the class.
 pub fn by_folder(path: &str) -> Option<(&str, &str)> {
     path.rsplit_once('/')
 }
@@ -289,7 +289,7 @@ fn has_extension(path: &Path, extensions: &[&str]) -> bool {
     extensions.iter().any(|known| known.eq_ignore_ascii_case(extension))
 }
 
-/// Whether it is hidden, or a folder that a system made.
+/// Whether a file or folder is hidden, or is a folder that a system made.
 fn is_ignored(path: &Path) -> bool {
     path.file_name().is_some_and(|name| {
         name.as_encoded_bytes().starts_with(b".") || CLUTTER.iter().any(|clutter| name == *clutter)
@@ -472,8 +472,8 @@ mod tests {
 
     #[test]
     fn a_hidden_root_is_fine() {
-        let root = tree([".photos/a/1.jpg", ".photos/b/1.jpg"]);
-        assert_eq!(scan(&root.path().join(".photos")).unwrap().items.len(), 2);
+        let root = tree([".images/a/1.jpg", ".images/b/1.jpg"]);
+        assert_eq!(scan(&root.path().join(".images")).unwrap().items.len(), 2);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Folders that come split: which sub-folder trains, which validates, which is kept for tests.
+//! Reads folders that come split: which sub-folder holds training, validation and test images.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ pub enum Half {
 impl Half {
     const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Test];
 
-    /// The names that people give such folders, whatever the case; the first is ours.
+    /// The usual names of such folders, in lower case; the first is the one that this crate writes.
     fn names(self) -> &'static [&'static str] {
         match self {
             Self::Train => &["train", "training"],
@@ -32,40 +32,40 @@ impl Half {
         }
     }
 
-    /// The name of the folder when this program writes it.
+    /// The name of the folder that this crate writes.
     pub fn folder(self) -> &'static str {
         self.names()[0]
     }
 
-    /// What a folder of this name is for, if it is one of them.
+    /// The half that a folder of this name holds, if its name is one of the usual.
     pub fn of(name: &str) -> Option<Self> {
         let is = |role: &Self| role.names().iter().any(|known| known.eq_ignore_ascii_case(name));
         Self::ALL.into_iter().find(is)
     }
 }
 
-/// The folders that a data set comes split into, each with a folder for each class.
+/// The names of the folders that a data set comes split into, each with a folder for each class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Halves {
-    /// It trains.
+    /// The training half.
     pub train: String,
-    /// It validates. There may be a test half alone.
+    /// The validation half. There may be a test half alone.
     pub val: Option<String>,
-    /// It is kept for tests.
+    /// The test half.
     pub test: Option<String>,
-    /// Folders beside them, which are not taken.
+    /// Folders beside them, which are ignored.
     pub others: Vec<String>,
 }
 
-/// Looks for halves in a folder; none where its sub-folders are classes.
+/// Finds the halves in a folder; none where its sub-folders are classes.
 ///
-/// A training half and another, each a folder of folders, are halves; so is a training half beside a folder of images to be
-/// tested, which then is none. A class may have the name of a half when it holds images itself and stands beside classes
+/// A training half and another, each a folder of folders, are halves; so is a training half beside a folder of unlabelled test
+/// images, which then is none. A class may have the name of a half when it holds images itself and stands beside classes
 /// of other names.
 ///
 /// # Errors
-/// [`Error::Dataset`] for two folders of one role, for one half alone, and for halves without class folders: taken for
-/// classes they would teach nothing. [`Error::Io`].
+/// [`Error::Dataset`] for two folders of one half, for one half alone, and for halves without class folders: as classes they would
+/// be meaningless. [`Error::Io`].
 pub fn find(root: &Path) -> Result<Option<Halves>> {
     let (mut full, mut flat) = (Vec::new(), Vec::new());
     let mut others = Vec::new();
@@ -78,8 +78,8 @@ pub fn find(root: &Path) -> Result<Option<Halves>> {
     }
     let has = |halves: &[(Half, String)], wanted| halves.iter().any(|(role, _)| *role == wanted);
     let is_whole = has(&full, Half::Train) && (has(&full, Half::Val) || has(&full, Half::Test));
-    let waits_for_answers = others.is_empty() && has(&flat, Half::Test) && !has(&flat, Half::Val);
-    if is_whole || has(&full, Half::Train) && waits_for_answers {
+    let unlabelled_test = others.is_empty() && has(&flat, Half::Test) && !has(&flat, Half::Val);
+    if is_whole || has(&full, Half::Train) && unlabelled_test {
         let mut one = |wanted: Half| -> Result<Option<String>> {
             let mut named = full.extract_if(.., |(role, _)| *role == wanted).map(|(_, name)| name);
             match (named.next(), named.next()) {

@@ -1,4 +1,4 @@
-//! What a folder of images holds, before anything is split.
+//! Lists the images of a folder of any accepted layout, before they are split.
 
 use std::path::{Path, PathBuf};
 
@@ -12,27 +12,27 @@ use crate::{
     split::{SplitOptions, divide},
 };
 
-/// The images of a folder, by class, and in halves if they come so.
+/// The images of a folder by class, and by half where the folder comes split.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
-    /// The folder that the paths start from.
+    /// The folder that paths are relative to.
     pub root: PathBuf,
     /// Class names, sorted.
     pub classes: Vec<String>,
-    /// Images to train with; those to validate with too, unless there is a half of them.
+    /// Training images; validation images too, unless there is a half of them.
     pub train: Vec<Item>,
-    /// Images to validate with, where the folder has such a half.
+    /// Validation images, where the folder has such a half.
     pub val: Option<Vec<Item>>,
-    /// Images kept for tests.
+    /// Test images.
     pub test: Vec<Item>,
     /// The files that are not taken.
     pub left_out: Vec<LeftOut>,
-    /// What was assumed and what was not taken, a sentence each.
+    /// What was assumed and what was ignored, a sentence each.
     pub notes: Vec<String>,
 }
 
 impl Dataset {
-    /// [`Listing::read`] and [`Listing::split`].
+    /// Reads a folder and splits it: [`Listing::read`] and [`Listing::split`].
     ///
     /// # Errors
     /// As these.
@@ -63,15 +63,15 @@ impl Listing {
         Ok(listing)
     }
 
-    /// All images: those to train with, to validate with, to test with.
+    /// All images: training, validation and test.
     pub fn items(&self) -> impl Iterator<Item = &Item> {
         self.train.iter().chain(self.val.iter().flatten()).chain(&self.test)
     }
 
-    /// Divides the images into those that train and those that validate, unless they come so.
+    /// Splits the images into training and validation images, unless they come split.
     ///
-    /// Class folders are split as the tutorial's `split_data.py` does it: of a class's `n` images `int(n *
-    /// val_fraction)` validate. Which ones is a pure function of the seed, the index of the class and `n`.
+    /// Class folders are split as by the tutorial's `split_data.py`: of the `n` images of a class `int(n * val_fraction)`
+    /// validate. Which ones is a pure function of the seed, the index of the class and `n`.
     ///
     /// # Errors
     /// [`Error::Dataset`] when a class has no image to train with; [`Error::NoneValidates`]; [`Error::Invalid`] for a
@@ -93,7 +93,7 @@ impl Listing {
         }
     }
 
-    /// [`Listing::split`] of whatever is there, however little.
+    /// [`Listing::split`] that accepts classes without images and an empty validation half.
     ///
     /// # Errors
     /// [`Error::Invalid`].
@@ -122,7 +122,7 @@ impl Listing {
             listing.val = Some(found);
         }
         if let Some(test) = test {
-            // Images that wait for their answers lie in one folder of any name.
+            // Unlabelled test images lie in one folder of any name.
             let named = folder::subfolders(&listing.root.join(&test))?;
             if named.iter().any(|name| listing.classes.contains(name)) {
                 listing.test = listing.half(&train, &test)?;
@@ -143,7 +143,7 @@ impl Listing {
         Ok(listing)
     }
 
-    /// Reads a half beside the one that trains and has named the classes. All must be there, unless it is for tests.
+    /// Reads a half beside the training half, which names the classes. It must have all of them, unless it is the test half.
     fn half(&mut self, train: &str, name: &str) -> Result<Vec<Item>> {
         let path = self.root.join(name);
         let found = folder::of_classes(&path, folder::subfolders(&path)?)?;
@@ -169,7 +169,7 @@ impl Listing {
     }
 }
 
-/// What a half holds, with the half in the paths.
+/// Prefixes the paths of a half with its folder.
 fn below(half: &str, folder: Folder) -> Folder {
     let Folder { classes, mut items, mut left_out } = folder;
     let paths =
@@ -179,18 +179,18 @@ fn below(half: &str, folder: Folder) -> Folder {
 }
 
 fn which_is_which(train: &str, val: Option<&str>, test: Option<&str>) -> String {
-    let mut said = format!("it comes split: {train}/ trains");
+    let mut note = format!("it comes split: {train}/ trains");
     match val {
-        Some(val) => said.push_str(&format!(", {val}/ validates")),
-        None => said.push_str(", a share of it validates"),
+        Some(val) => note.push_str(&format!(", {val}/ validates")),
+        None => note.push_str(", a share of it validates"),
     }
     if let Some(test) = test {
-        said.push_str(&format!(", {test}/ is kept for tests"));
+        note.push_str(&format!(", {test}/ is kept for tests"));
     }
-    said
+    note
 }
 
-/// Descends once if all that `path` holds is one folder of folders.
+/// The folder that holds the data set: the one sub-folder, where `path` holds nothing else and that holds folders.
 fn top(path: &Path) -> Result<PathBuf> {
     if !path.is_dir() {
         let reason = if path.exists() { "it is not a folder" } else { "there is no such folder" };
@@ -306,9 +306,9 @@ mod tests {
         refused(&halves(&["test"]), &["it has test/ but no class folders in train/"]);
     }
 
-    /// As competitions hand out their images.
+    /// As competitions publish their images.
     #[test]
-    fn images_that_wait_for_answers_are_not_taken_and_said() {
+    fn unlabelled_test_images_are_not_taken_and_noted() {
         let root = halves(&["train"]);
         fs::create_dir_all(root.path().join("test")).unwrap();
         fs::write(root.path().join("test/1.jpg"), "").unwrap();
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_and_files_that_are_not_taken_are_said() {
+    fn folders_and_files_that_are_not_taken_are_noted() {
         let root = halves(&["train", "val", "extra"]);
         fs::write(root.path().join("train/a/1.heic"), "").unwrap();
         fs::write(root.path().join("val/2.jpg"), "").unwrap();

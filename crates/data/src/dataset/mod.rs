@@ -1,5 +1,4 @@
-//! A data set of labelled images with its split, and the file `split.json` that keeps it. The modules below read the layouts of
-//! folders that are accepted.
+//! A data set: labelled images with their split, and its file `split.json`. The modules below read folders of the accepted layouts.
 
 pub mod folder;
 pub mod halves;
@@ -17,32 +16,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// A photo with its class.
+/// An image file with its class.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
-    /// Relative to [`Dataset::root`], with `/` between the parts.
+    /// Path relative to [`Dataset::root`], with `/` between the parts.
     pub path: String,
-    /// Index in [`Dataset::classes`].
+    /// Index of the class in [`Dataset::classes`].
     pub class: usize,
 }
 
 /// A data set with its split: the content of `split.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dataset {
-    /// The folder that the paths start from.
+    /// The folder that paths are relative to.
     pub root: PathBuf,
     /// Class names, sorted.
     pub classes: Vec<String>,
-    /// Photos to train with, by class, then by name.
+    /// Training images, by class, then by name.
     pub train: Vec<Item>,
-    /// Photos to validate with, by class, then by name.
+    /// Validation images, by class, then by name.
     pub val: Vec<Item>,
-    /// Images kept for tests, by class, then by name.
+    /// Test images, by class, then by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub test: Vec<Item>,
 }
 
-/// The content of `split.json`.
+/// A data set as `split.json` holds it, with its checksum.
 #[derive(Serialize, Deserialize)]
 struct Saved<D> {
     #[serde(flatten)]
@@ -52,7 +51,7 @@ struct Saved<D> {
 }
 
 impl Dataset {
-    /// Whether the images came split into halves to train and to validate with, which no seed changes.
+    /// Whether the folder came split into a training and a validation half, which no seed changes.
     pub fn comes_split(&self) -> bool {
         let [train, val] = [&self.train, &self.val].map(|items| items.first().map(first_folder));
         self.in_halves() && val.is_some() && train != val
@@ -63,17 +62,17 @@ impl Dataset {
         in_halves(self.all(), &self.classes)
     }
 
-    /// The photos to train and to validate with, in this order.
+    /// The training and the validation images, in this order.
     pub fn items(&self) -> impl Iterator<Item = &Item> {
         self.train.iter().chain(&self.val)
     }
 
-    /// [`Dataset::items`], and those kept for tests.
+    /// All images: training, validation and test.
     pub fn all(&self) -> impl Iterator<Item = &Item> {
         self.items().chain(&self.test)
     }
 
-    /// CRC-32 of the classes and of what is in each half. The folder does not count: the images may move.
+    /// CRC-32 of the classes and of the items of each half. The root does not count, so the folder may move.
     pub fn checksum(&self) -> String {
         let mut hasher = Hasher::new();
         let mut add = |text: &str| {

@@ -1,4 +1,4 @@
-//! BMP: the headers of Windows and OS/2, plain, with bit fields, or in runs.
+//! Decodes BMP: the headers of Windows and OS/2; plain pixels, bit fields or run-length coding.
 
 use image::RgbImage;
 
@@ -62,19 +62,19 @@ struct Header {
     top_down: bool,
     bits: u16,
     compression: u32,
-    /// Which bits are red, green, blue and alpha.
+    /// The bit masks of red, green, blue and alpha.
     masks: [u32; 4],
-    /// How many colours the palette has, and the bytes of each.
+    /// Number of colours in the palette, and bytes of each.
     colors: usize,
     color_bytes: usize,
-    /// Where the header ends, the palette begins, and the pixels do; 0 when the file does not say.
+    /// Offsets of the end of the header, of the palette, and of the pixels; 0 when the file does not say.
     end: usize,
     palette: usize,
     pixels: usize,
 }
 
 impl Header {
-    /// `None` when the file is too short.
+    /// Reads the header; `None` when the file is too short.
     fn read(bytes: &[u8]) -> Option<Result<Self, String>> {
         let u16_at = |at: usize| Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
         let u32_at = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
@@ -148,7 +148,7 @@ impl Header {
         Ok(self)
     }
 
-    /// The colours, black where the palette lacks them, and where the palette ends.
+    /// The colours of the palette, black where it lacks them, and the offset of its end.
     fn palette(&self, bytes: &[u8]) -> (Vec<Rgb>, usize) {
         let mut colors = vec![[0; 3]; 256];
         if self.bits > 8 {
@@ -163,7 +163,7 @@ impl Header {
     }
 }
 
-/// How a pixel lies in its row.
+/// The layout of a pixel in its row.
 #[derive(Clone, Copy)]
 enum Layout {
     /// An index of so many bits.
@@ -225,7 +225,7 @@ fn is_byte(mask: u32) -> bool {
     matches!(mask, 0xFF | 0xFF00 | 0xFF_0000 | 0xFF00_0000)
 }
 
-/// The indices of run-length coding; `start` is where in the file the data begin, since literal pixels end at even places.
+/// Decodes run-length coding to indices. `start` is the offset of the data in the file, since literal pixels end at even offsets.
 fn unpack_runs(
     data: &[u8],
     start: usize,

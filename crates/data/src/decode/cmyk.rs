@@ -1,10 +1,10 @@
-//! Printing inks.
+//! Converts CMYK to RGB.
 
-/// Cyan, magenta, yellow and black to red, green and blue, as Pillow's `convert('RGB')` does it.
+/// Converts cyan, magenta, yellow and black to red, green and blue as Pillow's `convert('RGB')` does.
 pub fn to_rgb([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
     let light = 255 - black;
     [cyan, magenta, yellow].map(|ink| {
-        // Its rounding of `ink·light / 255`.
+        // Pillow's rounding of `ink·light / 255`.
         let product = u32::from(ink) * u32::from(light) + 128;
         light - (((product >> 8) + product) >> 8) as u8
     })

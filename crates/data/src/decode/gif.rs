@@ -1,4 +1,4 @@
-//! GIF: the first frame as it stands on its screen, through the `gif` crate.
+//! Decodes the first frame of a GIF, placed on its logical screen, through the `gif` crate.
 
 use std::borrow::Cow;
 
@@ -7,8 +7,8 @@ use image::RgbImage;
 
 use super::memory_budget::Reservation;
 
-/// The screen grows to hold the frame. Where the frame is not, the pixels are those of its transparent index or of the index 0, as
-/// in Pillow; browsers show them transparent.
+/// Decodes a file. The screen grows to hold the frame. Pixels outside the frame have its transparent index or the index 0, as in
+/// Pillow; browsers show them transparent.
 pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String> {
     let bytes = &with_palette(bytes)[..];
     let mut options = DecodeOptions::new();
@@ -38,7 +38,7 @@ pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String
     RgbImage::from_raw(width as u32, height as u32, pixels).ok_or_else(|| "its pixels are incomplete".into())
 }
 
-/// The file with a palette of greys if it has none for all frames: what indices mean then.
+/// The file with a palette of greys if it has no global palette: the meaning of indices then.
 fn with_palette(bytes: &[u8]) -> Cow<'_, [u8]> {
     const HAS_PALETTE: u8 = 0x80;
     const OF_256_COLORS: u8 = 7;

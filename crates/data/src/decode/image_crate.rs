@@ -1,4 +1,4 @@
-//! What the formats share that the `image` crate decodes.
+//! Decodes the formats that are left to the `image` crate.
 
 use std::io::Cursor;
 
@@ -6,7 +6,7 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbIma
 
 use super::memory_budget::Reservation;
 
-/// Memory that a decoder of the `image` crate may take for one picture.
+/// Limit of the memory that a decoder of the `image` crate may use for one image.
 const MAX_DECODER_BYTES: u64 = 768 << 20;
 
 /// Decodes a file of a format through the `image` crate.
@@ -20,8 +20,8 @@ pub fn decode(format: ImageFormat, bytes: &[u8], memory: &mut Reservation) -> Re
     // Its pixels, and those of the RGB image.
     let bytes_per_pixel = usize::from(decoder.color_type().bytes_per_pixel()) + 3;
     memory.for_image(width.into(), height.into(), bytes_per_pixel)?;
-    let picture = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
-    let pixels = match picture {
+    let image = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
+    let pixels = match image {
         DynamicImage::ImageLuma16(p) => high_bytes(p.as_raw(), |&[grey]: &[u16; 1]| [grey; 3]),
         DynamicImage::ImageLumaA16(p) => high_bytes(p.as_raw(), |&[grey, _]: &[u16; 2]| [grey; 3]),
         DynamicImage::ImageRgb16(p) => high_bytes(p.as_raw(), |&colour: &[u16; 3]| colour),

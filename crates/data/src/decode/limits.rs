@@ -1,18 +1,18 @@
-//! Sizes of images and files that are refused.
+//! Limits of the sizes of images and files.
 
-/// Larger images are refused by their header: 8192×8192.
+/// Largest number of pixels, 8192×8192; larger images are refused by their header.
 pub const MAX_PIXELS: u64 = 1 << 26;
 
-/// Images with a longer side are refused by their header: what a side of a JPEG can have.
+/// Longest side in pixels, that of a JPEG; images with a longer one are refused by their header.
 pub const MAX_SIDE: u64 = 65_535;
 
-/// Larger files are not read: 128 MiB.
+/// Largest file that is read: 128 MiB.
 pub const MAX_FILE_BYTES: u64 = 128 << 20;
 
-/// Checks an image's size without taking memory.
+/// Checks the size that a header tells.
 ///
 /// # Errors
-/// In words, when it is too large or has no pixels.
+/// A message, when the image is too large or has no pixels.
 pub fn check_size(width: u64, height: u64) -> Result<(), String> {
     if width.max(height) > MAX_SIDE {
         return Err(format!("it has {width}×{height} pixels, and the limit is {MAX_SIDE} a side"));

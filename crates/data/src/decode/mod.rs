@@ -1,12 +1,12 @@
-//! A file's bytes become an RGB picture, as Pillow's `Image.open(file).convert("RGB")` gives it: the format is told by the
-//! content, an alpha channel is dropped, not blended, an animation gives its first frame, and the image is turned upright as
-//! `ImageOps.exif_transpose` does, unless [`Options`] say no.
+//! Decodes an image file to RGB, as Pillow's `Image.open(file).convert("RGB")` does: the format is told by the content, an alpha
+//! channel is dropped, not blended, an animation gives its first frame, and the image is turned upright as by
+//! `ImageOps.exif_transpose`, unless [`Options`] say no.
 //!
-//! The bytes are those of Pillow 13, of each kind of file that is accepted. Where its answer is a fault of its own, the right pixels
-//! are given: of grey of more than 8 bits the high byte (Pillow cuts off at 255, which leaves a white image), and a few rare kinds of
-//! TIFF, BMP and GIF. A JPEG whose data make no sense is an error (Pillow decodes on as long as data come), and one that lacks only
-//! its end marker is not (Pillow's is). `docs/formats.md` lists what is read, what differs and what is refused; the test
-//! `tests/formats.rs` keeps the list complete.
+//! The bytes are those of Pillow 13, of each kind of file that is accepted. Where its answer is a fault of its own, the right
+//! pixels are given: of grey of more than 8 bits the high byte (Pillow cuts off at 255, which leaves a white image), and a few
+//! rare kinds of TIFF, BMP and GIF. A JPEG whose data make no sense is an error (Pillow decodes on as long as data come), and one
+//! that lacks only its end marker is not (Pillow's is). `docs/formats.md` lists what is read, what differs and what is refused;
+//! the test `tests/formats.rs` keeps the list complete.
 
 mod bmp;
 mod cmyk;
@@ -31,33 +31,33 @@ pub use self::limits::{MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE};
 use self::{memory_budget::Reservation, orientation::turn, stored::StoredImage};
 use crate::{Error, Result, guard::guard, resize::Crop};
 
-/// Around a crop so many pixels more are decoded: chroma of lower resolution is interpolated from its neighbours, and otherwise
-/// in a picture of a few columns.
+/// Number of pixels around a crop that are decoded too: subsampled chroma is interpolated from its neighbours, and differently in
+/// an image of a few columns.
 const MARGIN: u32 = 8;
 
-/// How a file becomes an image.
+/// Options of decoding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Whether the orientation that the file tells is applied. That of a TIFF always is, as in Pillow.
     pub orientation: ExifOrientation,
 }
 
-/// A decoded image. Until it is dropped it counts as memory of decoding, which all threads share: who holds one must neither wait
-/// for another thread nor decode a second.
+/// A decoded image. Until it is dropped it counts against the memory budget of decoding, which all threads share: a thread that
+/// holds one must neither wait for another thread nor decode a second.
 #[derive(Debug)]
 pub struct Decoded {
     /// The pixels.
     pub image: RgbImage,
     /// Whether the file's orientation is other than upright. The pixels are turned then, unless the options say no.
     pub turned: bool,
-    /// What is damaged in the file though all pixels could be read: sentences about "it".
+    /// Damage of the file in spite of which all pixels could be read: sentences about "it".
     pub notes: Vec<String>,
     memory: Reservation,
 }
 
 impl Decoded {
-    /// Counts it no longer as memory of decoding: for who bounds otherwise what he keeps.
-    pub(crate) fn is_kept(&mut self) {
+    /// Takes the image off the memory budget, for a caller that limits its memory in another way.
+    pub(crate) fn leave_budget(&mut self) {
         self.memory.keep(0);
     }
 }
@@ -72,9 +72,9 @@ pub fn decode(path: impl AsRef<Path>, options: Options) -> Result<Decoded> {
     decode_in(path, &bytes, options, memory)
 }
 
-/// Decodes at least the part of an image file that `choose` takes of its width and height, and tells where in the decoded
-/// pixels it lies. The part's pixels are those of [`decode`], which takes longer. For files that [`decode`] has accepted: damage
-/// below the part goes unseen.
+/// Decodes at least the crop that `choose` returns for an image's width and height, and tells where it lies in the decoded
+/// pixels. Its pixels are those of [`decode`], which takes longer. Meant for files that [`decode`] has accepted: damage below the
+/// crop is not noticed.
 ///
 /// # Errors
 /// As [`decode`].
@@ -88,7 +88,7 @@ pub fn decode_crop(
     decode_crop_in(path, &mut bytes, options, choose, memory)
 }
 
-/// The bytes of an image file, with the part of the shared memory that they take.
+/// Reads an image file, and reserves the memory for its bytes.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -103,7 +103,7 @@ pub(crate) fn read_file(path: &Path) -> Result<(Vec<u8>, Reservation)> {
     Ok((bytes, memory))
 }
 
-/// Decodes what a reader gives, to its end; `name` stands for it in an error.
+/// Decodes the bytes of a reader, to its end; `name` stands for it in an error.
 ///
 /// # Errors
 /// As [`decode`].
@@ -139,7 +139,7 @@ pub fn decode_bytes_crop(
     decode_crop_in(name.as_ref(), bytes, options, choose, Reservation::default())
 }
 
-/// [`decode_bytes`] within the part of the shared memory that the bytes were read into.
+/// [`decode_bytes`] with the memory that was reserved for the bytes.
 ///
 /// # Errors
 /// As [`decode_bytes`].
@@ -162,14 +162,14 @@ pub(crate) fn decode_in(
     Ok(Decoded { image, turned, notes, memory })
 }
 
-/// The one place where decoders run: a panic in one of them is an error that names the file.
+/// Runs a decoder, which happens only here: its panic becomes an error that names the file.
 fn guarded<T>(name: &Path, decode: impl FnOnce() -> Result<T, String>) -> Result<T> {
     let decoded = guard(decode).unwrap_or_else(|panic| Err(format!("decoding it failed inside: {panic}")));
-    decoded.map_err(|reason| Error::Image { path: name.to_owned(), reason: cut(reason) })
+    decoded.map_err(|reason| Error::Image { path: name.to_owned(), reason: shortened(reason) })
 }
 
-/// Some libraries list what they found: thousands of numbers of a damaged file.
-fn cut(reason: String) -> String {
+/// Shortens a message: some libraries list thousands of numbers of a damaged file.
+fn shortened(reason: String) -> String {
     const MOST: usize = 300;
     match reason.char_indices().nth(MOST) {
         Some((end, _)) => format!("{}…", &reason[..end]),
@@ -177,7 +177,7 @@ fn cut(reason: String) -> String {
     }
 }
 
-/// The format that a file's content begins as.
+/// The format, by the first bytes of a file.
 pub(crate) fn format(bytes: &[u8]) -> Option<ImageFormat> {
     match bytes {
         // BigTIFF, which the `image` crate does not know.
@@ -284,8 +284,8 @@ mod tests {
         Crop { left, top, width, height }
     }
 
-    fn part(picture: &RgbImage, Crop { left, top, width, height }: Crop) -> Vec<u8> {
-        image::imageops::crop_imm(picture, left, top, width, height).to_image().into_raw()
+    fn part(image: &RgbImage, Crop { left, top, width, height }: Crop) -> Vec<u8> {
+        image::imageops::crop_imm(image, left, top, width, height).to_image().into_raw()
     }
 
     /// Every way to store colours, and every way to store coefficients; of each a sound file, and damaged ones that decode.
@@ -295,7 +295,7 @@ mod tests {
         let [width, height] = SIDES.map(|side| side as usize);
         let mut rng = generator(0, Purpose::Synthetic, 0, 0);
         let pixels: Vec<u8> = (0..width * height * 4).map(|_| rng.random()).collect();
-        // Of grey and of four inks nothing is sampled.
+        // Grey and CMYK are not subsampled.
         let kinds = [
             (PixelFormat::Rgb, ColorSpace::YCbCr, [(1, 1), (1, 1), (1, 1)]),
             (PixelFormat::Rgb, ColorSpace::YCbCr, [(2, 1), (1, 1), (1, 1)]),
@@ -315,7 +315,7 @@ mod tests {
                 let encoder = Encoder::new(pixels, width, height, format).quality(80).colorspace(colours);
                 if format == PixelFormat::Rgb { encoder.sampling_factors(sampling.into()) } else { encoder }
             };
-            // The encoder has no progressive way with four inks.
+            // The encoder knows no progressive CMYK.
             let ways =
                 [encoder(), encoder().progressive(format != PixelFormat::Cmyk), encoder().restart_blocks(5)];
             for (way, encoder) in ways.into_iter().enumerate() {
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_picture_is_named_with_the_reason() {
+    fn what_is_no_image_is_named_with_the_reason() {
         assert_eq!(refusal("a/b.jpg", b""), "a/b.jpg is not a readable picture: the file is empty");
         let text = refusal("text.jpg", b"These are words, not pixels.");
         assert!(text.starts_with("text.jpg") && text.contains("JPEG, PNG, GIF, BMP, TIFF"), "{text}");
@@ -432,7 +432,7 @@ mod tests {
 
     /// PNGs of few bytes that say otherwise.
     #[test]
-    fn a_huge_picture_is_refused_by_its_header() {
+    fn a_huge_image_is_refused_by_its_header() {
         let error = refusal("huge.png", &png(40_000, 40_000, 8, 2, &[(b"IDAT", b"")]));
         assert!(error.contains("40000×40000 pixels"), "{error}");
         let error = refusal("long.png", &png(67_108_864, 1, 8, 2, &[(b"IDAT", b"")]));

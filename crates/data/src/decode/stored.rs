@@ -1,14 +1,15 @@
-//! What the decoder of a format finds in a file.
+//! The result of the decoder of a format.
 
 use image::{RgbImage, metadata::Orientation};
 
-/// What a format's decoder finds in a file.
+/// An image as its file stores it.
 pub struct StoredImage {
     pub image: RgbImage,
-    /// How it is still to be turned.
+    /// How it must still be turned to be upright.
     pub orientation: Orientation,
-    /// Whether it was turned already.
+    /// Whether the decoder has turned it already.
     pub turned: bool,
+    /// Damage in spite of which all pixels could be read.
     pub notes: Vec<String>,
 }
 

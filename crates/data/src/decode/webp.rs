@@ -1,4 +1,4 @@
-//! WebP, through the `image` crate.
+//! Decodes WebP through the `image` crate.
 
 use image::{ImageFormat, RgbImage, imageops};
 
@@ -11,8 +11,8 @@ pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String
     }
 }
 
-/// The first frame of an animation on its black canvas: nothing is there to blend it with. The `image` crate would blend it with
-/// the colour of the background, which Pillow leaves out of account.
+/// Decodes a file. The first frame of an animation is placed on a black canvas, without blending. The `image` crate would blend
+/// it with the colour of the background, which Pillow ignores.
 fn first_frame(bytes: &[u8], frame: &[u8], memory: &mut Reservation) -> Result<RgbImage, String> {
     const CUT: &str = "its animation is cut off";
     let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte));
@@ -38,7 +38,7 @@ fn first_frame(bytes: &[u8], frame: &[u8], memory: &mut Reservation) -> Result<R
     Ok(screen)
 }
 
-/// A file of its own for the parts of a frame.
+/// Makes a file of the parts of a frame.
 fn still(sides: &[u8], parts: &[u8]) -> Vec<u8> {
     const ALPHA: u32 = 1 << 4;
     let flags = if parts.starts_with(b"ALPH") { ALPHA } else { 0 };
@@ -47,7 +47,7 @@ fn still(sides: &[u8], parts: &[u8]) -> Vec<u8> {
     [b"RIFF", &(body.len() as u32).to_le_bytes(), &body[..]].concat()
 }
 
-/// EXIF and XMP: the first chunk of each that the header announces.
+/// Reads EXIF and XMP: the first chunk of each that the header announces.
 pub fn metadata(bytes: &[u8]) -> Metadata {
     let mut metadata = Metadata::default();
     let mut flags = 0;

@@ -1,4 +1,4 @@
-//! Decoded images that are kept in memory, up to a number of bytes; first come, first kept.
+//! Keeps decoded images in memory, up to a number of bytes. The first that fit are kept; none is ever evicted.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -45,7 +45,7 @@ impl Cache {
         let more = *bytes + decoded.image.as_raw().len();
         let fits = more <= self.capacity;
         if fits {
-            decoded.is_kept();
+            decoded.leave_budget();
         }
         let decoded = Arc::new(decoded);
         if let Entry::Vacant(place) = images.entry(path.to_owned()) {

@@ -1,5 +1,5 @@
-//! Batches of photos for training and evaluation. What a batch holds is a function of the data set, the seed, the epoch and
-//! the batch's index; threads, prefetching and the cache only change when it is ready.
+//! Loads batches of images for training and evaluation. The content of a batch is a function of the data set, the seed, the epoch
+//! and the index of the batch; threads, prefetching and the cache only change when it is ready.
 
 mod cache;
 mod prefetch;
@@ -36,43 +36,43 @@ use crate::{
     resize::Crop,
 };
 
-/// Decoded photos kept in memory when nothing else is said: none. The 3,670 flower photos would take 0.8 GB, more than training
-/// itself, to save about a twentieth of an epoch's processor time.
+/// Default size of the cache of decoded images: none is kept. The 3,670 flower photos would take 0.8 GB, more than training itself,
+/// and save about a twentieth of the processor time of an epoch.
 pub const DEFAULT_CACHE_BYTES: usize = 0;
 
-/// What happens when a photo cannot be read.
+/// What the loader does with an image that cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnBadImage {
-    /// The iterator yields an error that names it, and ends.
+    /// The iterator yields an error that names the image, and ends.
     #[default]
     Error,
-    /// It is left out of its batch, which is smaller then, and listed by [`Loader::skipped`].
+    /// The image is left out of its batch, which is smaller then, and listed by [`Loader::skipped`].
     Skip,
 }
 
-/// How photos become batches.
+/// Options of a [`Loader`].
 #[derive(Clone, Copy, Debug)]
 pub struct LoaderOptions {
-    /// Photos a batch; the last of an epoch may have fewer.
+    /// Images in a batch; the last batch of an epoch may have fewer.
     pub batch_size: usize,
-    /// Of the order and the augmentation.
+    /// Seed of the order and of the augmentation.
     pub seed: u64,
-    /// Height and width of the network's input.
+    /// Height and width of the network's input, in pixels.
     pub size: usize,
-    /// Handed to the engine with each batch.
+    /// Mean and standard deviation, handed to the engine with each batch.
     pub normalization: Normalization,
-    /// How much training varies.
+    /// The augmentation of training images.
     pub augmentation: Augmentation,
-    /// Decoded photos are kept as bytes until they take this much memory; first come, first kept. 0 keeps none.
+    /// Memory for decoded images, in bytes; the first that fit are kept. 0 keeps none.
     pub cache_bytes: usize,
-    /// What happens when a photo cannot be read.
+    /// What happens with an image that cannot be read.
     pub on_bad_image: OnBadImage,
-    /// Whether photos are turned as their files say.
+    /// Whether the orientation that a file tells is applied.
     pub exif_orientation: ExifOrientation,
 }
 
 impl Default for LoaderOptions {
-    /// The tutorial's: batches of 32, images of 224×224 with mean and standard deviation 0.5, seed 0.
+    /// The settings of the tutorial: batches of 32, images of 224×224 with mean and standard deviation 0.5, seed 0.
     fn default() -> Self {
         Self {
             batch_size: 32,
@@ -88,7 +88,7 @@ impl Default for LoaderOptions {
 }
 
 impl LoaderOptions {
-    /// Batches of images as weights with this metadata expect them.
+    /// Options for weights with this metadata: their input size, normalization and EXIF orientation.
     pub fn of(metadata: &Metadata) -> Self {
         Self {
             size: metadata.input_size,
@@ -103,16 +103,16 @@ impl LoaderOptions {
     }
 }
 
-/// Batches of a data set. Pictures are prepared on the rayon pool of the thread that asks for them.
+/// Loads the batches of a data set. Images are prepared on the rayon pool of the thread that asks for a batch.
 pub struct Loader {
-    photos: Arc<Photos>,
+    source: Arc<Source>,
 }
 
 impl Loader {
-    /// Reads nothing yet.
+    /// A loader of a data set. No file is read yet.
     ///
     /// # Errors
-    /// [`alexnet_core::Error::Invalid`] when the batch size or the picture size is 0, [`Error::Dataset`] when an item's class
+    /// [`alexnet_core::Error::Invalid`] when the batch size or the image size is 0, [`Error::Dataset`] when an item's class
     /// does not exist.
     pub fn new(dataset: Dataset, options: LoaderOptions) -> alexnet_core::Result<Self> {
         for (field, value) in [("batch_size", options.batch_size), ("size", options.size)] {
@@ -126,38 +126,38 @@ impl Loader {
             let reason = format!("{path} has class {class}, and there are {classes} classes");
             return Err(Error::Dataset { path: dataset.root.clone(), reason }.into());
         }
-        let photos = Photos {
+        let source = Source {
             dataset,
             options,
             cache: Cache::new(options.cache_bytes),
             skipped: Mutex::default(),
             notes: Mutex::default(),
         };
-        Ok(Self { photos: Arc::new(photos) })
+        Ok(Self { source: Arc::new(source) })
     }
 
     /// The data set.
     pub fn dataset(&self) -> &Dataset {
-        &self.photos.dataset
+        &self.source.dataset
     }
 
-    /// How its photos are read.
+    /// How images are decoded.
     pub fn decoding(&self) -> decode::Options {
-        self.photos.options.decoding()
+        self.source.options.decoding()
     }
 
-    /// The photos that were left out so far, each once, with the reason, sorted by path.
+    /// The images left out so far, each once, with the reason, sorted by path.
     pub fn skipped(&self) -> Vec<(PathBuf, String)> {
-        listed(&self.photos.skipped)
+        listed(&self.source.skipped)
     }
 
-    /// The photos that were read though their files are damaged, each once, with what is wrong, sorted by path.
+    /// The images that were decoded though their files are damaged, each once, with the damage, sorted by path.
     pub fn notes(&self) -> Vec<(PathBuf, String)> {
-        listed(&self.photos.notes)
+        listed(&self.source.notes)
     }
 
-    /// Batches of `items` as they are evaluated: in order, whole pictures. With each batch come the indices in `items` of its
-    /// photos, since some can be left out.
+    /// Batches of `items` for evaluation: in order, each image whole. Each batch comes with the indices of its images in `items`,
+    /// since some can be left out.
     pub fn evaluation(
         &self,
         items: &[Item],
@@ -165,22 +165,22 @@ impl Loader {
         self.evaluation_views(items, Views::Whole)
     }
 
-    /// [`Loader::evaluation`] with each photo shown as `views` say: its pictures follow each other, each with the photo's target,
-    /// and no batch holds a part of them. The batch size counts pictures, and one photo is the least.
+    /// [`Loader::evaluation`] with all `views` of each image: they follow each other in one batch, each with the image's target.
+    /// The batch size counts views; a batch holds those of at least one image.
     pub fn evaluation_views(
         &self,
         items: &[Item],
         views: Views,
     ) -> impl Iterator<Item = alexnet_core::Result<(Vec<usize>, Batch)>> + use<'_> {
         let items: Arc<[Item]> = items.into();
-        let (photos, listed) = (Arc::clone(&self.photos), Arc::clone(&items));
+        let (source, listed) = (Arc::clone(&self.source), Arc::clone(&items));
         let work =
-            move |position: usize, pixels: &mut [u8]| photos.prepare_views(&listed[position], pixels, views);
+            move |position: usize, pixels: &mut [u8]| source.prepare_views(&listed[position], pixels, views);
         let count = views.count();
         self.prefetch(0..items.len(), count, work).map(move |filled| {
             let filled = filled.map_err(|error| alexnet_core::Error::Image(error.to_string()))?;
             let positions = filled.positions.clone();
-            Ok((positions, self.photos.batch(filled, count, |position| &items[position])))
+            Ok((positions, self.source.batch(filled, count, |position| &items[position])))
         })
     }
 
@@ -190,24 +190,24 @@ impl Loader {
         views: usize,
         work: impl Fn(usize, &mut [u8]) -> Result<bool> + Send + Sync + 'static,
     ) -> Prefetch {
-        let LoaderOptions { batch_size, size, .. } = self.photos.options;
+        let LoaderOptions { batch_size, size, .. } = self.source.options;
         Prefetch::new(positions, (batch_size / views).max(1), views * size * size * 3, Arc::new(work))
     }
 }
 
 impl Batches for Loader {
     fn steps_per_epoch(&self) -> usize {
-        self.photos.dataset.train.len().div_ceil(self.photos.options.batch_size)
+        self.source.dataset.train.len().div_ceil(self.source.options.batch_size)
     }
 
     fn train(&self, epoch: u64, first: usize) -> Box<dyn Iterator<Item = alexnet_core::Result<Batch>> + '_> {
-        let LoaderOptions { batch_size, seed, size, augmentation, .. } = self.photos.options;
-        let n = self.photos.dataset.train.len();
+        let LoaderOptions { batch_size, seed, size, augmentation, .. } = self.source.options;
+        let n = self.source.dataset.train.len();
         let order: Arc<[usize]> = permutation(seed, Purpose::Shuffle, epoch, 0, n).into();
-        let (photos, shuffled) = (Arc::clone(&self.photos), Arc::clone(&order));
+        let (source, shuffled) = (Arc::clone(&self.source), Arc::clone(&order));
         let work = move |position: usize, pixels: &mut [u8]| {
             let index = shuffled[position];
-            photos.prepare(&photos.dataset.train[index], pixels, |width, height| {
+            source.prepare(&source.dataset.train[index], pixels, |width, height| {
                 variation(&augmentation, (seed, epoch, index), (width, height), size as u32)
             })
         };
@@ -215,10 +215,10 @@ impl Batches for Loader {
         Box::new(self.prefetch(start..n, 1, work).zip(first as u64..).map(move |(filled, index)| {
             let filled = filled.map_err(|error| alexnet_core::Error::Image(error.to_string()))?;
             let mut batch =
-                self.photos.batch(filled, 1, |position| &self.photos.dataset.train[order[position]]);
+                self.source.batch(filled, 1, |position| &self.source.dataset.train[order[position]]);
             smooth_labels(
                 &mut batch.targets,
-                self.photos.dataset.classes.len(),
+                self.source.dataset.classes.len(),
                 augmentation.label_smoothing,
             );
             let rng = &mut generator(seed, Purpose::Mix, epoch, index);
@@ -230,12 +230,12 @@ impl Batches for Loader {
     }
 
     fn validation(&self) -> Box<dyn Iterator<Item = alexnet_core::Result<Batch>> + '_> {
-        Box::new(self.evaluation(&self.photos.dataset.val).map(|batch| Ok(batch?.1)))
+        Box::new(self.evaluation(&self.source.dataset.val).map(|batch| Ok(batch?.1)))
     }
 }
 
-/// What the tasks of the pool share.
-struct Photos {
+/// What the tasks on the pool share.
+struct Source {
     dataset: Dataset,
     options: LoaderOptions,
     cache: Cache,
@@ -243,9 +243,9 @@ struct Photos {
     notes: Mutex<BTreeMap<PathBuf, String>>,
 }
 
-impl Photos {
-    /// Makes the network's input of an item's photo, which `view` varies by its width and height. `false`
-    /// when it was left out.
+impl Source {
+    /// Writes the network's input for an item to `pixels`; `view` chooses the variation by the image's width and height. `false`
+    /// when the image was left out.
     fn prepare(
         &self,
         item: &Item,
@@ -255,32 +255,32 @@ impl Photos {
         let path = self.dataset.root.join(&item.path);
         let prepared = without_panic(&path, || {
             let mut chosen = Variation::none(0, 0);
-            let (picture, crop) = self.picture(&path, |width, height| {
+            let (decoded, crop) = self.decoded(&path, |width, height| {
                 chosen = view(width, height);
                 chosen.crop
             })?;
             let LoaderOptions { size, normalization, .. } = self.options;
             // 0 once it is normalized.
             let mean = normalization.mean.map(|mean| (255.0 * mean).round_ties_even() as u8);
-            chosen.apply(&picture.image, crop, size, mean, pixels);
+            chosen.apply(&decoded.image, crop, size, mean, pixels);
             Ok(())
         });
-        self.kept(path, prepared)
+        self.or_skipped(path, prepared)
     }
 
-    /// Makes all pictures that `views` show of an item's photo. `false` when it was left out.
+    /// Writes all views of an item's image to `pixels`. `false` when the image was left out.
     fn prepare_views(&self, item: &Item, pixels: &mut [u8], views: Views) -> Result<bool> {
         let path = self.dataset.root.join(&item.path);
         let prepared = without_panic(&path, || {
-            let (picture, _) = self.picture(&path, Crop::whole)?;
-            evaluation_views(&picture.image, views, self.options.size, pixels);
+            let (decoded, _) = self.decoded(&path, Crop::whole)?;
+            evaluation_views(&decoded.image, views, self.options.size, pixels);
             Ok(())
         });
-        self.kept(path, prepared)
+        self.or_skipped(path, prepared)
     }
 
-    /// Whether a photo was prepared, or left out because that is allowed.
-    fn kept(&self, path: PathBuf, prepared: Result<()>) -> Result<bool> {
+    /// `true` for an image that was prepared; `false` for one that failed and is skipped, which is remembered.
+    fn or_skipped(&self, path: PathBuf, prepared: Result<()>) -> Result<bool> {
         match prepared {
             Ok(()) => Ok(true),
             Err(error) if self.options.on_bad_image == OnBadImage::Skip => {
@@ -291,9 +291,9 @@ impl Photos {
         }
     }
 
-    /// An image, at least the part that `choose` takes of its width and height, and where in it that lies. The first time all of
-    /// it is decoded, so that a damaged photo is found out whatever part is wanted.
-    fn picture(&self, path: &Path, choose: impl FnOnce(u32, u32) -> Crop) -> Result<(Arc<Decoded>, Crop)> {
+    /// Decodes an image, at least the crop that `choose` returns for its width and height, and tells where the crop lies in the
+    /// decoded pixels. The first time all of the image is decoded, so that damage is found whatever crop is wanted.
+    fn decoded(&self, path: &Path, choose: impl FnOnce(u32, u32) -> Crop) -> Result<(Arc<Decoded>, Crop)> {
         let options = self.options.decoding();
         let whole = match self.cache.get(path) {
             Some(Known::Kept(image)) => image,
@@ -324,7 +324,7 @@ impl Photos {
     }
 }
 
-/// A panic inside rayon's `spawn` ends the process, so one in a decoder becomes an error that names the photo.
+/// A panic inside rayon's `spawn` ends the process, so one in a decoder becomes an error that names the image.
 fn without_panic<T>(path: &Path, prepare: impl FnOnce() -> Result<T>) -> Result<T> {
     guard(prepare).unwrap_or_else(|panic| {
         let reason = format!("preparing it failed inside: {panic}");
@@ -352,16 +352,16 @@ mod tests {
         resize::{resize, resize_into},
     };
 
-    /// Ten pictures of two classes, noise that differs in every pixel, odd sizes.
-    fn photos() -> (tempfile::TempDir, Dataset) {
+    /// Ten images of two classes: noise that differs in every pixel, odd sizes.
+    fn images() -> (tempfile::TempDir, Dataset) {
         let root = tempfile::tempdir().unwrap();
         let mut items = vec![];
         for i in 0..10_u32 {
-            let picture = RgbImage::from_fn(20 + i, 31 - i, |x, y| {
+            let image = RgbImage::from_fn(20 + i, 31 - i, |x, y| {
                 let hash = (x + 57 * y + 8191 * i).wrapping_mul(2_654_435_761);
                 image::Rgb([(hash >> 8) as u8, (hash >> 16) as u8, (hash >> 24) as u8])
             });
-            picture.save(root.path().join(format!("{i}.png"))).unwrap();
+            image.save(root.path().join(format!("{i}.png"))).unwrap();
             items.push(Item { path: format!("{i}.png"), class: i as usize % 2 });
         }
         let val = items.split_off(7);
@@ -381,7 +381,7 @@ mod tests {
         exif_orientation: ExifOrientation::Apply,
     };
 
-    fn image(path: PathBuf) -> RgbImage {
+    fn decode_image(path: PathBuf) -> RgbImage {
         decode(path, decode::Options::default()).unwrap().image
     }
 
@@ -394,8 +394,8 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_is_a_permutation_of_the_training_photos() {
-        let (_root, dataset) = photos();
+    fn an_epoch_is_a_permutation_of_the_training_images() {
+        let (_root, dataset) = images();
         let batches = train(&loader(&dataset, OPTIONS), 4, 0);
         assert_eq!(batches.iter().map(Batch::len).collect::<Vec<_>>(), [3, 3, 1]);
         let targets: Vec<f32> = batches.iter().flat_map(|b| b.targets.clone()).collect();
@@ -409,16 +409,15 @@ mod tests {
     }
 
     #[test]
-    fn a_training_picture_is_cropped_resized_and_flipped() {
-        let (root, dataset) = photos();
+    fn a_training_image_is_cropped_resized_and_flipped() {
+        let (root, dataset) = images();
         let batches = train(&loader(&dataset, OPTIONS), 0, 0);
         let mut rows = batches.iter().flat_map(|b| b.images.pixels.chunks(16 * 16 * 3));
         let mut flips = 0;
         for index in permutation(5, Purpose::Shuffle, 0, 0, 7) {
-            let picture = image(root.path().join(&dataset.train[index].path));
-            let vary =
-                variation(&Augmentation::TUTORIAL, (5, 0, index), (picture.width(), picture.height()), 16);
-            let mut view = RgbImage::from_raw(16, 16, resize(&picture, vary.crop, 16, 16)).unwrap();
+            let image = decode_image(root.path().join(&dataset.train[index].path));
+            let vary = variation(&Augmentation::TUTORIAL, (5, 0, index), (image.width(), image.height()), 16);
+            let mut view = RgbImage::from_raw(16, 16, resize(&image, vary.crop, 16, 16)).unwrap();
             if vary.flip {
                 image::imageops::flip_horizontal_in_place(&mut view);
                 flips += 1;
@@ -430,10 +429,10 @@ mod tests {
 
     #[test]
     fn threads_cache_and_entry_point_change_nothing() {
-        let (_root, dataset) = photos();
+        let (_root, dataset) = images();
         let expected = train(&loader(&dataset, OPTIONS), 1, 0);
         assert_ne!(expected, train(&loader(&dataset, OPTIONS), 2, 0));
-        // Room for none, some and all of the pictures; asked twice, so that the cache answers.
+        // Space for none, some and all of the images; asked twice, so that the cache answers.
         for cache_bytes in [0, 6000, 1 << 20] {
             for threads in [1, 2, 5] {
                 let loader = loader(&dataset, LoaderOptions { cache_bytes, ..OPTIONS });
@@ -443,14 +442,14 @@ mod tests {
                 assert_eq!(train(&loader, 1, 1), expected[1..]);
                 assert_eq!(train(&loader, 1, 3), []);
                 assert_eq!(train(&loader, 1, usize::MAX), []);
-                assert!(loader.photos.cache.bytes() <= cache_bytes);
+                assert!(loader.source.cache.bytes() <= cache_bytes);
             }
         }
     }
 
     #[test]
-    fn cached_photos_are_not_read_again() {
-        let (root, dataset) = photos();
+    fn cached_images_are_not_read_again() {
+        let (root, dataset) = images();
         let cached = loader(&dataset, LoaderOptions { cache_bytes: 1 << 20, ..OPTIONS });
         let uncached = loader(&dataset, OPTIONS);
         let expected = train(&cached, 0, 0);
@@ -459,11 +458,11 @@ mod tests {
         assert!(uncached.train(0, 0).next().unwrap().is_err());
     }
 
-    /// A data set of one photo of 130×110.
+    /// A data set of one image of 130×110.
     fn a_jpeg() -> (tempfile::TempDir, Dataset) {
         let root = tempfile::tempdir().unwrap();
-        let picture = RgbImage::from_fn(130, 110, |x, y| image::Rgb([(x * y) as u8, x as u8, y as u8]));
-        picture.save(root.path().join("0.jpg")).unwrap();
+        let image = RgbImage::from_fn(130, 110, |x, y| image::Rgb([(x * y) as u8, x as u8, y as u8]));
+        image.save(root.path().join("0.jpg")).unwrap();
         let item = Item { path: "0.jpg".into(), class: 0 };
         let dataset = Dataset {
             root: root.path().into(),
@@ -477,7 +476,7 @@ mod tests {
 
     /// Of the one only a part is decoded, of the other all.
     #[test]
-    fn a_photo_that_is_not_kept_gives_the_same_crops() {
+    fn an_image_that_is_not_kept_gives_the_same_crops() {
         let (_root, dataset) = a_jpeg();
         let kept = loader(&dataset, LoaderOptions { cache_bytes: 1 << 20, ..OPTIONS });
         let not_kept = loader(&dataset, OPTIONS);
@@ -487,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn a_photo_cut_off_below_the_crop_is_left_out_all_the_same() {
+    fn an_image_cut_off_below_the_crop_is_left_out_all_the_same() {
         let (root, dataset) = a_jpeg();
         let path = root.path().join("0.jpg");
         let file = fs::read(&path).unwrap();
@@ -500,22 +499,22 @@ mod tests {
     }
 
     #[test]
-    fn validation_is_the_whole_picture_in_order() {
-        let (root, dataset) = photos();
+    fn validation_is_the_whole_image_in_order() {
+        let (root, dataset) = images();
         let loader = loader(&dataset, LoaderOptions { batch_size: 2, ..OPTIONS });
         let batches: Vec<Batch> = loader.validation().map(Result::unwrap).collect();
         assert_eq!(batches.iter().map(Batch::len).collect::<Vec<_>>(), [2, 1]);
         let pixels: Vec<u8> = batches.iter().flat_map(|b| b.images.pixels.clone()).collect();
         let expected: Vec<u8> = (7..10)
-            .flat_map(|i| evaluation_image(&image(root.path().join(format!("{i}.png"))), 16))
+            .flat_map(|i| evaluation_image(&decode_image(root.path().join(format!("{i}.png"))), 16))
             .collect();
         assert_eq!(pixels, expected);
         assert_eq!(batches[0].targets, [0.0, 1.0, 1.0, 0.0]);
     }
 
     #[test]
-    fn the_views_of_a_photo_follow_each_other() {
-        let (root, dataset) = photos();
+    fn the_views_of_an_image_follow_each_other() {
+        let (root, dataset) = images();
         for (views, batch_size, sizes) in [
             (Views::Whole, 2, &[2, 1][..]),
             (Views::Flip, 2, &[2, 2, 2]),
@@ -529,25 +528,25 @@ mod tests {
             let positions: Vec<usize> = batches.iter().flat_map(|(positions, _)| positions.clone()).collect();
             assert_eq!(positions, [0, 1, 2]);
 
-            let mut pictures = batches.iter().flat_map(|(_, batch)| batch.images.pixels.chunks(16 * 16 * 3));
+            let mut images = batches.iter().flat_map(|(_, batch)| batch.images.pixels.chunks(16 * 16 * 3));
             let mut targets = batches.iter().flat_map(|(_, batch)| batch.targets.chunks(2));
             for item in &dataset.val {
-                let photo = image(root.path().join(&item.path));
-                for view in views.of(photo.width(), photo.height()) {
+                let image = decode_image(root.path().join(&item.path));
+                for view in views.of(image.width(), image.height()) {
                     let mut expected = vec![0; 16 * 16 * 3];
-                    resize_into(&photo, view.crop, view.flip, 16, 16, &mut expected);
-                    assert_eq!(pictures.next().unwrap(), expected);
+                    resize_into(&image, view.crop, view.flip, 16, 16, &mut expected);
+                    assert_eq!(images.next().unwrap(), expected);
                     assert_eq!(targets.next().unwrap()[item.class], 1.0);
                 }
             }
-            assert!(pictures.next().is_none() && targets.next().is_none());
+            assert!(images.next().is_none() && targets.next().is_none());
         }
     }
 
     #[test]
-    fn a_bad_photo_is_an_error_that_names_it() {
-        let (root, dataset) = photos();
-        fs::write(root.path().join("8.png"), "not a picture").unwrap();
+    fn a_bad_image_is_an_error_that_names_it() {
+        let (root, dataset) = images();
+        fs::write(root.path().join("8.png"), "not an image").unwrap();
         let loader = loader(&dataset, LoaderOptions { batch_size: 1, ..OPTIONS });
         let mut batches = loader.validation();
         assert_eq!(batches.next().unwrap().unwrap().len(), 1);
@@ -557,10 +556,10 @@ mod tests {
     }
 
     #[test]
-    fn bad_photos_can_be_left_out() {
-        let (root, dataset) = photos();
+    fn bad_images_can_be_left_out() {
+        let (root, dataset) = images();
         let good = train(&loader(&dataset, LoaderOptions { batch_size: 7, ..OPTIONS }), 0, 0).remove(0);
-        fs::write(root.path().join("2.png"), "not a picture").unwrap();
+        fs::write(root.path().join("2.png"), "not an image").unwrap();
         fs::remove_file(root.path().join("8.png")).unwrap();
         let options = LoaderOptions { batch_size: 7, on_bad_image: OnBadImage::Skip, ..OPTIONS };
         let loader = loader(&dataset, options);
@@ -598,7 +597,7 @@ mod tests {
 
     #[test]
     fn senseless_options_and_classes_are_refused() {
-        let (_root, mut dataset) = photos();
+        let (_root, mut dataset) = images();
         for options in [LoaderOptions { batch_size: 0, ..OPTIONS }, LoaderOptions { size: 0, ..OPTIONS }] {
             let error = Loader::new(dataset.clone(), options).err().unwrap().to_string();
             assert!(error.contains("at least 1"), "{error}");

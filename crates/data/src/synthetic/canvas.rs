@@ -1,4 +1,4 @@
-//! A few strokes over tiny-skia: colours that mix, outlines of petals, fills that fade.
+//! Drawing on top of tiny-skia: colours that mix, outlines of petals, gradients.
 
 use tiny_skia::{
     Color, FillRule, GradientStop, LineCap, LinearGradient, Paint, Path, PathBuilder, Pixmap, Point,
@@ -66,7 +66,7 @@ impl Fill {
     }
 }
 
-/// The picture that is being painted.
+/// The image that is being drawn.
 pub struct Canvas {
     pixmap: Pixmap,
 }

@@ -1,4 +1,4 @@
-//! The five flowers. Their colours overlap; what tells them apart is shape.
+//! Draws the five flowers. Their colours overlap; they differ in shape.
 //!
 //! Each is drawn around the origin with radius 1 and placed by a transform, so that position, size, pose and
 //! perspective are one matrix.

@@ -1,8 +1,7 @@
-//! Drawn flowers: five classes to train on when there are no photos.
+//! Draws a synthetic data set: five classes of flowers, to train on when there are no images.
 //!
-//! A picture is a pure function of (seed, class, index). The classes differ in shape (`flower`); colours
-//! overlap, and background, light and camera (`scene`) are the same for all, so a network has to look at
-//! structure.
+//! An image is a pure function of (seed, class, index). The classes differ in shape (`flower`); colours overlap, and background,
+//! light and camera (`scene`) are drawn alike for all, so a network has to learn shapes.
 
 mod canvas;
 mod flower;
@@ -26,16 +25,16 @@ use crate::{Error, Result, atomic_folder, progress::Progress};
 /// The classes, sorted: those of the flower photos.
 pub const CLASSES: [&str; 5] = ["daisy", "dandelion", "roses", "sunflowers", "tulips"];
 
-/// Pictures of each class, those that validate included: ten epochs train on fewer than 10,000 pictures.
+/// Default number of images of each class, validation images included: ten epochs train on fewer than 10,000 images.
 pub const DEFAULT_PER_CLASS: usize = 200;
 
-/// Pixels a side.
+/// Range of the width and height, in pixels.
 const SIDES: RangeInclusive<u32> = 240..=400;
 
-/// JPEG quality: fine threads survive it.
+/// JPEG quality; thin lines survive it.
 const QUALITY: u8 = 88;
 
-/// Draws one picture, 240 to 400 pixels a side.
+/// Draws one image, 240 to 400 pixels a side.
 ///
 /// # Panics
 /// When `class` is not an index of [`CLASSES`].
@@ -113,10 +112,10 @@ fn spin(rng: &mut impl Rng) -> Transform {
     Transform::from_rotate(rng.random_range(0.0..360.0))
 }
 
-/// Writes `out/<class>/<class>_0001.jpg`, …: `per_class` pictures of each class.
+/// Writes `out/<class>/<class>_0001.jpg`, …: `per_class` images of each class.
 ///
-/// `progress` is called with the pictures drawn so far and their number, from several threads. `out` appears
-/// when all are written; what was drawn earlier with the same parameters is kept as it is.
+/// `progress` is called with the number of images drawn so far and of all. `out` appears when all are written; a folder that was
+/// drawn earlier with the same parameters is kept as it is.
 ///
 /// # Errors
 /// [`Error::Exists`] when `out` holds something else; [`Error::Io`].
@@ -149,12 +148,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_picture_is_a_function_of_seed_class_and_index() {
-        let picture = draw_flower(1, 2, 3);
-        assert_eq!(picture, draw_flower(1, 2, 3));
-        assert!(SIDES.contains(&picture.width()) && SIDES.contains(&picture.height()));
+    fn an_image_is_a_function_of_seed_class_and_index() {
+        let image = draw_flower(1, 2, 3);
+        assert_eq!(image, draw_flower(1, 2, 3));
+        assert!(SIDES.contains(&image.width()) && SIDES.contains(&image.height()));
         for other in [draw_flower(0, 2, 3), draw_flower(1, 0, 3), draw_flower(1, 2, 0)] {
-            assert_ne!(picture, other);
+            assert_ne!(image, other);
         }
     }
 
@@ -172,10 +171,10 @@ mod tests {
         let folder = crate::dataset::folder::scan(&out).unwrap();
         assert_eq!(folder.classes, CLASSES);
         assert_eq!(folder.items[5].path, "roses/roses_0002.jpg");
-        let photo = image::open(out.join(&folder.items[5].path)).unwrap().into_rgb8();
+        let image = image::open(out.join(&folder.items[5].path)).unwrap().into_rgb8();
         let drawn = draw_flower(2, 1, 7);
-        assert_eq!(photo.dimensions(), drawn.dimensions());
-        let off: f64 = photo.iter().zip(drawn.iter()).map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
+        assert_eq!(image.dimensions(), drawn.dimensions());
+        let off: f64 = image.iter().zip(drawn.iter()).map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
         assert!(off / (drawn.len() as f64) < 6.0, "JPEG is not that bad: {off}");
 
         generate(&out, 2, 7, &count).unwrap();
@@ -183,16 +182,16 @@ mod tests {
         assert!(matches!(generate(&out, 2, 8, &count), Err(Error::Exists { .. })));
     }
 
-    /// The mean colour of small pictures, which is that of large ones, from 0 to 1.
+    /// The mean colour of small images, which is that of large ones, from 0 to 1.
     fn mean_colours(class: usize, indices: std::ops::Range<usize>) -> Vec<[f64; 3]> {
         indices
             .into_par_iter()
             .map(|index| {
                 let mut rng = rng::generator(0, Purpose::Draw, class as u64, index as u64);
                 let (width, height) = (rng.random_range(SIDES) / 5, rng.random_range(SIDES) / 5);
-                let picture = paint(class, width, height, &mut rng);
+                let image = paint(class, width, height, &mut rng);
                 let mut sums = [0.0; 3];
-                for pixel in picture.pixels() {
+                for pixel in image.pixels() {
                     sums.iter_mut().zip(pixel.0).for_each(|(sum, byte)| *sum += f64::from(byte) / 255.0);
                 }
                 sums.map(|sum| sum / f64::from(width * height))
@@ -200,8 +199,8 @@ mod tests {
             .collect()
     }
 
-    /// Colour alone must not do: a linear classifier of mean colours, multinomial logistic regression fitted
-    /// to 100 pictures of each class, is right about fewer than 70 of 100 others. It is better than chance,
+    /// Colour alone must not suffice: a linear classifier of mean colours, multinomial logistic regression fitted
+    /// to 100 images of each class, is right about fewer than 70 of 100 others. It is better than chance,
     /// so it has learnt.
     #[test]
     fn colour_alone_does_not_tell_the_class() {

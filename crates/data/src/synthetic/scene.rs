@@ -1,5 +1,5 @@
-//! What surrounds the flowers, and the camera that takes the picture. Neither depends on the class: whoever
-//! looks at the meadow or the light learns nothing about the flower.
+//! Draws the background of the flowers, and simulates the camera. Neither depends on the class, so background and light tell
+//! nothing about the flower.
 
 use image::RgbImage;
 use image::imageops::fast_blur;
@@ -72,11 +72,11 @@ fn any_colour(rng: &mut impl Rng) -> Colour {
     Colour(rng.random(), rng.random(), rng.random())
 }
 
-/// Takes the picture: exposure, tint, contrast, focus and the noise of the sensor.
+/// Simulates the camera: exposure, tint, contrast, focus and sensor noise.
 pub fn photograph(canvas: Canvas, rng: &mut impl Rng) -> RgbImage {
-    let mut photo = canvas.into_rgb();
+    let mut image = canvas.into_rgb();
     if rng.random_bool(0.25) {
-        photo = fast_blur(&photo, rng.random_range(0.4..0.7));
+        image = fast_blur(&image, rng.random_range(0.4..0.7));
     }
     let gamma: f32 = rng.random_range(0.8..1.25);
     let contrast: f32 = rng.random_range(1.0..1.3);
@@ -88,7 +88,7 @@ pub fn photograph(canvas: Canvas, rng: &mut impl Rng) -> RgbImage {
         })
     });
     let noise: f32 = rng.random_range(0.0..5.0);
-    for pixel in photo.pixels_mut() {
+    for pixel in image.pixels_mut() {
         // Four bytes of one word add up to something close enough to a bell curve.
         let sum: u32 = rng.next_u32().to_le_bytes().iter().map(|byte| u32::from(*byte)).sum();
         let grain = (sum as f32 / 510.0 - 1.0) * noise * 1.7;
@@ -96,5 +96,5 @@ pub fn photograph(canvas: Canvas, rng: &mut impl Rng) -> RgbImage {
             *channel = (curve[usize::from(*channel)] + grain).clamp(0.0, 255.0) as u8;
         }
     }
-    photo
+    image
 }

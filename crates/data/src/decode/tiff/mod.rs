@@ -1,7 +1,7 @@
-//! TIFF: its first image, as Pillow reads it.
+//! Decodes the first image of a TIFF as Pillow does.
 //!
-//! The directory, the grid of blocks and the meaning of samples are ours, since the `tiff` crate refuses a file before one can ask
-//! what is in it; what compresses is undone by crates for it. `tiff/` holds one step a file.
+//! The directory, the grid of blocks and the meaning of samples are read here, since the `tiff` crate refuses many files before it
+//! tells what they hold; other crates decompress. Each file of this folder is one step.
 
 mod codec;
 mod color;
@@ -28,10 +28,10 @@ use super::{
     stored::StoredImage,
 };
 
-/// What may be unpacked at a time: the largest image of four samples of 16 bits in one strip.
+/// Limit of an unpacked block: the largest image of four samples of 16 bits in one strip.
 const MAX_BLOCK_BYTES: usize = 8 << 26;
 
-/// More blocks are refused: tiles of 16 × 16, with planes of their own for eight samples, make half as many of the largest image.
+/// Limit of the number of blocks: the largest image in tiles of 16 × 16, with separate planes for eight samples, has half as many.
 const MAX_BLOCKS: usize = 1 << 22;
 
 pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<StoredImage, String> {
@@ -67,7 +67,7 @@ fn turned(image: RgbImage, directory: &Directory) -> StoredImage {
     }
 }
 
-/// Where the blocks lie: strips are blocks as wide as the image.
+/// The grid of blocks; strips are blocks as wide as the image.
 struct Grid {
     across: usize,
     down: usize,
@@ -143,7 +143,7 @@ impl<'a> Tiff<'a> {
         Ok(pixels)
     }
 
-    /// A block's bytes as they stand in the file.
+    /// The compressed bytes of a block.
     fn data(&self, index: usize) -> Result<Cow<'a, [u8]>, String> {
         let offset = *self.grid.offsets.get(index).ok_or("it lacks the places of its pixels")?;
         let rest = usize::try_from(offset).ok().and_then(|offset| self.bytes.get(offset..)).ok_or(CUT)?;

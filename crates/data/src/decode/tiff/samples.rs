@@ -1,11 +1,11 @@
-//! How samples lie in the bytes of a row.
+//! Unpacks the samples from the bytes of a row.
 
 use super::{directory::Directory, tag};
 
-/// More samples a pixel are refused.
+/// Limit of the samples per pixel.
 pub const MAX_CHANNELS: usize = 16;
 
-/// What a sample's bits mean.
+/// The number format of samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Unsigned,
@@ -13,7 +13,7 @@ pub enum Format {
     Float,
 }
 
-/// What was subtracted before compression.
+/// The predictor that was subtracted before compression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Predictor {
     None,
@@ -26,7 +26,7 @@ pub enum Predictor {
 pub struct Samples {
     pub bits: usize,
     pub format: Format,
-    /// How many samples lie side by side for a pixel.
+    /// Number of samples per pixel that lie side by side.
     together: usize,
     little_endian: bool,
 }
