@@ -3,16 +3,17 @@
 use alexnet_core::{Normalization, train::Batches};
 use alexnet_data::{
     augment::Augmentation,
-    draw,
+    dataset::Dataset,
     loader::{Loader, LoaderOptions, OnBadImage},
-    split::{Dataset, SplitOptions},
+    split::SplitOptions,
+    synthetic,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 fn photos(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("there is room for temporary files");
     let flowers = folder.path().join("flowers");
-    draw::synthesise(&flowers, 32, 0, &|_, _| {}).expect("flowers can be drawn");
+    synthetic::generate(&flowers, 32, 0, &|_, _| {}).expect("flowers can be drawn");
     let dataset =
         Dataset::open(&flowers, &SplitOptions { val_fraction: 0.1, seed: 0 }).expect("they are there");
     let photos = dataset.train.len();

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use alexnet_core::{Array, text::shown, weights::Weights};
-use alexnet_data::split::Dataset;
+use alexnet_data::dataset::Dataset;
 use alexnet_interchange::Loaded;
 use unicode_normalization::UnicodeNormalization;
 

@@ -9,7 +9,7 @@ use alexnet_core::{
 };
 use alexnet_data::{
     decode::{self, decode, decode_bytes},
-    loader::evaluation_picture,
+    preprocess::evaluation_image,
 };
 use image::DynamicImage;
 use rayon::prelude::*;
@@ -290,12 +290,7 @@ impl Classifier {
         let read: Vec<Result<(Vec<u8>, Vec<String>)>> =
             images.par_iter().map(|image| preprocess(image, decoding, size)).collect();
         let pixels: Vec<u8> = read.iter().flatten().flat_map(|(pixels, _)| pixels).copied().collect();
-        let images = Images {
-            pixels,
-            height: size,
-            width: size,
-            normalization: self.metadata.normalization,
-        };
+        let images = Images { pixels, height: size, width: size, normalization: self.metadata.normalization };
         let logits = if images.is_empty() { None } else { Some(self.model.logits(&images)?) };
         let mut rows = logits.iter().flat_map(|logits| logits.rows());
         let answer = |result: Result<(Vec<u8>, Vec<String>)>| {
@@ -327,8 +322,8 @@ fn preprocess(image: &ImageSource, decoding: decode::Options, size: usize) -> Re
             decode(path, decoding)?
         }
         ImageSource::Bytes(bytes) => decode_bytes("-", bytes, decoding)?,
-        ImageSource::Image(image) => return Ok((evaluation_picture(&image.to_rgb8(), size), vec![])),
+        ImageSource::Image(image) => return Ok((evaluation_image(&image.to_rgb8(), size), vec![])),
     };
-    let pixels = evaluation_picture(&decoded.image, size);
+    let pixels = evaluation_image(&decoded.image, size);
     Ok((pixels, decoded.notes))
 }

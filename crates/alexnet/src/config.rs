@@ -278,7 +278,12 @@ impl TrainConfig {
                 0.0 < least && least <= most && most <= 1.0,
                 "it must be two shares above 0, the smaller first, at most 1",
             ),
-            ("color_jitter", self.color_jitter.to_string(), not_negative(self.color_jitter), not_negative_text),
+            (
+                "color_jitter",
+                self.color_jitter.to_string(),
+                not_negative(self.color_jitter),
+                not_negative_text,
+            ),
             (
                 "random_erasing",
                 self.random_erasing.to_string(),

@@ -228,7 +228,11 @@ pub enum Error {
         folder: PathBuf,
     },
     /// Another process trains in a run's folder.
-    #[error("{} is in use by {}: wait until that training has ended, or stop it", shown_path(folder), shown(by))]
+    #[error(
+        "{} is in use by {}: wait until that training has ended, or stop it",
+        shown_path(folder),
+        shown(by)
+    )]
     InUse {
         /// The folder.
         folder: PathBuf,

@@ -13,10 +13,10 @@ use alexnet_core::{
     weights::Weights,
 };
 use alexnet_data::{
+    augment::views::Views,
+    dataset::Item,
     decode,
     loader::{Loader, LoaderOptions, OnBadImage},
-    split::Item,
-    views::Views,
 };
 use serde::Serialize;
 

@@ -258,11 +258,7 @@ impl fmt::Display for Note {
             Self::Weights { path, note } => write!(f, "{}: {note}", shown_path(path)),
             Self::UsingWeights { path } => write!(f, "using the weights {}", shown_path(path)),
             Self::ClassesNamed { folder } => {
-                write!(
-                    f,
-                    "the classes are taken for those of {}, in alphabetical order",
-                    shown_path(folder)
-                )
+                write!(f, "the classes are taken for those of {}, in alphabetical order", shown_path(folder))
             }
             Self::ClassesReordered { path, folder } => write!(
                 f,

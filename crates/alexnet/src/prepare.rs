@@ -11,14 +11,11 @@ use alexnet_core::{
     weights::{Metadata, Weights},
 };
 use alexnet_data::{
+    dataset::Dataset,
     loader::{Loader, LoaderOptions},
-    split::Dataset,
 };
 
-use crate::{
-    Error, Note, Observer, Result, TrainConfig, classes,
-    weights::WeightsFile,
-};
+use crate::{Error, Note, Observer, Result, TrainConfig, classes, weights::WeightsFile};
 
 /// A configuration with the network, the images and the state that training begins with.
 pub struct Prepared {

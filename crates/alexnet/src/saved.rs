@@ -1,11 +1,8 @@
 //! The configuration of a run as its folder keeps it: all of it in `args.toml`, the settings that decide the weights in its
 //! checkpoint too.
 
-use alexnet_core::{
-    files::read_text,
-    text::shown,
-};
-use alexnet_data::split::Dataset;
+use alexnet_core::{files::read_text, text::shown};
+use alexnet_data::dataset::Dataset;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
@@ -125,14 +122,16 @@ fn decisive(config: &TrainConfig) -> Result<String> {
 /// [`Error::RunFile`] names the first that differs.
 pub(crate) fn agree(config: &TrainConfig, kept: &str, folder: &RunFolder) -> Result<()> {
     let refuse = |path, reason| Error::RunFile { path, reason };
-    let damaged = |error: toml::de::Error| refuse(folder.checkpoint(), format!("has damaged settings: {error}"));
+    let damaged =
+        |error: toml::de::Error| refuse(folder.checkpoint(), format!("has damaged settings: {error}"));
     let ours: Table = decisive(config)?.parse().map_err(damaged)?;
     let kept: Table = kept.parse().map_err(damaged)?;
     for (key, value) in kept {
         let found = ours.get(&key);
         if found != Some(&value) {
             let found = found.map_or("left out".into(), ToString::to_string);
-            let [key, found, begun_with] = [&key, &found, &value.to_string()].map(|text| shown(text).to_string());
+            let [key, found, begun_with] =
+                [&key, &found, &value.to_string()].map(|text| shown(text).to_string());
             return Err(Error::SettingChanged { key, begun_with, found });
         }
     }

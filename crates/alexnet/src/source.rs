@@ -8,9 +8,10 @@ use std::{
 use alexnet_core::Error as CoreError;
 use alexnet_data::{
     archive::{self, Limits},
-    draw,
-    listing::Listing,
-    split::{Dataset, SplitOptions},
+    dataset::Dataset,
+    dataset::listing::Listing,
+    split::SplitOptions,
+    synthetic,
 };
 use serde::{Deserialize, Serialize};
 
@@ -148,7 +149,7 @@ fn stem(path: &Path) -> Result<&str> {
 fn draw_flowers(observer: &mut dyn Observer) -> Result<PathBuf> {
     let drawn = Path::new(FOLDER).join(DRAWN);
     observer.note(Note::UsingDrawnFlowers { looked_in: Path::new(FOLDER).join(PHOTOS) });
-    draw::synthesise(&drawn, draw::DEFAULT_PER_CLASS, 0, &shared(observer, Work::Drawing(&drawn)))?;
+    synthetic::generate(&drawn, synthetic::DEFAULT_PER_CLASS, 0, &shared(observer, Work::Drawing(&drawn)))?;
     Ok(drawn)
 }
 

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use alexnet_data::{
-    familiar::{Again, Familiar, recognise},
-    listing::Listing,
-    split::{Dataset, Item, SplitOptions},
+    dataset::listing::Listing,
+    dataset::{Dataset, Item},
+    known_split::{MatchedSplit, SplitMatch, match_split},
+    split::SplitOptions,
 };
 use serde::{Deserialize, Serialize};
 
@@ -74,9 +75,9 @@ impl Subset {
             None => of_others(data.listing(observer)?, split, "no run tells how they were split", observer),
             Some(run) => {
                 let listing = data.listing(observer)?;
-                match recognise(&listing, &run) {
-                    Familiar::Same(again) => of_the_same(&listing, &run, again, split, observer),
-                    Familiar::Other { trained } => {
+                match match_split(&listing, &run) {
+                    SplitMatch::Same(again) => of_the_same(&listing, &run, again, split, observer),
+                    SplitMatch::Other { trained } => {
                         let why = "they are not the run's images";
                         let subset = of_others(listing, split, why, observer)?;
                         if trained > 0 {
@@ -113,12 +114,12 @@ fn of_run(run: Dataset, split: Option<Split>) -> Result<Subset> {
 fn of_the_same(
     listing: &Listing,
     run: &Dataset,
-    again: Again,
+    again: MatchedSplit,
     split: Option<Split>,
     observer: &mut dyn Observer,
 ) -> Result<Subset> {
     let split = split.unwrap_or(Split::Val);
-    let Again { mut dataset, new, missing } = again;
+    let MatchedSplit { mut dataset, new, missing } = again;
     if split == Split::All {
         let items = listing.items().cloned().collect();
         return Ok(Subset { dataset, items });

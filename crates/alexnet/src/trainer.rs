@@ -11,7 +11,12 @@ use alexnet_core::{
     train::{self, Averaging, Batches, EpochRow, Outcome, Settings, fit},
     weights::{self, Metadata, Weights},
 };
-use alexnet_data::{loader::{Loader, OnBadImage}, look, split::Dataset, views::Views};
+use alexnet_data::{
+    augment::views::Views,
+    check,
+    dataset::Dataset,
+    loader::{Loader, OnBadImage},
+};
 
 use self::environment::Environment;
 use crate::{
@@ -159,8 +164,7 @@ impl Trainer {
         let mut model = backend.compile(&topology, &state, &options)?;
         let compile =
             |parameters: &Parameters| backend.compile(&topology, &State::from(parameters.clone()), &options);
-        let averaging =
-            config.ema().map(|ema| Averaging { ema, average: state.average, compile: &compile });
+        let averaging = config.ema().map(|ema| Averaging { ema, average: state.average, compile: &compile });
         // Nothing of the state is needed any more.
         drop((state.parameters, state.moments));
         if progress.step == 0 {
@@ -196,7 +200,8 @@ impl Trainer {
 /// A new run, with its folder.
 fn new_run(config: TrainConfig, observer: &mut dyn Observer) -> Result<Ready> {
     let dataset = config.data.open_or_draw(&config.split_options(), observer)?;
-    if !config.frozen(&config.variant.topology(dataset.classes.len()))?.is_empty() && config.weights.is_none() {
+    if !config.frozen(&config.variant.topology(dataset.classes.len()))?.is_empty() && config.weights.is_none()
+    {
         observer.note(Note::FrozenUntrained);
     }
     if config.on_bad_image == OnBadImage::Error {
@@ -222,7 +227,7 @@ const NAMED: usize = 5;
 
 /// Looks for images that cannot be read before hours of training meet them.
 fn look_at_all(dataset: &Dataset, observer: &mut dyn Observer) -> Result<()> {
-    let unreadable = look::unreadable(dataset, &shared(observer, Work::LookingAtImages));
+    let unreadable = check::unreadable(dataset, &shared(observer, Work::LookingAtImages));
     if unreadable.is_empty() {
         return Ok(());
     }

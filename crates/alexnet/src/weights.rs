@@ -85,4 +85,3 @@ pub fn note_assumed(path: &Path, loaded: &Loaded, observer: &mut dyn Observer) {
         observer.note(Note::Weights { path: path.to_owned(), note: note.clone() });
     }
 }
-

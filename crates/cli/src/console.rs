@@ -93,8 +93,7 @@ impl Observer for Console {
 }
 
 /// What to do when a run's files are not those that it was begun with.
-const PUT_BACK: &str =
-    ": put back the file as the run wrote it, or begin another run with `train --config`";
+const PUT_BACK: &str = ": put back the file as the run wrote it, or begin another run with `train --config`";
 
 /// The next step after an error of the library, in the words of the command line; `takes` says whether the command has an option, by
 /// its id.
@@ -110,22 +109,24 @@ pub fn next_step(error: &Error, takes: &dyn Fn(&str) -> bool) -> String {
         Error::NoDevice { .. } => ". `alexnet doctor` says what a GPU needs".into(),
         Error::NoInstructionSet { .. } => ". Choose one with `--isa`".into(),
         Error::OnlyForCpu { .. } => "; leave `--isa` and `--convolution` out".into(),
-        Error::NoImages { .. } => ": name a folder with `--data`, get the flower photos with `data fetch` (229 MB), or draw \
+        Error::NoImages { .. } => {
+            ": name a folder with `--data`, get the flower photos with `data fetch` (229 MB), or draw \
              some with `data synth --out data/drawn_flowers`"
-            .into(),
+                .into()
+        }
         Error::NoData { .. } => {
             let else_drawn = if_taken("run_dir", ", or leave it out to train on drawn flowers");
             format!(": name a folder, a .tgz, a .tar or a .zip with `--data`{else_drawn}")
         }
-        Error::Unreadable { .. } => "; replace or remove them (`data check` lists all), or leave them out with \
+        Error::Unreadable { .. } => {
+            "; replace or remove them (`data check` lists all), or leave them out with \
              `--on-bad-image skip`"
-            .into(),
+                .into()
+        }
         Error::ImagesMoved { .. } => ": say with `--data` where they are".into(),
         Error::ImagesMissing { .. } => "; name the folder that has them all".into(),
         Error::RunHasNone { .. } => if_taken("split", ": choose another `--split`"),
-        Error::NoneOfTheRun { .. } => {
-            if_taken("split", ": with `--split all` all images there are used")
-        }
+        Error::NoneOfTheRun { .. } => if_taken("split", ": with `--split all` all images there are used"),
         Error::NoSuchImages { .. } => if_taken("split", "; `--split all` takes all images"),
         Error::NoWeights { .. } => ": run `train` first, or name a file with `--weights`".into(),
         Error::OtherClasses { .. } => "; name others with `--data` or `--weights`".into(),

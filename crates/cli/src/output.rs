@@ -189,8 +189,7 @@ pub fn way_around(error: &anyhow::Error, takes: &dyn Fn(&str) -> bool) -> String
         return next;
     }
     let is_image = |error: &CoreError| matches!(error, CoreError::Image(_)).then_some(());
-    let none_validates =
-        |cause| matches!(data_error(cause), Some(DataError::NoneValidates { .. }));
+    let none_validates = |cause| matches!(data_error(cause), Some(DataError::NoneValidates { .. }));
     if find(error, is_image).is_some() && takes("on_bad_image") {
         "; with `--on-bad-image skip` it would be left out".into()
     } else if error.chain().any(none_validates) {

@@ -1,10 +1,10 @@
-//! The errors of this crate: each names the file and the cause; the command line adds the next step.
+//! The errors of this crate. Each names the file and the cause; programs add the next step.
 
 use std::path::{Path, PathBuf};
 
 use alexnet_core::text::{escaped, shown_path};
 
-/// What can be wrong with photos, folders and archives.
+/// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused.
@@ -17,12 +17,12 @@ pub enum Error {
         /// The system's error.
         source: std::io::Error,
     },
-    /// A photo that cannot be decoded.
+    /// An image that cannot be decoded.
     #[error("{} is not a readable picture: {}", shown_path(path), escaped(reason))]
-    Picture {
+    Image {
         /// The file; `-` for standard input.
         path: PathBuf,
-        /// The decoder's words.
+        /// The decoder's message.
         reason: String,
     },
     /// A folder that is not a data set.
@@ -30,10 +30,10 @@ pub enum Error {
     Dataset {
         /// The folder.
         path: PathBuf,
-        /// What is missing.
+        /// Why it is none.
         reason: String,
     },
-    /// So small a share of so few images that none validates.
+    /// A share of so few images that none validates.
     #[error(
         "{} is too small to split: a share of {fraction} leaves no image to validate with",
         shown_path(path)
@@ -41,7 +41,7 @@ pub enum Error {
     NoneValidates {
         /// The folder.
         path: PathBuf,
-        /// The share of each class that was to validate.
+        /// The share of each class that should validate.
         fraction: f64,
     },
     /// An archive that is refused.
@@ -60,25 +60,25 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// A folder that would have to be overwritten.
+    /// A file or folder that would have to be overwritten.
     #[error("{} was not written: {holds}; remove it or choose another folder", shown_path(path))]
     Exists {
-        /// The folder.
+        /// The file or folder.
         path: PathBuf,
-        /// What is known of its content, as a clause.
+        /// What it holds, as a clause.
         holds: &'static str,
     },
-    /// A field of a configuration has a value that makes no sense.
+    /// A field of a configuration has an invalid value.
     #[error("{field} cannot be {value}: {reason}")]
     Invalid {
         /// The name of the field.
         field: &'static str,
         /// The value given.
         value: String,
-        /// Why it is refused.
+        /// Why it is invalid.
         reason: &'static str,
     },
-    /// A file could not be written whole.
+    /// An error of the core, such as a file that cannot be written.
     #[error(transparent)]
     Core(#[from] alexnet_core::Error),
 }
@@ -87,16 +87,16 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// For `map_err`: an [`Error::Io`] that names the action and the file.
+    /// Makes an [`Error::Io`] that names the action and the file, for `map_err`.
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_owned();
         move |source| Self::Io { action, path, source }
     }
 
-    /// What is wrong with a photo, without its path.
+    /// The reason without the path.
     pub(crate) fn reason(self) -> String {
         match self {
-            Self::Picture { reason, .. } => reason,
+            Self::Image { reason, .. } => reason,
             Self::Io { action, source, .. } => format!("cannot {action} it: {source}"),
             other => other.to_string(),
         }

@@ -1,26 +1,27 @@
-//! Fetching an archive that is known by its size and SHA-256.
+//! Downloads an archive whose size and SHA-256 are known, and resumes a download that was interrupted.
 //!
-//! Plain HTTP suffices: the hash proves what arrived, and a TLS library would be the largest dependency of
-//! all.
+//! Plain HTTP suffices: the hash proves what arrived, and a TLS library would be the largest dependency of all.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
 use ureq::http::{StatusCode, header};
 use ureq::{Agent, Body, http::Response};
 
-use crate::staged::{open_own, sync};
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    checksum::sha256_of_file,
+    files::{open_own, sync},
+};
 
-/// An archive and how to recognise it.
+/// An archive on a server, with its size and hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArchiveSpec<'a> {
-    /// Where it is, `http://…`.
+    /// Its address, `http://…`.
     pub url: &'a str,
-    /// Its size.
+    /// Its size in bytes.
     pub bytes: u64,
     /// The SHA-256 of its bytes, in lower-case hexadecimal digits.
     pub sha256: &'a str,
@@ -33,45 +34,44 @@ pub const FLOWER_PHOTOS: ArchiveSpec<'static> = ArchiveSpec {
     sha256: "4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c",
 };
 
-/// What a file turned out to be.
+/// The result of comparing a file with an [`ArchiveSpec`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The archive, byte for byte.
+    /// The file is the archive.
     Official,
-    /// Something else.
+    /// The file is something else.
     Other {
-        /// Its size.
+        /// Its size in bytes.
         bytes: u64,
         /// The SHA-256 of its bytes.
         sha256: String,
     },
 }
 
-/// What the archive begins with.
+/// The first bytes of an archive.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// How long a name server, a connection, an answer or the next bytes may take: a dead network is an error
-/// within 30 seconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Limit for a name server, a connection, an answer or the next bytes: a dead network is an error within 30 seconds.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Tells whether the file is the archive.
+/// Compares the size and SHA-256 of a file with those of the archive.
 ///
 /// # Errors
 /// [`Error::Io`] when it cannot be read.
 pub fn verify(path: &Path, spec: &ArchiveSpec) -> Result<Verdict> {
-    let (bytes, sha256) = sha256(path)?;
+    let (bytes, sha256) = sha256_of_file(path)?;
     let official = bytes == spec.bytes && sha256 == spec.sha256;
     Ok(if official { Verdict::Official } else { Verdict::Other { bytes, sha256 } })
 }
 
-/// Fetches the archive to the file `to`, unless it is there.
+/// Downloads the archive to the file `to`, unless it is there.
 ///
-/// The bytes go to `TO.part`, from where an interrupted download goes on; `to` appears when size and hash are
-/// right. Only what can belong to the archive is ever written: an answer is looked at first, by status, length, type and
-/// first bytes. One that begins at the beginning goes to `TO.part.new`, so that it cannot cost what is there already. A
-/// whole download that is wrong is removed, lest it be continued for ever.
+/// The bytes go to `TO.part`, from which an interrupted download is resumed; `to` appears when size and hash are right. Each
+/// answer is checked by status, length, type and first bytes before any of it is written. An answer from the first byte goes to
+/// `TO.part.new`, so that `TO.part` is not lost. A complete download with a wrong hash is removed, or it would be resumed for
+/// ever.
 ///
-/// `progress` is called with the bytes that are there and the bytes there will be.
+/// `progress` is called with the number of bytes received and of all bytes.
 ///
 /// # Errors
 /// [`Error::Fetch`] when the network or the server fails and when what came is not the archive;
@@ -115,7 +115,7 @@ pub fn fetch(spec: &ArchiveSpec, to: &Path, progress: &mut dyn FnMut(u64, u64)) 
     sync(parent)
 }
 
-/// Brings the archive to its full size, in `part` from where it is if the server can, else in `anew`; tells in which.
+/// Downloads the rest of the archive to `part`, if the server knows ranges, else all of it to `anew`; returns which.
 fn download<'a>(
     spec: &ArchiveSpec,
     mut file: File,
@@ -136,7 +136,7 @@ fn download<'a>(
                 receive(spec, &mut response, &mut file, (part, have), progress)?;
                 return Ok(part);
             }
-            // It knows no ranges.
+            // The server knows no ranges.
             StatusCode::OK => {
                 whole(spec, response, || open_own(anew), anew, progress)?;
                 return Ok(anew);
@@ -155,7 +155,7 @@ fn download<'a>(
     Ok(anew)
 }
 
-/// How much of the archive a file can hold the beginning of: none when it is empty, too long, or begins otherwise.
+/// The number of bytes in a file that can be the beginning of the archive; none when it is empty, too long, or begins otherwise.
 fn beginning(file: &mut File, spec: &ArchiveSpec) -> std::io::Result<Option<u64>> {
     let length = file.metadata()?.len();
     let mut magic = [0; GZIP.len()];
@@ -163,7 +163,7 @@ fn beginning(file: &mut File, spec: &ArchiveSpec) -> std::io::Result<Option<u64>
     Ok((may_be && file.read_exact(&mut magic).is_ok() && magic == GZIP).then_some(length))
 }
 
-/// Receives all of the archive into the file that `open` opens, once there is something to write.
+/// Receives all of the archive into the file that `open` opens, which happens when there is something to write.
 fn whole(
     spec: &ArchiveSpec,
     mut response: Response<Body>,
@@ -186,7 +186,7 @@ fn whole(
     receive(spec, &mut response, &mut file, (path, magic.len() as u64), progress)
 }
 
-/// Whether an answer can be the archive from byte `have` on, by what it says of itself.
+/// Checks by its headers that an answer can be the archive from byte `have` on.
 fn check_answer(spec: &ArchiveSpec, response: &Response<Body>, have: u64) -> Result<()> {
     let kept = match have {
         0 => String::new(),
@@ -221,7 +221,7 @@ fn is_rest(range: &str, have: u64, all: u64) -> bool {
     bytes == format!("{have}-{}", all - 1) && (of == "*" || of == all.to_string())
 }
 
-/// Writes what comes behind the bytes that are there, until the archive has its size.
+/// Appends the bytes of an answer to the file, until the archive has its size.
 fn receive(
     spec: &ArchiveSpec,
     response: &mut Response<Body>,
@@ -248,13 +248,13 @@ fn receive(
     }
 }
 
-/// Asks for the archive from byte `from` on; any status is an answer.
+/// Requests the archive from byte `from` on; any status is an answer.
 fn request(spec: &ArchiveSpec, from: u64) -> Result<Response<Body>> {
     let agent: Agent = Agent::config_builder()
-        .timeout_resolve(Some(PATIENCE))
-        .timeout_connect(Some(PATIENCE))
-        .timeout_recv_response(Some(PATIENCE))
-        .timeout_per_read(Some(PATIENCE))
+        .timeout_resolve(Some(TIMEOUT))
+        .timeout_connect(Some(TIMEOUT))
+        .timeout_recv_response(Some(TIMEOUT))
+        .timeout_per_read(Some(TIMEOUT))
         .http_status_as_error(false)
         .proxy(None)
         .build()
@@ -266,31 +266,11 @@ fn request(spec: &ArchiveSpec, from: u64) -> Result<Response<Body>> {
     request.call().map_err(|error| refuse(spec, error.to_string()))
 }
 
-/// The size of a file and the SHA-256 of its bytes, in lower-case hexadecimal digits.
-pub(crate) fn sha256(path: &Path) -> Result<(u64, String)> {
-    // A pipe would be waited for, and some devices never end.
-    if !fs::metadata(path).map_err(Error::io("read", path))?.is_file() {
-        let source = std::io::Error::other("it is not a regular file");
-        return Err(Error::Io { action: "read", path: path.to_owned(), source });
-    }
-    let mut file = File::open(path).map_err(Error::io("read", path))?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 18];
-    let mut bytes = 0;
-    loop {
-        let n = file.read(&mut buffer).map_err(Error::io("read", path))?;
-        if n == 0 {
-            break;
-        }
-        hasher.update(&buffer[..n]);
-        bytes += n as u64;
-    }
-    let digits = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok((bytes, digits))
-}
-
 fn cut(spec: &ArchiveSpec, have: u64, cause: &str) -> Error {
-    refuse(spec, format!("{cause} after {have} of {} bytes; run it again to go on from there", spec.bytes))
+    refuse(
+        spec,
+        format!("{cause} after {have} of {} bytes; the next download continues from there", spec.bytes),
+    )
 }
 
 fn refuse(spec: &ArchiveSpec, reason: impl Into<String>) -> Error {
@@ -345,12 +325,12 @@ mod tests {
         http("500 Internal Server Error", "Content-Type: text/html\r\n", 4, b"oops")
     }
 
-    /// A page to log in on, as hotels have it.
+    /// A captive portal: a page to log in on.
     fn portal(_: &[u8], _: Option<usize>) -> Vec<u8> {
         http("200 OK", "Content-Type: text/html; charset=utf-8\r\n", 300_000, &[b'<'; 300_000])
     }
 
-    /// The same without a word on what it is.
+    /// The same without a content type.
     fn silent_portal(_: &[u8], _: Option<usize>) -> Vec<u8> {
         [b"HTTP/1.0 200 OK\r\n\r\n", &b"<html>log in</html>"[..]].concat()
     }
@@ -493,7 +473,7 @@ mod tests {
     #[test]
     fn a_cut_download_goes_on_where_it_was_cut() {
         let trial = Trial::new(None, vec![broken]);
-        trial.fails("of 300000 bytes; run it again", Some(150_000));
+        trial.fails("of 300000 bytes; the next download", Some(150_000));
         let (url, requests) = serve(content(), vec![ranged]);
         let mut first = None;
         fetch(&spec(&url), &trial.folder.path().join("f.tgz"), &mut |have, total| {
@@ -526,7 +506,7 @@ mod tests {
             (&[another_range], "another part than the one asked for, `bytes 0-299999/300000`"),
             (&[of_another_file], "another part"),
             (&[longer], "300001 bytes where the archive has 300000"),
-            (&[broken], "of 300000 bytes; run it again"),
+            (&[broken], "of 300000 bytes; the next download"),
             (&[no_such_range, missing], "answered 404"),
             (&[], ""),
         ] {

@@ -1,4 +1,4 @@
-//! Panics of libraries become errors.
+//! Turns panics of libraries into errors.
 
 use std::{
     any::Any,
@@ -10,21 +10,21 @@ thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether a panic of this thread is caught by this crate and becomes an error that names the file. A program's panic hook can
-/// be silent then.
+/// Whether a panic of this thread is caught by this crate and becomes an error that names the file. A panic hook can be silent
+/// then.
 pub fn is_guarded() -> bool {
     GUARDED.get()
 }
 
-/// Runs `work`; a panic becomes its words.
+/// Runs `work`; a panic becomes an error with its message.
 pub(crate) fn guard<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let before = GUARDED.replace(true);
     let done = catch_unwind(AssertUnwindSafe(work));
     GUARDED.set(before);
-    done.map_err(|panic| words(&*panic).to_owned())
+    done.map_err(|panic| message(&*panic).to_owned())
 }
 
-fn words(panic: &(dyn Any + Send)) -> &str {
+fn message(panic: &(dyn Any + Send)) -> &str {
     let owned = panic.downcast_ref::<String>().map(String::as_str);
     owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }

@@ -1,28 +1,32 @@
-//! The photos: where they come from ([`fetch`], [`archive`], [`draw`]), which of them train and which validate
-//! ([`folder`], [`split`]), what is wrong with them ([`check`], [`look`]), and how a file becomes the bytes of a batch
-//! ([`decode`], [`augment`], [`jitter`], [`mix`], [`views`], [`resize`], [`loader`]).
+//! Everything between image files and the batches that a network is trained and evaluated on.
+//!
+//! - Where they come from: [`fetch`] downloads an archive, [`archive`] unpacks one, [`synthetic`] draws flowers.
+//! - What a folder holds: [`dataset`] reads the layouts that are accepted, [`split`] decides which images train and which validate,
+//!   [`copy`] writes a split into folders, [`known_split`] finds an earlier split again, [`check`] reports what is wrong.
+//! - From a file to a batch: [`decode`] gives pixels, [`resize`] resizes them, [`augment`] varies them for training,
+//!   [`preprocess`] prepares them for evaluation and prediction, [`loader`] makes batches.
 #![forbid(unsafe_code)]
 
 pub mod archive;
+mod atomic_folder;
 pub mod augment;
 pub mod check;
+pub mod checksum;
+pub mod copy;
+pub mod dataset;
 pub mod decode;
-pub mod draw;
-pub mod erase;
 pub mod error;
-pub mod familiar;
 pub mod fetch;
-pub mod folder;
+mod files;
+#[cfg(test)]
+mod fixtures;
 pub mod guard;
-pub mod halves;
-pub mod jitter;
-pub mod listing;
+pub mod known_split;
 pub mod loader;
-pub mod look;
-pub mod mix;
+pub mod preprocess;
+pub mod progress;
 pub mod resize;
 pub mod split;
-mod staged;
-pub mod views;
+pub mod synthetic;
 
 pub use error::{Error, Result};

@@ -1,4 +1,4 @@
-//! Antialiased bilinear resizing of a part of a picture, byte for byte as Pillow's `Image.crop(…).resize(…, BILINEAR)` computes it
+//! Resizes a part of an image, bilinear and antialiased, byte for byte as Pillow's `Image.crop(…).resize(…, BILINEAR)` computes it
 //! and torchvision's `resized_crop` and `Resize` use it (`src/libImaging/Resample.c`).
 //!
 //! Each output position is a weighted mean of the pixels within one output pixel's width (or one input pixel's, when enlarging).
@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use image::RgbImage;
 use pulp::{Arch, Simd, WithSimd};
 
-/// A part of a picture, in whole pixels.
+/// A rectangle of an image, in whole pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crop {
     /// Columns left of it.
@@ -24,7 +24,7 @@ pub struct Crop {
 }
 
 impl Crop {
-    /// All of a picture of `width`×`height`.
+    /// The whole of an image of `width`×`height` pixels.
     pub fn whole(width: u32, height: u32) -> Self {
         Self { left: 0, top: 0, width, height }
     }
@@ -33,10 +33,10 @@ impl Crop {
 /// Resizes `crop` to `width`×`height` pixels of three bytes, row by row. Pixels outside the crop have no influence.
 ///
 /// # Panics
-/// When `crop` is empty or not inside the picture, or when `width` or `height` is 0.
-pub fn resize(picture: &RgbImage, crop: Crop, width: u32, height: u32) -> Vec<u8> {
+/// When `crop` is empty or not inside the image, or when `width` or `height` is 0.
+pub fn resize(image: &RgbImage, crop: Crop, width: u32, height: u32) -> Vec<u8> {
     let mut pixels = vec![0; width as usize * height as usize * 3];
-    resize_into(picture, crop, false, width, height, &mut pixels);
+    resize_into(image, crop, false, width, height, &mut pixels);
     pixels
 }
 
@@ -44,23 +44,22 @@ pub fn resize(picture: &RgbImage, crop: Crop, width: u32, height: u32) -> Vec<u8
 ///
 /// # Panics
 /// As [`resize`], and when `pixels` is of another length.
-pub fn resize_into(picture: &RgbImage, crop: Crop, flip: bool, width: u32, height: u32, pixels: &mut [u8]) {
-    assert!(width > 0 && height > 0, "a picture has at least one pixel");
+pub fn resize_into(image: &RgbImage, crop: Crop, flip: bool, width: u32, height: u32, pixels: &mut [u8]) {
+    assert!(width > 0 && height > 0, "an image has at least one pixel");
     assert!(crop.width > 0 && crop.height > 0, "a crop has at least one pixel");
     assert!(
-        crop.left + crop.width <= picture.width() && crop.top + crop.height <= picture.height(),
-        "the crop lies inside the picture"
+        crop.left + crop.width <= image.width() && crop.top + crop.height <= image.height(),
+        "the crop lies inside the image"
     );
     assert_eq!(pixels.len(), width as usize * height as usize * 3);
     let size = [width, height].map(|side| side as usize);
-    BUFFERS
-        .with_borrow_mut(|buffers| Arch::new().dispatch(Job { buffers, picture, crop, flip, size, pixels }));
+    BUFFERS.with_borrow_mut(|buffers| Arch::new().dispatch(Job { buffers, image, crop, flip, size, pixels }));
 }
 
 /// A call of [`Buffers::resize`], compiled for each kind of processor. A closure would not do: it is not inlined.
 struct Job<'a> {
     buffers: &'a mut Buffers,
-    picture: &'a RgbImage,
+    image: &'a RgbImage,
     crop: Crop,
     flip: bool,
     size: [usize; 2],
@@ -72,10 +71,10 @@ impl WithSimd for Job<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { buffers, picture, crop, flip, size: [width, height], pixels } = self;
+        let Self { buffers, image, crop, flip, size: [width, height], pixels } = self;
         buffers.columns.prepare(crop.width as usize, width, flip);
         buffers.rows.prepare(crop.height as usize, height, false);
-        buffers.resize(picture, crop, [width, height], pixels);
+        buffers.resize(image, crop, [width, height], pixels);
     }
 }
 
@@ -95,7 +94,7 @@ const ROWS: usize = 4;
 struct Buffers {
     columns: Weights,
     rows: Weights,
-    /// The picture with one side resized, row by row.
+    /// The image with one side resized, row by row.
     between: Vec<u8>,
     /// [`ROWS`] rows side by side, before and after their columns are resized.
     columns_of_pixels: [Vec<[u8; 4 * ROWS]>; 2],
@@ -103,12 +102,12 @@ struct Buffers {
 
 impl Buffers {
     #[inline(always)]
-    fn resize(&mut self, picture: &RgbImage, crop: Crop, [width, height]: [usize; 2], pixels: &mut [u8]) {
+    fn resize(&mut self, image: &RgbImage, crop: Crop, [width, height]: [usize; 2], pixels: &mut [u8]) {
         let Self { columns, rows, between, columns_of_pixels } = self;
         let [left, top, crop_width, crop_height] =
             [crop.left, crop.top, crop.width, crop.height].map(|side| side as usize);
-        let stride = picture.width() as usize * 3;
-        let source = &picture.as_raw()[top * stride + left * 3..];
+        let stride = image.width() as usize * 3;
+        let source = &image.as_raw()[top * stride + left * 3..];
         if rows_first([crop_width, crop_height], [width, height]) {
             between.resize(height * crop_width * 3, 0);
             rows.resize_rows(source, stride, crop_width * 3, between);
@@ -259,14 +258,14 @@ mod tests {
     }
 
     #[test]
-    #[should_panic = "inside the picture"]
-    fn a_crop_below_the_picture_is_a_mistake() {
+    #[should_panic = "inside the image"]
+    fn a_crop_below_the_image_is_a_mistake() {
         resize(&RgbImage::new(5, 4), Crop { left: 0, top: 2, width: 5, height: 3 }, 2, 2);
     }
 
     #[test]
-    #[should_panic = "inside the picture"]
-    fn a_crop_beside_the_picture_is_a_mistake() {
+    #[should_panic = "inside the image"]
+    fn a_crop_beside_the_image_is_a_mistake() {
         resize(&RgbImage::new(5, 4), Crop { left: 3, top: 0, width: 3, height: 2 }, 2, 2);
     }
 }

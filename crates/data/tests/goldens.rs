@@ -7,10 +7,11 @@ use alexnet_core::{
 };
 use alexnet_data::{
     augment::{Augmentation, Variation, variation},
+    dataset::{Dataset, Item},
     decode::{Decoded, ExifOrientation, Options, decode_bytes},
-    loader::{Loader, LoaderOptions, OnBadImage, evaluation_picture},
+    loader::{Loader, LoaderOptions, OnBadImage},
+    preprocess::evaluation_image,
     resize::{Crop, resize},
-    split::{Dataset, Item},
 };
 use image::RgbImage;
 use rand::RngExt;
@@ -291,7 +292,7 @@ fn pictures_become_torchvisions_tensors() {
     assert_eq!(positions, [0, 1, 2, 3]);
     for (pixels, case) in evaluation.images.pixels.chunks(row).zip(&cases) {
         assert_same(pixels, &case.evaluation);
-        assert_eq!(pixels, evaluation_picture(&case.picture, case.size));
+        assert_eq!(pixels, evaluation_image(&case.picture, case.size));
     }
     for images in [training, evaluation.images] {
         assert_eq!(images.len(), cases.len());

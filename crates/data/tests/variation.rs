@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use alexnet_core::{Batch, Images, Logits, Normalization, loss::cross_entropy};
 use alexnet_data::{
-    jitter::{Adjustment, ColorJitter},
-    mix::{Mix, smooth_labels},
+    augment::{
+        jitter::{Adjustment, ColorJitter},
+        mix::{Mix, smooth_labels},
+    },
     resize::Crop,
 };
 use serde::Deserialize;

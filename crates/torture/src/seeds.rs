@@ -14,7 +14,7 @@ use alexnet_core::{
     train::EpochRow,
     weights::{self, Metadata, Weights},
 };
-use alexnet_data::split::{Dataset, Item};
+use alexnet_data::dataset::{Dataset, Item};
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use safetensors::{Dtype, tensor::TensorView};
 use tempfile::TempDir;

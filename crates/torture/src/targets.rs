@@ -11,11 +11,11 @@ use alexnet_core::{Progress, alexnet::Variant, checkpoint, weights::Weights};
 use alexnet_data::{
     archive::{self, Limits},
     check,
+    dataset::{Dataset, Item, listing::Listing},
     decode::{Options, decode_bytes, decode_bytes_crop},
-    listing::Listing,
-    loader::evaluation_picture,
+    preprocess::evaluation_image,
     resize::Crop,
-    split::{Dataset, Item, SplitOptions},
+    split::SplitOptions,
 };
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use walkdir::WalkDir;
@@ -311,7 +311,7 @@ fn decoded(bytes: &[u8]) -> Outcome {
         Err(error) => return Outcome::Refused(error.to_string()),
     };
     let (width, height) = whole.dimensions();
-    evaluation_picture(&whole, 64);
+    evaluation_image(&whole, 64);
     let crop =
         Crop { left: width / 3, top: height / 3, width: (width / 2).max(1), height: (height / 2).max(1) };
     let part = match decode_bytes_crop("it", &mut bytes.to_vec(), Options::default(), |_, _| crop) {

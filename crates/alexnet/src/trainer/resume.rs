@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use alexnet_core::{ExifOrientation, Progress, text::escaped};
-use alexnet_data::{loader::OnBadImage, split::Dataset};
+use alexnet_data::{dataset::Dataset, loader::OnBadImage};
 
 use super::{Ready, look_at_all};
 use crate::{

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Instant};
 
+use alexnet::DataSource;
 use alexnet::core::{
     Batch, Model, Options, Step,
     alexnet::Variant,
@@ -10,20 +11,15 @@ use alexnet::core::{
     train::Batches,
 };
 use alexnet::data::{
+    dataset::{Dataset, Item},
     loader::{Loader, LoaderOptions},
-    split::{Dataset, Item, SplitOptions},
+    split::SplitOptions,
 };
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::{
-    config::named,
-    console::Console,
-    options::EngineOptions,
-    output::Format,
-    parse,
-};
+use crate::{config::named, console::Console, options::EngineOptions, output::Format, parse};
 
 /// Times one kind of work and prints the median of its steps.
 #[derive(Clone, Debug, clap::Args)]

@@ -12,12 +12,13 @@ use std::{
 
 use alexnet::core::text::shown_path;
 use alexnet::data::{
-    draw,
     fetch::{self, FLOWER_PHOTOS, Verdict},
+    synthetic,
 };
+use alexnet::source;
 use anyhow::{Result, anyhow};
 
-use crate::{dataset, parse, progress};
+use crate::{console::Console, parse, progress};
 
 /// Gets, splits, checks, draws and shows photos.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -36,7 +37,7 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
         /// Images of each class
-        #[arg(long, value_name = "N", default_value_t = draw::DEFAULT_PER_CLASS as u32, value_parser = parse::at_least(1u32))]
+        #[arg(long, value_name = "N", default_value_t = synthetic::DEFAULT_PER_CLASS as u32, value_parser = parse::at_least(1u32))]
         per_class: u32,
         /// Decides every image
         #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::at_least(0u64))]
@@ -56,12 +57,12 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Check(args) => return check::run(args),
         Command::Synth { out, per_class, seed } => {
             let bar = progress::Items::new("drawing");
-            draw::synthesise(out, *per_class as usize, *seed, &|done, total| bar.at(done, total))?;
+            synthetic::generate(out, *per_class as usize, *seed, &|done, total| bar.at(done, total))?;
             bar.finish();
             say!(
                 "{} pictures of {} classes in {}",
-                draw::CLASSES.len() * *per_class as usize,
-                draw::CLASSES.len(),
+                synthetic::CLASSES.len() * *per_class as usize,
+                synthetic::CLASSES.len(),
                 shown_path(out)
             )?;
         }
@@ -82,8 +83,7 @@ fn fetch_photos(archive: Option<&Path>) -> Result<()> {
             path.to_owned()
         }
         None => {
-            fs::create_dir_all(source::FOLDER)
-                .map_err(alexnet::core::Error::io("create", source::FOLDER))?;
+            fs::create_dir_all(source::FOLDER).map_err(alexnet::core::Error::io("create", source::FOLDER))?;
             let path = Path::new(source::FOLDER).join("flower_photos.tgz");
             let bar = progress::Bytes::new("downloading");
             fetch::fetch(&FLOWER_PHOTOS, &path, &mut |done, total| bar.at(done, total)).map_err(|error| {

@@ -3,18 +3,12 @@
 use std::{env, fs, path::Path, process::Command, thread};
 
 use alexnet::core::{Device, text::escaped};
-use alexnet::{
-    Engine, RunFolder,
-    data::folder,
-    source,
-};
+use alexnet::{Engine, RunFolder, data::dataset::folder, source};
 use anyhow::Result;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::{
-    output::{self, Format},
-};
+use crate::output::{self, Format};
 
 /// Tells what is installed, what is missing, and the command that mends it.
 #[derive(Clone, Debug, clap::Args)]

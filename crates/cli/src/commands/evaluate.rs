@@ -9,7 +9,7 @@ use alexnet::{
         metrics::{Calibration, Quality, Report},
         text::escaped,
     },
-    data::views::Views,
+    data::augment::views::Views,
 };
 use anyhow::Result;
 use clap::ValueEnum;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use alexnet::core::text::shown_path;
 use alexnet::interchange::onnx;
+use alexnet::{WeightsFile, weights::is_onnx};
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
 

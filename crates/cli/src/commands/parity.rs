@@ -8,9 +8,10 @@ use alexnet::core::{
     Backend, Batch, Device, Logits, Model, State, Step, metrics::argmax, train::Batches, weights::Weights,
 };
 use alexnet::data::{
+    dataset::Item,
     loader::{Loader, LoaderOptions},
-    split::Item,
 };
+use alexnet::{Engine, Subset, TrainConfig, WeightsFile, classifier::orientation};
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
@@ -19,8 +20,8 @@ use crate::{
     config::Source,
     console::Console,
     options::{
-        AugmentationOptions, OptimizerOptions, OrientationOption, RateOptions, StepOptions, Threads, data::source,
-        engine::keep_f32,
+        AugmentationOptions, OptimizerOptions, OrientationOption, RateOptions, StepOptions, Threads,
+        data::source, engine::keep_f32,
     },
     output::{self, Format},
     parse,

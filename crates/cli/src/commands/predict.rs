@@ -12,8 +12,7 @@ use std::{
 };
 
 use alexnet::{
-    Classifier, Error, ImageSource, Note, Observer, Prediction,
-    core,
+    Classifier, Error, ImageSource, Note, Observer, Prediction, core,
     data::decode::{MAX_FILE_BYTES, decode, decode_bytes},
 };
 use anyhow::{Context, Result};
@@ -152,12 +151,7 @@ fn answered(path: PathBuf, prediction: &Prediction, topk: usize) -> Answer {
         probability: class.probability,
     };
     let Class { class: best, probability } = class(prediction.best());
-    Answer::Classes {
-        path,
-        class: best,
-        probability,
-        top: prediction.top(topk).iter().map(class).collect(),
-    }
+    Answer::Classes { path, class: best, probability, top: prediction.top(topk).iter().map(class).collect() }
 }
 
 fn is_stdin(path: &Path) -> bool {
@@ -167,11 +161,7 @@ fn is_stdin(path: &Path) -> bool {
 fn read_stdin() -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // One byte more than is decoded, so that a file which is too large is refused for that.
-    stdin()
-        .lock()
-        .take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(core::Error::io("read", "-"))?;
+    stdin().lock().take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(core::Error::io("read", "-"))?;
     Ok(bytes)
 }
 

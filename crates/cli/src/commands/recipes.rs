@@ -36,8 +36,7 @@ pub struct Args {
 /// # Errors
 /// When a run fails or is stopped.
 pub fn run(args: &Args) -> Result<()> {
-    let recipes =
-        if args.recipes.is_empty() { Recipe::value_variants() } else { args.recipes.as_slice() };
+    let recipes = if args.recipes.is_empty() { Recipe::value_variants() } else { args.recipes.as_slice() };
     let mut table = vec![
         "| recipe | epochs | minutes a run | best validation accuracy: seeds | mean | of the last epoch: seeds | mean |".to_owned(),
         "|---|---|---|---|---|---|---|".to_owned(),

@@ -18,8 +18,8 @@ use anyhow::Result;
 
 use crate::{
     columns::{TERMINAL, grouped, width},
-    output::explain,
     console::Console,
+    output::explain,
     parse,
 };
 

@@ -26,17 +26,17 @@ pub fn gallery(report: &Report, photo: impl Fn(&str) -> Option<RgbImage>) -> (Rg
     };
     let (mut tiles, mut left_out) = (Vec::new(), 0);
     for group in &report.duplicates {
-        let shown = group.photos.len().min(COLUMNS);
+        let shown = group.images.len().min(COLUMNS);
         let rest_of_row = COLUMNS - tiles.len() % COLUMNS;
         let skipped = if shown > rest_of_row { rest_of_row } else { 0 };
         if tiles.len() + skipped + shown > MOST {
-            left_out += group.photos.len();
+            left_out += group.images.len();
             continue;
         }
-        left_out += group.photos.len() - shown;
+        left_out += group.images.len() - shown;
         tiles.extend((0..skipped).map(|_| Tile { picture: None, caption: vec![] }));
         let (what, color) = describe(group);
-        for photo in &group.photos[..shown] {
+        for photo in &group.images[..shown] {
             let half = match photo.half {
                 Half::Train => "trains",
                 Half::Val => "validates",

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use alexnet_data::{
     check::{Damage, Format, Group, Half, Likeness, Oddity, Report, SplitBy},
-    draw::draw_flower,
+    synthetic::draw_flower,
 };
 use image::{ImageFormat, RgbImage, codecs::jpeg::JpegEncoder, imageops};
 
@@ -50,7 +50,7 @@ fn report(place: &Place, args: &[&str]) -> Report {
 }
 
 fn members(group: &Group) -> Vec<&str> {
-    group.photos.iter().map(|photo| photo.path.as_str()).collect()
+    group.images.iter().map(|photo| photo.path.as_str()).collect()
 }
 
 #[test]
@@ -58,12 +58,12 @@ fn nothing_is_invented() {
     let place = Place::new();
     sound(&place);
     let found = report(&place, &["--data", "photos", "--strict"]);
-    assert_eq!((found.photos, found.to_mend, found.imbalance), (66, 0, 1.0));
+    assert_eq!((found.images, found.issues, found.imbalance), (66, 0, 1.0));
     assert_eq!(found.split, SplitBy::Folders);
     for class in &found.classes {
-        assert_eq!((class.photos, class.train, class.val, class.few), (22, 17, 5, false));
+        assert_eq!((class.images, class.train, class.val, class.few), (22, 17, 5, false));
     }
-    assert!(found.damaged.is_empty() && found.wrong_extension.is_empty() && found.not_photos.is_empty());
+    assert!(found.damaged.is_empty() && found.wrong_extension.is_empty() && found.not_images.is_empty());
     assert!(found.duplicates.is_empty() && found.sizes.is_empty());
     let text = place.succeeds(&["data", "check", "--data", "photos", "--strict", "--gallery", "seen.png"]);
     assert!(text.ends_with("\nnothing to mend\n"), "{text}");
@@ -122,7 +122,7 @@ fn all_that_was_planted_is_found() {
     let named: Vec<_> =
         found.wrong_extension.iter().map(|photo| (photo.path.as_str(), photo.content)).collect();
     assert_eq!(named, [("train/roses/a_jpeg.png", Format::Jpeg)]);
-    let not_photos: Vec<_> = found.not_photos.iter().map(|file| (file.path.as_str(), file.content)).collect();
+    let not_photos: Vec<_> = found.not_images.iter().map(|file| (file.path.as_str(), file.content)).collect();
     assert_eq!(not_photos, [("train/roses/notes.txt", None), ("train/roses/photo.jfif", Some(Format::Jpeg))]);
     let groups: Vec<_> = found
         .duplicates
@@ -143,7 +143,7 @@ fn all_that_was_planted_is_found() {
     assert_eq!([how(1), how(4)], [Likeness::Bytes; 2]);
     assert!(matches!(how(2), Likeness::Near { mirrored: true, .. }));
     assert!(matches!(how(3), Likeness::Near { mirrored: false, .. }));
-    assert_eq!(found.duplicates[2].photos[1].half, Half::Val);
+    assert_eq!(found.duplicates[2].images[1].half, Half::Val);
     let sizes: Vec<_> = found.sizes.iter().map(|photo| (photo.path.as_str(), photo.oddity)).collect();
     assert_eq!(
         sizes,
@@ -152,7 +152,7 @@ fn all_that_was_planted_is_found() {
     let few: Vec<&str> =
         found.classes.iter().filter(|class| class.few).map(|class| class.name.as_str()).collect();
     assert_eq!(few, ["zinnia"]);
-    assert_eq!(found.to_mend, 5 + 1 + 1 + 5);
+    assert_eq!(found.issues, 5 + 1 + 1 + 5);
     assert_eq!(found, report(&place, &["--data", "photos", "-j", "1"]));
 
     let gallery = image::open(place.file("seen.jpg")).unwrap();
@@ -179,7 +179,7 @@ fn what_only_deserves_a_note_is_not_strict() {
     write(&place.file("photos/val/zinnia/1.jpg"), &jpeg(&draw_flower(3, 1, 0), 90));
     write(&place.file("photos/val/zinnia/notes.txt"), b"found in the garden");
     let found = report(&place, &["--data", "photos", "--strict"]);
-    assert_eq!((found.to_mend, found.sizes.len(), found.not_photos.len()), (0, 1, 1));
+    assert_eq!((found.issues, found.sizes.len(), found.not_images.len()), (0, 1, 1));
 }
 
 /// Any names, formats and sizes; one class of one photo.
@@ -203,12 +203,12 @@ fn folders_of_ones_own_are_checked_and_split() {
     let counts: Vec<_> =
         found.classes.iter().map(|class| (class.name.as_str(), class.train, class.val)).collect();
     assert_eq!(counts, [("Löwenzahn", 11, 1), ("common daisy", 19, 2), ("薔薇", 1, 0)]);
-    assert_eq!((found.imbalance, found.to_mend), (21.0, 0));
+    assert_eq!((found.imbalance, found.issues), (21.0, 0));
 
     let said = place.succeeds(&["data", "split", "--data", "mine", "--copy", "split"]);
     assert!(said.starts_with("31 images for training, 3 images for validation in split\n"), "{said}");
     let again = report(&place, &["--data", "split"]);
-    assert_eq!((again.split, again.photos), (SplitBy::Folders, 34));
+    assert_eq!((again.split, again.images), (SplitBy::Folders, 34));
     assert_eq!(again.classes, found.classes);
 }
 
@@ -237,7 +237,7 @@ fn a_split_keeps_duplicates_together() {
             let said = place.succeeds(&[&split[..], &["--copy", &out, "--duplicates", duplicates]].concat());
             assert!(said.starts_with("31 images for training, 9 images for validation"), "{said}");
             let found = report(&place, &["--data", &out]);
-            let copies: BTreeSet<_> = found.duplicates.iter().map(|group| group.photos.len()).collect();
+            let copies: BTreeSet<_> = found.duplicates.iter().map(|group| group.images.len()).collect();
             assert_eq!((found.duplicates.len(), copies), (2, BTreeSet::from([2])));
             leaks[way] += found.duplicates.iter().filter(|group| group.across_split).count();
         }

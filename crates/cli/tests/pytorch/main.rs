@@ -10,7 +10,7 @@ use std::{
 
 use alexnet_backend_cpu::CpuBackend;
 use alexnet_core::{Backend, Images, Logits, Options, State, metrics::argmax, weights::Weights};
-use alexnet_data::{decode::decode, loader::evaluation_picture};
+use alexnet_data::{decode::decode, preprocess::evaluation_image};
 use serde_json::Value;
 
 const PACKAGES: &str = "import numpy, onnx, onnxruntime, PIL, torch, torchvision";
@@ -66,7 +66,7 @@ fn answers(weights: Weights, photos: &[PathBuf]) -> (Vec<f32>, Logits) {
     for photos in photos.chunks(32) {
         let pictures = photos
             .iter()
-            .map(|photo| evaluation_picture(&decode(photo, Default::default()).unwrap().image, side));
+            .map(|photo| evaluation_image(&decode(photo, Default::default()).unwrap().image, side));
         let pictures: Vec<Vec<u8>> = pictures.collect();
         for pixels in &pictures {
             for (channel, table) in table.iter().enumerate() {

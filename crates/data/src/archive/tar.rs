@@ -1,4 +1,4 @@
-//! Archives of `tar`, compressed by gzip or not.
+//! Reads `tar` archives, with or without gzip.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -8,14 +8,13 @@ use std::rc::Rc;
 use flate2::bufread::GzDecoder;
 use tar::{Archive, Entry, EntryType, Header};
 
-use super::{Unpacked, explain, refuse};
+use super::unpacked::{Unpacked, explain, refuse};
 use crate::{Error, Result};
 
-/// Bytes of a header, and of what contents are padded to.
+/// Size of a header in bytes, and of the blocks that contents are padded to.
 pub const BLOCK: u64 = 512;
 
-/// What lies between two files: padding, headers, and names too long for a header. More is an attempt to fill
-/// the memory.
+/// Limit of the bytes between two files: padding, headers, and names too long for a header. More would fill the memory.
 const BETWEEN_FILES: u64 = 1 << 20;
 
 /// Whether a file begins as an archive does, with a header whose checksum is right.
@@ -39,7 +38,7 @@ pub fn extract_plain(unpacked: &mut Unpacked, progress: &mut dyn FnMut(u64)) -> 
     let mut end = [1; 2 * BLOCK as usize];
     let ends = file.seek(SeekFrom::End(-(end.len() as i64))).and_then(|_| file.read_exact(&mut end));
     if ends.is_err() || end.iter().any(|byte| *byte != 0) {
-        return Err(refuse(unpacked.archive, "it ends in the middle; fetch it again"));
+        return Err(refuse(unpacked.archive, "it ends in the middle; download it again"));
     }
     file.seek(SeekFrom::Start(0)).map_err(Error::io("read", unpacked.archive))?;
     read.set(0);

@@ -1,4 +1,4 @@
-//! Archives of `zip`.
+//! Reads `zip` archives.
 
 use std::fs::File;
 use std::io::{BufReader, Seek};
@@ -9,7 +9,7 @@ use zip::{
     result::ZipError,
 };
 
-use super::{Unpacked, explain, refuse};
+use super::unpacked::{Unpacked, explain, refuse};
 use crate::{Error, Result};
 
 pub fn extract(unpacked: &mut Unpacked, progress: &mut dyn FnMut(u64)) -> Result<()> {
@@ -62,11 +62,11 @@ fn is_folder(entry: &ZipFileEntry) -> Result<bool, &'static str> {
     }
 }
 
-/// What an error of the library means.
+/// Explains an error of the library.
 fn reason(error: &ZipError) -> String {
     match error {
         ZipError::Io(error) => explain(error),
-        ZipError::InvalidArchive(_) => format!("it is not a whole .zip ({error}); fetch it again"),
+        ZipError::InvalidArchive(_) => format!("it is not a whole .zip ({error}); download it again"),
         _ => error.to_string(),
     }
 }

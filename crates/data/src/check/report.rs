@@ -1,145 +1,164 @@
-//! What a check finds, as it is printed for programs. `docs/photos.md` describes it for their authors.
+//! The report of a check, which can be written as JSON; `docs/photos.md` describes its fields.
 
 use std::path::{Path, PathBuf};
 
 use image::ImageFormat;
 use serde::{Deserialize, Serialize};
 
-use super::{FEW_PHOTOS, alike::Likeness};
-use crate::folder::{Why, is_unread};
+use super::near_duplicates::Link;
+use crate::dataset::{
+    folder::{Why, is_unread},
+    halves::Half,
+};
 
-/// What was found. Lists are sorted by class, then by path, unless said otherwise.
+/// A class with fewer images has few: with the usual validation share of a tenth, one of them validates, or none.
+pub const FEW_IMAGES: usize = 20;
+
+/// An image is tiny when its shorter side has fewer pixels: a network for 224 sees each of them spread over more than three.
+pub const TINY_SIDE: u32 = 64;
+
+/// An image is extreme when its longer side is more than this many times its shorter side: resizing to a square distorts it.
+pub const EXTREME_RATIO: u32 = 3;
+
+/// An image is huge when it has more pixels, 4096×4096: decoding it in every epoch is slow.
+pub const HUGE_PIXELS: u64 = 1 << 24;
+
+/// The result of a check. Lists are sorted by class, then by path, unless said otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// The folder that paths start from.
+    /// The folder that paths are relative to.
     pub root: PathBuf,
-    /// What decides which photos validate.
+    /// How the images are split.
     pub split: SplitBy,
-    /// How many there are, unsound ones included.
-    pub photos: usize,
-    /// Findings that a person should mend: damaged photos, wrong extensions, photos whose names hide them, groups of
-    /// duplicates, classes without images. Balance and sizes are not among them.
-    pub to_mend: usize,
-    /// Sorted by name.
+    /// Number of images, damaged ones included.
+    #[serde(rename = "photos")]
+    pub images: usize,
+    /// Number of issues that should be fixed: damaged images, wrong extensions, images whose extensions hide them, groups of
+    /// duplicates, classes without images. Imbalance and sizes do not count.
+    #[serde(rename = "to_mend")]
+    pub issues: usize,
+    /// The classes, sorted by name.
     pub classes: Vec<Class>,
-    /// Photos of the largest class for each of the smallest.
+    /// Number of images of the largest class, divided by that of the smallest.
     pub imbalance: f64,
-    /// Files that are no whole picture.
+    /// Damaged files.
     pub damaged: Vec<Damaged>,
-    /// Files whose content is of another format than their name says.
+    /// Files whose content is of another format than their extension says.
     pub wrong_extension: Vec<WrongExtension>,
-    /// Files that no command takes for images of a class.
-    pub not_photos: Vec<NotPhoto>,
-    /// Photos that are there more than once: those across classes first, then those across the split.
+    /// Files that are not taken for images of a class.
+    #[serde(rename = "not_photos")]
+    pub not_images: Vec<NotImage>,
+    /// Groups of duplicates: those across classes first, then those across the split.
     pub duplicates: Vec<Group>,
-    /// Photos of odd size.
+    /// Images of unusual size.
     pub sizes: Vec<OddSize>,
-    /// How many photos are to be turned, as their files say.
+    /// Number of images whose files tell an orientation other than upright.
     #[serde(default)]
     pub turned: usize,
 }
 
-/// What decides which photos validate.
+/// How the images are split into halves.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "snake_case")]
 pub enum SplitBy {
-    /// The folders `train/` and `val/`.
+    /// By the folders `train/` and `val/`.
     Folders,
-    /// Chance.
+    /// By the permutation of a seed.
     Seed {
-        /// Decides which photos.
+        /// The seed.
         seed: u64,
-        /// The share of each class.
+        /// The share of each class that validates.
         val_fraction: f64,
     },
 }
 
-/// How many photos a class has.
+/// The number of images of a class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Class {
     /// Its name.
     pub name: String,
-    /// In all.
-    pub photos: usize,
-    /// That train.
+    /// Number of images in all.
+    #[serde(rename = "photos")]
+    pub images: usize,
+    /// Number of training images.
     pub train: usize,
-    /// That validate.
+    /// Number of validation images.
     pub val: usize,
-    /// That are kept for tests.
+    /// Number of test images.
     #[serde(default)]
     pub test: usize,
-    /// Of all photos, 0 to 1.
+    /// Its share of all images, 0 to 1.
     pub share: f64,
-    /// Whether it has fewer than [`FEW_PHOTOS`], or none that validates.
+    /// Whether it has fewer than [`FEW_IMAGES`] images, or none that validates.
     pub few: bool,
 }
 
 impl Class {
     pub(super) fn new(name: &str, [train, val, test]: [usize; 3], of: usize) -> Self {
-        let photos = train + val + test;
-        let few = photos < FEW_PHOTOS || val == 0;
-        Self { name: name.into(), photos, train, val, test, share: photos as f64 / of.max(1) as f64, few }
+        let images = train + val + test;
+        let few = images < FEW_IMAGES || val == 0;
+        Self { name: name.into(), images, train, val, test, share: images as f64 / of.max(1) as f64, few }
     }
 }
 
-/// A file that is no whole picture.
+/// A damaged file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Damaged {
     /// Relative to the root.
     pub path: String,
     /// Its class's name.
     pub class: String,
-    /// In which way.
+    /// The kind of damage.
     pub kind: Damage,
-    /// The decoder's words, or the system's.
+    /// The message of the decoder or of the system.
     pub reason: String,
-    /// Whether what is there decodes all the same.
+    /// Whether it can be decoded all the same.
     pub decodes: bool,
 }
 
-/// What is wrong with a file.
+/// The kind of damage of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Damage {
-    /// It has no bytes.
+    /// The file has no bytes.
     Empty,
-    /// Its end is missing. Known of JPEG, PNG, GIF and WebP.
+    /// The end of the file is missing. Found in JPEG, PNG, GIF and WebP.
     Truncated,
-    /// All pixels can be read, but a checksum in it is wrong. Known of PNG.
+    /// All pixels can be read, but a checksum in the file is wrong. Found in PNG.
     Checksum,
-    /// It has another damage, or is no picture.
+    /// The file has other damage, or is no image.
     Undecodable,
-    /// The system does not let it be read.
+    /// The system cannot read the file.
     Unreadable,
 }
 
-/// A photo whose extension belies its content.
+/// An image whose extension does not match its content.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WrongExtension {
     /// Relative to the root.
     pub path: String,
     /// Its class's name.
     pub class: String,
-    /// What it is.
+    /// The format of its content.
     pub content: Format,
 }
 
 /// A file that is not taken for an image of a class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NotPhoto {
+pub struct NotImage {
     /// Relative to the root.
     pub path: String,
     /// Its class's name; empty when it lies in no class folder.
     pub class: String,
-    /// The format of a picture that its name hides.
+    /// The format, when the content is an image.
     pub content: Option<Format>,
-    /// For what reason.
+    /// Why it is not taken.
     #[serde(default)]
     pub why: Why,
 }
 
-impl NotPhoto {
-    /// Whether it is an image all the same, by its content or, of a format that is not read, by its name.
+impl NotImage {
+    /// Whether the file is an image: by its content or, in a format that is not read, by its extension.
     pub fn is_image(&self) -> bool {
         self.content.is_some() || self.why == Why::Extension && is_unread(Path::new(&self.path))
     }
@@ -193,77 +212,54 @@ impl std::fmt::Display for Format {
     }
 }
 
-/// Photos that are the same or nearly so.
+/// A group of duplicates or near duplicates.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Group {
-    /// At least two, by class, then by path.
-    pub photos: Vec<Member>,
-    /// Whether they are of different classes: one label at least is wrong.
+    /// At least two images, by class, then by path.
+    #[serde(rename = "photos")]
+    pub images: Vec<Member>,
+    /// Whether they are of different classes: at least one label is wrong.
     pub across_classes: bool,
-    /// Whether some train and some validate: validation then tells of memory, too.
+    /// Whether some train and some validate: a leak.
     pub across_split: bool,
-    /// What holds them together: one link fewer than photos, the closest that join them all.
+    /// The closest links that join all images of the group, one fewer than images.
     pub links: Vec<Link>,
 }
 
-/// A photo of a [`Group`].
+/// An image of a [`Group`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Member {
     /// Relative to the root.
     pub path: String,
     /// Its class's name.
     pub class: String,
-    /// Which half of the split it is in.
+    /// The half of the split that it is in.
     pub half: Half,
 }
 
-/// A half of the split.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Half {
-    /// It trains.
-    Train,
-    /// It validates.
-    Val,
-    /// It is kept for tests.
-    Test,
-}
-
-/// Two photos that are alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Link {
-    /// Index in [`Group::photos`].
-    pub a: usize,
-    /// Index in [`Group::photos`], larger than `a`.
-    pub b: usize,
-    /// How alike.
-    #[serde(flatten)]
-    pub likeness: Likeness,
-}
-
-/// A photo of odd size.
+/// An image of unusual size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OddSize {
     /// Relative to the root.
     pub path: String,
     /// Its class's name.
     pub class: String,
-    /// In pixels.
+    /// Width in pixels.
     pub width: u32,
-    /// In pixels.
+    /// Height in pixels.
     pub height: u32,
-    /// In which way.
+    /// What is unusual.
     pub oddity: Oddity,
 }
 
-/// What is odd about a size.
+/// What is unusual about a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Oddity {
-    /// A side below [`TINY_SIDE`](super::TINY_SIDE).
+    /// A side shorter than [`TINY_SIDE`].
     Tiny,
-    /// Sides further apart than [`EXTREME_RATIO`](super::EXTREME_RATIO).
+    /// An aspect ratio above [`EXTREME_RATIO`].
     Extreme,
-    /// More pixels than [`HUGE_PIXELS`](super::HUGE_PIXELS).
+    /// More pixels than [`HUGE_PIXELS`].
     Huge,
 }

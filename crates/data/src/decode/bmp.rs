@@ -1,17 +1,17 @@
-//! BMP: the headers of Windows and OS/2, plain, with bit fields, or in runs.
+//! Decodes BMP: the headers of Windows and OS/2; plain pixels, bit fields or run-length coding.
 
 use image::RgbImage;
 
-use super::room::Room;
+use super::memory_budget::Reservation;
 
 /// A colour of the palette, or a pixel.
 type Rgb = [u8; 3];
 
-pub fn decode(bytes: &[u8], room: &mut Room) -> Result<RgbImage, String> {
+pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String> {
     let header = Header::read(bytes).ok_or("its header is cut off")??;
     let Header { width, height, bits, compression, .. } = header;
     let runs = matches!(compression, RLE8 | RLE4);
-    room.for_image(width.into(), height.into(), if runs { 4 } else { 3 })?;
+    memory.for_image(width.into(), height.into(), if runs { 4 } else { 3 })?;
     let (colors, after_palette) = header.palette(bytes);
     let start = match header.pixels {
         0 => after_palette,
@@ -62,19 +62,19 @@ struct Header {
     top_down: bool,
     bits: u16,
     compression: u32,
-    /// Which bits are red, green, blue and alpha.
+    /// The bit masks of red, green, blue and alpha.
     masks: [u32; 4],
-    /// How many colours the palette has, and the bytes of each.
+    /// Number of colours in the palette, and bytes of each.
     colors: usize,
     color_bytes: usize,
-    /// Where the header ends, the palette begins, and the pixels do; 0 when the file does not say.
+    /// Offsets of the end of the header, of the palette, and of the pixels; 0 when the file does not say.
     end: usize,
     palette: usize,
     pixels: usize,
 }
 
 impl Header {
-    /// `None` when the file is too short.
+    /// Reads the header; `None` when the file is too short.
     fn read(bytes: &[u8]) -> Option<Result<Self, String>> {
         let u16_at = |at: usize| Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
         let u32_at = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
@@ -112,7 +112,7 @@ impl Header {
                 header.compression = u32_at(30)?;
                 header.colors = u32_at(46)? as usize;
                 if header.compression == BIT_FIELDS {
-                    // A short header is followed by them; alpha is in those alone that have room for it.
+                    // A short header is followed by them; alpha is in those alone that have memory for it.
                     let masks = if size >= 56 { 4 } else { 3 };
                     for (index, mask) in header.masks.iter_mut().take(masks).enumerate() {
                         *mask = u32_at(54 + 4 * index)?;
@@ -148,7 +148,7 @@ impl Header {
         Ok(self)
     }
 
-    /// The colours, black where the palette lacks them, and where the palette ends.
+    /// The colours of the palette, black where it lacks them, and the offset of its end.
     fn palette(&self, bytes: &[u8]) -> (Vec<Rgb>, usize) {
         let mut colors = vec![[0; 3]; 256];
         if self.bits > 8 {
@@ -163,7 +163,7 @@ impl Header {
     }
 }
 
-/// How a pixel lies in its row.
+/// The layout of a pixel in its row.
 #[derive(Clone, Copy)]
 enum Layout {
     /// An index of so many bits.
@@ -225,7 +225,7 @@ fn is_byte(mask: u32) -> bool {
     matches!(mask, 0xFF | 0xFF00 | 0xFF_0000 | 0xFF00_0000)
 }
 
-/// The indices of run-length coding; `start` is where in the file the data begin, since literal pixels end at even places.
+/// Decodes run-length coding to indices. `start` is the offset of the data in the file, since literal pixels end at even offsets.
 fn unpack_runs(
     data: &[u8],
     start: usize,

@@ -1,15 +1,15 @@
-//! GIF: the first frame as it stands on its screen, through the `gif` crate.
+//! Decodes the first frame of a GIF, placed on its logical screen, through the `gif` crate.
 
 use std::borrow::Cow;
 
 use gif::{ColorOutput, DecodeOptions, MemoryLimit};
 use image::RgbImage;
 
-use super::room::Room;
+use super::memory_budget::Reservation;
 
-/// The screen grows to hold the frame. Where the frame is not, the pixels are those of its transparent index or of the index 0, as
-/// in Pillow; browsers show them transparent.
-pub fn decode(bytes: &[u8], room: &mut Room) -> Result<RgbImage, String> {
+/// Decodes a file. The screen grows to hold the frame. Pixels outside the frame have its transparent index or the index 0, as in
+/// Pillow; browsers show them transparent.
+pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String> {
     let bytes = &with_palette(bytes)[..];
     let mut options = DecodeOptions::new();
     options.set_color_output(ColorOutput::Indexed);
@@ -24,7 +24,7 @@ pub fn decode(bytes: &[u8], room: &mut Room) -> Result<RgbImage, String> {
     }
     let width = (left + across).max(decoder.width().into());
     let height = (top + down).max(decoder.height().into());
-    room.for_image(width as u64, height as u64, 5)?;
+    memory.for_image(width as u64, height as u64, 5)?;
     let mut indices = vec![0; across * down];
     decoder.read_into_buffer(&mut indices).map_err(|e| e.to_string())?;
     let mut screen = vec![outside; width * height];
@@ -38,7 +38,7 @@ pub fn decode(bytes: &[u8], room: &mut Room) -> Result<RgbImage, String> {
     RgbImage::from_raw(width as u32, height as u32, pixels).ok_or_else(|| "its pixels are incomplete".into())
 }
 
-/// The file with a palette of greys if it has none for all frames: what indices mean then.
+/// The file with a palette of greys if it has no global palette: the meaning of indices then.
 fn with_palette(bytes: &[u8]) -> Cow<'_, [u8]> {
     const HAS_PALETTE: u8 = 0x80;
     const OF_256_COLORS: u8 = 7;

@@ -1,25 +1,30 @@
-//! JPEG, decoded as libjpeg-turbo does it, which Pillow uses.
+//! Decodes JPEG as libjpeg-turbo does, which Pillow uses.
 
 use std::{borrow::Cow, collections::BTreeSet};
 
 use image::RgbImage;
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat};
 
-use super::{MAX_PIXELS, check_size, inks, orientation::Metadata, room::Room};
+use super::{
+    cmyk,
+    limits::{MAX_PIXELS, check_size},
+    memory_budget::Reservation,
+    orientation::Metadata,
+};
 use crate::resize::Crop;
 
-/// A progressive JPEG may come in this many passes over its pixels; usual are ten.
+/// Limit of the scans of a progressive JPEG; ten are usual.
 const MAX_SCANS: usize = 100;
 
-/// What the header of a JPEG says.
+/// The size in the header of a JPEG.
 pub struct Size {
     pub width: u32,
     pub height: u32,
-    /// Where in the file the height stands, in two bytes.
+    /// Offset of the height in the file, two bytes.
     pub height_at: usize,
 }
 
-/// The size of a JPEG of common kind; `None` of all else, and of what is too large.
+/// The size of a baseline, extended or progressive JPEG; `None` for everything else, and for sizes above the limits.
 pub fn size(bytes: &[u8]) -> Option<Size> {
     let mut rest = bytes.strip_prefix(&[0xFF, 0xD8])?;
     loop {
@@ -41,15 +46,15 @@ pub fn size(bytes: &[u8]) -> Option<Size> {
     }
 }
 
-/// A marker with what it announces.
+/// A marker with its segment.
 struct Segment<'a> {
     marker: u8,
-    /// Where its data begin in the file.
+    /// Offset of its data in the file.
     at: usize,
     data: &'a [u8],
 }
 
-/// All of a file, as Pillow finds them: what stands between two is passed over, such as the pixels behind a scan's header.
+/// All segments of a file, as Pillow finds them: bytes between two are skipped, such as the data of a scan.
 fn segments(bytes: &[u8]) -> impl Iterator<Item = Segment<'_>> {
     let mut at = 2;
     std::iter::from_fn(move || {
@@ -69,10 +74,10 @@ fn segments(bytes: &[u8]) -> impl Iterator<Item = Segment<'_>> {
     })
 }
 
-/// Of the header of a scan.
+/// The marker of the header of a scan.
 const SCAN: u8 = 0xDA;
 
-/// EXIF and XMP, read up to the first scan as Pillow does: parts of EXIF are joined, of XMP the last counts.
+/// Reads EXIF and XMP up to the first scan, as Pillow does: parts of EXIF are joined, the last XMP counts.
 pub fn metadata(bytes: &[u8]) -> Metadata {
     let mut metadata = Metadata::default();
     for Segment { marker, data, .. } in segments(bytes).take_while(|segment| segment.marker != SCAN) {
@@ -91,9 +96,9 @@ fn add_metadata(metadata: &mut Metadata, data: &[u8]) {
     }
 }
 
-/// Not through the `image` crate, whose decoder rounds otherwise than libjpeg-turbo. Of a `region` its rows are decoded, and of
-/// its columns those and some to the left of them or all.
-pub fn decode(bytes: &[u8], region: Option<Crop>, room: &mut Room) -> Result<RgbImage, String> {
+/// Decodes a file, or of it the rows of a `region`, with its columns and some to the left of them, or all columns. The decoder of
+/// the `image` crate is not used: it rounds differently from libjpeg-turbo.
+pub fn decode(bytes: &[u8], region: Option<Crop>, memory: &mut Reservation) -> Result<RgbImage, String> {
     let frame = Frame::of(bytes);
     if let Some(feature) = frame.as_ref().and_then(Frame::unsupported) {
         return Err(format!("JPEG with {feature} is not supported; save the image anew"));
@@ -101,7 +106,7 @@ pub fn decode(bytes: &[u8], region: Option<Crop>, room: &mut Room) -> Result<Rgb
     let renamed = frame.as_ref().filter(|frame| frame.has_equal_ids()).map(|frame| frame.renamed(bytes));
     let bytes = renamed.transpose()?.map_or(Cow::from(bytes), Cow::from);
     let is_sequential = frame.as_ref().is_some_and(Frame::is_sequential);
-    decode_known(&bytes, is_sequential, region, room).map_err(|error| {
+    decode_known(&bytes, is_sequential, region, memory).map_err(|error| {
         let grouped = frame.as_ref().is_some_and(|frame| frame.has_grouped_scans(&bytes));
         match error {
             _ if grouped => {
@@ -140,20 +145,20 @@ fn decode_known(
     bytes: &[u8],
     is_sequential: bool,
     region: Option<Crop>,
-    room: &mut Room,
+    memory: &mut Reservation,
 ) -> Result<RgbImage, Failure> {
     let limits = DecodeLimits { max_pixels: MAX_PIXELS, max_scans: MAX_SCANS, ..DecodeLimits::default() };
     let mut decoder = Decoder::new_with_limits(bytes, limits)?;
     let header = decoder.header();
     let (width, height) = (header.width, header.height);
-    let four_inks = header.components.len() == 4;
-    room.for_image(width.into(), height.into(), bytes_per_pixel(header.components.len(), is_sequential))?;
-    decoder.set_output_format(if four_inks { PixelFormat::Cmyk } else { PixelFormat::Rgb });
+    let is_cmyk = header.components.len() == 4;
+    memory.for_image(width.into(), height.into(), bytes_per_pixel(header.components.len(), is_sequential))?;
+    decoder.set_output_format(if is_cmyk { PixelFormat::Cmyk } else { PixelFormat::Rgb });
     if let Some(region) = region {
         let [left, top, width, height] =
             [region.left, region.top, region.width, region.height].map(|side| side as usize);
-        // Of four inks the decoder would take the wrong columns.
-        if four_inks {
+        // In CMYK the decoder would take the wrong columns.
+        if is_cmyk {
             decoder.set_crop_y(top, height);
         } else {
             decoder.set_crop_region(left, top, width, height);
@@ -162,24 +167,24 @@ fn decode_known(
     let decoded = decoder.decode_image()?;
     let (width, height) = (decoded.width as u32, decoded.height as u32);
     let pixels = decoded.into_vec();
-    let pixels = if four_inks { light_of_inks(&pixels) } else { pixels };
+    let pixels = if is_cmyk { rgb_of_inverted_cmyk(&pixels) } else { pixels };
     RgbImage::from_raw(width, height, pixels)
         .ok_or_else(|| Failure::Other("its pixels are incomplete".into()))
 }
 
-/// What the decoder needs: a byte for each sample, two for its coefficient where these are kept, and the image.
+/// Memory that the decoder needs: a byte for each sample, two for its coefficient where these are kept, and the image.
 fn bytes_per_pixel(components: usize, is_sequential: bool) -> usize {
     let coefficients = if is_sequential { 0 } else { 2 * components };
     components + coefficients + components.max(3)
 }
 
-/// What the header says of a file's coding.
+/// The header of a frame.
 struct Frame<'a> {
     marker: u8,
     bits: u8,
-    /// Of each component its number, its horizontal and vertical sampling in one byte, and its table.
+    /// For each component its number, its horizontal and vertical sampling in one byte, and its table.
     components: &'a [[u8; 3]],
-    /// Where the components stand.
+    /// Offset of the components in the file.
     at: usize,
 }
 
@@ -193,7 +198,7 @@ impl<'a> Frame<'a> {
         Some(Self { marker, bits: *bits, components, at: at + 6 })
     }
 
-    /// A feature in words that Pillow cannot read, or that the decoder cannot read as Pillow does.
+    /// The name of a feature that Pillow cannot read, or that the decoder cannot read as Pillow does.
     fn unsupported(&self) -> Option<String> {
         let samplings: Vec<[u8; 2]> =
             self.components.iter().map(|component| [component[1] >> 4, component[1] & 15]).collect();
@@ -205,12 +210,14 @@ impl<'a> Frame<'a> {
             (_, bits, _) if bits != 8 => Some(format!("{bits} bits a sample")),
             (_, _, count) if !matches!(count, 1 | 3 | 4) => Some(format!("{count} components")),
             (_, _, 3) if finer => Some("colours of finer resolution than brightness".into()),
-            (_, _, 4) if finer || uneven => Some("four inks whose first and last are not the finest".into()),
+            (_, _, 4) if finer || uneven => {
+                Some("CMYK whose first and last channels are not the finest".into())
+            }
             _ => None,
         }
     }
 
-    /// Coded by Huffman, a sample at once.
+    /// Whether it is sequential: Huffman coding, each sample at once.
     fn is_sequential(&self) -> bool {
         matches!(self.marker, 0xC0 | 0xC1)
     }
@@ -220,7 +227,7 @@ impl<'a> Frame<'a> {
         ids.clone().collect::<BTreeSet<_>>().len() < ids.len()
     }
 
-    /// A copy of the file with components numbered 1, 2, …, where all are in one scan: libjpeg tells them by their order.
+    /// A copy of the file with components numbered 1, 2, …, where all are in one scan: libjpeg identifies them by their order.
     fn renamed(&self, bytes: &[u8]) -> Result<Vec<u8>, String> {
         let scan = segments(bytes).find(|segment| segment.marker == SCAN);
         let whole = scan.filter(|scan| scan.data.first() == Some(&(self.components.len() as u8)));
@@ -235,7 +242,7 @@ impl<'a> Frame<'a> {
         Ok(bytes)
     }
 
-    /// Whether a sequential file has a scan of several components, but not of all.
+    /// Whether a sequential file has a scan of several components, but not all.
     fn has_grouped_scans(&self, bytes: &[u8]) -> bool {
         let grouped = |count: u8| (2..self.components.len()).contains(&usize::from(count));
         self.is_sequential()
@@ -245,9 +252,9 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// In JPEG the inks are inverted, as Adobe's programs write them and Pillow takes all.
-fn light_of_inks(pixels: &[u8]) -> Vec<u8> {
-    pixels.as_chunks::<4>().0.iter().flat_map(|inks| inks::to_light(inks.map(|ink| 255 - ink))).collect()
+/// Converts CMYK of JPEG to RGB. It is inverted, as Adobe's programs write it and Pillow reads it.
+fn rgb_of_inverted_cmyk(pixels: &[u8]) -> Vec<u8> {
+    pixels.as_chunks::<4>().0.iter().flat_map(|pixel| cmyk::to_rgb(pixel.map(|byte| 255 - byte))).collect()
 }
 
 #[cfg(test)]
@@ -270,7 +277,7 @@ mod tests {
     }
 
     fn read(file: &[u8]) -> Result<Vec<u8>, String> {
-        decode(file, None, &mut Room::default()).map(RgbImage::into_raw)
+        decode(file, None, &mut Reservation::default()).map(RgbImage::into_raw)
     }
 
     /// A file with a part of its frame header changed: the marker is at 0, then come length, bits, height, width, count and
@@ -324,14 +331,14 @@ mod tests {
     }
 
     #[test]
-    fn four_inks_are_read_where_the_first_and_the_last_are_the_finest() {
-        let inks = |fourth: u8| {
+    fn cmyk_is_read_where_the_first_and_the_last_channel_are_the_finest() {
+        let cmyk = |fourth: u8| {
             encode_as(PixelFormat::Cmyk, |encoder| {
                 encoder.sampling_factors(vec![(2, 2), (1, 1), (1, 1), (fourth, fourth)])
             })
         };
-        assert!(read(&inks(2)).is_ok());
-        assert!(read(&inks(1)).unwrap_err().contains("four inks whose first and last"));
+        assert!(read(&cmyk(2)).is_ok());
+        assert!(read(&cmyk(1)).unwrap_err().contains("CMYK whose first and last channels"));
     }
 
     /// A part of the data is lost behind a restart marker.

@@ -1,4 +1,4 @@
-//! Which way up an image is, as Pillow's `ImageOps.exif_transpose` finds it: the tag 274 of EXIF, and where that has none, the first
+//! Reads the orientation of an image as Pillow's `ImageOps.exif_transpose` does: the tag 274 of EXIF, or else the first
 //! `tiff:Orientation` of XMP. What Pillow cannot read counts as upright.
 
 use std::collections::BTreeSet;
@@ -7,7 +7,7 @@ use image::{DynamicImage, RgbImage, metadata::Orientation};
 
 const TAG: u16 = 274;
 
-/// What a file says beside its pixels.
+/// The metadata of a file.
 #[derive(Debug, Default)]
 pub struct Metadata {
     /// A TIFF header and its directory, with or without `Exif\0\0` before it.
@@ -17,7 +17,7 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// How the stored image is to be turned.
+    /// How the stored image must be turned to be upright.
     pub fn orientation(&self) -> Orientation {
         let value = match self.exif.as_deref().map(of_exif) {
             Some(Exif::Unreadable) => None,
@@ -171,7 +171,7 @@ pub(super) mod tests {
         bytes
     }
 
-    /// EXIF that tells an orientation and nothing else.
+    /// EXIF with an orientation and nothing else.
     pub fn exif(orientation: u8) -> Vec<u8> {
         directory(&[(TAG, 3, 1, orientation.into())])
     }

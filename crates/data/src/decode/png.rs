@@ -1,5 +1,5 @@
-//! PNG, row by row through the crate `png`, with Pillow's meaning of samples. The chunks are walked here first: for what they say
-//! beside the pixels, for their checksums, and for an end where there is none.
+//! Decodes PNG row by row through the crate `png`, with Pillow's meaning of samples. First the chunks are read here: for
+//! metadata, for their checksums, and to add an end where there is none.
 
 use std::{
     borrow::Cow,
@@ -10,18 +10,18 @@ use flate2::{Crc, read::ZlibDecoder};
 use image::RgbImage;
 use png::{BitDepth, ColorType, DecodeOptions, Decoder, DecodingError, InterlaceInfo, expand_interlaced_row};
 
-use super::{Found, orientation::Metadata, room::Room};
+use super::{memory_budget::Reservation, orientation::Metadata, stored::StoredImage};
 
-/// Texts that are longer when they are unpacked are not read, as in Pillow.
+/// Limit of an unpacked text; longer ones are not read, as in Pillow.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 
-/// What the library keeps of an image of any size.
+/// Memory that the library uses for an image of any size.
 const LIBRARY_BYTES: usize = 1 << 20;
 
-pub fn decode(bytes: &[u8], room: &mut Room) -> Result<Found, String> {
+pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<StoredImage, String> {
     let File { content, size: [width, height], palette, texts, notes } = walk(bytes)?;
-    room.for_image(width.into(), height.into(), 3)?;
-    room.take(LIBRARY_BYTES);
+    memory.for_image(width.into(), height.into(), 3)?;
+    memory.take(LIBRARY_BYTES);
     let mut options = DecodeOptions::default();
     options.set_ignore_crc(true);
     options.set_ignore_adler32(false);
@@ -53,7 +53,7 @@ pub fn decode(bytes: &[u8], room: &mut Room) -> Result<Found, String> {
         return Err(words(error));
     }
     let image = RgbImage::from_raw(width, height, pixels).ok_or("its pixels are incomplete")?;
-    Ok(Found { orientation: texts.metadata().orientation(), notes, ..image.into() })
+    Ok(StoredImage { orientation: texts.metadata().orientation(), notes, ..image.into() })
 }
 
 /// Rows of the seven passes; a pass without columns has none.
@@ -67,11 +67,11 @@ fn interlaced_rows(width: u32, height: u32) -> usize {
     PASSES.into_iter().map(lines).sum()
 }
 
-/// How samples become red, green and blue.
+/// Converts samples to red, green and blue.
 enum Colours {
-    /// So many bits look up a colour: of a palette, or grey.
+    /// So many bits are the index of a colour: of a palette, or grey.
     Table { bits: usize, colours: Box<[[u8; 3]; 256]> },
-    /// A pixel has so many bytes; of these three are taken.
+    /// A pixel has so many bytes, of which three are taken.
     Bytes { pixel: usize, taken: [usize; 3] },
 }
 
@@ -98,7 +98,7 @@ impl Colours {
         }
     }
 
-    /// Writes as many pixels as `samples` and `row` have room for.
+    /// Writes as many pixels as `samples` and `row` have memory for.
     fn write(&self, samples: &[u8], row: &mut [u8]) {
         let pixels = row.as_chunks_mut::<3>().0;
         match self {
@@ -129,7 +129,7 @@ impl Colours {
     }
 }
 
-/// What a walk over the chunks finds.
+/// What the chunks of a file hold.
 struct File<'a> {
     /// The file, with an end where it had none.
     content: Cow<'a, [u8]>,
@@ -176,7 +176,7 @@ fn walk(bytes: &[u8]) -> Result<File<'_>, String> {
     Ok(File { content, size, palette, texts, notes })
 }
 
-/// What a chunk is in a sentence.
+/// The name of a chunk in a sentence.
 fn name(kind: [u8; 4]) -> String {
     match &kind {
         b"IHDR" => "header".into(),
@@ -209,7 +209,7 @@ fn big_endian(bytes: &[u8]) -> Option<u32> {
     bytes.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
 }
 
-/// A file that has no end behind its last whole chunk, with one; what is there of image data is kept.
+/// A copy of a file with an end behind its last whole chunk; incomplete image data are kept.
 fn with_end(bytes: &[u8], last_whole: usize) -> Vec<u8> {
     let (whole, rest) = bytes.split_at(last_whole);
     let mut ended = whole.to_vec();
@@ -225,7 +225,7 @@ fn with_end(bytes: &[u8], last_whole: usize) -> Vec<u8> {
     ended
 }
 
-/// What Pillow takes for EXIF and XMP; of each kind the last one counts.
+/// The texts that Pillow reads as EXIF and XMP; the last one of each kind counts.
 #[derive(Default)]
 struct Texts {
     exif: Option<Vec<u8>>,
@@ -328,14 +328,14 @@ pub(super) mod tests {
     }
 
     fn read(file: &[u8]) -> Result<(Vec<u8>, String), String> {
-        let found = decode(file, &mut Room::default())?;
+        let found = decode(file, &mut Reservation::default())?;
         Ok((found.image.into_raw(), found.notes.join("; ")))
     }
 
     /// Three pixels.
     const ROW: [u8; 10] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 
-    /// What Pillow reads is read, and told; what it refuses is refused.
+    /// What Pillow reads is read, with a note; what it refuses is refused.
     #[test]
     fn damage_behind_the_pixels_is_told_and_before_them_refused() {
         let data = packed(&ROW);
@@ -397,14 +397,14 @@ pub(super) mod tests {
         }
     }
 
-    /// Wherever they stand; the last one of a kind counts.
+    /// Anywhere in the file; the last one of a kind counts.
     #[test]
     fn texts_tell_the_orientation() {
         let data = packed(&ROW);
         let exif = crate::decode::orientation::tests::exif;
         let of = |before: &[(&[u8; 4], &[u8])], behind: &[(&[u8; 4], &[u8])]| {
             let file = png(3, 1, 8, 2, &[before, &[(b"IDAT", &data)], behind].concat());
-            decode(&file, &mut Room::default()).unwrap().orientation.to_exif()
+            decode(&file, &mut Reservation::default()).unwrap().orientation.to_exif()
         };
         let xmp = b"<x tiff:Orientation=\"8\"/>";
         let international = [b"XML:com.adobe.xmp\0\0\0\0\0", &xmp[..]].concat();

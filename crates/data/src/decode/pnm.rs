@@ -1,10 +1,10 @@
-//! PNM: bitmaps, grey and colour, in words (P1 to P3) and in bytes (P4 to P6).
+//! Decodes PNM: bitmaps, grey and colour, as text (P1 to P3) and binary (P4 to P6).
 
 use image::RgbImage;
 
-use super::room::Room;
+use super::memory_budget::Reservation;
 
-pub fn decode(bytes: &[u8], room: &mut Room) -> Result<RgbImage, String> {
+pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String> {
     let kind = match bytes {
         [b'P', kind @ b'1'..=b'6', space, ..] if is_space(*space) => kind - b'0',
         [b'P', b'7', ..] => return Err("PAM (P7) is not supported: convert it to PNG".into()),
@@ -13,12 +13,12 @@ pub fn decode(bytes: &[u8], room: &mut Room) -> Result<RgbImage, String> {
     let mut rest = &bytes[3..];
     let [width, height] = [number(&mut rest)?, number(&mut rest)?];
     // Those in words are numbers first.
-    room.for_image(width.into(), height.into(), if kind <= 3 { 15 } else { 3 })?;
+    memory.for_image(width.into(), height.into(), if kind <= 3 { 15 } else { 3 })?;
     let channels = if kind % 3 == 0 { 3 } else { 1 };
     let samples = (width * height) as usize * channels;
     let pixels = if kind % 3 == 1 {
         let bits =
-            if kind == 1 { bits_in_words(rest, samples)? } else { bits(rest, width as usize, samples)? };
+            if kind == 1 { bits_of_text(rest, samples)? } else { bits(rest, width as usize, samples)? };
         bits.into_iter().flat_map(|black| [if black { 0 } else { 255 }; 3]).collect()
     } else {
         let maxval = number(&mut rest)?;
@@ -26,7 +26,7 @@ pub fn decode(bytes: &[u8], room: &mut Room) -> Result<RgbImage, String> {
             return Err(format!("its largest value is {maxval}, not 1 to 65535"));
         }
         if kind <= 3 {
-            rgb(numbers_in_words(rest, samples, maxval)?.into_iter(), channels, maxval)
+            rgb(numbers_of_text(rest, samples, maxval)?.into_iter(), channels, maxval)
         } else if maxval < 256 {
             rgb(rest.get(..samples).ok_or(CUT)?.iter().map(|sample| u32::from(*sample)), channels, maxval)
         } else {
@@ -43,13 +43,13 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
-/// What follows a comment, which ends with its line.
+/// The bytes behind a comment, which ends with its line.
 fn after_comment(bytes: &[u8]) -> &[u8] {
     let end = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
     end.map_or(&[], |end| &bytes[end + 1..])
 }
 
-/// The next number of the header, and the one space after it.
+/// Reads the next number of the header, and the one space after it.
 fn number(rest: &mut &[u8]) -> Result<u32, String> {
     let mut digits = String::new();
     while let Some((byte, after)) = rest.split_first() {
@@ -65,7 +65,7 @@ fn number(rest: &mut &[u8]) -> Result<u32, String> {
     digits.parse().map_err(|_| "its header lacks a number".into())
 }
 
-fn bits_in_words(mut rest: &[u8], samples: usize) -> Result<Vec<bool>, String> {
+fn bits_of_text(mut rest: &[u8], samples: usize) -> Result<Vec<bool>, String> {
     let mut bits = Vec::with_capacity(samples);
     while bits.len() < samples {
         let (byte, after) = rest.split_first().ok_or(CUT)?;
@@ -81,14 +81,14 @@ fn bits_in_words(mut rest: &[u8], samples: usize) -> Result<Vec<bool>, String> {
     Ok(bits)
 }
 
-/// Rows begin at a byte.
+/// Reads bits; each row begins at a byte.
 fn bits(bytes: &[u8], width: usize, samples: usize) -> Result<Vec<bool>, String> {
     let row_bytes = width.div_ceil(8);
     let rows = bytes.get(..samples / width * row_bytes).ok_or(CUT)?.chunks(row_bytes);
     Ok(rows.flat_map(|row| (0..width).map(|x| row[x / 8] << (x % 8) >= 0x80)).collect())
 }
 
-fn numbers_in_words(mut rest: &[u8], samples: usize, maxval: u32) -> Result<Vec<u32>, String> {
+fn numbers_of_text(mut rest: &[u8], samples: usize, maxval: u32) -> Result<Vec<u32>, String> {
     let mut numbers = Vec::with_capacity(samples);
     let mut word: Option<u32> = None;
     while numbers.len() < samples {

@@ -1,19 +1,19 @@
-//! WebP, through the `image` crate.
+//! Decodes WebP through the `image` crate.
 
 use image::{ImageFormat, RgbImage, imageops};
 
-use super::{library, orientation::Metadata, room::Room};
+use super::{image_crate, memory_budget::Reservation, orientation::Metadata};
 
-pub fn decode(bytes: &[u8], room: &mut Room) -> Result<RgbImage, String> {
+pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String> {
     match chunks(bytes).find(|(kind, _)| *kind == b"ANMF") {
-        Some((_, frame)) => first_frame(bytes, frame, room),
-        None => library::decode(ImageFormat::WebP, bytes, room),
+        Some((_, frame)) => first_frame(bytes, frame, memory),
+        None => image_crate::decode(ImageFormat::WebP, bytes, memory),
     }
 }
 
-/// The first frame of an animation on its black canvas: nothing is there to blend it with. The `image` crate would blend it with
-/// the colour of the background, which Pillow leaves out of account.
-fn first_frame(bytes: &[u8], frame: &[u8], room: &mut Room) -> Result<RgbImage, String> {
+/// Decodes a file. The first frame of an animation is placed on a black canvas, without blending. The `image` crate would blend
+/// it with the colour of the background, which Pillow ignores.
+fn first_frame(bytes: &[u8], frame: &[u8], memory: &mut Reservation) -> Result<RgbImage, String> {
     const CUT: &str = "its animation is cut off";
     let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte));
     let (_, canvas) = chunks(bytes).find(|(kind, _)| *kind == b"VP8X").ok_or(CUT)?;
@@ -25,8 +25,8 @@ fn first_frame(bytes: &[u8], frame: &[u8], room: &mut Room) -> Result<RgbImage, 
     if left + across > width || top + down > height {
         return Err("its first frame is larger than its canvas".into());
     }
-    room.for_image(width.into(), height.into(), 3)?;
-    let image = library::decode(ImageFormat::WebP, &still(&place[6..12], parts), room)?;
+    memory.for_image(width.into(), height.into(), 3)?;
+    let image = image_crate::decode(ImageFormat::WebP, &still(&place[6..12], parts), memory)?;
     if image.dimensions() != (across, down) {
         return Err("its first frame is of another size".into());
     }
@@ -38,7 +38,7 @@ fn first_frame(bytes: &[u8], frame: &[u8], room: &mut Room) -> Result<RgbImage, 
     Ok(screen)
 }
 
-/// A file of its own for the parts of a frame.
+/// Makes a file of the parts of a frame.
 fn still(sides: &[u8], parts: &[u8]) -> Vec<u8> {
     const ALPHA: u32 = 1 << 4;
     let flags = if parts.starts_with(b"ALPH") { ALPHA } else { 0 };
@@ -47,7 +47,7 @@ fn still(sides: &[u8], parts: &[u8]) -> Vec<u8> {
     [b"RIFF", &(body.len() as u32).to_le_bytes(), &body[..]].concat()
 }
 
-/// EXIF and XMP: the first chunk of each that the header announces.
+/// Reads EXIF and XMP: the first chunk of each that the header announces.
 pub fn metadata(bytes: &[u8]) -> Metadata {
     let mut metadata = Metadata::default();
     let mut flags = 0;

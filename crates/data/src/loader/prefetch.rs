@@ -1,5 +1,5 @@
-//! Batches of pictures prepared ahead of their consumer, as one task a picture on the rayon pool that the engine computes
-//! on: pictures fill the gaps that the engine leaves, and a batch never waits for more than its own pictures.
+//! Prepares batches ahead of their consumer, one task per image, on the rayon pool that the engine computes on: these tasks fill
+//! the gaps that the engine leaves, and a batch never waits for more than its own images.
 
 use std::{
     cell::RefCell,
@@ -16,17 +16,17 @@ use rayon::Yield;
 
 use crate::Result;
 
-/// Batches in the making beside the one that the consumer works on.
+/// Batches in preparation beside the one that the consumer works on.
 const AHEAD: usize = 1;
 
-/// Fills the bytes of the picture at a position; `false` leaves it out of its batch. Must not panic: rayon would end the
+/// Fills the bytes of the image at a position; `false` leaves it out of its batch. Must not panic: rayon would end the
 /// process.
 pub(super) type Work = dyn Fn(usize, &mut [u8]) -> Result<bool> + Send + Sync;
 
-/// The pictures of one batch.
+/// The prepared images of one batch.
 #[derive(Debug, PartialEq)]
 pub(super) struct Filled {
-    /// Where they stand in the sequence, ascending.
+    /// Their positions in the sequence, ascending.
     pub positions: Vec<usize>,
     /// Their bytes, one after the other.
     pub pixels: Vec<u8>,
@@ -35,14 +35,14 @@ pub(super) struct Filled {
 /// The batches of a range of positions, in order. Ends after the first error. Dropping it cancels what is queued.
 pub(super) struct Prefetch {
     work: Arc<Work>,
-    picture_bytes: usize,
+    image_bytes: usize,
     batch_size: usize,
     positions: Range<usize>,
     queue: VecDeque<Arc<Pending>>,
     cancelled: Arc<AtomicBool>,
 }
 
-/// A batch in the making.
+/// A batch in preparation.
 struct Pending {
     slots: Mutex<Slots>,
     complete: Condvar,
@@ -51,19 +51,19 @@ struct Pending {
 struct Slots {
     first: usize,
     pixels: Vec<u8>,
-    /// What became of each picture; `None` is not done yet.
+    /// What became of each image; `None` is not done yet.
     outcomes: Vec<Option<Result<bool>>>,
     missing: usize,
 }
 
 impl Prefetch {
     /// Prepares nothing before the first call of `next`.
-    pub fn new(positions: Range<usize>, batch_size: usize, picture_bytes: usize, work: Arc<Work>) -> Self {
+    pub fn new(positions: Range<usize>, batch_size: usize, image_bytes: usize, work: Arc<Work>) -> Self {
         let cancelled = Arc::new(AtomicBool::new(false));
-        Self { work, picture_bytes, batch_size, positions, queue: VecDeque::new(), cancelled }
+        Self { work, image_bytes, batch_size, positions, queue: VecDeque::new(), cancelled }
     }
 
-    /// Queues the pictures of the next batch.
+    /// Queues the images of the next batch.
     fn enqueue(&mut self) {
         let first = self.positions.start;
         let size = self.batch_size.min(self.positions.len());
@@ -71,7 +71,7 @@ impl Prefetch {
         let pending = Arc::new(Pending {
             slots: Mutex::new(Slots {
                 first,
-                pixels: vec![0; size * self.picture_bytes],
+                pixels: vec![0; size * self.image_bytes],
                 outcomes: (0..size).map(|_| None).collect(),
                 missing: size,
             }),
@@ -79,7 +79,7 @@ impl Prefetch {
         });
         for slot in 0..size {
             let (pending, work) = (Arc::clone(&pending), Arc::clone(&self.work));
-            let (cancelled, bytes) = (Arc::clone(&self.cancelled), self.picture_bytes);
+            let (cancelled, bytes) = (Arc::clone(&self.cancelled), self.image_bytes);
             rayon::spawn_fifo(move || {
                 if !cancelled.load(Ordering::Relaxed) {
                     pending.fill(slot, first + slot, bytes, &*work);
@@ -116,15 +116,15 @@ impl Drop for Prefetch {
 impl Pending {
     fn fill(&self, slot: usize, position: usize, bytes: usize, work: &Work) {
         thread_local! {
-            static PICTURE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+            static IMAGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
         // Prepared in a buffer of the thread and copied under the lock, a few microseconds: tasks of a pool outlive the
         // caller's borrows, so they cannot share the batch's buffer any other way without `unsafe`.
-        PICTURE.with_borrow_mut(|picture| {
-            picture.resize(bytes, 0);
-            let outcome = work(position, picture);
+        IMAGE.with_borrow_mut(|image| {
+            image.resize(bytes, 0);
+            let outcome = work(position, image);
             let mut slots = self.lock();
-            slots.pixels[slot * bytes..][..bytes].copy_from_slice(picture);
+            slots.pixels[slot * bytes..][..bytes].copy_from_slice(image);
             slots.outcomes[slot] = Some(outcome);
             slots.missing -= 1;
             if slots.missing == 0 {
@@ -135,7 +135,7 @@ impl Pending {
 
     /// The finished batch.
     fn wait(&self) -> Result<Filled> {
-        // A thread of the pool must not sleep: with one thread, it is the one that the pictures wait for.
+        // A thread of the pool must not sleep: with one thread, it is the one that the images wait for.
         let helps = rayon::current_thread_index().is_some();
         let mut slots = self.lock();
         while slots.missing > 0 {
@@ -160,7 +160,7 @@ impl Pending {
 }
 
 impl Slots {
-    /// Moves the pictures that are kept together; the first error in the order of positions wins.
+    /// Moves the images that are kept together; the first error in the order of positions wins.
     fn take(&mut self) -> Result<Filled> {
         let mut pixels = std::mem::take(&mut self.pixels);
         let bytes = pixels.len() / self.outcomes.len();
@@ -187,7 +187,7 @@ mod tests {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
     }
 
-    /// Pictures of two bytes that hold their position; those divisible by 5 are left out.
+    /// Images of two bytes that hold their position; those divisible by 5 are left out.
     fn numbers(positions: Range<usize>) -> Prefetch {
         let work = |position: usize, bytes: &mut [u8]| {
             bytes.fill(position as u8);
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn the_first_error_ends_the_sequence() {
         let work = |position: usize, _: &mut [u8]| match position {
-            6 | 7 => Err(Error::Picture { path: position.to_string().into(), reason: String::new() }),
+            6 | 7 => Err(Error::Image { path: position.to_string().into(), reason: String::new() }),
             _ => Ok(true),
         };
         let mut batches = Prefetch::new(0..100, 4, 1, Arc::new(work));

@@ -5,12 +5,13 @@ use std::{path::PathBuf, process::ExitCode};
 use alexnet::core::text::{escaped, shown_path};
 use alexnet::data::{
     check::{
-        Damage, EXTREME_RATIO, FEW_PHOTOS, Group, Half, Likeness, Oddity, Report, SplitBy, TINY_SIDE, check,
+        Damage, EXTREME_RATIO, FEW_IMAGES, Group, Half, Likeness, Oddity, Report, SplitBy, TINY_SIDE, check,
     },
+    dataset::folder::Why,
     decode::{self, decode},
-    folder::Why,
     split::SplitOptions,
 };
+use alexnet::source::VAL_FRACTION;
 use anyhow::Result;
 
 use crate::{
@@ -74,7 +75,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             more => note!("gallery: {} ({more} more images are not in it)", shown_path(path)),
         }
     }
-    Ok(if args.strict && report.to_mend > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if args.strict && report.issues > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn print(report: &Report, turning: Turning) -> Result<()> {
@@ -96,8 +97,8 @@ fn print(report: &Report, turning: Turning) -> Result<()> {
     for photo in &report.wrong_extension {
         say!("  {}: its content is {}", escaped(&photo.path), photo.content)?;
     }
-    headline("not taken for photos", report.not_photos.len())?;
-    for file in &report.not_photos {
+    headline("not taken for photos", report.not_images.len())?;
+    for file in &report.not_images {
         let path = escaped(&file.path);
         match (file.why, file.content) {
             (Why::DanglingLink, _) => say!("  {path}: the link leads nowhere")?,
@@ -136,14 +137,14 @@ fn print(report: &Report, turning: Turning) -> Result<()> {
         (n, Turning::Ignore) => say!("to be turned by their EXIF orientation, which is ignored: {n}")?,
     }
     say!("")?;
-    match report.to_mend {
+    match report.issues {
         0 => say!("nothing to mend"),
         n => say!("to mend: {n}"),
     }
 }
 
 fn print_classes(report: &Report) -> Result<()> {
-    say!("{} photos of {} classes in {}", report.photos, report.classes.len(), shown_path(&report.root))?;
+    say!("{} photos of {} classes in {}", report.images, report.classes.len(), shown_path(&report.root))?;
     match report.split {
         SplitBy::Folders => say!("split by its folders")?,
         SplitBy::Seed { seed, val_fraction } => {
@@ -158,15 +159,15 @@ fn print_classes(report: &Report) -> Result<()> {
     say!("\n{:columns$} {:>7} {:>7} {:>7} {:>8}{test}", "class", "photos", "share", "train", "validate")?;
     for (name, class) in names.iter().zip(&report.classes) {
         let note = match class {
-            class if class.photos == 0 => "  empty: it cannot be learnt",
+            class if class.images == 0 => "  empty: it cannot be learnt",
             class if class.val == 0 => "  none validates",
-            class if class.photos < FEW_PHOTOS => "  few",
+            class if class.images < FEW_IMAGES => "  few",
             _ => "",
         };
         say!(
             "{} {:>7} {:>5.1} % {:>7} {:>8}{}{note}",
             padded(name, columns),
-            class.photos,
+            class.images,
             100.0 * class.share,
             class.train,
             class.val,
@@ -191,7 +192,7 @@ fn print_group(group: &Group) -> Result<()> {
         what.push("within a class, on one side");
     }
     say!("  {}", what.join(", "))?;
-    for photo in &group.photos {
+    for photo in &group.images {
         let half = match photo.half {
             Half::Train => "trains",
             Half::Val => "validates",
@@ -207,10 +208,10 @@ fn print_group(group: &Group) -> Result<()> {
                 format!("{bits} bits apart{}", if mirrored { ", mirrored" } else { "" })
             }
         };
-        match group.photos.len() {
+        match group.images.len() {
             2 => say!("      {how}")?,
             _ => {
-                let [a, b] = [link.a, link.b].map(|photo| escaped(&group.photos[photo].path));
+                let [a, b] = [link.a, link.b].map(|photo| escaped(&group.images[photo].path));
                 say!("      {how}: {a} and {b}")?;
             }
         }

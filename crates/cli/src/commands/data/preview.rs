@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use alexnet::TrainConfig;
 use alexnet::core::{
     Batch,
     rng::{Purpose, permutation},
@@ -9,9 +10,10 @@ use alexnet::core::{
     train::Batches,
 };
 use alexnet::data::{
+    dataset::{Dataset, Item},
     decode::decode,
-    loader::{Loader, LoaderOptions, evaluation_picture},
-    split::{Dataset, Item},
+    loader::{Loader, LoaderOptions},
+    preprocess::evaluation_image,
 };
 use anyhow::Result;
 use image::RgbImage;
@@ -90,8 +92,8 @@ pub fn run(args: &Args) -> Result<()> {
     let mut tiles = Vec::new();
     for (item, views) in shown.iter().zip(views) {
         let photo = decode(root.join(&item.path), loader.decoding())?.image;
-        let whole = RgbImage::from_raw(size as u32, size as u32, evaluation_picture(&photo, size))
-            .unwrap_or_default();
+        let whole =
+            RgbImage::from_raw(size as u32, size as u32, evaluation_image(&photo, size)).unwrap_or_default();
         tiles.push(Tile::new(photo, classes[item.class].clone()));
         tiles.extend(views);
         tiles.push(Tile::new(whole, "validation"));

@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 
 use alexnet::core::text::shown_path;
-use alexnet::data::{
-    check::duplicates,
-    split::{Dataset, SplitOptions},
-};
+use alexnet::data::{check::duplicates, dataset::Dataset, split::SplitOptions};
+use alexnet::{DataSource, source::VAL_FRACTION};
 use anyhow::Result;
 use clap::ValueEnum;
 

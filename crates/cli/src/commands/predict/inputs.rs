@@ -7,7 +7,7 @@ use std::{
 };
 
 use alexnet::core::text::shown_path;
-use alexnet::data::folder::{self, LeftOut, Why};
+use alexnet::data::dataset::folder::{self, LeftOut, Why};
 use glob::{MatchOptions, Pattern, PatternError};
 use walkdir::{DirEntry, WalkDir};
 

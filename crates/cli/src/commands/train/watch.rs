@@ -4,13 +4,8 @@ use std::{ops::ControlFlow, time::Instant};
 
 use alexnet::{
     BoxError, Evaluated, Note, Observer, RunFolder, RunInfo, Work,
-    core::{
-        Model, StepReport,
-        metrics::Evaluation,
-        text::shown_path,
-        train::Batches,
-    },
-    data::split::Item,
+    core::{Model, StepReport, metrics::Evaluation, text::shown_path, train::Batches},
+    data::dataset::Item,
 };
 use anyhow::Result;
 

@@ -1,4 +1,4 @@
-//! How the bytes of a block are compressed.
+//! Decompresses the bytes of a block.
 
 use std::io::Read;
 
@@ -9,19 +9,20 @@ use ruzstd::decoding::StreamingDecoder;
 use weezl::{BitOrder, LzwStatus, decode::Configuration};
 
 use super::{
-    CUT,
     color::{JPEG, YCBCR},
     directory::Directory,
     fax::{self, Coding},
     samples::Predictor,
     tag,
 };
-use crate::decode::MAX_PIXELS;
+use crate::decode::limits::MAX_PIXELS;
 
-/// What a dictionary of LZMA may take.
+pub const CUT: &str = "it is cut off: pixels are missing";
+
+/// Limit of the dictionary of LZMA.
 const LZMA_KIB: u32 = 128 << 10;
 
-/// What lies side by side in a block.
+/// The layout of samples in a block.
 pub struct Shape {
     pub channels: usize,
     pub bits: usize,
@@ -31,7 +32,7 @@ pub struct Shape {
 pub struct Codec<'a> {
     kind: Kind<'a>,
     predictor: Predictor,
-    /// Of chroma, in columns and rows; 1 × 1 when it has a value a pixel.
+    /// Subsampling of chroma in columns and rows; 1 × 1 for none.
     subsampling: (usize, usize),
 }
 
@@ -115,7 +116,7 @@ impl<'a> Codec<'a> {
         matches!(self.kind, Kind::Jpeg { .. })
     }
 
-    /// Memory beside the unpacked block.
+    /// Memory that decompression needs beside the unpacked block.
     pub fn extra_bytes_per_pixel(&self) -> usize {
         match self.kind {
             // What the decoder of JPEG holds.

@@ -1,4 +1,4 @@
-//! What samples mean: the colour of a pixel.
+//! Converts samples to the colour of a pixel.
 
 use super::{
     directory::Directory,
@@ -6,12 +6,12 @@ use super::{
     tag,
     video::Video,
 };
-use crate::decode::inks;
+use crate::decode::cmyk;
 
 pub struct Color {
     pub photometric: u64,
     meaning: Meaning,
-    /// The channel by which the colours were multiplied, and how to have its high byte.
+    /// The channel of premultiplied alpha, and the shift to its high byte.
     alpha: Option<(usize, u32)>,
 }
 
@@ -37,7 +37,7 @@ enum Meaning {
     Rgb {
         shift: u32,
     },
-    Inks {
+    Cmyk {
         shift: u32,
     },
     Video(Box<Video>),
@@ -79,7 +79,7 @@ impl Color {
             (WHITE_IS_ZERO | BLACK_IS_ZERO, 32, Format::Float) => (1, Meaning::Float),
             (PALETTE, 1 | 2 | 4 | 8, Format::Unsigned) => (1, Meaning::Palette(palette(directory, bits)?)),
             (RGB, 8 | 16, Format::Unsigned) => (3, Meaning::Rgb { shift }),
-            (SEPARATED, 8 | 16, Format::Unsigned) => (4, Meaning::Inks { shift }),
+            (SEPARATED, 8 | 16, Format::Unsigned) => (4, Meaning::Cmyk { shift }),
             (YCBCR, 8, Format::Unsigned) if channels == 1 => {
                 (1, Meaning::Grey { factor: 1, inverted: false })
             }
@@ -128,7 +128,9 @@ impl Color {
             Meaning::Float => [f32::from_bits(samples[0]) as u8; 3],
             Meaning::Palette(colors) => colors.get(samples[0] as usize).copied().unwrap_or_default(),
             Meaning::Rgb { shift } => [0, 1, 2].map(|channel| (samples[channel] >> shift) as u8),
-            Meaning::Inks { shift } => inks::to_light([0, 1, 2, 3].map(|ink| (samples[ink] >> shift) as u8)),
+            Meaning::Cmyk { shift } => {
+                cmyk::to_rgb([0, 1, 2, 3].map(|channel| (samples[channel] >> shift) as u8))
+            }
             Meaning::Video(video) => video.rgb([0, 1, 2].map(|channel| samples[channel] as u8)),
         };
         match self.alpha {

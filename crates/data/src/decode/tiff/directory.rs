@@ -1,4 +1,4 @@
-//! The first directory of a TIFF or a BigTIFF: tags and their values.
+//! Reads the first directory of a TIFF or a BigTIFF: tags and their values.
 
 /// The values of a tag lie as bytes in the file, in its order.
 pub struct Directory<'a> {

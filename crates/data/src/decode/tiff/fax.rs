@@ -1,5 +1,5 @@
-//! The three codings of fax (ITU-T T.4 and T.6), with the code tables of the `fax` crate, whose own decoders know neither the
-//! two-dimensional coding of group 3 nor rows without marks between them.
+//! Decodes the three codings of fax (ITU-T T.4 and T.6), with the code tables of the `fax` crate, whose own decoders know neither
+//! the two-dimensional coding of group 3 nor rows without marks between them.
 
 use std::convert::Infallible;
 
@@ -160,8 +160,8 @@ impl Changes {
 mod tests {
     use super::*;
 
-    /// Each pixel of another colour than the one before it, in rows that are coded by the row above. A search among the changes above
-    /// that begins anew at each change would take minutes.
+    /// Each pixel of another colour than the one before it, in rows that are coded by the row above. A search among the changes
+    /// above that begins anew at each change would take minutes.
     #[test]
     fn a_row_of_many_changes_is_read_once() {
         let (width, rows) = (65_000, 300);

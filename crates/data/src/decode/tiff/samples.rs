@@ -1,8 +1,11 @@
-//! How samples lie in the bytes of a row.
+//! Unpacks the samples from the bytes of a row.
 
 use super::{directory::Directory, tag};
 
-/// What a sample's bits mean.
+/// Limit of the samples per pixel.
+pub const MAX_CHANNELS: usize = 16;
+
+/// The number format of samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Unsigned,
@@ -10,7 +13,7 @@ pub enum Format {
     Float,
 }
 
-/// What was subtracted before compression.
+/// The predictor that was subtracted before compression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Predictor {
     None,
@@ -23,7 +26,7 @@ pub enum Predictor {
 pub struct Samples {
     pub bits: usize,
     pub format: Format,
-    /// How many samples lie side by side for a pixel.
+    /// Number of samples per pixel that lie side by side.
     together: usize,
     little_endian: bool,
 }
@@ -104,7 +107,7 @@ impl Samples {
         };
         if predictor == Predictor::Horizontal {
             let mask = u32::MAX >> (32 - self.bits);
-            let mut left = [0_u32; super::MAX_CHANNELS];
+            let mut left = [0_u32; MAX_CHANNELS];
             for (index, number) in numbers.enumerate() {
                 let left = &mut left[index % self.together];
                 *left = left.wrapping_add(next()) & mask;

@@ -1,4 +1,4 @@
-//! The tags that matter, by their names in the specification (TIFF 6.0, 1992).
+//! The tags that are read, by their names in the specification (TIFF 6.0, 1992).
 
 pub const WIDTH: u16 = 256;
 pub const HEIGHT: u16 = 257;

@@ -1,5 +1,5 @@
-//! YCbCr that no JPEG decoder has seen, by tables, in the rounding of Pillow where it reads the samples itself and of libtiff, which
-//! it asks, where they are compressed.
+//! Converts YCbCr outside of JPEG to RGB by tables, with the rounding of Pillow for uncompressed samples and of libtiff, which
+//! Pillow uses, for compressed ones.
 
 use super::{directory::Directory, tag};
 

@@ -1,0 +1,96 @@
+//! Random crops and flips: `torchvision.transforms.RandomResizedCrop` and `RandomHorizontalFlip`.
+
+use rand::RngExt;
+
+use crate::resize::Crop;
+
+/// Bounds of a crop's aspect ratio, width by height.
+const RATIO: (f64, f64) = (3.0 / 4.0, 4.0 / 3.0);
+
+/// Draws the box of `torchvision.transforms.RandomResizedCrop.get_params`: ten attempts at a share of the area uniform in `scale`
+/// and a ratio log-uniform in `RATIO`, then the largest centred box whose ratio is in bounds.
+pub fn random_resized_crop([least, most]: [f64; 2], width: u32, height: u32, rng: &mut impl RngExt) -> Crop {
+    let scale = |rng: &mut _| if least < most { RngExt::random_range(rng, least..most) } else { most };
+    let area = f64::from(width) * f64::from(height);
+    let log_ratio = RATIO.0.ln()..RATIO.1.ln();
+    for _ in 0..10 {
+        let target_area = area * scale(rng);
+        let ratio = rng.random_range(log_ratio.clone()).exp();
+        let w = (target_area * ratio).sqrt().round_ties_even() as u32;
+        let h = (target_area / ratio).sqrt().round_ties_even() as u32;
+        if (1..=width).contains(&w) && (1..=height).contains(&h) {
+            let top = rng.random_range(0..=height - h);
+            let left = rng.random_range(0..=width - w);
+            return Crop { left, top, width: w, height: h };
+        }
+    }
+    let ratio = f64::from(width) / f64::from(height);
+    let (w, h) = if ratio < RATIO.0 {
+        (width, (f64::from(width) / RATIO.0).round_ties_even() as u32)
+    } else if ratio > RATIO.1 {
+        ((f64::from(height) * RATIO.1).round_ties_even() as u32, height)
+    } else {
+        (width, height)
+    };
+    Crop { left: (width - w) / 2, top: (height - h) / 2, width: w, height: h }
+}
+
+/// Whether an image is flipped: `torchvision.transforms.RandomHorizontalFlip()`.
+pub fn random_flip(rng: &mut impl RngExt) -> bool {
+    rng.random_bool(0.5)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    const SCALE: [f64; 2] = [0.08, 1.0];
+
+    /// Draws the upper end of every range so many times, then the lower end.
+    struct HighestThenLowest(usize);
+
+    impl rand::TryRng for HighestThenLowest {
+        type Error = Infallible;
+
+        fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+            self.try_next_u64().map(|bits| bits as u32)
+        }
+
+        fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+            match self.0.checked_sub(1) {
+                Some(left) => {
+                    self.0 = left;
+                    Ok(u64::MAX)
+                }
+                None => Ok(0),
+            }
+        }
+
+        fn try_fill_bytes(&mut self, _: &mut [u8]) -> Result<(), Infallible> {
+            unreachable!("boxes are drawn from numbers")
+        }
+    }
+
+    #[test]
+    fn an_image_of_good_ratio_is_whole_when_every_attempt_fails() {
+        // 0.08 of one pixel rounds to none.
+        assert_eq!(
+            random_resized_crop(SCALE, 1, 1, &mut HighestThenLowest(0)),
+            Crop { left: 0, top: 0, width: 1, height: 1 }
+        );
+    }
+
+    /// The whole area at the ratio 4/3 does not fit into a square; 0.08 of it at 3/4 does. An attempt draws two numbers
+    /// before it fails, and there are ten.
+    #[test]
+    fn a_box_that_does_not_fit_is_drawn_again_ten_times_at_most() {
+        let smallest = Crop { left: 0, top: 0, width: 24, height: 33 };
+        let whole = Crop { left: 0, top: 0, width: 100, height: 100 };
+        for (failures, expected) in [(0, smallest), (1, smallest), (9, smallest), (10, whole)] {
+            let mut rng = HighestThenLowest(2 * failures);
+            assert_eq!(random_resized_crop(SCALE, 100, 100, &mut rng), expected, "{failures}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Mixes the images of a batch and their targets: `torchvision.transforms.v2.MixUp` and `CutMix`, on bytes. The partner of an image
+//! is the one before it in the batch; that of the first is the last.
+
+use alexnet_core::Batch;
+use rand::RngExt;
+use rand_distr::{Beta, Distribution};
+
+use crate::resize::Crop;
+
+/// How the images of a batch are mixed with their partners.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mix {
+    /// Each image is this share of itself plus the rest of its partner (Zhang et al. 2018).
+    Mixup(f64),
+    /// Each image has this rectangle of its partner instead of its own (Yun et al. 2019).
+    Cutmix(Crop),
+}
+
+impl Mix {
+    /// Draws how a batch of images of `size`×`size` pixels is mixed, with λ of `Beta(α, α)`; α is 0 for none. When both kinds
+    /// have an α, either is taken with equal probability.
+    pub fn random(mixup: f64, cutmix: f64, size: u32, rng: &mut impl RngExt) -> Option<Self> {
+        let cuts = cutmix > 0.0 && (mixup <= 0.0 || rng.random_bool(0.5));
+        let beta = if cuts { cutmix } else { mixup };
+        let lambda = Beta::new(beta, beta).ok()?.sample(rng);
+        if !cuts {
+            return Some(Self::Mixup(lambda));
+        }
+        let half = (0.5 * (1.0 - lambda).sqrt() * f64::from(size)) as u32;
+        let mut span = || {
+            let centre = rng.random_range(0..size);
+            let (from, to) = (centre.saturating_sub(half), (centre + half).min(size));
+            (from, to - from)
+        };
+        let ((left, width), (top, height)) = (span(), span());
+        Some(Self::Cutmix(Crop { left, top, width, height }))
+    }
+
+    /// Mixes the images and targets of a batch; a batch of one image stays as it is.
+    pub fn apply(self, batch: &mut Batch) {
+        let n = batch.len();
+        if n < 2 {
+            return;
+        }
+        let (width, item) = (batch.images.width, batch.images.pixels.len() / n);
+        let classes = batch.targets.len() / n;
+        let own = match self {
+            Self::Mixup(lambda) => {
+                let mixed = |a: u8, b: u8| {
+                    (lambda * f64::from(a) + (1.0 - lambda) * f64::from(b)).round_ties_even() as u8
+                };
+                with_partner(&mut batch.images.pixels, item, |own, partner| {
+                    own.iter_mut().zip(partner).for_each(|(a, b)| *a = mixed(*a, *b));
+                });
+                lambda
+            }
+            Self::Cutmix(Crop { left, top, width: w, height: h }) => {
+                let row = |y: u32| 3 * (y as usize * width + left as usize)..;
+                with_partner(&mut batch.images.pixels, item, |own, partner| {
+                    for y in top..top + h {
+                        let bytes = 3 * w as usize;
+                        own[row(y)][..bytes].copy_from_slice(&partner[row(y)][..bytes]);
+                    }
+                });
+                1.0 - f64::from(w * h) / (item / 3) as f64
+            }
+        };
+        with_partner(&mut batch.targets, classes, |targets, partner| {
+            let mixed = |a: f32, b: f32| (own * f64::from(a) + (1.0 - own) * f64::from(b)) as f32;
+            targets.iter_mut().zip(partner).for_each(|(a, b)| *a = mixed(*a, *b));
+        });
+    }
+}
+
+/// Changes each item by the item before it, as that was.
+fn with_partner<T: Copy>(values: &mut [T], item: usize, change: impl Fn(&mut [T], &[T])) {
+    let last = values[values.len() - item..].to_vec();
+    for at in (item..values.len()).step_by(item).rev() {
+        let (before, from) = values.split_at_mut(at);
+        change(&mut from[..item], &before[at - item..]);
+    }
+    change(&mut values[..item], &last);
+}
+
+/// Smooths targets: `(1-ε)·t + ε/C` for each (`label_smoothing` of `torch.nn.CrossEntropyLoss`).
+pub fn smooth_labels(targets: &mut [f32], classes: usize, smoothing: f64) {
+    let share = smoothing / classes as f64;
+    targets.iter_mut().for_each(|t| *t = ((1.0 - smoothing) * f64::from(*t) + share) as f32);
+}

@@ -1,0 +1,251 @@
+//! Checks the images of a data set before training: damaged files, extensions that do not match the content, duplicates and near
+//! duplicates, class imbalance, unusual sizes.
+//!
+//! Every image is decoded once, in parallel. Its size, two digests and two perceptual hashes are kept, about 150 bytes.
+
+mod inspection;
+mod near_duplicates;
+mod report;
+mod truncation;
+mod unreadable;
+
+use std::{
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use rayon::prelude::*;
+
+use self::{
+    inspection::{Inspection, inspect},
+    near_duplicates::Fingerprint,
+};
+pub use self::{
+    near_duplicates::{Likeness, Link, NEAR_BITS},
+    report::{
+        Class, Damage, Damaged, EXTREME_RATIO, FEW_IMAGES, Format, Group, HUGE_PIXELS, Member, NotImage,
+        OddSize, Oddity, Report, SplitBy, TINY_SIDE, WrongExtension,
+    },
+    unreadable::unreadable,
+};
+pub use crate::dataset::halves::Half;
+use crate::{
+    Result,
+    dataset::{
+        Dataset, Item,
+        folder::{LeftOut, Why},
+        listing::Listing,
+    },
+    decode,
+    progress::Progress,
+    split::SplitOptions,
+};
+
+/// Checks all images of a folder, split with `options` and decoded as `decoding` says. Damaged images and classes without images
+/// are in the report, never an error.
+///
+/// # Errors
+/// [`crate::Error::Invalid`] for a fraction outside `0.0..1.0`.
+pub fn check(
+    listing: Listing,
+    options: &SplitOptions,
+    decoding: decode::Options,
+    progress: &Progress,
+) -> Result<Report> {
+    let not_images = not_images(&listing);
+    let split = match listing.val {
+        Some(_) => SplitBy::Folders,
+        None => SplitBy::Seed { seed: options.seed, val_fraction: options.val_fraction },
+    };
+    let dataset = &listing.divided(options)?;
+    let halves = [(Half::Train, &dataset.train), (Half::Val, &dataset.val), (Half::Test, &dataset.test)];
+    let mut items: Vec<(&Item, Half)> =
+        halves.iter().flat_map(|(half, items)| items.iter().map(|item| (item, *half))).collect();
+    items.sort_by(|(a, _), (b, _)| (a.class, &a.path).cmp(&(b.class, &b.path)));
+    let images = inspect_all(&dataset.root, items.iter().map(|(item, _)| *item), decoding, progress);
+    let class_of = |item: &Item| dataset.classes[item.class].clone();
+
+    let (mut damaged, mut wrong_extension, mut sizes) = (vec![], vec![], vec![]);
+    for ((item, _), image) in items.iter().zip(&images) {
+        let (path, class) = (item.path.clone(), class_of(item));
+        if let Some((kind, reason)) = image.damage.clone() {
+            let decodes = image.size.is_some();
+            damaged.push(Damaged { path: path.clone(), class: class.clone(), kind, reason, decodes });
+        }
+        if let Some(content) = image.format.filter(|format| image.size.is_some() && !format.is_named(&path)) {
+            wrong_extension.push(WrongExtension { path: path.clone(), class: class.clone(), content });
+        }
+        if let Some(([width, height], oddity)) = image.size.and_then(|size| Some((size, oddity(size)?))) {
+            sizes.push(OddSize { path, class, width, height, oddity });
+        }
+    }
+
+    let groups = near_duplicates::groups(&fingerprints(&images));
+    let mut duplicates: Vec<Group> = groups.iter().map(|group| describe(group, &items, dataset)).collect();
+    // The most serious first; the sort is stable, so paths stay in order.
+    duplicates.sort_by_key(|group| (!group.across_classes, !group.across_split));
+
+    let classes: Vec<Class> = dataset
+        .classes
+        .iter()
+        .enumerate()
+        .map(|(class, name)| {
+            let counts = halves.map(|(_, items)| items.iter().filter(|item| item.class == class).count());
+            Class::new(name, counts, items.len())
+        })
+        .collect();
+    let sizes_of_classes = || classes.iter().map(|class| class.images);
+    let imbalance =
+        sizes_of_classes().max().unwrap_or(0) as f64 / sizes_of_classes().min().unwrap_or(0).max(1) as f64;
+
+    let hidden_images = not_images.iter().filter(|file| file.is_image()).count();
+    let empty = classes.iter().filter(|class| class.images == 0).count();
+    Ok(Report {
+        root: dataset.root.clone(),
+        split,
+        images: items.len(),
+        issues: damaged.len() + wrong_extension.len() + hidden_images + duplicates.len() + empty,
+        classes,
+        imbalance,
+        damaged,
+        wrong_extension,
+        not_images,
+        duplicates,
+        sizes,
+        turned: images.iter().filter(|image| image.turned).count(),
+    })
+}
+
+/// Finds the duplicates and near duplicates in a data set: groups of indices in [`Dataset::items`]. Images that cannot be decoded
+/// are in no group.
+pub fn duplicates(dataset: &Dataset, progress: &Progress) -> Vec<Vec<usize>> {
+    let images = inspect_all(&dataset.root, dataset.items(), decode::Options::default(), progress);
+    near_duplicates::groups(&fingerprints(&images)).into_iter().map(|group| group.members).collect()
+}
+
+fn inspect_all<'a>(
+    root: &Path,
+    items: impl Iterator<Item = &'a Item>,
+    decoding: decode::Options,
+    progress: &Progress,
+) -> Vec<Inspection> {
+    let items: Vec<&Item> = items.collect();
+    let done = AtomicUsize::new(0);
+    items
+        .par_iter()
+        .map(|item| {
+            let image = inspect(&root.join(&item.path), decoding);
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1, items.len());
+            image
+        })
+        .collect()
+}
+
+fn fingerprints(images: &[Inspection]) -> Vec<Option<Fingerprint>> {
+    images.iter().map(|image| image.fingerprint).collect()
+}
+
+fn describe(group: &near_duplicates::Group, items: &[(&Item, Half)], dataset: &Dataset) -> Group {
+    let images: Vec<Member> = group
+        .members
+        .iter()
+        .map(|index| {
+            let (item, half) = items[*index];
+            Member { path: item.path.clone(), class: dataset.classes[item.class].clone(), half }
+        })
+        .collect();
+    Group {
+        across_classes: images.iter().any(|image| image.class != images[0].class),
+        across_split: images.iter().any(|image| image.half != images[0].half),
+        images,
+        links: group.links.clone(),
+    }
+}
+
+fn oddity([width, height]: [u32; 2]) -> Option<Oddity> {
+    let (shorter, longer) = (width.min(height), width.max(height));
+    if u64::from(longer) > u64::from(shorter) * u64::from(EXTREME_RATIO) {
+        Some(Oddity::Extreme)
+    } else if shorter < TINY_SIDE {
+        Some(Oddity::Tiny)
+    } else if u64::from(width) * u64::from(height) > HUGE_PIXELS {
+        Some(Oddity::Huge)
+    } else {
+        None
+    }
+}
+
+fn not_images(listing: &Listing) -> Vec<NotImage> {
+    let found = listing.left_out.iter().map(|LeftOut { path, class, why }| {
+        // Opening a pipe would block.
+        let content = match why {
+            Why::Extension | Why::NoClass => inspection::format_of_image(&listing.root.join(path)),
+            Why::DanglingLink | Why::Special => None,
+        };
+        NotImage { path: path.clone(), class: class.clone().unwrap_or_default(), content, why: *why }
+    });
+    found.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::synthetic::draw_flower;
+
+    /// Copies of an image in every pair of places; the most serious come first.
+    #[test]
+    fn groups_tell_conflicts_and_leaks() {
+        let root = tempfile::tempdir().unwrap();
+        for (image, paths) in [
+            ["train/a/0.png", "train/a/1.png"],
+            ["train/a/2.png", "val/a/0.png"],
+            ["train/a/3.png", "train/b/0.png"],
+            ["train/b/1.png", "val/a/1.png"],
+            ["val/b/0.png", "val/b/1.png"],
+        ]
+        .iter()
+        .enumerate()
+        {
+            for path in paths.map(|path| root.path().join(path)) {
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                draw_flower(image, 0, 0).save(path).unwrap();
+            }
+        }
+        let options = SplitOptions::default();
+        let listing = Listing::read(root.path()).unwrap();
+        let report = check(listing, &options, decode::Options::default(), &|_, _| {}).unwrap();
+        let groups: Vec<_> = report
+            .duplicates
+            .iter()
+            .map(|group| (group.images[0].path.as_str(), group.across_classes, group.across_split))
+            .collect();
+        assert_eq!(
+            groups,
+            [
+                ("val/a/1.png", true, true),
+                ("train/a/3.png", true, false),
+                ("train/a/2.png", false, true),
+                ("train/a/0.png", false, false),
+                ("val/b/0.png", false, false),
+            ]
+        );
+        assert_eq!(report.issues, 5);
+    }
+
+    #[test]
+    fn sizes_at_the_limits_are_not_odd() {
+        for size in [[64, 64], [192, 64], [64, 192], [4096, 4096]] {
+            assert_eq!(oddity(size), None, "{size:?}");
+        }
+        for (size, odd) in [
+            ([63, 100], Oddity::Tiny),
+            ([193, 64], Oddity::Extreme),
+            ([10, 40], Oddity::Extreme),
+            ([4097, 4096], Oddity::Huge),
+        ] {
+            assert_eq!(oddity(size), Some(odd), "{size:?}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Finds images that cannot be read, fast enough to run before training. Most damage shows at the beginning or the end of a file.
+
+use std::{
+    fs::File,
+    io::{self, Cursor, Read, Seek, SeekFrom},
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use image::{ImageFormat, ImageReader};
+use rayon::prelude::*;
+
+use crate::{
+    Error,
+    dataset::Dataset,
+    decode::{MAX_PIXELS, MAX_SIDE, Options, decode},
+    progress::Progress,
+};
+
+/// The images that cannot be decoded, in the order of the data set, an error each. Files that begin and end as they should are not
+/// read further; all others are decoded.
+pub fn unreadable(dataset: &Dataset, progress: &Progress) -> Vec<Error> {
+    let items: Vec<_> = dataset.items().collect();
+    let done = AtomicUsize::new(0);
+    let look = |path: &Path| match looks_whole(path) {
+        Ok(true) => None,
+        _ => decode(path, Options::default()).err(),
+    };
+    items
+        .par_iter()
+        .filter_map(|item| {
+            let error = look(&dataset.root.join(&item.path));
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1, items.len());
+            error
+        })
+        .collect()
+}
+
+/// Bytes read from the beginning of a file, which may hold a thumbnail.
+const HEAD: u64 = 1 << 16;
+
+/// Whether a file begins and ends as its format demands; always `false` for formats whose end has no mark.
+fn looks_whole(path: &Path) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut head = Vec::new();
+    file.by_ref().take(HEAD).read_to_end(&mut head)?;
+    let mut tail = [0; 12];
+    file.seek(SeekFrom::End(-(tail.len() as i64)))?;
+    file.read_exact(&mut tail)?;
+    let format = image::guess_format(&head).ok();
+    let ends = match format {
+        Some(ImageFormat::Jpeg) => tail.ends_with(&[0xFF, 0xD9]),
+        Some(ImageFormat::Png) => tail == *b"\0\0\0\0IEND\xAE\x42\x60\x82",
+        Some(ImageFormat::Gif) => tail.ends_with(&[0x3B]),
+        Some(ImageFormat::WebP) => match head.get(4..8).and_then(|length| length.first_chunk()) {
+            Some(declared) => u64::from(u32::from_le_bytes(*declared)) + 8 == length,
+            None => false,
+        },
+        _ => false,
+    };
+    Ok(ends && format.is_some_and(|format| has_header(format, &head)))
+}
+
+/// Whether the header tells a size within the limits.
+fn has_header(format: ImageFormat, head: &[u8]) -> bool {
+    let size = ImageReader::with_format(Cursor::new(head), format).into_dimensions();
+    size.is_ok_and(|(width, height)| {
+        let [width, height] = [width, height].map(u64::from);
+        (1..=MAX_PIXELS).contains(&(width * height)) && width.max(height) <= MAX_SIDE
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use image::RgbImage;
+
+    use super::*;
+    use crate::dataset::Item;
+
+    /// Whatever is cut off, and whatever stands there instead of an image.
+    #[test]
+    fn what_decode_refuses_is_named_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        let image = RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8, y as u8, (x * y) as u8]));
+        let (mut items, mut whole) = (vec![], 0);
+        let mut add = |name: String, bytes: &[u8]| {
+            fs::write(root.path().join(&name), bytes).unwrap();
+            items.push(Item { path: name, class: 0 });
+        };
+        for extension in ["jpg", "png", "gif", "webp", "bmp", "tiff", "ppm"] {
+            let mut bytes = Cursor::new(vec![]);
+            image.write_to(&mut bytes, ImageFormat::from_extension(extension).unwrap()).unwrap();
+            let bytes = bytes.into_inner();
+            add(format!("whole.{extension}"), &bytes);
+            whole += 1;
+            for (cut, lost) in
+                [1, 2, 12, bytes.len() / 2, bytes.len() - 4, bytes.len()].into_iter().enumerate()
+            {
+                add(format!("cut{cut}.{extension}"), &bytes[..bytes.len() - lost]);
+            }
+            add(format!("followed.{extension}"), &[&bytes[..], b"and more"].concat());
+        }
+        add("words.jpg".into(), b"These are words, not pixels.");
+        let dataset = Dataset {
+            root: root.path().into(),
+            classes: vec!["a".into()],
+            train: items,
+            val: vec![],
+            test: vec![],
+        };
+        let found: Vec<String> = unreadable(&dataset, &|_, _| {}).iter().map(ToString::to_string).collect();
+        let paths = || dataset.items().map(|item| root.path().join(&item.path));
+        let expected: Vec<String> = paths()
+            .filter_map(|path| decode(path, Options::default()).err())
+            .map(|e| e.to_string())
+            .collect();
+        assert_eq!(found, expected);
+        assert!(expected.len() >= 4 * whole, "{expected:?}");
+        // Only those are decoded that must be.
+        let looked: Vec<bool> = paths().map(|path| looks_whole(&path).unwrap_or(false)).collect();
+        assert_eq!(looked.iter().filter(|whole| **whole).count(), 4);
+    }
+}

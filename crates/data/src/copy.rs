@@ -1,0 +1,140 @@
+//! Copies a split data set into the folders `train/`, `val/` and `test/`.
+
+use std::{fs, path::Path};
+
+use crate::{
+    Error, Result, atomic_folder,
+    dataset::{Dataset, Item, below_half, halves::Half},
+};
+
+/// Progress of [`Dataset::copy_to`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyProgress<'a> {
+    /// The class that is being copied.
+    pub class: &'a str,
+    /// Number of its images copied so far.
+    pub done: usize,
+    /// Number of its images in all.
+    pub total: usize,
+}
+
+impl Dataset {
+    /// Copies the images to `out/train/<class>/` and `out/val/<class>/`, as the tutorial's `split_data.py` does, with their names
+    /// and any sub-folders of a class; test images to `out/test/<class>/`. `out` appears when all are copied, so it is never
+    /// incomplete.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] when `out` is there and not empty; [`Error::Dataset`] when it lies in the data set
+    /// itself; [`Error::Io`].
+    pub fn copy_to(&self, out: &Path, progress: &mut dyn FnMut(&CopyProgress)) -> Result<()> {
+        let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io("find", path));
+        if absolute(out)?.starts_with(absolute(&self.root)?) {
+            return Err(refuse(
+                out,
+                "the images would be copied into their own folder; choose another".into(),
+            ));
+        }
+        let in_halves = self.in_halves();
+        let mut halves = vec![(Half::Train, &self.train), (Half::Val, &self.val)];
+        halves.extend((!self.test.is_empty()).then_some((Half::Test, &self.test)));
+        atomic_folder::create(out, None, |partial| {
+            for (class, name) in self.classes.iter().enumerate() {
+                // A class of which no image validates is one all the same.
+                for (half, _) in &halves {
+                    let folder = partial.join(half.folder()).join(name);
+                    fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+                }
+                let of_class = |item: &&Item| item.class == class;
+                let total = halves.iter().map(|(_, items)| items.iter().filter(of_class).count()).sum();
+                let items = halves
+                    .iter()
+                    .flat_map(|(half, items)| items.iter().filter(of_class).map(move |item| (half, item)));
+                for (done, (half, item)) in items.enumerate() {
+                    let to = partial.join(half.folder()).join(below_half(&item.path, in_halves));
+                    copy(&self.root.join(&item.path), &to)?;
+                    progress(&CopyProgress { class: name, done: done + 1, total });
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+    }
+    fs::copy(from, to).map_err(Error::io("copy", from))?;
+    Ok(())
+}
+
+fn refuse(path: &Path, reason: String) -> Error {
+    Error::Dataset { path: path.to_owned(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{images, open, paths, tree};
+
+    #[test]
+    fn a_copy_opens_as_the_same_split() {
+        let root = tree(images("a", 10).chain(images("b", 20)).chain(["b/sub/000.jpg".to_owned()]));
+        let dataset = open(root.path()).unwrap();
+        let parent = tempfile::tempdir().unwrap();
+        let out = parent.path().join("copy");
+        let mut seen = Vec::new();
+        dataset
+            .copy_to(&out, &mut |progress| {
+                if progress.done == progress.total {
+                    seen.push((progress.class.to_owned(), progress.total));
+                }
+            })
+            .unwrap();
+        assert_eq!(seen, [("a".to_owned(), 10), ("b".to_owned(), 21)]);
+
+        let copied = open(&out).unwrap();
+        for (half, before, after) in
+            [("train/", &dataset.train, &copied.train), ("val/", &dataset.val, &copied.val)]
+        {
+            let stripped: Vec<&str> =
+                after.iter().map(|item| item.path.strip_prefix(half).unwrap()).collect();
+            assert_eq!(stripped, paths(before));
+        }
+        let sub = if out.join("val/b/sub/000.jpg").exists() { "val" } else { "train" };
+        assert_eq!(fs::read_to_string(out.join(sub).join("b/sub/000.jpg")).unwrap(), "b/sub/000.jpg");
+
+        // A copy of the copy has the same paths: no train/train.
+        let again = parent.path().join("again");
+        copied.copy_to(&again, &mut |_| {}).unwrap();
+        assert_eq!(open(&again).unwrap().val, copied.val);
+    }
+
+    #[test]
+    fn copies_overwrite_nothing() {
+        let root = tree(images("a", 10).chain(images("b", 10)));
+        let dataset = open(root.path()).unwrap();
+        let out = tree(["mine.txt"]);
+        let error = dataset.copy_to(out.path(), &mut |_| {}).unwrap_err();
+        assert!(matches!(error, Error::Exists { .. }), "{error}");
+        let error = dataset.copy_to(&root.path().join("copy"), &mut |_| {}).unwrap_err().to_string();
+        assert!(error.contains("into their own folder"), "{error}");
+
+        let empty = tempfile::tempdir().unwrap();
+        dataset.copy_to(empty.path(), &mut |_| {}).unwrap();
+        assert_eq!(open(empty.path()).unwrap().val.len(), 2);
+    }
+
+    /// An image that cannot be copied leaves no incomplete data set.
+    #[test]
+    fn a_failed_copy_leaves_nothing() {
+        let root = tree(images("a", 10).chain(images("b", 10)));
+        let dataset = open(root.path()).unwrap();
+        fs::remove_file(root.path().join("b/005.jpg")).unwrap();
+        let parent = tempfile::tempdir().unwrap();
+        let out = parent.path().join("copy");
+        let error = dataset.copy_to(&out, &mut |_| {}).unwrap_err().to_string();
+        assert!(error.contains("b/005.jpg"), "{error}");
+        assert!(!out.exists() && !parent.path().join(".copy.partial").exists());
+    }
+}

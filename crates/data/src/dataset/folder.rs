@@ -1,0 +1,525 @@
+//! Reads a folder of class folders as `torchvision.datasets.ImageFolder` does.
+//!
+//! Deliberate differences: hidden files and folders (`.DS_Store`, `._daisy.jpg`, `.ipynb_checkpoints`) and what systems
+//! leave behind (`__MACOSX`) are skipped, `.gif` is accepted as well, and class folders whose names differ only in their
+//! Unicode form are an error. A dangling link, or one to itself, is skipped too; like every file that is not taken it is listed.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+    fmt::Write,
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+use alexnet_core::text::shown_path;
+use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization;
+use walkdir::WalkDir;
+
+use super::Item;
+use crate::{Error, Result};
+
+/// Extensions of images, in any case: torchvision's `IMG_EXTENSIONS`, and GIF.
+pub const EXTENSIONS: [&str; 10] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp", "gif"];
+
+/// Extensions of image formats that are not read, though cameras and phones write them.
+const UNREAD: [&str; 3] = ["heic", "heif", "avif"];
+
+/// Folders that systems make among those of users: resource forks in archives of macOS, thumbnails, recycle bins.
+const CLUTTER: [&str; 4] = ["__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"];
+
+/// Number of kinds of files that [`summary`] names.
+const KINDS: usize = 6;
+
+/// The classes of a folder and its images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folder {
+    /// The names of the sub-folders, sorted by bytes.
+    pub classes: Vec<String>,
+    /// The images by class, then by folder, then by name, which is torchvision's order. Paths are relative to the folder.
+    pub items: Vec<Item>,
+    /// The files that are not taken, except hidden ones: those beside the class folders first, then by class.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A file that is not taken for an image of a class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Path relative to the folder, with `/` between the parts.
+    pub path: String,
+    /// The name of the class folder that it lies in.
+    pub class: Option<String>,
+    /// Why it is not taken.
+    pub why: Why,
+}
+
+/// Why a file is not taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// Its extension is not one of [`EXTENSIONS`].
+    #[default]
+    Extension,
+    /// It is a dangling link.
+    DanglingLink,
+    /// It is a pipe, a socket or a device.
+    Special,
+    /// It is an image, but lies in no class folder.
+    NoClass,
+}
+
+impl Folder {
+    /// The classes without an image.
+    pub fn empty_classes(&self) -> Vec<&str> {
+        empty_classes(&self.classes, &self.items)
+    }
+}
+
+/// The classes without an item.
+pub(crate) fn empty_classes<'a>(classes: &'a [String], items: &[Item]) -> Vec<&'a str> {
+    let mut counts = vec![0; classes.len()];
+    items.iter().for_each(|item| counts[item.class] += 1);
+    classes.iter().zip(counts).filter(|(_, count)| *count == 0).map(|(class, _)| class.as_str()).collect()
+}
+
+/// Reads the names below `root`; no image is opened. Class folders may be empty.
+///
+/// Sub-folders of a class belong to it, symbolic links are followed.
+///
+/// # Errors
+/// [`Error::Dataset`] without at least two classes, with a name that is not UTF-8, with two classes of one name in
+/// different Unicode forms and with links that form a loop; [`Error::Io`] when a folder cannot be read.
+pub fn scan(root: &Path) -> Result<Folder> {
+    let classes = subfolders(root)?;
+    match &classes[..] {
+        [] => Err(refuse(root, "it has no class folder; each class needs a folder of its images".into())),
+        [only] => {
+            let reason = format!("it has one class, `{only}`; at least two are needed, a folder each");
+            Err(refuse(root, reason))
+        }
+        _ => of_classes(root, classes),
+    }
+}
+
+/// [`scan`] of known class folders, however many.
+pub(crate) fn of_classes(root: &Path, classes: Vec<String>) -> Result<Folder> {
+    check_unicode_forms(root, &classes)?;
+    let loose = loose_images(root)?.into_iter();
+    let mut left_out: Vec<LeftOut> =
+        loose.map(|path| LeftOut { path, class: None, why: Why::NoClass }).collect();
+    let mut items = Vec::new();
+    for (class, name) in classes.iter().enumerate() {
+        let mut files = Vec::new();
+        for file in walk(&root.join(name)) {
+            let (path, why) = file?;
+            files.push((relative(root, &path)?, why));
+        }
+        files.sort_unstable_by(|(a, _), (b, _)| by_folder(a).cmp(&by_folder(b)));
+        for (path, why) in files {
+            match why {
+                None => items.push(Item { path, class }),
+                Some(why) => left_out.push(LeftOut { path, class: Some(name.clone()), why }),
+            }
+        }
+    }
+    Ok(Folder { classes, items, left_out })
+}
+
+/// Walks all files below a folder, except hidden ones, in no particular order: images without a reason, files that are not taken
+/// with one. Links are followed.
+///
+/// # Errors
+/// For each entry that cannot be read: [`Error::Io`]; [`Error::Dataset`] for links that form a loop.
+pub fn walk(folder: &Path) -> impl Iterator<Item = Result<(PathBuf, Option<Why>)>> {
+    let entries = WalkDir::new(folder)
+        .follow_links(true)
+        .into_iter()
+        .filter_entry(|entry| entry.depth() == 0 || !is_ignored(entry.path()));
+    entries.filter_map(move |entry| match entry {
+        Ok(entry) if entry.file_type().is_dir() => None,
+        Ok(entry) => {
+            let why = match entry.file_type().is_file() {
+                false => Some(Why::Special),
+                true if is_image(entry.path()) => None,
+                true => Some(Why::Extension),
+            };
+            Some(Ok((entry.into_path(), why)))
+        }
+        Err(error) => match dangling_link(&error) {
+            Some(link) if is_ignored(link) => None,
+            Some(link) => Some(Ok((link.to_owned(), Some(Why::DanglingLink)))),
+            None => Some(Err(walk_error(folder, error))),
+        },
+    })
+}
+
+/// The system's error for links in a circle.
+#[cfg(unix)]
+const LINKS_IN_A_CIRCLE: i32 = libc::ELOOP;
+/// `ERROR_CANT_RESOLVE_FILENAME`.
+#[cfg(not(unix))]
+const LINKS_IN_A_CIRCLE: i32 = 1921;
+
+/// The dangling link, if that is the error.
+fn dangling_link(error: &walkdir::Error) -> Option<&Path> {
+    let path = error.path()?;
+    let cause = error.io_error()?;
+    let nowhere = matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+        || cause.raw_os_error() == Some(LINKS_IN_A_CIRCLE);
+    // A file that vanished while the folder was read is no link.
+    (nowhere && path.is_symlink()).then_some(path)
+}
+
+/// One sentence that counts the files that are not taken, and says what can be done; none when there are none.
+pub fn summary(left_out: &[LeftOut]) -> Option<String> {
+    let mut counts = BTreeMap::new();
+    for file in left_out {
+        *counts.entry(kind(file)).or_insert(0_usize) += 1;
+    }
+    let mut counts: Vec<((String, &str), usize)> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| Reverse(*count));
+    let further: usize = counts.iter().skip(KINDS).map(|(_, count)| count).sum();
+    let name = |((one, several), count): ((String, &str), usize)| match count {
+        1 => format!("1 {one}"),
+        n => format!("{n} {one}{several}"),
+    };
+    let mut named: Vec<String> = counts.into_iter().take(KINDS).map(name).collect();
+    named.extend((further > 0).then(|| format!("{further} others")));
+    let files = match left_out.len() {
+        0 => return None,
+        1 => "1 file was",
+        n => &format!("{n} files were"),
+    };
+    let mut sentence = format!("{files} not taken: {}", named.join(", "));
+    if left_out.iter().any(|file| is_unread(Path::new(&file.path))) {
+        sentence.push_str("; HEIC and AVIF are not read: convert them to JPEG or PNG");
+    }
+    if left_out.iter().any(|file| file.why == Why::NoClass) {
+        sentence.push_str("; an image belongs in the folder of its class");
+    }
+    Some(sentence)
+}
+
+/// The kind that a file is counted as, and its plural ending.
+fn kind(file: &LeftOut) -> (String, &'static str) {
+    let path = Path::new(&file.path);
+    let name = match (file.why, path.extension().and_then(|extension| extension.to_str())) {
+        (Why::DanglingLink, _) => return ("dangling link".into(), "s"),
+        (Why::Special, _) => "no regular file".into(),
+        (Why::NoClass, _) => "outside of the class folders".into(),
+        (Why::Extension, Some(extension)) if is_unread(path) => extension.to_uppercase(),
+        (Why::Extension, Some(extension)) => extension.to_lowercase(),
+        (Why::Extension, None) => "without an extension".into(),
+    };
+    (name, "")
+}
+
+/// Whether the extension is that of an image.
+pub fn is_image(path: &Path) -> bool {
+    has_extension(path, &EXTENSIONS)
+}
+
+/// Whether the extension is that of an image format that is not read.
+pub fn is_unread(path: &Path) -> bool {
+    has_extension(path, &UNREAD)
+}
+
+/// The names of the sub-folders that are not hidden, sorted by bytes; links to folders count.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Dataset`] for a name that is not UTF-8.
+pub fn subfolders(root: &Path) -> Result<Vec<String>> {
+    names(root, |path| path.is_dir())
+}
+
+/// The names of the images directly in a folder, of formats that are not read too, sorted.
+///
+/// # Errors
+/// As [`subfolders`].
+pub(crate) fn loose_images(root: &Path) -> Result<Vec<String>> {
+    names(root, |path| (is_image(path) || is_unread(path)) && path.is_file())
+}
+
+fn names(root: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(root).map_err(Error::io("read", root))? {
+        let path = entry.map_err(Error::io("read", root))?.path();
+        if !is_ignored(&path) && wanted(&path) {
+            names.push(relative(root, &path)?);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Checks that no two classes have the same name in different Unicode forms, which look the same.
+fn check_unicode_forms(root: &Path, classes: &[String]) -> Result<()> {
+    let mut forms: HashMap<String, &String> = HashMap::new();
+    for class in classes {
+        if let Some(other) = forms.insert(class.nfc().collect(), class) {
+            let mut reason =
+                format!("the class folders {class} and {other} have one name in two Unicode forms, ");
+            let _ = write!(reason, "{} and {}", class.escape_default(), other.escape_default());
+            reason.push_str("; move the images of one into the other");
+            return Err(refuse(root, reason));
+        }
+    }
+    Ok(())
+}
+
+/// The key that torchvision sorts the images of a class by: the folder, then the name. A path always holds a `/`, since it begins
+/// with the class.
+pub fn by_folder(path: &str) -> Option<(&str, &str)> {
+    path.rsplit_once('/')
+}
+
+/// The path below `root`, with `/` between the parts on every system.
+fn relative(root: &Path, path: &Path) -> Result<String> {
+    let below = path.strip_prefix(root).unwrap_or(path);
+    let parts: Option<Vec<&str>> = below.iter().map(|part| part.to_str()).collect();
+    parts
+        .map(|parts| parts.join("/"))
+        .ok_or_else(|| refuse(root, format!("the name `{}` is not UTF-8; rename it", shown_path(below))))
+}
+
+fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    extensions.iter().any(|known| known.eq_ignore_ascii_case(extension))
+}
+
+/// Whether a file or folder is hidden, or is a folder that a system made.
+fn is_ignored(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| {
+        name.as_encoded_bytes().starts_with(b".") || CLUTTER.iter().any(|clutter| name == *clutter)
+    })
+}
+
+fn walk_error(folder: &Path, error: walkdir::Error) -> Error {
+    let path = error.path().unwrap_or(folder).to_owned();
+    if let Some(ancestor) = error.loop_ancestor() {
+        let reason = format!("the link {} leads back to {}", shown_path(&path), shown_path(ancestor));
+        return refuse(folder, reason);
+    }
+    match error.into_io_error() {
+        Some(source) => Error::Io { action: "read", path, source },
+        None => refuse(folder, format!("{} cannot be read", shown_path(&path))),
+    }
+}
+
+fn refuse(path: &Path, reason: String) -> Error {
+    Error::Dataset { path: path.to_owned(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::tree;
+
+    fn paths(folder: &Folder) -> Vec<&str> {
+        folder.items.iter().map(|item| item.path.as_str()).collect()
+    }
+
+    /// The order is what torchvision 0.28 answers for this tree:
+    /// `[os.path.relpath(p, root) for p, _ in torchvision.datasets.ImageFolder(root).samples]`.
+    #[test]
+    fn the_order_is_torchvisions() {
+        let root = tree([
+            "b/2.jpg",
+            "b/10.JPG",
+            "b/Z.png",
+            "b/a/1.jpg",
+            "b/a.jpg",
+            "b/z/1.jpeg",
+            "b/a-b/1.webp",
+            "B/1.bmp",
+            "é/1.tif",
+            "z/1.TIFF",
+            "LICENSE.txt",
+            "b/notes.txt",
+            "b/noextension",
+        ]);
+        let folder = scan(root.path()).unwrap();
+        assert_eq!(folder.classes, ["B", "b", "z", "é"]);
+        assert_eq!(
+            paths(&folder),
+            [
+                "B/1.bmp",
+                "b/10.JPG",
+                "b/2.jpg",
+                "b/Z.png",
+                "b/a.jpg",
+                "b/a/1.jpg",
+                "b/a-b/1.webp",
+                "b/z/1.jpeg",
+                "z/1.TIFF",
+                "é/1.tif",
+            ]
+        );
+        assert_eq!(folder.items[3], Item { path: "b/Z.png".into(), class: 1 });
+    }
+
+    #[test]
+    fn hidden_names_are_skipped() {
+        let root =
+            tree(["a/1.jpg", "a/.2.jpg", "a/.thumbnails/3.jpg", "b/1.gif", ".git/x.png", "b/dir.jpg/"]);
+        assert_eq!(paths(&scan(root.path()).unwrap()), ["a/1.jpg", "b/1.gif"]);
+    }
+
+    fn left_out(root: &Path) -> Vec<(String, Option<String>, Why)> {
+        scan(root).unwrap().left_out.into_iter().map(|file| (file.path, file.class, file.why)).collect()
+    }
+
+    #[test]
+    fn what_is_not_taken_is_listed() {
+        let root = tree([
+            "a/1.jpg",
+            "a/x/2.jfif",
+            "a/Thumbs.db",
+            "a/.hidden",
+            "a/.x/3.txt",
+            "a/__MACOSX/._1.jpg",
+            "b/1.gif",
+            "b/1",
+            "__MACOSX/a/._1.jpg",
+            "LICENSE.txt",
+            "loose.png",
+        ]);
+        let of = |path: &str, class: &str, why| (path.to_owned(), Some(class.to_owned()), why);
+        assert_eq!(
+            left_out(root.path()),
+            [
+                ("loose.png".to_owned(), None, Why::NoClass),
+                of("a/Thumbs.db", "a", Why::Extension),
+                of("a/x/2.jfif", "a", Why::Extension),
+                of("b/1", "b", Why::Extension),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_summary_counts_kinds_and_names_the_way_out() {
+        let of = |why, paths: &[&str]| -> Vec<LeftOut> {
+            paths.iter().map(|path| LeftOut { path: (*path).into(), class: None, why }).collect()
+        };
+        assert_eq!(summary(&[]), None);
+        assert_eq!(summary(&of(Why::Extension, &["a/1.TXT"])).unwrap(), "1 file was not taken: 1 txt");
+        let files = [
+            of(Why::Extension, &["a/1.txt", "a/2.heic", "a/3.HEIC", "a/4"]),
+            of(Why::DanglingLink, &["a/5.jpg"]),
+        ];
+        assert_eq!(
+            summary(&files.concat()).unwrap(),
+            "5 files were not taken: 2 HEIC, 1 dangling link, 1 txt, 1 without an extension; \
+             HEIC and AVIF are not read: convert them to JPEG or PNG"
+        );
+        assert!(summary(&of(Why::NoClass, &["1.jpg"])).unwrap().contains("folder of its class"));
+        let many: Vec<String> = (0..9).map(|kind| format!("a/1.e{kind}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(summary(&of(Why::Extension, &many)).unwrap().ends_with("1 e5, 3 others"));
+    }
+
+    /// What a Mac calls `é` is two characters, on other systems one.
+    #[test]
+    fn classes_of_one_name_in_two_forms_are_refused() {
+        let root = tree(["caf\u{e9}/1.jpg", "cafe\u{301}/1.jpg", "tea/1.jpg"]);
+        let message = scan(root.path()).unwrap_err().to_string();
+        assert!(message.contains(r"cafe\u{301}") && message.contains(r"caf\u{e9}"), "{message}");
+        assert_eq!(scan(tree(["cafe\u{301}/1.jpg", "cafe/1.jpg"]).path()).unwrap().classes.len(), 2);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_to_nowhere_pipes_and_sockets_are_skipped_and_listed() {
+        use std::os::unix::{fs::symlink, net::UnixListener};
+        let root = tree(["a/1.jpg", "b/1.jpg"]);
+        symlink("user@host.1:2", root.path().join("a/.#notes.txt")).unwrap();
+        symlink("nowhere", root.path().join("a/2.jpg")).unwrap();
+        symlink("1.jpg/below", root.path().join("a/3.jpg")).unwrap();
+        symlink("4.jpg", root.path().join("a/4.jpg")).unwrap();
+        symlink("nowhere", root.path().join("c")).unwrap();
+        symlink("d", root.path().join("d")).unwrap();
+        let _socket = UnixListener::bind(root.path().join("b/2.jpg")).unwrap();
+        let folder = scan(root.path()).unwrap();
+        assert_eq!(paths(&folder), ["a/1.jpg", "b/1.jpg"]);
+        let listed: Vec<_> = left_out(root.path()).into_iter().map(|(path, _, why)| (path, why)).collect();
+        assert_eq!(
+            listed,
+            [
+                ("a/2.jpg".to_owned(), Why::DanglingLink),
+                ("a/3.jpg".to_owned(), Why::DanglingLink),
+                ("a/4.jpg".to_owned(), Why::DanglingLink),
+                ("b/2.jpg".to_owned(), Why::Special)
+            ]
+        );
+    }
+
+    /// What the system does not let us see is no empty folder.
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_cannot_be_read_is_an_error() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tree(["a/1.jpg", "a/sub/2.jpg", "b/1.jpg"]);
+        let sub = root.path().join("a/sub");
+        fs::set_permissions(&sub, fs::Permissions::from_mode(0o000)).unwrap();
+        let unreadable = fs::read_dir(&sub).is_err();
+        let scanned = scan(root.path());
+        fs::set_permissions(&sub, fs::Permissions::from_mode(0o755)).unwrap();
+        // Root may read everything.
+        assert_eq!(scanned.is_err(), unreadable);
+    }
+
+    #[test]
+    fn a_hidden_root_is_fine() {
+        let root = tree([".images/a/1.jpg", ".images/b/1.jpg"]);
+        assert_eq!(scan(&root.path().join(".images")).unwrap().items.len(), 2);
+    }
+
+    #[test]
+    fn refusals_name_the_cause() {
+        for (files, cause) in [(vec!["1.jpg"], "no class folder"), (vec!["a/1.jpg"], "one class, `a`")] {
+            let root = tree(&files);
+            let message = scan(root.path()).unwrap_err().to_string();
+            assert!(message.contains(cause), "{message}");
+            assert!(message.contains(root.path().to_str().unwrap()), "{message}");
+        }
+        assert!(matches!(scan(Path::new("no/such/folder")), Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn empty_classes_are_named() {
+        let root = tree(["a/1.jpg", "b/", "c/1.txt"]);
+        assert_eq!(scan(root.path()).unwrap().empty_classes(), ["b", "c"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_a_loop_is_an_error() {
+        use std::os::unix::fs::symlink;
+        let elsewhere = tree(["1.jpg"]);
+        let root = tree(["a/1.jpg", "b/1.jpg"]);
+        symlink(elsewhere.path(), root.path().join("c")).unwrap();
+        symlink(elsewhere.path(), root.path().join("b/more")).unwrap();
+        let folder = scan(root.path()).unwrap();
+        assert_eq!(paths(&folder), ["a/1.jpg", "b/1.jpg", "b/more/1.jpg", "c/1.jpg"]);
+
+        symlink(root.path(), root.path().join("b/up")).unwrap();
+        let message = scan(root.path()).unwrap_err().to_string();
+        assert!(message.contains("leads back"), "{message}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_name_that_is_not_utf8_is_an_error() {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+        for name in [&b"a/\xff.jpg"[..], b"\xff/1.jpg"] {
+            let root = tree(["a/1.jpg", "b/1.jpg"]);
+            let path = root.path().join(OsStr::from_bytes(name));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+            let message = scan(root.path()).unwrap_err().to_string();
+            assert!(message.contains("not UTF-8"), "{message}");
+        }
+    }
+}

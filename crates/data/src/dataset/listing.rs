@@ -1,0 +1,413 @@
+//! Lists the images of a folder of any accepted layout, before they are split.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    Dataset, Item,
+    folder::{self, Folder, LeftOut},
+    halves::{self, Half, Halves},
+};
+use crate::{
+    Error, Result,
+    split::{SplitOptions, divide},
+};
+
+/// The images of a folder by class, and by half where the folder comes split.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// The folder that paths are relative to.
+    pub root: PathBuf,
+    /// Class names, sorted.
+    pub classes: Vec<String>,
+    /// Training images; validation images too, unless there is a half of them.
+    pub train: Vec<Item>,
+    /// Validation images, where the folder has such a half.
+    pub val: Option<Vec<Item>>,
+    /// Test images.
+    pub test: Vec<Item>,
+    /// The files that are not taken.
+    pub left_out: Vec<LeftOut>,
+    /// What was assumed and what was ignored, a sentence each.
+    pub notes: Vec<String>,
+}
+
+impl Dataset {
+    /// Reads a folder and splits it: [`Listing::read`] and [`Listing::split`].
+    ///
+    /// # Errors
+    /// As these.
+    pub fn open(path: &Path, options: &SplitOptions) -> Result<Self> {
+        Listing::read(path)?.split(options)
+    }
+}
+
+impl Listing {
+    /// Reads the names of a data set; no image is opened.
+    ///
+    /// `path` holds either halves, each with the same class folders (see [`halves::find`]), or class folders (see
+    /// [`folder::scan`]), or nothing but one folder that holds one of these, such as the top folder of an archive. Class
+    /// folders may be empty.
+    ///
+    /// # Errors
+    /// [`Error::Dataset`] for anything else; [`Error::Io`].
+    pub fn read(path: &Path) -> Result<Self> {
+        let root = top(path)?;
+        let mut listing = match halves::find(&root)? {
+            Some(halves) => Self::of_halves(root, halves)?,
+            None => {
+                let Folder { classes, items, left_out } = folder::scan(&root)?;
+                Self { root, classes, train: items, val: None, test: vec![], left_out, notes: vec![] }
+            }
+        };
+        listing.notes.extend(folder::summary(&listing.left_out));
+        Ok(listing)
+    }
+
+    /// All images: training, validation and test.
+    pub fn items(&self) -> impl Iterator<Item = &Item> {
+        self.train.iter().chain(self.val.iter().flatten()).chain(&self.test)
+    }
+
+    /// Splits the images into training and validation images, unless they come split.
+    ///
+    /// Class folders are split as by the tutorial's `split_data.py`: of the `n` images of a class `int(n * val_fraction)`
+    /// validate. Which ones is a pure function of the seed, the index of the class and `n`.
+    ///
+    /// # Errors
+    /// [`Error::Dataset`] when a class has no image to train with; [`Error::NoneValidates`]; [`Error::Invalid`] for a
+    /// fraction outside `0.0..1.0`.
+    pub fn split(self, options: &SplitOptions) -> Result<Dataset> {
+        let empty = folder::empty_classes(&self.classes, &self.train);
+        if !empty.is_empty() {
+            let reason = format!(
+                "there is no image in the class folder {}; images end in .{}",
+                empty.join(", "),
+                folder::EXTENSIONS.join(", .")
+            );
+            return Err(refuse(&self.root, reason));
+        }
+        let dataset = self.divided(options)?;
+        match dataset.val.is_empty() {
+            true => Err(Error::NoneValidates { path: dataset.root, fraction: options.val_fraction }),
+            false => Ok(dataset),
+        }
+    }
+
+    /// [`Listing::split`] that accepts classes without images and an empty validation half.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn divided(self, options: &SplitOptions) -> Result<Dataset> {
+        let Self { root, classes, train, val, test, .. } = self;
+        match val {
+            Some(val) => Ok(Dataset { root, classes, train, val, test }),
+            None => {
+                let alone: Vec<Vec<usize>> = (0..train.len()).map(|item| vec![item]).collect();
+                divide(root, classes, (train, test), &alone, options)
+            }
+        }
+    }
+
+    fn of_halves(root: PathBuf, halves: Halves) -> Result<Self> {
+        let Halves { train, val, test, others } = halves;
+        let mut notes = vec![which_is_which(&train, val.as_deref(), test.as_deref())];
+        let Folder { classes, items, left_out } = below(&train, folder::scan(&root.join(&train))?);
+        let mut listing =
+            Self { root, classes, train: items, val: None, test: vec![], left_out, notes: vec![] };
+        if let Some(val) = val {
+            let found = listing.half(&train, &val)?;
+            if found.is_empty() {
+                return Err(refuse(&listing.root, format!("there is no image in {val}/")));
+            }
+            listing.val = Some(found);
+        }
+        if let Some(test) = test {
+            // Unlabelled test images lie in one folder of any name.
+            let named = folder::subfolders(&listing.root.join(&test))?;
+            if named.iter().any(|name| listing.classes.contains(name)) {
+                listing.test = listing.half(&train, &test)?;
+            } else {
+                notes.push(format!("{test}/ has no folder of a class that {train}/ has, and is not taken"));
+            }
+        }
+        for other in others {
+            let folder = listing.root.join(&other);
+            let images = folder::walk(&folder).filter(|file| matches!(file, Ok((_, None)))).count();
+            if images > 0 {
+                notes.push(format!(
+                    "{other}/, with {images} images, is no half with class folders, and is not taken"
+                ));
+            }
+        }
+        listing.notes = notes;
+        Ok(listing)
+    }
+
+    /// Reads a half beside the training half, which names the classes. It must have all of them, unless it is the test half.
+    fn half(&mut self, train: &str, name: &str) -> Result<Vec<Item>> {
+        let path = self.root.join(name);
+        let found = folder::of_classes(&path, folder::subfolders(&path)?)?;
+        let only_in = |a: &[String], b: &[String]| -> Vec<String> {
+            a.iter().filter(|class| !b.contains(class)).cloned().collect()
+        };
+        let mut lacking = only_in(&self.classes, &found.classes);
+        if Half::of(name) == Some(Half::Test) {
+            lacking.clear();
+        }
+        let differences: Vec<String> = [(train, lacking), (name, only_in(&found.classes, &self.classes))]
+            .into_iter()
+            .filter(|(_, classes)| !classes.is_empty())
+            .map(|(half, classes)| format!("only {half}/ has {}", classes.join(", ")))
+            .collect();
+        if !differences.is_empty() {
+            return Err(refuse(&self.root, format!("its classes differ: {}", differences.join("; "))));
+        }
+        let Folder { classes, items, left_out } = below(name, found);
+        self.left_out.extend(left_out);
+        let index = |class: usize| self.classes.iter().position(|known| *known == classes[class]);
+        Ok(items.into_iter().filter_map(|item| Some(Item { class: index(item.class)?, ..item })).collect())
+    }
+}
+
+/// Prefixes the paths of a half with its folder.
+fn below(half: &str, folder: Folder) -> Folder {
+    let Folder { classes, mut items, mut left_out } = folder;
+    let paths =
+        items.iter_mut().map(|item| &mut item.path).chain(left_out.iter_mut().map(|file| &mut file.path));
+    paths.for_each(|path| *path = format!("{half}/{path}"));
+    Folder { classes, items, left_out }
+}
+
+fn which_is_which(train: &str, val: Option<&str>, test: Option<&str>) -> String {
+    let mut note = format!("it comes split: {train}/ trains");
+    match val {
+        Some(val) => note.push_str(&format!(", {val}/ validates")),
+        None => note.push_str(", a share of it validates"),
+    }
+    if let Some(test) = test {
+        note.push_str(&format!(", {test}/ is kept for tests"));
+    }
+    note
+}
+
+/// The folder that holds the data set: the one sub-folder, where `path` holds nothing else and that holds folders.
+fn top(path: &Path) -> Result<PathBuf> {
+    if !path.is_dir() {
+        let reason = if path.exists() { "it is not a folder" } else { "there is no such folder" };
+        return Err(refuse(path, reason.into()));
+    }
+    if let [only] = &folder::subfolders(path)?[..] {
+        let below = path.join(only);
+        if Half::of(only).is_none() && !folder::subfolders(&below)?.is_empty() {
+            return Ok(below);
+        }
+    }
+    Ok(path.to_owned())
+}
+
+fn refuse(path: &Path, reason: String) -> Error {
+    Error::Dataset { path: path.to_owned(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::fixtures::{self, images, open, paths, tree};
+
+    /// Two classes of images in each of these folders.
+    fn halves(names: &[&str]) -> tempfile::TempDir {
+        let classes = |name: &&str| {
+            ["a", "b"]
+                .map(|class| (0..10).map(move |k| format!("{class}/{k}.jpg")))
+                .map(|paths| paths.map(|path| format!("{name}/{path}")).collect::<Vec<_>>())
+        };
+        tree(names.iter().flat_map(classes).flatten())
+    }
+
+    fn read(root: &tempfile::TempDir) -> Listing {
+        Listing::read(root.path()).unwrap()
+    }
+
+    #[track_caller]
+    fn refused(root: &tempfile::TempDir, causes: &[&str]) {
+        let message = Listing::read(root.path()).unwrap_err().to_string();
+        for cause in causes {
+            assert!(message.contains(cause), "expected `{cause}`: {message}");
+        }
+    }
+
+    fn first(items: &[Item]) -> &str {
+        &items[0].path
+    }
+
+    #[test]
+    fn the_usual_names_of_halves_are_known_in_any_case() {
+        for [train, val] in
+            [["train", "val"], ["Train", "Val"], ["training", "validation"], ["TRAINING", "Valid"]]
+        {
+            let listing = read(&halves(&[train, val]));
+            assert_eq!(listing.classes, ["a", "b"]);
+            assert_eq!(listing.train.len(), 20);
+            assert_eq!(first(&listing.train), format!("{train}/a/0.jpg"));
+            assert_eq!(first(listing.val.as_ref().unwrap()), format!("{val}/a/0.jpg"));
+            assert_eq!(listing.notes, [format!("it comes split: {train}/ trains, {val}/ validates")]);
+        }
+        for test in ["test", "Testing"] {
+            let listing = read(&halves(&["train", "valid", test]));
+            assert_eq!(first(&listing.test), format!("{test}/a/0.jpg"));
+            assert!(listing.notes[0].ends_with(&format!(", {test}/ is kept for tests")));
+        }
+    }
+
+    /// The seed means the same images as when the half is opened alone.
+    #[test]
+    fn without_a_validation_half_a_share_of_the_training_half_validates() {
+        let root = halves(&["Training", "Testing"]);
+        let options = SplitOptions { seed: 3, val_fraction: 0.3 };
+        let dataset = read(&root).split(&options).unwrap();
+        assert_eq!((dataset.train.len(), dataset.val.len(), dataset.test.len()), (14, 6, 20));
+        assert!(!dataset.comes_split());
+        let alone = Dataset::open(&root.path().join("Training"), &options).unwrap();
+        let prefixed: Vec<String> = alone.val.iter().map(|item| format!("Training/{}", item.path)).collect();
+        assert_eq!(dataset.val.iter().map(|item| item.path.clone()).collect::<Vec<_>>(), prefixed);
+        assert_eq!(dataset.clone().keep_together(&[], &options).unwrap(), dataset);
+    }
+
+    #[test]
+    fn classes_may_be_named_like_halves() {
+        let of = |class: &str| (0..10).map(|k| format!("{class}/{k}.jpg")).collect::<Vec<_>>();
+        for classes in [["bus", "train", "tram"], ["Test", "train", "tram"], ["test", "train", "val2"]] {
+            let listing = read(&tree(classes.iter().flat_map(|class| of(class))));
+            assert_eq!((&listing.classes[..], listing.val), (&classes.map(String::from)[..], None));
+        }
+        // A class with sub-folders and images.
+        let listing = read(&tree(["bus/1.jpg", "tram/1.jpg", "train/1.jpg", "train/ice/2.jpg"]));
+        assert_eq!((listing.classes.len(), listing.train.len()), (3, 4));
+        // And in halves.
+        let listing =
+            read(&tree(["train/bus/1.jpg", "train/train/1.jpg", "val/bus/2.jpg", "val/train/2.jpg"]));
+        assert_eq!(
+            (&listing.classes[..], first(&listing.train)),
+            (&["bus".into(), "train".into()][..], "train/bus/1.jpg")
+        );
+    }
+
+    #[test]
+    fn halves_are_never_classes() {
+        let flat = tree(["Training/1.jpg", "Testing/1.jpg"]);
+        refused(&flat, &["Testing/ and Training/ are named like halves", "hold no class folders"]);
+        refused(&halves(&["train", "Train", "val"]), &["Train/ and train/ are both its half `train`"]);
+        refused(&halves(&["train", "val", "validation"]), &["val/ and validation/ are both its half `val`"]);
+        refused(&halves(&["Training"]), &["it has Training/ but no class folders in val/", "alone"]);
+        refused(&halves(&["train", "extra"]), &["it has train/ but no class folders in val/"]);
+        refused(&halves(&["valid", "test"]), &["no class folders in train/"]);
+        refused(&halves(&["test"]), &["it has test/ but no class folders in train/"]);
+    }
+
+    /// As competitions publish their images.
+    #[test]
+    fn unlabelled_test_images_are_not_taken_and_noted() {
+        let root = halves(&["train"]);
+        fs::create_dir_all(root.path().join("test")).unwrap();
+        fs::write(root.path().join("test/1.jpg"), "").unwrap();
+        let listing = read(&root);
+        assert_eq!((listing.train.len(), listing.test.len()), (20, 0));
+        assert!(listing.notes[1].starts_with("test/, with 1 images, is no half"), "{:?}", listing.notes);
+
+        let root = halves(&["train", "val"]);
+        fs::create_dir_all(root.path().join("test/unknown")).unwrap();
+        fs::write(root.path().join("test/unknown/1.jpg"), "").unwrap();
+        let listing = read(&root);
+        assert!(listing.test.is_empty());
+        assert!(listing.notes[1].starts_with("test/ has no folder of a class"), "{:?}", listing.notes);
+    }
+
+    #[test]
+    fn a_test_half_may_lack_classes_and_knows_no_others() {
+        let root = halves(&["train", "val"]);
+        fs::create_dir_all(root.path().join("test/b")).unwrap();
+        fs::write(root.path().join("test/b/1.jpg"), "").unwrap();
+        let listing = read(&root);
+        assert_eq!(listing.test, [Item { path: "test/b/1.jpg".into(), class: 1 }]);
+        fs::create_dir_all(root.path().join("test/c")).unwrap();
+        refused(&root, &["its classes differ: only test/ has c"]);
+    }
+
+    #[test]
+    fn folders_and_files_that_are_not_taken_are_noted() {
+        let root = halves(&["train", "val", "extra"]);
+        fs::write(root.path().join("train/a/1.heic"), "").unwrap();
+        fs::write(root.path().join("val/2.jpg"), "").unwrap();
+        let listing = read(&root);
+        assert_eq!(listing.items().count(), 40);
+        assert!(listing.notes[1].starts_with("extra/, with 20 images"), "{:?}", listing.notes);
+        assert!(
+            listing.notes[2].starts_with("2 files were not taken: 1 HEIC, 1 outside"),
+            "{:?}",
+            listing.notes
+        );
+        let paths: Vec<&str> = listing.left_out.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(paths, ["train/a/1.heic", "val/2.jpg"]);
+    }
+
+    #[test]
+    fn an_empty_class_is_listed_but_cannot_train() {
+        let root = tree(["a/1.jpg", "b/1.txt"]);
+        let listing = read(&root);
+        assert_eq!(listing.classes, ["a", "b"]);
+        assert!(listing.clone().divided(&SplitOptions::default()).unwrap().val.is_empty());
+        let message = listing.split(&SplitOptions::default()).unwrap_err().to_string();
+        assert!(message.contains("no image in the class folder b;"), "{message}");
+    }
+
+    #[test]
+    fn train_and_val_are_taken_as_they_are() {
+        let root = tree(["train/a/1.jpg", "train/b/1.jpg", "val/a/2.jpg", "val/b/2.jpg", "val/b/sub/3.jpg"]);
+        let dataset = open(root.path()).unwrap();
+        assert_eq!(dataset.root, root.path());
+        assert_eq!(dataset.classes, ["a", "b"]);
+        assert_eq!(paths(&dataset.train), ["train/a/1.jpg", "train/b/1.jpg"]);
+        assert_eq!(paths(&dataset.val), ["val/a/2.jpg", "val/b/2.jpg", "val/b/sub/3.jpg"]);
+    }
+
+    #[test]
+    fn halves_that_do_not_fit_are_refused() {
+        let root = tree(["train/a/1.jpg", "train/b/1.jpg", "train/c/1.jpg", "val/a/2.jpg", "val/B/2.jpg"]);
+        fixtures::refused(open(root.path()), "only train/ has b, c; only val/ has B");
+        let root = tree(["train/a/1.jpg", "train/b/1.jpg", "val/1.jpg"]);
+        fixtures::refused(open(root.path()), "it has train/ but no class folders in val/");
+        let root = tree(["train/a/1.jpg", "train/b/1.jpg", "val/a/notes.txt", "val/b/notes.txt"]);
+        fixtures::refused(open(root.path()), "there is no image in val/");
+        let root = tree(["val/a/1.jpg", "val/b/1.jpg"]);
+        fixtures::refused(open(root.path()), "it has val/ but no class folders in train/");
+    }
+
+    #[test]
+    fn train_may_be_a_class() {
+        let root = tree(images("train", 20).chain(images("bus", 20)));
+        assert_eq!(open(root.path()).unwrap().classes, ["bus", "train"]);
+    }
+
+    #[test]
+    fn a_lone_folder_is_entered() {
+        let root = tree(images("top/a", 10).chain(images("top/b", 10)));
+        let dataset = open(root.path()).unwrap();
+        assert_eq!(dataset.root, root.path().join("top"));
+        assert_eq!(dataset.val.len(), 2);
+        let root = tree(["x/train/a/1.jpg", "x/train/b/1.jpg", "x/val/a/2.jpg", "x/val/b/2.jpg"]);
+        assert_eq!(open(root.path()).unwrap().root, root.path().join("x"));
+        fixtures::refused(open(tree(["a/1.jpg"]).path()), "one class, `a`");
+    }
+
+    #[test]
+    fn what_is_no_folder_is_refused() {
+        fixtures::refused(
+            open(Path::new("no/such/folder")),
+            "no/such/folder is not a data set: there is no such folder",
+        );
+        let root = tree(["a.txt"]);
+        fixtures::refused(open(&root.path().join("a.txt")), "it is not a folder");
+    }
+}

@@ -1,0 +1,44 @@
+//! Folders of files for the tests of this crate.
+
+use std::{fs, path::Path};
+
+use crate::{
+    Result,
+    dataset::{Dataset, Item},
+    split::SplitOptions,
+};
+
+/// Makes files that hold their own path; a path that ends in `/` is a folder.
+pub fn tree(paths: impl IntoIterator<Item = impl AsRef<str>>) -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for path in paths {
+        let path = path.as_ref();
+        let file = root.path().join(path);
+        if path.ends_with('/') {
+            fs::create_dir_all(file).unwrap();
+        } else {
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, path).unwrap();
+        }
+    }
+    root
+}
+
+/// The paths of so many images of a class.
+pub fn images<'a>(class: &'a str, count: usize) -> impl Iterator<Item = String> + 'a {
+    (0..count).map(move |k| format!("{class}/{k:03}.jpg"))
+}
+
+pub fn open(root: &Path) -> Result<Dataset> {
+    Dataset::open(root, &SplitOptions::default())
+}
+
+pub fn paths(items: &[Item]) -> Vec<&str> {
+    items.iter().map(|item| item.path.as_str()).collect()
+}
+
+#[track_caller]
+pub fn refused(result: Result<Dataset>, cause: &str) {
+    let message = result.unwrap_err().to_string();
+    assert!(message.contains(cause), "expected `{cause}`: {message}");
+}

@@ -1,0 +1,189 @@
+//! Recognizes a folder of images that was split before, by the relative paths of its images, and restores that split.
+
+use std::collections::{HashMap, HashSet};
+
+use unicode_normalization::UnicodeNormalization;
+
+use crate::dataset::{Dataset, Item, below_half, in_halves, listing::Listing};
+
+/// Whether a folder holds the images of an earlier split.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SplitMatch {
+    /// The folder holds the images of that split.
+    Same(MatchedSplit),
+    /// The folder holds other images.
+    Other {
+        /// Number of its images whose path is that of a training image of that split.
+        trained: usize,
+    },
+}
+
+/// A folder whose images are split as before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MatchedSplit {
+    /// The images of that split that are still there, in the same order, with their present folder as the root.
+    pub dataset: Dataset,
+    /// Number of images that are not in that split.
+    pub new: usize,
+    /// Number of images of that split that are missing.
+    pub missing: usize,
+}
+
+/// Compares the relative paths of a listing with those of an earlier split. They match when the images in common are at least
+/// half of either. The folders of halves do not count, so a copy that was split into them matches too; neither do the Unicode
+/// forms of names, which copying from macOS can change.
+pub fn match_split(listing: &Listing, before: &Dataset) -> SplitMatch {
+    let [now, then] = [listing.items().collect::<Vec<_>>(), before.all().collect()];
+    let now_in_halves = in_halves(now.iter().copied(), &listing.classes);
+    let then_in_halves = in_halves(then.iter().copied(), &before.classes);
+    let mut trained = 0;
+    for by_half in [true, false] {
+        let key_now = |item: &Item| key(item, now_in_halves && !by_half);
+        let key_then = |item: &Item| key(item, then_in_halves && !by_half);
+        let here: HashMap<String, &Item> = now.iter().map(|item| (key_now(item), *item)).collect();
+        let there: HashSet<String> = then.iter().map(|item| key_then(item)).collect();
+        // Without their folders, images of two halves can have one name.
+        if here.len() < now.len() || there.len() < then.len() {
+            continue;
+        }
+        let known = there.iter().filter(|path| here.contains_key(*path)).count();
+        let find = |items: &[Item]| -> Vec<Item> {
+            items.iter().filter_map(|item| here.get(&key_then(item)).map(|item| (*item).clone())).collect()
+        };
+        if known > 0 && (2 * known >= there.len() || 2 * known >= here.len()) {
+            let dataset = Dataset {
+                root: listing.root.clone(),
+                classes: listing.classes.clone(),
+                train: find(&before.train),
+                val: find(&before.val),
+                test: find(&before.test),
+            };
+            return SplitMatch::Same(MatchedSplit {
+                dataset,
+                new: here.len() - known,
+                missing: there.len() - known,
+            });
+        }
+        trained = trained.max(find(&before.train).len());
+    }
+    SplitMatch::Other { trained }
+}
+
+/// The key of an image: its path, with or without the folder of its half.
+fn key(item: &Item, below: bool) -> String {
+    below_half(&item.path, below).nfc().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn items(paths: &[String], classes: &[String]) -> Vec<Item> {
+        let class = |path: &str| classes.iter().position(|class| path.split('/').any(|part| part == class));
+        paths.iter().map(|path| Item { path: path.clone(), class: class(path).unwrap() }).collect()
+    }
+
+    fn names(folder: &str, range: std::ops::Range<usize>) -> Vec<String> {
+        ["a", "b"].iter().flat_map(|c| range.clone().map(move |k| format!("{folder}{c}/{k}.jpg"))).collect()
+    }
+
+    fn classes() -> Vec<String> {
+        vec!["a".into(), "b".into()]
+    }
+
+    fn listing(train: Vec<String>, val: Option<Vec<String>>) -> Listing {
+        let classes = classes();
+        Listing {
+            root: "now".into(),
+            train: items(&train, &classes),
+            val: val.map(|val| items(&val, &classes)),
+            test: vec![],
+            classes,
+            left_out: vec![],
+            notes: vec![],
+        }
+    }
+
+    fn run(train: Vec<String>, val: Vec<String>) -> Dataset {
+        let classes = classes();
+        Dataset {
+            root: "then".into(),
+            train: items(&train, &classes),
+            val: items(&val, &classes),
+            test: vec![],
+            classes,
+        }
+    }
+
+    #[track_caller]
+    fn matched(listing: &Listing, before: &Dataset) -> MatchedSplit {
+        match match_split(listing, before) {
+            SplitMatch::Same(matched) => matched,
+            SplitMatch::Other { trained } => panic!("no match, {trained} trained"),
+        }
+    }
+
+    fn paths(items: &[Item]) -> Vec<&str> {
+        items.iter().map(|item| item.path.as_str()).collect()
+    }
+
+    #[test]
+    fn moved_images_keep_their_split() {
+        let before = run(names("", 0..7), names("", 7..10));
+        let found = matched(&listing(names("", 0..10), None), &before);
+        assert_eq!((found.new, found.missing), (0, 0));
+        assert_eq!(found.dataset, Dataset { root: "now".into(), ..before });
+    }
+
+    /// More than half of the folder is new; to take it for another would ask about images that trained.
+    #[test]
+    fn a_folder_that_has_grown_or_shrunk_is_the_same() {
+        let before = run(names("", 0..24), names("", 24..30));
+        let grown = matched(&listing(names("", 0..80), None), &before);
+        assert_eq!((grown.new, grown.missing), (100, 0));
+        assert_eq!(grown.dataset.val, before.val);
+        let shrunk = matched(&listing(names("", 22..26), None), &before);
+        assert_eq!((shrunk.new, shrunk.missing), (0, 52));
+        assert_eq!(paths(&shrunk.dataset.val), ["a/24.jpg", "a/25.jpg", "b/24.jpg", "b/25.jpg"]);
+    }
+
+    #[test]
+    fn a_copy_in_halves_is_split_as_before() {
+        let before = run(names("", 0..7), names("", 7..10));
+        let copy = listing(names("train/", 1..10), Some(names("val/", 0..1)));
+        let found = matched(&copy, &before);
+        assert_eq!(paths(&found.dataset.val), paths(&items(&names("train/", 7..10), &classes())));
+        assert!(found.dataset.train.iter().any(|item| item.path == "val/a/0.jpg"));
+        // And the other way round, with other names of the halves.
+        let halves = run(names("Training/", 0..7), names("Testing/", 7..10));
+        let found = matched(&listing(names("", 0..10), None), &halves);
+        assert_eq!(paths(&found.dataset.val), paths(&before.val));
+    }
+
+    /// As in many collections, both halves number their images from 0.
+    #[test]
+    fn halves_with_equal_names_are_told_apart() {
+        let before = run(names("train/", 0..5), names("val/", 0..5));
+        let found = matched(&listing(names("train/", 0..5), Some(names("val/", 0..5))), &before);
+        assert_eq!(found.dataset.val, before.val);
+        assert!(matches!(match_split(&listing(names("", 0..5), None), &before), SplitMatch::Other { .. }));
+    }
+
+    #[test]
+    fn other_images_are_others_and_what_trained_is_counted() {
+        let before = run(names("", 0..40), names("", 40..50));
+        let of = |range| match_split(&listing(names("", range), None), &before);
+        assert_eq!(of(50..60), SplitMatch::Other { trained: 0 });
+        assert_eq!(of(38..100), SplitMatch::Other { trained: 4 });
+    }
+
+    #[test]
+    fn names_may_change_their_unicode_form() {
+        let before = run(vec!["a/caf\u{e9}.jpg".into()], vec!["b/caf\u{e9}.jpg".into()]);
+        let now = listing(vec!["a/cafe\u{301}.jpg".into(), "b/cafe\u{301}.jpg".into()], None);
+        assert_eq!(paths(&matched(&now, &before).dataset.val), ["b/cafe\u{301}.jpg"]);
+        assert_eq!(matched(&now, &before).dataset.root, Path::new("now"));
+    }
+}

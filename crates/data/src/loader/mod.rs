@@ -1,0 +1,611 @@
+//! Loads batches of images for training and evaluation. The content of a batch is a function of the data set, the seed, the epoch
+//! and the index of the batch; threads, prefetching and the cache only change when it is ready.
+
+mod cache;
+mod prefetch;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use alexnet_core::{
+    Batch, Images, Normalization,
+    rng::{Purpose, generator, permutation},
+    train::Batches,
+    weights::Metadata,
+};
+use serde::{Deserialize, Serialize};
+
+use self::{
+    cache::{Cache, Known},
+    prefetch::{Filled, Prefetch},
+};
+use crate::{
+    Error, Result,
+    augment::{
+        Augmentation, Variation,
+        mix::{Mix, smooth_labels},
+        variation,
+        views::Views,
+    },
+    dataset::{Dataset, Item},
+    decode::{self, Decoded, ExifOrientation, decode, decode_crop},
+    guard::guard,
+    preprocess::evaluation_views,
+    resize::Crop,
+};
+
+/// Default size of the cache of decoded images: none is kept. The 3,670 flower photos would take 0.8 GB, more than training itself,
+/// and save about a twentieth of the processor time of an epoch.
+pub const DEFAULT_CACHE_BYTES: usize = 0;
+
+/// What the loader does with an image that cannot be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnBadImage {
+    /// The iterator yields an error that names the image, and ends.
+    #[default]
+    Error,
+    /// The image is left out of its batch, which is smaller then, and listed by [`Loader::skipped`].
+    Skip,
+}
+
+/// Options of a [`Loader`].
+#[derive(Clone, Copy, Debug)]
+pub struct LoaderOptions {
+    /// Images in a batch; the last batch of an epoch may have fewer.
+    pub batch_size: usize,
+    /// Seed of the order and of the augmentation.
+    pub seed: u64,
+    /// Height and width of the network's input, in pixels.
+    pub size: usize,
+    /// Mean and standard deviation, handed to the engine with each batch.
+    pub normalization: Normalization,
+    /// The augmentation of training images.
+    pub augmentation: Augmentation,
+    /// Memory for decoded images, in bytes; the first that fit are kept. 0 keeps none.
+    pub cache_bytes: usize,
+    /// What happens with an image that cannot be read.
+    pub on_bad_image: OnBadImage,
+    /// Whether the orientation that a file tells is applied.
+    pub exif_orientation: ExifOrientation,
+}
+
+impl Default for LoaderOptions {
+    /// The settings of the tutorial: batches of 32, images of 224×224 with mean and standard deviation 0.5, seed 0.
+    fn default() -> Self {
+        Self {
+            batch_size: 32,
+            seed: 0,
+            size: 224,
+            normalization: Normalization::HALF,
+            augmentation: Augmentation::TUTORIAL,
+            cache_bytes: DEFAULT_CACHE_BYTES,
+            on_bad_image: OnBadImage::default(),
+            exif_orientation: ExifOrientation::default(),
+        }
+    }
+}
+
+impl LoaderOptions {
+    /// Options for weights with this metadata: their input size, normalization and EXIF orientation.
+    pub fn of(metadata: &Metadata) -> Self {
+        Self {
+            size: metadata.input_size,
+            normalization: metadata.normalization,
+            exif_orientation: metadata.exif_orientation,
+            ..Self::default()
+        }
+    }
+
+    fn decoding(&self) -> decode::Options {
+        decode::Options { orientation: self.exif_orientation }
+    }
+}
+
+/// Loads the batches of a data set. Images are prepared on the rayon pool of the thread that asks for a batch.
+pub struct Loader {
+    source: Arc<Source>,
+}
+
+impl Loader {
+    /// A loader of a data set. No file is read yet.
+    ///
+    /// # Errors
+    /// [`alexnet_core::Error::Invalid`] when the batch size or the image size is 0, [`Error::Dataset`] when an item's class
+    /// does not exist.
+    pub fn new(dataset: Dataset, options: LoaderOptions) -> alexnet_core::Result<Self> {
+        for (field, value) in [("batch_size", options.batch_size), ("size", options.size)] {
+            if value == 0 {
+                let (value, reason) = (value.to_string(), "it must be at least 1");
+                return Err(alexnet_core::Error::Invalid { field, value, reason: reason.into() });
+            }
+        }
+        let classes = dataset.classes.len();
+        if let Some(Item { path, class }) = dataset.all().find(|item| item.class >= classes) {
+            let reason = format!("{path} has class {class}, and there are {classes} classes");
+            return Err(Error::Dataset { path: dataset.root.clone(), reason }.into());
+        }
+        let source = Source {
+            dataset,
+            options,
+            cache: Cache::new(options.cache_bytes),
+            skipped: Mutex::default(),
+            notes: Mutex::default(),
+        };
+        Ok(Self { source: Arc::new(source) })
+    }
+
+    /// The data set.
+    pub fn dataset(&self) -> &Dataset {
+        &self.source.dataset
+    }
+
+    /// How images are decoded.
+    pub fn decoding(&self) -> decode::Options {
+        self.source.options.decoding()
+    }
+
+    /// The images left out so far, each once, with the reason, sorted by path.
+    pub fn skipped(&self) -> Vec<(PathBuf, String)> {
+        listed(&self.source.skipped)
+    }
+
+    /// The images that were decoded though their files are damaged, each once, with the damage, sorted by path.
+    pub fn notes(&self) -> Vec<(PathBuf, String)> {
+        listed(&self.source.notes)
+    }
+
+    /// Batches of `items` for evaluation: in order, each image whole. Each batch comes with the indices of its images in `items`,
+    /// since some can be left out.
+    pub fn evaluation(
+        &self,
+        items: &[Item],
+    ) -> impl Iterator<Item = alexnet_core::Result<(Vec<usize>, Batch)>> + use<'_> {
+        self.evaluation_views(items, Views::Whole)
+    }
+
+    /// [`Loader::evaluation`] with all `views` of each image: they follow each other in one batch, each with the image's target.
+    /// The batch size counts views; a batch holds those of at least one image.
+    pub fn evaluation_views(
+        &self,
+        items: &[Item],
+        views: Views,
+    ) -> impl Iterator<Item = alexnet_core::Result<(Vec<usize>, Batch)>> + use<'_> {
+        let items: Arc<[Item]> = items.into();
+        let (source, listed) = (Arc::clone(&self.source), Arc::clone(&items));
+        let work =
+            move |position: usize, pixels: &mut [u8]| source.prepare_views(&listed[position], pixels, views);
+        let count = views.count();
+        self.prefetch(0..items.len(), count, work).map(move |filled| {
+            let filled = filled.map_err(|error| alexnet_core::Error::Image(error.to_string()))?;
+            let positions = filled.positions.clone();
+            Ok((positions, self.source.batch(filled, count, |position| &items[position])))
+        })
+    }
+
+    fn prefetch(
+        &self,
+        positions: std::ops::Range<usize>,
+        views: usize,
+        work: impl Fn(usize, &mut [u8]) -> Result<bool> + Send + Sync + 'static,
+    ) -> Prefetch {
+        let LoaderOptions { batch_size, size, .. } = self.source.options;
+        Prefetch::new(positions, (batch_size / views).max(1), views * size * size * 3, Arc::new(work))
+    }
+}
+
+impl Batches for Loader {
+    fn steps_per_epoch(&self) -> usize {
+        self.source.dataset.train.len().div_ceil(self.source.options.batch_size)
+    }
+
+    fn train(&self, epoch: u64, first: usize) -> Box<dyn Iterator<Item = alexnet_core::Result<Batch>> + '_> {
+        let LoaderOptions { batch_size, seed, size, augmentation, .. } = self.source.options;
+        let n = self.source.dataset.train.len();
+        let order: Arc<[usize]> = permutation(seed, Purpose::Shuffle, epoch, 0, n).into();
+        let (source, shuffled) = (Arc::clone(&self.source), Arc::clone(&order));
+        let work = move |position: usize, pixels: &mut [u8]| {
+            let index = shuffled[position];
+            source.prepare(&source.dataset.train[index], pixels, |width, height| {
+                variation(&augmentation, (seed, epoch, index), (width, height), size as u32)
+            })
+        };
+        let start = first.saturating_mul(batch_size).min(n);
+        Box::new(self.prefetch(start..n, 1, work).zip(first as u64..).map(move |(filled, index)| {
+            let filled = filled.map_err(|error| alexnet_core::Error::Image(error.to_string()))?;
+            let mut batch =
+                self.source.batch(filled, 1, |position| &self.source.dataset.train[order[position]]);
+            smooth_labels(
+                &mut batch.targets,
+                self.source.dataset.classes.len(),
+                augmentation.label_smoothing,
+            );
+            let rng = &mut generator(seed, Purpose::Mix, epoch, index);
+            if let Some(mix) = Mix::random(augmentation.mixup, augmentation.cutmix, size as u32, rng) {
+                mix.apply(&mut batch);
+            }
+            Ok(batch)
+        }))
+    }
+
+    fn validation(&self) -> Box<dyn Iterator<Item = alexnet_core::Result<Batch>> + '_> {
+        Box::new(self.evaluation(&self.source.dataset.val).map(|batch| Ok(batch?.1)))
+    }
+}
+
+/// What the tasks on the pool share.
+struct Source {
+    dataset: Dataset,
+    options: LoaderOptions,
+    cache: Cache,
+    skipped: Mutex<BTreeMap<PathBuf, String>>,
+    notes: Mutex<BTreeMap<PathBuf, String>>,
+}
+
+impl Source {
+    /// Writes the network's input for an item to `pixels`; `view` chooses the variation by the image's width and height. `false`
+    /// when the image was left out.
+    fn prepare(
+        &self,
+        item: &Item,
+        pixels: &mut [u8],
+        view: impl FnOnce(u32, u32) -> Variation,
+    ) -> Result<bool> {
+        let path = self.dataset.root.join(&item.path);
+        let prepared = without_panic(&path, || {
+            let mut chosen = Variation::none(0, 0);
+            let (decoded, crop) = self.decoded(&path, |width, height| {
+                chosen = view(width, height);
+                chosen.crop
+            })?;
+            let LoaderOptions { size, normalization, .. } = self.options;
+            // 0 once it is normalized.
+            let mean = normalization.mean.map(|mean| (255.0 * mean).round_ties_even() as u8);
+            chosen.apply(&decoded.image, crop, size, mean, pixels);
+            Ok(())
+        });
+        self.or_skipped(path, prepared)
+    }
+
+    /// Writes all views of an item's image to `pixels`. `false` when the image was left out.
+    fn prepare_views(&self, item: &Item, pixels: &mut [u8], views: Views) -> Result<bool> {
+        let path = self.dataset.root.join(&item.path);
+        let prepared = without_panic(&path, || {
+            let (decoded, _) = self.decoded(&path, Crop::whole)?;
+            evaluation_views(&decoded.image, views, self.options.size, pixels);
+            Ok(())
+        });
+        self.or_skipped(path, prepared)
+    }
+
+    /// `true` for an image that was prepared; `false` for one that failed and is skipped, which is remembered.
+    fn or_skipped(&self, path: PathBuf, prepared: Result<()>) -> Result<bool> {
+        match prepared {
+            Ok(()) => Ok(true),
+            Err(error) if self.options.on_bad_image == OnBadImage::Skip => {
+                lock(&self.skipped).entry(path).or_insert_with(|| error.reason());
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Decodes an image, at least the crop that `choose` returns for its width and height, and tells where the crop lies in the
+    /// decoded pixels. The first time all of the image is decoded, so that damage is found whatever crop is wanted.
+    fn decoded(&self, path: &Path, choose: impl FnOnce(u32, u32) -> Crop) -> Result<(Arc<Decoded>, Crop)> {
+        let options = self.options.decoding();
+        let whole = match self.cache.get(path) {
+            Some(Known::Kept(image)) => image,
+            Some(Known::Dropped) => {
+                return decode_crop(path, options, choose).map(|(part, crop)| (Arc::new(part), crop));
+            }
+            None => {
+                let decoded = decode(path, options)?;
+                if !decoded.notes.is_empty() {
+                    lock(&self.notes).insert(path.to_owned(), decoded.notes.join("; "));
+                }
+                self.cache.add(path, decoded)
+            }
+        };
+        let crop = choose(whole.image.width(), whole.image.height());
+        Ok((whole, crop))
+    }
+
+    fn batch<'a>(&'a self, filled: Filled, views: usize, item: impl Fn(usize) -> &'a Item) -> Batch {
+        let LoaderOptions { size, normalization, .. } = self.options;
+        let classes = self.dataset.classes.len();
+        let mut targets = vec![0.0; filled.positions.len() * views * classes];
+        for (rows, position) in targets.chunks_exact_mut(views * classes).zip(filled.positions) {
+            let class = item(position).class;
+            rows.chunks_exact_mut(classes).for_each(|row| row[class] = 1.0);
+        }
+        Batch { images: Images { pixels: filled.pixels, height: size, width: size, normalization }, targets }
+    }
+}
+
+/// A panic inside rayon's `spawn` ends the process, so one in a decoder becomes an error that names the image.
+fn without_panic<T>(path: &Path, prepare: impl FnOnce() -> Result<T>) -> Result<T> {
+    guard(prepare).unwrap_or_else(|panic| {
+        let reason = format!("preparing it failed inside: {panic}");
+        Err(Error::Image { path: path.to_owned(), reason })
+    })
+}
+
+fn listed(sentences: &Mutex<BTreeMap<PathBuf, String>>) -> Vec<(PathBuf, String)> {
+    lock(sentences).iter().map(|(path, sentence)| (path.clone(), sentence.clone())).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use image::RgbImage;
+
+    use super::*;
+    use crate::{
+        preprocess::evaluation_image,
+        resize::{resize, resize_into},
+    };
+
+    /// Ten images of two classes: noise that differs in every pixel, odd sizes.
+    fn images() -> (tempfile::TempDir, Dataset) {
+        let root = tempfile::tempdir().unwrap();
+        let mut items = vec![];
+        for i in 0..10_u32 {
+            let image = RgbImage::from_fn(20 + i, 31 - i, |x, y| {
+                let hash = (x + 57 * y + 8191 * i).wrapping_mul(2_654_435_761);
+                image::Rgb([(hash >> 8) as u8, (hash >> 16) as u8, (hash >> 24) as u8])
+            });
+            image.save(root.path().join(format!("{i}.png"))).unwrap();
+            items.push(Item { path: format!("{i}.png"), class: i as usize % 2 });
+        }
+        let val = items.split_off(7);
+        let classes = vec!["even".into(), "odd".into()];
+        let dataset = Dataset { root: root.path().into(), classes, train: items, val, test: vec![] };
+        (root, dataset)
+    }
+
+    const OPTIONS: LoaderOptions = LoaderOptions {
+        batch_size: 3,
+        seed: 5,
+        size: 16,
+        normalization: Normalization::HALF,
+        augmentation: Augmentation::TUTORIAL,
+        cache_bytes: 0,
+        on_bad_image: OnBadImage::Error,
+        exif_orientation: ExifOrientation::Apply,
+    };
+
+    fn decode_image(path: PathBuf) -> RgbImage {
+        decode(path, decode::Options::default()).unwrap().image
+    }
+
+    fn loader(dataset: &Dataset, options: LoaderOptions) -> Loader {
+        Loader::new(dataset.clone(), options).unwrap()
+    }
+
+    fn train(loader: &Loader, epoch: u64, first: usize) -> Vec<Batch> {
+        loader.train(epoch, first).map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn an_epoch_is_a_permutation_of_the_training_images() {
+        let (_root, dataset) = images();
+        let batches = train(&loader(&dataset, OPTIONS), 4, 0);
+        assert_eq!(batches.iter().map(Batch::len).collect::<Vec<_>>(), [3, 3, 1]);
+        let targets: Vec<f32> = batches.iter().flat_map(|b| b.targets.clone()).collect();
+        let order = permutation(5, Purpose::Shuffle, 4, 0, 7);
+        let expected: Vec<f32> =
+            order.iter().flat_map(|i| if i % 2 == 0 { [1.0, 0.0] } else { [0.0, 1.0] }).collect();
+        assert_eq!(targets, expected);
+        for batch in &batches {
+            batch.check([3, 16, 16], 2).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_training_image_is_cropped_resized_and_flipped() {
+        let (root, dataset) = images();
+        let batches = train(&loader(&dataset, OPTIONS), 0, 0);
+        let mut rows = batches.iter().flat_map(|b| b.images.pixels.chunks(16 * 16 * 3));
+        let mut flips = 0;
+        for index in permutation(5, Purpose::Shuffle, 0, 0, 7) {
+            let image = decode_image(root.path().join(&dataset.train[index].path));
+            let vary = variation(&Augmentation::TUTORIAL, (5, 0, index), (image.width(), image.height()), 16);
+            let mut view = RgbImage::from_raw(16, 16, resize(&image, vary.crop, 16, 16)).unwrap();
+            if vary.flip {
+                image::imageops::flip_horizontal_in_place(&mut view);
+                flips += 1;
+            }
+            assert_eq!(rows.next().unwrap(), view.as_raw());
+        }
+        assert!((1..7).contains(&flips));
+    }
+
+    #[test]
+    fn threads_cache_and_entry_point_change_nothing() {
+        let (_root, dataset) = images();
+        let expected = train(&loader(&dataset, OPTIONS), 1, 0);
+        assert_ne!(expected, train(&loader(&dataset, OPTIONS), 2, 0));
+        // Space for none, some and all of the images; asked twice, so that the cache answers.
+        for cache_bytes in [0, 6000, 1 << 20] {
+            for threads in [1, 2, 5] {
+                let loader = loader(&dataset, LoaderOptions { cache_bytes, ..OPTIONS });
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                assert_eq!(pool.install(|| train(&loader, 1, 0)), expected);
+                assert_eq!(train(&loader, 1, 0), expected);
+                assert_eq!(train(&loader, 1, 1), expected[1..]);
+                assert_eq!(train(&loader, 1, 3), []);
+                assert_eq!(train(&loader, 1, usize::MAX), []);
+                assert!(loader.source.cache.bytes() <= cache_bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn cached_images_are_not_read_again() {
+        let (root, dataset) = images();
+        let cached = loader(&dataset, LoaderOptions { cache_bytes: 1 << 20, ..OPTIONS });
+        let uncached = loader(&dataset, OPTIONS);
+        let expected = train(&cached, 0, 0);
+        fs::remove_dir_all(root.path()).unwrap();
+        assert_eq!(train(&cached, 0, 0), expected);
+        assert!(uncached.train(0, 0).next().unwrap().is_err());
+    }
+
+    /// A data set of one image of 130×110.
+    fn a_jpeg() -> (tempfile::TempDir, Dataset) {
+        let root = tempfile::tempdir().unwrap();
+        let image = RgbImage::from_fn(130, 110, |x, y| image::Rgb([(x * y) as u8, x as u8, y as u8]));
+        image.save(root.path().join("0.jpg")).unwrap();
+        let item = Item { path: "0.jpg".into(), class: 0 };
+        let dataset = Dataset {
+            root: root.path().into(),
+            classes: vec!["it".into()],
+            train: vec![item],
+            val: vec![],
+            test: vec![],
+        };
+        (root, dataset)
+    }
+
+    /// Of the one only a part is decoded, of the other all.
+    #[test]
+    fn an_image_that_is_not_kept_gives_the_same_crops() {
+        let (_root, dataset) = a_jpeg();
+        let kept = loader(&dataset, LoaderOptions { cache_bytes: 1 << 20, ..OPTIONS });
+        let not_kept = loader(&dataset, OPTIONS);
+        for epoch in 0..20 {
+            assert_eq!(train(&kept, epoch, 0), train(&not_kept, epoch, 0), "{epoch}");
+        }
+    }
+
+    #[test]
+    fn an_image_cut_off_below_the_crop_is_left_out_all_the_same() {
+        let (root, dataset) = a_jpeg();
+        let path = root.path().join("0.jpg");
+        let file = fs::read(&path).unwrap();
+        fs::write(&path, &file[..file.len() * 19 / 20]).unwrap();
+        let loader = loader(&dataset, LoaderOptions { on_bad_image: OnBadImage::Skip, ..OPTIONS });
+        for epoch in 0..20 {
+            assert!(train(&loader, epoch, 0).iter().all(Batch::is_empty), "{epoch}");
+        }
+        assert_eq!(loader.skipped().len(), 1);
+    }
+
+    #[test]
+    fn validation_is_the_whole_image_in_order() {
+        let (root, dataset) = images();
+        let loader = loader(&dataset, LoaderOptions { batch_size: 2, ..OPTIONS });
+        let batches: Vec<Batch> = loader.validation().map(Result::unwrap).collect();
+        assert_eq!(batches.iter().map(Batch::len).collect::<Vec<_>>(), [2, 1]);
+        let pixels: Vec<u8> = batches.iter().flat_map(|b| b.images.pixels.clone()).collect();
+        let expected: Vec<u8> = (7..10)
+            .flat_map(|i| evaluation_image(&decode_image(root.path().join(format!("{i}.png"))), 16))
+            .collect();
+        assert_eq!(pixels, expected);
+        assert_eq!(batches[0].targets, [0.0, 1.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn the_views_of_an_image_follow_each_other() {
+        let (root, dataset) = images();
+        for (views, batch_size, sizes) in [
+            (Views::Whole, 2, &[2, 1][..]),
+            (Views::Flip, 2, &[2, 2, 2]),
+            (Views::Flip, 5, &[4, 2]),
+            (Views::TenCrop, 3, &[10, 10, 10]),
+            (Views::TenCrop, 29, &[20, 10]),
+        ] {
+            let loader = loader(&dataset, LoaderOptions { batch_size, ..OPTIONS });
+            let batches: Vec<_> = loader.evaluation_views(&dataset.val, views).map(Result::unwrap).collect();
+            assert_eq!(batches.iter().map(|(_, batch)| batch.len()).collect::<Vec<_>>(), sizes);
+            let positions: Vec<usize> = batches.iter().flat_map(|(positions, _)| positions.clone()).collect();
+            assert_eq!(positions, [0, 1, 2]);
+
+            let mut images = batches.iter().flat_map(|(_, batch)| batch.images.pixels.chunks(16 * 16 * 3));
+            let mut targets = batches.iter().flat_map(|(_, batch)| batch.targets.chunks(2));
+            for item in &dataset.val {
+                let image = decode_image(root.path().join(&item.path));
+                for view in views.of(image.width(), image.height()) {
+                    let mut expected = vec![0; 16 * 16 * 3];
+                    resize_into(&image, view.crop, view.flip, 16, 16, &mut expected);
+                    assert_eq!(images.next().unwrap(), expected);
+                    assert_eq!(targets.next().unwrap()[item.class], 1.0);
+                }
+            }
+            assert!(images.next().is_none() && targets.next().is_none());
+        }
+    }
+
+    #[test]
+    fn a_bad_image_is_an_error_that_names_it() {
+        let (root, dataset) = images();
+        fs::write(root.path().join("8.png"), "not an image").unwrap();
+        let loader = loader(&dataset, LoaderOptions { batch_size: 1, ..OPTIONS });
+        let mut batches = loader.validation();
+        assert_eq!(batches.next().unwrap().unwrap().len(), 1);
+        let error = batches.next().unwrap().unwrap_err();
+        assert!(matches!(&error, alexnet_core::Error::Image(text) if text.contains("8.png")), "{error}");
+        assert!(batches.next().is_none());
+    }
+
+    #[test]
+    fn bad_images_can_be_left_out() {
+        let (root, dataset) = images();
+        let good = train(&loader(&dataset, LoaderOptions { batch_size: 7, ..OPTIONS }), 0, 0).remove(0);
+        fs::write(root.path().join("2.png"), "not an image").unwrap();
+        fs::remove_file(root.path().join("8.png")).unwrap();
+        let options = LoaderOptions { batch_size: 7, on_bad_image: OnBadImage::Skip, ..OPTIONS };
+        let loader = loader(&dataset, options);
+
+        // The others stay what they were.
+        let place = permutation(5, Purpose::Shuffle, 0, 0, 7).iter().position(|i| *i == 2).unwrap();
+        let mut expected = good;
+        expected.images.pixels.drain(place * 768..(place + 1) * 768);
+        expected.targets.drain(place * 2..(place + 1) * 2);
+        assert_eq!(train(&loader, 0, 0), [expected]);
+
+        let evaluated: Vec<_> = loader.evaluation(&dataset.val).map(Result::unwrap).collect();
+        assert_eq!(evaluated.len(), 1);
+        assert_eq!(evaluated[0].0, [0, 2]);
+        assert_eq!(evaluated[0].1.targets, [0.0, 1.0, 0.0, 1.0]);
+
+        train(&loader, 1, 0);
+        let skipped = loader.skipped();
+        let names: Vec<_> = skipped.iter().map(|(path, _)| path.file_name().unwrap()).collect();
+        assert_eq!(names, ["2.png", "8.png"]);
+        assert!(skipped[0].1.starts_with("it is none of JPEG"), "{}", skipped[0].1);
+        assert!(skipped[1].1.starts_with("cannot open it: "), "{}", skipped[1].1);
+    }
+
+    #[test]
+    fn a_panic_in_a_task_reaches_the_consumer_as_an_error() {
+        let work = |position: usize, _: &mut [u8]| {
+            without_panic(Path::new("odd.jpg"), || if position == 5 { panic!("overflow") } else { Ok(true) })
+        };
+        let mut batches = Prefetch::new(0..9, 3, 1, Arc::new(work));
+        assert!(batches.next().unwrap().is_ok());
+        let error = batches.next().unwrap().unwrap_err().to_string();
+        assert!(error.contains("odd.jpg") && error.contains("overflow"), "{error}");
+    }
+
+    #[test]
+    fn senseless_options_and_classes_are_refused() {
+        let (_root, mut dataset) = images();
+        for options in [LoaderOptions { batch_size: 0, ..OPTIONS }, LoaderOptions { size: 0, ..OPTIONS }] {
+            let error = Loader::new(dataset.clone(), options).err().unwrap().to_string();
+            assert!(error.contains("at least 1"), "{error}");
+        }
+        dataset.train[3].class = 2;
+        let error = Loader::new(dataset, OPTIONS).err().unwrap().to_string();
+        assert!(error.contains("3.png"), "{error}");
+    }
+}
