@@ -367,7 +367,7 @@ mod tests {
             let error = topology.parameters_of(module).unwrap_err().to_string();
             let modules = "there are features, features.0, features.3, features.6, features.8, features.10, \
                            classifier, classifier.1, classifier.4, classifier.6";
-            assert!(error.starts_with(&format!("--freeze cannot be `{module}`: ")), "{error}");
+            assert!(error.starts_with(&format!("module cannot be `{module}`: ")), "{error}");
             assert!(error.ends_with(modules), "{error}");
         }
     }

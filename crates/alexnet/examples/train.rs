@@ -1,0 +1,27 @@
+//! Trains on a folder of class folders: `cargo run --release --example train -- my_images my_run`
+
+use std::ops::ControlFlow;
+
+use alexnet::{Note, Observer, Recipe, RunInfo, TrainConfig, Trainer, core::StepReport};
+
+struct Lines;
+
+impl Observer for Lines {
+    fn note(&mut self, note: Note) {
+        eprintln!("{note}");
+    }
+
+    fn step(&mut self, run: &RunInfo, report: &StepReport) -> ControlFlow<()> {
+        println!("step {}: loss {:.3}", run.progress.step, report.loss);
+        ControlFlow::Continue(())
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let [data, run] = std::array::from_fn(|i| std::env::args().nth(i + 1).unwrap_or_default());
+    let config =
+        TrainConfig { data: data.into(), run_dir: Some(run.into()), ..TrainConfig::recipe(Recipe::Fast) };
+    let run = Trainer::new(config)?.run(&mut Lines)?;
+    println!("accuracy {:.3} in epoch {}", run.best().map_or(0.0, |row| row.accuracy), run.history().len());
+    Ok(())
+}
