@@ -4,7 +4,7 @@ use alexnet_core::{Layer, Mode, Result};
 use candle_core::Tensor;
 
 use super::seen;
-use crate::{convolve::Convolve, failed};
+use crate::{convolution::Convolution, failed};
 
 /// Cross-correlation with bias, and a ReLU if one follows.
 pub struct Conv2d {
@@ -15,7 +15,7 @@ pub struct Conv2d {
     /// Parts of the channels that do not see each other.
     pub groups: usize,
     /// What happens in each part.
-    pub convolve: Convolve,
+    pub convolution: Convolution,
 }
 
 impl Conv2d {
@@ -23,12 +23,12 @@ impl Conv2d {
         let weight = seen(&self.weight, mode).flatten_from(1)?;
         let bias = seen(&self.bias, mode);
         if self.groups == 1 {
-            return self.convolve.apply(x, &weight, &bias);
+            return self.convolution.apply(x, &weight, &bias);
         }
         let parts = |tensor: &Tensor, dim| tensor.chunk(self.groups, dim);
         let (xs, weights, biases) = (parts(x, 3)?, parts(&weight, 0)?, parts(&bias, 0)?);
         let groups = xs.iter().zip(&weights).zip(&biases);
-        let ys = groups.map(|((x, weight), bias)| self.convolve.apply(&x.contiguous()?, weight, bias));
+        let ys = groups.map(|((x, weight), bias)| self.convolution.apply(&x.contiguous()?, weight, bias));
         Tensor::cat(&ys.collect::<candle_core::Result<Vec<_>>>()?, 3)
     }
 }

@@ -4,7 +4,10 @@ use alexnet_core::{Layer, Mode, Result};
 use candle_core::Tensor;
 
 use super::seen;
-use crate::{convolve::Convolve, failed, window::Window};
+use crate::{
+    convolution::{Convolution, Window},
+    failed,
+};
 
 /// `y = x·Wᵀ + b`, and a ReLU if one follows.
 pub struct Linear {
@@ -20,8 +23,8 @@ impl Linear {
     fn apply(&self, x: &Tensor, mode: Mode) -> candle_core::Result<Tensor> {
         let (n, features) = x.dims2()?;
         let x = x.reshape((n, 1, 1, features))?;
-        let convolve = Convolve { window: Window::PIXEL, relu: self.relu };
-        convolve.apply(&x, &seen(&self.weight, mode), &seen(&self.bias, mode))?.flatten_from(1)
+        let convolution = Convolution { window: Window::PIXEL, relu: self.relu };
+        convolution.apply(&x, &seen(&self.weight, mode), &seen(&self.bias, mode))?.flatten_from(1)
     }
 }
 
