@@ -13,7 +13,8 @@
 //!
 //! Each of these is a kernel for the host and, for other devices, a composition of candle's operations. Compositions run
 //! on the host as well, where the tests hold them to the kernels; as the only path a training step would take seven times
-//! as long.
+//! as long. On GPUs, linear layers and convolutions are candle-nn's, but for convolutions whose gradients candle gets wrong
+//! (`layers/gpu.rs`).
 //!
 //! Threads are those of the rayon pool that the caller runs in, but candle divides its products among as many as
 //! `RAYON_NUM_THREADS` or the physical cores, and adds large tensors on threads of its own.

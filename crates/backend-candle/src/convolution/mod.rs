@@ -3,7 +3,8 @@
 //! candle has a convolution, but on the host its backward pass takes as long as three to four forward passes, and includes
 //! the gradient of the images, which nobody needs. There this is an operation with a hand-written backward pass: the patches of
 //! a few images are gathered, multiplied by candle, and dropped, in the forward pass as in the backward pass. On other
-//! devices it is composed of candle's operations, which candle differentiates.
+//! devices, where candle-nn's layers cannot be used (`layers/gpu.rs`), it is composed of candle's operations,
+//! which candle differentiates.
 
 mod window;
 

@@ -3,6 +3,8 @@
 mod conv2d;
 mod dropout;
 mod flatten;
+#[cfg(any(feature = "cuda", feature = "metal", test))]
+mod gpu;
 mod linear;
 mod local_response_norm;
 mod max_pool2d;
