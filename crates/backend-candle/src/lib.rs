@@ -1,43 +1,47 @@
 //! AlexNet on candle: Hugging Face's tensors, their graph and its derivative, on the host and on GPUs.
 //!
 //! A topology is lowered to layers (`lower`, `layers`), and candle differentiates what they did. Images are
-//! `[N, H, W, C]` inside, so that what lies under a row of a window is contiguous; weights of convolutions are kept in the
+//! `[N, H, W, C]` inside, so that what lies under a row of a window is contiguous; weights of convolutions are stored in the
 //! order of a patch, and `parameter` turns them and their moments into PyTorch's layout at the boundary.
 //!
 //! **Four things candle leaves to us**, because on the host its own are slow or differ from the contract:
-//! - convolution (`convolve`): patches of a few images at a time (`window`), multiplied by candle; linear layers are the
+//! - convolution (`convolution`): patches of a few images at a time, multiplied by candle; linear layers are the
 //!   convolution of a single pixel;
 //! - the derivative of ReLU at 0, which is 0;
 //! - max pooling with overlapping windows, which candle does not differentiate, and its ties (`layers`);
-//! - the optimisers (`update`), because their moments are part of a state.
+//! - the optimizers (`optimizer`), because their moments are part of a state.
 //!
 //! Each of these is a kernel for the host and, for other devices, a composition of candle's operations. Compositions run
 //! on the host as well, where the tests hold them to the kernels; as the only path a training step would take seven times
-//! as long.
+//! as long. On GPUs, linear layers and convolutions are candle-nn's, but for convolutions whose gradients candle gets wrong
+//! (`layers/gpu.rs`).
 //!
 //! Threads are those of the rayon pool that the caller runs in, but candle divides its products among as many as
 //! `RAYON_NUM_THREADS` or the physical cores, and adds large tensors on threads of its own.
 #![forbid(unsafe_code)]
 
-mod convolve;
-mod cpu;
+mod convolution;
 mod device;
+mod kernels;
 mod layers;
 mod lower;
 mod model;
+mod optimizer;
 mod parameter;
-mod update;
-mod window;
+#[cfg(test)]
+mod test_support;
 
-use alexnet_core::{Backend, Device, Error, Model, Options, Result, State, Topology};
+use alexnet_core::{
+    Backend, Device, Error, Model, Options, Result, State, Topology, autodiff::AutodiffModel,
+};
 
-use crate::{lower::lower, model::CandleModel};
+use crate::{lower::lower, model::Candle};
 
 /// The engine `candle`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CandleBackend;
 
-/// What users call this engine.
+/// The name of this engine.
 const NAME: &str = "candle";
 
 impl Backend for CandleBackend {
@@ -51,19 +55,7 @@ impl Backend for CandleBackend {
 
     fn compile(&self, topology: &Topology, state: &State, options: &Options) -> Result<Box<dyn Model>> {
         let device = device::open(options.device)?;
-        let classes = topology.classes()?;
-        state.check(topology)?;
-        options.check(topology)?;
-        let (layers, parameters) = lower(topology, state, options, &device)?;
-        Ok(Box::new(CandleModel {
-            input: topology.input,
-            classes,
-            device,
-            layers,
-            parameters,
-            optimizer: options.optimizer,
-            stepped: !state.moments.is_empty(),
-        }))
+        Ok(Box::new(AutodiffModel::compile(Candle { device }, topology, state, options, lower)?))
     }
 }
 

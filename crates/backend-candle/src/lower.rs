@@ -1,26 +1,29 @@
 //! From the topology to layers: one exhaustive `match`.
 
-use alexnet_core::{Layer, Node, Op, Options, Result, State, Topology};
-use candle_core::{Device, Tensor};
+use alexnet_core::{
+    Node, Op, Options, Result, State, Topology,
+    autodiff::{BoxedLayer, Lowered, ParameterState},
+};
+use candle_core::Tensor;
 
 use crate::{
-    convolve::Convolve,
-    failed,
+    convolution::{Convolution, Window},
     layers::{Conv2d, Dropout, Flatten, Linear, LocalResponseNorm, MaxPool2d, Relu},
-    parameter::Parameter,
-    window::Window,
+    model::Candle,
 };
-
-/// Layers in order, and the parameters that they share.
-type Lowered = (Vec<Box<dyn Layer<Tensor> + Send>>, Vec<Parameter>);
 
 /// The layers of `topology` with the parameters and moments of `state`, which fits. A ReLU that follows a convolution or
 /// a linear layer becomes part of it.
 ///
 /// # Errors
 /// [`alexnet_core::Error::Topology`] when the network is not valid; candle's, when the device is full.
-pub fn lower(topology: &Topology, state: &State, options: &Options, device: &Device) -> Result<Lowered> {
-    let mut layers: Vec<Box<dyn Layer<Tensor> + Send>> = Vec::new();
+pub fn lower(
+    topology: &Topology,
+    state: &State,
+    options: &Options,
+    engine: &Candle,
+) -> Result<Lowered<Tensor>> {
+    let mut layers: Vec<BoxedLayer<Tensor>> = Vec::new();
     let mut parameters = Vec::new();
     let mut input = topology.input.to_vec();
     let mut nodes = topology.nodes.iter().zip(topology.shapes()?).enumerate().peekable();
@@ -28,11 +31,11 @@ pub fn lower(topology: &Topology, state: &State, options: &Options, device: &Dev
         let multiplies = matches!(op, Op::Conv2d { .. } | Op::Linear { .. });
         let relu = multiplies && nodes.next_if(|(_, (next, _))| next.op == Op::Relu).is_some();
         let mut load = |role: &str| {
-            let parameter =
-                Parameter::load(&format!("{name}.{role}"), state, options, device).map_err(failed)?;
-            let tensor = parameter.tensor();
+            let parameter = ParameterState::load(&format!("{name}.{role}"), state, options, engine)?;
+            // Shares the storage and the place in the graph of gradients.
+            let values = parameter.values.clone();
             parameters.push(parameter);
-            Ok(tensor)
+            Ok::<_, alexnet_core::Error>(values)
         };
         let window = |kernel, stride, padding| Window {
             input: plane(&input),
@@ -46,7 +49,7 @@ pub fn lower(topology: &Topology, state: &State, options: &Options, device: &Dev
                 weight: load("weight")?,
                 bias: load("bias")?,
                 groups,
-                convolve: Convolve { window: window(kernel, stride, padding), relu },
+                convolution: Convolution { window: window(kernel, stride, padding), relu },
             }),
             Op::Relu => Box::new(Relu),
             Op::MaxPool2d { kernel, stride } => Box::new(MaxPool2d { window: window(kernel, stride, 0) }),

@@ -1,35 +1,29 @@
-//! A lowered network: forward, backward through candle's graph, update.
+//! The operations of candle under [`alexnet_core::autodiff::AutodiffModel`].
 
 use alexnet_core::{
-    Batch, Error, Images, Layer, Logits, Mode, Model, Optimizer, Result, State, Step, StepReport,
-    backend::{Gradients, check_cotangent, gradient_of},
-    loss::cross_entropy,
+    Array, Error, Images, Logits, Optimizer, Result, Step,
+    autodiff::{Autodiff, ParameterState},
 };
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Tensor, Var};
 use rayon::prelude::*;
 
 use crate::{
     NAME, failed,
-    parameter::{Parameter, to_array, to_tensor},
-    update::{square_sum, update},
+    optimizer::{square_sum, update},
+    parameter::{to_array, to_tensor},
 };
 
-/// A network on this engine.
-pub struct CandleModel {
-    pub(crate) input: [usize; 3],
-    pub(crate) classes: usize,
-    pub(crate) device: Device,
-    pub(crate) layers: Vec<Box<dyn Layer<Tensor> + Send>>,
-    /// Those of all layers, which hold the same storage.
-    pub(crate) parameters: Vec<Parameter>,
-    pub(crate) optimizer: Optimizer,
-    /// Whether moments were loaded or a step was made: before that a state has none.
-    pub(crate) stepped: bool,
+/// candle on a device.
+pub struct Candle {
+    /// Where it computes.
+    pub device: Device,
 }
 
-impl CandleModel {
-    /// Bytes `[N, H, W, 3]` to numbers, in the same order.
-    fn normalised(&self, images: &Images) -> candle_core::Result<Tensor> {
+impl Autodiff for Candle {
+    type Tensor = Tensor;
+
+    /// `[N, H, W, 3]` in the order of the bytes.
+    fn normalize(&self, images: &Images) -> Result<Tensor> {
         let table = images.normalization.table();
         let mut values = vec![0.0; images.pixels.len()];
         let rows = values.par_chunks_mut(3 * images.width).zip(images.pixels.par_chunks(3 * images.width));
@@ -40,119 +34,55 @@ impl CandleModel {
                 }
             }
         });
-        Tensor::from_vec(values, (images.len(), images.height, images.width, 3), &self.device)
+        Tensor::from_vec(values, (images.len(), images.height, images.width, 3), &self.device).map_err(failed)
     }
 
-    /// The logits `[N, C]` as a tensor, which holds the graph of the pass unless `mode` is to evaluate.
-    fn forward(&mut self, images: &Images, mode: Mode) -> Result<Tensor> {
-        images.check(self.input)?;
-        let mut x = self.normalised(images).map_err(failed)?;
-        for layer in &mut self.layers {
-            x = layer.forward(x, mode)?;
-        }
-        Ok(x)
+    fn to_tensor(&self, array: &Array) -> Result<Tensor> {
+        to_tensor(array, &self.device).map_err(failed)
     }
 
-    fn to_host(&self, logits: &Tensor) -> Result<Logits> {
-        let values = logits.flatten_all().and_then(|l| l.to_vec1()).map_err(failed)?;
-        Ok(Logits { values, classes: self.classes })
+    fn to_array(&self, tensor: &Tensor) -> Result<Array> {
+        to_array(tensor).map_err(failed)
     }
 
-    /// The gradient of `Σ cotangent · logits` with respect to each parameter that learns.
-    fn backward(&self, logits: &Tensor, cotangent: &Logits) -> Result<Vec<Tensor>> {
+    fn leaf(&self, values: Tensor) -> Result<Tensor> {
+        Ok(Var::from_tensor(&values).map_err(failed)?.into_inner())
+    }
+
+    fn zeros_like(&self, tensor: &Tensor) -> Result<Tensor> {
+        tensor.zeros_like().map_err(failed)
+    }
+
+    fn backward(
+        &self,
+        logits: &Tensor,
+        cotangent: &Logits,
+        parameters: &[&ParameterState<Tensor>],
+    ) -> Result<Vec<Tensor>> {
         let mut gradients = Tensor::from_slice(&cotangent.values, logits.shape(), &self.device)
             .and_then(|constant| (logits * constant)?.sum_all()?.backward())
             .map_err(failed)?;
-        let of = |parameter: &Parameter| {
+        let of = |parameter: &&ParameterState<Tensor>| {
             gradients.remove(&parameter.values).ok_or_else(|| Error::Backend {
                 backend: NAME,
                 message: format!("no gradient reached {}", parameter.name),
             })
         };
-        self.learning().map(of).collect()
+        parameters.iter().map(of).collect()
     }
 
-    fn forward_backward(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Vec<Tensor>)> {
-        batch.check(self.input, self.classes)?;
-        let logits = self.forward(&batch.images, step.mode())?;
-        let (loss, dlogits) = cross_entropy(&self.to_host(&logits)?, &batch.targets);
-        let gradients = self.backward(&logits, &dlogits)?;
-        let gradient_norm = norm(&gradients)?;
-        Ok((StepReport { loss, gradient_norm }, gradients))
+    fn square_sum(&self, gradient: &Tensor) -> Result<f64> {
+        square_sum(gradient).map_err(failed)
     }
 
-    /// Clips the gradients, whose norm is `gradient_norm`, and updates with them.
-    fn update_clipped(&mut self, gradients: &[Tensor], gradient_norm: f64, step: &Step) -> Result<()> {
-        let scale = step.gradient_scale(gradient_norm);
-        let learning = self.parameters.iter_mut().filter(|parameter| parameter.learns);
-        for (parameter, gradient) in learning.zip(gradients) {
-            update(parameter, gradient, &self.optimizer, step, scale as f32).map_err(failed)?;
-        }
-        self.stepped = true;
-        Ok(())
-    }
-
-    fn learning(&self) -> impl Iterator<Item = &Parameter> {
-        self.parameters.iter().filter(|parameter| parameter.learns)
-    }
-
-    fn by_name(&self, gradients: &[Tensor]) -> Result<Gradients> {
-        let pairs = self.learning().zip(gradients);
-        pairs.map(|(p, gradient)| Ok((p.name.clone(), to_array(gradient).map_err(failed)?))).collect()
-    }
-}
-
-/// The L2 norm over all gradients.
-fn norm(gradients: &[Tensor]) -> Result<f64> {
-    let squares: candle_core::Result<Vec<f64>> = gradients.iter().map(square_sum).collect();
-    Ok(squares.map_err(failed)?.iter().sum::<f64>().sqrt())
-}
-
-impl Model for CandleModel {
-    fn logits(&mut self, images: &Images) -> Result<Logits> {
-        let logits = self.forward(images, Mode::Evaluate)?;
-        self.to_host(&logits)
-    }
-
-    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
-        let (report, gradients) = self.forward_backward(batch, step)?;
-        self.update_clipped(&gradients, report.gradient_norm, step)?;
-        Ok(report)
-    }
-
-    fn gradients(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Gradients)> {
-        let (report, gradients) = self.forward_backward(batch, step)?;
-        Ok((report, self.by_name(&gradients)?))
-    }
-
-    fn update(&mut self, gradients: &Gradients, step: &Step) -> Result<f64> {
-        let of = |p: &Parameter| {
-            let gradient = gradient_of(gradients, &p.name, &p.shape())?;
-            to_tensor(gradient, &self.device).map_err(failed)
-        };
-        let gradients: Vec<Tensor> = self.learning().map(of).collect::<Result<_>>()?;
-        let norm = norm(&gradients)?;
-        self.update_clipped(&gradients, norm, step)?;
-        Ok(norm)
-    }
-
-    fn vjp(&mut self, images: &Images, cotangent: &Logits) -> Result<Gradients> {
-        images.check(self.input)?;
-        check_cotangent(cotangent, images.len(), self.classes)?;
-        let logits = self.forward(images, Mode::Differentiate)?;
-        self.by_name(&self.backward(&logits, cotangent)?)
-    }
-
-    fn state(&self) -> Result<State> {
-        let mut state = State::default();
-        for p in &self.parameters {
-            state.parameters.insert(p.name.clone(), to_array(&p.values).map_err(failed)?);
-            if self.stepped {
-                for (name, moment) in self.optimizer.moments().iter().zip(&p.moments) {
-                    state.moments.insert(format!("{}.{name}", p.name), to_array(moment).map_err(failed)?);
-                }
-            }
-        }
-        Ok(state)
+    fn update(
+        &self,
+        parameter: &mut ParameterState<Tensor>,
+        gradient: &Tensor,
+        optimizer: &Optimizer,
+        step: &Step,
+        scale: f64,
+    ) -> Result<()> {
+        update(parameter, gradient, optimizer, step, scale as f32).map_err(failed)
     }
 }

@@ -1,7 +1,7 @@
 //! AlexNet's own engine: pure Rust, rayon, and no system library.
 //!
 //! A topology is lowered to layers (`lower`), each with its own forward and backward pass (`layers`). Convolutions
-//! (`convolution`) run in Winograd's domain where that applies and as im2col with a library's product (`matmul`) elsewhere;
+//! (`convolution`) run in Winograd's domain where that applies and as im2col with a library's matrix product elsewhere;
 //! the inner loops (`kernels`) are compiled for several instruction sets, of which [`Isa::best`] is chosen when the program
 //! runs. Images lie channels last. A batch flows through the layers as tensors (`tensor`) whose buffers return to a pool, so
 //! that after the first step little is allocated.
@@ -11,19 +11,19 @@
 #![deny(unsafe_code)]
 
 mod convolution;
+mod device;
 mod kernels;
 mod layers;
 mod lower;
-#[expect(unsafe_code, reason = "the library's matrix product takes pointers")]
-mod matmul;
 #[allow(unsafe_code, reason = "a call of the C library where it is GNU's")]
 mod memory;
 mod model;
+mod optimizer;
 mod parallel;
 mod parameter;
 mod tensor;
 
-use alexnet_core::{Backend, Device, Error, Model, Options, Result, State, Topology};
+use alexnet_core::{Backend, Device, Model, Options, Result, State, Topology};
 
 pub use crate::kernels::Isa;
 use crate::{lower::lower, model::CpuModel, tensor::Pool};
@@ -51,13 +51,16 @@ pub struct CpuBackend {
     pub kernels: Kernels,
 }
 
+/// The name of this engine.
+const NAME: &str = "cpu";
+
 impl Backend for CpuBackend {
     fn name(&self) -> &'static str {
-        "cpu"
+        NAME
     }
 
     fn devices(&self) -> Vec<Device> {
-        vec![Device::Cpu]
+        device::present()
     }
 
     fn exact_convolutions(&self) -> bool {
@@ -65,13 +68,7 @@ impl Backend for CpuBackend {
     }
 
     fn compile(&self, topology: &Topology, state: &State, options: &Options) -> Result<Box<dyn Model>> {
-        if options.device != Device::Cpu {
-            return Err(Error::Device {
-                backend: self.name(),
-                device: options.device.to_string(),
-                reason: "it computes on the host alone; use `--device cpu`".into(),
-            });
-        }
+        device::check(options.device)?;
         let classes = topology.classes()?;
         state.check(topology)?;
         options.check(topology)?;

@@ -8,7 +8,7 @@ use crate::{
     layers::{
         Constants, Conv2d, CpuLayer, Dropout, Flatten, Fused, Linear, LocalResponseNorm, MaxPool2d, Relu,
     },
-    parameter::{Layout, Parameter},
+    parameter::{Layout, ParameterState},
     tensor::Pool,
 };
 
@@ -26,7 +26,7 @@ pub fn lower(
 ) -> Result<Vec<Box<dyn CpuLayer>>> {
     let shapes = topology.shapes()?;
     let mut layers: Vec<Box<dyn CpuLayer>> = Vec::new();
-    let mut learns_before = false;
+    let mut trainable_before = false;
     let Kernels { isa, exact } = kernels;
     let max_pool = |kernel, stride, input: &[usize], output: &[usize]| {
         MaxPool2d::new(kernel, stride, image_shape(input), image_shape(output), isa, pool.clone())
@@ -57,12 +57,12 @@ pub fn lower(
                     Op::MaxPool2d { kernel, stride } => max_pool(kernel, stride, &shapes[index], &shapes[at]),
                     _ => unreachable!("only a pooling was taken"),
                 });
-                let fused = Fused { relu, pooling, needs_dx: learns_before };
+                let fused = Fused { relu, pooling, needs_dx: trainable_before };
                 let parameters = parameters([Layout::OutputsLast, Layout::Pytorch]);
                 Box::new(Conv2d::new(geometry, parameters, fused, exact, isa, pool))
             }
             Op::Linear { .. } => {
-                Box::new(Linear::new(parameters([Layout::Pytorch; 2]), relu, learns_before, isa, pool))
+                Box::new(Linear::new(parameters([Layout::Pytorch; 2]), relu, trainable_before, isa, pool))
             }
             Op::Relu => Box::new(Relu::new(isa)),
             Op::MaxPool2d { kernel, stride } => Box::new(max_pool(kernel, stride, input, &shapes[index])),
@@ -72,7 +72,7 @@ pub fn lower(
             Op::Flatten => Box::new(Flatten { item: input.to_vec(), pool }),
             Op::Dropout { p } => Box::new(Dropout::new(p, index, pool)),
         });
-        learns_before |= layers.last().is_some_and(|layer| layer.learns());
+        trainable_before |= layers.last().is_some_and(|layer| layer.is_trainable());
     }
     Ok(layers)
 }
@@ -82,20 +82,20 @@ fn image_shape(shape: &[usize]) -> [usize; 3] {
     shape.try_into().expect("a valid topology gives images to operations on images")
 }
 
-fn load_parameter(name: &str, layout: Layout, state: &State, options: &Options) -> Parameter {
+fn load_parameter(name: &str, layout: Layout, state: &State, options: &Options) -> ParameterState {
     let Array { shape, values } = state.parameters[name].clone();
     let values = layout.import(&shape, values);
-    let learns = !options.frozen.contains(name);
+    let trainable = !options.frozen.contains(name);
     let moments = |moment: &&str| match state.moments.get(&format!("{name}.{moment}")) {
         Some(saved) => layout.import(&shape, saved.values.clone()),
         None => vec![0.0; values.len()],
     };
     // The gradient of a linear layer's weight is large and seldom needed.
     let gradient = if shape.len() == 2 { Vec::new() } else { vec![0.0; values.len()] };
-    let (gradient, moments) = if learns {
+    let (gradient, moments) = if trainable {
         (gradient, options.optimizer.moments().iter().map(moments).collect())
     } else {
         Default::default()
     };
-    Parameter { name: name.to_owned(), shape, layout, values, learns, gradient, moments }
+    ParameterState { name: name.to_owned(), shape, layout, values, trainable, gradient, moments }
 }

@@ -8,11 +8,12 @@ use alexnet_core::{
 use rayon::prelude::*;
 
 use crate::{
-    kernels::{Isa, optimizer::Update},
+    kernels::Isa,
     layers::CpuLayer,
     memory,
+    optimizer::Update,
     parallel::ELEMENTS,
-    parameter::Parameter,
+    parameter::ParameterState,
     tensor::{Pool, Tensor},
 };
 
@@ -29,8 +30,8 @@ pub struct CpuModel {
 }
 
 impl CpuModel {
-    /// Bytes `[N, H, W, 3]` to normalised numbers in the same order, which is this engine's.
-    fn normalised(&self, images: &Images) -> Tensor {
+    /// Bytes `[N, H, W, 3]` to normalized numbers in the same order, which is this engine's.
+    fn normalize(&self, images: &Images) -> Tensor {
         let table = images.normalization.table();
         let mut x = self.pool.tensor(images.len(), &self.input);
         let pieces = x.values_mut().par_chunks_mut(3 * ELEMENTS).zip(images.pixels.par_chunks(3 * ELEMENTS));
@@ -47,15 +48,15 @@ impl CpuModel {
     /// `[N, C]`.
     fn forward(&mut self, images: &Images, mode: Mode) -> Result<Logits> {
         images.check(self.input)?;
-        let mut x = self.normalised(images);
+        let mut x = self.normalize(images);
         for layer in &mut self.layers {
             x = layer.forward(x, mode)?;
         }
         Ok(Logits { values: x.values().to_vec(), classes: self.classes })
     }
 
-    /// Runs `through` on the layers from the last to the first that learns, with the gradient of each one's output; nothing
-    /// before that one needs a gradient.
+    /// Runs `through` on the layers from the last to the first that is trainable, with the gradient of each one's output;
+    /// nothing before that one needs a gradient.
     fn back(
         &mut self,
         dlogits: &Logits,
@@ -63,14 +64,14 @@ impl CpuModel {
     ) -> Result<()> {
         let mut dy = self.pool.tensor(dlogits.values.len() / self.classes, &[self.classes]);
         dy.values_mut().copy_from_slice(&dlogits.values);
-        let Some(first) = self.layers.iter().position(|layer| layer.learns()) else { return Ok(()) };
+        let Some(first) = self.layers.iter().position(|layer| layer.is_trainable()) else { return Ok(()) };
         for layer in self.layers[first..].iter_mut().rev() {
             dy = through(layer.as_mut(), dy)?;
         }
         Ok(())
     }
 
-    /// From the gradient of the logits to those of all parameters that learn.
+    /// From the gradient of the logits to those of all trainable parameters.
     fn backward(&mut self, dlogits: &Logits) -> Result<()> {
         self.back(dlogits, |layer, dy| layer.backward(dy))
     }
@@ -89,7 +90,10 @@ impl CpuModel {
     }
 
     fn gradient_norm(&self) -> f64 {
-        self.learning().map(|parameter| parameter.gradient_square_sum(self.isa)).sum::<f64>().sqrt()
+        self.trainable_parameters()
+            .map(|parameter| parameter.gradient_square_sum(self.isa))
+            .sum::<f64>()
+            .sqrt()
     }
 
     /// Clips the gradients, whose norm is `gradient_norm`, and updates with them.
@@ -97,7 +101,7 @@ impl CpuModel {
         self.stepped = true;
         let (isa, scale) = (self.isa, step.gradient_scale(gradient_norm));
         let update = Update::new(&self.optimizer, step, scale as f32);
-        self.learning_mut().for_each(|parameter| parameter.update(isa, &update));
+        self.trainable_parameters_mut().for_each(|parameter| parameter.update(isa, &update));
     }
 
     fn step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
@@ -120,21 +124,21 @@ impl CpuModel {
         Ok(StepReport { loss, gradient_norm: square_sum.sqrt() })
     }
 
-    fn parameters(&self) -> impl Iterator<Item = &Parameter> {
+    fn parameters(&self) -> impl Iterator<Item = &ParameterState> {
         self.layers.iter().flat_map(|layer| layer.parameters())
     }
 
-    fn learning(&self) -> impl Iterator<Item = &Parameter> {
-        self.parameters().filter(|parameter| parameter.learns)
+    fn trainable_parameters(&self) -> impl Iterator<Item = &ParameterState> {
+        self.parameters().filter(|parameter| parameter.trainable)
     }
 
-    fn learning_mut(&mut self) -> impl Iterator<Item = &mut Parameter> {
+    fn trainable_parameters_mut(&mut self) -> impl Iterator<Item = &mut ParameterState> {
         let parameters = self.layers.iter_mut().flat_map(|layer| layer.parameters_mut());
-        parameters.filter(|parameter| parameter.learns)
+        parameters.filter(|parameter| parameter.trainable)
     }
 
     fn gradients_by_name(&self) -> Gradients {
-        self.learning()
+        self.trainable_parameters()
             .map(|p| {
                 (
                     p.name.clone(),
@@ -166,8 +170,8 @@ impl Model for CpuModel {
     }
 
     fn update(&mut self, gradients: &Gradients, step: &Step) -> Result<f64> {
-        self.learning().try_for_each(|p| gradient_of(gradients, &p.name, &p.shape).map(drop))?;
-        for p in self.learning_mut() {
+        self.trainable_parameters().try_for_each(|p| gradient_of(gradients, &p.name, &p.shape).map(drop))?;
+        for p in self.trainable_parameters_mut() {
             let gradient = gradient_of(gradients, &p.name, &p.shape)?;
             p.gradient = p.layout.import(&p.shape, gradient.values.clone());
         }
@@ -189,8 +193,8 @@ impl Model for CpuModel {
     }
 
     fn parameters(&self) -> Result<Parameters> {
-        let array = |p: &Parameter| p.layout.export(&p.shape, &p.values);
-        let named = |p: &Parameter| (p.name.clone(), Array { shape: p.shape.clone(), values: array(p) });
+        let array = |p: &ParameterState| p.layout.export(&p.shape, &p.values);
+        let named = |p: &ParameterState| (p.name.clone(), Array { shape: p.shape.clone(), values: array(p) });
         Ok(CpuModel::parameters(self).map(named).collect())
     }
 

@@ -1,19 +1,17 @@
-//! A parameter with its gradient and moments.
+//! A parameter with its gradient and moments, in the layout that the kernels read.
 
 use ndarray::ArrayView3;
 use rayon::prelude::*;
 
 use crate::{
-    kernels::{
-        Isa,
-        optimizer::{Apply, Slices, SquareSum, Update},
-    },
+    kernels::Isa,
+    optimizer::{Apply, Slices, SquareSum, Update},
     parallel::ELEMENTS,
 };
 
-/// A parameter of a layer.
+/// The values, gradient and moments of a parameter of the topology.
 #[derive(Debug)]
-pub struct Parameter {
+pub struct ParameterState {
     /// `features.0.weight`.
     pub name: String,
     /// Its shape as PyTorch has it.
@@ -22,8 +20,8 @@ pub struct Parameter {
     pub layout: Layout,
     /// The numbers.
     pub values: Vec<f32>,
-    /// Whether it learns; if not, it has neither gradient nor moments.
-    pub learns: bool,
+    /// Whether training updates it; if not, it has neither gradient nor moments.
+    pub trainable: bool,
     /// Of the last backward pass that left one; overwritten, never accumulated.
     pub gradient: Vec<f32>,
     /// In the order of [`Optimizer::moments`].
@@ -64,7 +62,7 @@ fn reversed(shape: [usize; 3], values: &[f32]) -> Vec<f32> {
     array.reversed_axes().iter().copied().collect()
 }
 
-impl Parameter {
+impl ParameterState {
     /// The sum of the squared gradient, in f64.
     pub fn gradient_square_sum(&self, isa: Isa) -> f64 {
         let pieces = self.gradient.par_chunks(ELEMENTS);
@@ -82,7 +80,7 @@ impl Parameter {
         Slices { values: &mut self.values, moments: [first, second] }
     }
 
-    /// One step of the optimiser, each element read and written once.
+    /// One step of the optimizer, each element read and written once.
     pub fn update(&mut self, isa: Isa, update: &Update) {
         let gradient = std::mem::take(&mut self.gradient);
         let pieces = gradient.par_chunks(ELEMENTS).zip(self.slices().pieces(ELEMENTS));

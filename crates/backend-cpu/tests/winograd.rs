@@ -118,13 +118,13 @@ fn a_run_goes_on_from_its_state_to_the_same_bits() {
 }
 
 #[test]
-fn a_picture_has_the_same_logits_alone_and_in_company() {
+fn an_image_has_the_same_logits_alone_and_in_company() {
     let mut model = compile(&start(), &BTreeSet::new(), false);
     let images = Batch::random(9, 77, 3).images;
     let together = model.logits(&images).unwrap();
     for (i, row) in together.rows().enumerate() {
         let mut alone = images.clone();
         alone.pixels = images.pixels[i * 77 * 77 * 3..][..77 * 77 * 3].to_vec();
-        assert_eq!(model.logits(&alone).unwrap().values, row, "picture {i}");
+        assert_eq!(model.logits(&alone).unwrap().values, row, "image {i}");
     }
 }

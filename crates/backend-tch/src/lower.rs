@@ -1,15 +1,15 @@
 //! From the topology to layers: one exhaustive `match`.
 
-use alexnet_core::{Layer, Node, Op, Options, State, Topology};
-use tch::{Device, TchError, Tensor};
+use alexnet_core::{
+    Node, Op, Options, Result, State, Topology,
+    autodiff::{BoxedLayer, Lowered, ParameterState},
+};
+use tch::Tensor;
 
 use crate::{
     layers::{Conv2d, Dropout, Flatten, Linear, LocalResponseNorm, MaxPool2d, Relu},
-    parameter::Parameter,
+    model::Libtorch,
 };
-
-/// A layer that may move to another thread with its model.
-pub type TchLayer = Box<dyn Layer<Tensor> + Send>;
 
 /// The layers of the valid `topology` in order, and their parameters, with the values and moments of `state`, which fits.
 ///
@@ -19,18 +19,18 @@ pub fn lower(
     topology: &Topology,
     state: &State,
     options: &Options,
-    device: Device,
-) -> Result<(Vec<TchLayer>, Vec<Parameter>), TchError> {
-    let mut layers: Vec<TchLayer> = Vec::new();
+    engine: &Libtorch,
+) -> Result<Lowered<Tensor>> {
+    let mut layers: Vec<BoxedLayer<Tensor>> = Vec::new();
     let mut parameters = Vec::new();
     let mut before: Option<&Op> = None;
     for (index, Node { name, op }) in in_order(topology) {
         let mut parameter = |role: &str| {
-            let parameter = Parameter::load(&format!("{name}.{role}"), state, options, device)?;
+            let parameter = ParameterState::load(&format!("{name}.{role}"), state, options, engine)?;
             // Shares the storage and the place in the graph of gradients.
-            let value = parameter.value.shallow_clone();
+            let values = parameter.values.shallow_clone();
             parameters.push(parameter);
-            Ok::<_, TchError>(value)
+            Ok::<_, alexnet_core::Error>(values)
         };
         layers.push(match *op {
             Op::Conv2d { stride, padding, groups, .. } => Box::new(Conv2d {
@@ -58,7 +58,7 @@ pub fn lower(
                 k: k.into(),
             }),
             Op::Flatten => Box::new(Flatten),
-            Op::Dropout { p } => Box::new(Dropout { p, node: index, device }),
+            Op::Dropout { p } => Box::new(Dropout { p, node: index, device: engine.device }),
         });
         before = Some(op);
     }

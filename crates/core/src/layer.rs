@@ -29,7 +29,7 @@ pub trait Layer<T> {
     fn forward(&mut self, x: T, mode: Mode) -> Result<T>;
 }
 
-/// A layer that is its own derivative, for engines without automatic differentiation.
+/// A layer with a hand-written backward pass, for engines without automatic differentiation.
 pub trait Backward<T>: Layer<T> {
     /// The gradient of the loss with respect to the output of the last [`Layer::forward`], to the gradient with respect to
     /// its input. Parameters keep their own gradients.

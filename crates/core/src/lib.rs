@@ -1,14 +1,16 @@
 //! AlexNet without a tensor library.
 //!
 //! This crate describes the network ([`topology`], [`alexnet`]), initialises it ([`init`]), draws the boundary that an
-//! engine implements ([`backend`], [`layer`]), drives training over that boundary ([`train`]), measures ([`loss`],
-//! [`metrics`]) and writes the files of a run ([`weights`], [`checkpoint`]). It never multiplies two tensors: engines do.
+//! engine implements ([`backend`], [`layer`]), holds what engines with automatic differentiation share ([`autodiff`]), drives
+//! training over that boundary ([`train`]), measures ([`loss`], [`metrics`]) and writes the files of a run ([`weights`],
+//! [`checkpoint`]). It never multiplies two tensors: engines do.
 //!
 //! With the feature `conformance` it also holds a plain f64 engine (`reference`) and the suite of checks that every engine
 //! must pass against it (`conformance`).
 #![forbid(unsafe_code)]
 
 pub mod alexnet;
+pub mod autodiff;
 pub mod backend;
 pub mod batch;
 pub mod checkpoint;

@@ -3,8 +3,10 @@
 use alexnet_core::{Layer, Mode, Result};
 use candle_core::Tensor;
 
+#[cfg(any(feature = "cuda", feature = "metal", test))]
+use super::gpu::Implementation;
 use super::seen;
-use crate::{convolve::Convolve, failed};
+use crate::{convolution::Convolution, failed};
 
 /// Cross-correlation with bias, and a ReLU if one follows.
 pub struct Conv2d {
@@ -15,20 +17,32 @@ pub struct Conv2d {
     /// Parts of the channels that do not see each other.
     pub groups: usize,
     /// What happens in each part.
-    pub convolve: Convolve,
+    pub convolution: Convolution,
 }
 
 impl Conv2d {
+    /// `x [N, H, W, C]` to `[N, rows, columns, outputs]`.
     fn apply(&self, x: &Tensor, mode: Mode) -> candle_core::Result<Tensor> {
-        let weight = seen(&self.weight, mode).flatten_from(1)?;
-        let bias = seen(&self.bias, mode);
+        let (weight, bias) = (seen(&self.weight, mode), seen(&self.bias, mode));
+        #[cfg(any(feature = "cuda", feature = "metal", test))]
+        if Implementation::of_convolution(x.device().location(), mode, &self.convolution.window)
+            == Implementation::CandleNn
+        {
+            return self.candle_nn(x, &weight, &bias);
+        }
+        self.patches(x, &weight, &bias)
+    }
+
+    /// With the products of this engine.
+    pub fn patches(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> candle_core::Result<Tensor> {
+        let weight = weight.flatten_from(1)?;
         if self.groups == 1 {
-            return self.convolve.apply(x, &weight, &bias);
+            return self.convolution.apply(x, &weight, bias);
         }
         let parts = |tensor: &Tensor, dim| tensor.chunk(self.groups, dim);
-        let (xs, weights, biases) = (parts(x, 3)?, parts(&weight, 0)?, parts(&bias, 0)?);
+        let (xs, weights, biases) = (parts(x, 3)?, parts(&weight, 0)?, parts(bias, 0)?);
         let groups = xs.iter().zip(&weights).zip(&biases);
-        let ys = groups.map(|((x, weight), bias)| self.convolve.apply(&x.contiguous()?, weight, bias));
+        let ys = groups.map(|((x, weight), bias)| self.convolution.apply(&x.contiguous()?, weight, bias));
         Tensor::cat(&ys.collect::<candle_core::Result<Vec<_>>>()?, 3)
     }
 }

@@ -15,7 +15,7 @@ pub struct Dropout {
 }
 
 impl Dropout {
-    /// The factors of step `step` for pictures from `first` on, in the layout of `x`.
+    /// The factors of step `step` for images from `sample_offset` on, in the layout of `x`.
     fn scale(&self, x: &Tensor, seed: u64, step: u64, sample_offset: usize) -> candle_core::Result<Tensor> {
         let mut scale = vec![0.0; x.elem_count()];
         let features = x.dims()[1..].iter().product();

@@ -3,8 +3,13 @@
 use alexnet_core::{Layer, Mode, Result};
 use candle_core::Tensor;
 
+#[cfg(any(feature = "cuda", feature = "metal", test))]
+use super::gpu::Implementation;
 use super::seen;
-use crate::{convolve::Convolve, failed, window::Window};
+use crate::{
+    convolution::{Convolution, Window},
+    failed,
+};
 
 /// `y = x·Wᵀ + b`, and a ReLU if one follows.
 pub struct Linear {
@@ -17,11 +22,22 @@ pub struct Linear {
 }
 
 impl Linear {
+    /// `x [N, inputs]` to `[N, outputs]`.
     fn apply(&self, x: &Tensor, mode: Mode) -> candle_core::Result<Tensor> {
+        let (weight, bias) = (seen(&self.weight, mode), seen(&self.bias, mode));
+        #[cfg(any(feature = "cuda", feature = "metal", test))]
+        if Implementation::of_linear(x.device().location()) == Implementation::CandleNn {
+            return self.candle_nn(x, &weight, &bias);
+        }
+        self.patches(x, &weight, &bias)
+    }
+
+    /// With the products of this engine: the convolution of a single pixel.
+    pub fn patches(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> candle_core::Result<Tensor> {
         let (n, features) = x.dims2()?;
         let x = x.reshape((n, 1, 1, features))?;
-        let convolve = Convolve { window: Window::PIXEL, relu: self.relu };
-        convolve.apply(&x, &seen(&self.weight, mode), &seen(&self.bias, mode))?.flatten_from(1)
+        let convolution = Convolution { window: Window::PIXEL, relu: self.relu };
+        convolution.apply(&x, weight, bias)?.flatten_from(1)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Local response normalisation (paper, section 3.3).
+//! Local response normalization (paper, section 3.3).
 
 use alexnet_core::{Layer, Mode, Result};
 use candle_core::{Device, Tensor};
@@ -18,7 +18,7 @@ pub struct LocalResponseNorm {
 }
 
 impl LocalResponseNorm {
-    fn normalise(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+    fn normalize(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         let squares = x.sqr()?.flatten_to(2)?;
         let sums = squares.matmul(&self.band(x.dim(3)?, x.device())?)?.reshape(x.shape())?;
         x * sums.affine(f64::from(self.alpha), f64::from(self.k))?.powf(-f64::from(self.beta))?
@@ -36,6 +36,6 @@ impl LocalResponseNorm {
 
 impl Layer<Tensor> for LocalResponseNorm {
     fn forward(&mut self, x: Tensor, _: Mode) -> Result<Tensor> {
-        self.normalise(&x).map_err(failed)
+        self.normalize(&x).map_err(failed)
     }
 }

@@ -4,7 +4,7 @@ use alexnet_core::{Layer, Mode, Result};
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Device, Layout, Shape, Tensor};
 use rayon::prelude::*;
 
-use crate::{cpu::values, failed, window::Window};
+use crate::{convolution::Window, failed, kernels::values};
 
 /// Largest value of each window; the first of equals in row-major order. A NaN wins, as in PyTorch.
 pub struct MaxPool2d {
@@ -75,7 +75,7 @@ impl CustomOp1 for MaxPool {
     }
 }
 
-/// `x`, `y` and `dy` to `dx`. Where the maximum was is found again, which costs less than to keep it.
+/// `x`, `y` and `dy` to `dx`. Where the maximum was is found again, which costs less than to store it.
 struct MaxPoolGradient(MaxPool);
 
 impl CustomOp3 for MaxPoolGradient {

@@ -3,6 +3,8 @@
 mod conv2d;
 mod dropout;
 mod flatten;
+#[cfg(any(feature = "cuda", feature = "metal", test))]
+mod gpu;
 mod linear;
 mod local_response_norm;
 mod max_pool2d;
@@ -16,7 +18,7 @@ pub use self::{
     local_response_norm::LocalResponseNorm, max_pool2d::MaxPool2d, relu::Relu,
 };
 
-/// A parameter as a pass sees it: outside of any graph in evaluation, so that nothing is kept for a backward pass.
+/// A parameter as a pass sees it: outside of any graph in evaluation, so that nothing is saved for a backward pass.
 fn seen(parameter: &Tensor, mode: Mode) -> Tensor {
     match mode {
         Mode::Evaluate => parameter.detach(),

@@ -3,10 +3,12 @@
 
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 
-use super::{Convolution, Geometry};
+use super::{
+    Convolution, Geometry,
+    matmul::{Write, matmul},
+};
 use crate::{
     kernels::{Isa, elementwise::AddBias},
-    matmul::{Write, matmul},
     tensor::Pool,
 };
 

@@ -2,6 +2,8 @@
 //! [`Winograd`], which multiplies several times less where it can be used.
 
 mod im2col;
+#[expect(unsafe_code, reason = "the library's matrix product takes pointers")]
+mod matmul;
 mod space_to_depth;
 mod winograd;
 

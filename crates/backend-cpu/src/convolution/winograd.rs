@@ -12,7 +12,7 @@ use super::{Convolution, Geometry, space_to_depth};
 use crate::{
     kernels::{
         Isa,
-        product::{Add, Extents, Left, Product, Right, Store},
+        gemm::{Add, Extents, Gemm, Left, Right, Store},
         winograd::{
             Accumulate, BiasRelu, CHANNELS, FromDomain, Input, InputGradient, Output, OutputGradient, PLANE,
             POINTS, Replace, ToDomain, Weight, WeightGradient, Windows,
@@ -28,7 +28,7 @@ const TILES: usize = 64;
 const FEW_TILES: usize = 32;
 
 /// The height of a tile of the product.
-const ROWS_OF_PRODUCT: usize = 14;
+const GEMM_TILE_ROWS: usize = 14;
 
 /// Numbers that keep the matrices of neighbouring points out of each other's cache lines: a cache places addresses that
 /// differ by a power of two together.
@@ -158,7 +158,7 @@ impl Winograd {
         if alone {
             // Enough pieces that no thread waits for another, each still a tile of the product.
             let [all, columns] = self.input.grid;
-            let least = ROWS_OF_PRODUCT.div_ceil(columns).min(rows);
+            let least = GEMM_TILE_ROWS.div_ceil(columns).min(rows);
             rows = (all / (4 * rayon::current_num_threads())).clamp(least, rows);
         }
         // The outputs of a piece lie together, so that pieces can be worked on side by side.
@@ -201,7 +201,7 @@ impl Winograd {
                 let left = Left { values: &x[group * group_in..], row: inputs, column: 1 };
                 let right = Right { values: &weight[group * group_out..], row: outputs };
                 let store = Store { values: &mut y[group * group_out..], row: outputs };
-                self.isa.run(Product::new(extents, left, right, store));
+                self.isa.run(Gemm::new(extents, left, right, store));
             }
         });
         // The piece as an image, or as several.
@@ -288,9 +288,9 @@ impl Winograd {
                 let right = Right { values: &dy[group * group_out..], row: outputs };
                 let store = Store { values: &mut sums[group * group_out..], row: outputs };
                 if first {
-                    self.isa.run(Product::new(extents, left, right, store));
+                    self.isa.run(Gemm::new(extents, left, right, store));
                 } else {
-                    self.isa.run(Product::new(extents, left, right, Add(store)));
+                    self.isa.run(Gemm::new(extents, left, right, Add(store)));
                 }
             }
         });
@@ -312,7 +312,7 @@ impl Winograd {
                 let left = Left { values: &dy[group * group_out..], row: outputs, column: 1 };
                 let right = Right { values: &weight[group * group_out * group_in..], row: group_in };
                 let store = Store { values: &mut dx[group * group_in..], row: inputs };
-                self.isa.run(Product::new(extents, left, right, store));
+                self.isa.run(Gemm::new(extents, left, right, store));
             }
         });
     }

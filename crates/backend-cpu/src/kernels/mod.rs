@@ -1,20 +1,20 @@
 //! The inner loops, written once over [`pulp::Simd`] and compiled for each instruction set; which one runs is chosen when
-//! the program starts, or by hand.
+//! the program starts, or by the caller.
 //!
-//! * [`product`] is the matrix product under convolutions and linear layers.
-//! * [`dot`] is the one of a linear layer's forward pass.
-//! * [`winograd`] moves images, gradients and weights between the plane and Winograd's domain.
-//! * [`elementwise`] is what is done once a number: bias, ReLU, masks, sums of columns; [`optimizer`] is the update.
+//! * [`gemm`] is the matrix product of convolutions and linear layers.
+//! * [`dot`] is the matrix product of a linear layer's forward pass.
+//! * [`winograd`] transforms images, gradients and weights to and from Winograd's domain.
+//! * [`elementwise`] holds what is done once per number: bias, ReLU, masks, sums of columns.
+//! * [`vector`] reads and writes vectors.
 
 pub mod dot;
 pub mod elementwise;
-pub mod optimizer;
 #[expect(
     unsafe_code,
     reason = "tiles are read and written through pointers whose extents are checked once a call"
 )]
-pub mod product;
-mod vector;
+pub mod gemm;
+pub mod vector;
 #[expect(
     unsafe_code,
     reason = "tiles are read and written through pointers whose extents are checked once a call"

@@ -21,7 +21,7 @@ use std::{
 
 use pulp::{Simd, WithSimd};
 
-use super::product::load;
+use super::gemm::load;
 
 /// Points in each direction.
 pub const POINTS: usize = 6;

@@ -1,11 +1,11 @@
 //! Convolution with what follows it: an optional ReLU and an optional max pooling. In a batch an image is worked on by one core
-//! from its pixels to its pooled outputs, so that the large output of a convolution never leaves the cache and is not kept:
+//! from its pixels to its pooled outputs, so that the large output of a convolution never leaves the cache and is not stored:
 //! where it was largest and whether that was positive is all that the backward pass needs.
 
 use alexnet_core::{Backward, Layer, Mode, Result};
 use rayon::prelude::*;
 
-use super::{CpuLayer, MaxPool2d, keeps, kept};
+use super::{CpuLayer, MaxPool2d, needs_backward, take_saved};
 use crate::{
     convolution::{Convolution, Geometry, Im2col, Winograd},
     kernels::{
@@ -13,30 +13,30 @@ use crate::{
         elementwise::{MaskGradient, SumPixels},
     },
     parallel::{add_in_order, images_per_sum},
-    parameter::Parameter,
+    parameter::ParameterState,
     tensor::{Pool, Tensor},
 };
 
 /// `torch.nn.Conv2d` with bias, then `max(y, 0)` and `torch.nn.MaxPool2d` when fused.
 pub struct Conv2d {
     geometry: Geometry,
-    /// Weight, kept as `[kh, kw, in/groups, out]`, and bias `[out]`.
-    parameters: [Parameter; 2],
+    /// Weight, stored as `[kh, kw, in/groups, out]`, and bias `[out]`.
+    parameters: [ParameterState; 2],
     convolution: Box<dyn Convolution>,
     /// Whether `convolution` has yet to be given the weights.
     stale: bool,
     relu: bool,
     pooling: Option<MaxPool2d>,
-    /// Whether anything before this layer learns.
+    /// Whether anything before this layer is trainable.
     needs_dx: bool,
     isa: Isa,
     pool: Pool,
     /// With fused pooling: for each output which number of its window was the largest.
     largest: Vec<u32>,
-    kept: Option<Kept>,
+    saved_for_backward: Option<SavedForBackward>,
 }
 
-struct Kept {
+struct SavedForBackward {
     x: Tensor,
     /// Only with a fused ReLU.
     y: Option<Tensor>,
@@ -48,7 +48,7 @@ pub struct Fused {
     pub relu: bool,
     /// A max pooling behind the convolution or its ReLU.
     pub pooling: Option<MaxPool2d>,
-    /// Whether anything before the layer learns.
+    /// Whether anything before the layer is trainable.
     pub needs_dx: bool,
 }
 
@@ -56,7 +56,7 @@ impl Conv2d {
     /// A layer over `weight` and `bias`; in Winograd's domain where it applies unless `exact` is asked for.
     pub fn new(
         geometry: Geometry,
-        parameters: [Parameter; 2],
+        parameters: [ParameterState; 2],
         Fused { relu, pooling, needs_dx }: Fused,
         exact: bool,
         isa: Isa,
@@ -78,7 +78,7 @@ impl Conv2d {
             isa,
             pool,
             largest: Vec::new(),
-            kept: None,
+            saved_for_backward: None,
         }
     }
 
@@ -120,23 +120,25 @@ impl Layer<Tensor> for Conv2d {
             }
         }
         self.largest = largest;
-        self.kept = keeps(mode).then(|| Kept { x, y: self.relu.then(|| y.clone()) });
+        self.saved_for_backward =
+            needs_backward(mode).then(|| SavedForBackward { x, y: self.relu.then(|| y.clone()) });
         Ok(y)
     }
 }
 
 impl Backward<Tensor> for Conv2d {
     fn backward(&mut self, mut dy: Tensor) -> Result<Tensor> {
-        let Kept { x, y } = kept(&mut self.kept);
+        let SavedForBackward { x, y } = take_saved(&mut self.saved_for_backward);
         let (x_len, y_len, conv_len) = (x.item_len(), dy.item_len(), self.geometry.output_len());
         let weights = self.parameters[0].values.len();
         let outputs = self.geometry.output[0];
         let images = images_per_sum(x.batch);
         let groups = x.batch.div_ceil(images);
         // Partial sums, one a group of images: of the weight gradient [G, kh, kw, in, out] and of the bias gradient [G, out].
-        let [learns_weight, learns_bias] = self.parameters.each_ref().map(|parameter| parameter.learns);
-        let mut dw = learns_weight.then(|| self.pool.take(groups * weights));
-        let mut db = learns_bias.then(|| self.pool.take(groups * outputs));
+        let [weight_trainable, bias_trainable] =
+            self.parameters.each_ref().map(|parameter| parameter.trainable);
+        let mut dw = weight_trainable.then(|| self.pool.take(groups * weights));
+        let mut db = bias_trainable.then(|| self.pool.take(groups * outputs));
         let mut dx = self.needs_dx.then(|| self.pool.tensor(x.batch, &x.item));
         let layer = &*self;
         (
@@ -203,11 +205,11 @@ fn chunks(values: Option<&mut [f32]>, len: usize, count: usize) -> Vec<Option<&m
 }
 
 impl CpuLayer for Conv2d {
-    fn parameters(&self) -> &[Parameter] {
+    fn parameters(&self) -> &[ParameterState] {
         &self.parameters
     }
 
-    fn parameters_mut(&mut self) -> &mut [Parameter] {
+    fn parameters_mut(&mut self) -> &mut [ParameterState] {
         self.stale = true;
         &mut self.parameters
     }

@@ -12,15 +12,16 @@ pub struct Dropout {
     pub p: f32,
     /// Index in the topology, part of the mask's key.
     pub node: usize,
-    /// Where masks are kept.
+    /// For the masks.
     pub pool: Pool,
-    scale: Option<Tensor>,
+    /// The factors of the forward pass.
+    saved_for_backward: Option<Tensor>,
 }
 
 impl Dropout {
     /// Dropout as the topology's node `node`.
     pub fn new(p: f32, node: usize, pool: Pool) -> Self {
-        Self { p, node, pool, scale: None }
+        Self { p, node, pool, saved_for_backward: None }
     }
 }
 
@@ -34,7 +35,7 @@ fn multiply(x: &mut Tensor, scale: &Tensor) {
 
 impl Layer<Tensor> for Dropout {
     fn forward(&mut self, mut x: Tensor, mode: Mode) -> Result<Tensor> {
-        self.scale = None;
+        self.saved_for_backward = None;
         if let Mode::Train { seed, step, sample_offset } = mode {
             let mut scale = self.pool.tensor(x.batch, &x.item);
             let len = x.item_len();
@@ -49,7 +50,7 @@ impl Layer<Tensor> for Dropout {
                 channels_last(&x.item, &drawn, scale);
             });
             multiply(&mut x, &scale);
-            self.scale = Some(scale);
+            self.saved_for_backward = Some(scale);
         }
         Ok(x)
     }
@@ -57,7 +58,7 @@ impl Layer<Tensor> for Dropout {
 
 impl Backward<Tensor> for Dropout {
     fn backward(&mut self, mut dy: Tensor) -> Result<Tensor> {
-        if let Some(scale) = self.scale.take() {
+        if let Some(scale) = self.saved_for_backward.take() {
             multiply(&mut dy, &scale);
         }
         Ok(dy)

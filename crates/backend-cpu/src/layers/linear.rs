@@ -4,17 +4,17 @@
 use alexnet_core::{Backward, Layer, Mode, Result};
 use rayon::prelude::*;
 
-use super::{CpuLayer, keeps, kept};
+use super::{CpuLayer, needs_backward, take_saved};
 use crate::{
     kernels::{
         Isa,
         dot::DotRows,
         elementwise::{MaskGradient, SumPixels},
-        optimizer::{ApplyToSums, Update},
-        product::{Extents, Finish, Left, Product, Right, Store},
+        gemm::{Extents, Finish, Gemm, Left, Right, Store},
     },
+    optimizer::{ApplyToSums, Update},
     parallel::ELEMENTS,
-    parameter::Parameter,
+    parameter::ParameterState,
     tensor::{Pool, Tensor, transpose},
 };
 
@@ -27,17 +27,17 @@ const INPUTS: usize = 512;
 /// `y = W·x + b`, then `max(y, 0)` when fused.
 pub struct Linear {
     /// Weight `[out, in]` and bias `[out]`.
-    parameters: [Parameter; 2],
+    parameters: [ParameterState; 2],
     /// Whether a ReLU is fused.
     relu: bool,
-    /// Whether anything before this layer learns.
+    /// Whether anything before this layer is trainable.
     needs_dx: bool,
     isa: Isa,
     pool: Pool,
-    kept: Option<Kept>,
+    saved_for_backward: Option<SavedForBackward>,
 }
 
-struct Kept {
+struct SavedForBackward {
     x: Tensor,
     /// Only with a fused ReLU.
     y: Option<Tensor>,
@@ -45,8 +45,8 @@ struct Kept {
 
 impl Linear {
     /// A layer over `weight` and `bias`.
-    pub fn new(parameters: [Parameter; 2], relu: bool, needs_dx: bool, isa: Isa, pool: Pool) -> Self {
-        Self { parameters, relu, needs_dx, isa, pool, kept: None }
+    pub fn new(parameters: [ParameterState; 2], relu: bool, needs_dx: bool, isa: Isa, pool: Pool) -> Self {
+        Self { parameters, relu, needs_dx, isa, pool, saved_for_backward: None }
     }
 
     /// `[out, in]`.
@@ -69,7 +69,8 @@ impl Layer<Tensor> for Linear {
             });
         let mut y = self.pool.tensor(x.batch, &[outputs]); // [N, out]
         transpose(&by_output, outputs, x.batch, y.values_mut());
-        self.kept = keeps(mode).then(|| Kept { x, y: self.relu.then(|| y.clone()) });
+        self.saved_for_backward =
+            needs_backward(mode).then(|| SavedForBackward { x, y: self.relu.then(|| y.clone()) });
         Ok(y)
     }
 }
@@ -77,15 +78,15 @@ impl Layer<Tensor> for Linear {
 impl Linear {
     /// The gradient before the ReLU, and the input, that are needed from then on. Also sets the bias gradient.
     fn begin_backward(&mut self, dy: &mut Tensor) -> Tensor {
-        let Kept { x, y } = kept(&mut self.kept);
+        let SavedForBackward { x, y } = take_saved(&mut self.saved_for_backward);
         if let Some(y) = y {
             let chunks = dy.values_mut().par_chunks_mut(ELEMENTS).zip(y.values().par_chunks(ELEMENTS));
             chunks.for_each(|(dy, y)| self.isa.run(MaskGradient { dy, y }));
         }
-        // A bias that does not learn has no gradient to write to.
+        // A frozen bias has no gradient to write to.
         let [_, bias] = &mut self.parameters;
         bias.gradient.fill(0.0);
-        if bias.learns {
+        if bias.trainable {
             self.isa.run(SumPixels { x: dy.values(), sums: &mut bias.gradient });
         }
         x
@@ -105,7 +106,7 @@ impl Linear {
             let extents = Extents { m: batch, n: INPUTS.min(inputs - first), k: outputs };
             let left = Left { values: dy.values(), row: outputs, column: 1 };
             let right = Right { values: &self.parameters[0].values[first..], row: inputs };
-            self.isa.run(Product::new(extents, left, right, Store { values: dx, row: INPUTS }));
+            self.isa.run(Gemm::new(extents, left, right, Store { values: dx, row: INPUTS }));
         });
         let mut dx = self.pool.tensor(batch, &[inputs]);
         for (i, dx) in dx.values_mut().chunks_exact_mut(inputs).enumerate() {
@@ -124,11 +125,11 @@ fn weight_gradient<'a, F: Finish>(
     first: usize,
     outputs: usize,
     finish: F,
-) -> Product<'a, F> {
+) -> Gemm<'a, F> {
     let extents = Extents { m: outputs, n: x.item_len(), k: x.batch };
     let left = Left { values: &dy.values()[first..], row: 1, column: dy.item_len() };
     let right = Right { values: x.values(), row: x.item_len() };
-    Product::new(extents, left, right, finish)
+    Gemm::new(extents, left, right, finish)
 }
 
 impl Backward<Tensor> for Linear {
@@ -137,7 +138,7 @@ impl Backward<Tensor> for Linear {
         let x = self.begin_backward(&mut dy);
         let isa = self.isa;
         let [weight, _] = &mut self.parameters;
-        if weight.learns {
+        if weight.trainable {
             weight.gradient.resize(outputs * inputs, 0.0);
         }
         weight.gradient.par_chunks_mut(OUTPUTS * inputs).enumerate().for_each(|(i, gradient)| {
@@ -150,11 +151,11 @@ impl Backward<Tensor> for Linear {
 }
 
 impl CpuLayer for Linear {
-    fn parameters(&self) -> &[Parameter] {
+    fn parameters(&self) -> &[ParameterState] {
         &self.parameters
     }
 
-    fn parameters_mut(&mut self) -> &mut [Parameter] {
+    fn parameters_mut(&mut self) -> &mut [ParameterState] {
         &mut self.parameters
     }
 
@@ -166,7 +167,7 @@ impl CpuLayer for Linear {
         let dx = self.input_gradient(dy.clone());
         let [weight, bias] = &mut self.parameters;
         let mut square_sum = 0.0;
-        if weight.learns {
+        if weight.trainable {
             let pieces = weight.slices().pieces(OUTPUTS * inputs);
             let sums = pieces.into_par_iter().enumerate().map(|(i, slices)| {
                 let rows = slices.values.len() / inputs;
@@ -176,7 +177,7 @@ impl CpuLayer for Linear {
             // Added in order, whatever the threads did.
             square_sum += sums.collect::<Vec<f64>>().iter().sum::<f64>();
         }
-        if bias.learns {
+        if bias.trainable {
             square_sum += bias.gradient_square_sum(isa);
             bias.update(isa, update);
         }

@@ -1,10 +1,10 @@
-//! Local response normalisation (paper, section 3.3).
+//! Local response normalization (paper, section 3.3).
 
 use alexnet_core::{Backward, Layer, Mode, Result};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{CpuLayer, keeps, kept};
+use super::{CpuLayer, needs_backward, take_saved};
 use crate::{
     kernels::Isa,
     tensor::{Pool, Tensor},
@@ -15,7 +15,8 @@ pub struct LocalResponseNorm {
     constants: Constants,
     isa: Isa,
     pool: Pool,
-    x: Option<Tensor>,
+    /// The input.
+    saved_for_backward: Option<Tensor>,
 }
 
 /// As `alexnet_core::Op::LocalResponseNorm` has them.
@@ -34,7 +35,7 @@ pub struct Constants {
 impl LocalResponseNorm {
     /// A layer with these constants.
     pub fn new(constants: Constants, isa: Isa, pool: Pool) -> Self {
-        Self { constants, isa, pool, x: None }
+        Self { constants, isa, pool, saved_for_backward: None }
     }
 }
 
@@ -65,14 +66,14 @@ fn window_sums(padded: &[f32], size: usize, sums: &mut [f32]) {
 }
 
 /// `x [P, C]` to `y [P, C]`.
-struct Normalise<'a> {
+struct Normalize<'a> {
     constants: Constants,
     channels: usize,
     x: &'a [f32],
     y: &'a mut [f32],
 }
 
-impl WithSimd for Normalise<'_> {
+impl WithSimd for Normalize<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -87,7 +88,7 @@ impl WithSimd for Normalise<'_> {
 }
 
 /// `dx[c] = dy[c]·s[c]^-beta - 2·alpha·beta·x[c] · Σ dy[j]·x[j]·s[j]^(-beta-1)`, j over the channels whose windows hold c.
-struct NormaliseGradient<'a> {
+struct NormalizeGradient<'a> {
     constants: Constants,
     channels: usize,
     x: &'a [f32],
@@ -95,7 +96,7 @@ struct NormaliseGradient<'a> {
     dx: &'a mut [f32],
 }
 
-impl WithSimd for NormaliseGradient<'_> {
+impl WithSimd for NormalizeGradient<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -127,21 +128,21 @@ impl Layer<Tensor> for LocalResponseNorm {
         let (len, channels, constants) = (x.item_len(), x.item[0], self.constants);
         let mut y = self.pool.tensor(x.batch, &x.item);
         y.values_mut().par_chunks_mut(len).zip(x.values().par_chunks(len)).for_each(|(y, x)| {
-            self.isa.run(Normalise { constants, channels, x, y });
+            self.isa.run(Normalize { constants, channels, x, y });
         });
-        self.x = keeps(mode).then_some(x);
+        self.saved_for_backward = needs_backward(mode).then_some(x);
         Ok(y)
     }
 }
 
 impl Backward<Tensor> for LocalResponseNorm {
     fn backward(&mut self, dy: Tensor) -> Result<Tensor> {
-        let x = kept(&mut self.x);
+        let x = take_saved(&mut self.saved_for_backward);
         let (len, channels, constants) = (x.item_len(), x.item[0], self.constants);
         let mut dx = self.pool.tensor(x.batch, &x.item);
         let images = dx.values_mut().par_chunks_mut(len).zip(x.values().par_chunks(len));
         images.zip(dy.values().par_chunks(len)).for_each(|((dx, x), dy)| {
-            self.isa.run(NormaliseGradient { constants, channels, x, dy, dx });
+            self.isa.run(NormalizeGradient { constants, channels, x, dy, dx });
         });
         Ok(dx)
     }

@@ -4,7 +4,7 @@ use alexnet_core::{Backward, Layer, Mode, Result};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{CpuLayer, keeps, kept};
+use super::{CpuLayer, needs_backward, take_saved};
 use crate::{
     kernels::Isa,
     tensor::{Pool, Tensor},
@@ -22,7 +22,8 @@ pub struct MaxPool2d {
     pool: Pool,
     /// For each output which number of its window was the largest.
     largest: Vec<u32>,
-    kept: Option<usize>,
+    /// The size of the batch; the positions are in `largest`.
+    saved_for_backward: Option<usize>,
 }
 
 impl MaxPool2d {
@@ -35,7 +36,7 @@ impl MaxPool2d {
         isa: Isa,
         pool: Pool,
     ) -> Self {
-        Self { kernel, stride, input, output, isa, pool, largest: Vec::new(), kept: None }
+        Self { kernel, stride, input, output, isa, pool, largest: Vec::new(), saved_for_backward: None }
     }
 
     /// Images `x [N, H, W, C]` to the largest of each window, `y [N, h, w, C]`, and which of the window it was.
@@ -143,14 +144,14 @@ impl Layer<Tensor> for MaxPool2d {
         largest.resize(y.values().len(), 0);
         self.gather(x.values(), y.values_mut(), &mut largest);
         self.largest = largest;
-        self.kept = keeps(mode).then_some(x.batch);
+        self.saved_for_backward = needs_backward(mode).then_some(x.batch);
         Ok(y)
     }
 }
 
 impl Backward<Tensor> for MaxPool2d {
     fn backward(&mut self, dy: Tensor) -> Result<Tensor> {
-        let batch = kept(&mut self.kept);
+        let batch = take_saved(&mut self.saved_for_backward);
         let (x_len, y_len) = self.lens();
         let mut dx = self.pool.tensor(batch, &self.input);
         dx.values_mut()

@@ -19,40 +19,36 @@ pub use self::{
     max_pool2d::MaxPool2d,
     relu::Relu,
 };
-use crate::{
-    kernels::{Isa, optimizer::Update},
-    parameter::Parameter,
-    tensor::Tensor,
-};
+use crate::{kernels::Isa, optimizer::Update, parameter::ParameterState, tensor::Tensor};
 
-/// What the model asks of a layer.
+/// A layer with a hand-written backward pass, and its parameters.
 pub trait CpuLayer: Backward<Tensor> + Send {
     /// Weight and bias, for the layers that have them.
-    fn parameters(&self) -> &[Parameter] {
+    fn parameters(&self) -> &[ParameterState] {
         &[]
     }
 
     /// The same, to update.
-    fn parameters_mut(&mut self) -> &mut [Parameter] {
+    fn parameters_mut(&mut self) -> &mut [ParameterState] {
         &mut []
     }
 
-    /// Whether any of them learns.
-    fn learns(&self) -> bool {
-        self.parameters().iter().any(|parameter| parameter.learns)
+    /// Whether any of them is trainable.
+    fn is_trainable(&self) -> bool {
+        self.parameters().iter().any(|parameter| parameter.trainable)
     }
 
-    /// The backward pass, then `update` of all parameters that learn. Also the sum of their squared gradients.
+    /// Runs the backward pass and updates all trainable parameters. Also returns the sum of their squared gradients.
     ///
     /// # Errors
     /// As the backward pass.
     fn backward_and_update(&mut self, dy: Tensor, isa: Isa, update: &Update) -> Result<(Tensor, f64)> {
         let dx = self.backward(dy)?;
         let mut square_sum = 0.0;
-        if !self.learns() {
+        if !self.is_trainable() {
             return Ok((dx, square_sum));
         }
-        for parameter in self.parameters_mut().iter_mut().filter(|parameter| parameter.learns) {
+        for parameter in self.parameters_mut().iter_mut().filter(|parameter| parameter.trainable) {
             square_sum += parameter.gradient_square_sum(isa);
             parameter.update(isa, update);
         }
@@ -60,15 +56,15 @@ pub trait CpuLayer: Backward<Tensor> + Send {
     }
 }
 
-/// Whether the pass that `mode` describes is followed by a backward pass.
-fn keeps(mode: Mode) -> bool {
+/// Whether a backward pass may follow the forward pass that `mode` describes.
+fn needs_backward(mode: Mode) -> bool {
     mode != Mode::Evaluate
 }
 
-/// What a layer kept in its forward pass for its backward pass.
+/// Takes what the forward pass saved for the backward pass.
 ///
 /// # Panics
 /// When there was no such forward pass: a mistake in the model.
-fn kept<T>(slot: &mut Option<T>) -> T {
-    slot.take().expect("backward follows a forward pass that keeps its input")
+fn take_saved<T>(saved_for_backward: &mut Option<T>) -> T {
+    saved_for_backward.take().expect("backward follows a forward pass that saves for it")
 }

@@ -3,7 +3,7 @@
 use alexnet_core::{Backward, Layer, Mode, Result};
 use rayon::prelude::*;
 
-use super::{CpuLayer, keeps, kept};
+use super::{CpuLayer, needs_backward, take_saved};
 use crate::{
     kernels::{
         Isa,
@@ -16,13 +16,14 @@ use crate::{
 /// `max(x, 0)`.
 pub struct Relu {
     isa: Isa,
-    y: Option<Tensor>,
+    /// The output.
+    saved_for_backward: Option<Tensor>,
 }
 
 impl Relu {
     /// A ReLU.
     pub fn new(isa: Isa) -> Self {
-        Self { isa, y: None }
+        Self { isa, saved_for_backward: None }
     }
 }
 
@@ -31,14 +32,14 @@ impl Layer<Tensor> for Relu {
         x.values_mut()
             .par_chunks_mut(ELEMENTS)
             .for_each(|chunk| chunk.iter_mut().for_each(|x| *x = relu(*x)));
-        self.y = keeps(mode).then(|| x.clone());
+        self.saved_for_backward = needs_backward(mode).then(|| x.clone());
         Ok(x)
     }
 }
 
 impl Backward<Tensor> for Relu {
     fn backward(&mut self, mut dy: Tensor) -> Result<Tensor> {
-        let y = kept(&mut self.y);
+        let y = take_saved(&mut self.saved_for_backward);
         let chunks = dy.values_mut().par_chunks_mut(ELEMENTS).zip(y.values().par_chunks(ELEMENTS));
         chunks.for_each(|(dy, y)| self.isa.run(MaskGradient { dy, y }));
         Ok(dy)

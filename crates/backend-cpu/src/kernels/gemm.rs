@@ -69,14 +69,14 @@ pub struct Extents {
 }
 
 /// A product, to be run on an instruction set; hands each piece of the output to `finish`.
-pub struct Product<'a, F> {
+pub struct Gemm<'a, F> {
     extents: Extents,
     left: Left<'a>,
     right: Right<'a>,
     finish: F,
 }
 
-impl<'a, F: Finish> Product<'a, F> {
+impl<'a, F: Finish> Gemm<'a, F> {
     /// # Panics
     /// When an operand is shorter than its extents: a mistake in a layer.
     pub fn new(extents: Extents, left: Left<'a>, right: Right<'a>, finish: F) -> Self {
@@ -155,7 +155,7 @@ impl<'a, F: Finish> Product<'a, F> {
     }
 }
 
-impl<F: Finish> WithSimd for Product<'_, F> {
+impl<F: Finish> WithSimd for Gemm<'_, F> {
     type Output = F;
 
     #[inline(always)]
@@ -302,8 +302,8 @@ mod tests {
                     };
                     let (mut stored, mut added) = (vec![f32::NAN; m * n], there.clone());
                     let (extents, right) = (Extents { m, n, k }, Right { values: &b, row: n });
-                    isa.run(Product::new(extents, left, right, Store { values: &mut stored, row: n }));
-                    isa.run(Product::new(extents, left, right, Add(Store { values: &mut added, row: n })));
+                    isa.run(Gemm::new(extents, left, right, Store { values: &mut stored, row: n }));
+                    isa.run(Gemm::new(extents, left, right, Add(Store { values: &mut added, row: n })));
                     for at in 0..m * n {
                         let truth = truth(at / n, at % n);
                         assert_eq!(stored[at], truth, "{isa} {extents:?} {left:?} [{at}]");
@@ -319,6 +319,6 @@ mod tests {
     fn refuses_an_operand_that_is_too_short() {
         let left = Left { values: &[0.0; 6], row: 3, column: 1 };
         let store = Store { values: &mut [0.0; 4], row: 2 };
-        Product::new(Extents { m: 2, n: 2, k: 3 }, left, Right { values: &[0.0; 5], row: 2 }, store);
+        Gemm::new(Extents { m: 2, n: 2, k: 3 }, left, Right { values: &[0.0; 5], row: 2 }, store);
     }
 }

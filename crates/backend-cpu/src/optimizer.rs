@@ -1,4 +1,4 @@
-//! The optimisers' equations ([`alexnet_core::optimizer`]) a vector at a time: over a finished gradient ([`Apply`]), or as
+//! The optimizers' equations ([`alexnet_core::optimizer`]) a vector at a time: over a finished gradient ([`Apply`]), or as
 //! the end of the product that makes it ([`ApplyToSums`]), when the gradient itself never needs to be written.
 
 use alexnet_core::{
@@ -7,12 +7,12 @@ use alexnet_core::{
 };
 use pulp::{Simd, WithSimd};
 
-use super::{
-    product::Finish,
+use crate::kernels::{
+    gemm::Finish,
     vector::{read, write},
 };
 
-/// One step of an optimiser.
+/// One step of an optimizer.
 #[derive(Clone, Copy, Debug)]
 pub struct Update {
     rule: Rule,
@@ -49,7 +49,7 @@ impl<'a> Slices<'a> {
     pub fn pieces(self, len: usize) -> Vec<Slices<'a>> {
         let Slices { values, moments: [first, second] } = self;
         let mut second = second.chunks_mut(len);
-        assert_eq!(values.len(), first.len(), "every optimiser has a moment for each weight");
+        assert_eq!(values.len(), first.len(), "every optimizer has a moment for each weight");
         let pieces = values.chunks_mut(len).zip(first.chunks_mut(len));
         pieces
             .map(|(values, first)| Slices { values, moments: [first, second.next().unwrap_or_default()] })

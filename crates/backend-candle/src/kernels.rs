@@ -1,4 +1,4 @@
-//! What the kernels on the host share.
+//! What the kernels for the host share: convolution, max pooling, the optimizer.
 
 use candle_core::{CpuStorage, Error, Layout, Result};
 

@@ -1,9 +1,12 @@
 //! Products of patches and weights: convolution, and linear layers as the convolution of a single pixel.
 //!
-//! candle would convolve, too, but on the host its backward pass takes as long as three to four forward passes, and
-//! includes a gradient of the pictures, which nobody needs. There this is an operation of its own: the patches of a few images are
-//! gathered, multiplied by candle, and forgotten, in the forward pass as in the backward pass. On other devices it is
-//! composed of candle's operations, which derive themselves.
+//! candle has a convolution, but on the host its backward pass takes as long as three to four forward passes, and includes
+//! the gradient of the images, which nobody needs. There this is an operation with a hand-written backward pass: the patches of
+//! a few images are gathered, multiplied by candle, and dropped, in the forward pass as in the backward pass. On other
+//! devices, where candle-nn's layers cannot be used (`layers/gpu.rs`), it is composed of candle's operations,
+//! which candle differentiates.
+
+mod window;
 
 use std::ops::Range;
 
@@ -12,25 +15,23 @@ use candle_core::{
 };
 use rayon::prelude::*;
 
-use crate::{
-    cpu::{ELEMENTS, values},
-    window::Window,
-};
+pub use self::window::Window;
+use crate::kernels::{ELEMENTS, values};
 
 /// Numbers in the patches that are multiplied at once: few enough to stay in the third-level cache until then, enough
 /// to keep all cores busy.
 const PATCHES: usize = 1 << 20;
 
-/// What happens under each position of the window.
+/// A convolution by patches.
 #[derive(Clone, Copy, Debug)]
-pub struct Convolve {
+pub struct Convolution {
     /// The way over the image.
     pub window: Window,
     /// Whether `max(·, 0)` follows.
     pub relu: bool,
 }
 
-impl Convolve {
+impl Convolution {
     /// `x [N, H, W, C]`, `weight [O, kernel·kernel·C]` and `bias [O]` to `[N, rows, columns, O]`.
     ///
     /// # Errors
@@ -62,7 +63,7 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
     x.le(0.0)?.where_cond(&x.zeros_like()?, x)
 }
 
-impl CustomOp3 for Convolve {
+impl CustomOp3 for Convolution {
     fn name(&self) -> &'static str {
         "convolve"
     }
@@ -112,7 +113,7 @@ impl CustomOp3 for Convolve {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let dy = dy.contiguous()?;
         let dy = if self.relu { dy.apply_op2_no_bwd(y, &ReluGradient)? } else { dy };
-        // Nothing before the first layer that learns needs a gradient, and nothing that does not learn itself.
+        // Nothing before the first trainable layer needs a gradient, and no frozen parameter does.
         let input_gradient = InputGradient { window: self.window, shape: x.shape().clone() };
         let dx = x.track_op().then(|| dy.apply_op2_no_bwd(weight, &input_gradient)).transpose()?;
         let weight_gradient = WeightGradient(self.window);
@@ -279,12 +280,7 @@ impl CustomOp2 for ReluGradient {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Var;
-
-    fn integers(shape: &[usize], seed: usize) -> Var {
-        let numbers = (0..shape.iter().product::<usize>()).map(|i| ((i * 7 + i / 5 + seed) % 9) as f32 - 4.0);
-        Var::from_vec(numbers.collect(), shape, &Device::Cpu).unwrap()
-    }
+    use crate::test_support::{integers, with_gradients};
 
     /// Other devices use the composition, which the suite does not reach where there are none. The last case is three
     /// parts, of two, two and one image.
@@ -301,16 +297,11 @@ mod tests {
             let x = integers(&[n, input[0], input[1], channels], 0);
             let arguments = [x, integers(&[5, kernel * kernel * channels], 1), integers(&[5], 2)];
             let [x, weight, bias] = &arguments;
-            let run = |y: Tensor| {
-                let product = (&y * integers(y.dims(), 3).as_tensor()).unwrap();
-                let gradients = product.sum_all().unwrap().backward().unwrap();
-                let all = arguments.iter().map(|a| gradients.get(a).unwrap()).chain([&y]);
-                all.map(|t| t.flatten_all().unwrap().to_vec1::<f32>().unwrap()).collect::<Vec<_>>()
-            };
+            let run = |y: Tensor| with_gradients(&y, &arguments);
             for relu in [false, true] {
-                let convolve = Convolve { window, relu };
-                let composed = run(convolve.compose(x, weight, bias).unwrap());
-                assert!(composed == run(convolve.apply(x, weight, bias).unwrap()), "{convolve:?}");
+                let convolution = Convolution { window, relu };
+                let composed = run(convolution.compose(x, weight, bias).unwrap());
+                assert!(composed == run(convolution.apply(x, weight, bias).unwrap()), "{convolution:?}");
             }
         }
     }
@@ -320,8 +311,8 @@ mod tests {
         let tensor = |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap();
         let x = tensor(&[f32::NAN, -1.0, 0.0, 2.0]).reshape((4, 1, 1, 1)).unwrap();
         let (weight, bias) = (tensor(&[1.0]).reshape((1, 1)).unwrap(), tensor(&[0.0]));
-        let convolve = Convolve { window: Window::PIXEL, relu: true };
-        for y in [convolve.apply(&x, &weight, &bias), convolve.compose(&x, &weight, &bias)] {
+        let convolution = Convolution { window: Window::PIXEL, relu: true };
+        for y in [convolution.apply(&x, &weight, &bias), convolution.compose(&x, &weight, &bias)] {
             let y: Vec<f32> = y.unwrap().flatten_all().unwrap().to_vec1().unwrap();
             assert!(y[0].is_nan() && y[1..] == [0.0, 0.0, 2.0], "{y:?}");
         }

@@ -1,24 +1,21 @@
-//! The optimiser's equations over a parameter, and the norm of its gradient.
+//! The optimizer's equations over a parameter, and the norm of its gradient.
 //!
-//! candle keeps the moments of its own optimisers to itself, so they could not be part of a state. As a composition of
+//! candle keeps the moments of its own optimizers to itself, so they could not be part of a state. As a composition of
 //! candle's operations each term of the equations is a pass over memory, which makes a training step on the host about a
 //! quarter longer; there they are loops of our own.
 
-use alexnet_core::{Optimizer, Step, optimizer::Adam};
-use candle_core::{CpuStorage, Device, Error, InplaceOp3, Layout, Result, Storage, Tensor};
+use alexnet_core::{Optimizer, Step, autodiff::ParameterState, optimizer::Adam};
+use candle_core::{CpuStorage, Device, Error, InplaceOp3, Layout, Result, Storage, Tensor, Var};
 use rayon::prelude::*;
 
-use crate::{
-    cpu::{ELEMENTS, values},
-    parameter::Parameter,
-};
+use crate::kernels::{ELEMENTS, values};
 
 /// One step of the equations in [`alexnet_core::optimizer`]. `scale` multiplies the gradient (1 when nothing is clipped).
 ///
 /// # Errors
 /// candle's.
 pub fn update(
-    p: &mut Parameter,
+    p: &mut ParameterState<Tensor>,
     gradient: &Tensor,
     optimizer: &Optimizer,
     step: &Step,
@@ -73,9 +70,9 @@ impl Equations {
     }
 
     /// On the host.
-    fn in_place(self, p: &mut Parameter, g: &Tensor) -> Result<()> {
+    fn in_place(self, p: &mut ParameterState<Tensor>, g: &Tensor) -> Result<()> {
         let Self { scale, l2, keep, step_size, .. } = self;
-        let w = p.values.as_tensor();
+        let w = &p.values;
         match (self.kind, p.moments.as_slice()) {
             (Kind::Adam { adam: Adam { beta1, beta2, eps }, inverse_correction }, [m, v]) => {
                 m.inplace_op3(
@@ -108,9 +105,9 @@ impl Equations {
     }
 
     /// The same of candle's operations.
-    fn compose(self, p: &mut Parameter, g: &Tensor) -> Result<()> {
+    fn compose(self, p: &mut ParameterState<Tensor>, g: &Tensor) -> Result<()> {
         let times = |x: &Tensor, factor: f32| x.affine(f64::from(factor), 0.0);
-        let w = p.values.as_detached_tensor();
+        let w = p.values.detach();
         let g = (times(g, self.scale)? + times(&w, self.l2)?)?;
         let direction = match (self.kind, p.moments.as_mut_slice()) {
             (Kind::Adam { adam: Adam { beta1, beta2, eps }, inverse_correction }, [m, v]) => {
@@ -124,11 +121,12 @@ impl Equations {
             }
             _ => unreachable!("{MOMENTS}"),
         };
-        p.values.set(&(times(&w, self.keep)? - times(&direction, self.step_size)?)?)
+        // The same variable: `values` is one.
+        Var::from_tensor(&p.values)?.set(&(times(&w, self.keep)? - times(&direction, self.step_size)?)?)
     }
 }
 
-const MOMENTS: &str = "the moments are made by `Optimizer::moments` of the same optimiser";
+const MOMENTS: &str = "the moments are made by `Optimizer::moments` of the same optimizer";
 
 /// `x[i] = f(x[i], a[i], b[i])` for every i, in place.
 struct Elementwise<F>(F);
@@ -180,7 +178,6 @@ pub fn square_sum(tensor: &Tensor) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Var;
 
     /// Other devices use the composition, which the suite does not reach where there are none.
     #[test]
@@ -195,10 +192,11 @@ mod tests {
                 (0..50).map(|i| ((i * 37 + seed * 11) % 101) as f32 / 50.0 - 1.0).collect()
             };
             let tensor = |seed| Tensor::from_vec(numbers(seed), (5, 10), &Device::Cpu).unwrap();
-            let fresh = || Parameter {
+            let fresh = || ParameterState {
                 name: "it".into(),
-                values: Var::from_tensor(&tensor(0)).unwrap(),
-                learns: true,
+                shape: vec![5, 10],
+                values: Var::from_tensor(&tensor(0)).unwrap().into_inner(),
+                trainable: true,
                 moments: optimizer.moments().iter().map(|_| tensor(0).zeros_like().unwrap()).collect(),
             };
             let (mut a, mut b) = (fresh(), fresh());
@@ -208,8 +206,8 @@ mod tests {
                 equations.in_place(&mut a, &tensor(number as usize)).unwrap();
                 equations.compose(&mut b, &tensor(number as usize)).unwrap();
             }
-            let all = |p: &Parameter| -> Vec<f32> {
-                let tensors = std::iter::once(p.values.as_tensor()).chain(&p.moments);
+            let all = |p: &ParameterState<Tensor>| -> Vec<f32> {
+                let tensors = std::iter::once(&p.values).chain(&p.moments);
                 tensors.flat_map(|t| t.flatten_all().unwrap().to_vec1().unwrap()).collect()
             };
             assert_ne!(all(&a), all(&fresh()));

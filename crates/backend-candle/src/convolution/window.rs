@@ -24,6 +24,14 @@ impl Window {
     /// A single position over a single pixel.
     pub const PIXEL: Self = Self { input: [1, 1], output: [1, 1], kernel: 1, stride: 1, padding: 0 };
 
+    /// Whether as many rows as columns of the padded image stay behind the last position.
+    #[cfg(any(feature = "cuda", feature = "metal", test))]
+    pub fn leaves_equal_margins(&self) -> bool {
+        let [rows, columns] =
+            self.input.map(|extent| (extent + 2 * self.padding - self.kernel) % self.stride);
+        rows == columns
+    }
+
     /// What is under the window at each position: `x [N, H, W, C]` to `[N, rows, kernel, columns, kernel, C]`. Works on
     /// every device.
     pub fn select(&self, x: &Tensor) -> Result<Tensor> {

@@ -1,0 +1,27 @@
+//! Convolution.
+
+use alexnet_core::{Layer, Mode, Result};
+use tch::Tensor;
+
+use crate::failed;
+
+/// `torch.nn.functional.conv2d`.
+pub struct Conv2d {
+    /// `[out, in/groups, kernel, kernel]`.
+    pub weight: Tensor,
+    /// `[out]`.
+    pub bias: Tensor,
+    /// Distance of two positions.
+    pub stride: i64,
+    /// Zeros on each side.
+    pub padding: i64,
+    /// Groups of channels.
+    pub groups: i64,
+}
+
+impl Layer<Tensor> for Conv2d {
+    fn forward(&mut self, x: Tensor, _mode: Mode) -> Result<Tensor> {
+        let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
+        x.f_conv2d(&self.weight, Some(&self.bias), stride, padding, [1, 1], self.groups).map_err(failed)
+    }
+}

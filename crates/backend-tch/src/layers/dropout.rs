@@ -1,0 +1,36 @@
+//! Inverted dropout with core's masks.
+
+use alexnet_core::{Layer, Mode, Result, rng::dropout_scale};
+use rayon::prelude::*;
+use tch::{Device, Tensor};
+
+use crate::failed;
+
+/// Multiplies by 0 or 1/(1-p) in training.
+pub struct Dropout {
+    /// Probability of dropping.
+    pub p: f32,
+    /// Index in the topology, part of the mask's key.
+    pub node: usize,
+    /// Where the input is.
+    pub device: Device,
+}
+
+impl Layer<Tensor> for Dropout {
+    fn forward(&mut self, x: Tensor, mode: Mode) -> Result<Tensor> {
+        let Mode::Train { seed, step, sample_offset } = mode else { return Ok(x) };
+        let size = x.size();
+        // Masks are in the order `[C, H, W]` of one image.
+        let item = size[1..].iter().product::<i64>() as usize;
+        let mut scale = vec![0.0; size[0] as usize * item];
+        scale
+            .par_chunks_exact_mut(item)
+            .enumerate()
+            .for_each(|(i, scale)| dropout_scale(seed, step, self.node, sample_offset + i, self.p, scale));
+        let multiplied = || {
+            let scale = Tensor::f_from_slice(&scale)?.f_view(size.as_slice())?.f_to_device(self.device)?;
+            x.f_mul(&scale)
+        };
+        multiplied().map_err(failed)
+    }
+}

@@ -1,0 +1,106 @@
+//! The optimizer's equations over a parameter, and the norm of its gradient, as libtorch's operations on pieces that stay in the
+//! cache.
+
+use alexnet_core::{
+    Optimizer, Step,
+    autodiff::ParameterState,
+    optimizer::{Adam, AdamFactors},
+};
+use rayon::prelude::*;
+use tch::{TchError, Tensor};
+
+/// Elements of one piece: its values, gradient and moments stay in the cache while the equations' operations pass over them
+/// one after the other.
+const PIECE: i64 = 1 << 15;
+
+/// One step of the equations in [`alexnet_core::optimizer`]. `gradient` is scaled by `scale` first and may be overwritten.
+///
+/// # Errors
+/// What libtorch refuses.
+pub fn update(
+    p: &mut ParameterState<Tensor>,
+    gradient: &Tensor,
+    optimizer: &Optimizer,
+    step: &Step,
+    scale: f64,
+) -> Result<(), TchError> {
+    let (values, gradients) = (pieces(&p.values)?, pieces(gradient)?);
+    let lr = f64::from(step.lr);
+    match (*optimizer, p.moments.as_slice()) {
+        (Optimizer::Adam { adam, weight_decay }, [m, v]) => {
+            let factors = adam.factors(step.lr, step.number);
+            (values, gradients, pieces(m)?, pieces(v)?).into_par_iter().try_for_each(|(w, g, m, v)| {
+                let g = with_decay(scaled(g, scale)?, &w, weight_decay)?;
+                adam_update(adam, factors, w, g, m, v)
+            })
+        }
+        (Optimizer::AdamW { adam, weight_decay }, [m, v]) => {
+            let factors = adam.factors(step.lr, step.number);
+            let keep = 1.0 - lr * f64::from(weight_decay);
+            (values, gradients, pieces(m)?, pieces(v)?).into_par_iter().try_for_each(|(w, g, m, v)| {
+                adam_update(adam, factors, scaled(w, keep)?, scaled(g, scale)?, m, v)
+            })
+        }
+        (Optimizer::Sgd { momentum, weight_decay }, [b]) => {
+            (values, gradients, pieces(b)?).into_par_iter().try_for_each(|(mut w, g, b)| {
+                let g = with_decay(scaled(g, scale)?, &w, weight_decay)?;
+                let b = scaled(b, f64::from(momentum))?.f_add_(&g)?;
+                w.f_sub_(&b.f_mul_scalar(lr)?).map(drop)
+            })
+        }
+        _ => unreachable!("the moments are made by `Optimizer::moments` of the same optimizer"),
+    }
+}
+
+/// `x ← factor · x`.
+fn scaled(mut x: Tensor, factor: f64) -> Result<Tensor, TchError> {
+    if factor == 1.0 { Ok(x) } else { x.f_mul_scalar_(factor) }
+}
+
+/// `g ← g + λw`.
+fn with_decay(mut g: Tensor, w: &Tensor, weight_decay: f32) -> Result<Tensor, TchError> {
+    if weight_decay == 0.0 { Ok(g) } else { g.f_add_(&w.f_mul_scalar(f64::from(weight_decay))?) }
+}
+
+/// The last three equations of Adam, on a piece of everything.
+fn adam_update(
+    Adam { beta1, beta2, eps }: Adam,
+    AdamFactors { step_size, inverse_correction }: AdamFactors,
+    mut w: Tensor,
+    mut g: Tensor,
+    mut m: Tensor,
+    mut v: Tensor,
+) -> Result<(), TchError> {
+    // m ← m + (1-β₁)(g - m), v ← v + (1-β₂)(g² - v)
+    let m = m.f_lerp_(&g, f64::from(1.0 - beta1))?;
+    let v = v.f_lerp_(&g.f_square_()?, f64::from(1.0 - beta2))?;
+    // w ← w + m / -(√v·correction + ε)/step_size
+    let step_size = -f64::from(step_size);
+    let denominator = v
+        .f_sqrt_out(&g)?
+        .f_mul_scalar_(f64::from(inverse_correction) / step_size)?
+        .f_add_scalar_(f64::from(eps) / step_size)?;
+    w.f_addcdiv_(&m, &denominator).map(drop)
+}
+
+/// The sum of the squared gradient: each piece by libtorch in f32, the pieces in f64.
+///
+/// # Errors
+/// What libtorch refuses.
+pub fn square_sum(gradient: &Tensor) -> Result<f64, TchError> {
+    let sums =
+        pieces(gradient)?.into_par_iter().map(|piece| Ok(piece.f_norm()?.f_double_value(&[])?.powi(2)));
+    // Collected first, so that they are added in their order.
+    Ok(sums.collect::<Result<Vec<f64>, TchError>>()?.iter().sum())
+}
+
+/// All elements in the order of memory, in pieces that share it: the same ones for a parameter, its moments and libtorch's
+/// gradient of it.
+fn pieces(tensor: &Tensor) -> Result<Vec<Tensor>, TchError> {
+    let tensor = tensor.f_detach()?;
+    let in_order = match tensor.dim() {
+        4 => tensor.f_permute([0, 2, 3, 1])?,
+        _ => tensor,
+    };
+    in_order.f_contiguous()?.f_view(-1)?.f_split(PIECE, 0)
+}

@@ -1,0 +1,448 @@
+//! A network on a tensor library with automatic differentiation: what the engines on such libraries share.
+//!
+//! An engine implements [`Autodiff`], the operations that differ between libraries, and lowers a topology to layers and
+//! parameters. [`AutodiffModel`] is the [`Model`] over them: forward and backward pass, clipping, update and state.
+
+use crate::{
+    Array, Batch, Images, Layer, Logits, Mode, Model, Optimizer, Options, Result, State, Step, StepReport,
+    Topology,
+    backend::{Gradients, check_cotangent, gradient_of},
+    loss::cross_entropy,
+};
+
+/// The operations of a tensor library with automatic differentiation that [`AutodiffModel`] needs. Errors are those of the
+/// library, as [`crate::Error::Backend`].
+pub trait Autodiff: Send {
+    /// The library's tensor. Handles may share their storage.
+    type Tensor: Send;
+
+    /// Turns the bytes of `images` into normalized numbers, in the layout that the first layer takes.
+    ///
+    /// # Errors
+    /// The library's.
+    fn normalize(&self, images: &Images) -> Result<Self::Tensor>;
+
+    /// Copies a parameter, moment or gradient to the device, from PyTorch's layout to the engine's.
+    ///
+    /// # Errors
+    /// The library's.
+    fn to_tensor(&self, array: &Array) -> Result<Self::Tensor>;
+
+    /// Copies a parameter, moment, gradient or logits to the host, from the engine's layout to PyTorch's.
+    ///
+    /// # Errors
+    /// The library's.
+    fn to_array(&self, tensor: &Self::Tensor) -> Result<Array>;
+
+    /// Makes `values` a leaf that gradients can be asked of and updates can change.
+    ///
+    /// # Errors
+    /// The library's.
+    fn leaf(&self, values: Self::Tensor) -> Result<Self::Tensor>;
+
+    /// Zeros of the shape and layout of `tensor`.
+    ///
+    /// # Errors
+    /// The library's.
+    fn zeros_like(&self, tensor: &Self::Tensor) -> Result<Self::Tensor>;
+
+    /// The gradients of `Σ cotangent · logits` with respect to the values of `parameters`, which are trainable, in their order.
+    ///
+    /// # Errors
+    /// The library's.
+    fn backward(
+        &self,
+        logits: &Self::Tensor,
+        cotangent: &Logits,
+        parameters: &[&ParameterState<Self::Tensor>],
+    ) -> Result<Vec<Self::Tensor>>;
+
+    /// The sum of the squares of `gradient`.
+    ///
+    /// # Errors
+    /// The library's.
+    fn square_sum(&self, gradient: &Self::Tensor) -> Result<f64>;
+
+    /// Updates `parameter` and its moments by one step of the equations in [`crate::optimizer`], with `gradient` multiplied by
+    /// `scale`. May overwrite `gradient`.
+    ///
+    /// # Errors
+    /// The library's.
+    fn update(
+        &self,
+        parameter: &mut ParameterState<Self::Tensor>,
+        gradient: &Self::Tensor,
+        optimizer: &Optimizer,
+        step: &Step,
+        scale: f64,
+    ) -> Result<()>;
+
+    /// Calls `run` with the recording of operations off, where the library records them on a switch.
+    fn without_recording<R>(run: impl FnOnce() -> R) -> R {
+        run()
+    }
+}
+
+/// The values and moments of a parameter of the topology, on an engine's device.
+pub struct ParameterState<T> {
+    /// `features.0.weight`.
+    pub name: String,
+    /// Its shape as PyTorch has it.
+    pub shape: Vec<usize>,
+    /// The values, in the engine's layout. Shares its storage with the layer's.
+    pub values: T,
+    /// Whether training updates it; if not, it is outside of all graphs and has no moments.
+    pub trainable: bool,
+    /// In the order of [`Optimizer::moments`], laid out as `values`.
+    pub moments: Vec<T>,
+}
+
+impl<T> ParameterState<T> {
+    /// Loads the parameter `name` of `state`, with its moments, or zeros for those that `state` lacks.
+    ///
+    /// # Errors
+    /// The library's, such as when the device is full.
+    ///
+    /// # Panics
+    /// When `state` has no such parameter; [`State::check`] tells.
+    pub fn load<A: Autodiff<Tensor = T>>(
+        name: &str,
+        state: &State,
+        options: &Options,
+        engine: &A,
+    ) -> Result<Self> {
+        let array = &state.parameters[name];
+        let values = engine.to_tensor(array)?;
+        let shape = array.shape.clone();
+        if options.frozen.contains(name) {
+            return Ok(Self { name: name.to_owned(), shape, values, trainable: false, moments: Vec::new() });
+        }
+        let values = engine.leaf(values)?;
+        let moment = |moment: &&str| match state.moments.get(&format!("{name}.{moment}")) {
+            Some(saved) => engine.to_tensor(saved),
+            None => engine.zeros_like(&values),
+        };
+        let moments = options.optimizer.moments().iter().map(moment).collect::<Result<_>>()?;
+        Ok(Self { name: name.to_owned(), shape, values, trainable: true, moments })
+    }
+}
+
+/// A layer that may move to another thread with its model.
+pub type BoxedLayer<T> = Box<dyn Layer<T> + Send>;
+
+/// The layers of a topology in order, and the parameters of all of them.
+pub type Lowered<T> = (Vec<BoxedLayer<T>>, Vec<ParameterState<T>>);
+
+/// A lowered network on a tensor library with automatic differentiation.
+pub struct AutodiffModel<A: Autodiff> {
+    engine: A,
+    input: [usize; 3],
+    classes: usize,
+    layers: Vec<BoxedLayer<A::Tensor>>,
+    parameters: Vec<ParameterState<A::Tensor>>,
+    optimizer: Optimizer,
+    /// Whether moments were loaded or a step was made: before that a state has none.
+    stepped: bool,
+}
+
+impl<A: Autodiff> AutodiffModel<A> {
+    /// Checks the arguments, then lowers `topology` with `lower` to a model that starts from `state`.
+    ///
+    /// # Errors
+    /// Those of [`crate::Backend::compile`] and of `lower`.
+    pub fn compile(
+        engine: A,
+        topology: &Topology,
+        state: &State,
+        options: &Options,
+        lower: impl FnOnce(&Topology, &State, &Options, &A) -> Result<Lowered<A::Tensor>>,
+    ) -> Result<Self> {
+        let classes = topology.classes()?;
+        state.check(topology)?;
+        options.check(topology)?;
+        let (layers, parameters) = lower(topology, state, options, &engine)?;
+        Ok(Self {
+            engine,
+            input: topology.input,
+            classes,
+            layers,
+            parameters,
+            optimizer: options.optimizer,
+            stepped: !state.moments.is_empty(),
+        })
+    }
+
+    /// `[N, C]`, on the device; holds the graph of the pass unless `mode` is to evaluate.
+    fn forward(&mut self, images: &Images, mode: Mode) -> Result<A::Tensor> {
+        images.check(self.input)?;
+        let mut x = self.engine.normalize(images)?;
+        for layer in &mut self.layers {
+            x = layer.forward(x, mode)?;
+        }
+        Ok(x)
+    }
+
+    fn to_host(&self, logits: &A::Tensor) -> Result<Logits> {
+        Ok(Logits { values: self.engine.to_array(logits)?.values, classes: self.classes })
+    }
+
+    /// The gradients of `Σ cotangent · logits` with respect to the trainable parameters, in their order.
+    fn backward(&self, logits: &A::Tensor, cotangent: &Logits) -> Result<Vec<A::Tensor>> {
+        let parameters: Vec<_> = self.trainable_parameters().collect();
+        if parameters.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.engine.backward(logits, cotangent, &parameters)
+    }
+
+    fn forward_backward(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Vec<A::Tensor>)> {
+        batch.check(self.input, self.classes)?;
+        let logits = self.forward(&batch.images, step.mode())?;
+        let (loss, dlogits) = cross_entropy(&self.to_host(&logits)?, &batch.targets);
+        let gradients = self.backward(&logits, &dlogits)?;
+        Ok((StepReport { loss, gradient_norm: self.norm(&gradients)? }, gradients))
+    }
+
+    /// The L2 norm over all gradients.
+    fn norm(&self, gradients: &[A::Tensor]) -> Result<f64> {
+        let square_sums = gradients.iter().map(|gradient| self.engine.square_sum(gradient));
+        Ok(square_sums.collect::<Result<Vec<f64>>>()?.iter().sum::<f64>().sqrt())
+    }
+
+    /// Clips the gradients, whose norm is `gradient_norm`, and updates with them.
+    fn update_clipped(&mut self, gradients: &[A::Tensor], gradient_norm: f64, step: &Step) -> Result<()> {
+        let scale = step.gradient_scale(gradient_norm);
+        let trainable = self.parameters.iter_mut().filter(|parameter| parameter.trainable);
+        A::without_recording(|| {
+            trainable.zip(gradients).try_for_each(|(parameter, gradient)| {
+                self.engine.update(parameter, gradient, &self.optimizer, step, scale)
+            })
+        })?;
+        self.stepped = true;
+        Ok(())
+    }
+
+    fn trainable_parameters(&self) -> impl Iterator<Item = &ParameterState<A::Tensor>> {
+        self.parameters.iter().filter(|parameter| parameter.trainable)
+    }
+
+    fn by_name(&self, gradients: &[A::Tensor]) -> Result<Gradients> {
+        let named = self.trainable_parameters().zip(gradients);
+        named.map(|(p, gradient)| Ok((p.name.clone(), self.engine.to_array(gradient)?))).collect()
+    }
+}
+
+impl<A: Autodiff> Model for AutodiffModel<A> {
+    fn logits(&mut self, images: &Images) -> Result<Logits> {
+        A::without_recording(|| {
+            let logits = self.forward(images, Mode::Evaluate)?;
+            self.to_host(&logits)
+        })
+    }
+
+    fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
+        let (report, gradients) = self.forward_backward(batch, step)?;
+        self.update_clipped(&gradients, report.gradient_norm, step)?;
+        Ok(report)
+    }
+
+    fn gradients(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Gradients)> {
+        let (report, gradients) = self.forward_backward(batch, step)?;
+        Ok((report, self.by_name(&gradients)?))
+    }
+
+    fn update(&mut self, gradients: &Gradients, step: &Step) -> Result<f64> {
+        let of =
+            |p: &ParameterState<A::Tensor>| self.engine.to_tensor(gradient_of(gradients, &p.name, &p.shape)?);
+        let gradients: Vec<A::Tensor> = self.trainable_parameters().map(of).collect::<Result<_>>()?;
+        let norm = self.norm(&gradients)?;
+        self.update_clipped(&gradients, norm, step)?;
+        Ok(norm)
+    }
+
+    fn vjp(&mut self, images: &Images, cotangent: &Logits) -> Result<Gradients> {
+        images.check(self.input)?;
+        check_cotangent(cotangent, images.len(), self.classes)?;
+        let logits = self.forward(images, Mode::Differentiate)?;
+        self.by_name(&self.backward(&logits, cotangent)?)
+    }
+
+    fn state(&self) -> Result<State> {
+        let mut state = State::default();
+        for p in &self.parameters {
+            state.parameters.insert(p.name.clone(), self.engine.to_array(&p.values)?);
+            if self.stepped {
+                for (name, moment) in self.optimizer.moments().iter().zip(&p.moments) {
+                    state.moments.insert(format!("{}.{name}", p.name), self.engine.to_array(moment)?);
+                }
+            }
+        }
+        Ok(state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeSet,
+        sync::{Arc, Mutex},
+    };
+
+    use super::*;
+    use crate::{Node, Op};
+
+    /// Shared storage is all that the tests ask of a tensor.
+    type Shared = Arc<Mutex<Vec<f32>>>;
+
+    fn shared(values: Vec<f32>) -> Shared {
+        Arc::new(Mutex::new(values))
+    }
+
+    fn values(tensor: &Shared) -> Vec<f32> {
+        tensor.lock().unwrap().clone()
+    }
+
+    /// A library whose only network gives each image the parameter `bias` as logits, so that the gradient of `bias` is the
+    /// sum of the cotangent's rows.
+    struct Biases;
+
+    impl Autodiff for Biases {
+        type Tensor = Shared;
+
+        fn normalize(&self, images: &Images) -> Result<Shared> {
+            Ok(shared(vec![0.0; images.len()]))
+        }
+
+        fn to_tensor(&self, array: &Array) -> Result<Shared> {
+            Ok(shared(array.values.clone()))
+        }
+
+        fn to_array(&self, tensor: &Shared) -> Result<Array> {
+            let values = values(tensor);
+            Ok(Array { shape: vec![values.len()], values })
+        }
+
+        fn leaf(&self, values: Shared) -> Result<Shared> {
+            Ok(values)
+        }
+
+        fn zeros_like(&self, tensor: &Shared) -> Result<Shared> {
+            Ok(shared(vec![0.0; values(tensor).len()]))
+        }
+
+        fn backward(
+            &self,
+            _logits: &Shared,
+            cotangent: &Logits,
+            parameters: &[&ParameterState<Shared>],
+        ) -> Result<Vec<Shared>> {
+            let names: Vec<&str> = parameters.iter().map(|p| p.name.as_str()).collect();
+            assert_eq!(names, ["layer.bias"], "gradients are asked of trainable parameters alone");
+            let sum = |c: usize| cotangent.rows().map(|row| row[c]).sum();
+            Ok(vec![shared((0..cotangent.classes).map(sum).collect())])
+        }
+
+        fn square_sum(&self, gradient: &Shared) -> Result<f64> {
+            Ok(values(gradient).iter().map(|g| f64::from(*g) * f64::from(*g)).sum())
+        }
+
+        /// Plain gradient descent; the moment becomes the scaled gradient.
+        fn update(
+            &self,
+            parameter: &mut ParameterState<Shared>,
+            gradient: &Shared,
+            _optimizer: &Optimizer,
+            step: &Step,
+            scale: f64,
+        ) -> Result<()> {
+            let scaled: Vec<f32> = values(gradient).iter().map(|g| (f64::from(*g) * scale) as f32).collect();
+            for (w, g) in parameter.values.lock().unwrap().iter_mut().zip(&scaled) {
+                *w -= step.lr * g;
+            }
+            parameter.moments[0] = shared(scaled);
+            Ok(())
+        }
+    }
+
+    struct AddBias(Shared);
+
+    impl Layer<Shared> for AddBias {
+        fn forward(&mut self, x: Shared, _: Mode) -> Result<Shared> {
+            let bias = values(&self.0);
+            Ok(shared(values(&x).iter().flat_map(|_| bias.clone()).collect()))
+        }
+    }
+
+    fn topology() -> Topology {
+        let ops = [Op::Flatten, Op::Linear { inputs: 3, outputs: 2 }];
+        let nodes = ["flatten", "layer"].into_iter().zip(ops);
+        Topology { input: [3, 1, 1], nodes: nodes.map(|(name, op)| Node { name: name.into(), op }).collect() }
+    }
+
+    /// `layer.weight` is frozen.
+    fn model() -> AutodiffModel<Biases> {
+        let state = State::from(crate::Parameters::from([
+            ("layer.bias".into(), Array { shape: vec![2], values: vec![0.5, -0.5] }),
+            ("layer.weight".into(), Array::filled(&[2, 3], 1.0)),
+        ]));
+        let options = Options {
+            optimizer: Optimizer::Sgd { momentum: 0.9, weight_decay: 0.0 },
+            frozen: BTreeSet::from(["layer.weight".into()]),
+            ..Options::default()
+        };
+        AutodiffModel::compile(Biases, &topology(), &state, &options, |_, state, options, engine| {
+            let load = |name| ParameterState::load(name, state, options, engine);
+            let parameters = vec![load("layer.weight")?, load("layer.bias")?];
+            let layers: Vec<BoxedLayer<Shared>> = vec![Box::new(AddBias(parameters[1].values.clone()))];
+            Ok((layers, parameters))
+        })
+        .unwrap()
+    }
+
+    fn step(clip_grad_norm: Option<f32>) -> Step {
+        Step { number: 1, seed: 0, sample_offset: 0, lr: 1.0, clip_grad_norm }
+    }
+
+    #[test]
+    fn a_step_is_the_gradients_and_an_update_with_them() {
+        let batch = Batch::random(3, 1, 2);
+        for clip_grad_norm in [None, Some(0.01)] {
+            let (mut whole, mut parts) = (model(), model());
+            let report = whole.train_step(&batch, &step(clip_grad_norm)).unwrap();
+            let (same, gradients) = parts.gradients(&batch, &step(clip_grad_norm)).unwrap();
+            let norm = parts.update(&gradients, &step(clip_grad_norm)).unwrap();
+            assert_eq!((report, report.gradient_norm), (same, norm));
+            assert!(whole.state().unwrap() == parts.state().unwrap());
+            let moment = &whole.state().unwrap().moments["layer.bias.momentum_buffer"].values;
+            let clipped = moment.iter().map(|g| g * g).sum::<f32>().sqrt();
+            assert!(norm > 0.02 && (clip_grad_norm.is_none() || clipped < 0.010_001), "{norm} {clipped}");
+        }
+    }
+
+    #[test]
+    fn a_frozen_parameter_keeps_its_values_and_has_no_gradient_and_no_moments() {
+        let mut model = model();
+        assert!(model.state().unwrap().moments.is_empty(), "nothing was loaded and no step was made");
+        let before = model.state().unwrap().parameters;
+        let batch = Batch::random(3, 1, 2);
+        let logits = model.logits(&batch.images).unwrap();
+        assert_eq!(logits.values, [0.5, -0.5].repeat(3));
+        assert_eq!(model.vjp(&batch.images, &logits).unwrap()["layer.bias"].values, [1.5, -1.5]);
+        model.train_step(&batch, &step(None)).unwrap();
+        let after = model.state().unwrap();
+        assert_eq!(before["layer.weight"].values, after.parameters["layer.weight"].values);
+        assert_ne!(before["layer.bias"], after.parameters["layer.bias"]);
+        assert_eq!(after.moments.keys().collect::<Vec<_>>(), ["layer.bias.momentum_buffer"]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error() {
+        let mut model = model();
+        let batch = Batch::random(3, 1, 2);
+        let (_, mut gradients) = model.gradients(&batch, &step(None)).unwrap();
+        assert!(model.vjp(&batch.images, &Logits { values: vec![0.0; 4], classes: 2 }).is_err());
+        assert!(model.logits(&Batch::random(3, 2, 2).images).is_err());
+        gradients.insert("layer.bias".into(), Array::filled(&[3], 0.0));
+        assert!(model.update(&gradients, &step(None)).is_err());
+    }
+}
