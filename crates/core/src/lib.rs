@@ -3,17 +3,12 @@
 //! This crate describes the network ([`topology`], [`alexnet`]), initialises it ([`init`]), draws the boundary that an
 //! engine implements ([`backend`], [`layer`]), drives training over that boundary ([`train`]), measures ([`loss`],
 //! [`metrics`]) and writes the files of a run ([`weights`], [`checkpoint`]). It never multiplies two tensors: engines do.
-//!
-//! With the feature `conformance` it also holds a plain f64 engine (`reference`) and the suite of checks that every engine
-//! must pass against it (`conformance`).
 #![forbid(unsafe_code)]
 
 pub mod alexnet;
 pub mod backend;
 pub mod batch;
 pub mod checkpoint;
-#[cfg(feature = "conformance")]
-pub mod conformance;
 pub mod ema;
 pub mod error;
 pub mod files;
@@ -24,8 +19,6 @@ pub mod loss;
 pub mod lr_find;
 pub mod metrics;
 pub mod optimizer;
-#[cfg(feature = "conformance")]
-pub mod reference;
 pub mod rng;
 pub mod schedule;
 pub mod state;
