@@ -3,7 +3,7 @@
 use std::{env, path::Path};
 
 fn main() {
-    let Some(folder) = env::var_os("DEP_ALEXNET_LIBTORCH_LIBTORCH_LIB") else { return };
+    let Some(folder) = env::var_os("DEP_ALEXNET_LIBTORCH_LIB") else { return };
     for argument in alexnet_libtorch::linker_arguments(Path::new(&folder)) {
         println!("cargo::rustc-link-arg={argument}");
     }

@@ -1,10 +1,12 @@
-//! The suite that every engine passes.
+//! The suite that every engine passes, on the device that `ALEXNET_TEST_DEVICE` names, or on the CPU.
+
+use std::{env, process::ExitCode};
 
 use alexnet_backend_tch::TchBackend;
+use alexnet_conformance::{self as conformance, Subject};
+use alexnet_core::Device;
 
-#[test]
-fn conforms() {
-    let report = alexnet_core::conformance::run(&TchBackend);
-    println!("{report}");
-    report.unwrap();
+fn main() -> ExitCode {
+    let device = env::var("ALEXNET_TEST_DEVICE").map_or(Ok(Device::Cpu), |device| device.parse());
+    conformance::main([Subject::new(TchBackend).on(device.expect("ALEXNET_TEST_DEVICE"))])
 }

@@ -4,9 +4,6 @@
 //! engine implements ([`backend`], [`layer`]), holds what engines with automatic differentiation share ([`autodiff`]), drives
 //! training over that boundary ([`train`]), measures ([`loss`], [`metrics`]) and writes the files of a run ([`weights`],
 //! [`checkpoint`]). It never multiplies two tensors: engines do.
-//!
-//! With the feature `conformance` it also holds a plain f64 engine (`reference`) and the suite of checks that every engine
-//! must pass against it (`conformance`).
 #![forbid(unsafe_code)]
 
 pub mod alexnet;
@@ -14,8 +11,6 @@ pub mod autodiff;
 pub mod backend;
 pub mod batch;
 pub mod checkpoint;
-#[cfg(feature = "conformance")]
-pub mod conformance;
 pub mod ema;
 pub mod error;
 pub mod files;
@@ -26,8 +21,6 @@ pub mod loss;
 pub mod lr_find;
 pub mod metrics;
 pub mod optimizer;
-#[cfg(feature = "conformance")]
-pub mod reference;
 pub mod rng;
 pub mod schedule;
 pub mod state;

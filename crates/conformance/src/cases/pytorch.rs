@@ -1,14 +1,18 @@
 //! The variants at their true size, held to PyTorch itself: `tests/goldens/networks.py` computes them in f64 with
-//! `torch.nn` and `torchvision.models.alexnet`, from parameters and pictures that both sides make of [`mix`].
+//! `torch.nn` and `torchvision.models.alexnet`, from parameters and images that both sides make of [`mix`].
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
-use super::{Case, Engine, Outcome, compare, networks::same_winner};
-use crate::{
+use alexnet_core::{
     Array, Batch, Images, Normalization, Op, Optimizer, State, Step, Topology, alexnet::Variant,
     topology::Role,
+};
+use serde::Deserialize;
+
+use super::networks::same_winner;
+use crate::{
+    case::{Case, Engine, Outcome},
+    compare,
 };
 
 /// One case a variant that PyTorch was asked about.
@@ -16,7 +20,7 @@ pub fn cases() -> Vec<Case> {
     // The largest first.
     [Variant::Torchvision, Variant::Original, Variant::Tutorial]
         .map(|variant| {
-            Case::new(format!("pytorch: {variant}"), move |engine| check(engine, &Golden::of(variant)?))
+            Case::new(format!("pytorch::{variant}"), move |engine| check(engine, &Golden::of(variant)?))
         })
         .into()
 }
@@ -26,7 +30,7 @@ pub fn cases() -> Vec<Case> {
 struct Golden {
     variant: Variant,
     classes: usize,
-    /// One a picture: the first for which no unit is at a kink.
+    /// One an image: the first for which no unit is at a kink.
     draws: Vec<u32>,
     /// `[N, C]`.
     targets: Vec<f32>,
@@ -68,7 +72,7 @@ impl Golden {
     }
 
     /// Multiples of 2⁻¹⁵ of a power of two: about 1/√fan_in for linear layers, twice that for convolutions, 1/16 for biases.
-    fn state(&self) -> crate::Result<State> {
+    fn state(&self) -> alexnet_core::Result<State> {
         let mut state = State::default();
         for (salt, parameter) in (0..).zip(self.topology().parameters()?) {
             let fan_in: usize = parameter.shape[1..].iter().product();
@@ -88,17 +92,17 @@ impl Golden {
     fn batch(&self) -> Batch {
         let [channels, height, width] = self.topology().input;
         let numbers = (height * width * channels) as u32;
-        let picture = |draw: &u32| {
+        let image = |draw: &u32| {
             let salt = 1000 + draw;
             (0..numbers).map(move |i| (mix(i, salt) >> 24) as u8)
         };
-        let pixels = self.draws.iter().flat_map(picture).collect();
+        let pixels = self.draws.iter().flat_map(image).collect();
         let images = Images { pixels, height, width, normalization: Normalization::HALF };
         Batch { images, targets: self.targets.clone() }
     }
 
     /// Calls `check` with each parameter's name, PyTorch's gradient of it and the places of its samples.
-    fn each_gradient<E: From<crate::Error>>(
+    fn each_gradient<E: From<alexnet_core::Error>>(
         &self,
         mut check: impl FnMut(&str, &Gradient, &[usize]) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -158,10 +162,8 @@ fn check(engine: &Engine, golden: &Golden) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        Mode,
-        reference::{Network, cross_entropy, norm},
-    };
+    use crate::reference::{Network, cross_entropy, norm};
+    use alexnet_core::Mode;
 
     fn assert_close(what: &str, found: &[f64], truth: &[f64]) {
         assert_eq!(found.len(), truth.len(), "{what}");
@@ -182,7 +184,7 @@ mod tests {
         assert_close("loss", &[loss], &[golden.loss]);
         let gradients = network.backward(&trace, cotangent, Mode::Differentiate).parameters;
         assert_close("gradient norm", &[norm(&gradients)], &[golden.gradient_norm]);
-        let check = |name: &str, truth: &Gradient, places: &[usize]| -> crate::Result<()> {
+        let check = |name: &str, truth: &Gradient, places: &[usize]| -> alexnet_core::Result<()> {
             let found = &gradients[name].values;
             assert_close(name, &[found.iter().map(|v| v * v).sum::<f64>().sqrt()], &[truth.norm]);
             let samples: Vec<f64> = places.iter().map(|place| found[*place]).collect();

@@ -1,25 +1,27 @@
 //! Whole networks: logits, loss and every gradient with dropout on.
 //!
 //! A unit that rounding moves across a kink (a ReLU at 0, two equal candidates of a pooling window) sends its gradient
-//! elsewhere, which is no error of the engine but more than the tolerance allows. So each case takes pictures and
+//! elsewhere, which is no error of the engine but more than the tolerance allows. So each case takes images and
 //! parameters at which every unit of the reference keeps [`MARGIN`] from a kink.
 
-use super::{Case, Engine, Outcome, compare, material};
+use alexnet_core::{Batch, Mode, Node, Op, Optimizer, State, Step, Topology, alexnet::Variant};
+
 use crate::{
-    Batch, Mode, Node, Op, Optimizer, State, Step, Topology,
-    alexnet::Variant,
+    case::{Case, Engine, Outcome},
+    compare, fixtures,
+    naming::slug,
     reference::{Network, Trace, pooling},
 };
 
 /// The least distance from a kink, in units of the layer's root mean square: some times what f32 sums are off by.
 const MARGIN: f64 = 2e-6;
 
-/// The variants with an eighth of their width, on small pictures that need not be square.
+/// The variants with an eighth of their width, on small images that need not be square.
 pub fn cases() -> Vec<Case> {
-    let mut cases = vec![case("miniature".into(), material::miniature(), 4, 0)];
+    let mut cases = vec![case("miniature".into(), fixtures::miniature(), 4, 0)];
     for variant in Variant::ALL {
         for (size, batch) in [([99, 99], 3), ([75, 91], 2)] {
-            let topology = material::shrink(&variant.topology(5), 8, size);
+            let topology = fixtures::shrink(&variant.topology(5), 8, size);
             cases.push(case(format!("reduced {variant}"), topology, batch, 0));
         }
     }
@@ -34,24 +36,24 @@ pub fn whole_size_cases() -> Vec<Case> {
         .into()
 }
 
-/// `draw` is the first draw of parameters and pictures worth trying.
-fn case(name: String, topology: Topology, pictures: usize, draw: u64) -> Case {
+/// `draw` is the first draw of parameters and images worth trying.
+fn case(name: String, topology: Topology, images: usize, draw: u64) -> Case {
     let [_, height, width] = topology.input;
-    let name = format!("network: {name}, {pictures}×[{height}, {width}]");
-    let key = name.clone();
+    let key = format!("network: {name}, {images}×[{height}, {width}]");
+    let name = format!("network::{}_{images}x3x{height}x{width}", slug(&name));
     Case::new(name, move |engine| {
-        let (state, batch) = away_from_kinks(&key, &topology, pictures, draw)?;
+        let (state, batch) = away_from_kinks(&key, &topology, images, draw)?;
         check(engine, &topology, &state, &batch)
     })
 }
 
 const STEP: Step = Step { sample_offset: 0, number: 3, seed: 11, lr: 0.1, clip_grad_norm: None };
 
-fn away_from_kinks(key: &str, topology: &Topology, pictures: usize, first: u64) -> Outcome<(State, Batch)> {
+fn away_from_kinks(key: &str, topology: &Topology, images: usize, first: u64) -> Outcome<(State, Batch)> {
     for draw in first..first + 32 {
-        let mut rng = material::rng(&format!("{key} {draw}"));
-        let state = material::balanced_state(&mut rng, topology);
-        let batch = material::batch(&mut rng, pictures, topology);
+        let mut rng = fixtures::rng(&format!("{key} {draw}"));
+        let state = fixtures::balanced_state(&mut rng, topology);
+        let batch = fixtures::batch(&mut rng, images, topology);
         let mode = STEP.mode();
         let trace = Network::new(topology, &state, Optimizer::default())?.forward(&batch.images, mode)?;
         if distance_from_kinks(topology, &trace) >= MARGIN {

@@ -1,25 +1,28 @@
-//! A step on several batches is the step on all their pictures at once: same masks, same gradient, clipped as a whole.
+//! A step on several batches is the step on all their images at once: same masks, same gradient, clipped as a whole.
 
-use super::{Case, compare, material};
-use crate::{Batch, Images, Op, Optimizer, Step, optimizer::Adam, reference::Network, train};
+use alexnet_core::{Batch, Images, Op, Optimizer, Step, optimizer::Adam, train};
+
+use crate::{case::Case, compare, fixtures, reference::Network};
 
 /// With and without clipping, in two parts and in many.
 pub fn cases() -> Vec<Case> {
     let case = |(parts, clip_grad_norm): (&'static [usize], Option<f32>)| {
-        let name = format!("gathering: {parts:?}, clipped to {clip_grad_norm:?}");
-        let key = name.clone();
+        let sizes: Vec<String> = parts.iter().map(usize::to_string).collect();
+        let clipped = clip_grad_norm.map_or("unclipped".into(), |limit| format!("clipped_to_{limit}"));
+        let name = format!("gradient_accumulation::batches_of_{}_{clipped}", sizes.join("_"));
+        let key = format!("gathering: {parts:?}, clipped to {clip_grad_norm:?}");
         Case::new(name, move |engine| {
-            let topology = material::topology(
+            let topology = fixtures::topology(
                 [3, 4, 3],
                 &[Op::Flatten, Op::Dropout { p: 0.5 }, Op::Linear { inputs: 36, outputs: 5 }],
             );
-            let mut rng = material::rng(&key);
-            let state = material::balanced_state(&mut rng, &topology);
+            let mut rng = fixtures::rng(&key);
+            let state = fixtures::balanced_state(&mut rng, &topology);
             let optimizer = Optimizer::AdamW { adam: Adam::default(), weight_decay: 0.1 };
             let mut model = engine.compile(&topology, &state, optimizer)?;
             let mut truth = Network::new(&topology, &state, optimizer)?;
             for number in 1..=10 {
-                let whole = material::batch(&mut rng, parts.iter().sum(), &topology);
+                let whole = fixtures::batch(&mut rng, parts.iter().sum(), &topology);
                 let step = Step { sample_offset: 0, number, seed: 5, lr: 0.01, clip_grad_norm };
                 let found = train::train_step(model.as_mut(), &split(&whole, parts), &step)?;
                 compare::step(number, &found, &truth.train_step(&whole, &step)?)?;

@@ -2,11 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    Case, Engine, Outcome, material,
-    states::{start, train},
+use alexnet_core::{
+    Array, Batch, Device, Error, Images, Logits, Op, Optimizer, Options, State, Step, Topology,
 };
-use crate::{Array, Batch, Device, Error, Images, Logits, Op, Optimizer, Options, State, Step, Topology};
+
+use super::states::{start, train};
+use crate::{
+    case::{Case, Engine, Outcome},
+    fixtures,
+    naming::slug,
+};
 
 /// All of them, on the miniature.
 pub fn cases() -> Vec<Case> {
@@ -15,22 +20,22 @@ pub fn cases() -> Vec<Case> {
 
 fn at_compile() -> Vec<Case> {
     let state_case = |name: &str, spoil: fn(&mut State)| {
-        Case::new(format!("refusal: {name}"), move |engine| {
+        Case::new(format!("invalid_input::{}", slug(name)), move |engine| {
             let (mut state, _) = start();
             spoil(&mut state);
-            refused(engine, &material::miniature(), &state, |error| matches!(error, Error::Parameters { .. }))
+            refused(engine, &fixtures::miniature(), &state, |error| matches!(error, Error::Parameters { .. }))
         })
     };
     let topology_case = |name: &str, ops: &[Op]| {
-        let topology = material::topology([3, 8, 8], ops);
-        Case::new(format!("refusal: {name}"), move |engine| {
+        let topology = fixtures::topology([3, 8, 8], ops);
+        Case::new(format!("invalid_input::{}", slug(name)), move |engine| {
             let state = State::default();
             refused(engine, &topology, &state, |error| matches!(error, Error::Topology { .. }))
         })
     };
-    let freezing_case = |name: &str, frozen: fn(&Topology) -> crate::Result<BTreeSet<String>>| {
-        Case::new(format!("refusal: {name}"), move |engine| {
-            let (topology, (state, _)) = (material::miniature(), start());
+    let freezing_case = |name: &str, frozen: fn(&Topology) -> alexnet_core::Result<BTreeSet<String>>| {
+        Case::new(format!("invalid_input::{}", slug(name)), move |engine| {
+            let (topology, (state, _)) = (fixtures::miniature(), start());
             let frozen = frozen(&topology)?;
             let outcome = engine.compile_frozen(&topology, &state, Optimizer::default(), &frozen);
             expect(outcome, |error| matches!(error, Error::Invalid { field: "frozen", .. }))
@@ -59,7 +64,7 @@ fn at_compile() -> Vec<Case> {
             &[Op::Conv2d { inputs: 3, outputs: 4, kernel: 3, stride: 1, padding: 0, groups: 2 }, Op::Flatten],
         ),
         topology_case(
-            "a window larger than the picture",
+            "a window larger than the image",
             &[Op::MaxPool2d { kernel: 9, stride: 1 }, Op::Flatten],
         ),
         topology_case("a network that does not end in features", &[Op::Relu]),
@@ -68,10 +73,10 @@ fn at_compile() -> Vec<Case> {
             Ok(topology.parameters()?.into_iter().map(|parameter| parameter.name).collect())
         }),
         freezing_case("an unknown parameter is frozen", |_| Ok(BTreeSet::from(["layer.99.bias".into()]))),
-        Case::new("refusal: a device that is not there", |engine| {
+        Case::new("invalid_input::a_device_that_is_not_there", |engine| {
             let (state, _) = start();
             let options = Options { device: Device::Cuda(99), ..Options::default() };
-            match engine.backend.compile(&material::miniature(), &state, &options) {
+            match engine.backend.compile(&fixtures::miniature(), &state, &options) {
                 Err(Error::Device { .. }) => Ok(()),
                 Err(error) => Err(format!("refused with another kind of error: {error}").into()),
                 Ok(_) => Err("accepted".into()),
@@ -84,7 +89,7 @@ fn refused(engine: &Engine, topology: &Topology, state: &State, kind: fn(&Error)
     expect(engine.compile(topology, state, Optimizer::default()), kind)
 }
 
-fn expect<T>(outcome: crate::Result<T>, kind: fn(&Error) -> bool) -> Outcome {
+fn expect<T>(outcome: alexnet_core::Result<T>, kind: fn(&Error) -> bool) -> Outcome {
     match outcome {
         Err(error) if kind(&error) => Ok(()),
         Err(error) => Err(format!("refused with another kind of error: {error}").into()),
@@ -94,7 +99,7 @@ fn expect<T>(outcome: crate::Result<T>, kind: fn(&Error) -> bool) -> Outcome {
 
 fn at_run() -> Vec<Case> {
     let images_case = |name: &str, spoil: fn(&mut Images)| {
-        Case::new(format!("refusal: {name}"), move |engine| {
+        Case::new(format!("invalid_input::{}", slug(name)), move |engine| {
             let (state, batches) = start();
             let mut batch = batches[0].clone();
             spoil(&mut batch.images);
@@ -102,20 +107,20 @@ fn at_run() -> Vec<Case> {
         })
     };
     vec![
-        images_case("pictures of another size", |images| {
+        images_case("images of another size", |images| {
             (images.height, images.width) = (images.width, images.height);
         }),
-        images_case("pictures too small", |images| {
+        images_case("images too small", |images| {
             images.height -= 1;
             images.pixels.truncate(images.pixels.len() / 19 * 18);
         }),
-        images_case("no picture", |images| images.pixels.clear()),
-        images_case("half a picture", |images| images.pixels.truncate(images.pixels.len() - 100)),
-        Case::new("refusal: targets of another length", |engine| {
+        images_case("no image", |images| images.pixels.clear()),
+        images_case("half an image", |images| images.pixels.truncate(images.pixels.len() - 100)),
+        Case::new("invalid_input::targets_of_another_length", |engine| {
             let (state, batches) = start();
             let mut batch = batches[0].clone();
             batch.targets.pop();
-            let mut model = engine.compile(&material::miniature(), &state, Optimizer::default())?;
+            let mut model = engine.compile(&fixtures::miniature(), &state, Optimizer::default())?;
             let before = model.logits(&batch.images)?;
             expect(model.train_step(&batch, &STEP), is_shape)?;
             expect(model.gradients(&batch, &STEP), is_shape)?;
@@ -130,9 +135,9 @@ fn at_run() -> Vec<Case> {
                 Err("the logits have changed".into())
             }
         }),
-        Case::new("refusal: gradients to update with that are missing or of another shape", |engine| {
+        Case::new("invalid_input::gradients_to_update_with_that_are_missing_or_of_another_shape", |engine| {
             let (state, batches) = start();
-            let mut model = engine.compile(&material::miniature(), &state, Optimizer::default())?;
+            let mut model = engine.compile(&fixtures::miniature(), &state, Optimizer::default())?;
             let (_, gradients) = model.gradients(&batches[0], &STEP)?;
             let mut missing = gradients.clone();
             missing.remove("layer.8.bias");
@@ -142,9 +147,9 @@ fn at_run() -> Vec<Case> {
             expect(model.update(&reshaped, &STEP), is_shape)?;
             if model.state()? == state { Ok(()) } else { Err("the state has changed".into()) }
         }),
-        Case::new("refusal: a cotangent of another shape", |engine| {
+        Case::new("invalid_input::a_cotangent_of_another_shape", |engine| {
             let (state, batches) = start();
-            let mut model = engine.compile(&material::miniature(), &state, Optimizer::default())?;
+            let mut model = engine.compile(&fixtures::miniature(), &state, Optimizer::default())?;
             let images = &batches[0].images;
             let before = model.logits(images)?;
             for (numbers, classes) in [(20, 4), (19, 5), (25, 5), (0, 5), (16, 4)] {
@@ -161,7 +166,7 @@ fn is_shape(error: &Error) -> bool {
     matches!(error, Error::Shape { .. })
 }
 
-/// Hands `bad` to everything that takes pictures, between two steps of a run that must not notice.
+/// Hands `bad` to everything that takes images, between two steps of a run that must not notice.
 fn still_works_after(
     engine: &Engine,
     state: &State,
@@ -169,7 +174,7 @@ fn still_works_after(
     bad: &Batch,
     cotangent: &Logits,
 ) -> Outcome {
-    let topology = material::miniature();
+    let topology = fixtures::miniature();
     let mut undisturbed = engine.compile(&topology, state, Optimizer::default())?;
     let mut model = engine.compile(&topology, state, Optimizer::default())?;
     let mut losses = train(model.as_mut(), batches, 1..=1)?;

@@ -1,32 +1,34 @@
-//! What must not depend on what: a picture on its batch-mates, a batch on the one before, training on evaluation.
+//! What must not depend on what: an image on its batch-mates, a batch on the one before, training on evaluation.
 
-use super::{
-    Case, Outcome, material,
-    states::{same_state, start, train},
+use alexnet_core::{Images, Model, Optimizer, Step};
+
+use super::states::{same_state, start, train};
+use crate::{
+    case::{Case, Outcome},
+    compare, fixtures,
 };
-use crate::{Images, Model, Optimizer, Step};
 
 /// All of them, on the miniature.
 pub fn cases() -> Vec<Case> {
     vec![
-        Case::new("batches: a picture alone and among others", |engine| {
+        Case::new("batches::an_image_alone_and_among_others", |engine| {
             let (state, _) = start();
-            let mut model = engine.compile(&material::miniature(), &state, Optimizer::default())?;
-            let all = pictures(7);
+            let mut model = engine.compile(&fixtures::miniature(), &state, Optimizer::default())?;
+            let all = images(7);
             let together = model.logits(&all)?;
             for i in 0..all.len() {
-                let alone = model.logits(&picture(&all, i))?;
+                let alone = model.logits(&image(&all, i))?;
                 close(&alone.values, &together.values[i * together.classes..][..together.classes])?;
             }
             Ok(())
         }),
-        Case::new("batches: larger after smaller and smaller after larger", |engine| {
+        Case::new("batches::larger_after_smaller_and_smaller_after_larger", |engine| {
             let (state, _) = start();
-            let topology = material::miniature();
+            let topology = fixtures::miniature();
             let mut model = engine.compile(&topology, &state, Optimizer::default())?;
             for n in [3, 8, 1, 8, 2, 3] {
-                let images = pictures(n);
-                let cotangent = material::cotangent(&mut material::rng("cotangent"), n, 5);
+                let images = images(n);
+                let cotangent = fixtures::cotangent(&mut fixtures::rng("cotangent"), n, 5);
                 let mut fresh = engine.compile(&topology, &state, Optimizer::default())?;
                 close(&model.logits(&images)?.values, &fresh.logits(&images)?.values)?;
                 let (used, unused) = (model.vjp(&images, &cotangent)?, fresh.vjp(&images, &cotangent)?);
@@ -36,16 +38,16 @@ pub fn cases() -> Vec<Case> {
             }
             Ok(())
         }),
-        Case::new("batches: repeated logits are the same bits", |engine| {
+        Case::new("batches::repeated_logits_are_the_same_bits", |engine| {
             let (state, _) = start();
-            let mut model = engine.compile(&material::miniature(), &state, Optimizer::default())?;
-            let images = pictures(5);
+            let mut model = engine.compile(&fixtures::miniature(), &state, Optimizer::default())?;
+            let images = images(5);
             let once = model.logits(&images)?;
             if once == model.logits(&images)? { Ok(()) } else { Err("they are not".into()) }
         }),
-        Case::new("batches: looking does not change training", |engine| {
+        Case::new("batches::looking_does_not_change_training", |engine| {
             let (state, batches) = start();
-            let topology = material::miniature();
+            let topology = fixtures::miniature();
             let mut unseen = engine.compile(&topology, &state, Optimizer::default())?;
             let mut seen = engine.compile(&topology, &state, Optimizer::default())?;
             for number in 1..=4 {
@@ -60,11 +62,11 @@ pub fn cases() -> Vec<Case> {
             }
             same_state("after looking", &seen.state()?, &unseen.state()?)
         }),
-        Case::new("batches: training changes what is evaluated", |engine| {
+        Case::new("batches::training_changes_what_is_evaluated", |engine| {
             let (state, batches) = start();
-            let topology = material::miniature();
+            let topology = fixtures::miniature();
             let mut model = engine.compile(&topology, &state, Optimizer::default())?;
-            let images = pictures(3);
+            let images = images(3);
             model.logits(&images)?;
             train(model.as_mut(), &batches, 1..=3)?;
             let mut fresh = engine.compile(&topology, &model.state()?, Optimizer::default())?;
@@ -74,9 +76,9 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// Everything that does not train, at another batch size.
-fn look(model: &mut dyn Model, batch: &crate::Batch) -> Outcome {
-    model.logits(&pictures(9))?;
-    model.vjp(&pictures(2), &material::cotangent(&mut material::rng("look"), 2, 5))?;
+fn look(model: &mut dyn Model, batch: &alexnet_core::Batch) -> Outcome {
+    model.logits(&images(9))?;
+    model.vjp(&images(2), &fixtures::cotangent(&mut fixtures::rng("look"), 2, 5))?;
     model.gradients(
         batch,
         &Step { sample_offset: 0, number: 99, seed: 1, lr: 1.0, clip_grad_norm: Some(0.1) },
@@ -85,11 +87,11 @@ fn look(model: &mut dyn Model, batch: &crate::Batch) -> Outcome {
     Ok(())
 }
 
-fn pictures(n: usize) -> Images {
-    material::pictures(&mut material::rng("pictures of a miniature"), n, [19, 17])
+fn images(n: usize) -> Images {
+    fixtures::images(&mut fixtures::rng("pictures of a miniature"), n, [19, 17])
 }
 
-fn picture(all: &Images, index: usize) -> Images {
+fn image(all: &Images, index: usize) -> Images {
     let size = all.height * all.width * 3;
     Images { pixels: all.pixels[index * size..][..size].to_vec(), ..all.clone() }
 }
@@ -97,5 +99,5 @@ fn picture(all: &Images, index: usize) -> Images {
 /// Within what another order of summation may do.
 fn close(found: &[f32], expected: &[f32]) -> Outcome {
     let truth: Vec<f64> = expected.iter().map(|v| f64::from(*v)).collect();
-    super::compare::within("answers", found, &truth, |i| 1e-5 + 1e-5 * truth[i].abs())
+    compare::within("answers", found, &truth, |i| 1e-5 + 1e-5 * truth[i].abs())
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{Network, Tensor};
-use crate::{
+use alexnet_core::{
     Backend, Batch, Device, Error, Images, Logits, Mode, Model, Options, Result, State, Step, StepReport,
     Topology,
     backend::{Gradients, check_cotangent},
 };
+
+use super::{Network, Tensor};
 
 /// The f64 engine, rounded to f32 wherever something crosses the boundary, the state after each step included: a run that
 /// is interrupted and resumed is then the run that is not.

@@ -1,9 +1,10 @@
-//! Local response normalisation across channels (paper, section 3.3).
+//! Local response normalization across channels (paper, section 3.3).
 
 use std::ops::Range;
 
+use alexnet_core::Op;
+
 use super::Tensor;
-use crate::Op;
 
 struct Constants {
     size: usize,
@@ -15,7 +16,7 @@ struct Constants {
 impl Constants {
     fn new(op: &Op) -> Self {
         let Op::LocalResponseNorm { size, alpha, beta, k } = *op else {
-            unreachable!("only called for normalisations")
+            unreachable!("only called for normalizations")
         };
         Self { size, alpha: alpha.into(), beta: beta.into(), k: k.into() }
     }

@@ -6,30 +6,27 @@
 //! probe's gradients are `Σ dx·x` over P positions of an input gradient that itself is off by `4·√K·2⁻²⁴·Σ|w·dy|`, so
 //! theirs is `4·(√K + √P)·2⁻²⁴·Σ(Σ|w·dy|)·|x|`.
 //!
-//! Normalisation, softmax and loss: rtol 1.3e-6, atol 1e-5. Normalisation's gradient is seen element by element, because
-//! on a single picture of one pixel the gradient of the probe's bias *is* the input gradient; over many pixels the probe's
+//! Normalization, softmax and loss: rtol 1.3e-6, atol 1e-5. Normalization's gradient is seen element by element, because
+//! on a single image of one pixel the gradient of the probe's bias *is* the input gradient; over many pixels the probe's
 //! gradients are held to a relative L2 distance of 1e-5.
 
+use alexnet_core::{Batch, Mode, Op, Optimizer, Step, Topology, alexnet::Variant, topology::Role};
 use rand::RngExt;
 
-use super::{
-    Case, Engine, Outcome, compare,
-    experiment::{Answers, Experiment, Place, lay_out},
-    material,
-};
 use crate::{
-    Batch, Mode, Op, Optimizer, Step, Topology,
-    alexnet::Variant,
+    case::{Case, Engine, Outcome},
+    compare,
+    experiment::{Answers, Experiment, Place, lay_out},
+    fixtures, naming,
     reference::{self, Network, NodeView, Tensor},
-    topology::Role,
 };
 
-/// Small shapes, and everything about normalisation, dropout and loss.
+/// Small shapes, and everything about normalization, dropout and loss.
 pub fn cases() -> Vec<Case> {
-    [products(), normalisations(), dropouts(), losses()].into_iter().flatten().collect()
+    [products(), normalizations(), dropouts(), losses()].into_iter().flatten().collect()
 }
 
-/// The tutorial's convolutions and linear layers and the original's grouped convolutions, two pictures.
+/// The tutorial's convolutions and linear layers and the original's grouped convolutions, two images.
 pub fn whole_size_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for variant in [Variant::Tutorial, Variant::Original] {
@@ -46,7 +43,7 @@ pub fn whole_size_cases() -> Vec<Case> {
         if variant == Variant::Original {
             let lrn = Op::LocalResponseNorm { size: 5, alpha: 1e-4, beta: 0.75, k: 2.0 };
             for (channels, extent) in [(96, 55), (96, 27), (256, 27), (256, 13)] {
-                cases.push(normalisation_case(channels, [extent, extent], 2, &lrn));
+                cases.push(normalization_case(channels, [extent, extent], 2, &lrn));
             }
         }
     }
@@ -81,35 +78,36 @@ fn products() -> Vec<Case> {
     cases
 }
 
-/// The parameters, pictures and cotangent of a real-valued experiment.
+/// The parameters, images and cotangent of a real-valued experiment.
 fn experiment(key: &str, place: Place, size: [usize; 2], batch: usize, op: &Op) -> Outcome<Experiment> {
-    let mut rng = material::rng(key);
+    let mut rng = fixtures::rng(key);
     let topology = lay_out(place, size, std::slice::from_ref(op));
-    let state = material::state(&topology, |parameter| {
+    let state = fixtures::state(&topology, |parameter| {
         let probe = place != Place::First && parameter.node == 0;
         match (probe, parameter.role) {
             (true, _) => {
-                let sixty_fourths = material::integers(&mut rng, parameter.elements(), 64);
+                let sixty_fourths = fixtures::integers(&mut rng, parameter.elements(), 64);
                 sixty_fourths.into_iter().map(|v| v / 64.0).collect()
             }
             (false, Role::Weight) => {
                 let fan_in: usize = parameter.shape[1..].iter().product();
-                material::reals(&mut rng, parameter.elements(), (3.0 / fan_in as f32).sqrt())
+                fixtures::reals(&mut rng, parameter.elements(), (3.0 / fan_in as f32).sqrt())
             }
-            (false, Role::Bias) => material::reals(&mut rng, parameter.elements(), 0.5),
+            (false, Role::Bias) => fixtures::reals(&mut rng, parameter.elements(), 0.5),
         }
     });
     let images = match place {
-        Place::First => material::pictures(&mut rng, batch, size),
-        Place::Behind(_) => material::integer_pictures(&mut rng, batch, size),
+        Place::First => fixtures::images(&mut rng, batch, size),
+        Place::Behind(_) => fixtures::integer_images(&mut rng, batch, size),
     };
-    let cotangent = material::cotangent(&mut rng, batch, topology.classes()?);
+    let cotangent = fixtures::cotangent(&mut rng, batch, topology.classes()?);
     Ok(Experiment { topology, state, images, cotangent })
 }
 
 fn product_case(place: Place, size: [usize; 2], batch: usize, op: &Op) -> Case {
-    let name = format!("error bound: {op:?}, {place:?}, {batch}×{size:?}");
-    let (key, op) = (name.clone(), op.clone());
+    let name = naming::operations("error_bound", std::slice::from_ref(op), place, size, batch);
+    let key = format!("error bound: {op:?}, {place:?}, {batch}×{size:?}");
+    let op = op.clone();
     Case::new(name, move |engine| {
         let experiment = experiment(&key, place, size, batch, &op)?;
         let answers = experiment.perform(engine)?;
@@ -183,7 +181,7 @@ fn weight_uses(op: &Op) -> usize {
     }
 }
 
-fn normalisations() -> Vec<Case> {
+fn normalizations() -> Vec<Case> {
     let lrn = |size, alpha, beta, k| Op::LocalResponseNorm { size, alpha, beta, k };
     let mut cases = Vec::new();
     for op in [
@@ -196,17 +194,19 @@ fn normalisations() -> Vec<Case> {
         lrn(7, 0.1, 1.3, 1.0),
     ] {
         for (channels, size, batch) in [(12, [1, 1], 1), (3, [1, 1], 1), (1, [1, 1], 1), (10, [6, 7], 3)] {
-            cases.push(normalisation_case(channels, size, batch, &op));
+            cases.push(normalization_case(channels, size, batch, &op));
         }
     }
     cases
 }
 
-fn normalisation_case(channels: usize, size: [usize; 2], batch: usize, op: &Op) -> Case {
-    let name = format!("normalisation: {op:?}, {channels} channels, {batch}×{size:?}");
-    let (key, op) = (name.clone(), op.clone());
+fn normalization_case(channels: usize, size: [usize; 2], batch: usize, op: &Op) -> Case {
+    let place = Place::Behind(channels);
+    let name = naming::operations("tolerance", std::slice::from_ref(op), place, size, batch);
+    let key = format!("normalisation: {op:?}, {channels} channels, {batch}×{size:?}");
+    let op = op.clone();
     Case::new(name, move |engine| {
-        let experiment = experiment(&key, Place::Behind(channels), size, batch, &op)?;
+        let experiment = experiment(&key, place, size, batch, &op)?;
         let answers = experiment.perform(engine)?;
         compare::close("logits", &answers.logits.values, &answers.trace.logits().values)?;
         let single = batch * size[0] * size[1] == 1;
@@ -233,14 +233,14 @@ fn dropouts() -> Vec<Case> {
             Op::Dropout { p },
             Op::Linear { inputs: 80, outputs: 6 },
         ];
-        let name = format!("dropout: p {p}, step {number}, seed {seed}");
-        let key = name.clone();
+        let name = format!("dropout::training::p{p}_step{number}_seed{seed}");
+        let key = format!("dropout: p {p}, step {number}, seed {seed}");
         let step = Step { sample_offset: 0, number, seed, lr: 0.1, clip_grad_norm: None };
         cases.push(Case::new(name, move |engine| {
-            let topology = material::topology([3, 9, 7], &ops);
-            let mut rng = material::rng(&key);
-            let state = material::balanced_state(&mut rng, &topology);
-            let batch = material::batch(&mut rng, 4, &topology);
+            let topology = fixtures::topology([3, 9, 7], &ops);
+            let mut rng = fixtures::rng(&key);
+            let state = fixtures::balanced_state(&mut rng, &topology);
+            let batch = fixtures::batch(&mut rng, 4, &topology);
             let (found, found_gradients) =
                 engine.compile(&topology, &state, Optimizer::default())?.gradients(&batch, &step)?;
             let network = Network::new(&topology, &state, Optimizer::default())?;
@@ -254,30 +254,30 @@ fn dropouts() -> Vec<Case> {
     cases
 }
 
-/// Softmax cross-entropy alone: integer logits are exact, and on one picture the bias's gradient is the loss's.
+/// Softmax cross-entropy alone: integer logits are exact, and on one image the bias's gradient is the loss's.
 fn losses() -> Vec<Case> {
     let mut cases = Vec::new();
     for (batch, classes, limit) in
         [(1, 5, 1), (1, 10, 4), (1, 3, 1000), (4, 5, 2), (7, 10, 300), (3, 2, 30), (2, 1, 1)]
     {
-        let name = format!("loss: {batch} pictures, {classes} classes, weights to {limit}");
-        let key = name.clone();
+        let name = format!("loss::{batch}_images_{classes}_classes_weights_to_{limit}");
+        let key = format!("loss: {batch} pictures, {classes} classes, weights to {limit}");
         cases.push(Case::new(name, move |engine| {
-            let mut rng = material::rng(&key);
+            let mut rng = fixtures::rng(&key);
             let topology = lay_out(Place::First, [2, 2], &[Op::Linear { inputs: 12, outputs: classes }]);
-            let state = material::state(&topology, |parameter| {
-                material::integers(&mut rng, parameter.elements(), limit)
+            let state = fixtures::state(&topology, |parameter| {
+                fixtures::integers(&mut rng, parameter.elements(), limit)
             });
-            let images = material::integer_pictures(&mut rng, batch, [2, 2]);
+            let images = fixtures::integer_images(&mut rng, batch, [2, 2]);
             let targets = soft_targets(&mut rng, batch, classes);
             check_loss(engine, &topology, &state, &Batch { images, targets })
         }));
     }
-    cases.push(Case::new("loss: ordinary pictures", |engine| {
-        let mut rng = material::rng("loss: ordinary pictures");
+    cases.push(Case::new("loss::ordinary_images", |engine| {
+        let mut rng = fixtures::rng("loss: ordinary pictures");
         let topology = lay_out(Place::First, [9, 7], &[Op::Linear { inputs: 189, outputs: 5 }]);
-        let state = material::balanced_state(&mut rng, &topology);
-        let batch = material::batch(&mut rng, 6, &topology);
+        let state = fixtures::balanced_state(&mut rng, &topology);
+        let batch = fixtures::batch(&mut rng, 6, &topology);
         check_loss(engine, &topology, &state, &batch)
     }));
     cases
@@ -293,7 +293,7 @@ fn soft_targets(rng: &mut impl rand::Rng, batch: usize, classes: usize) -> Vec<f
     targets
 }
 
-fn check_loss(engine: &Engine, topology: &Topology, state: &crate::State, batch: &Batch) -> Outcome {
+fn check_loss(engine: &Engine, topology: &Topology, state: &alexnet_core::State, batch: &Batch) -> Outcome {
     let step = Step { sample_offset: 0, number: 1, seed: 0, lr: 0.1, clip_grad_norm: None };
     let (found, found_gradients) =
         engine.compile(topology, state, Optimizer::default())?.gradients(batch, &step)?;

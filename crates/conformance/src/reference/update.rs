@@ -1,7 +1,8 @@
-//! The optimiser's equations ([`crate::optimizer`]) in f64.
+//! The optimizer's equations ([`alexnet_core::optimizer`]) in f64.
+
+use alexnet_core::{Optimizer, Step, optimizer::Adam};
 
 use super::Tensor;
-use crate::{Optimizer, Step, optimizer::Adam};
 
 /// The factor of `torch.nn.utils.clip_grad_norm_`.
 pub(crate) fn clip_factor(gradient_norm: f64, limit: Option<f32>) -> f64 {

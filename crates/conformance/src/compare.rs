@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::Outcome;
-use crate::{StepReport, backend::Gradients, reference::Tensor};
+use alexnet_core::{StepReport, backend::Gradients};
+
+use crate::{case::Outcome, reference::Tensor};
 
 /// No differing bits; but the two zeros are one, because the sign of a sum of nothing is nobody's promise.
 pub fn identical(what: &str, found: &[f32], truth: &[f64]) -> Outcome {
     within(what, found, truth, |_| 0.0)
 }
 
-/// `|found - truth| ≤ 1e-5 + 1.3e-6·|truth|`, PyTorch's defaults for f32: for normalisation, softmax and loss.
+/// `|found - truth| ≤ 1e-5 + 1.3e-6·|truth|`, PyTorch's defaults for f32: for normalization, softmax and loss.
 pub fn close(what: &str, found: &[f32], truth: &[f64]) -> Outcome {
     within(what, found, truth, |i| 1e-5 + 1.3e-6 * truth[i].abs())
 }

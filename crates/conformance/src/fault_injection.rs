@@ -1,68 +1,77 @@
-//! The suite on trial: an engine in f32 passes it, and each of the mistakes that engines make fails the case meant for it.
+//! Tests the suite by fault injection: an engine in f32 passes, and with each of the faults that engines have one of the
+//! cases meant for it fails.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
 
-use super::{Case, Engine, run_cases, small_cases};
-use crate::{
+use alexnet_core::{
     Array, Backend, Batch, Device, Images, Logits, Mode, Model, Op, Optimizer, Options, Result, State, Step,
     StepReport, Topology,
     backend::{Gradients, check_cotangent},
+};
+
+use crate::{
+    case::{Case, Engine},
+    cases,
     reference::{self, Network, NodeView, Reference, Tensor, Trace, pooling},
 };
 
-/// A mistake, and the beginning of the names of the cases one of which must fail.
-const MISTAKES: &[(Fault, &str)] = &[
-    (Fault::BlueFirst, "exact: [Flatten], First"),
-    (Fault::FlattenChannelsLast, "exact: [Linear"),
-    (Fault::KernelFlipped, "exact: [Conv2d"),
-    (Fault::KernelTransposed, "exact: [Conv2d"),
-    (Fault::PaddingOffByOne, "exact: [Conv2d"),
-    (Fault::GroupsMixed, "exact: [Conv2d"),
-    (Fault::BiasGradientMissesLastPicture, "exact: [Conv2d"),
-    (Fault::InputGradientMissing, "exact: [Conv2d"),
-    (Fault::LinearGradientTransposed, "exact: [Linear"),
-    (Fault::TieToLastMaximum, "exact: [MaxPool2d"),
-    (Fault::ReluGradientPassesAll, "exact: [Relu]"),
-    (Fault::ReluGradientPassesZero, "exact: [Relu]"),
-    (Fault::DropoutInEvaluation, "exact: [Dropout"),
-    (Fault::TensorFloat32, "error bound"),
-    (Fault::NormAlphaDividedBySize, "normalisation"),
-    (Fault::NormWindowMirrored, "normalisation"),
-    (Fault::NormGradientOfOneChannel, "normalisation"),
-    (Fault::DropoutNotScaled, "dropout"),
-    (Fault::DropoutOfPreviousStep, "dropout"),
-    (Fault::DropoutOfOtherNode, "dropout"),
-    (Fault::DropoutOfOtherSeed, "dropout"),
-    (Fault::DropoutOfFirstPictures, "gathering"),
-    (Fault::GatheredUnclipped, "gathering"),
-    (Fault::GatheredUnchecked, "refusal"),
-    (Fault::LossSummed, "loss"),
-    (Fault::LossOfHardTargets, "loss"),
-    (Fault::AdamWithoutBiasCorrection, "equations: Adam"),
-    (Fault::AdamEpsInsideRoot, "equations: Adam"),
-    (Fault::AdamWCoupled, "equations: AdamW"),
-    (Fault::DecayForgotten, "equations: SGD"),
-    (Fault::MomentNamesSwapped, "equations: Adam"),
-    (Fault::GradientsPileUp, "equations: SGD"),
-    (Fault::ClipForgotten, "clipping"),
-    (Fault::ClippedNormReported, "clipping"),
-    (Fault::MomentsNotInState, "state"),
-    (Fault::MomentsNotLoaded, "state"),
-    (Fault::StateOfStart, "state"),
-    (Fault::FrozenLearns, "freezing"),
-    (Fault::FrozenDecays, "freezing"),
-    (Fault::FrozenKeepsMoments, "freezing"),
-    (Fault::FrozenInNorm, "freezing"),
-    (Fault::FrozenStopsGradient, "freezing"),
-    (Fault::FreezingUnchecked, "refusal"),
-    (Fault::BatchMatesMatter, "batches"),
-    (Fault::EvaluationCounts, "batches"),
-    (Fault::WeightsCachedForEvaluation, "batches"),
-    (Fault::StateUnchecked, "refusal"),
-    (Fault::PicturesUnchecked, "refusal"),
-    (Fault::TargetsUnchecked, "refusal"),
-    (Fault::CotangentUnchecked, "refusal"),
-    (Fault::StepBeforeRefusal, "refusal"),
+/// A fault, and the beginning of the names of the cases one of which must fail.
+const FAULTS: &[(Fault, &str)] = &[
+    (Fault::BlueFirst, "flatten::exact::on_images"),
+    (Fault::FlattenChannelsLast, "linear::exact"),
+    (Fault::KernelFlipped, "conv2d::exact"),
+    (Fault::KernelTransposed, "conv2d::exact"),
+    (Fault::PaddingOffByOne, "conv2d::exact"),
+    (Fault::GroupsMixed, "conv2d::exact"),
+    (Fault::BiasGradientMissesLastImage, "conv2d::exact"),
+    (Fault::InputGradientMissing, "conv2d::exact"),
+    (Fault::LinearGradientTransposed, "linear::exact"),
+    (Fault::TieToLastMaximum, "max_pool2d::exact"),
+    (Fault::ReluGradientPassesAll, "relu::exact"),
+    (Fault::ReluGradientPassesZero, "relu::exact"),
+    (Fault::DropoutInEvaluation, "dropout::exact"),
+    (Fault::TensorFloat32, "conv2d::error_bound"),
+    (Fault::NormAlphaDividedBySize, "local_response_norm::tolerance"),
+    (Fault::NormWindowMirrored, "local_response_norm::tolerance"),
+    (Fault::NormGradientOfOneChannel, "local_response_norm::tolerance"),
+    (Fault::DropoutNotScaled, "dropout::training"),
+    (Fault::DropoutOfPreviousStep, "dropout::training"),
+    (Fault::DropoutOfOtherNode, "dropout::training"),
+    (Fault::DropoutOfOtherSeed, "dropout::training"),
+    (Fault::DropoutOfFirstImages, "gradient_accumulation"),
+    (Fault::AccumulatedUnclipped, "gradient_accumulation"),
+    (Fault::AccumulatedUnchecked, "invalid_input"),
+    (Fault::LossSummed, "loss::"),
+    (Fault::LossOfHardTargets, "loss::"),
+    (Fault::AdamWithoutBiasCorrection, "optimizer::adam"),
+    (Fault::AdamEpsInsideRoot, "optimizer::adam"),
+    (Fault::AdamWCoupled, "optimizer::adamw"),
+    (Fault::DecayForgotten, "optimizer::sgd"),
+    (Fault::MomentNamesSwapped, "optimizer::adam"),
+    (Fault::GradientsPileUp, "optimizer::sgd"),
+    (Fault::ClipForgotten, "gradient_clipping"),
+    (Fault::ClippedNormReported, "gradient_clipping"),
+    (Fault::MomentsNotInState, "state::"),
+    (Fault::MomentsNotLoaded, "state::"),
+    (Fault::StateOfStart, "state::"),
+    (Fault::FrozenLearns, "freezing::"),
+    (Fault::FrozenDecays, "freezing::"),
+    (Fault::FrozenKeepsMoments, "freezing::"),
+    (Fault::FrozenInNorm, "freezing::"),
+    (Fault::FrozenStopsGradient, "freezing::"),
+    (Fault::FreezingUnchecked, "invalid_input"),
+    (Fault::BatchMatesMatter, "batches::"),
+    (Fault::EvaluationCounts, "batches::"),
+    (Fault::WeightsCachedForEvaluation, "batches::"),
+    (Fault::StateUnchecked, "invalid_input"),
+    (Fault::ImagesUnchecked, "invalid_input"),
+    (Fault::TargetsUnchecked, "invalid_input"),
+    (Fault::CotangentUnchecked, "invalid_input"),
+    (Fault::StepBeforeRefusal, "invalid_input"),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -74,7 +83,7 @@ enum Fault {
     KernelTransposed,
     PaddingOffByOne,
     GroupsMixed,
-    BiasGradientMissesLastPicture,
+    BiasGradientMissesLastImage,
     InputGradientMissing,
     LinearGradientTransposed,
     TieToLastMaximum,
@@ -90,9 +99,9 @@ enum Fault {
     DropoutOfPreviousStep,
     DropoutOfOtherNode,
     DropoutOfOtherSeed,
-    DropoutOfFirstPictures,
-    GatheredUnclipped,
-    GatheredUnchecked,
+    DropoutOfFirstImages,
+    AccumulatedUnclipped,
+    AccumulatedUnchecked,
     LossSummed,
     LossOfHardTargets,
     AdamWithoutBiasCorrection,
@@ -116,46 +125,70 @@ enum Fault {
     EvaluationCounts,
     WeightsCachedForEvaluation,
     StateUnchecked,
-    PicturesUnchecked,
+    ImagesUnchecked,
     TargetsUnchecked,
     CotangentUnchecked,
     StepBeforeRefusal,
 }
 
+/// Runs `cases` on several threads and asserts that all pass.
+fn assert_conforms(backend: &dyn Backend, cases: &[Case]) {
+    let engine = Engine { backend, device: Device::Cpu };
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut failures = Vec::new();
+        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            failures.extend(case.run(&engine).err().map(|message| format!("{}: {message}", case.name)));
+        }
+        failures
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let failures: Vec<String> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    assert!(
+        failures.is_empty(),
+        "{} of {} cases failed:\n{}",
+        failures.len(),
+        cases.len(),
+        failures.join("\n")
+    );
+}
+
 #[test]
 fn the_reference_conforms() {
-    let quick = |case: &Case| !case.name.starts_with("network") && !case.name.starts_with("ten steps");
-    run_cases(&Reference, Device::Cpu, small_cases().into_iter().filter(quick).collect()).unwrap();
+    let mut cases = cases::small();
+    cases.retain(|case| !case.name.starts_with("network::") && !case.name.starts_with("training::"));
+    assert_conforms(&Reference, &cases);
 }
 
 #[test]
 fn an_engine_that_rounds_every_output_to_f32_conforms() {
-    let report = run_cases(&Planted { fault: None }, Device::Cpu, small_cases());
-    println!("{report}");
-    report.unwrap();
+    assert_conforms(&FaultyBackend { fault: None }, &cases::small());
 }
 
 #[test]
-fn every_mistake_is_caught() {
-    let cases = small_cases();
-    for (fault, prefix) in MISTAKES {
-        let backend = Planted { fault: Some(*fault) };
+fn every_fault_is_caught() {
+    let cases = cases::small();
+    for (fault, prefix) in FAULTS {
+        let backend = FaultyBackend { fault: Some(*fault) };
         let engine = Engine { backend: &backend, device: Device::Cpu };
         let mut meant = cases.iter().filter(|case| case.name.starts_with(prefix));
-        let caught = meant.find_map(|case| case.run(&engine).err());
-        let failure = caught.unwrap_or_else(|| panic!("no case `{prefix}…` notices {fault:?}"));
-        println!("{fault:?}: {}: {}", failure.case, failure.message);
+        let caught = meant.find_map(|case| Some((&case.name, case.run(&engine).err()?)));
+        let (case, message) = caught.unwrap_or_else(|| panic!("no case `{prefix}…` notices {fault:?}"));
+        println!("{fault:?}: {case}: {message}");
     }
 }
 
-/// The reference, rounded to f32 after every node, with one mistake.
-struct Planted {
+/// The reference, rounded to f32 after every node, with one fault.
+struct FaultyBackend {
     fault: Option<Fault>,
 }
 
-impl Backend for Planted {
+impl Backend for FaultyBackend {
     fn name(&self) -> &'static str {
-        "planted"
+        "faulty"
     }
 
     fn devices(&self) -> Vec<Device> {
@@ -198,7 +231,7 @@ impl Backend for Planted {
         if !self.is(Fault::FrozenKeepsMoments) {
             network = network.freeze(&frozen);
         }
-        Ok(Box::new(Spoiled {
+        Ok(Box::new(FaultyModel {
             fault: self.fault,
             frozen,
             start: network.clone(),
@@ -210,14 +243,14 @@ impl Backend for Planted {
     }
 }
 
-impl Planted {
+impl FaultyBackend {
     fn is(&self, fault: Fault) -> bool {
         self.fault == Some(fault)
     }
 }
 
-fn flatten() -> crate::Node {
-    crate::Node { name: "flatten".into(), op: Op::Flatten }
+fn flatten() -> alexnet_core::Node {
+    alexnet_core::Node { name: "flatten".into(), op: Op::Flatten }
 }
 
 fn swap_names<T>(moments: BTreeMap<String, T>) -> BTreeMap<String, T> {
@@ -228,7 +261,7 @@ fn swap_names<T>(moments: BTreeMap<String, T>) -> BTreeMap<String, T> {
     moments.into_iter().map(|(name, moment)| (swap(name), moment)).collect()
 }
 
-struct Spoiled {
+struct FaultyModel {
     fault: Option<Fault>,
     frozen: BTreeSet<String>,
     start: Network,
@@ -242,7 +275,7 @@ fn to_f32(tensor: Tensor) -> Tensor {
     tensor.map(|v| f64::from(v as f32))
 }
 
-impl Spoiled {
+impl FaultyModel {
     fn is(&self, fault: Fault) -> bool {
         self.fault == Some(fault)
     }
@@ -257,13 +290,13 @@ impl Spoiled {
         }
         let mut trace = Trace { input, outputs: Vec::new() };
         for index in 0..network.topology().nodes.len() {
-            let y = self.forward_node(&network.node(index, self.spoil(mode)), trace.input_of(index));
+            let y = self.forward_node(&network.node(index, self.faulty_mode(mode)), trace.input_of(index));
             trace.outputs.push(to_f32(y));
         }
         trace
     }
 
-    fn spoil(&self, mode: Mode) -> Mode {
+    fn faulty_mode(&self, mode: Mode) -> Mode {
         match (self.fault, mode) {
             (Some(Fault::DropoutOfPreviousStep), Mode::Train { seed, step, sample_offset }) => {
                 Mode::Train { seed, step: step - 1, sample_offset }
@@ -271,7 +304,7 @@ impl Spoiled {
             (Some(Fault::DropoutOfOtherSeed), Mode::Train { step, sample_offset, .. }) => {
                 Mode::Train { seed: 17, step, sample_offset }
             }
-            (Some(Fault::DropoutOfFirstPictures), Mode::Train { seed, step, .. }) => {
+            (Some(Fault::DropoutOfFirstImages), Mode::Train { seed, step, .. }) => {
                 Mode::Train { seed, step, sample_offset: 0 }
             }
             (Some(Fault::EvaluationCounts), Mode::Train { seed, step, sample_offset }) => {
@@ -317,7 +350,7 @@ impl Spoiled {
             }
             (Fault::KernelFlipped | Fault::KernelTransposed | Fault::TensorFloat32, _) => {
                 let Some((weight, bias)) = node.parameters else { return reference::forward(node, x) };
-                let weight = self.spoil_weight(weight);
+                let weight = self.faulty_weight(weight);
                 let x = if fault == Fault::TensorFloat32 { x.map(ten_bits) } else { x.clone() };
                 reference::forward(&NodeView { parameters: Some((&weight, bias)), ..*node }, &x)
             }
@@ -325,7 +358,7 @@ impl Spoiled {
         }
     }
 
-    fn spoil_weight(&self, weight: &Tensor) -> Tensor {
+    fn faulty_weight(&self, weight: &Tensor) -> Tensor {
         if self.is(Fault::TensorFloat32) {
             return weight.map(ten_bits);
         }
@@ -349,7 +382,7 @@ impl Spoiled {
         let mut parameters = BTreeMap::new();
         let mut dy = cotangent;
         for (index, node) in self.network.topology().nodes.iter().enumerate().rev() {
-            let view = self.network.node(index, self.spoil(mode));
+            let view = self.network.node(index, self.faulty_mode(mode));
             let (dx, gradients) = self.backward_node(&view, trace.input_of(index), &dy);
             for (gradient, role) in gradients.into_iter().flatten().zip(["weight", "bias"]) {
                 parameters.insert(format!("{}.{role}", node.name), to_f32(gradient));
@@ -371,7 +404,7 @@ impl Spoiled {
         let (mut dx, mut gradients) = reference::backward(node, x, dy);
         let Some(fault) = self.fault else { return (dx, gradients) };
         match (fault, node.op, &mut gradients) {
-            (Fault::BiasGradientMissesLastPicture, _, Some([_, bias])) => {
+            (Fault::BiasGradientMissesLastImage, _, Some([_, bias])) => {
                 let kept = dy.values.len() / dy.batch() * (dy.batch() - 1);
                 let mut dy = dy.clone();
                 dy.values[kept..].fill(0.0);
@@ -437,7 +470,7 @@ impl Spoiled {
         step: &Step,
     ) -> Result<(StepReport, BTreeMap<String, Tensor>)> {
         self.check_images(&batch.images)?;
-        if !self.is(Fault::TargetsUnchecked) && !self.is(Fault::PicturesUnchecked) {
+        if !self.is(Fault::TargetsUnchecked) && !self.is(Fault::ImagesUnchecked) {
             batch.check(self.network.topology().input, self.network.topology().classes()?)?;
         }
         let mode = step.mode();
@@ -459,7 +492,7 @@ impl Spoiled {
     }
 
     fn check_images(&self, images: &Images) -> Result<()> {
-        if self.is(Fault::PicturesUnchecked) { Ok(()) } else { images.check(self.network.topology().input) }
+        if self.is(Fault::ImagesUnchecked) { Ok(()) } else { images.check(self.network.topology().input) }
     }
 
     /// `√(v̂ + ε)` where `√v̂ + ε` should be.
@@ -516,7 +549,7 @@ fn round(tensors: BTreeMap<String, Tensor>) -> Gradients {
     tensors.into_iter().map(|(name, tensor)| (name, tensor.to_array())).collect()
 }
 
-impl Model for Spoiled {
+impl Model for FaultyModel {
     fn logits(&mut self, images: &Images) -> Result<Logits> {
         self.check_images(images)?;
         self.evaluations += 1;
@@ -577,10 +610,10 @@ impl Model for Spoiled {
 
     fn update(&mut self, gradients: &Gradients, step: &Step) -> Result<f64> {
         let mut step = *step;
-        if self.is(Fault::GatheredUnclipped) {
+        if self.is(Fault::AccumulatedUnclipped) {
             step.clip_grad_norm = None;
         }
-        let norm = if self.is(Fault::GatheredUnchecked) {
+        let norm = if self.is(Fault::AccumulatedUnchecked) {
             let known = |(name, gradient): (&String, &Array)| (name.clone(), Tensor::from_array(gradient));
             let gradients: BTreeMap<_, _> = gradients.iter().map(known).collect();
             let norm = reference::norm(&gradients);

@@ -1,21 +1,21 @@
-//! Pictures, weights and targets for the cases, each a pure function of the case's name.
+//! Images, weights and targets for the cases, each a pure function of the case's key.
 
-use rand::{Rng, RngExt};
-use rand_chacha::ChaCha8Rng;
-
-use crate::{
+use alexnet_core::{
     Array, Batch, Images, Logits, Node, Normalization, Op, State, Topology,
     rng::{Purpose, generator},
     topology::{Parameter, Role},
 };
+use rand::{Rng, RngExt};
+use rand_chacha::ChaCha8Rng;
 
 /// Bytes 0 and 255 become -1 and 1, 0 and 1, -1 and 0 in the three channels.
 pub const INTEGERS: Normalization = Normalization { mean: [0.5, 0.0, 1.0], std: [0.5, 1.0, 1.0] };
 
-/// The random numbers of a case.
-pub fn rng(case: &str) -> ChaCha8Rng {
-    let key = case.bytes().fold(0u64, |key, byte| key.wrapping_mul(31).wrapping_add(byte.into()));
-    generator(key, Purpose::Synthetic, 0, 0)
+/// The random numbers of `key`, which belongs to a case or to several. Keys look like names but are not: they stay as they
+/// are when a case gets another name, or the case would be about other numbers.
+pub fn rng(key: &str) -> ChaCha8Rng {
+    let seed = key.bytes().fold(0u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
+    generator(seed, Purpose::Synthetic, 0, 0)
 }
 
 /// `n` integers in `-limit..=limit`.
@@ -28,19 +28,19 @@ pub fn reals(rng: &mut impl Rng, n: usize, limit: f32) -> Vec<f32> {
     (0..n).map(|_| rng.random_range(-limit..limit)).collect()
 }
 
-/// Pictures of bytes 0 and 255 under [`INTEGERS`].
-pub fn integer_pictures(rng: &mut impl Rng, n: usize, [height, width]: [usize; 2]) -> Images {
+/// Images of bytes 0 and 255 under [`INTEGERS`].
+pub fn integer_images(rng: &mut impl Rng, n: usize, [height, width]: [usize; 2]) -> Images {
     let pixels = (0..n * height * width * 3).map(|_| if rng.random() { 255 } else { 0 }).collect();
     Images { pixels, height, width, normalization: INTEGERS }
 }
 
-/// Pictures of any bytes under [`Normalization::HALF`].
-pub fn pictures(rng: &mut impl Rng, n: usize, [height, width]: [usize; 2]) -> Images {
+/// Images of any bytes under [`Normalization::HALF`].
+pub fn images(rng: &mut impl Rng, n: usize, [height, width]: [usize; 2]) -> Images {
     let pixels = (0..n * height * width * 3).map(|_| rng.random()).collect();
     Images { pixels, height, width, normalization: Normalization::HALF }
 }
 
-/// Pictures for `topology` with targets that mix classes.
+/// Images for `topology` with targets that mix classes.
 pub fn batch(rng: &mut impl Rng, n: usize, topology: &Topology) -> Batch {
     let [_, height, width] = topology.input;
     let classes = topology.classes().unwrap_or_default();
@@ -54,7 +54,7 @@ pub fn batch(rng: &mut impl Rng, n: usize, topology: &Topology) -> Batch {
         row[other] += 0.9 * (1.0 - share);
         targets.extend(row);
     }
-    Batch { images: pictures(rng, n, [height, width]), targets }
+    Batch { images: images(rng, n, [height, width]), targets }
 }
 
 /// A cotangent of reals in -1..1.
@@ -72,7 +72,7 @@ pub fn state(topology: &Topology, mut draw: impl FnMut(&Parameter) -> Vec<f32>) 
     state
 }
 
-/// Weights that keep the size of activations, so that pictures and not biases decide the logits, and small biases.
+/// Weights that keep the size of activations, so that images and not biases decide the logits, and small biases.
 pub fn balanced_state(rng: &mut impl Rng, topology: &Topology) -> State {
     state(topology, |parameter| match parameter.role {
         Role::Bias => reals(rng, parameter.elements(), 0.1),
@@ -110,7 +110,7 @@ pub fn miniature() -> Topology {
     )
 }
 
-/// The same network with `1/divisor` of the channels and hidden features, for pictures of `[height, width]`.
+/// The same network with `1/divisor` of the channels and hidden features, for images of `[height, width]`.
 pub fn shrink(topology: &Topology, divisor: usize, [height, width]: [usize; 2]) -> Topology {
     let mut small = Topology { input: [3, height, width], nodes: Vec::new() };
     let last = topology.nodes.len() - 1;

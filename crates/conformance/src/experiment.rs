@@ -1,14 +1,14 @@
 //! A few operations behind a probe, and what they make of a batch on the engine and in truth.
 
-use super::{Engine, Outcome};
+use alexnet_core::{Images, Logits, Mode, Op, Optimizer, State, Topology, backend::Gradients};
+
 use crate::{
-    Images, Logits, Mode, Op, Optimizer, State, Topology,
-    backend::Gradients,
-    conformance::material,
+    case::{Engine, Outcome},
+    fixtures,
     reference::{Derivative, Network, Tensor, Trace},
 };
 
-/// Operations with their network, parameters, pictures and cotangent.
+/// Operations with their network, parameters, images and cotangent.
 pub struct Experiment {
     pub topology: Topology,
     pub state: State,
@@ -28,9 +28,9 @@ pub struct Answers {
 /// What an operation works on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Place {
-    /// The output of the probe, a 1×1 convolution of the pictures to so many channels.
+    /// The output of the probe, a 1×1 convolution of the images to so many channels.
     Behind(usize),
-    /// The pictures themselves.
+    /// The images themselves.
     First,
 }
 
@@ -53,7 +53,7 @@ pub fn lay_out(place: Place, [height, width]: [usize; 2], ops: &[Op]) -> Topolog
     if !flat {
         all.push(Op::Flatten);
     }
-    material::topology([3, height, width], &all)
+    fixtures::topology([3, height, width], &all)
 }
 
 impl Experiment {

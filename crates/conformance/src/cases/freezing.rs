@@ -1,15 +1,18 @@
-//! Parameters that do not learn ([`crate::Options::frozen`]): they keep their bits and leave no trace but in the forward
+//! Parameters that do not learn ([`alexnet_core::Options::frozen`]): they keep their bits and leave no trace but in the forward
 //! pass, and all others learn as if the frozen ones were constants.
 
 use std::collections::BTreeSet;
 
+use alexnet_core::{Batch, Mode, Model, Optimizer, State, Step};
+
 use super::{
-    Case, Engine, Outcome, compare, material,
     states::{same_bits, same_state, start},
     training::usual_optimizers,
 };
 use crate::{
-    Batch, Mode, Model, Optimizer, State, Step,
+    case::{Case, Engine, Outcome},
+    compare, fixtures,
+    naming::slug,
     reference::{Network, Tensor},
 };
 
@@ -23,17 +26,21 @@ const FROZEN: [(&str, &[&str]); 6] = [
     ("biases alone", &["layer.0.bias", "layer.4.bias", "layer.11.bias"]),
 ];
 
-/// Each with each kind of optimiser.
+/// Each with each kind of optimizer.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (optimizer_name, optimizer, lr) in usual_optimizers() {
         for (what, names) in FROZEN {
-            cases.push(Case::new(format!("freezing: {what}, {optimizer_name}"), move |engine| {
-                let run = Run { frozen: names.iter().map(|name| (*name).into()).collect(), optimizer, lr };
-                run.gradients(engine)?;
-                run.training(engine)?;
-                run.moments_of_others(engine)
-            }));
+            cases.push(Case::new(
+                format!("freezing::{}::{}", slug(optimizer_name), slug(what)),
+                move |engine| {
+                    let run =
+                        Run { frozen: names.iter().map(|name| (*name).into()).collect(), optimizer, lr };
+                    run.gradients(engine)?;
+                    run.training(engine)?;
+                    run.moments_of_others(engine)
+                },
+            ));
         }
     }
     cases
@@ -46,12 +53,12 @@ struct Run {
 }
 
 impl Run {
-    fn compile(&self, engine: &Engine, state: &State) -> crate::Result<Box<dyn Model>> {
-        engine.compile_frozen(&material::miniature(), state, self.optimizer, &self.frozen)
+    fn compile(&self, engine: &Engine, state: &State) -> alexnet_core::Result<Box<dyn Model>> {
+        engine.compile_frozen(&fixtures::miniature(), state, self.optimizer, &self.frozen)
     }
 
-    fn reference(&self, state: &State) -> crate::Result<Network> {
-        Ok(Network::new(&material::miniature(), state, self.optimizer)?.freeze(&self.frozen))
+    fn reference(&self, state: &State) -> alexnet_core::Result<Network> {
+        Ok(Network::new(&fixtures::miniature(), state, self.optimizer)?.freeze(&self.frozen))
     }
 
     /// Every other one clipped, so that the norm decides how far it goes.
@@ -77,7 +84,7 @@ impl Run {
         compare::gradients(&found_gradients, &gradients, aligned)?;
 
         let images = &batches[1].images;
-        let cotangent = material::cotangent(&mut material::rng("freezing"), images.len(), 5);
+        let cotangent = fixtures::cotangent(&mut fixtures::rng("freezing"), images.len(), 5);
         let found = model.vjp(images, &cotangent)?;
         let trace = network.forward(images, Mode::Differentiate)?;
         let values = cotangent.values.iter().map(|v| f64::from(*v)).collect();
@@ -108,7 +115,7 @@ impl Run {
 
     /// What is frozen is where it started, and all else went the way of the reference.
     fn check(&self, after: &State, start: &State, network: &Network) -> Outcome {
-        after.check(&material::miniature())?;
+        after.check(&fixtures::miniature())?;
         for (name, start) in &start.parameters {
             let end = &after.parameters[name];
             if self.frozen.contains(name) {
@@ -132,7 +139,7 @@ impl Run {
     /// Moments that come from a run in which nothing was frozen are dropped, and change nothing.
     fn moments_of_others(&self, engine: &Engine) -> Outcome {
         let (state, batches) = start();
-        let mut free = engine.compile(&material::miniature(), &state, self.optimizer)?;
+        let mut free = engine.compile(&fixtures::miniature(), &state, self.optimizer)?;
         self.train(free.as_mut(), &batches, 1..=2)?;
         let with = free.state()?;
         let mut without = with.clone();

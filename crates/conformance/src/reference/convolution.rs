@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use alexnet_core::Op;
+
 use super::Tensor;
-use crate::Op;
 
 /// `x` `[N, C, H, W]`, `weight` `[O, C/groups, k, k]`, `bias` `[O]` to `[N, O, H', W']`.
 pub(crate) fn forward(op: &Op, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
@@ -108,7 +109,7 @@ impl Geometry {
         }
     }
 
-    /// The output positions at which kernel position `k` lies on the picture, not on the padding.
+    /// The output positions at which kernel position `k` lies on the image, not on the padding.
     fn inside(&self, k: usize, size: usize, size_out: usize) -> Range<usize> {
         let first = self.padding.saturating_sub(k).div_ceil(self.stride);
         let last = (size + self.padding).saturating_sub(k).div_ceil(self.stride).min(size_out);

@@ -1,10 +1,11 @@
 //! Steps of training: losses, norms and, where no kink can amplify a rounding, every weight and moment.
 
-use super::{Case, Engine, Outcome, compare, material};
+use alexnet_core::{Batch, Model, Op, Optimizer, State, Step, Topology, alexnet::Variant, optimizer::Adam};
+
 use crate::{
-    Batch, Model, Op, Optimizer, State, Step, Topology,
-    alexnet::Variant,
-    optimizer::Adam,
+    case::{Case, Engine, Outcome},
+    compare, fixtures,
+    naming::slug,
     reference::{Network, Tensor},
 };
 
@@ -13,7 +14,7 @@ pub fn cases() -> Vec<Case> {
     [equations(), networks(), clipped()].into_iter().flatten().collect()
 }
 
-/// The optimisers of the tutorial and the paper, with their learning rates.
+/// The optimizers of the tutorial and the paper, with their learning rates.
 pub fn usual_optimizers() -> [(&'static str, Optimizer, f32); 3] {
     let adam = Adam::default();
     [
@@ -37,11 +38,10 @@ fn equations() -> Vec<Case> {
         ("SGD with much decay", Optimizer::Sgd { momentum: 0.5, weight_decay: 0.5 }, 0.1),
     ]);
     let case = |(name, optimizer, lr)| {
-        let name = format!("equations: {name}");
-        let key = name.clone();
-        Case::new(name, move |engine| {
+        let key = format!("equations: {name}");
+        Case::new(format!("optimizer::{}", slug(name)), move |engine| {
             let topology =
-                material::topology([3, 4, 3], &[Op::Flatten, Op::Linear { inputs: 36, outputs: 5 }]);
+                fixtures::topology([3, 4, 3], &[Op::Flatten, Op::Linear { inputs: 36, outputs: 5 }]);
             let run = Run::new(&key, topology, 4, optimizer, lr, None);
             let (model, network) = run.ten_steps(engine)?;
             run.check_state(&model.state()?, &network)
@@ -54,9 +54,9 @@ fn networks() -> Vec<Case> {
     let mut cases = Vec::new();
     for variant in [Variant::Tutorial, Variant::Original] {
         for (optimizer_name, optimizer, lr) in usual_optimizers() {
-            let name = format!("ten steps: reduced {variant}, {optimizer_name}");
-            let topology = material::shrink(&variant.topology(5), 8, [99, 99]);
-            let key = name.clone();
+            let name = format!("training::ten_steps_reduced_{variant}_{}", slug(optimizer_name));
+            let key = format!("ten steps: reduced {variant}, {optimizer_name}");
+            let topology = fixtures::shrink(&variant.topology(5), 8, [99, 99]);
             cases.push(Case::new(name, move |engine| {
                 Run::new(&key, topology.clone(), 4, optimizer, lr, None).ten_steps(engine).map(drop)
             }));
@@ -68,10 +68,9 @@ fn networks() -> Vec<Case> {
 /// Clipping below, at about and above the norm that occurs; the report is of the norm before clipping.
 fn clipped() -> Vec<Case> {
     let case = |limit: f32| {
-        let name = format!("clipping: to {limit}");
-        let key = name.clone();
-        Case::new(name, move |engine| {
-            let topology = material::topology(
+        let key = format!("clipping: to {limit}");
+        Case::new(format!("gradient_clipping::to_{limit}"), move |engine| {
+            let topology = fixtures::topology(
                 [3, 4, 3],
                 &[Op::Flatten, Op::Dropout { p: 0.5 }, Op::Linear { inputs: 36, outputs: 5 }],
             );
@@ -98,14 +97,14 @@ impl Run {
     fn new(
         key: &str,
         topology: Topology,
-        pictures: usize,
+        images: usize,
         optimizer: Optimizer,
         lr: f32,
         clip_grad_norm: Option<f32>,
     ) -> Self {
-        let mut rng = material::rng(key);
-        let state = material::balanced_state(&mut rng, &topology);
-        let batches = (0..3).map(|_| material::batch(&mut rng, pictures, &topology)).collect();
+        let mut rng = fixtures::rng(key);
+        let state = fixtures::balanced_state(&mut rng, &topology);
+        let batches = (0..3).map(|_| fixtures::batch(&mut rng, images, &topology)).collect();
         Self { topology, state, batches, optimizer, lr, clip_grad_norm }
     }
 

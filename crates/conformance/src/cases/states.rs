@@ -1,9 +1,14 @@
 //! What goes in comes out, and a run that is interrupted is the run that is not, bit for bit.
 
-use super::{Case, Outcome, material};
-use crate::{Array, Batch, Model, Optimizer, State, Step, optimizer::Adam};
+use alexnet_core::{Array, Batch, Model, Optimizer, State, Step, optimizer::Adam};
 
-/// With each kind of optimiser.
+use crate::{
+    case::{Case, Outcome},
+    fixtures,
+    naming::slug,
+};
+
+/// With each kind of optimizer.
 pub fn cases() -> Vec<Case> {
     let adam = Adam::default();
     [
@@ -14,21 +19,21 @@ pub fn cases() -> Vec<Case> {
     .into_iter()
     .flat_map(|(name, optimizer)| {
         [
-            Case::new(format!("state: {name}, out as in"), move |engine| {
+            Case::new(format!("state::{}::out_as_in", slug(name)), move |engine| {
                 let (state, _) = start();
                 let moments = moments(&state, optimizer);
                 for state in [state.clone(), State { moments, ..state }] {
-                    let model = engine.compile(&material::miniature(), &state, optimizer)?;
+                    let model = engine.compile(&fixtures::miniature(), &state, optimizer)?;
                     same_state("after compile", &model.state()?, &state)?;
                 }
                 Ok(())
             }),
-            Case::new(format!("state: {name}, moments after a step"), move |engine| {
+            Case::new(format!("state::{}::moments_after_a_step", slug(name)), move |engine| {
                 let (state, batches) = start();
-                let mut model = engine.compile(&material::miniature(), &state, optimizer)?;
+                let mut model = engine.compile(&fixtures::miniature(), &state, optimizer)?;
                 train(model.as_mut(), &batches, 1..=1)?;
                 let after = model.state()?;
-                after.check(&material::miniature())?;
+                after.check(&fixtures::miniature())?;
                 let expected = moments(&state, optimizer);
                 if !after.moments.keys().eq(expected.keys()) {
                     return Err(
@@ -41,16 +46,16 @@ pub fn cases() -> Vec<Case> {
                     None => Ok(()),
                 }
             }),
-            Case::new(format!("state: {name}, interrupted and resumed"), move |engine| {
+            Case::new(format!("state::{}::interrupted_and_resumed", slug(name)), move |engine| {
                 let (state, batches) = start();
-                let mut whole = engine.compile(&material::miniature(), &state, optimizer)?;
+                let mut whole = engine.compile(&fixtures::miniature(), &state, optimizer)?;
                 let losses = train(whole.as_mut(), &batches, 1..=6)?;
 
-                let mut first = engine.compile(&material::miniature(), &state, optimizer)?;
+                let mut first = engine.compile(&fixtures::miniature(), &state, optimizer)?;
                 let mut resumed_losses = train(first.as_mut(), &batches, 1..=3)?;
                 let between = first.state()?;
                 drop(first);
-                let mut second = engine.compile(&material::miniature(), &between, optimizer)?;
+                let mut second = engine.compile(&fixtures::miniature(), &between, optimizer)?;
                 resumed_losses.extend(train(second.as_mut(), &batches, 4..=6)?);
                 if losses != resumed_losses {
                     return Err(format!("losses {resumed_losses:?}, uninterrupted {losses:?}").into());
@@ -64,21 +69,21 @@ pub fn cases() -> Vec<Case> {
 
 /// A start and three batches for the miniature.
 pub fn start() -> (State, Vec<Batch>) {
-    let topology = material::miniature();
-    let mut rng = material::rng("a miniature run");
-    let state = material::balanced_state(&mut rng, &topology);
-    let batches = (0..3).map(|_| material::batch(&mut rng, 4, &topology)).collect();
+    let topology = fixtures::miniature();
+    let mut rng = fixtures::rng("a miniature run");
+    let state = fixtures::balanced_state(&mut rng, &topology);
+    let batches = (0..3).map(|_| fixtures::batch(&mut rng, 4, &topology)).collect();
     (state, batches)
 }
 
 /// Moments that could be: no second moment is negative.
 fn moments(state: &State, optimizer: Optimizer) -> std::collections::BTreeMap<String, Array> {
-    let mut rng = material::rng("moments");
+    let mut rng = fixtures::rng("moments");
     let mut all = std::collections::BTreeMap::new();
     for (name, array) in &state.parameters {
         for moment in optimizer.moments() {
             let values =
-                material::reals(&mut rng, array.values.len(), 0.1).into_iter().map(f32::abs).collect();
+                fixtures::reals(&mut rng, array.values.len(), 0.1).into_iter().map(f32::abs).collect();
             all.insert(format!("{name}.{moment}"), Array { shape: array.shape.clone(), values });
         }
     }

@@ -1,8 +1,8 @@
 """Writes networks.json: what PyTorch 2.13 and torchvision 0.28 compute, in f64, for the variants at their true size.
 
-    python crates/core/tests/goldens/networks.py > crates/core/tests/goldens/networks.json
+    python crates/conformance/tests/goldens/networks.py > crates/conformance/tests/goldens/networks.json
 
-Parameters, pixels and the sampled elements are made by `mix`, which `conformance/pytorch.rs` repeats. Dropout is off.
+Parameters, pixels and the sampled elements are made by `mix`, which `src/cases/pytorch.rs` repeats. Dropout is off.
 core's alpha is the paper's, so PyTorch's is `size` times as large. The pictures are the first ones for which no unit is
 at a kink, so that an engine in f32 sends every gradient the same way: its sums are off by up to some 5e-6 of a layer's root
 mean square.

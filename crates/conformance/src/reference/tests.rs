@@ -1,7 +1,7 @@
+use alexnet_core::{Images, Node, Normalization, Parameters, ema::Ema, optimizer::Adam};
 use serde::Deserialize;
 
 use super::*;
-use crate::{Images, Node, Normalization, Parameters, ema::Ema, optimizer::Adam};
 
 /// What `tests/goldens/reference.py` repeats.
 fn pattern(count: usize, salt: u64, scale: f32) -> Vec<f32> {
@@ -102,8 +102,8 @@ fn the_network_is_pytorchs() {
     for (name, expected) in &golden.gradients {
         assert_close(name, &derivative.parameters[name].values, expected);
     }
-    let first_picture = &derivative.inputs[0].values[..golden.input_gradient.len()];
-    assert_close("input gradient", first_picture, &golden.input_gradient);
+    let first_image = &derivative.inputs[0].values[..golden.input_gradient.len()];
+    assert_close("input gradient", first_image, &golden.input_gradient);
     assert_close("gradient norm", &[norm(&derivative.parameters)], &[golden.gradient_norm]);
 }
 

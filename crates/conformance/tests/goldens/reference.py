@@ -1,6 +1,6 @@
 """Writes reference.json: what PyTorch 2.13 computes, in f64, for the network of `reference/tests.rs`.
 
-    python crates/core/tests/goldens/reference.py > crates/core/tests/goldens/reference.json
+    python crates/conformance/tests/goldens/reference.py > crates/conformance/tests/goldens/reference.json
 
 Numbers are made by `pattern`, which the Rust test repeats. The first node pools repeated byte values, so windows tie; the
 gradient of the input shows where ties go. core's alpha is the paper's, so PyTorch's is `size` times as large.

@@ -2,18 +2,18 @@
 //!
 //! Written for the reader, not for the machine: nested loops over [`Tensor`]s, one file an operation, forward and backward
 //! side by side. [`Network`] keeps everything in f64 and shows all it computes; [`Reference`] puts it behind
-//! [`crate::Backend`] by rounding to f32 at the boundary, parameters and moments included.
+//! [`alexnet_core::Backend`] by rounding to f32 at the boundary, parameters and moments included.
 
 pub(crate) mod convolution;
 mod engine;
 pub(crate) mod linear;
-pub(crate) mod normalisation;
+pub(crate) mod local_response_norm;
 pub(crate) mod pooling;
 pub(crate) mod update;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{
+use alexnet_core::{
     Array, Batch, Images, Mode, Op, Optimizer, Result, State, Step, StepReport, Topology,
     backend::{Gradients, gradient_of},
     rng::dropout_scale,
@@ -51,7 +51,7 @@ impl Tensor {
         Self { shape: self.shape.clone(), values: self.values.iter().map(|v| f(*v)).collect() }
     }
 
-    /// Pictures as numbers, `[N, 3, H, W]`, by the f32 table of their normalisation.
+    /// Images as numbers, `[N, 3, H, W]`, by the f32 table of their normalization.
     pub fn from_images(images: &Images) -> Self {
         let table = images.normalization.table();
         let plane = images.height * images.width;
@@ -68,9 +68,9 @@ impl Tensor {
         self.shape[0]
     }
 
-    /// `[N, C, H, W]` of an activation that is still a picture.
+    /// `[N, C, H, W]` of an activation that is still an image.
     pub(crate) fn dimensions(&self) -> [usize; 4] {
-        // The topology was validated, so operations on pictures see pictures.
+        // The topology was validated, so operations on images see images.
         [self.shape[0], self.shape[1], self.shape[2], self.shape[3]]
     }
 }
@@ -119,7 +119,7 @@ impl Network {
     /// Starts from an f32 state.
     ///
     /// # Errors
-    /// [`crate::Error::Topology`], [`crate::Error::Parameters`].
+    /// [`alexnet_core::Error::Topology`], [`alexnet_core::Error::Parameters`].
     pub fn new(topology: &Topology, state: &State, optimizer: Optimizer) -> Result<Self> {
         topology.classes()?;
         state.check(topology)?;
@@ -135,7 +135,7 @@ impl Network {
         })
     }
 
-    /// The same network in which the parameters of these names do not learn ([`crate::Options::frozen`]).
+    /// The same network in which the parameters of these names do not learn ([`alexnet_core::Options::frozen`]).
     pub fn freeze(mut self, frozen: &BTreeSet<String>) -> Self {
         let learns = |moment: &str| moment.rsplit_once('.').is_none_or(|(name, _)| !frozen.contains(name));
         self.moments.retain(|moment, _| learns(moment));
@@ -153,7 +153,7 @@ impl Network {
         &self.parameters
     }
 
-    /// The optimiser's moments as they are now, by `parameter.moment`.
+    /// The optimizer's moments as they are now, by `parameter.moment`.
     pub fn moments(&self) -> &BTreeMap<String, Tensor> {
         &self.moments
     }
@@ -166,10 +166,10 @@ impl Network {
         State { parameters: round(&self.parameters), moments: round(&self.moments), ..State::default() }
     }
 
-    /// Every node's output for a batch of pictures.
+    /// Every node's output for a batch of images.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`].
+    /// [`alexnet_core::Error::Shape`].
     pub fn forward(&self, images: &Images, mode: Mode) -> Result<Trace> {
         images.check(self.topology.input)?;
         Ok(self.forward_from(Tensor::from_images(images), mode))
@@ -207,7 +207,7 @@ impl Network {
     /// The report and the unclipped gradients of one step of training, before the update.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`].
+    /// [`alexnet_core::Error::Shape`].
     pub fn gradients(&self, batch: &Batch, step: &Step) -> Result<(StepReport, BTreeMap<String, Tensor>)> {
         batch.check(self.topology.input, self.topology.classes()?)?;
         let mode = step.mode();
@@ -220,7 +220,7 @@ impl Network {
     /// One step of training.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`].
+    /// [`alexnet_core::Error::Shape`].
     pub fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
         let (report, gradients) = self.gradients(batch, step)?;
         self.update(&gradients, step, report.gradient_norm);
@@ -230,7 +230,7 @@ impl Network {
     /// Clips these gradients, which must be all, and updates with them; their norm before clipping.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`].
+    /// [`alexnet_core::Error::Shape`].
     pub(crate) fn update_with(&mut self, gradients: &Gradients, step: &Step) -> Result<f64> {
         let learning = self.parameters.iter().filter(|(name, _)| !self.frozen.contains(*name));
         let gradients = learning
@@ -300,7 +300,7 @@ pub(crate) fn forward(node: &NodeView, x: &Tensor) -> Tensor {
         }
         Op::Relu => x.map(|v| if v <= 0.0 { 0.0 } else { v }),
         Op::MaxPool2d { kernel, stride } => pooling::forward(*kernel, *stride, x),
-        Op::LocalResponseNorm { .. } => normalisation::forward(node.op, x),
+        Op::LocalResponseNorm { .. } => local_response_norm::forward(node.op, x),
         Op::Flatten => flatten(x),
         Op::Linear { .. } => {
             let (weight, bias) = node.weight_and_bias();
@@ -323,7 +323,7 @@ pub(crate) fn backward(node: &NodeView, x: &Tensor, dy: &Tensor) -> (Tensor, Opt
             (Tensor { shape: x.shape.clone(), values: values.collect() }, None)
         }
         Op::MaxPool2d { kernel, stride } => (pooling::backward(*kernel, *stride, x, dy), None),
-        Op::LocalResponseNorm { .. } => (normalisation::backward(node.op, x, dy), None),
+        Op::LocalResponseNorm { .. } => (local_response_norm::backward(node.op, x, dy), None),
         Op::Flatten => (Tensor { shape: x.shape.clone(), values: dy.values.clone() }, None),
         Op::Linear { .. } => {
             let (weight, _) = node.weight_and_bias();

@@ -2,21 +2,24 @@
 //! order it sums, and an engine has to find the truth to the last bit, forward and backward. Winograd's convolutions divide
 //! by 3 and cannot: where an engine says so, a convolution that is not exact has to keep the bound of real numbers.
 
+use alexnet_core::{Logits, Node, Op, alexnet::Variant, topology::Role};
 use rand::RngExt;
 
-use super::{
-    Case, Engine, Outcome, compare,
+use super::real;
+use crate::{
+    case::{Case, Engine, Outcome},
+    compare,
     experiment::{Answers, Experiment, Place, lay_out},
-    material, real,
+    fixtures, naming,
+    reference::Tensor,
 };
-use crate::{Logits, Node, Op, alexnet::Variant, reference::Tensor, topology::Role};
 
 /// Every kind of operation at many shapes.
 pub fn cases() -> Vec<Case> {
     [convolutions(), poolings(), linear_layers(), the_rest(), chains()].into_iter().flatten().collect()
 }
 
-/// Every distinct layer of the variants at its true size, two pictures.
+/// Every distinct layer of the variants at its true size, two images.
 pub fn whole_size_cases() -> Vec<Case> {
     let mut layers: Vec<(Op, Vec<usize>)> = Vec::new();
     for variant in Variant::ALL {
@@ -58,20 +61,20 @@ const SMALL: Limits = Limits { weight: 4, cotangent: 4 };
 
 fn case(place: Place, size: [usize; 2], batch: usize, ops: &[Op], limits: Limits) -> Case {
     let topology = lay_out(place, size, ops);
-    let name = format!("exact: {ops:?}, {place:?}, {batch}×{size:?}");
-    let key = name.clone();
+    let name = naming::operations("exact", ops, place, size, batch);
+    let key = format!("exact: {ops:?}, {place:?}, {batch}×{size:?}");
     Case::new(name, move |engine| {
-        let mut rng = material::rng(&key);
+        let mut rng = fixtures::rng(&key);
         let classes = topology.classes()?;
-        let state = material::state(&topology, |parameter| {
+        let state = fixtures::state(&topology, |parameter| {
             // A probe weighs each channel with -1, 0 or 1.
             let probe = place != Place::First && parameter.node == 0;
             let limit = if probe || parameter.role == Role::Bias { 1 } else { limits.weight };
-            material::integers(&mut rng, parameter.elements(), limit)
+            fixtures::integers(&mut rng, parameter.elements(), limit)
         });
-        let images = material::integer_pictures(&mut rng, batch, size);
+        let images = fixtures::integer_images(&mut rng, batch, size);
         let cotangent =
-            Logits { values: material::integers(&mut rng, batch * classes, limits.cotangent), classes };
+            Logits { values: fixtures::integers(&mut rng, batch * classes, limits.cotangent), classes };
         check(&Experiment { topology: topology.clone(), state, images, cotangent }, engine)
     })
 }
@@ -141,7 +144,7 @@ const BATCHES: [usize; 5] = [1, 2, 3, 5, 7];
 
 fn convolutions() -> Vec<Case> {
     let mut cases = Vec::new();
-    let mut rng = material::rng("shapes of convolutions");
+    let mut rng = fixtures::rng("shapes of convolutions");
     for kernel in [1usize, 2, 3, 5, 7, 11] {
         for stride in 1..=4 {
             for padding in 0..=3 {
@@ -153,7 +156,7 @@ fn convolutions() -> Vec<Case> {
                     let batch = BATCHES[cases.len() % BATCHES.len()];
                     let conv = Op::Conv2d { inputs, outputs, kernel, stride, padding, groups };
                     cases.push(case(Place::Behind(inputs), size, batch, &[conv], SMALL));
-                    // Two groups do not divide the three channels of a picture.
+                    // Two groups do not divide the three channels of an image.
                     if groups != 2 {
                         let conv =
                             Op::Conv2d { inputs: 3, outputs: 3 * groups, kernel, stride, padding, groups };
@@ -195,7 +198,7 @@ fn linear_layers() -> Vec<Case> {
             cases.push(case(Place::Behind(inputs), [1, 1], batch, &[linear], SMALL));
         }
     }
-    // Behind pictures, so that the order in which they are flattened shows.
+    // Behind images, so that the order in which they are flattened shows.
     cases.push(case(Place::Behind(5), [4, 3], 3, &[Op::Linear { inputs: 60, outputs: 11 }], SMALL));
     cases.push(case(Place::First, [5, 7], 2, &[Op::Linear { inputs: 105, outputs: 9 }], SMALL));
     cases

@@ -1,0 +1,59 @@
+//! The cases, a file for each subject.
+
+mod batches;
+mod exact;
+mod freezing;
+mod gradient_accumulation;
+mod invalid_input;
+mod networks;
+mod pytorch;
+mod real;
+mod states;
+mod training;
+
+use crate::case::Case;
+
+/// The cases at the networks' true sizes, the largest first.
+pub fn whole_size() -> Vec<Case> {
+    [pytorch::cases(), networks::whole_size_cases(), exact::whole_size_cases(), real::whole_size_cases()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// All other cases, which are quick even in f64.
+pub fn small() -> Vec<Case> {
+    [
+        exact::cases(),
+        real::cases(),
+        training::cases(),
+        states::cases(),
+        freezing::cases(),
+        gradient_accumulation::cases(),
+        batches::cases(),
+        invalid_input::cases(),
+        networks::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_need_no_quotes() {
+        let mut names = BTreeSet::new();
+        for Case { name, .. } in whole_size().into_iter().chain(small()) {
+            assert!(
+                name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":_.".contains(&byte)),
+                "{name}"
+            );
+            assert!(names.insert(name.clone()), "{name} is there twice");
+        }
+    }
+}
