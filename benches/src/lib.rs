@@ -15,8 +15,8 @@ pub fn engines() -> Vec<Box<dyn Backend>> {
     ]
 }
 
-/// Each convolution, pooling, normalisation and linear layer of `topology` as a network of its own, by its name. An engine takes
-/// pictures alone, so a 1×1 convolution in front makes as many channels as the layer needs; it is small beside the layer.
+/// Each convolution, pooling, normalization and linear layer of `topology` as a network of its own, by its name. An engine takes
+/// images alone, so a 1×1 convolution in front makes as many channels as the layer needs; it is small beside the layer.
 ///
 /// # Errors
 /// [`alexnet_core::Error::Topology`] when the network is not valid.
@@ -64,7 +64,7 @@ mod tests {
     fn each_layer_stands_alone_with_the_shape_it_has_in_the_network() {
         let topology = Variant::Original.topology(5);
         let layers = layers(&topology).unwrap();
-        // Five convolutions, three poolings, two normalisations, three linear layers.
+        // Five convolutions, three poolings, two normalizations, three linear layers.
         assert_eq!(layers.len(), 13);
         let shapes = topology.shapes().unwrap();
         for (name, alone) in layers {
