@@ -233,3 +233,42 @@ impl Evaluator {
         Ok(evaluated)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alexnet_core::Logits;
+
+    use super::*;
+
+    /// Four images, and how each is answered: right or wrong, with logits of this difference.
+    fn evaluated(answers: [(bool, f32); 4]) -> Evaluated {
+        let mut evaluation = Evaluation::new(2);
+        for (right, difference) in answers {
+            let target = if right { [1.0, 0.0] } else { [0.0, 1.0] };
+            evaluation.add(&Logits { values: vec![difference, 0.0], classes: 2 }, &target);
+        }
+        Evaluated {
+            evaluation,
+            views: Views::Whole,
+            decoding: decode::Options::default(),
+            images: (0..4).map(|index| format!("{index}.png").into()).collect(),
+            classes: ["daisy", "roses"].map(String::from).to_vec(),
+        }
+    }
+
+    #[test]
+    fn mistakes_are_listed_the_most_confident_first_until_there_are_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let rows = || -> Vec<String> {
+            let text = std::fs::read_to_string(folder.path().join("misclassified.csv")).unwrap();
+            text.lines().map(String::from).collect()
+        };
+        evaluated([(false, 1.0), (true, 3.0), (false, 2.0), (true, 3.0)]).write(folder.path()).unwrap();
+        let some = rows();
+        assert_eq!(some[0], "path,truth,predicted,probability,probability_of_truth");
+        assert_eq!(some.len(), 3);
+        assert!(some[1].starts_with("2.png,roses,daisy,0.") && some[2].starts_with("0.png,roses,daisy,0."));
+        evaluated([(true, 1.0); 4]).write(folder.path()).unwrap();
+        assert_eq!(rows(), some[..1]);
+    }
+}

@@ -293,7 +293,7 @@ impl fmt::Display for Note {
             }
             Self::OrientationUnlikeTraining { asked, trained } => write!(
                 f,
-                "the EXIF orientation is handled by `{}`, though the weights were trained with `{}`",
+                "EXIF orientation {}, though the weights were trained with {}",
                 asked.name(),
                 trained.name()
             ),
@@ -319,10 +319,10 @@ impl fmt::Display for Note {
                 "{why}: {used} of {all} images, the {kind} of a split with seed 0 that leaves a tenth to validate"
             ),
             Self::ImagesUsed { why, used, all, .. } if used == all => {
-                write!(f, "{why}: all {used} images are used")
+                write!(f, "{why}: all {used} images are asked about")
             }
             Self::ImagesUsed { why, used, all, kind, .. } => {
-                write!(f, "{why}: the {used} {kind} of {all} images are used")
+                write!(f, "{why}: the {used} {kind} of {all} images are asked about")
             }
             Self::NewImages { images, folder } => write!(
                 f,

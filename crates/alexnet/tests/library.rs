@@ -108,7 +108,7 @@ fn a_stopped_run_goes_on_to_the_same_bytes_and_classifies() {
 
 #[test]
 fn errors_say_what_is_wrong_in_the_terms_of_the_library() {
-    let place = flowers(2);
+    let place = flowers(4);
     let place = place.path();
     let refused = |config: TrainConfig| {
         let error = Trainer::new(config).and_then(|trainer| trainer.run(&mut ())).unwrap_err();
@@ -144,7 +144,7 @@ fn example(name: &str, arguments: &[&Path]) -> String {
 
 #[test]
 fn every_example_runs() {
-    let place = flowers(4);
+    let place = flowers(10);
     let place = place.path();
     assert!(example("own_engine", &[]).contains("step 3: loss "));
     let run = Trainer::new(config(place, "run")).unwrap().run(&mut ()).unwrap();

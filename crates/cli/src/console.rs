@@ -33,16 +33,6 @@ impl Console {
     fn way(&self, note: &Note) -> String {
         match note {
             Note::UsingDrawnFlowers { .. } => ". `cargo xtask data fetch` gets the real ones (229 MB)".into(),
-            Note::TakenFromWeights { mean, std, exif_orientation, .. } => {
-                let options = [
-                    mean.map(|_| "`--mean`"),
-                    std.map(|_| "`--std`"),
-                    exif_orientation.map(|_| "`--exif-orientation`"),
-                ];
-                let options: Vec<&str> = options.into_iter().flatten().collect();
-                let verb = if options.len() == 1 { "changes" } else { "change" };
-                format!(" ({} {verb} that)", options.join(", "))
-            }
             Note::SplitAsTheRun { new: 1.., .. } | Note::ImagesUsed { split_now: true, .. }
                 if self.takes_split =>
             {
@@ -62,7 +52,19 @@ impl Console {
 
 impl Observer for Console {
     fn note(&mut self, note: Note) {
-        note!("{note}{}", self.way(&note));
+        match note {
+            Note::TakenFromWeights { path, mean, std, exif_orientation } => {
+                let colors = |[r, g, b]: [f32; 3]| format!("{r},{g},{b}");
+                let options = [
+                    mean.map(|mean| format!("--mean {}", colors(mean))),
+                    std.map(|std| format!("--std {}", colors(std))),
+                    exif_orientation.map(|orientation| format!("--exif-orientation {}", orientation.name())),
+                ];
+                let options: Vec<String> = options.into_iter().flatten().collect();
+                note!("taken from {}: `{}`", shown_path(&path), options.join(" "));
+            }
+            note => note!("{note}{}", self.way(&note)),
+        }
     }
 
     fn progress(&mut self, work: Work<'_>, done: u64, total: u64) {
@@ -123,7 +125,7 @@ pub fn next_step(error: &Error, takes: &dyn Fn(&str) -> bool) -> String {
              `--on-bad-image skip`"
                 .into()
         }
-        Error::ImagesMoved { .. } => ": say with `--data` where they are".into(),
+        Error::ImagesMoved { .. } => ": name the folder that holds them with `--data`".into(),
         Error::ImagesMissing { .. } => "; name the folder that has them all".into(),
         Error::RunHasNone { .. } => if_taken("split", ": choose another `--split`"),
         Error::NoneOfTheRun { .. } => if_taken("split", ": with `--split all` all images there are used"),

@@ -8,7 +8,10 @@ use anyhow::Result;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::output::{self, Format};
+use crate::{
+    console::next_step,
+    output::{self, Format},
+};
 
 /// Tells what is installed, what is missing, and the command that mends it.
 #[derive(Clone, Debug, clap::Args)]
@@ -89,7 +92,10 @@ fn findings() -> Vec<Finding> {
         photos(source::DRAWN, "`cargo xtask train` draws them if there are no photos"),
     ));
     let weights = RunFolder::newest_weights().map(|path| path.display().to_string());
-    findings.push(Finding::new("weights", weights.map_err(|error| error.to_string())));
+    findings.push(Finding::new(
+        "weights",
+        weights.map_err(|error| format!("{error}{}", next_step(&error, &|_| false))),
+    ));
     findings
 }
 

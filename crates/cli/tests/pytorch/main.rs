@@ -8,8 +8,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use alexnet_backend_cpu::CpuBackend;
-use alexnet_core::{Backend, Images, Logits, Options, State, metrics::argmax, weights::Weights};
+use alexnet::Engine;
+use alexnet_core::{Images, Logits, Options, State, metrics::argmax, weights::Weights};
 use alexnet_data::{decode::decode, preprocess::evaluation_image};
 use serde_json::Value;
 
@@ -58,7 +58,7 @@ fn answers(weights: Weights, photos: &[PathBuf]) -> (Vec<f32>, Logits) {
     let Weights { metadata, parameters } = weights;
     let topology = metadata.variant.topology(metadata.classes.len());
     let state = State::from(parameters);
-    let mut model = CpuBackend::default().compile(&topology, &state, &Options::default()).unwrap();
+    let mut model = Engine::Cpu.backend().unwrap().compile(&topology, &state, &Options::default()).unwrap();
     let side = metadata.input_size;
     let table = metadata.normalization.table();
     let mut planes = vec![];

@@ -7,7 +7,7 @@ use alexnet::core::{
 };
 
 use super::*;
-use crate::engine::Engine;
+use alexnet::Engine;
 
 /// A mistake of an engine.
 #[derive(Clone, Copy, Debug, PartialEq)]
