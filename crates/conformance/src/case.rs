@@ -67,3 +67,16 @@ impl Engine<'_> {
         self.backend.compile(topology, state, &options)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference::Reference;
+
+    #[test]
+    fn a_panic_fails_its_case() {
+        let engine = Engine { backend: &Reference, device: Device::Cpu };
+        let case = Case::new("panics", |_| panic!("in layer {}", 1));
+        assert_eq!(case.run(&engine), Err("it panicked: in layer 1".into()));
+    }
+}
