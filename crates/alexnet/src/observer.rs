@@ -368,15 +368,15 @@ impl ImageNotes {
     /// Notes the images that the loader left out or found damaged since the last call. An image found late can sort before the
     /// others.
     pub fn send(&mut self, loader: &Loader, observer: &mut dyn Observer) {
-        for (path, reason) in self.new(loader.skipped()) {
+        for (path, reason) in self.unseen(loader.skipped()) {
             observer.note(Note::LeftOut { path, reason });
         }
-        for (path, what) in self.new(loader.notes()) {
+        for (path, what) in self.unseen(loader.notes()) {
             observer.note(Note::Damaged { path, what });
         }
     }
 
-    fn new(&mut self, found: Vec<(PathBuf, String)>) -> Vec<(PathBuf, String)> {
+    fn unseen(&mut self, found: Vec<(PathBuf, String)>) -> Vec<(PathBuf, String)> {
         found.into_iter().filter(|(path, _)| self.noted.insert(path.clone())).collect()
     }
 }
@@ -389,9 +389,9 @@ mod tests {
     fn each_image_is_noted_once_in_whatever_order_they_are_found() {
         let image = |name: &str| (PathBuf::from(name), "cut".to_owned());
         let mut notes = ImageNotes::default();
-        assert_eq!(notes.new(vec![image("m.jpg")]), [image("m.jpg")]);
+        assert_eq!(notes.unseen(vec![image("m.jpg")]), [image("m.jpg")]);
         let found = vec![image("a.jpg"), image("m.jpg"), image("z.jpg")];
-        assert_eq!(notes.new(found.clone()), [image("a.jpg"), image("z.jpg")]);
-        assert_eq!(notes.new(found), []);
+        assert_eq!(notes.unseen(found.clone()), [image("a.jpg"), image("z.jpg")]);
+        assert_eq!(notes.unseen(found), []);
     }
 }

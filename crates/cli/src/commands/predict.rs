@@ -12,7 +12,8 @@ use std::{
 };
 
 use alexnet::{
-    Classifier, Error, ImageSource, Note, Observer, Prediction, core,
+    Classifier, Error, ImageSource, Note, Observer, Prediction,
+    core::{self, text::shown_path},
     data::decode::{MAX_FILE_BYTES, decode, decode_bytes},
 };
 use anyhow::{Context, Result};
@@ -128,7 +129,9 @@ fn answer(
         let prediction = match &stdin {
             Err(error) if is_stdin(&path) => Err(explain(error)),
             _ => match prediction {
-                Err(error @ Error::NotFinite { .. }) => return Err(error.into()),
+                Err(error @ Error::NotFinite) => {
+                    return Err(error).with_context(|| shown_path(classifier.path()).to_string());
+                }
                 prediction => prediction.map_err(|error| explain(&error.into())),
             },
         };
