@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         data: data.into(),
         run_dir: Some(run.into()),
         freeze: vec!["features".into()],
-        epochs: 3,
+        epochs: 2,
         ..TrainConfig::default()
     };
     let run = Trainer::new(config)?.run(&mut ())?;

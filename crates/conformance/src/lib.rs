@@ -1,4 +1,4 @@
-//! One suite for every engine: holds it to a plain f64 [`reference`], and whole networks to PyTorch as well.
+//! One suite for every engine: holds it to a plain f64 [`mod@reference`], and whole networks to PyTorch as well.
 //!
 //! An engine's crate runs the suite as a test without the usual harness (`harness = false`), `tests/conformance.rs`:
 //!

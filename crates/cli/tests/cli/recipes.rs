@@ -64,7 +64,7 @@ fn recipes_are_files_of_options() {
     let place = Place::with_flowers(4);
     for name in ["fast", "best"] {
         let recipe: toml::Table =
-            fs::read_to_string(format!("recipes/{name}.toml")).unwrap().parse().unwrap();
+            fs::read_to_string(format!("../alexnet/recipes/{name}.toml")).unwrap().parse().unwrap();
         let saved = args(&place, &["--recipe", name]);
         for (key, value) in recipe.iter().filter(|(key, _)| !["epochs", "batch-size"].contains(&key.as_str()))
         {
