@@ -185,20 +185,18 @@ fn find<T>(error: &anyhow::Error, of: impl Fn(&CoreError) -> Option<T>) -> Optio
 /// The next step after an error; `takes` says whether the command has an option, by its id.
 pub fn way_around(error: &anyhow::Error, takes: &dyn Fn(&str) -> bool) -> String {
     let ours = error.chain().find_map(|cause| cause.downcast_ref::<Error>());
-    if let Some(next) = ours.map(|error| next_step(error, takes)).filter(|next| !next.is_empty()) {
-        return next;
-    }
+    let next = ours.map(|error| next_step(error, takes)).unwrap_or_default();
     let is_image = |error: &CoreError| matches!(error, CoreError::Image(_)).then_some(());
     let none_validates = |cause| matches!(data_error(cause), Some(DataError::NoneValidates { .. }));
     if find(error, is_image).is_some() && takes("on_bad_image") {
-        "; with `--on-bad-image skip` it would be left out".into()
+        next + "; with `--on-bad-image skip` it would be left out"
     } else if error.chain().any(none_validates) {
         match takes("val_fraction") {
             true => "; add images, or raise `--val-fraction`".into(),
             false => "; add images".into(),
         }
     } else {
-        String::new()
+        next
     }
 }
 
