@@ -58,7 +58,7 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::MomentsNotInState, "state::"),
     (Fault::MomentsNotLoaded, "state::"),
     (Fault::StateOfStart, "state::"),
-    (Fault::FrozenLearns, "freezing::"),
+    (Fault::FrozenIsTrained, "freezing::"),
     (Fault::FrozenDecays, "freezing::"),
     (Fault::FrozenKeepsMoments, "freezing::"),
     (Fault::FrozenInNorm, "freezing::"),
@@ -115,7 +115,7 @@ enum Fault {
     MomentsNotInState,
     MomentsNotLoaded,
     StateOfStart,
-    FrozenLearns,
+    FrozenIsTrained,
     FrozenDecays,
     FrozenKeepsMoments,
     FrozenInNorm,
@@ -225,7 +225,7 @@ impl Backend for FaultyBackend {
             options.check(topology)?;
         }
         let mut frozen = options.frozen.clone();
-        if self.is(Fault::FrozenLearns) {
+        if self.is(Fault::FrozenIsTrained) {
             frozen.clear();
         }
         if !self.is(Fault::FrozenKeepsMoments) {
@@ -395,7 +395,7 @@ impl FaultyModel {
         parameters
     }
 
-    fn learning(&self, mut gradients: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+    fn trainable(&self, mut gradients: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
         gradients.retain(|name, _| !self.frozen.contains(name));
         gradients
     }
@@ -486,7 +486,7 @@ impl FaultyModel {
             self.piled = gradients.clone();
         }
         let of_all = reference::norm(&gradients);
-        let gradients = self.learning(gradients);
+        let gradients = self.trainable(gradients);
         let gradient_norm = if self.is(Fault::FrozenInNorm) { of_all } else { reference::norm(&gradients) };
         Ok((StepReport { loss, gradient_norm }, gradients))
     }
@@ -637,7 +637,7 @@ impl Model for FaultyModel {
         }
         let trace = self.forward(&self.network, images, Mode::Differentiate);
         let cotangent = Tensor { shape: vec![images.len(), classes], values };
-        Ok(round(self.learning(self.backward(&trace, cotangent, Mode::Differentiate))))
+        Ok(round(self.trainable(self.backward(&trace, cotangent, Mode::Differentiate))))
     }
 
     fn state(&self) -> Result<State> {

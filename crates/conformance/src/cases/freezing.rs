@@ -1,5 +1,5 @@
-//! Parameters that do not learn ([`alexnet_core::Options::frozen`]): they keep their bits and leave no trace but in the forward
-//! pass, and all others learn as if the frozen ones were constants.
+//! Parameters that are not trainable ([`alexnet_core::Options::frozen`]): they keep their bits and have an effect in the forward
+//! pass alone, and all others are trained as if the frozen ones were constants.
 
 use std::collections::BTreeSet;
 
@@ -72,7 +72,7 @@ impl Run {
         }
     }
 
-    /// Of what learns and of nothing else, with the norm of these alone.
+    /// Of the trainable parameters and of no others, with the norm of these alone.
     fn gradients(&self, engine: &Engine) -> Outcome {
         let (state, batches) = start();
         let (mut model, network) = (self.compile(engine, &state)?, self.reference(&state)?);
@@ -143,8 +143,9 @@ impl Run {
         self.train(free.as_mut(), &batches, 1..=2)?;
         let with = free.state()?;
         let mut without = with.clone();
-        let learns = |moment: &str| !self.frozen.iter().any(|name| moment.starts_with(&format!("{name}.")));
-        without.moments.retain(|moment, _| learns(moment));
+        let trainable =
+            |moment: &str| !self.frozen.iter().any(|name| moment.starts_with(&format!("{name}.")));
+        without.moments.retain(|moment, _| trainable(moment));
         let mut models = [self.compile(engine, &with)?, self.compile(engine, &without)?];
         same_state("after compile", &models[0].state()?, &without)?;
         for model in &mut models {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use alexnet_core::Op;
 
-use super::Tensor;
+use super::tensor::Tensor;
 
 /// `x` `[N, C, H, W]`, `weight` `[O, C/groups, k, k]`, `bias` `[O]` to `[N, O, H', W']`.
 pub(crate) fn forward(op: &Op, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {

@@ -8,7 +8,7 @@ use alexnet_core::{
     backend::{Gradients, check_cotangent},
 };
 
-use super::{Network, Tensor};
+use super::{network::Network, tensor::Tensor};
 
 /// The f64 engine, rounded to f32 wherever something crosses the boundary, the state after each step included: a run that
 /// is interrupted and resumed is then the run that is not.

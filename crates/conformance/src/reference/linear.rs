@@ -1,6 +1,6 @@
 //! The fully connected layer (`torch.nn.Linear`).
 
-use super::Tensor;
+use super::tensor::Tensor;
 
 /// `x` `[N, I]`, `weight` `[O, I]`, `bias` `[O]` to `[N, O]`.
 pub(crate) fn forward(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {

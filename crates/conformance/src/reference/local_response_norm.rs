@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use alexnet_core::Op;
 
-use super::Tensor;
+use super::tensor::Tensor;
 
 struct Constants {
     size: usize,

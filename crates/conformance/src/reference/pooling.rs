@@ -1,6 +1,6 @@
 //! Max pooling, overlapping or not (`torch.nn.MaxPool2d`).
 
-use super::Tensor;
+use super::tensor::Tensor;
 
 /// `[N, C, H, W]` to `[N, C, H', W']`.
 pub(crate) fn forward(kernel: usize, stride: usize, x: &Tensor) -> Tensor {

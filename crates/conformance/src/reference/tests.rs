@@ -1,7 +1,12 @@
-use alexnet_core::{Images, Node, Normalization, Parameters, ema::Ema, optimizer::Adam};
+use std::collections::BTreeMap;
+
+use alexnet_core::{
+    Array, Batch, Images, Mode, Node, Normalization, Op, Optimizer, Parameters, State, Step, Topology,
+    ema::Ema, optimizer::Adam,
+};
 use serde::Deserialize;
 
-use super::*;
+use super::{Network, Tensor, cross_entropy, norm, pooling};
 
 /// What `tests/goldens/reference.py` repeats.
 fn pattern(count: usize, salt: u64, scale: f32) -> Vec<f32> {

@@ -2,7 +2,7 @@
 
 use alexnet_core::{Optimizer, Step, optimizer::Adam};
 
-use super::Tensor;
+use super::tensor::Tensor;
 
 /// The factor of `torch.nn.utils.clip_grad_norm_`.
 pub(crate) fn clip_factor(gradient_norm: f64, limit: Option<f32>) -> f64 {

@@ -1,0 +1,22 @@
+//! The loss.
+
+use super::tensor::Tensor;
+
+/// Mean softmax cross-entropy of `logits` `[N, C]` with soft targets, and its gradient with respect to the logits.
+pub(crate) fn cross_entropy(logits: &Tensor, targets: &[f32]) -> (f64, Tensor) {
+    let [n, classes] = [logits.shape[0], logits.shape[1]];
+    let mut loss = 0.0;
+    let mut gradient = Tensor::zeros(&logits.shape);
+    for (i, row) in logits.values.chunks_exact(classes).enumerate() {
+        let targets = &targets[i * classes..(i + 1) * classes];
+        let largest = row.iter().fold(f64::NEG_INFINITY, |a, x| a.max(*x));
+        let sum: f64 = row.iter().map(|x| (x - largest).exp()).sum();
+        let mass: f64 = targets.iter().map(|t| f64::from(*t)).sum();
+        for (c, (x, t)) in row.iter().zip(targets).enumerate() {
+            let log_softmax = x - largest - sum.ln();
+            loss -= f64::from(*t) * log_softmax / n as f64;
+            gradient.values[i * classes + c] = (log_softmax.exp() * mass - f64::from(*t)) / n as f64;
+        }
+    }
+    (loss, gradient)
+}
