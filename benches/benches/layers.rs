@@ -7,7 +7,7 @@ use alexnet_benches::{engines, layers};
 use alexnet_core::{
     Batch, Optimizer, Options, Step,
     alexnet::Variant,
-    init::{Init, initialise},
+    init::{Init, initialize},
 };
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
@@ -17,7 +17,7 @@ fn each_layer(criterion: &mut Criterion) {
     let options =
         Options { optimizer: Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 }, ..Options::default() };
     for (name, topology) in layers(&Variant::Tutorial.topology(5)).expect("the variant is valid") {
-        let state = initialise(&topology, Init::Pytorch, 0).expect("the layer is valid");
+        let state = initialize(&topology, Init::Pytorch, 0).expect("the layer is valid");
         let classes = topology.classes().expect("the layer ends in features");
         // All layers work on squares.
         let batch = Batch::random(BATCH, topology.input[1], classes);

@@ -4,13 +4,13 @@ use alexnet_benches::engines;
 use alexnet_core::{
     Batch, Options, Step,
     alexnet::Variant,
-    init::{Init, initialise},
+    init::{Init, initialize},
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 fn network(criterion: &mut Criterion) {
     let topology = Variant::Tutorial.topology(5);
-    let state = initialise(&topology, Init::Tutorial, 0).expect("the variant is valid");
+    let state = initialize(&topology, Init::Tutorial, 0).expect("the variant is valid");
     let mut group = criterion.benchmark_group("tutorial");
     group.sample_size(10);
     for engine in engines() {

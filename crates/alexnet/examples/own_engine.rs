@@ -9,7 +9,7 @@ use alexnet::{
         Backend, Batch, Device, Images, Logits, Model, Options, Result, State, Step, StepReport, Topology,
         alexnet::Variant,
         backend::Gradients,
-        init::{Init, initialise},
+        init::{Init, initialize},
     },
 };
 
@@ -63,7 +63,7 @@ impl Model for LoggingModel {
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let engine = Logging(Engine::Cpu.backend().ok_or("this build lacks the engine `cpu`")?);
     let topology = Variant::Tutorial.topology(5);
-    let state = initialise(&topology, Init::Tutorial, 0)?;
+    let state = initialize(&topology, Init::Tutorial, 0)?;
     let mut model = engine.compile(&topology, &state, &Options::default())?;
     let batch = Batch::random(4, 224, 5);
     for number in 1..=3 {

@@ -6,7 +6,7 @@ use alexnet_core::{
     ExifOrientation, Normalization, Parameters, State, Topology,
     alexnet::Variant,
     ema::Ema,
-    init::initialise,
+    init::initialize,
     train::Batches,
     weights::{Metadata, Weights},
 };
@@ -42,7 +42,7 @@ impl Prepared {
         let topology = config.variant.topology(dataset.classes.len());
         let frozen = config.frozen(&topology)?;
         let (state, preprocessing) = match config.weights.clone() {
-            None => (initialise(&topology, config.init, config.seed)?, Preprocessing::default()),
+            None => (initialize(&topology, config.init, config.seed)?, Preprocessing::default()),
             Some(path) => read_state(&config, &path, &dataset, &topology, &frozen, observer)?,
         };
         let Preprocessing { normalization: Normalization { mean, std }, exif_orientation } = preprocessing;
@@ -152,7 +152,7 @@ fn replace_layer(
     if !frozen.is_disjoint(&names) {
         return Err(Error::ReplacedLayerFrozen { layer: layer.to_owned() });
     }
-    let initial = initialise(topology, config.init, config.seed)?.parameters;
+    let initial = initialize(topology, config.init, config.seed)?.parameters;
     parameters.extend(initial.into_iter().filter(|(name, _)| names.contains(name)));
     Ok(())
 }

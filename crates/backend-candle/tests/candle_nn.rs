@@ -7,7 +7,7 @@ use alexnet_backend_candle::CandleBackend;
 use alexnet_core::{
     Backend, Batch, ExifOrientation, Images, Options,
     alexnet::Variant,
-    init::{Init, initialise},
+    init::{Init, initialize},
     weights::{Metadata, Weights},
 };
 use candle_core::{DType, Device, Result, Tensor};
@@ -59,7 +59,7 @@ fn a_plain_candle_nn_network_reads_our_weights_and_gets_our_logits() {
     const CLASSES: usize = 5;
     let topology = Variant::Tutorial.topology(CLASSES);
     let images = Batch::random(2, 224, CLASSES).images;
-    let state = initialise(&topology, Init::Pytorch, 3).unwrap();
+    let state = initialize(&topology, Init::Pytorch, 3).unwrap();
 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.safetensors");

@@ -4,13 +4,13 @@ use alexnet_backend_cpu::CpuBackend;
 use alexnet_core::{
     Backend, Batch, Options, State, Step,
     alexnet::Variant,
-    init::{Init, initialise},
+    init::{Init, initialize},
 };
 
 /// Three training steps of an odd batch and an evaluation, in a pool of `threads`.
 fn train(variant: Variant, threads: usize) -> (State, Vec<f32>) {
     let topology = variant.topology(3);
-    let state = initialise(&topology, Init::Tutorial, 7).unwrap();
+    let state = initialize(&topology, Init::Tutorial, 7).unwrap();
     let batch = Batch::random(13, topology.input[1], 3);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use alexnet_backend_cpu::{CpuBackend, Kernels};
 use alexnet_core::{
     Backend, Batch, Model, Node, Op, Optimizer, Options, State, Step, Topology,
-    init::{Init, initialise},
+    init::{Init, initialize},
 };
 
 const SGD: Optimizer = Optimizer::Sgd { momentum: 0.9, weight_decay: 0.01 };
@@ -42,7 +42,7 @@ fn network() -> Topology {
 }
 
 fn start() -> State {
-    initialise(&network(), Init::Pytorch, 5).unwrap()
+    initialize(&network(), Init::Pytorch, 5).unwrap()
 }
 
 fn compile(state: &State, frozen: &BTreeSet<String>, exact: bool) -> Box<dyn Model> {

@@ -11,13 +11,13 @@ use crate::{Node, Op, Topology};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Variant {
-    /// The tutorial's: half the paper's width, no groups, no normalisation; 224×224.
+    /// The tutorial's: half the paper's width, no groups, no normalization; 224×224.
     #[default]
     Tutorial,
-    /// The network of 2012: two groups in conv2, 4 and 5, local response normalisation; 227×227. Normalisation follows the
+    /// The network of 2012: two groups in conv2, 4 and 5, local response normalization; 227×227. Normalization follows the
     /// pooling of stages 1 and 2, as the tutorial's data flow (and Caffe's CaffeNet) has it.
     Original,
-    /// [`Variant::Original`] with normalisation before pooling, as section 3.5 of the paper has it. Same parameters.
+    /// [`Variant::Original`] with normalization before pooling, as section 3.5 of the paper has it. Same parameters.
     OriginalNormFirst,
     /// `torchvision.models.alexnet` (the paper's successor, arXiv 1404.5997); 224×224.
     Torchvision,
@@ -84,7 +84,7 @@ impl FromStr for Variant {
 
 const FULL_WIDTH: [usize; 5] = [96, 256, 384, 384, 256];
 
-/// Where local response normalisation stands in stages 1 and 2.
+/// Where local response normalization stands in stages 1 and 2.
 #[derive(Clone, Copy, PartialEq)]
 enum Norm {
     None,

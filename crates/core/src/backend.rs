@@ -70,15 +70,15 @@ pub struct Options {
     pub device: Device,
     /// How [`Model::train_step`] updates.
     pub optimizer: Optimizer,
-    /// Names of parameters that do not learn (`requires_grad = False` in PyTorch), such as
+    /// Names of parameters that are not trainable (`requires_grad = False` in PyTorch), such as
     /// [`Topology::parameters_of`] gives. They keep their bits, weight decay or not; they have no moments, and those that
     /// a state brings along are dropped; they are neither in the gradients nor in their norm. No derivative is taken
-    /// below the lowest layer that learns.
+    /// below the lowest trainable layer.
     pub frozen: BTreeSet<String>,
 }
 
 impl Options {
-    /// Checks that what is frozen is there and that something is left to learn.
+    /// Checks that the frozen parameters exist and that a trainable one is left.
     ///
     /// # Errors
     /// [`Error::Invalid`] when not, [`Error::Topology`] when the network is not valid.
@@ -90,7 +90,7 @@ impl Options {
             return refuse(format!("`{unknown}`"), "the network has no such parameter");
         }
         if !names.is_empty() && self.frozen == names {
-            return refuse("the whole network".into(), "no parameter is left to learn");
+            return refuse("the whole network".into(), "no trainable parameter is left");
         }
         Ok(())
     }
@@ -118,19 +118,19 @@ pub trait Backend: Send + Sync {
     fn compile(&self, topology: &Topology, state: &State, options: &Options) -> Result<Box<dyn Model>>;
 }
 
-/// One optimiser step.
+/// One optimizer step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
     /// Counts from 1 over the whole run: Adam's t, and the key of the dropout masks.
     pub number: u64,
     /// The run's seed, another part of that key.
     pub seed: u64,
-    /// Where the batch's first picture stands among those of the step: above 0 when a step's gradient is gathered from several
-    /// batches. The last part of that key.
+    /// Where the batch's first image stands among those of the step: above 0 when a step's gradient is accumulated over
+    /// several batches. The last part of that key.
     pub sample_offset: usize,
     /// Learning rate.
     pub lr: f32,
-    /// Gradients are scaled so that their norm over all parameters that learn is at most this
+    /// Gradients are scaled so that their norm over all trainable parameters is at most this
     /// (`torch.nn.utils.clip_grad_norm_`).
     pub clip_grad_norm: Option<f32>,
 }
@@ -153,11 +153,11 @@ impl Step {
 pub struct StepReport {
     /// Mean cross-entropy over the batch, before the update.
     pub loss: f64,
-    /// The gradient's L2 norm over all parameters that learn, before clipping.
+    /// The gradient's L2 norm over all trainable parameters, before clipping.
     pub gradient_norm: f64,
 }
 
-/// Gradients by the names of the parameters that learn.
+/// Gradients by the names of the trainable parameters.
 pub type Gradients = BTreeMap<String, Array>;
 
 /// A network on an engine.
@@ -180,8 +180,8 @@ pub trait Model: Send {
     /// [`Error::Shape`].
     fn gradients(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Gradients)>;
 
-    /// What [`Model::train_step`] does from the gradients on: clips and updates. `gradients` are those of all parameters that
-    /// learn. Returns their L2 norm before clipping.
+    /// What [`Model::train_step`] does from the gradients on: clips and updates. `gradients` are those of all trainable
+    /// parameters. Returns their L2 norm before clipping.
     ///
     /// # Errors
     /// [`Error::Shape`] when a gradient is missing or of another shape.
@@ -222,7 +222,7 @@ pub fn gradient_of<'a>(gradients: &'a Gradients, name: &str, shape: &[usize]) ->
     })
 }
 
-/// Checks a cotangent against a batch of `images` pictures and the number of classes.
+/// Checks a cotangent against the number of images and of classes.
 ///
 /// # Errors
 /// [`Error::Shape`].

@@ -22,7 +22,7 @@ impl Normalization {
     /// Mean and standard deviation 0.5: what the tutorial trains with.
     pub const HALF: Self = Self { mean: [0.5; 3], std: [0.5; 3] };
 
-    /// Of ImageNet's photos; what torchvision's networks are trained with (`torchvision.models.AlexNet_Weights`).
+    /// Of ImageNet's images; what torchvision's networks are trained with (`torchvision.models.AlexNet_Weights`).
     pub const IMAGENET: Self = Self { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 
     /// The number of each byte value, for each channel; the one place where this is computed, so that all engines see the
@@ -56,21 +56,21 @@ impl ExifOrientation {
     }
 }
 
-/// Pictures as bytes, `[N, H, W, 3]`, red first.
+/// Images as bytes, `[N, H, W, 3]`, red first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Images {
     /// `N·H·W·3` bytes.
     pub pixels: Vec<u8>,
-    /// Height of each picture.
+    /// Height of each image.
     pub height: usize,
-    /// Width of each picture.
+    /// Width of each image.
     pub width: usize,
     /// How an engine turns the bytes into numbers.
     pub normalization: Normalization,
 }
 
 impl Images {
-    /// The number of pictures, N.
+    /// The number of images, N.
     pub fn len(&self) -> usize {
         self.pixels.len() / (self.height * self.width * 3)
     }
@@ -80,7 +80,7 @@ impl Images {
         self.pixels.is_empty()
     }
 
-    /// Checks that the pictures are whole and of the network's input shape `[3, H, W]`.
+    /// Checks that the images are whole and of the network's input shape `[3, H, W]`.
     ///
     /// # Errors
     /// [`Error::Shape`].
@@ -101,7 +101,7 @@ impl Images {
     }
 }
 
-/// Pictures with their targets.
+/// Images with their targets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     /// `[N, H, W, 3]`.
@@ -111,7 +111,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// `n` pictures of `size`×`size` random pixels, each of a random one of `classes` classes: material for benchmarks and
+    /// `n` images of `size`×`size` random pixels, each of a random one of `classes` classes: for benchmarks and
     /// tests, the same for the same arguments.
     pub fn random(n: usize, size: usize, classes: usize) -> Self {
         let mut rng = generator(0, Purpose::Synthetic, 0, 0);
@@ -127,7 +127,7 @@ impl Batch {
         }
     }
 
-    /// The number of pictures, N.
+    /// The number of images, N.
     pub fn len(&self) -> usize {
         self.images.len()
     }
@@ -137,7 +137,7 @@ impl Batch {
         self.images.is_empty()
     }
 
-    /// Checks pictures and targets against the network's input `[3, H, W]` and its number of classes.
+    /// Checks images and targets against the network's input `[3, H, W]` and its number of classes.
     ///
     /// # Errors
     /// [`Error::Shape`].
@@ -164,7 +164,7 @@ pub struct Logits {
 }
 
 impl Logits {
-    /// The rows, one a picture.
+    /// The rows, one an image.
     pub fn rows(&self) -> std::slice::ChunksExact<'_, f32> {
         self.values.chunks_exact(self.classes)
     }

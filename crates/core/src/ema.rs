@@ -8,7 +8,7 @@ use crate::{Array, Parameters};
 pub struct Ema {
     /// What is kept of the average at each update.
     pub decay: f32,
-    /// Optimiser steps between two updates.
+    /// Optimizer steps between two updates.
     pub steps: u64,
 }
 

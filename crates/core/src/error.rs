@@ -46,7 +46,7 @@ pub enum Error {
     },
     /// The loss, a gradient or a weight became infinite or not a number.
     #[error(
-        "the {what} is not finite at step {step} (epoch {epoch}): lower the learning rate, or look at the photos"
+        "the {what} is not finite at step {step} (epoch {epoch}): lower the learning rate, or look at the images"
     )]
     NotFinite {
         /// `loss`, `gradient`, ….

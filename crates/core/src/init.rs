@@ -37,7 +37,7 @@ enum Law {
 ///
 /// # Errors
 /// [`crate::Error::Topology`] when the network is not valid.
-pub fn initialise(topology: &Topology, init: Init, seed: u64) -> Result<State> {
+pub fn initialize(topology: &Topology, init: Init, seed: u64) -> Result<State> {
     let parameters = topology.parameters()?;
     let mut state = State::default();
     for (index, parameter) in parameters.iter().enumerate() {
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn tutorial_draws_kaiming_fan_out_and_small_linear_weights() {
-        let state = initialise(&Variant::Tutorial.topology(5), Init::Tutorial, 0).unwrap();
+        let state = initialize(&Variant::Tutorial.topology(5), Init::Tutorial, 0).unwrap();
         for (name, expected) in
             [("features.3.weight", (2.0 / (128.0 * 25.0f64)).sqrt()), ("classifier.1.weight", 0.01)]
         {
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn pytorch_draws_uniform_within_fan_in() {
-        let state = initialise(&Variant::Original.topology(5), Init::Pytorch, 0).unwrap();
+        let state = initialize(&Variant::Original.topology(5), Init::Pytorch, 0).unwrap();
         let half = 1.0 / (48.0f32 * 25.0).sqrt();
         for name in ["features.4.weight", "features.4.bias"] {
             let values = &state.parameters[name].values;
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn paper_starts_the_named_biases_at_one() {
         let topology = Variant::Original.topology(5);
-        let state = initialise(&topology, Init::Paper, 0).unwrap();
+        let state = initialize(&topology, Init::Paper, 0).unwrap();
         let ones: Vec<_> = topology
             .parameters()
             .unwrap()
@@ -160,8 +160,8 @@ mod tests {
     #[test]
     fn a_seed_decides_every_bit() {
         let topology = Variant::Tutorial.topology(5);
-        let one = initialise(&topology, Init::Tutorial, 1).unwrap();
-        assert_eq!(one, initialise(&topology, Init::Tutorial, 1).unwrap());
-        assert_ne!(one, initialise(&topology, Init::Tutorial, 2).unwrap());
+        let one = initialize(&topology, Init::Tutorial, 1).unwrap();
+        assert_eq!(one, initialize(&topology, Init::Tutorial, 1).unwrap());
+        assert_ne!(one, initialize(&topology, Init::Tutorial, 2).unwrap());
     }
 }

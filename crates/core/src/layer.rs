@@ -2,7 +2,7 @@
 
 use crate::Result;
 
-/// Whether a pass learns.
+/// What a forward pass is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Dropout is on, with the masks of this step; what backward needs is kept.
@@ -11,7 +11,7 @@ pub enum Mode {
         seed: u64,
         /// The step, from 1.
         step: u64,
-        /// Where the batch's first picture stands among those of the step.
+        /// Where the batch's first image stands among those of the step.
         sample_offset: usize,
     },
     /// Dropout is off, but what backward needs is kept.

@@ -1,6 +1,6 @@
 //! AlexNet without a tensor library.
 //!
-//! This crate describes the network ([`topology`], [`alexnet`]), initialises it ([`init`]), draws the boundary that an
+//! This crate describes the network ([`topology`], [`alexnet`]), initializes it ([`init`]), draws the boundary that an
 //! engine implements ([`backend`], [`layer`]), holds what engines with automatic differentiation share ([`autodiff`]), drives
 //! training over that boundary ([`train`]), measures ([`loss`], [`metrics`]) and writes the files of a run ([`weights`],
 //! [`checkpoint`]). It never multiplies two tensors: engines do.

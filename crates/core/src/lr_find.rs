@@ -43,7 +43,7 @@ const DIVERGED: f64 = 4.0;
 /// Trains `model` with growing rates until they are used up, the loss diverges, or `watch` breaks off.
 ///
 /// # Errors
-/// The engine's and the batches'; [`Error::Data`] when there is no picture.
+/// The engine's and the batches'; [`Error::Data`] when there is no image.
 pub fn range_test(
     model: &mut dyn Model,
     data: &dyn Batches,
@@ -80,7 +80,7 @@ pub fn range_test(
             }
         }
         if number == before {
-            return Err(Error::Data("there is no picture to train on".into()));
+            return Err(Error::Data("there is no image to train on".into()));
         }
     }
     Ok(points)

@@ -16,17 +16,17 @@ pub enum Purpose {
     Init = 1,
     /// Dropout; position (step, node and item: see [`dropout_scale`]).
     Dropout = 2,
-    /// Which photos validate; position (0, index of the class).
+    /// Which images validate; position (0, index of the class).
     Split = 3,
     /// The order of an epoch; position (epoch, 0).
     Shuffle = 4,
     /// Crops and flips; position (epoch, index of the item in the training list).
     Augment = 5,
-    /// Drawn flowers; position (class, index of the picture).
+    /// Drawn flowers; position (class, index of the image).
     Draw = 6,
     /// Random pixels and labels for benchmarks and tests; positions are the caller's.
     Synthetic = 7,
-    /// Mixing the pictures of a batch; position (epoch, index of the batch).
+    /// Mixing the images of a batch; position (epoch, index of the batch).
     Mix = 8,
 }
 
@@ -39,7 +39,7 @@ pub fn generator(seed: u64, purpose: Purpose, outer: u64, inner: u64) -> ChaCha8
     ChaCha8Rng::from_seed(key)
 }
 
-/// A permutation of `0..n`: the order of the training photos in one epoch (from 0).
+/// A permutation of `0..n`: the order of the training images in one epoch (from 0).
 pub fn permutation(seed: u64, purpose: Purpose, outer: u64, inner: u64, n: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
     order.shuffle(&mut generator(seed, purpose, outer, inner));

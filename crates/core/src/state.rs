@@ -1,4 +1,4 @@
-//! Parameters and optimiser moments on the host.
+//! Parameters and optimizer moments on the host.
 
 use std::collections::BTreeMap;
 
@@ -33,12 +33,12 @@ impl Array {
 /// Parameters by PyTorch's names: `features.0.weight` `[out, in/groups, kh, kw]`, `classifier.1.weight` `[out, in]`, ….
 pub type Parameters = BTreeMap<String, Array>;
 
-/// All that a model has learnt: what a checkpoint stores and what an engine starts from.
+/// All that a model has learned: what a checkpoint stores and what an engine starts from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
     /// The weights and biases.
     pub parameters: Parameters,
-    /// The optimiser's memory by `parameter.moment`, with PyTorch's names for the moments (`exp_avg`, `exp_avg_sq`,
+    /// The optimizer's memory by `parameter.moment`, with PyTorch's names for the moments (`exp_avg`, `exp_avg_sq`,
     /// `momentum_buffer`); empty before the first step.
     pub moments: BTreeMap<String, Array>,
     /// The moving average of the parameters that the training loop keeps ([`crate::ema`]); engines neither read nor write it.

@@ -73,7 +73,7 @@ pub struct Node {
 /// A network: the nodes in order, each working on the output of the one before.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Topology {
-    /// `[C, H, W]` of one picture.
+    /// `[C, H, W]` of one image.
     pub input: [usize; 3],
     /// The operations.
     pub nodes: Vec<Node>,
@@ -115,11 +115,11 @@ pub struct SummaryRow {
     pub name: String,
     /// The operation in words.
     pub op: String,
-    /// The shape of its output for one picture, `[C, H, W]` or `[features]`.
+    /// The shape of its output for one image, `[C, H, W]` or `[features]`.
     pub output: Vec<usize>,
     /// Its parameters.
     pub parameters: usize,
-    /// Its multiply-adds for one picture.
+    /// Its multiply-adds for one image.
     pub multiply_adds: u64,
 }
 
@@ -209,7 +209,7 @@ impl Op {
 }
 
 impl Topology {
-    /// The output shape of each node for one picture: `[C, H, W]`, or `[features]` after flattening. Validates the whole
+    /// The output shape of each node for one image: `[C, H, W]`, or `[features]` after flattening. Validates the whole
     /// network.
     ///
     /// # Errors
@@ -296,7 +296,7 @@ impl Topology {
         })
     }
 
-    /// One row a node, for one picture.
+    /// One row a node, for one image.
     ///
     /// # Errors
     /// [`Error::Topology`] when the network is not valid.

@@ -16,7 +16,7 @@ pub trait Batches {
     fn steps_per_epoch(&self) -> usize;
 
     /// The training batches of `epoch` (from 0), beginning with the one at index `first`. A batch may be smaller than
-    /// the others, or empty, when photos had to be skipped.
+    /// the others, or empty, when images had to be skipped.
     fn train(&self, epoch: u64, first: usize) -> Box<dyn Iterator<Item = Result<Batch>> + '_>;
 
     /// The validation batches, always in the same order.
@@ -28,11 +28,11 @@ pub trait Batches {
 pub struct Settings {
     /// Key of the dropout masks.
     pub seed: u64,
-    /// Passes over the training photos, and the learning rate of each step.
+    /// Passes over the training images, and the learning rate of each step.
     pub schedule: Schedule,
     /// As in [`Step::clip_grad_norm`].
     pub clip_grad_norm: Option<f32>,
-    /// Batches whose gradients are averaged for one step, over all their pictures; at least 1.
+    /// Batches whose gradients are averaged for one step, over all their images; at least 1.
     pub accumulate: usize,
     /// The run ends early when the accuracy has not risen for so many epochs.
     pub patience: Option<u64>,
@@ -47,11 +47,11 @@ pub struct EpochRow {
     pub epoch: u64,
     /// Seconds of training and validation since the run began, without the time between a kill and its resume.
     pub time: f64,
-    /// Mean loss over the pictures trained on, as they were met.
+    /// Mean loss over the images trained on, as they were met.
     pub train_loss: f64,
-    /// Mean loss over the validation pictures.
+    /// Mean loss over the validation images.
     pub val_loss: f64,
-    /// Share of validation pictures whose most likely class is the true one.
+    /// Share of validation images whose most likely class is the true one.
     pub accuracy: f64,
     /// Learning rate at the end.
     pub lr: f32,
@@ -67,11 +67,11 @@ impl EpochRow {
 /// How far a run is. Together with a [`State`] this is all that a resume needs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Optimiser steps done.
+    /// Optimizer steps done.
     pub step: u64,
     /// Batches taken from the epoch under way, which is epoch `history.len()`, from 0.
     pub batches: usize,
-    /// Pictures trained on in it.
+    /// Images trained on in it.
     pub images: u64,
     /// Sum of their losses.
     pub loss_sum: f64,
@@ -164,7 +164,7 @@ pub struct Run<'a> {
     pub model: &'a mut dyn Model,
     /// With the average of a resumed run.
     pub averaging: Option<Averaging<'a>>,
-    /// The pictures.
+    /// The images.
     pub data: &'a dyn Batches,
     /// What stays the same.
     pub settings: Settings,
@@ -239,7 +239,7 @@ pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -
         }
         drop(batches);
         if progress.images == 0 {
-            return Err(Error::Data(format!("epoch {} had no picture to train on", epoch + 1)));
+            return Err(Error::Data(format!("epoch {} had no image to train on", epoch + 1)));
         }
         let evaluation = match run.evaluate() {
             Ok(evaluation) => evaluation,
@@ -286,7 +286,7 @@ impl Run<'_> {
             return Ok(state);
         }
         let epoch = progress.history.len() as u64 + 1;
-        Err(Error::NotFinite { what: "state of network and optimiser", step: progress.step, epoch })
+        Err(Error::NotFinite { what: "state of network and optimizer", step: progress.step, epoch })
     }
 
     /// Keeps the state before `error` ends the run, which it gives back: that is news, a state that cannot be kept is not.
@@ -344,7 +344,7 @@ pub fn step_gradients(model: &mut dyn Model, batches: &[Batch], step: &Step) -> 
 /// The model's answers on `batches` against their targets.
 ///
 /// # Errors
-/// The first error of the engine or the batches; [`Error::Data`] when there is no picture.
+/// The first error of the engine or the batches; [`Error::Data`] when there is no image.
 pub fn evaluate(
     model: &mut dyn Model,
     batches: impl IntoIterator<Item = Result<Batch>>,
@@ -358,7 +358,7 @@ pub fn evaluate(
         let logits = model.logits(&batch.images)?;
         evaluation.get_or_insert_with(|| Evaluation::new(logits.classes)).add(&logits, &batch.targets);
     }
-    evaluation.ok_or_else(|| Error::Data("there is no picture to evaluate on".into()))
+    evaluation.ok_or_else(|| Error::Data("there is no image to evaluate on".into()))
 }
 
 #[cfg(test)]
@@ -412,9 +412,9 @@ mod tests {
         }
     }
 
-    /// Three training batches an epoch, of two pictures but the last, which is empty; two pictures to validate on.
+    /// Three training batches an epoch, of two images but the last, which is empty; two images to validate on.
     #[derive(Default)]
-    struct Pictures {
+    struct FewImages {
         /// The training batch that cannot be read.
         bad_batch: Option<usize>,
         bad_validation: bool,
@@ -424,7 +424,7 @@ mod tests {
         Err(Error::Data("rose.jpg cannot be read".into()))
     }
 
-    impl Batches for Pictures {
+    impl Batches for FewImages {
         fn steps_per_epoch(&self) -> usize {
             3
         }
@@ -486,11 +486,11 @@ mod tests {
         progress: &mut Progress,
         notes: &mut Notes,
     ) -> Result<Outcome> {
-        fit_on(&Pictures::default(), model, settings, progress, notes)
+        fit_on(&FewImages::default(), model, settings, progress, notes)
     }
 
     fn fit_on(
-        data: &Pictures,
+        data: &FewImages,
         model: &mut Counter,
         settings: Settings,
         progress: &mut Progress,
@@ -535,10 +535,10 @@ mod tests {
         let mut whole = Progress::default();
         fit(&mut Counter::new(0.0, loss), SETTINGS, &mut whole, &mut Notes::default()).unwrap();
         for (data, step, batches) in [
-            (Pictures { bad_batch: Some(0), ..Pictures::default() }, 0, 0),
-            (Pictures { bad_batch: Some(1), ..Pictures::default() }, 1, 1),
-            (Pictures { bad_batch: Some(2), ..Pictures::default() }, 2, 2),
-            (Pictures { bad_validation: true, ..Pictures::default() }, 2, 3),
+            (FewImages { bad_batch: Some(0), ..FewImages::default() }, 0, 0),
+            (FewImages { bad_batch: Some(1), ..FewImages::default() }, 1, 1),
+            (FewImages { bad_batch: Some(2), ..FewImages::default() }, 2, 2),
+            (FewImages { bad_validation: true, ..FewImages::default() }, 2, 3),
         ] {
             let (mut notes, mut progress) = (Notes::default(), Progress::default());
             let ended = fit_on(&data, &mut Counter::new(0.0, loss), SETTINGS, &mut progress, &mut notes);

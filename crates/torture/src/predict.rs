@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use alexnet_core::{init::Init, init::initialise, weights::Weights};
+use alexnet_core::{init::Init, init::initialize, weights::Weights};
 use rand::{SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
@@ -41,7 +41,7 @@ impl Predict {
         let metadata = seeds::metadata();
         let topology = metadata.variant.topology(metadata.classes.len());
         let parameters =
-            initialise(&topology, Init::Pytorch, 0).map_err(|error| error.to_string())?.parameters;
+            initialize(&topology, Init::Pytorch, 0).map_err(|error| error.to_string())?.parameters;
         let weights = Weights { metadata, parameters };
         weights.save(folder.path().join("weights.safetensors")).map_err(|error| error.to_string())?;
         Ok(Self { program: program.to_owned(), folder })

@@ -6,7 +6,7 @@ use alexnet::DataSource;
 use alexnet::core::{
     Batch, Model, Options, Step,
     alexnet::Variant,
-    init::{Init, initialise},
+    init::{Init, initialize},
     rng::{Purpose, permutation},
     train::Batches,
 };
@@ -91,7 +91,7 @@ pub fn run(args: &Args) -> Result<()> {
         What::Pipeline => pipeline_ms(args)?,
         What::Train | What::Infer => {
             let topology = args.variant.topology(5);
-            let state = initialise(&topology, Init::Tutorial, 0)?;
+            let state = initialize(&topology, Init::Tutorial, 0)?;
             let options = Options { device: choice.device, ..Options::default() };
             let mut model = backend.compile(&topology, &state, &options)?;
             let batch = Batch::random(args.batch_size as usize, topology.input[1], 5);

@@ -5,7 +5,7 @@ use std::fs;
 use alexnet_core::{
     ExifOrientation, Normalization,
     alexnet::Variant,
-    init::{Init, initialise},
+    init::{Init, initialize},
     weights::{Metadata, Weights},
 };
 
@@ -22,7 +22,7 @@ fn save_foreign(place: &Place, name: &str, variant: Variant, classes: usize) -> 
             normalization: Normalization::HALF,
             exif_orientation: ExifOrientation::Apply,
         },
-        parameters: initialise(&topology, Init::Pytorch, 3).unwrap().parameters,
+        parameters: initialize(&topology, Init::Pytorch, 3).unwrap().parameters,
     };
     let path = place.file(name);
     alexnet_interchange::save(&weights, &path).unwrap();

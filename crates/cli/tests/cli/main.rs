@@ -28,7 +28,7 @@ use std::{
 use alexnet_core::{
     ExifOrientation, Normalization,
     alexnet::Variant,
-    init::{Init, initialise},
+    init::{Init, initialize},
     weights::{Metadata, Weights},
 };
 use tempfile::TempDir;
@@ -94,7 +94,7 @@ impl Place {
             normalization: Normalization::HALF,
             exif_orientation: ExifOrientation::Apply,
         };
-        let parameters = initialise(&topology, Init::Pytorch, 0).unwrap().parameters;
+        let parameters = initialize(&topology, Init::Pytorch, 0).unwrap().parameters;
         Weights { metadata, parameters }.save(self.file(name)).unwrap();
     }
 }

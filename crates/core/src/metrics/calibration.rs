@@ -11,30 +11,30 @@ const BINS: usize = 15;
 /// networks", ICML 2017, with 15 bins.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Calibration {
-    /// Expected calibration error: the difference between accuracy and mean confidence of a bin, in the mean over pictures.
-    /// Not a number when there is no picture, or a confidence is none.
+    /// Expected calibration error: the difference between accuracy and mean confidence of a bin, in the mean over images.
+    /// Not a number when there is no image, or a confidence is none.
     pub ece: f64,
     /// From low confidence to high.
     pub bins: Vec<Bin>,
 }
 
-/// The pictures whose confidence is above `from` and not above `to`.
+/// The images whose confidence is above `from` and not above `to`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Bin {
     /// Its lower edge, which is outside.
     pub from: f64,
     /// Its upper edge, which is inside.
     pub to: f64,
-    /// How many pictures.
+    /// How many images.
     pub images: u64,
     /// Their mean confidence; not a number, in JSON `null`, when there are none.
     pub confidence: f64,
-    /// The share of them that was recognised; likewise.
+    /// The share of them that was recognized; likewise.
     pub accuracy: f64,
 }
 
 impl Calibration {
-    /// From the confidence of each picture, between 0 and 1, and whether it was recognised.
+    /// From the confidence of each image, between 0 and 1, and whether it was recognized.
     pub fn new(answers: impl IntoIterator<Item = (f64, bool)>) -> Self {
         let edge = |index: usize| index as f64 / BINS as f64;
         let mut sums = [(0, 0, 0.0); BINS];

@@ -16,28 +16,28 @@ pub struct Confusion {
 /// classes as `labels` and `zero_division=0`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Quality {
-    /// Of the pictures taken for the class, the share that is of it.
+    /// Of the images taken for the class, the share that is of it.
     pub precision: f64,
-    /// Of the pictures of the class, the share that is taken for it.
+    /// Of the images of the class, the share that is taken for it.
     pub recall: f64,
     /// Harmonic mean of both.
     pub f1: f64,
-    /// Pictures of the class.
+    /// Images of the class.
     pub support: u64,
 }
 
 impl Confusion {
-    /// No picture of any of `classes` classes.
+    /// No image of any of `classes` classes.
     pub fn new(classes: usize) -> Self {
         Self { counts: vec![vec![0; classes]; classes] }
     }
 
-    /// Counts one picture; both are indices of classes.
+    /// Counts one image; both are indices of classes.
     pub fn add(&mut self, truth: usize, predicted: usize) {
         self.counts[truth][predicted] += 1;
     }
 
-    /// The number of pictures.
+    /// The number of images.
     pub fn total(&self) -> u64 {
         self.counts.iter().flatten().sum()
     }
@@ -46,7 +46,7 @@ impl Confusion {
         (0..self.counts.len()).map(|class| self.counts[class][class]).sum()
     }
 
-    /// The share of pictures that were recognised; 0 of none.
+    /// The share of images that were recognized; 0 of none.
     pub fn accuracy(&self) -> f64 {
         ratio(self.hits(), self.total())
     }
@@ -56,7 +56,7 @@ impl Confusion {
         wilson95(self.hits(), self.total())
     }
 
-    /// `[C][C]`, the counts divided by the sum of their row, the pictures of the true class; 0 in a class without pictures.
+    /// `[C][C]`, the counts divided by the sum of their row, the images of the true class; 0 in a class without images.
     pub fn normalized(&self) -> Vec<Vec<f64>> {
         let share_of = |row: &Vec<u64>| {
             let support = row.iter().sum();
@@ -81,12 +81,12 @@ impl Confusion {
         (0..self.counts.len()).map(quality).collect()
     }
 
-    /// The mean over classes: all count alike, those without pictures too.
+    /// The mean over classes: all count alike, those without images too.
     pub fn macro_avg(&self) -> Quality {
         self.average(|_| 1)
     }
 
-    /// The mean over classes, each by its number of pictures.
+    /// The mean over classes, each by its number of images.
     pub fn weighted_avg(&self) -> Quality {
         self.average(|class| class.support)
     }

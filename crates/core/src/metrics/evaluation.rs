@@ -1,4 +1,4 @@
-//! The answers to a set of pictures, and all that is measured of them.
+//! Measures the predictions for a set of images.
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use crate::{
     loss::{log_softmax, log_sum_exp, softmax},
 };
 
-/// Gathers the answers to a set of pictures, batch by batch.
+/// Collects the predictions for a set of images, batch by batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
     loss: f64,
@@ -16,7 +16,7 @@ pub struct Evaluation {
     answers: Vec<Answer>,
 }
 
-/// What was said of one picture.
+/// The prediction for one image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Answer {
     /// The true class.
@@ -39,11 +39,11 @@ impl Answer {
 /// An [`Evaluation`] with the names of its classes: the JSON of `evaluate`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// Pictures seen.
+    /// Images seen.
     pub images: u64,
     /// Mean cross-entropy.
     pub loss: f64,
-    /// The share recognised.
+    /// The share recognized.
     pub top1: f64,
     /// Its 95 % interval.
     pub interval95: [f64; 2],
@@ -51,7 +51,7 @@ pub struct Report {
     pub per_class: Vec<ClassReport>,
     /// Mean over classes.
     pub macro_avg: Quality,
-    /// Mean over classes by their pictures.
+    /// Mean over classes by their images.
     pub weighted_avg: Quality,
     /// Rows true, columns predicted.
     pub confusion: Confusion,
@@ -82,8 +82,8 @@ impl Evaluation {
         self.add_views(logits, targets, 1);
     }
 
-    /// Adds a batch of pictures each of which was shown `views` times in a row: logits and targets, both `[N·views, C]`. A
-    /// picture's probabilities are the means of those of its views, and its loss is that of the mean.
+    /// Adds a batch of images each of which was shown `views` times in a row: logits and targets, both `[N·views, C]`. An
+    /// image's probabilities are the means of those of its views, and its loss is that of the mean.
     pub fn add_views(&mut self, logits: &Logits, targets: &[f32], views: usize) {
         let each = views * logits.classes;
         for (rows, targets) in logits.values.chunks_exact(each).zip(targets.chunks_exact(each)) {
@@ -107,12 +107,12 @@ impl Evaluation {
         }
     }
 
-    /// The number of pictures.
+    /// The number of images.
     pub fn images(&self) -> u64 {
         self.confusion.total()
     }
 
-    /// Mean cross-entropy over all pictures; not a number when there was none.
+    /// Mean cross-entropy over all images; not a number when there was none.
     pub fn loss(&self) -> f64 {
         self.loss / self.images() as f64
     }
@@ -183,11 +183,11 @@ mod tests {
     }
 
     #[test]
-    fn an_evaluation_is_a_mean_over_pictures_not_batches() {
+    fn an_evaluation_is_a_mean_over_images_not_batches() {
         let mut evaluation = Evaluation::new(2);
         assert!(evaluation.loss().is_nan());
         let three = [3f32.ln(), 0.0];
-        // Probabilities 3/4, 1/4; two pictures of class 0, then one of class 1, softly.
+        // Probabilities 3/4, 1/4; two images of class 0, then one of class 1, softly.
         evaluation.add(&logits(&[three, three].concat(), 2), &[1.0, 0.0, 1.0, 0.0]);
         evaluation.add(&logits(&three, 2), &[0.25, 0.75]);
         let (likely, unlikely) = ((4f64 / 3.0).ln(), 4f64.ln());
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn one_view_is_the_picture_itself() {
+    fn one_view_is_the_image_itself() {
         let target = [0.2, 0.5, 0.3];
         for row in [[0.1, 0.7, -0.3], [1e30, 0.0, -1e30], [1e-30, 2e-30, 0.0]] {
             let mut evaluation = Evaluation::new(3);

@@ -2,7 +2,7 @@
 
 use alexnet::core::{
     Images, Logits, Node, Op,
-    init::{Init, initialise},
+    init::{Init, initialize},
     optimizer::Adam,
 };
 
@@ -120,7 +120,7 @@ fn engines_agree_and_each_mistake_is_seen() {
         batch.images.pixels.rotate_left(i * 10_007);
     }
     let adam = Optimizer::Adam { adam: Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 }, weight_decay: 0.0 };
-    let mut parameters = initialise(&topology(), Init::Pytorch, 0).unwrap().parameters;
+    let mut parameters = initialize(&topology(), Init::Pytorch, 0).unwrap().parameters;
     for more in [0, 30, 300] {
         let training =
             Lesson { topology: topology(), optimizer: adam, parameters, steps: steps(more, 1e-3, &batches) };
