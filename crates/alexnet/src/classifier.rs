@@ -259,8 +259,8 @@ impl Classifier {
     /// # Errors
     /// [`Error::Data`] when it cannot be read; [`Error::NotFinite`] when the weights give no finite answer.
     pub fn predict<'a>(&mut self, image: impl Into<ImageSource<'a>>) -> Result<Prediction> {
-        let mut predictions = self.predict_batch([image])?;
-        predictions.pop().unwrap_or(Err(Error::NotFinite))
+        // As many answers as images.
+        self.predict_batch([image])?.remove(0)
     }
 
     /// Classifies many images: the answers come in their order, and an image that cannot be read does not stop the others. At most
@@ -322,7 +322,13 @@ fn preprocess(image: &ImageSource, decoding: decode::Options, size: usize) -> Re
             decode(path, decoding)?
         }
         ImageSource::Bytes(bytes) => decode_bytes("-", bytes, decoding)?,
-        ImageSource::Image(image) => return Ok((evaluation_image(&image.to_rgb8(), size), vec![])),
+        ImageSource::Image(image) => {
+            let pixels = match image.as_rgb8() {
+                Some(image) => evaluation_image(image, size),
+                None => evaluation_image(&image.to_rgb8(), size),
+            };
+            return Ok((pixels, vec![]));
+        }
     };
     let pixels = evaluation_image(&decoded.image, size);
     Ok((pixels, decoded.notes))

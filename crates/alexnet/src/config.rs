@@ -24,12 +24,12 @@ use crate::{DataSource, EngineConfig, Error, Result, source::VAL_FRACTION};
 /// and `exif_orientation` are then those of the initial weights, and `model_ema_steps` follows from the number of images. From the
 /// first step on, and in `args.toml`, none is open.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(default, rename_all = "kebab-case")]
 pub struct TrainConfig {
     /// The engine and its device.
     #[serde(skip)]
     pub engine: EngineConfig,
-    /// The folder of the run; the next free `runs/train…` if there is none.
+    /// The folder of the run; `None` chooses the next free `runs/train…`.
     #[serde(skip)]
     pub run_dir: Option<PathBuf>,
     /// Save a checkpoint after so many steps, beside the one after each epoch.
@@ -67,18 +67,9 @@ pub struct TrainConfig {
     /// Images of a batch; at least 1.
     pub batch_size: u32,
 
-    /// Least and largest share of an image's area that a training crop covers.
-    pub crop_scale: [f64; 2],
-    /// Brightness, contrast and saturation vary by factors of 1 ± this.
-    pub color_jitter: f64,
-    /// Probability that a rectangle of a training image is erased.
-    pub random_erasing: f64,
-    /// Share of each target that is spread evenly over all classes.
-    pub label_smoothing: f64,
-    /// α of mixup; 0 for none.
-    pub mixup: f64,
-    /// α of cutmix; 0 for none.
-    pub cutmix: f64,
+    /// How training varies images and targets.
+    #[serde(flatten)]
+    pub augmentation: Augmentation,
 
     /// Decides the split, the initial weights, the order, the augmentation and the dropout.
     #[serde(serialize_with = "whole_number", deserialize_with = "number_or_text")]
@@ -121,8 +112,6 @@ pub struct TrainConfig {
 
 impl Default for TrainConfig {
     fn default() -> Self {
-        let Augmentation { crop_scale, color_jitter, random_erasing, label_smoothing, mixup, cutmix } =
-            Augmentation::TUTORIAL;
         Self {
             engine: EngineConfig::default(),
             run_dir: None,
@@ -138,12 +127,7 @@ impl Default for TrainConfig {
             mean: None,
             std: None,
             batch_size: 32,
-            crop_scale,
-            color_jitter,
-            random_erasing,
-            label_smoothing,
-            mixup,
-            cutmix,
+            augmentation: Augmentation::TUTORIAL,
             seed: 0,
             epochs: 10,
             opt: Opt::Adam,
@@ -252,7 +236,14 @@ impl TrainConfig {
     /// # Errors
     /// [`alexnet_core::Error::Invalid`] with the first setting that is not.
     pub fn check(&self) -> Result<()> {
-        let Self { crop_scale: [least, most], .. } = *self;
+        let Augmentation {
+            crop_scale: [least, most],
+            color_jitter,
+            random_erasing,
+            label_smoothing,
+            mixup,
+            cutmix,
+        } = self.augmentation;
         let share = |value: f64| (0.0..1.0).contains(&value);
         let not_negative = |value: f64| value.is_finite() && value >= 0.0;
         let positive = |value: f32| value.is_finite() && value > 0.0;
@@ -278,21 +269,16 @@ impl TrainConfig {
                 0.0 < least && least <= most && most <= 1.0,
                 "it must be two shares above 0, the smaller first, at most 1",
             ),
-            (
-                "color_jitter",
-                self.color_jitter.to_string(),
-                not_negative(self.color_jitter),
-                not_negative_text,
-            ),
+            ("color_jitter", color_jitter.to_string(), not_negative(color_jitter), not_negative_text),
             (
                 "random_erasing",
-                self.random_erasing.to_string(),
-                (0.0..=1.0).contains(&self.random_erasing),
+                random_erasing.to_string(),
+                (0.0..=1.0).contains(&random_erasing),
                 "it must be a number from 0 to 1",
             ),
-            ("label_smoothing", self.label_smoothing.to_string(), share(self.label_smoothing), share_text),
-            ("mixup", self.mixup.to_string(), not_negative(self.mixup), not_negative_text),
-            ("cutmix", self.cutmix.to_string(), not_negative(self.cutmix), not_negative_text),
+            ("label_smoothing", label_smoothing.to_string(), share(label_smoothing), share_text),
+            ("mixup", mixup.to_string(), not_negative(mixup), not_negative_text),
+            ("cutmix", cutmix.to_string(), not_negative(cutmix), not_negative_text),
             ("epochs", self.epochs.to_string(), count(self.epochs), count_text),
             (
                 "weight_decay",
@@ -368,12 +354,6 @@ impl TrainConfig {
         Schedule { scheduler, lr, warmup_epochs, epochs }
     }
 
-    /// How training varies images and targets.
-    pub fn augmentation(&self) -> Augmentation {
-        let Self { crop_scale, color_jitter, random_erasing, label_smoothing, mixup, cutmix, .. } = *self;
-        Augmentation { crop_scale, color_jitter, random_erasing, label_smoothing, mixup, cutmix }
-    }
-
     /// How a folder of class folders is split.
     pub fn split_options(&self) -> SplitOptions {
         SplitOptions { val_fraction: self.val_fraction, seed: self.seed }
@@ -433,8 +413,8 @@ mod tests {
     #[test]
     fn every_recipe_is_read_and_valid() {
         for recipe in Recipe::ALL {
-            let config: TrainConfig = toml::from_str(recipe.text()).unwrap();
-            config.check().unwrap();
+            // Refuses what is no setting, or out of its limits.
+            let config = crate::saved::parse(recipe.text()).unwrap();
             assert_eq!(config, TrainConfig::recipe(recipe));
         }
         assert_eq!(TrainConfig::recipe(Recipe::Tutorial), TrainConfig::default());
@@ -454,7 +434,7 @@ mod tests {
             (|c| c.epochs = 0, "epochs cannot be 0"),
             (|c| c.batch_size = 0, "batch_size cannot be 0"),
             (|c| c.val_fraction = 1.0, "val_fraction cannot be 1"),
-            (|c| c.crop_scale = [0.9, 0.2], "crop_scale cannot be 0.9,0.2"),
+            (|c| c.augmentation.crop_scale = [0.9, 0.2], "crop_scale cannot be 0.9,0.2"),
             (|c| c.momentum = 1.0, "momentum cannot be 1"),
             (|c| c.std = Some([1.0, 0.0, 1.0]), "std cannot be"),
             (|c| c.mean = Some([f32::INFINITY; 3]), "mean cannot be"),

@@ -87,10 +87,10 @@ pub struct EngineConfig {
     /// Its device.
     #[serde(default)]
     pub device: Device,
-    /// The instruction set of the engine `cpu`; the best that the processor has if there is none.
+    /// The instruction set of the engine `cpu`; `None` chooses the best that the processor has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isa: Option<InstructionSet>,
-    /// How the engine `cpu` convolves; Winograd where that applies if there is none.
+    /// How the engine `cpu` convolves; `None` chooses Winograd where that applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub convolution: Option<Convolution>,
 }

@@ -174,7 +174,7 @@ fn write_csv(file: &mut File, mistakes: &[Mistake]) -> io::Result<()> {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Evaluator {
-    /// The weights: a file, or the folder of a run for its best; the best of the newest run in `runs/` if there is none.
+    /// The weights: a file, or the folder of a run for its best; `None` takes the best of the newest run in `runs/`.
     pub weights: Option<PathBuf>,
     /// The images; by default those of the run that the weights come from.
     pub data: DataSource,
@@ -186,7 +186,7 @@ pub struct Evaluator {
     pub batch_size: usize,
     /// What happens when an image cannot be read.
     pub on_bad_image: OnBadImage,
-    /// Whether images are turned as their EXIF or XMP says; as in training if there is none.
+    /// Whether images are turned as their EXIF or XMP says; `None` does as in training.
     pub exif_orientation: Option<ExifOrientation>,
     /// The engine and its device.
     pub engine: EngineConfig,

@@ -80,7 +80,7 @@ pub(crate) fn loader(config: &TrainConfig, dataset: Dataset) -> Result<Loader> {
         seed: config.seed,
         size,
         normalization: config.normalization(),
-        augmentation: config.augmentation(),
+        augmentation: config.augmentation,
         on_bad_image: config.on_bad_image,
         exif_orientation: config.exif_orientation.unwrap_or_default(),
         ..LoaderOptions::default()

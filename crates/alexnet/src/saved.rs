@@ -22,7 +22,7 @@ const SEAL: &str = "# crc32 ";
 
 /// What follows the checksum, for people.
 const ABOUT_THE_SEAL: &str =
-    " of all below; `train --resume` wants this file as it was written, `train --config` takes any copy";
+    " of all below; to resume the run, this file must be as it was written; a new run takes any copy";
 
 /// `args.toml`, as it is written.
 #[derive(Serialize)]
@@ -56,7 +56,7 @@ pub(crate) fn check(config: &TrainConfig) -> Result<()> {
 }
 
 /// The settings in the text of an `args.toml`; those that it does not name are the tutorial's.
-fn parse(text: &str) -> Result<TrainConfig, String> {
+pub(crate) fn parse(text: &str) -> Result<TrainConfig, String> {
     let first_line = |error: toml::de::Error| shown(error.message()).to_string();
     let mut settings: Table = text.parse().map_err(first_line)?;
     let mut engine = Table::new();
@@ -64,9 +64,14 @@ fn parse(text: &str) -> Result<TrainConfig, String> {
         engine.extend(settings.remove_entry(key));
     }
     let engine = EngineConfig::deserialize(engine).map_err(first_line)?;
-    let names_weight_decay = settings.contains_key("weight-decay");
-    let mut config = TrainConfig { engine, ..TrainConfig::deserialize(settings).map_err(first_line)? };
-    if !names_weight_decay {
+    let mut config =
+        TrainConfig { engine, ..TrainConfig::deserialize(settings.clone()).map_err(first_line)? };
+    // A setting that is read is written again.
+    let known = Table::try_from(&config).map_err(|error| error.to_string())?;
+    if let Some(key) = settings.keys().find(|key| !known.contains_key(*key)) {
+        return Err(format!("there is no setting `{}`", shown(key)));
+    }
+    if !settings.contains_key("weight-decay") {
         config.weight_decay = config.opt.weight_decay();
     }
     config.check().map_err(|error| error.to_string())?;
@@ -142,7 +147,7 @@ fn sealed(text: &str) -> String {
     format!("{SEAL}{:08x}{ABOUT_THE_SEAL}\n{text}", crc32fast::hash(text.as_bytes()))
 }
 
-/// The text below the seal, or all of one that has none, and whether it has. `None` when it has changed since.
+/// The text below the seal, or the whole text of a file without one, and whether it has one. `None` when it has changed since.
 fn unsealed(text: &str) -> Option<(&str, bool)> {
     let Some(rest) = text.strip_prefix(SEAL) else { return Some((text, false)) };
     let (line, below) = rest.split_once('\n')?;
@@ -153,6 +158,26 @@ fn unsealed(text: &str) -> Option<(&str, bool)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_are_read_as_they_were_written_and_unknown_ones_are_refused() {
+        let mut config = TrainConfig { seed: u64::MAX, patience: Some(3), ..TrainConfig::default() };
+        config.augmentation.crop_scale = [0.25, 1.0];
+        config.freeze = vec!["features".into()];
+        check(&config).unwrap();
+        assert_eq!(parse(&text(&config).unwrap()).unwrap(), config);
+        let old = parse("opt = \"adamw\"\nbackend = \"candle\"\nmixup = 1\n").unwrap();
+        assert_eq!((old.weight_decay, old.engine.backend), (0.01, crate::Engine::Candle));
+        assert_eq!(old.augmentation.mixup, 1.0);
+        for (text, reason) in [
+            ("colour-jitter = 0.1", "there is no setting `colour-jitter`"),
+            ("lr = -1", "lr cannot be -1"),
+            ("epochs = \"x\"", "invalid type"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
 
     #[test]
     fn a_seal_is_broken_by_any_change_below_it() {

@@ -124,7 +124,7 @@ impl Trainer {
     pub fn resume_with(run: impl AsRef<Path>, changes: Resume) -> Result<Self> {
         let folder = RunFolder::open(run)?;
         let (mut config, _) = saved::read(&folder)?;
-        config.engine = changes.engine(config.engine);
+        config.engine = changes.engine.apply(config.engine);
         Ok(Self { config, begin: Begin::Resumed(folder, changes) })
     }
 

@@ -143,7 +143,6 @@ fn example(name: &str, arguments: &[&Path]) -> String {
 }
 
 #[test]
-#[cfg_attr(feature = "tch", ignore = "examples that are linked with libtorch may not load it")]
 fn every_example_runs() {
     let place = flowers(10);
     let place = place.path();

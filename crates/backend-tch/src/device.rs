@@ -14,7 +14,7 @@ pub fn present() -> Vec<Device> {
 /// libtorch's name of a device.
 ///
 /// # Errors
-/// [`Error::Device`] when there is none such here.
+/// [`Error::Device`] when this machine lacks the device.
 pub fn open(device: Device) -> Result<tch::Device> {
     let present = present();
     match device {

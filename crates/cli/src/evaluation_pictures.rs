@@ -15,8 +15,8 @@ use crate::pictures::{self, Tile};
 const SHOWN: usize = 24;
 const COLUMNS: usize = 6;
 
-/// Writes both confusion matrices, the reliability diagram, and a gallery of the most confident mistakes, which is removed when there
-/// is none.
+/// Writes both confusion matrices, the reliability diagram, and a gallery of the most confident mistakes. Without mistakes an older
+/// gallery is removed.
 ///
 /// # Errors
 /// When the disk refuses, or an image is gone.

@@ -29,12 +29,6 @@ pub struct Resume {
     pub checkpoint_every: Option<u64>,
 }
 
-impl Resume {
-    pub(super) fn engine(&self, begun_with: EngineConfig) -> EngineConfig {
-        self.engine.apply(begun_with)
-    }
-}
-
 /// The run in `folder` as it stands, with the changes.
 ///
 /// # Errors

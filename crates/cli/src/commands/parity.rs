@@ -117,7 +117,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         dataset,
         LoaderOptions {
             batch_size: config.batch_size as usize,
-            augmentation: config.augmentation(),
+            augmentation: config.augmentation,
             exif_orientation,
             ..LoaderOptions::of(&metadata)
         },

@@ -6,7 +6,7 @@ mod printer;
 use std::{
     collections::BTreeSet,
     fs,
-    io::{IsTerminal, Read, stdin, stdout},
+    io::{IsTerminal, stdin, stdout},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -14,7 +14,8 @@ use std::{
 use alexnet::{
     Classifier, Error, ImageSource, Note, Observer, Prediction,
     core::{self, text::shown_path},
-    data::decode::{MAX_FILE_BYTES, decode, decode_bytes},
+    data::decode::{Decoded, decode, decode_reader},
+    image::DynamicImage,
 };
 use anyhow::{Context, Result};
 use rayon::prelude::*;
@@ -101,21 +102,29 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(if printer.finish()? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Answers to a few images, and the bytes of standard input if it is one of them: it cannot be read again.
+/// An image from standard input, which cannot be read again, and what is damaged in it.
+type Stdin = Option<Result<(DynamicImage, Vec<String>)>>;
+
+/// Answers to a few images, and the one from standard input if it is among them.
 fn answer(
     found: &[Found],
     classifier: &mut Classifier,
     topk: usize,
     console: &mut Console,
-) -> Result<(Vec<Answer>, Vec<u8>)> {
+) -> Result<(Vec<Answer>, Stdin)> {
     let has_stdin = found.iter().flatten().any(|image| is_stdin(&image.path));
-    let stdin = if has_stdin { read_stdin() } else { Ok(vec![]) };
-    let bytes = stdin.as_deref().unwrap_or_default();
-    let source = |image: &Image| match is_stdin(&image.path) {
-        true => ImageSource::Bytes(bytes),
-        false => ImageSource::from(&image.path),
+    let mut stdin = has_stdin.then(|| read_stdin(classifier));
+    let source = |image: &Image| match &stdin {
+        Some(Ok((pixels, _))) if is_stdin(&image.path) => ImageSource::Image(pixels),
+        _ => ImageSource::from(&image.path),
     };
-    let mut predictions = classifier.predict_batch(found.iter().flatten().map(source))?.into_iter();
+    let sources: Vec<ImageSource> = found
+        .iter()
+        .flatten()
+        .filter(|image| !(is_stdin(&image.path) && matches!(stdin, Some(Err(_)))))
+        .map(source)
+        .collect();
+    let mut predictions = classifier.predict_batch(sources)?.into_iter();
     let mut answers = Vec::with_capacity(found.len());
     for found in found {
         let path = match found {
@@ -125,27 +134,37 @@ fn answer(
                 continue;
             }
         };
-        let prediction = predictions.next().context("the engine answered fewer images than it was given")?;
-        let prediction = match &stdin {
-            Err(error) if is_stdin(&path) => Err(explain(error)),
-            _ => match prediction {
+        if let Some(Err(error)) = &stdin
+            && is_stdin(&path)
+        {
+            answers.push(Answer::Failed { error: explain(error), path });
+            continue;
+        }
+        answers.push(
+            match predictions.next().context("the engine answered fewer images than it was given")? {
                 Err(error @ Error::NotFinite) => {
                     return Err(error).with_context(|| shown_path(classifier.path()).to_string());
                 }
-                prediction => prediction.map_err(|error| explain(&error.into())),
-            },
-        };
-        answers.push(match prediction {
-            Err(error) => Answer::Failed { path, error },
-            Ok(prediction) => {
-                for what in &prediction.damage {
-                    console.note(Note::Damaged { path: path.clone(), what: what.clone() });
+                Err(error) => Answer::Failed { path, error: explain(&error.into()) },
+                Ok(prediction) => {
+                    let of_stdin = match &mut stdin {
+                        Some(Ok((_, damage))) if is_stdin(&path) => std::mem::take(damage),
+                        _ => vec![],
+                    };
+                    for what in prediction.damage.iter().cloned().chain(of_stdin) {
+                        console.note(Note::Damaged { path: path.clone(), what });
+                    }
+                    answered(path, &prediction, topk)
                 }
-                answered(path, &prediction, topk)
-            }
-        });
+            },
+        );
     }
-    Ok((answers, stdin.unwrap_or_default()))
+    Ok((answers, stdin))
+}
+
+fn read_stdin(classifier: &Classifier) -> Result<(DynamicImage, Vec<String>)> {
+    let Decoded { image, notes, .. } = decode_reader("-", stdin().lock(), classifier.decoding())?;
+    Ok((image.into(), notes))
 }
 
 fn answered(path: PathBuf, prediction: &Prediction, topk: usize) -> Answer {
@@ -161,19 +180,12 @@ fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-fn read_stdin() -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    // One byte more than is decoded, so that a file which is too large is refused for that.
-    stdin().lock().take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(core::Error::io("read", "-"))?;
-    Ok(bytes)
-}
-
 /// Writes images with their classes below them. They are read once more, so that not all of them are in memory.
 fn annotate(
     found: &[Found],
     answers: &[Answer],
     folder: &Path,
-    (classifier, stdin): (&Classifier, &[u8]),
+    (classifier, stdin): (&Classifier, &Stdin),
     names: &mut BTreeSet<PathBuf>,
 ) -> Result<()> {
     let named: Vec<_> = found
@@ -192,10 +204,12 @@ fn annotate(
             fs::create_dir_all(parent).map_err(core::Error::io("create", parent))?;
         }
         let top: Vec<_> = top.iter().map(|c| (c.class.as_str(), c.probability)).collect();
-        let picture = match is_stdin(&image.path) {
-            true => decode_bytes("-", stdin, decoding)?,
-            false => decode(&image.path, decoding)?,
+        let annotated = match stdin {
+            Some(Ok((DynamicImage::ImageRgb8(pixels), _))) if is_stdin(&image.path) => {
+                pictures::annotate(pixels, &top)
+            }
+            _ => pictures::annotate(&decode(&image.path, decoding)?.image, &top),
         };
-        pictures::save(&pictures::annotate(&picture.image, &top), &file)
+        pictures::save(&annotated, &file)
     })
 }

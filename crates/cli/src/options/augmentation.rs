@@ -1,6 +1,6 @@
 //! How training varies images and targets.
 
-use alexnet::TrainConfig;
+use alexnet::{TrainConfig, data::augment::Augmentation};
 
 use crate::parse;
 
@@ -31,11 +31,7 @@ pub struct AugmentationOptions {
 impl AugmentationOptions {
     pub fn apply(&self, config: &mut TrainConfig) {
         let Self { crop_scale, color_jitter, random_erasing, label_smoothing, mixup, cutmix } = *self;
-        config.crop_scale = crop_scale;
-        config.color_jitter = color_jitter;
-        config.random_erasing = random_erasing;
-        config.label_smoothing = label_smoothing;
-        config.mixup = mixup;
-        config.cutmix = cutmix;
+        config.augmentation =
+            Augmentation { crop_scale, color_jitter, random_erasing, label_smoothing, mixup, cutmix };
     }
 }

@@ -12,7 +12,7 @@ const BINS: usize = 15;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Calibration {
     /// Expected calibration error: the difference between accuracy and mean confidence of a bin, in the mean over images.
-    /// Not a number when there is no image, or a confidence is none.
+    /// NaN without images, or when a confidence is NaN.
     pub ece: f64,
     /// From low confidence to high.
     pub bins: Vec<Bin>,

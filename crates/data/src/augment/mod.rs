@@ -13,6 +13,8 @@ pub mod views;
 use alexnet_core::rng::{Purpose, generator};
 use image::RgbImage;
 
+use serde::{Deserialize, Serialize};
+
 use self::{
     crop_flip::{random_flip, random_resized_crop},
     erase::{erase, random_erasing},
@@ -21,7 +23,8 @@ use self::{
 use crate::resize::{Crop, resize_into};
 
 /// Settings of the augmentation of images and targets in training.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
 pub struct Augmentation {
     /// Least and largest share of an image's area that a crop covers (`scale` of `RandomResizedCrop`).
     pub crop_scale: [f64; 2],
@@ -35,6 +38,12 @@ pub struct Augmentation {
     pub mixup: f64,
     /// α of cutmix ([`mix::Mix`]); 0 for none.
     pub cutmix: f64,
+}
+
+impl Default for Augmentation {
+    fn default() -> Self {
+        Self::TUTORIAL
+    }
 }
 
 impl Augmentation {

@@ -72,7 +72,7 @@ pub fn run(args: &Args) -> Result<()> {
         batch_size: ROWS,
         seed: config.seed,
         size,
-        augmentation: config.augmentation(),
+        augmentation: config.augmentation,
         cache_bytes: usize::MAX,
         exif_orientation: args.exif_orientation.into(),
         ..LoaderOptions::default()
