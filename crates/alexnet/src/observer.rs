@@ -109,7 +109,7 @@ pub enum Note {
     },
     /// No data set was named and none was found: drawn flowers are used.
     UsingDrawnFlowers {
-        /// Where the photos would be.
+        /// Where the images would be.
         looked_in: PathBuf,
     },
     /// What was assumed about a folder of images, or left out of it.

@@ -8,10 +8,10 @@ mod columns;
 mod commands;
 mod config;
 mod console;
-mod evaluation_pictures;
+mod evaluation_figures;
+mod figures;
 mod options;
 mod parse;
-mod pictures;
 mod progress;
 mod stop;
 mod tch_program;
@@ -30,7 +30,7 @@ First steps:
   alexnet help train          every option of a command";
 
 #[derive(Parser)]
-#[command(name = "alexnet", bin_name = "alexnet", version, about = "AlexNet, from the photos to the answer", after_help = FIRST_STEPS)]
+#[command(name = "alexnet", bin_name = "alexnet", version, about = "AlexNet, from the images to the answer", after_help = FIRST_STEPS)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn the_way_around_a_bad_image_is_named() {
-        let error = CoreError::Image("a.jpg is not a readable picture: it is cut".into()).into();
+        let error = CoreError::Image("a.jpg is not a readable image: it is cut".into()).into();
         assert!(way_around(&error, &|id| id == "on_bad_image").contains("with `--on-bad-image skip` it"));
         assert_eq!(way_around(&error, &|_| false), "");
         let error = DataError::NoneValidates { path: "a".into(), fraction: 0.1 }.into();

@@ -8,7 +8,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-/// Adds how images are named, where they stand without their option, as in `train photos`.
+/// Adds how images are named, where they stand without their option, as in `train images`.
 pub fn with_tip(mut error: clap::Error, program: &Command, typed: &[OsString]) -> clap::Error {
     let mut command = program;
     for word in typed.iter().skip(1) {

@@ -18,7 +18,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// An image that cannot be decoded.
-    #[error("{} is not a readable picture: {}", shown_path(path), escaped(reason))]
+    #[error("{} is not a readable image: {}", shown_path(path), escaped(reason))]
     Image {
         /// The file; `-` for standard input.
         path: PathBuf,

@@ -48,16 +48,16 @@ fn resizing_is_pillows() {
         let [width, height, left, top, w, h, to_width, to_height] = reader.numbers();
         let pixels = reader.bytes((width * height * 3) as usize).to_vec();
         let expected = reader.bytes((to_width * to_height * 3) as usize);
-        let picture = RgbImage::from_raw(width, height, pixels).unwrap();
+        let image = RgbImage::from_raw(width, height, pixels).unwrap();
         let crop = Crop { left, top, width: w, height: h };
-        let difference = largest_difference(&resize(&picture, crop, to_width, to_height), expected);
+        let difference = largest_difference(&resize(&image, crop, to_width, to_height), expected);
         assert!(difference == 0, "{difference}: {crop:?} of {width}×{height} to {to_width}×{to_height}");
         cases += 1;
     }
     assert_eq!(cases, 14);
 }
 
-/// A file with Pillow's picture of it.
+/// A file with Pillow's image of it.
 struct Golden {
     name: &'static str,
     file: &'static [u8],
@@ -86,11 +86,11 @@ fn decoding_is_pillows() {
     let mut failures = vec![];
     for Golden { name, file, size, pixels } in decoded() {
         match decode_bytes(name, file, options).map(|decoded| decoded.image) {
-            Ok(picture) if picture.dimensions() != size => {
-                failures.push(format!("{name}: {:?}, not {size:?}", picture.dimensions()));
+            Ok(image) if image.dimensions() != size => {
+                failures.push(format!("{name}: {:?}, not {size:?}", image.dimensions()));
             }
-            Ok(picture) => {
-                let largest = largest_difference(picture.as_raw(), pixels);
+            Ok(image) => {
+                let largest = largest_difference(image.as_raw(), pixels);
                 if largest > 0 {
                     failures.push(format!("{name}: differs by {largest}"));
                 }
@@ -107,7 +107,7 @@ fn half_a_file_is_an_error() {
     for Golden { name, file, .. } in decoded() {
         let half = &file[..file.len() / 2];
         let error = decode_bytes(name, half, Options::default()).unwrap_err();
-        assert!(error.to_string().starts_with(&format!("{name} is not a readable picture: ")), "{error}");
+        assert!(error.to_string().starts_with(&format!("{name} is not a readable image: ")), "{error}");
     }
 }
 
@@ -130,8 +130,8 @@ fn damaged_files_do_not_panic() {
                     }
                 }
             }
-            if let Ok(Decoded { image: picture, .. }) = decode_bytes(name, &damaged, Options::default()) {
-                assert!(picture.width() > 0 && picture.height() > 0);
+            if let Ok(Decoded { image, .. }) = decode_bytes(name, &damaged, Options::default()) {
+                assert!(image.width() > 0 && image.height() > 0);
             }
         }
     }
@@ -195,9 +195,9 @@ fn bytes_become_torchvisions_numbers_bit_by_bit() {
     assert!(reader.0.is_empty());
 }
 
-/// A picture with what torchvision makes of it, `[3, size, size]` each.
+/// A image with what torchvision makes of it, `[3, size, size]` each.
 struct Prepared {
-    picture: RgbImage,
+    image: RgbImage,
     augmentation: Variation,
     size: usize,
     training: Vec<f32>,
@@ -212,7 +212,7 @@ fn prepared() -> Vec<Prepared> {
         let size = size as usize;
         let pixels = reader.bytes((width * height * 3) as usize).to_vec();
         cases.push(Prepared {
-            picture: RgbImage::from_raw(width, height, pixels).unwrap(),
+            image: RgbImage::from_raw(width, height, pixels).unwrap(),
             augmentation: Variation {
                 crop: Crop { left, top, width: w, height: h },
                 flip: flip == 1,
@@ -244,20 +244,20 @@ fn assert_same(pixels: &[u8], expected: &[f32]) {
 /// From files through the loader to numbers: torchvision's `resized_crop`, `hflip`, `to_tensor` and `normalize` for training,
 /// `resize`, `to_tensor` and `normalize` for evaluation.
 #[test]
-fn pictures_become_torchvisions_tensors() {
+fn images_become_torchvisions_tensors() {
     const SEED: u64 = 0;
     const EPOCH: u64 = 1;
     let cases = prepared();
     let folder = tempfile::tempdir().unwrap();
     let items: Vec<Item> = (0..cases.len()).map(|i| Item { path: format!("{i}.png"), class: 0 }).collect();
-    for (item, Prepared { picture, augmentation: expected, .. }) in cases.iter().enumerate() {
-        picture.save(folder.path().join(&items[item].path)).unwrap();
-        let found = variation(&Augmentation::TUTORIAL, (SEED, EPOCH, item), picture.dimensions(), 224);
+    for (item, Prepared { image, augmentation: expected, .. }) in cases.iter().enumerate() {
+        image.save(folder.path().join(&items[item].path)).unwrap();
+        let found = variation(&Augmentation::TUTORIAL, (SEED, EPOCH, item), image.dimensions(), 224);
         assert_eq!(found, *expected, "other draws: put them into make.py and run it");
     }
-    // Or flipping the picture before its crop would go unseen.
-    assert!(cases.iter().any(|Prepared { picture, augmentation: Variation { crop, flip, .. }, .. }| {
-        *flip && (picture.width() - crop.width).abs_diff(2 * crop.left) > 10
+    // Or flipping the image before its crop would go unseen.
+    assert!(cases.iter().any(|Prepared { image, augmentation: Variation { crop, flip, .. }, .. }| {
+        *flip && (image.width() - crop.width).abs_diff(2 * crop.left) > 10
     }));
     assert!(cases.iter().any(|case| !case.augmentation.flip));
 
@@ -292,7 +292,7 @@ fn pictures_become_torchvisions_tensors() {
     assert_eq!(positions, [0, 1, 2, 3]);
     for (pixels, case) in evaluation.images.pixels.chunks(row).zip(&cases) {
         assert_same(pixels, &case.evaluation);
-        assert_eq!(pixels, evaluation_image(&case.picture, case.size));
+        assert_eq!(pixels, evaluation_image(&case.image, case.size));
     }
     for images in [training, evaluation.images] {
         assert_eq!(images.len(), cases.len());

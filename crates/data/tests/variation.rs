@@ -99,7 +99,7 @@ fn mixtures_and_their_losses_are_pytorchs() {
 }
 
 #[test]
-fn a_picture_alone_is_not_mixed() {
+fn an_image_alone_is_not_mixed() {
     let mut batch = Batch::random(1, 8, 3);
     let before = batch.clone();
     Mix::Mixup(0.5).apply(&mut batch);

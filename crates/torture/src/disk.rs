@@ -70,7 +70,7 @@ pub enum Fault {
 /// How a run got over it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Recovery {
-    /// It went on by itself; a picture is missing, which it said.
+    /// It went on by itself; a figure is missing, which it said.
     Warned,
     /// It ended, and `--resume` went on.
     Resumed,
@@ -281,7 +281,7 @@ impl Disk {
         Ok(())
     }
 
-    /// All files are those of the undisturbed run, but for a picture that could not be written.
+    /// All files are those of the undisturbed run, but for a figure that could not be written.
     fn compare(&self, name: &str, missing: Option<&str>) -> Result<(), String> {
         let files = self.files(name)?;
         let names = |files: &Files| files.keys().cloned().collect::<BTreeSet<_>>();

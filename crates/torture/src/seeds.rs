@@ -266,7 +266,7 @@ pub fn splits() -> Vec<Vec<u8>> {
         range.map(|n| Item { path: format!("{}/{n}.jpg", n % 2), class: n % 2 }).collect()
     };
     let dataset = Dataset {
-        root: "/photos".into(),
+        root: "/images".into(),
         classes: vec!["0".into(), "1".into()],
         train: items(0..6),
         val: items(6..8),

@@ -1,4 +1,4 @@
-//! `alexnet bench`: how long a training step, a forward pass or a batch of photos takes.
+//! `alexnet bench`: how long a training step, a forward pass or a batch of images takes.
 
 use std::{path::PathBuf, time::Instant};
 
@@ -55,7 +55,7 @@ enum What {
     Train,
     /// The forward pass
     Infer,
-    /// Decode, crop, flip and resize photos in an epoch after the first, without a cache of decoded ones
+    /// Decode, crop, flip and resize images in an epoch after the first, without a cache of decoded ones
     Pipeline,
 }
 
@@ -146,14 +146,14 @@ fn step_ms(what: What, model: &mut dyn Model, batch: &Batch, step: &mut Step) ->
     Ok(start.elapsed().as_secs_f64() * 1e3)
 }
 
-/// Milliseconds a batch over at most 1,000 photos: the work that PyTorch's loader does for the tutorial.
+/// Milliseconds a batch over at most 1,000 images: the work that PyTorch's loader does for the tutorial.
 fn pipeline_ms(args: &Args) -> Result<f64> {
     let data = args.data.as_deref().context("`--what pipeline` needs images; name them with `--data`")?;
     let dataset = DataSource::from(data).open(&SplitOptions::default(), &mut Console::default())?;
     let all: Vec<Item> = dataset.items().cloned().collect();
     let order = permutation(0, Purpose::Synthetic, 0, 0, all.len());
     let train: Vec<Item> = order.into_iter().take(1000).map(|i| all[i].clone()).collect();
-    let photos = train.len();
+    let images = train.len();
     let dataset = Dataset { train, ..dataset };
     let loader = Loader::new(
         dataset,
@@ -168,7 +168,7 @@ fn pipeline_ms(args: &Args) -> Result<f64> {
         loader.train(epoch, 0).try_for_each(|batch| batch.map(drop))?;
         anyhow::Ok(start.elapsed().as_secs_f64() * 1e3)
     };
-    // The first pass over photos also looks for damage, as an epoch of a training run does once.
+    // The first pass over images also looks for damage, as an epoch of a training run does once.
     epoch_ms(0)?;
-    Ok(epoch_ms(1)? / photos as f64 * f64::from(args.batch_size))
+    Ok(epoch_ms(1)? / images as f64 * f64::from(args.batch_size))
 }

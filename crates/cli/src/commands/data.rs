@@ -1,4 +1,4 @@
-//! `alexnet data`: get, split, check, draw and look at photos.
+//! `alexnet data`: get, split, check, draw and look at images.
 
 mod check;
 pub mod preview;
@@ -20,7 +20,7 @@ use anyhow::{Result, anyhow};
 
 use crate::{console::Console, parse, progress};
 
-/// Gets, splits, checks, draws and shows photos.
+/// Gets, splits, checks, draws and shows images.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
     /// Download the flower photos (229 MB) and unpack them to data/flower_photos
@@ -49,7 +49,7 @@ pub enum Command {
 /// Runs the command.
 ///
 /// # Errors
-/// When photos cannot be had, read or written.
+/// When images cannot be had, read or written.
 pub fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Fetch { archive } => fetch_photos(archive.as_deref())?,
@@ -60,7 +60,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
             synthetic::generate(out, *per_class as usize, *seed, &|done, total| bar.at(done, total))?;
             bar.finish();
             say!(
-                "{} pictures of {} classes in {}",
+                "{} images of {} classes in {}",
                 synthetic::CLASSES.len() * *per_class as usize,
                 synthetic::CLASSES.len(),
                 shown_path(out)
@@ -94,6 +94,6 @@ fn fetch_photos(archive: Option<&Path>) -> Result<()> {
         }
     };
     let folder = source::unpack(&archive, &mut Console::default())?;
-    say!("the photos are in {}", shown_path(&folder))?;
+    say!("the images are in {}", shown_path(&folder))?;
     Ok(())
 }

@@ -85,11 +85,13 @@ fn findings() -> Vec<Finding> {
     });
     findings.push(Finding::new("libtorch", libtorch));
     findings.push(Finding::new("NVIDIA GPU", gpu()));
-    findings
-        .push(Finding::new("photos", photos(source::PHOTOS, "`cargo xtask data fetch` gets them (229 MB)")));
+    findings.push(Finding::new(
+        "flower photos",
+        images(source::PHOTOS, "`cargo xtask data fetch` gets them (229 MB)"),
+    ));
     findings.push(Finding::new(
         "drawn flowers",
-        photos(source::DRAWN, "`cargo xtask train` draws them if there are no photos"),
+        images(source::DRAWN, "`cargo xtask train` draws them if there are no photos"),
     ));
     let weights = RunFolder::newest_weights().map(|path| path.display().to_string());
     findings.push(Finding::new(
@@ -180,14 +182,15 @@ fn gpu() -> Result<String, String> {
     Ok(gpus.collect::<Vec<_>>().join("; "))
 }
 
-/// How many photos are in a folder of `data`, or `mend`.
-fn photos(name: &str, mend: &str) -> Result<String, String> {
+/// How many images are in a folder of `data`.
+fn images(name: &str, otherwise: &str) -> Result<String, String> {
     let path = Path::new(source::FOLDER).join(name);
     if !path.exists() {
-        return Err(format!("there is no {}; {mend}", path.display()));
+        return Err(format!("there is no {}; {otherwise}", path.display()));
     }
-    let folder = folder::scan(&path).map_err(|error| format!("{error}; remove the folder, then {mend}"))?;
-    Ok(format!("{} photos of {} classes in {}", folder.items.len(), folder.classes.len(), path.display()))
+    let folder =
+        folder::scan(&path).map_err(|error| format!("{error}; remove the folder, then {otherwise}"))?;
+    Ok(format!("{} images of {} classes in {}", folder.items.len(), folder.classes.len(), path.display()))
 }
 
 /// The first value of `name : value` in a file of the kernel.

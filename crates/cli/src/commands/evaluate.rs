@@ -1,4 +1,4 @@
-//! `alexnet evaluate`: how good weights are on a set of photos.
+//! `alexnet evaluate`: how good weights are on a set of images.
 
 use std::{cmp::Reverse, fs, path::PathBuf};
 
@@ -17,7 +17,7 @@ use clap::ValueEnum;
 use crate::{
     columns::{self, TERMINAL, padded},
     console::Console,
-    evaluation_pictures,
+    evaluation_figures,
     options::{BadImage, EngineOptions, OrientationOption, data::source, engine},
     output::{self, Format},
     parse,
@@ -35,7 +35,7 @@ pub struct Args {
     /// Weights [default: the best of the newest run]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Photos, as for `train` [default: those of the run that the weights come from]
+    /// Images, as for `train` [default: those of the run that the weights come from]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Which images: a run keeps its split, and the same images given again, wherever they are now, are split as it was
@@ -45,7 +45,7 @@ pub struct Args {
     /// What happens when an image cannot be read
     #[arg(long, value_name = "ACTION", value_enum, default_value = "error")]
     on_bad_image: BadImage,
-    /// Ask about several views of each photo and take the mean of the probabilities: flip, its mirror image too, or ten-crop
+    /// Ask about several views of each image and take the mean of the probabilities: flip, its mirror image too, or ten-crop
     #[arg(long, value_enum, value_name = "VIEWS", num_args = 0..=1, default_missing_value = "flip")]
     tta: Option<Tta>,
     /// Also write report.json, the confusion matrices, the reliability diagram and the mistakes to this folder
@@ -66,7 +66,7 @@ pub struct Args {
 /// Test-time augmentation.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Tta {
-    /// The photo and its mirror image
+    /// The image and its mirror image
     Flip,
     /// Four corners and the centre, 224/256 as wide and high, and the mirror image of each
     TenCrop,
@@ -84,7 +84,7 @@ impl From<Tta> for Views {
 /// Runs the command.
 ///
 /// # Errors
-/// When weights or photos cannot be read, or are of other classes.
+/// When weights or images cannot be read, or are of other classes.
 pub fn run(args: &Args) -> Result<()> {
     let evaluator = Evaluator {
         weights: args.weights.clone(),
@@ -104,7 +104,7 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(folder) = &args.out {
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         evaluated.write(folder)?;
-        evaluation_pictures::write(&evaluated, folder)?;
+        evaluation_figures::write(&evaluated, folder)?;
     }
     match args.format {
         Format::Json => output::json(&serde_json::to_string(&evaluated.output())?),

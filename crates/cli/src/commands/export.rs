@@ -29,7 +29,7 @@ pub struct Args {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
-    /// One ONNX file, for any number of pictures at once; its metadata holds classes, mean and std
+    /// One ONNX file, for any number of images at once; its metadata holds classes, mean and std
     Onnx,
 }
 

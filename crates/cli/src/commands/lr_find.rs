@@ -15,9 +15,10 @@ use anyhow::{Result, ensure};
 use crate::{
     config::Source,
     console::Console,
+    figures,
     options::{EngineOptions, OptimizerOptions, SetupOptions},
     output::note_left_out,
-    parse, pictures, progress,
+    parse, progress,
     stop::Stop,
 };
 
@@ -33,7 +34,7 @@ pub struct Args {
     /// Steps from the lowest to the highest
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = parse::at_least(10u64))]
     steps: u64,
-    /// Picture to write
+    /// Figure to write
     #[arg(long, value_name = "PNG", default_value = "lr_find.png")]
     out: PathBuf,
     #[command(flatten)]
@@ -49,7 +50,7 @@ pub struct Args {
 /// Runs the command. The exit code is 0, or 129, 130 or 143 after a signal.
 ///
 /// # Errors
-/// When photos or options do not allow it, or the picture cannot be written.
+/// When images or options do not allow it, or the figure cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let Args { engine, optimizer, setup, min_lr, max_lr, steps, .. } = args;
     ensure!(min_lr < max_lr, "`--min-lr` {min_lr} is not below `--max-lr` {max_lr}");
@@ -80,7 +81,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::from(code));
     }
     let suggestion = suggestion(&points);
-    pictures::save(&pictures::lr_curve(&points, suggestion)?, &args.out)?;
+    figures::save(&figures::lr_curve(&points, suggestion)?, &args.out)?;
     match suggestion {
         Some(lr) => say!("suggested: --lr {lr:.1e}")?,
         None => say!("no rate between {min_lr:e} and {max_lr:e} lowers the loss")?,

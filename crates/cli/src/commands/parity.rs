@@ -1,4 +1,4 @@
-//! `alexnet parity`: whether all engines of this binary give the same answers on the user's photos.
+//! `alexnet parity`: whether all engines of this binary give the same answers on the user's images.
 
 mod steps;
 
@@ -30,14 +30,14 @@ use crate::{
 /// Steps of training that are compared.
 const STEPS: u64 = 10;
 
-/// Compares the logits of all engines in this binary on the validation photos, and the first ten steps of training as the options
+/// Compares the logits of all engines in this binary on the validation images, and the first ten steps of training as the options
 /// say, each from the same weights. The exit code is 1 when two engines differ by more than they may.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Weights [default: the best of the newest run]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Photos, as for `train` [default: those of the run that the weights come from]
+    /// Images, as for `train` [default: those of the run that the weights come from]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Images of a batch
@@ -64,7 +64,7 @@ pub struct Args {
 
 #[derive(Serialize)]
 struct Report {
-    photos: usize,
+    images: usize,
     /// The largest |logit| of the first engine.
     largest_logit: f64,
     pairs: Vec<Pair>,
@@ -77,7 +77,7 @@ struct Pair {
     engines: [String; 2],
     /// The largest difference of two logits.
     largest_difference: f64,
-    /// Photos that they give different classes, of those whose best two logits differ by at least `MARGIN`.
+    /// Images that they give different classes, of those whose best two logits differ by at least `MARGIN`.
     other_answers: usize,
     /// Whether every logit is within the tolerance.
     within_tolerance: bool,
@@ -100,7 +100,7 @@ struct Training {
 /// Runs the command.
 ///
 /// # Errors
-/// When weights or photos cannot be read, or an engine fails.
+/// When weights or images cannot be read, or an engine fails.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let engines = Engine::compiled();
     let places = places(&engines);
@@ -125,7 +125,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let accumulate = config.accumulate as usize;
     let batches: Vec<Batch> =
         loader.train(0, 0).take(STEPS as usize * accumulate).collect::<Result<_, _>>()?;
-    ensure!(!batches.is_empty(), "there is no photo to train on");
+    ensure!(!batches.is_empty(), "there is no image to train on");
     // The first steps of ten epochs.
     let schedule = config.schedule();
     let steps_per_epoch = loader.steps_per_epoch().div_ceil(accumulate) as u64;
@@ -220,7 +220,7 @@ impl Report {
                 pairs.push(Pair::new([name.clone(), other.clone()], a, b, largest));
             }
         }
-        Self { photos: first.rows().len(), largest_logit: largest, pairs, training }
+        Self { images: first.rows().len(), largest_logit: largest, pairs, training }
     }
 
     fn agrees(&self) -> bool {
@@ -238,7 +238,7 @@ impl Report {
 
     fn print(&self) -> Result<()> {
         let verdict = |within| if within { "" } else { "  TOO FAR" };
-        say!("{} images, largest logit {:.3}", self.photos, self.largest_logit)?;
+        say!("{} images, largest logit {:.3}", self.images, self.largest_logit)?;
         say!("{:24}  {:>18}  {:>13}", "logits", "largest difference", "other answers")?;
         for pair in &self.pairs {
             say!(
@@ -318,7 +318,7 @@ mod tests {
     fn roundings_agree() {
         let report = report(&[1.0, 2.0001, 3.0, 4.99999, 5.0, 1e-5], true);
         assert!(report.agrees());
-        assert_eq!((report.photos, report.largest_logit), (2, 5.0));
+        assert_eq!((report.images, report.largest_logit), (2, 5.0));
         assert!((report.pairs[0].largest_difference - 1e-4).abs() < 1e-6);
     }
 

@@ -1,4 +1,4 @@
-//! `alexnet predict`: the class of a photo, or of many.
+//! `alexnet predict`: the class of an image, or of many.
 
 mod inputs;
 mod printer;
@@ -26,9 +26,10 @@ use self::{
 };
 use crate::{
     console::Console,
+    figures,
     options::{EngineOptions, OrientationOption, engine},
     output::explain,
-    parse, pictures,
+    parse,
     progress::Items,
 };
 
@@ -38,12 +39,12 @@ const BATCH: usize = 32;
 /// Classes named where no other number is asked for.
 const TOP: usize = 5;
 
-/// Names the most probable classes of photos.
+/// Names the most probable classes of images.
 ///
-/// A photo that cannot be read does not stop the others; the exit code is 1 then.
+/// An image that cannot be read does not stop the others; the exit code is 1 then.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Photos, folders (searched with all below them), patterns such as 'photos/*.jpg', or - for standard input
+    /// Images, folders (searched with all below them), patterns such as 'images/*.jpg', or - for standard input
     #[arg(required = true, value_name = "IMAGE|DIR|GLOB|-")]
     inputs: Vec<PathBuf>,
     /// Weights [default: the best of the newest run]
@@ -55,7 +56,7 @@ pub struct Args {
     /// How the results are printed
     #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
     format: Format,
-    /// Also write each photo with its classes below it to this folder, those of a folder in the same folders below it
+    /// Also write each image with its classes below it to this folder, those of a folder in the same folders below it
     #[arg(long, value_name = "DIR")]
     annotate: Option<PathBuf>,
     #[command(flatten)]
@@ -64,7 +65,7 @@ pub struct Args {
     engine: EngineOptions,
 }
 
-/// Runs the command. The exit code is 1 when a photo could not be read.
+/// Runs the command. The exit code is 1 when an image could not be read.
 ///
 /// # Errors
 /// When the weights cannot be read or the answers cannot be written.
@@ -206,10 +207,10 @@ fn annotate(
         let top: Vec<_> = top.iter().map(|c| (c.class.as_str(), c.probability)).collect();
         let annotated = match stdin {
             Some(Ok((DynamicImage::ImageRgb8(pixels), _))) if is_stdin(&image.path) => {
-                pictures::annotate(pixels, &top)
+                figures::annotate(pixels, &top)
             }
-            _ => pictures::annotate(&decode(&image.path, decoding)?.image, &top),
+            _ => figures::annotate(&decode(&image.path, decoding)?.image, &top),
         };
-        pictures::save(&annotated, &file)
+        figures::save(&annotated, &file)
     })
 }

@@ -26,7 +26,7 @@ pub struct Args {
     /// Seeds, each with its own split
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "0,1,2", value_parser = parse::at_least(0u64))]
     seeds: Vec<u64>,
-    /// Photos, as for `train`
+    /// Images, as for `train`
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
 }

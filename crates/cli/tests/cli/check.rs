@@ -17,28 +17,28 @@ fn write(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-fn jpeg(picture: &RgbImage, quality: u8) -> Vec<u8> {
+fn jpeg(image: &RgbImage, quality: u8) -> Vec<u8> {
     let mut bytes = Vec::new();
-    picture.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, quality)).unwrap();
+    image.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, quality)).unwrap();
     bytes
 }
 
-fn encoded(picture: &RgbImage, format: ImageFormat) -> Vec<u8> {
+fn encoded(image: &RgbImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, format).unwrap();
+    image.write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
 }
 
-fn half_size(picture: &RgbImage) -> RgbImage {
-    imageops::thumbnail(picture, picture.width() / 2, picture.height() / 2)
+fn half_size(image: &RgbImage) -> RgbImage {
+    imageops::thumbnail(image, image.width() / 2, image.height() / 2)
 }
 
-/// `photos/train` and `photos/val`: 17 and 5 pictures of each of three classes.
+/// `images/train` and `images/val`: 17 and 5 images of each of three classes.
 fn sound(place: &Place) {
     for (class, name) in DRAWN.into_iter().enumerate() {
         for index in 0..22 {
             let half = if index < 17 { "train" } else { "val" };
-            let path = place.file(&format!("photos/{half}/{name}/{index:02}.jpg"));
+            let path = place.file(&format!("images/{half}/{name}/{index:02}.jpg"));
             write(&path, &jpeg(&draw_flower(class, index, 0), 88));
         }
     }
@@ -50,14 +50,14 @@ fn report(place: &Place, args: &[&str]) -> Report {
 }
 
 fn members(group: &Group) -> Vec<&str> {
-    group.images.iter().map(|photo| photo.path.as_str()).collect()
+    group.images.iter().map(|image| image.path.as_str()).collect()
 }
 
 #[test]
 fn nothing_is_invented() {
     let place = Place::new();
     sound(&place);
-    let found = report(&place, &["--data", "photos", "--strict"]);
+    let found = report(&place, &["--data", "images", "--strict"]);
     assert_eq!((found.images, found.issues, found.imbalance), (66, 0, 1.0));
     assert_eq!(found.split, SplitBy::Folders);
     for class in &found.classes {
@@ -65,7 +65,7 @@ fn nothing_is_invented() {
     }
     assert!(found.damaged.is_empty() && found.wrong_extension.is_empty() && found.not_images.is_empty());
     assert!(found.duplicates.is_empty() && found.sizes.is_empty());
-    let text = place.succeeds(&["data", "check", "--data", "photos", "--strict", "--gallery", "seen.png"]);
+    let text = place.succeeds(&["data", "check", "--data", "images", "--strict", "--gallery", "seen.png"]);
     assert!(text.ends_with("\nnothing to mend\n"), "{text}");
     assert!(place.file("seen.png").is_file());
 }
@@ -74,8 +74,8 @@ fn nothing_is_invented() {
 fn all_that_was_planted_is_found() {
     let place = Place::new();
     sound(&place);
-    let plant = |path: &str, bytes: &[u8]| write(&place.file("photos").join(path), bytes);
-    let read = |path: &str| fs::read(place.file("photos").join(path)).unwrap();
+    let plant = |path: &str, bytes: &[u8]| write(&place.file("images").join(path), bytes);
+    let read = |path: &str| fs::read(place.file("images").join(path)).unwrap();
     let (another, one_more) = (draw_flower(0, 40, 0), draw_flower(2, 41, 0));
 
     plant("train/daisy/words.jpg", b"These are words, not pixels.");
@@ -87,7 +87,7 @@ fn all_that_was_planted_is_found() {
     plant("val/daisy/endless.jpg", &endless[..endless.len() - 2]);
     plant("train/roses/a_jpeg.png", &jpeg(&one_more, 90));
     plant("train/roses/notes.txt", b"BM is not only how a BMP begins");
-    plant("train/roses/photo.jfif", &whole_jpeg);
+    plant("train/roses/image.jfif", &whole_jpeg);
     plant("train/roses/.hidden", b"");
     plant("train/dandelion/again.jpg", &read("train/dandelion/03.jpg"));
     plant("train/daisy/smaller.jpg", &jpeg(&half_size(&draw_flower(0, 2, 0)), 60));
@@ -105,10 +105,10 @@ fn all_that_was_planted_is_found() {
         plant(&format!("{half}/zinnia/{index}.jpg"), &jpeg(&draw_flower(3, index, 0), 88));
     }
 
-    let args = ["--data", "photos", "--gallery", "seen.jpg"];
+    let args = ["--data", "images", "--gallery", "seen.jpg"];
     let found = report(&place, &args);
     let damaged: Vec<_> =
-        found.damaged.iter().map(|photo| (photo.path.as_str(), photo.kind, photo.decodes)).collect();
+        found.damaged.iter().map(|image| (image.path.as_str(), image.kind, image.decodes)).collect();
     assert_eq!(
         damaged,
         [
@@ -120,10 +120,10 @@ fn all_that_was_planted_is_found() {
         ]
     );
     let named: Vec<_> =
-        found.wrong_extension.iter().map(|photo| (photo.path.as_str(), photo.content)).collect();
+        found.wrong_extension.iter().map(|image| (image.path.as_str(), image.content)).collect();
     assert_eq!(named, [("train/roses/a_jpeg.png", Format::Jpeg)]);
-    let not_photos: Vec<_> = found.not_images.iter().map(|file| (file.path.as_str(), file.content)).collect();
-    assert_eq!(not_photos, [("train/roses/notes.txt", None), ("train/roses/photo.jfif", Some(Format::Jpeg))]);
+    let not_images: Vec<_> = found.not_images.iter().map(|file| (file.path.as_str(), file.content)).collect();
+    assert_eq!(not_images, [("train/roses/notes.txt", None), ("train/roses/image.jfif", Some(Format::Jpeg))]);
     let groups: Vec<_> = found
         .duplicates
         .iter()
@@ -144,7 +144,7 @@ fn all_that_was_planted_is_found() {
     assert!(matches!(how(2), Likeness::Near { mirrored: true, .. }));
     assert!(matches!(how(3), Likeness::Near { mirrored: false, .. }));
     assert_eq!(found.duplicates[2].images[1].half, Half::Val);
-    let sizes: Vec<_> = found.sizes.iter().map(|photo| (photo.path.as_str(), photo.oddity)).collect();
+    let sizes: Vec<_> = found.sizes.iter().map(|image| (image.path.as_str(), image.oddity)).collect();
     assert_eq!(
         sizes,
         [("train/dandelion/strip.jpg", Oddity::Extreme), ("train/dandelion/tiny.png", Oddity::Tiny)]
@@ -153,36 +153,36 @@ fn all_that_was_planted_is_found() {
         found.classes.iter().filter(|class| class.few).map(|class| class.name.as_str()).collect();
     assert_eq!(few, ["zinnia"]);
     assert_eq!(found.issues, 5 + 1 + 1 + 5);
-    assert_eq!(found, report(&place, &["--data", "photos", "-j", "1"]));
+    assert_eq!(found, report(&place, &["--data", "images", "-j", "1"]));
 
     let gallery = image::open(place.file("seen.jpg")).unwrap();
     assert!(gallery.width() > 1000 && gallery.height() > 1000);
-    let text = place.succeeds(&["data", "check", "--data", "photos"]);
+    let text = place.succeeds(&["data", "check", "--data", "images"]);
     for said in
         ["train/daisy/cut.png: truncated", "label conflict, leak", "the same bytes", "to mend: 12", "few"]
     {
         assert!(text.contains(said), "{said}: {text}");
     }
-    let strict = place.run(&["data", "check", "--data", "photos", "--strict"]);
+    let strict = place.run(&["data", "check", "--data", "images", "--strict"]);
     assert_eq!((strict.code, strict.out), (Some(1), text));
 }
 
-/// Odd sizes and few photos are worth knowing, and no reason to fail.
+/// Odd sizes and few images are worth knowing, and no reason to fail.
 #[test]
 fn what_only_deserves_a_note_is_not_strict() {
     let place = Place::new();
     sound(&place);
     write(
-        &place.file("photos/train/zinnia/tiny.png"),
+        &place.file("images/train/zinnia/tiny.png"),
         &encoded(&imageops::thumbnail(&draw_flower(3, 0, 0), 40, 40), ImageFormat::Png),
     );
-    write(&place.file("photos/val/zinnia/1.jpg"), &jpeg(&draw_flower(3, 1, 0), 90));
-    write(&place.file("photos/val/zinnia/notes.txt"), b"found in the garden");
-    let found = report(&place, &["--data", "photos", "--strict"]);
+    write(&place.file("images/val/zinnia/1.jpg"), &jpeg(&draw_flower(3, 1, 0), 90));
+    write(&place.file("images/val/zinnia/notes.txt"), b"found in the garden");
+    let found = report(&place, &["--data", "images", "--strict"]);
     assert_eq!((found.issues, found.sizes.len(), found.not_images.len()), (0, 1, 1));
 }
 
-/// Any names, formats and sizes; one class of one photo.
+/// Any names, formats and sizes; one class of one image.
 #[test]
 fn folders_of_ones_own_are_checked_and_split() {
     let place = Place::new();
@@ -191,11 +191,11 @@ fn folders_of_ones_own_are_checked_and_split() {
         [("common daisy", 21), ("Löwenzahn", 12), ("薔薇", 1)].into_iter().enumerate()
     {
         for index in 0..count {
-            let picture = draw_flower(class, index, 0);
-            let picture = if index % 2 == 0 { picture } else { half_size(&picture) };
+            let image = draw_flower(class, index, 0);
+            let image = if index % 2 == 0 { image } else { half_size(&image) };
             let (extension, format) = formats[index % 3];
-            let path = place.file(&format!("mine/{name}/photo {index}.{extension}"));
-            write(&path, &encoded(&picture, format));
+            let path = place.file(&format!("mine/{name}/image {index}.{extension}"));
+            write(&path, &encoded(&image, format));
         }
     }
     let found = report(&place, &["--data", "mine", "--strict"]);

@@ -78,8 +78,8 @@ fn a_run_knows_its_images_wherever_they_are() {
     // It grows to nearly three times as many.
     for class in CLASSES {
         for k in 0..18 {
-            let photo = place.file(&format!("elsewhere/{class}/{class}_0001.jpg"));
-            fs::copy(photo, place.file(&format!("elsewhere/{class}/new_{k}.jpg"))).unwrap();
+            let image = place.file(&format!("elsewhere/{class}/{class}_0001.jpg"));
+            fs::copy(image, place.file(&format!("elsewhere/{class}/new_{k}.jpg"))).unwrap();
         }
     }
     let grown = evaluate(&place, &["--data", "elsewhere"]);
@@ -143,8 +143,8 @@ fn other_images_are_all_asked_about_and_said() {
     for class in CLASSES {
         copy(&place.file("flowers").join(class), &place.file("mixed").join(class));
         for k in 0..25 {
-            let photo = place.file(&format!("others/{class}/other_0001.jpg"));
-            fs::copy(photo, place.file(&format!("mixed/{class}/more_{k}.jpg"))).unwrap();
+            let image = place.file(&format!("others/{class}/other_0001.jpg"));
+            fs::copy(image, place.file(&format!("mixed/{class}/more_{k}.jpg"))).unwrap();
         }
         for k in 5..=10 {
             fs::remove_file(place.file(&format!("mixed/{class}/{class}_{k:04}.jpg"))).unwrap();
@@ -281,7 +281,7 @@ fn archives_of_any_kind_are_data_sets() {
     for (archive, folder) in [("packed.TAR", "packed"), ("zipped.zip", "zipped")] {
         let text = place.succeeds(&["data", "check", "--data", archive]);
         let here = place.file("data").join(folder);
-        assert!(text.starts_with(&format!("10 photos of 5 classes in {}", here.display())), "{text}");
+        assert!(text.starts_with(&format!("10 images of 5 classes in {}", here.display())), "{text}");
         assert_eq!(fs::read_dir(here.join("roses")).unwrap().count(), 2);
     }
     // No name, no folder of its own.
@@ -341,12 +341,12 @@ fn without_images_only_train_draws() {
 fn a_folder_without_its_option_is_understood() {
     let place = Place::new();
     for args in
-        [&["train", "photos"][..], &["data", "check", "photos"], &["evaluate", "--split", "all", "photos"]]
+        [&["train", "images"][..], &["data", "check", "images"], &["evaluate", "--split", "all", "images"]]
     {
         let ran = place.run(args);
         assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{ran:?}");
-        assert!(ran.err.contains("tip: images are named with `--data`: `--data photos`"), "{ran:?}");
+        assert!(ran.err.contains("tip: images are named with `--data`: `--data images`"), "{ran:?}");
     }
-    let ran = place.run(&["summary", "photos"]);
+    let ran = place.run(&["summary", "images"]);
     assert!(ran.code == Some(2) && !ran.err.contains("--data"), "{ran:?}");
 }

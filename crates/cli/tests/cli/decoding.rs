@@ -170,6 +170,6 @@ fn a_file_that_breaks_a_decoder_is_an_error_like_others() {
     assert_eq!(answers.len(), 3);
     assert!(answers[0]["class"].is_string() && answers[0] == answers[2]);
     let error = answers[1]["error"].as_str().unwrap();
-    assert!(error.starts_with("odd.webp is not a readable picture: "), "{error}");
+    assert!(error.starts_with("odd.webp is not a readable image: "), "{error}");
     assert!(!ran.err.contains("panicked"), "{ran:?}");
 }

@@ -33,7 +33,7 @@ fn what_is_missing_comes_with_the_command_that_mends_it_and_is_no_failure() {
     assert!(line(&out, "engine cpu").contains(" ok ") && line(&out, "engine cpu").contains("cpu"), "{out}");
     for (name, command) in [
         ("libtorch", "`cargo xtask libtorch`"),
-        ("photos", "`cargo xtask data fetch`"),
+        ("flower photos", "`cargo xtask data fetch`"),
         ("drawn flowers", "`cargo xtask train`"),
         ("weights", "run `train` first"),
     ] {
@@ -50,7 +50,7 @@ fn what_is_there_is_told_with_its_place() {
     fs::create_dir_all(place.file("runs/train/weights")).unwrap();
     place.save_fresh_weights("runs/train/weights/best.safetensors");
     let out = doctor(&place, &[], &[]);
-    assert!(line(&out, "photos").contains(" ok       10 photos of 5 classes in "), "{out}");
+    assert!(line(&out, "flower photos").contains(" ok       10 images of 5 classes in "), "{out}");
     assert!(line(&out, "weights").contains("best.safetensors"), "{out}");
 }
 

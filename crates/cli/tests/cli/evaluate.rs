@@ -11,16 +11,16 @@ use crate::{CLASSES, Place};
 
 const PARTS: [&str; 2] = ["train", "val"];
 
-/// A place with drawn flowers in `photos/`, one a class for training and one for validation, and weights that tell them apart, if
+/// A place with drawn flowers in `images/`, one a class for training and one for validation, and weights that tell them apart, if
 /// not well.
 fn place() -> Place {
     let place = Place::with_flowers(2);
     for class in CLASSES {
-        for (photo, part) in fs::read_dir(place.file("flowers").join(class)).unwrap().zip(PARTS) {
-            let photo = photo.unwrap();
-            let folder = place.file("photos").join(part).join(class);
+        for (image, part) in fs::read_dir(place.file("flowers").join(class)).unwrap().zip(PARTS) {
+            let image = image.unwrap();
+            let folder = place.file("images").join(part).join(class);
             fs::create_dir_all(&folder).unwrap();
-            fs::rename(photo.path(), folder.join(photo.file_name())).unwrap();
+            fs::rename(image.path(), folder.join(image.file_name())).unwrap();
         }
     }
     place.save_fresh_weights("fresh.safetensors");
@@ -36,7 +36,7 @@ const EVALUATE: [&str; 9] = [
     "--weights",
     "weights.safetensors",
     "--data",
-    "photos",
+    "images",
     "--split",
     "all",
     "--format",
@@ -94,7 +94,7 @@ fn the_report_is_printed_and_written() {
         }
     }
 
-    // What `predict` says of the same photo.
+    // What `predict` says of the same image.
     let worst = &mistakes[0];
     let path = worst["path"].as_str().unwrap();
     let answer = place.succeeds(&["predict", path, "--weights", "weights.safetensors", "--format", "jsonl"]);
@@ -104,7 +104,7 @@ fn the_report_is_printed_and_written() {
     assert!(path.contains(worst["truth"].as_str().unwrap()) && worst["truth"] != worst["predicted"]);
 }
 
-/// The patches are cut out and mirrored by the image library, and each is a photo for `predict`.
+/// The patches are cut out and mirrored by the image library, and each is an image for `predict`.
 #[test]
 fn views_are_averaged() {
     let place = place();
@@ -112,21 +112,21 @@ fn views_are_averaged() {
     let shown: Vec<(&str, &str)> =
         PARTS.iter().flat_map(|part| CLASSES.map(|class| (*part, class))).collect();
     for (part, class) in &shown {
-        let photo = fs::read_dir(place.file("photos").join(part).join(class)).unwrap().next().unwrap();
-        let photo = decode(photo.unwrap().path(), Default::default()).unwrap().image;
-        let (width, height) = photo.dimensions();
+        let image = fs::read_dir(place.file("images").join(part).join(class)).unwrap().next().unwrap();
+        let image = decode(image.unwrap().path(), Default::default()).unwrap().image;
+        let (width, height) = image.dimensions();
         let [w, h] = [width, height].map(|extent| (f64::from(extent) * 0.875).round() as u32);
         let (right, bottom) = (width - w, height - h);
         let patches = [(0, 0), (right, 0), (0, bottom), (right, bottom), (right / 2, bottom / 2)];
-        let patches = patches.map(|(x, y)| crop_imm(&photo, x, y, w, h).to_image());
-        let save = |name: &str, picture: &DynamicImage| {
-            picture.save(place.file("views").join(format!("{part}-{class}-{name}.png"))).unwrap();
-            picture
+        let patches = patches.map(|(x, y)| crop_imm(&image, x, y, w, h).to_image());
+        let save = |name: &str, image: &DynamicImage| {
+            image.save(place.file("views").join(format!("{part}-{class}-{name}.png"))).unwrap();
+            image
                 .fliph()
                 .save(place.file("views").join(format!("{part}-{class}-{name}-mirrored.png")))
                 .unwrap();
         };
-        save("whole", &photo.clone().into());
+        save("whole", &image.clone().into());
         for (index, patch) in patches.into_iter().enumerate() {
             save(&format!("patch{index}"), &patch.into());
         }
@@ -134,7 +134,7 @@ fn views_are_averaged() {
     let said = place.succeeds(&["predict", "views", "--weights", "weights.safetensors", "--format", "jsonl"]);
     let answers: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(answers.len(), shown.len() * 12);
-    // The probability of the true class in the mean over those views of a photo that are wanted.
+    // The probability of the true class in the mean over those views of an image that are wanted.
     let mean = |(part, class): &(&str, &str), wanted: &dyn Fn(&str) -> bool| {
         let of_truth = answers.iter().filter_map(|answer| {
             let name = answer["path"].as_str().unwrap().split_once("views/").unwrap().1;
@@ -153,7 +153,7 @@ fn views_are_averaged() {
         (&["--tta", "flip"], &|name: &str| name.contains("whole")),
         (&["--tta", "ten-crop"], &|name: &str| name.contains("patch")),
     ] {
-        let loss: f64 = shown.iter().map(|photo| -mean(photo, wanted).ln() / shown.len() as f64).sum();
+        let loss: f64 = shown.iter().map(|image| -mean(image, wanted).ln() / shown.len() as f64).sum();
         let found = number(&report(&place, more)["loss"]);
         assert!((found - loss).abs() < 1e-9, "{more:?}: {found}, {loss}");
         losses.push(found);

@@ -31,9 +31,9 @@ fn the_folder_of_a_run_stands_for_its_weights() {
     let place = Place::with_flowers(1);
     fs::create_dir_all(place.file("run/weights")).unwrap();
     place.save_fresh_weights("run/weights/best.safetensors");
-    let photo = "flowers/roses/roses_0001.jpg";
-    let by_file = place.succeeds(&["predict", photo, "--weights", "run/weights/best.safetensors"]);
-    let ran = place.run(&["predict", photo, "--weights", "run"]);
+    let image = "flowers/roses/roses_0001.jpg";
+    let by_file = place.succeeds(&["predict", image, "--weights", "run/weights/best.safetensors"]);
+    let ran = place.run(&["predict", image, "--weights", "run"]);
     assert_eq!((ran.code, ran.out), (Some(0), by_file));
     assert!(ran.err.contains("using the weights run/weights/best.safetensors"), "{}", ran.err);
 
@@ -42,7 +42,7 @@ fn the_folder_of_a_run_stands_for_its_weights() {
         ("flowers", "flowers is a folder, and holds no weights/best.safetensors"),
         ("run/checkpoint.safetensors", "it is the checkpoint of a run"),
     ] {
-        for args in [&["predict", photo, "--weights", weights][..], &["convert", weights, "a.pth"]] {
+        for args in [&["predict", image, "--weights", weights][..], &["convert", weights, "a.pth"]] {
             let ran = place.run(args);
             assert!(ran.code == Some(1) && ran.err.contains(words), "{ran:?}");
         }

@@ -9,7 +9,7 @@ use crate::Place;
 const CLASSES: usize = 12;
 
 /// Stripes whose colour and width tell the class, no two alike.
-fn picture(class: usize, index: usize) -> RgbImage {
+fn image(class: usize, index: usize) -> RgbImage {
     let (width, height) = (60 + 17 * (index as u32 % 5), 50 + 23 * (index as u32 % 4));
     RgbImage::from_fn(width, height, |x, y| {
         let noise = (x * 31 + y * 17 + index as u32 * 97).wrapping_mul(2_654_435_761) >> 26;
@@ -23,19 +23,19 @@ fn picture(class: usize, index: usize) -> RgbImage {
 fn twelve_classes_in_three_formats_are_checked_trained_and_told_apart() {
     let place = Place::new();
     for class in 0..CLASSES {
-        let folder = place.file(&format!("my photos/class nº {class:02}"));
+        let folder = place.file(&format!("my images/class nº {class:02}"));
         fs::create_dir_all(&folder).unwrap();
         for index in 0..4 + class {
             let extension = ["png", "png", "webp", "jpg"][index % 4];
-            picture(class, index).save(folder.join(format!("{index}.{extension}"))).unwrap();
+            image(class, index).save(folder.join(format!("{index}.{extension}"))).unwrap();
         }
     }
-    let data = ["--data", "my photos"];
+    let data = ["--data", "my images"];
     place.succeeds(&[&["data", "check"][..], &data].concat());
     place.succeeds(&[&["train", "--epochs", "1", "-b", "16", "--val-fraction", "0.25"][..], &data].concat());
     let indices: serde_json::Value =
         serde_json::from_slice(&fs::read(place.file("runs/train/class_indices.json")).unwrap()).unwrap();
     assert_eq!(indices["11"], "class nº 11");
-    let said = place.succeeds(&["predict", "my photos/class nº 05/0.png", "--topk", "12"]);
-    assert_eq!(said.matches("class nº").count(), 12 + usize::from(said.contains("my photos")), "{said}");
+    let said = place.succeeds(&["predict", "my images/class nº 05/0.png", "--topk", "12"]);
+    assert_eq!(said.matches("class nº").count(), 12 + usize::from(said.contains("my images")), "{said}");
 }

@@ -74,15 +74,15 @@ fn a_state_dictionary_is_used_like_weights_of_ours() {
     let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(report["per_class"][2]["class"], "roses");
 
-    let photo = "flowers/roses/roses_0001.jpg";
-    let said = place.succeeds(&["predict", "--weights", "AlexNet.pth", "--topk", "5", photo]);
+    let image = "flowers/roses/roses_0001.jpg";
+    let said = place.succeeds(&["predict", "--weights", "AlexNet.pth", "--topk", "5", image]);
     assert!(said.contains("class: 3 "), "{said}");
     fs::write(
         place.file("class_indices.json"),
         r#"{"0":"daisy","1":"dandelion","2":"roses","3":"sunflowers","4":"tulips"}"#,
     )
     .unwrap();
-    let said = place.succeeds(&["predict", "--weights", "AlexNet.pth", "--topk", "5", photo]);
+    let said = place.succeeds(&["predict", "--weights", "AlexNet.pth", "--topk", "5", image]);
     assert!(said.contains("class: sunflowers "), "{said}");
 
     let names = ["--class-indices", "class_indices.json", "--mean", "-0.4,0.5,0.6", "--std", "0.1,0.2,0.3"];

@@ -7,9 +7,9 @@ mod doctor;
 mod engines;
 mod evaluate;
 mod files;
+mod flower_photos;
 mod folders;
 mod formats;
-mod photos;
 mod predict;
 mod recipes;
 mod resume;
@@ -44,7 +44,7 @@ impl Place {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// One with `flowers/`, `per_class` drawn pictures a class.
+    /// One with `flowers/`, `per_class` drawn images a class.
     fn with_flowers(per_class: usize) -> Self {
         let place = Self::new();
         place.succeeds(&["data", "synth", "--out", "flowers", "--per-class", &per_class.to_string()]);

@@ -16,16 +16,16 @@ const CMYK_COLOUR: Rgb<u8> = Rgb([200, 40, 60]);
 const INPUTS: [(&str, &str); 14] = [
     ("good.jpg", ""),
     ("missing.jpg", "cannot open missing.jpg"),
-    ("empty.jpg", "empty.jpg is not a readable picture: the file is empty"),
-    ("text.jpg", "text.jpg is not a readable picture: it is none of JPEG, PNG"),
-    ("cut.jpg", "cut.jpg is not a readable picture: "),
+    ("empty.jpg", "empty.jpg is not a readable image: the file is empty"),
+    ("text.jpg", "text.jpg is not a readable image: it is none of JPEG, PNG"),
+    ("cut.jpg", "cut.jpg is not a readable image: "),
     ("cmyk.jpg", ""),
     ("grey.jpg", ""),
     ("rgba.png", ""),
     ("deep.png", ""),
     ("dot.png", ""),
-    ("huge.png", "huge.png is not a readable picture: it has 40000×40000 pixels"),
-    ("none", "the folder holds no photo"),
+    ("huge.png", "huge.png is not a readable image: it has 40000×40000 pixels"),
+    ("none", "the folder holds no image"),
     ("*.tiff", "the pattern matches no file"),
     ("[", "the pattern is not valid"),
 ];
@@ -34,7 +34,7 @@ const INPUTS: [(&str, &str); 14] = [
 fn place() -> Place {
     let place = Place::with_flowers(1);
     place.save_fresh_weights("weights.safetensors");
-    let photo = image::open(place.file("flowers/roses/roses_0001.jpg")).unwrap();
+    let image = image::open(place.file("flowers/roses/roses_0001.jpg")).unwrap();
     let good = fs::read(place.file("flowers/roses/roses_0001.jpg")).unwrap();
     let write = |name: &str, bytes: &[u8]| fs::write(place.file(name), bytes).unwrap();
     write("good.jpg", &good);
@@ -43,9 +43,9 @@ fn place() -> Place {
     write("cut.jpg", &good[..good.len() / 2]);
     write("cmyk.jpg", CMYK);
     write("huge.png", &huge_png());
-    photo.to_luma8().save(place.file("grey.jpg")).unwrap();
-    photo.to_rgba8().save(place.file("rgba.png")).unwrap();
-    let deep: ImageBuffer<Luma<u16>, _> = photo.to_luma16();
+    image.to_luma8().save(place.file("grey.jpg")).unwrap();
+    image.to_rgba8().save(place.file("rgba.png")).unwrap();
+    let deep: ImageBuffer<Luma<u16>, _> = image.to_luma16();
     deep.save(place.file("deep.png")).unwrap();
     RgbImage::from_pixel(1, 1, Rgb([255, 0, 0])).save(place.file("dot.png")).unwrap();
     fs::create_dir(place.file("none")).unwrap();
@@ -70,7 +70,7 @@ fn predict(place: &Place, format: &str, inputs: &[&str]) -> Ran {
     place.run(&[&["predict", "--weights", "weights.safetensors", "--format", format], inputs].concat())
 }
 
-/// The entry of a good photo: exactly the documented members, most probable first.
+/// The entry of a good image: exactly the documented members, most probable first.
 fn assert_answered(answer: &Value, path: &str) {
     let members: Vec<&str> = answer.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(members, ["class", "path", "probability", "top"], "{answer}");
@@ -164,7 +164,7 @@ fn each_input_has_its_outcome_in_every_format() {
     colours_are_understood(&place);
 }
 
-/// The same photo, however it is named.
+/// The same image, however it is named.
 fn folders_patterns_and_stdin(place: &Place) {
     let top = |ran: &Ran| {
         assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -213,19 +213,19 @@ fn folders_patterns_and_stdin(place: &Place) {
     }
 }
 
-/// CMYK, grey, alpha and 16 bits are the picture that they stand for. Measured by how much a wrong reading would change.
+/// CMYK, grey, alpha and 16 bits are the image that they stand for. Measured by how much a wrong reading would change.
 fn colours_are_understood(place: &Place) {
-    let photo = image::open(place.file("good.jpg")).unwrap();
+    let image = image::open(place.file("good.jpg")).unwrap();
     let square = |colour: Rgb<u8>| DynamicImage::from(RgbImage::from_pixel(16, 16, colour));
-    let inverted = |mut picture: DynamicImage| {
-        picture.invert();
-        picture
+    let inverted = |mut image: DynamicImage| {
+        image.invert();
+        image
     };
     let cases = [
         ("cmyk.jpg", square(CMYK_COLOUR)),
-        ("grey.jpg", DynamicImage::from(photo.to_luma8())),
-        ("deep.png", DynamicImage::from(photo.to_luma8())),
-        ("rgba.png", photo),
+        ("grey.jpg", DynamicImage::from(image.to_luma8())),
+        ("deep.png", DynamicImage::from(image.to_luma8())),
+        ("rgba.png", image),
     ];
     let mut inputs = Vec::new();
     for (name, right) in cases {
@@ -258,7 +258,7 @@ fn names_of_any_kind_are_answered_and_annotated() {
     use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
     let place = Place::with_flowers(1);
     place.save_fresh_weights("weights.safetensors");
-    let photo = place.file("flowers/roses/roses_0001.jpg");
+    let image = place.file("flowers/roses/roses_0001.jpg");
     for folder in ["in/a", "in/b/.hidden"] {
         fs::create_dir_all(place.file(folder)).unwrap();
     }
@@ -266,9 +266,9 @@ fn names_of_any_kind_are_answered_and_annotated() {
     for name in
         [OsStr::from_bytes(b"caf\xe9.jpg"), OsStr::new(&long), OsStr::new("a/1.jpg"), OsStr::new("b/1.jpg")]
     {
-        fs::copy(&photo, place.file("in").join(name)).unwrap();
+        fs::copy(&image, place.file("in").join(name)).unwrap();
     }
-    fs::copy(&photo, place.file("in/b/.hidden/2.jpg")).unwrap();
+    fs::copy(&image, place.file("in/b/.hidden/2.jpg")).unwrap();
     let ran = predict(&place, "text", &["in/*.jpg"]);
     assert!(ran.code == Some(0) && ran.out.contains(r"in/caf\xE9.jpg: "), "{ran:?}");
     let ran = predict(&place, "jsonl", &["in", "--annotate", "out"]);

@@ -105,13 +105,13 @@ fn rates_are_found() {
     let said =
         place.run(&["lr-find", "--data", "flowers", "-b", "4", "--val-fraction", "0.25", "--steps", "12"]);
     assert_eq!(said.code, Some(0), "{said:?}");
-    let picture = image::open(place.file("lr_find.png")).unwrap();
-    assert_eq!((picture.width(), picture.height()), (900, 500));
+    let image = image::open(place.file("lr_find.png")).unwrap();
+    assert_eq!((image.width(), image.height()), (900, 500));
     let ran = place.run(&["lr-find", "--data", "flowers", "--min-lr", "1", "--max-lr", "0.1"]);
     assert!(ran.code == Some(1) && ran.err.contains("--max-lr"), "{ran:?}");
 }
 
-/// The pictures that weights were trained on are those that rates are tried on.
+/// The images that weights were trained on are those that rates are tried on.
 #[test]
 fn rates_are_found_with_the_normalization_of_the_weights() {
     let place = Place::with_flowers(4);

@@ -348,8 +348,8 @@ fn an_image_that_cannot_be_read_costs_no_epoch() {
     // What shows at its beginning or end is found before the first step.
     for (half, name) in [("train", "words.jpg"), ("val", "cut.jpg")] {
         let path = place.file(&format!("split/{half}/roses/{name}"));
-        let photo = fs::read(place.file("flowers/roses/roses_0001.jpg")).unwrap();
-        fs::write(path, if name == "cut.jpg" { &photo[..photo.len() / 2] } else { b"words" }).unwrap();
+        let image = fs::read(place.file("flowers/roses/roses_0001.jpg")).unwrap();
+        fs::write(path, if name == "cut.jpg" { &image[..image.len() / 2] } else { b"words" }).unwrap();
     }
     let ran = place.run(&begin("none"));
     assert_eq!(ran.code, Some(1), "{ran:?}");

@@ -90,11 +90,11 @@ fn what_cannot_begin_leaves_nothing() {
 }
 
 #[test]
-fn a_bad_photo_can_be_left_out_and_a_run_is_not_overwritten() {
+fn a_bad_image_can_be_left_out_and_a_run_is_not_overwritten() {
     let place = Place::with_flowers(2);
     for name in ["roses_0001.jpg", "roses_0002.jpg"] {
-        let photo = place.file("flowers/roses").join(name);
-        fs::copy(&photo, place.file("flowers/roses").join(format!("copy_of_{name}"))).unwrap();
+        let image = place.file("flowers/roses").join(name);
+        fs::copy(&image, place.file("flowers/roses").join(format!("copy_of_{name}"))).unwrap();
     }
     let split: [&str; 4] = ["--data", "flowers", "--copy", "split"];
     place.succeeds(&[&["data", "split", "--val-fraction", "0.5"], &split[..]].concat());

@@ -74,34 +74,34 @@ fn the_next_step_is_an_option_of_the_command() {
         assert_eq!(ran.code, Some(1), "{args:?}: {ran:?}");
         assert!(ran.err.contains(words) && ran.err.contains(option) == is_named, "{args:?}: {ran:?}");
     };
-    let bench = ["bench", "--what", "pipeline", "--data", "photos"];
-    let evaluate = ["evaluate", "--weights", "w.safetensors", "--data", "photos"];
-    let parity = ["parity", "--weights", "w.safetensors", "--data", "photos"];
+    let bench = ["bench", "--what", "pipeline", "--data", "images"];
+    let evaluate = ["evaluate", "--weights", "w.safetensors", "--data", "images"];
+    let parity = ["parity", "--weights", "w.safetensors", "--data", "images"];
 
     let drawn = "drawn flowers";
-    check(&["train", "--data", "photos"], "nothing at photos", drawn, true);
-    check(&["data", "check", "--data", "photos"], "nothing at photos", drawn, false);
-    check(&evaluate, "nothing at photos", drawn, false);
+    check(&["train", "--data", "images"], "nothing at images", drawn, true);
+    check(&["data", "check", "--data", "images"], "nothing at images", drawn, false);
+    check(&evaluate, "nothing at images", drawn, false);
 
-    fill("photos", 1);
+    fill("images", 1);
     let fraction = "`--val-fraction`";
-    check(&["train", "--data", "photos"], "; add images", fraction, true);
-    check(&["lr-find", "--data", "photos"], "; add images", fraction, true);
+    check(&["train", "--data", "images"], "; add images", fraction, true);
+    check(&["lr-find", "--data", "images"], "; add images", fraction, true);
     check(&bench, "; add images", fraction, false);
     check(&[&evaluate[..], &["--split", "val"]].concat(), "; add images", fraction, false);
 
-    fill("photos", 10);
-    let (cause, skip) = ("is not a readable picture", "`--on-bad-image skip`");
-    check(&["train", "--data", "photos"], cause, skip, true);
-    check(&["lr-find", "--data", "photos"], cause, skip, true);
+    fill("images", 10);
+    let (cause, skip) = ("is not a readable image", "`--on-bad-image skip`");
+    check(&["train", "--data", "images"], cause, skip, true);
+    check(&["lr-find", "--data", "images"], cause, skip, true);
     check(&evaluate, cause, skip, true);
     check(&bench, cause, skip, false);
     check(&parity, cause, skip, false);
-    check(&["data", "preview", "--data", "photos", "--out", "a.png"], cause, skip, false);
+    check(&["data", "preview", "--data", "images", "--out", "a.png"], cause, skip, false);
 
-    fs::rename(place.file("photos"), place.file("flat")).unwrap();
-    fill("photos/train", 1);
-    fill("photos/val", 1);
+    fs::rename(place.file("images"), place.file("flat")).unwrap();
+    fill("images/train", 1);
+    fill("images/val", 1);
     let (cause, split) = ("the 5 validation images of 10 images are asked about", "`--split all`");
     check(&evaluate, cause, split, true);
     check(&parity, cause, split, false);
@@ -157,7 +157,7 @@ fn the_layers_of_every_network_fit_80_columns() {
 
 /// A terminal shows a Chinese character in two columns.
 #[test]
-fn tables_and_pictures_take_names_in_chinese() {
+fn tables_and_figures_take_names_in_chinese() {
     const UNKNOWN: &str = "\u{10fffd}";
     let place = Place::with_flowers(10);
     let rename = |class: &str, name: &str| {

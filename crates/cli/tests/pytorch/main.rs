@@ -1,4 +1,4 @@
-//! PyTorch and ONNX Runtime themselves on the same photos, where Python has them: the Python that the environment variable
+//! PyTorch and ONNX Runtime themselves on the same images, where Python has them: the Python that the environment variable
 //! `ALEXNET_PYTHON` names, or `python3`. From the files to the logits, both ways, for each variant.
 
 use std::{
@@ -35,7 +35,7 @@ fn alexnet(folder: &Path, arguments: &[&str]) {
 }
 
 /// The validation photos of the archive that `ALEXNET_FLOWER_PHOTOS` names, or drawn flowers.
-fn photos(folder: &Path) -> Vec<PathBuf> {
+fn images(folder: &Path) -> Vec<PathBuf> {
     let data = match env::var("ALEXNET_FLOWER_PHOTOS") {
         Ok(archive) => {
             alexnet(folder, &["data", "split", "--data", &archive, "--copy", "split"]);
@@ -47,14 +47,14 @@ fn photos(folder: &Path) -> Vec<PathBuf> {
         }
     };
     let classes = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
-    let mut photos: Vec<PathBuf> =
+    let mut images: Vec<PathBuf> =
         classes.flat_map(|class| fs::read_dir(class).unwrap()).map(|entry| entry.unwrap().path()).collect();
-    photos.sort();
-    photos
+    images.sort();
+    images
 }
 
-/// Our pictures and our answers, 32 at a time.
-fn answers(weights: Weights, photos: &[PathBuf]) -> (Vec<f32>, Logits) {
+/// Our inputs and our answers, 32 at a time.
+fn answers(weights: Weights, images: &[PathBuf]) -> (Vec<f32>, Logits) {
     let Weights { metadata, parameters } = weights;
     let topology = metadata.variant.topology(metadata.classes.len());
     let state = State::from(parameters);
@@ -63,17 +63,17 @@ fn answers(weights: Weights, photos: &[PathBuf]) -> (Vec<f32>, Logits) {
     let table = metadata.normalization.table();
     let mut planes = vec![];
     let mut logits = Logits { values: vec![], classes: metadata.classes.len() };
-    for photos in photos.chunks(32) {
-        let pictures = photos
+    for images in images.chunks(32) {
+        let inputs = images
             .iter()
-            .map(|photo| evaluation_image(&decode(photo, Default::default()).unwrap().image, side));
-        let pictures: Vec<Vec<u8>> = pictures.collect();
-        for pixels in &pictures {
+            .map(|image| evaluation_image(&decode(image, Default::default()).unwrap().image, side));
+        let inputs: Vec<Vec<u8>> = inputs.collect();
+        for pixels in &inputs {
             for (channel, table) in table.iter().enumerate() {
                 planes.extend(pixels.chunks_exact(3).map(|pixel| table[usize::from(pixel[channel])]));
             }
         }
-        let pixels = pictures.concat();
+        let pixels = inputs.concat();
         let images = Images { pixels, height: side, width: side, normalization: metadata.normalization };
         logits.values.extend(model.logits(&images).unwrap().values);
     }
@@ -97,8 +97,8 @@ fn photos_get_the_same_logits_from_pytorch_and_onnx_runtime() {
     let script = |path: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let photos = photos(folder);
-    let listed: String = photos.iter().map(|photo| format!("{}\n", photo.display())).collect();
+    let images = images(folder);
+    let listed: String = images.iter().map(|image| format!("{}\n", image.display())).collect();
     for (variant, classes) in [("tutorial", "5"), ("original", "7"), ("torchvision", "10")] {
         let networks = |arguments: &[&str]| {
             let mut command = Command::new(&python);
@@ -111,7 +111,7 @@ fn photos_get_the_same_logits_from_pytorch_and_onnx_runtime() {
         let loaded = alexnet_interchange::load(folder.join("theirs.pth")).unwrap();
         assert_eq!(loaded.weights.metadata.variant.name(), variant);
 
-        let (planes, logits) = answers(loaded.weights, &photos);
+        let (planes, logits) = answers(loaded.weights, &images);
         let theirs = Logits { values: read_f32(&folder.join("theirs.f32")), classes: logits.classes };
         assert_eq!(logits.values.len(), theirs.values.len());
         let largest = theirs.values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
@@ -119,11 +119,11 @@ fn photos_get_the_same_logits_from_pytorch_and_onnx_runtime() {
         let difference = pairs.fold(0f32, |largest, (ours, theirs)| largest.max((ours - theirs).abs()));
         let same_class = logits.rows().zip(theirs.rows()).filter(|(a, b)| argmax(a) == argmax(b)).count();
         println!(
-            "{variant}: {} photos, largest logit {largest}, PyTorch: largest difference {difference:e}, same class {same_class}",
-            photos.len()
+            "{variant}: {} images, largest logit {largest}, PyTorch: largest difference {difference:e}, same class {same_class}",
+            images.len()
         );
         assert!(largest > 1.0 && difference <= 1e-5 * largest, "{variant}: {difference} of {largest}");
-        assert_eq!(same_class, photos.len());
+        assert_eq!(same_class, images.len());
 
         alexnet(folder, &["convert", "theirs.pth", "ours.pth"]);
         networks(&["same", "theirs.pth", "ours.pth"]);
@@ -136,7 +136,7 @@ fn photos_get_the_same_logits_from_pytorch_and_onnx_runtime() {
         let said = succeeds(command.current_dir(folder), "");
         println!("{variant}: ONNX Runtime: {}", said.trim());
         let report: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
-        assert_eq!(report["top1_equal"], photos.len());
+        assert_eq!(report["top1_equal"], images.len());
         assert!(report["largest_difference"].as_f64().unwrap() <= f64::from(1e-5 * largest));
     }
 }

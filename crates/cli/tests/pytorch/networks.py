@@ -1,8 +1,8 @@
-"""What PyTorch answers to photos, and whether it reads our files:
+"""What PyTorch answers to images, and whether it reads our files:
 `pip install torch==2.13.0 torchvision==0.28.0 pillow==13.0.0 numpy`.
 
-    python networks.py make VARIANT CLASSES FOLDER < PHOTOS     writes FOLDER/theirs.pth, random values, and FOLDER/theirs.f32,
-                                                                the logits of the photos, whose paths come line by line
+    python networks.py make VARIANT CLASSES FOLDER < IMAGES     writes FOLDER/theirs.pth, random values, and FOLDER/theirs.f32,
+                                                                the logits of the images, whose paths come line by line
     python networks.py same FOLDER/theirs.pth FOLDER/ours.pth   asserts that both hold the same bits
 """
 import pathlib
@@ -37,7 +37,7 @@ class Network(nn.Module):
 
 
 def network(variant, classes):
-    """The network, the side of its pictures, their mean and standard deviation."""
+    """The network, the side of its images, their mean and standard deviation."""
     if variant == 'torchvision':
         return models.alexnet(num_classes=classes), 224, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
     half = [0.5, 0.5, 0.5]
@@ -54,16 +54,16 @@ def make(variant, classes, folder):
     torch.manual_seed(0)
     net, side, mean, std = network(variant, int(classes))
     for parameter in net.parameters():
-        # So that photos excite all layers, and logits differ by whole numbers.
+        # So that images excite all layers, and logits differ by whole numbers.
         nn.init.kaiming_normal_(parameter) if parameter.dim() > 1 else nn.init.normal_(parameter, std=0.1)
     torch.save(net.state_dict(), pathlib.Path(folder, 'theirs.pth'))
     net.eval()
     prepare = transforms.Compose([transforms.Resize((side, side)), transforms.ToTensor(), transforms.Normalize(mean, std)])
-    photos = [line.rstrip('\n') for line in sys.stdin]
+    images = [line.rstrip('\n') for line in sys.stdin]
     logits = []
     with torch.no_grad():
-        for start in range(0, len(photos), 32):
-            batch = [prepare(Image.open(photo).convert('RGB')) for photo in photos[start:start + 32]]
+        for start in range(0, len(images), 32):
+            batch = [prepare(Image.open(image).convert('RGB')) for image in images[start:start + 32]]
             logits.append(net(torch.stack(batch)).numpy())
     np.concatenate(logits).astype('<f4').tofile(pathlib.Path(folder, 'theirs.f32'))
 

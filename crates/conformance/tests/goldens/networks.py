@@ -3,7 +3,7 @@
     python crates/conformance/tests/goldens/networks.py > crates/conformance/tests/goldens/networks.json
 
 Parameters, pixels and the sampled elements are made by `mix`, which `src/cases/pytorch.rs` repeats. Dropout is off.
-core's alpha is the paper's, so PyTorch's is `size` times as large. The pictures are the first ones for which no unit is
+core's alpha is the paper's, so PyTorch's is `size` times as large. The images are the first ones for which no unit is
 at a kink, so that an engine in f32 sends every gradient the same way: its sums are off by up to some 5e-6 of a layer's root
 mean square.
 """
@@ -20,9 +20,9 @@ from torch.nn import functional as F
 torch.set_default_dtype(torch.float64)
 f32 = lambda value: float(np.float32(value))
 
-PICTURES = 2
+IMAGES = 2
 SAMPLES = 24
-# Two pictures teach these widths fast: at ten times this rate PyTorch's own f32 strays from its f64 by thousandths.
+# Two images teach these widths fast: at ten times this rate PyTorch's own f32 strays from its f64 by thousandths.
 LEARNING_RATE = f32(2e-5)
 # The least distance from a kink, in units of the layer's root mean square.
 MARGIN = 1e-5
@@ -50,7 +50,7 @@ def fill(parameter, salt):
     parameter.copy_(torch.from_numpy(values).reshape(parameter.shape))
 
 
-def picture(draw, size):
+def image(draw, size):
     """Bytes [H, W, 3], normalised with mean and standard deviation 0.5 in f32, as [1, 3, H, W]."""
     pixels = mix(np.arange(size * size * 3), 1000 + draw) >> np.uint32(24)
     x = (pixels.astype(np.float32) / np.float32(255) - np.float32(0.5)) / np.float32(0.5)
@@ -130,10 +130,10 @@ def golden(name, make, size, classes):
         for salt, parameter in enumerate(net.parameters()):
             fill(parameter, salt)
     with torch.no_grad():
-        draws = (draw for draw in itertools.count() if away_from_kinks(net, picture(draw, size)))
-        draws = list(itertools.islice(draws, PICTURES))
-    x = torch.cat([picture(draw, size) for draw in draws])
-    targets = torch.zeros(PICTURES, classes)
+        draws = (draw for draw in itertools.count() if away_from_kinks(net, image(draw, size)))
+        draws = list(itertools.islice(draws, IMAGES))
+    x = torch.cat([image(draw, size) for draw in draws])
+    targets = torch.zeros(IMAGES, classes)
     targets[0, 1], targets[0, 3], targets[1, 4] = 0.75, 0.25, 1.0
 
     logits = net(x)

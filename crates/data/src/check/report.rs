@@ -1,4 +1,4 @@
-//! The report of a check, which can be written as JSON; `docs/photos.md` describes its fields.
+//! The report of a check, which can be written as JSON; `docs/images.md` describes its fields.
 
 use std::path::{Path, PathBuf};
 

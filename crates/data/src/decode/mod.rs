@@ -419,7 +419,7 @@ mod tests {
 
     #[test]
     fn what_is_no_image_is_named_with_the_reason() {
-        assert_eq!(refusal("a/b.jpg", b""), "a/b.jpg is not a readable picture: the file is empty");
+        assert_eq!(refusal("a/b.jpg", b""), "a/b.jpg is not a readable image: the file is empty");
         let text = refusal("text.jpg", b"These are words, not pixels.");
         assert!(text.starts_with("text.jpg") && text.contains("JPEG, PNG, GIF, BMP, TIFF"), "{text}");
         assert!(refusal("start.jpg", b"\xFF\xD8\xFF").starts_with("start.jpg"));

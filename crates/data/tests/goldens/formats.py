@@ -41,14 +41,14 @@ def smooth(width, height, channels, seed=0):
 
 
 def samples(width, height, channels, bits, seed=0):
-    """The picture in whole numbers of so many bits."""
+    """The image in whole numbers of so many bits."""
     return np.round(smooth(width, height, channels, seed) * (2**bits - 1)).astype(np.uint64)
 
 
-def picture(mode, width=WIDTH, height=HEIGHT, seed=0):
-    """The picture in a mode of Pillow's."""
+def drawn(mode, width=WIDTH, height=HEIGHT, seed=0):
+    """The image in a mode of Pillow's."""
     if mode == "P":
-        return picture("RGB", width, height, seed).quantize(40)
+        return drawn("RGB", width, height, seed).quantize(40)
     if mode == "1":
         return Image.fromarray((smooth(width, height, 1, seed)[..., 0] > 0.5).astype(np.uint8) * 255).convert("1")
     channels = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4, "YCbCr": 3}[mode]
@@ -388,7 +388,7 @@ def tiffs():
         yield f"jpeg-{name}-progressive", tiff(pixels, 8, photometric, how="jpeg", rows=16, block=progressive, tags=tags)
     for mode in ("L", "RGB", "CMYK"):
         for quality in (30, 75, 95):
-            yield f"jpeg-tables-{mode}-{quality}", saved(picture(mode, 40, 35), "TIFF", compression="jpeg", quality=quality)
+            yield f"jpeg-tables-{mode}-{quality}", saved(drawn(mode, 40, 35), "TIFF", compression="jpeg", quality=quality)
     yield "jpeg-rgba", tiff(samples(w, h, 4, 8), 8, 2, how="jpeg", rows=16, extra=[2], block=jpeg_block("CMYK"))
     yield "jpeg-ycbcr420-no-subsampling", tiff(samples(40, 35, 3, 8), 8, 6, how="jpeg", rows=16, block=jpeg_block("RGB", subsampling=2))
     yield "jpeg-strip-too-short", tiff(samples(40, 35, 3, 8), 8, 6, how="jpeg", rows=35, block=lambda part: jpeg_block("RGB")(part[:16]))
@@ -443,8 +443,8 @@ def tiffs():
         )
     for mode in ("1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LA"):
         for how in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"):
-            yield f"pillow-{mode}-{how}", saved(picture(mode), "TIFF", compression=how)
-    pages = [picture("RGB", seed=s) for s in range(3)]
+            yield f"pillow-{mode}-{how}", saved(drawn(mode), "TIFF", compression=how)
+    pages = [drawn("RGB", seed=s) for s in range(3)]
     yield "pages", saved(pages[0], "TIFF", save_all=True, append_images=pages[1:])
     yield "bits-of-one-sample", tiff(samples(w, h, 3, 8), 8, 2, tags={258: ("H", [8])})
     yield "bits-of-four-samples", tiff(samples(w, h, 3, 8), 8, 2, tags={258: ("H", [8, 8, 8, 8])})
@@ -613,11 +613,11 @@ def pngs():
     for orientation in (5, 6):
         yield f"orientation-damaged{orientation}", png(rgb, 2, 8, before=[(b"eXIf", exif(orientation)[:12])])
         yield f"orientation-long{orientation}", png(rgb, 2, 8, before=[(b"eXIf", exif(orientation, type=4))])
-    frames = [picture("RGBA", seed=s) for s in range(3)]
+    frames = [drawn("RGBA", seed=s) for s in range(3)]
     yield "animated", saved(frames[0], "PNG", save_all=True, append_images=frames[1:])
     yield "animated-other-default", saved(frames[0], "PNG", save_all=True, append_images=frames[1:], default_image=True)
     for mode in ("1", "L", "LA", "P", "RGB", "RGBA"):
-        yield f"pillow-{mode}", saved(picture(mode), "PNG")
+        yield f"pillow-{mode}", saved(drawn(mode), "PNG")
 
 
 # ----------------------------------------------------------------------------------------------------------------- GIF
@@ -758,8 +758,8 @@ def gifs():
     yield "cut", gif((w, h), colors(4), [frame(rows(4), 4)])[:-40]
     yield "code-size8-of-4bits", gif((w, h), colors(4), [frame(rows(4), 8)])
     for mode in ("1", "L", "P", "RGB", "RGBA", "LA"):
-        yield f"pillow-{mode}", saved(picture(mode), "GIF")
-    yield "pillow-animated", saved(picture("RGB"), "GIF", save_all=True, append_images=[picture("RGB", seed=2)])
+        yield f"pillow-{mode}", saved(drawn(mode), "GIF")
+    yield "pillow-animated", saved(drawn("RGB"), "GIF", save_all=True, append_images=[drawn("RGB", seed=2)])
 
 
 # ----------------------------------------------------------------------------------------------------------------- BMP
@@ -900,15 +900,15 @@ def bmps():
     yield "too-many-colors", bmp(w, h, 4, padded(bmp_rows(samples(w, h, 1, 4), 4)), palette=colors(8), colors=256)
     yield "palette-of-rgb", bmp(w, h, 24, padded(rows), palette=colors(4), colors=16)
     yield "inverted-bilevel", bmp(w, h, 1, padded(bmp_rows(samples(w, h, 1, 1), 1)), palette=b"\xff\xff\xff\0\0\0\0\0", colors=2)
-    yield "jpeg-inside", bmp(w, h, 24, saved(picture("RGB"), "JPEG"), compression=4)
-    yield "png-inside", bmp(w, h, 24, saved(picture("RGB"), "PNG"), compression=5)
+    yield "jpeg-inside", bmp(w, h, 24, saved(drawn("RGB"), "JPEG"), compression=4)
+    yield "png-inside", bmp(w, h, 24, saved(drawn("RGB"), "PNG"), compression=5)
     yield "alpha-fields", bmp(w, h, 32, padded([bytes(range(84))] * h), compression=6, masks=(0xFF0000, 0xFF00, 0xFF, 0xFF000000))
     yield "zero-width", bmp(0, h, 24, b"")
     yield "zero-height", bmp(w, 0, 24, b"")
     yield "garbage-after", bmp(w, h, 24, padded(rows)) + b"garbage" * 9
     yield "one-by-one", bmp(1, 1, 24, b"\1\2\3\0")
     for mode in ("1", "L", "P", "RGB", "RGBA"):
-        yield f"pillow-{mode}", saved(picture(mode), "BMP")
+        yield f"pillow-{mode}", saved(drawn(mode), "BMP")
 
 
 # ----------------------------------------------------------------------------------------------------------------- PNM
@@ -971,7 +971,7 @@ def pnms():
     yield "pyrgba", b"PyRGBA\n%d %d\n255\n" % (w, h) + samples(w, h, 4, 8).astype(np.uint8).tobytes()
     yield "p5-wide", b"P5\n300 2\n255\n" + samples(300, 2, 1, 8).astype(np.uint8).tobytes()
     for mode in ("1", "L", "RGB", "RGBA"):
-        yield f"pillow-{mode}", saved(picture(mode), "PPM")
+        yield f"pillow-{mode}", saved(drawn(mode), "PPM")
 
 
 # ---------------------------------------------------------------------------------------------------------------- WebP
@@ -1010,20 +1010,20 @@ def webps():
     w, h = WIDTH, HEIGHT
     for mode in ("RGB", "RGBA", "L", "P", "LA"):
         for method in (0, 4, 6):
-            yield f"lossless-{mode}-{method}", saved(picture(mode), "WEBP", lossless=True, method=method, exact=mode.endswith("A"))
-    yield "lossless-transparent-cleaned", saved(picture("RGBA"), "WEBP", lossless=True)
-    few = picture("RGB").quantize(3).convert("RGB")
+            yield f"lossless-{mode}-{method}", saved(drawn(mode), "WEBP", lossless=True, method=method, exact=mode.endswith("A"))
+    yield "lossless-transparent-cleaned", saved(drawn("RGBA"), "WEBP", lossless=True)
+    few = drawn("RGB").quantize(3).convert("RGB")
     yield "lossless-few-colors", saved(few, "WEBP", lossless=True)
-    yield "lossless-1x1", saved(picture("RGB", 1, 1), "WEBP", lossless=True)
-    yield "lossless-extended", riff([extended(w, h), *chunks_of(saved(picture("RGB"), "WEBP", lossless=True))])
+    yield "lossless-1x1", saved(drawn("RGB", 1, 1), "WEBP", lossless=True)
+    yield "lossless-extended", riff([extended(w, h), *chunks_of(saved(drawn("RGB"), "WEBP", lossless=True))])
     for size, quality, method in itertools.product(((w, h), (16, 16), (48, 33), (1, 1), (2, 3)), (10, 75, 100), (0, 4)):
-        yield f"lossy-{size[0]}x{size[1]}-{quality}-{method}", saved(picture("RGB", *size), "WEBP", quality=quality, method=method)
+        yield f"lossy-{size[0]}x{size[1]}-{quality}-{method}", saved(drawn("RGB", *size), "WEBP", quality=quality, method=method)
     for quality, alpha_quality in itertools.product((30, 90), (10, 100)):
         yield f"lossy-alpha-{quality}-{alpha_quality}", saved(
-            picture("RGBA"), "WEBP", quality=quality, alpha_quality=alpha_quality, exact=True
+            drawn("RGBA"), "WEBP", quality=quality, alpha_quality=alpha_quality, exact=True
         )
-    first, second = picture("RGBA"), picture("RGBA", seed=4)
-    small, opaque = picture("RGBA", 8, 7, 5), picture("RGB")
+    first, second = drawn("RGBA"), drawn("RGBA", seed=4)
+    small, opaque = drawn("RGBA", 8, 7, 5), drawn("RGB")
     for lossy, options in (("lossless", {"lossless": True, "exact": True}), ("lossy", {"quality": 80, "exact": True})):
         for blend, dispose in itertools.product((False, True), (False, True)):
             for background in ((0, 0, 0, 0), (10, 200, 30, 255)):
@@ -1035,11 +1035,11 @@ def webps():
                 )
         yield f"animated-{lossy}-opaque", animated((w, h), [webp_frame(opaque, **options)] * 2, alpha=False)
         yield f"animated-{lossy}-small-opaque", animated(
-            (w, h), [webp_frame(picture("RGB", 8, 7), (2, 4), **options)] * 2, alpha=False, background=(1, 2, 3, 255)
+            (w, h), [webp_frame(drawn("RGB", 8, 7), (2, 4), **options)] * 2, alpha=False, background=(1, 2, 3, 255)
         )
         yield f"animated-{lossy}-past-edge", animated((w, h), [webp_frame(first, (4, 0), **options)])
         yield f"animated-{lossy}-orientation6", animated((w, h), [webp_frame(first, **options)], chunks=[(b"EXIF", exif(6))])
-    frames = [picture("RGB", seed=s) for s in range(3)]
+    frames = [drawn("RGB", seed=s) for s in range(3)]
     yield "pillow-animated", saved(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
     yield "pillow-animated-mixed", saved(frames[0], "WEBP", save_all=True, append_images=frames[1:], allow_mixed=True)
     parts = chunks_of(saved(opaque, "WEBP", lossless=True))
@@ -1058,7 +1058,7 @@ def webps():
     whole = saved(opaque, "WEBP", lossless=True)
     yield "garbage-after", whole + b"garbage" * 8
     yield "cut", whole[:-40]
-    yield "cut-lossy", saved(picture("RGB", 48, 33), "WEBP")[:-40]
+    yield "cut-lossy", saved(drawn("RGB", 48, 33), "WEBP")[:-40]
     yield "unknown-chunk", riff([extended(w, h), (b"ABCD", b"12345"), *parts])
     yield "extended-wrong-size", riff([extended(w + 4, h + 4), *parts])
 
@@ -1196,20 +1196,20 @@ def jpeg(planes, factors, *, ids=None, scans=None, restart=0, adobe=None, jfif=F
 
 
 def planes_of(mode, width, height):
-    pixels = np.asarray(picture(mode, width, height))
+    pixels = np.asarray(drawn(mode, width, height))
     return [pixels[..., c] for c in range(pixels.shape[2])] if pixels.ndim == 3 else [pixels]
 
 
 def jpegs():
     w, h = 45, 35
-    rgb = picture("RGB", w, h)
+    rgb = drawn("RGB", w, h)
     for subsampling, quality, progressive in itertools.product((0, 1, 2), (5, 75, 100), (False, True)):
         yield f"{['444', '422', '420'][subsampling]}-quality{quality}-progressive{int(progressive)}", saved(
             rgb, "JPEG", subsampling=subsampling, quality=quality, progressive=progressive
         )
     for mode, progressive in itertools.product(("L", "CMYK"), (False, True)):
-        yield f"{mode}-progressive{int(progressive)}", saved(picture(mode, w, h), "JPEG", progressive=progressive)
-        yield f"{mode}-restart-progressive{int(progressive)}", saved(picture(mode, w, h), "JPEG", progressive=progressive, restart_marker_blocks=2)
+        yield f"{mode}-progressive{int(progressive)}", saved(drawn(mode, w, h), "JPEG", progressive=progressive)
+        yield f"{mode}-restart-progressive{int(progressive)}", saved(drawn(mode, w, h), "JPEG", progressive=progressive, restart_marker_blocks=2)
     for subsampling, progressive in itertools.product((0, 1, 2), (False, True)):
         yield f"rgb-kept-{subsampling}-progressive{int(progressive)}", saved(rgb, "JPEG", keep_rgb=True, subsampling=0, progressive=progressive)
         for blocks in (1, 3):
@@ -1219,7 +1219,7 @@ def jpegs():
     yield "optimized", saved(rgb, "JPEG", optimize=True)
     for size in ((1, 1), (7, 9), (8, 8), (16, 16), (17, 1), (1, 17), (2, 2), (3, 5)):
         for subsampling in (0, 2):
-            yield f"size{size[0]}x{size[1]}-{subsampling}", saved(picture("RGB", *size), "JPEG", subsampling=subsampling)
+            yield f"size{size[0]}x{size[1]}-{subsampling}", saved(drawn("RGB", *size), "JPEG", subsampling=subsampling)
     ycc = planes_of("YCbCr", w, h)
     for name, factors in {
         "411": [(4, 1), (1, 1), (1, 1)], "440": [(1, 2), (1, 1), (1, 1)], "441": [(1, 4), (1, 1), (1, 1)], "410": [(4, 2), (1, 1), (1, 1)],
@@ -1241,7 +1241,7 @@ def jpegs():
         yield f"cmyk-adobe{adobe}", jpeg(planes_of("CMYK", w, h), [(1, 1)] * 4, adobe=adobe)
         yield f"cmyk-adobe{adobe}-sampled", jpeg(planes_of("CMYK", w, h), [(2, 2), (1, 1), (1, 1), (2, 2)], adobe=adobe)
     yield "cmyk-no-adobe", jpeg(planes_of("CMYK", w, h), [(1, 1)] * 4)
-    ycck = application(picture("CMYK", w, h), progressive=True)
+    ycck = application(drawn("CMYK", w, h), progressive=True)
     yield "cmyk-progressive-ycck", ycck.replace(b"Adobe\0d\0\0\0\0\0", b"Adobe\0d\0\0\0\0\2")
     yield "grey-sampled", jpeg(planes_of("L", w, h), [(2, 2)])
     yield "grey-id7", jpeg(planes_of("L", w, h), [(1, 1)], ids=[7])
@@ -1254,7 +1254,7 @@ def jpegs():
     yield "scan-missing", jpeg(ycc, even, scans=[[0], [1]])
     yield "extended-sequential", jpeg(ycc, even, frame=0xC1)
     yield "twelve-bits", jpeg([np.asarray(p).astype(int) * 16 for p in ycc], even, frame=0xC1, precision=12, step=90)
-    yield "lossless", imagecodecs.ljpeg_encode(np.asarray(picture("L", w, h)))
+    yield "lossless", imagecodecs.ljpeg_encode(np.asarray(drawn("L", w, h)))
     yield "arithmetic-header", jpeg(ycc, even, frame=0xC9)
     yield "arithmetic-progressive-header", jpeg(ycc, even, frame=0xCA)
     yield "hierarchical-header", jpeg(ycc, even, frame=0xC5)
@@ -1281,8 +1281,8 @@ def jpegs():
         yield f"orientation-xmp-and-other-exif{orientation}", application(rgb, segment(0xE1, head + no_tag), adobe_xmp)
         yield f"orientation-two-exifs{orientation}", application(rgb, turn, segment(0xE1, head + exif(8)))
         yield f"orientation-progressive{orientation}", application(rgb, turn, progressive=True)
-        yield f"orientation-grey{orientation}", application(picture("L", w, h), turn)
-        yield f"orientation-cmyk{orientation}", application(picture("CMYK", w, h), turn)
+        yield f"orientation-grey{orientation}", application(drawn("L", w, h), turn)
+        yield f"orientation-cmyk{orientation}", application(drawn("CMYK", w, h), turn)
         yield f"orientation-after-frame{orientation}", plain[:-2].replace(b"\xff\xda", turn + b"\xff\xda", 1) + b"\xff\xd9"
         yield f"orientation-long{orientation}", application(rgb, segment(0xE1, head + exif(orientation, type=4)))
     for cut in (3, 8, 12, 20):

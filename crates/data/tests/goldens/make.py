@@ -1,11 +1,11 @@
 """Writes the golden files beside it, with Pillow and torchvision as the truth:
 `pip install pillow==13.0.0 numpy torch torchvision`, `python make.py`.
 
-resize.bin    pictures, crops and Pillow's `crop(box).resize((w, h), BILINEAR)`
+resize.bin    images, crops and Pillow's `crop(box).resize((w, h), BILINEAR)`
 decode.bin    files in every format and mode, with Pillow's `convert('RGB')`
 augment.json  percentiles of the crops of torchvision's `RandomResizedCrop`
 normalise.bin every byte value after torchvision's `ToTensor` and `Normalize`
-pipeline.bin  pictures with what torchvision makes of them for training and for evaluation
+pipeline.bin  images with what torchvision makes of them for training and for evaluation
 
 Numbers in the .bin files are little-endian u32, those of tensors f32. A case of resize.bin is width, height, left, top, crop
 width, crop height, target width, target height, then the source's and the target's pixels. A case of decode.bin is the length of
@@ -28,8 +28,8 @@ from torchvision.transforms import functional as F
 HERE = pathlib.Path(__file__).parent
 
 
-def photographic(width, height, seed):
-    """Noise with most of its energy at low frequencies, as photos have it, in three correlated channels."""
+def natural(width, height, seed):
+    """Noise with most of its energy at low frequencies, as images have it, in three correlated channels."""
     rng = np.random.default_rng(seed)
     fy, fx = np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None]
     falloff = 1 / np.maximum(np.hypot(fx, fy), 1 / max(width, height))
@@ -48,19 +48,19 @@ def gradient(width, height):
 def edges(width, height, seed):
     """Black strokes on white and coloured one-pixel lines: the hardest contrast there is."""
     rng = np.random.default_rng(seed)
-    picture = np.full((height, width, 3), 255, np.uint8)
+    image = np.full((height, width, 3), 255, np.uint8)
     for _ in range(max(width, height) // 3):
         x, y = rng.integers(width), rng.integers(height)
-        picture[y, x:x + rng.integers(1, 12)] = rng.integers(2, size=3) * 255
-        picture[y:y + rng.integers(1, 12), x] = 0
-    return picture
+        image[y, x:x + rng.integers(1, 12)] = rng.integers(2, size=3) * 255
+        image[y:y + rng.integers(1, 12), x] = 0
+    return image
 
 
 def resize_cases():
-    yield photographic(67, 41, 1), (0, 0, 67, 41), (21, 21)
-    yield photographic(67, 41, 1), (13, 7, 30, 31), (21, 21)
-    yield photographic(30, 47, 2), (3, 5, 20, 23), (37, 37)
-    yield photographic(23, 20, 3), (0, 0, 23, 20), (23, 20)
+    yield natural(67, 41, 1), (0, 0, 67, 41), (21, 21)
+    yield natural(67, 41, 1), (13, 7, 30, 31), (21, 21)
+    yield natural(30, 47, 2), (3, 5, 20, 23), (37, 37)
+    yield natural(23, 20, 3), (0, 0, 23, 20), (23, 20)
     yield gradient(60, 43), (11, 0, 44, 43), (19, 19)
     yield gradient(7, 5), (0, 0, 7, 5), (30, 30)
     yield edges(55, 40, 4), (0, 0, 55, 40), (18, 18)
@@ -68,62 +68,62 @@ def resize_cases():
     yield edges(121, 9, 6), (0, 0, 121, 9), (16, 16)
     yield edges(24, 24, 7), (1, 1, 1, 1), (5, 5)
     yield edges(24, 24, 7), (0, 23, 24, 1), (9, 9)
-    yield photographic(1, 1, 8), (0, 0, 1, 1), (4, 4)
-    yield photographic(41, 67, 15), (0, 0, 41, 67), (21, 21)
+    yield natural(1, 1, 8), (0, 0, 1, 1), (4, 4)
+    yield natural(41, 67, 15), (0, 0, 41, 67), (21, 21)
     yield edges(40, 55, 16), (3, 2, 21, 47), (28, 28)
 
 
 def write_resize():
     with open(HERE / 'resize.bin', 'wb') as out:
         for pixels, (left, top, w, h), target in resize_cases():
-            picture = Image.fromarray(pixels)
-            expected = picture.crop((left, top, left + w, top + h)).resize(target, Image.Resampling.BILINEAR)
-            out.write(struct.pack('<8I', *picture.size, left, top, w, h, *target))
+            image = Image.fromarray(pixels)
+            expected = image.crop((left, top, left + w, top + h)).resize(target, Image.Resampling.BILINEAR)
+            out.write(struct.pack('<8I', *image.size, left, top, w, h, *target))
             out.write(pixels.tobytes() + np.asarray(expected).tobytes())
 
 
 def files():
     """Name and bytes of every file that is decoded."""
-    photo = Image.fromarray(photographic(23, 17, 11))
+    image = Image.fromarray(natural(23, 17, 11))
     text = Image.fromarray(edges(37, 21, 12))
-    alpha = Image.fromarray(photographic(23, 17, 13)).convert('L')
-    with_alpha = photo.copy()
+    alpha = Image.fromarray(natural(23, 17, 13)).convert('L')
+    with_alpha = image.copy()
     with_alpha.putalpha(alpha)
-    grey_alpha = photo.convert('L')
+    grey_alpha = image.convert('L')
     grey_alpha.putalpha(alpha)
-    palette = photo.quantize(29)
+    palette = image.quantize(29)
     rng = np.random.default_rng(14)
     deep = Image.fromarray(rng.integers(0, 65536, (13, 17)).astype(np.uint16))
     orientation = Image.Exif()
     orientation[0x0112] = 6
 
-    def saved(picture, form, **options):
+    def saved(image, form, **options):
         buffer = io.BytesIO()
-        picture.save(buffer, form, **options)
+        image.save(buffer, form, **options)
         return buffer.getvalue()
 
     for subsampling in ['4:4:4', '4:2:2', '4:2:0']:
         name = subsampling.replace(':', '')
-        yield f'baseline_{name}.jpg', saved(photo, 'jpeg', quality=90, subsampling=subsampling)
-        yield f'progressive_{name}.jpg', saved(photo, 'jpeg', quality=90, subsampling=subsampling, progressive=True)
-    yield 'grey.jpg', saved(photo.convert('L'), 'jpeg', quality=90)
-    yield 'grey_progressive.jpg', saved(photo.convert('L'), 'jpeg', quality=90, progressive=True)
-    yield 'restart.jpg', saved(photo, 'jpeg', quality=90, restart_marker_rows=1)
-    yield 'cmyk.jpg', saved(photo.convert('CMYK'), 'jpeg', quality=95)
-    yield 'cmyk_progressive.jpg', saved(photo.convert('CMYK'), 'jpeg', quality=95, progressive=True)
-    yield 'ycck.jpg', adobe(saved(photo.convert('CMYK'), 'jpeg', quality=95), transform=2)
-    yield 'rgb_kept.jpg', saved(photo, 'jpeg', quality=90, keep_rgb=True)
-    yield 'turned.jpg', saved(photo, 'jpeg', quality=90, exif=orientation)
+        yield f'baseline_{name}.jpg', saved(image, 'jpeg', quality=90, subsampling=subsampling)
+        yield f'progressive_{name}.jpg', saved(image, 'jpeg', quality=90, subsampling=subsampling, progressive=True)
+    yield 'grey.jpg', saved(image.convert('L'), 'jpeg', quality=90)
+    yield 'grey_progressive.jpg', saved(image.convert('L'), 'jpeg', quality=90, progressive=True)
+    yield 'restart.jpg', saved(image, 'jpeg', quality=90, restart_marker_rows=1)
+    yield 'cmyk.jpg', saved(image.convert('CMYK'), 'jpeg', quality=95)
+    yield 'cmyk_progressive.jpg', saved(image.convert('CMYK'), 'jpeg', quality=95, progressive=True)
+    yield 'ycck.jpg', adobe(saved(image.convert('CMYK'), 'jpeg', quality=95), transform=2)
+    yield 'rgb_kept.jpg', saved(image, 'jpeg', quality=90, keep_rgb=True)
+    yield 'turned.jpg', saved(image, 'jpeg', quality=90, exif=orientation)
     yield 'text.jpg', saved(text, 'jpeg', quality=75)
     yield 'one_pixel.jpg', saved(Image.new('RGB', (1, 1), (200, 30, 90)), 'jpeg')
-    yield 'one_column.jpg', saved(photo.crop((0, 0, 1, 17)), 'jpeg')
-    yield 'rgb.png', saved(photo, 'png')
+    yield 'one_column.jpg', saved(image.crop((0, 0, 1, 17)), 'jpeg')
+    yield 'rgb.png', saved(image, 'png')
     yield 'rgba.png', saved(with_alpha, 'png')
-    yield 'grey.png', saved(photo.convert('L'), 'png')
+    yield 'grey.png', saved(image.convert('L'), 'png')
     yield 'grey_alpha.png', saved(grey_alpha, 'png')
     yield 'bilevel.png', saved(text.convert('1'), 'png')
     yield 'palette.png', saved(palette, 'png')
-    yield 'palette_4bit.png', saved(photo.quantize(13), 'png', bits=4)
+    yield 'palette_4bit.png', saved(image.quantize(13), 'png', bits=4)
     yield 'palette_transparent.png', saved(palette, 'png', transparency=3)
     yield 'rgb_transparent.png', saved(text, 'png', transparency=(255, 255, 255))
     yield 'grey_16bit.png', saved(deep, 'png')
@@ -134,22 +134,22 @@ def files():
     yield 'transparent.gif', saved(palette, 'gif', transparency=3)
     yield 'interlaced.gif', saved(palette, 'gif', interlace=1)
     yield 'animated.gif', saved(palette, 'gif', save_all=True, append_images=[text.resize(palette.size).quantize(5)])
-    yield 'rgb.bmp', saved(photo, 'bmp')
+    yield 'rgb.bmp', saved(image, 'bmp')
     yield 'palette.bmp', saved(palette, 'bmp')
-    yield 'grey.bmp', saved(photo.convert('L'), 'bmp')
+    yield 'grey.bmp', saved(image.convert('L'), 'bmp')
     yield 'bilevel.bmp', saved(text.convert('1'), 'bmp')
-    yield 'rgb.tif', saved(photo, 'tiff')
+    yield 'rgb.tif', saved(image, 'tiff')
     yield 'rgba.tif', saved(with_alpha, 'tiff')
-    yield 'grey.tif', saved(photo.convert('L'), 'tiff')
+    yield 'grey.tif', saved(image.convert('L'), 'tiff')
     yield 'palette.tif', saved(palette, 'tiff')
     yield 'bilevel.tif', saved(text.convert('1'), 'tiff')
-    yield 'lzw.tif', saved(photo, 'tiff', compression='tiff_lzw')
-    yield 'deflate.tif', saved(photo, 'tiff', compression='tiff_adobe_deflate')
-    yield 'cmyk.tif', saved(photo.convert('CMYK'), 'tiff')
+    yield 'lzw.tif', saved(image, 'tiff', compression='tiff_lzw')
+    yield 'deflate.tif', saved(image, 'tiff', compression='tiff_adobe_deflate')
+    yield 'cmyk.tif', saved(image.convert('CMYK'), 'tiff')
     yield 'grey_16bit.tif', saved(deep, 'tiff')
-    yield 'lossless.webp', saved(photo, 'webp', lossless=True)
+    yield 'lossless.webp', saved(image, 'webp', lossless=True)
     yield 'lossless_alpha.webp', saved(with_alpha, 'webp', lossless=True, exact=True)
-    yield 'lossy.webp', saved(photo, 'webp', quality=90)
+    yield 'lossy.webp', saved(image, 'webp', quality=90)
 
 
 def adobe(jpeg, transform):
@@ -170,24 +170,24 @@ def write_decode():
     with open(HERE / 'decode.bin', 'wb') as out:
         for name, data in files():
             try:
-                picture = Image.open(io.BytesIO(data))
-                if picture.mode == 'I;16':
+                image = Image.open(io.BytesIO(data))
+                if image.mode == 'I;16':
                     # Pillow's own conversion cuts off at 255, which leaves white; the high byte, as of 16-bit colour.
-                    picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-                picture = picture.convert('RGB')
+                    image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+                image = image.convert('RGB')
             except OSError:
-                picture = Image.new('RGB', (0, 0))
-            out.write(struct.pack('<4I', len(name), len(data), *picture.size))
-            out.write(name.encode() + data + picture.tobytes())
+                image = Image.new('RGB', (0, 0))
+            out.write(struct.pack('<4I', len(name), len(data), *image.size))
+            out.write(name.encode() + data + image.tobytes())
 
 
 def write_augment():
-    """For each picture size: percentiles 1 to 99 of what 100,000 crops are like."""
+    """For each image size: percentiles 1 to 99 of what 100,000 crops are like."""
     torch.manual_seed(0)
     cases = []
     for width, height in [(320, 240), (240, 320), (500, 333), (50, 300), (400, 60), (5, 4)]:
-        picture = torch.empty(3, height, width)
-        draws = [RandomResizedCrop.get_params(picture, (0.08, 1.0), (3 / 4, 4 / 3)) for _ in range(100_000)]
+        image = torch.empty(3, height, width)
+        draws = [RandomResizedCrop.get_params(image, (0.08, 1.0), (3 / 4, 4 / 3)) for _ in range(100_000)]
         top, left, h, w = np.array(draws, dtype=np.float64).T
         quantities = {'area': w * h / (width * height), 'ratio': w / h, 'left': left, 'top': top}
         percentiles = {name: np.percentile(values, range(1, 100), method='inverted_cdf').round(6).tolist()
@@ -200,8 +200,8 @@ HALF = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
 IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
-def tensor_bytes(picture, mean, std):
-    return F.normalize(F.to_tensor(picture), mean, std).numpy().astype('<f4').tobytes()
+def tensor_bytes(image, mean, std):
+    return F.normalize(F.to_tensor(image), mean, std).numpy().astype('<f4').tobytes()
 
 
 def write_normalise():
@@ -212,9 +212,9 @@ def write_normalise():
 
 
 def pipeline_cases():
-    """Pictures with the (left, top, width, height) and flip that are drawn for them in goldens.rs, which checks that."""
-    yield photographic(67, 41, 1), (24, 14, 21, 27), False
-    yield photographic(30, 47, 2), (4, 14, 25, 29), True
+    """Images with the (left, top, width, height) and flip that are drawn for them in goldens.rs, which checks that."""
+    yield natural(67, 41, 1), (24, 14, 21, 27), False
+    yield natural(30, 47, 2), (4, 14, 25, 29), True
     yield edges(55, 40, 4), (30, 4, 24, 27), True
     yield gradient(60, 43), (4, 0, 19, 19), True
 
@@ -222,11 +222,11 @@ def pipeline_cases():
 def write_pipeline(size=20):
     with open(HERE / 'pipeline.bin', 'wb') as out:
         for pixels, (left, top, w, h), flip in pipeline_cases():
-            picture = Image.fromarray(pixels)
-            training = F.resized_crop(picture, top, left, h, w, [size, size])
+            image = Image.fromarray(pixels)
+            training = F.resized_crop(image, top, left, h, w, [size, size])
             training = F.hflip(training) if flip else training
-            evaluation = F.resize(picture, [size, size])
-            out.write(struct.pack('<8I', *picture.size, left, top, w, h, flip, size) + pixels.tobytes())
+            evaluation = F.resize(image, [size, size])
+            out.write(struct.pack('<8I', *image.size, left, top, w, h, flip, size) + pixels.tobytes())
             out.write(tensor_bytes(training, *IMAGENET) + tensor_bytes(evaluation, *IMAGENET))
 
 

@@ -16,19 +16,19 @@ rng = np.random.default_rng(0)
 
 
 def colours():
-    """Adjustments one after the other, on noise, on a dark and on a bright picture."""
+    """Adjustments one after the other, on noise, on a dark and on a bright image."""
     functions = {"brightness": F.adjust_brightness, "contrast": F.adjust_contrast, "saturation": F.adjust_saturation}
     for order in [("brightness", "contrast", "saturation"), ("saturation", "brightness", "contrast"),
                   ("contrast", "saturation", "brightness")]:
         for factors in [(0.6, 1.4, 0.25), (1.3, 0.7, 1.9), (1, 0, 1), (0, 1.1, 1), (2.5, 0.33, 0)]:
             for low, high in [(0, 256), (0, 40), (200, 256)]:
                 pixels = rng.integers(low, high, size=(7, 9, 3), dtype=np.uint8)
-                picture = Image.fromarray(pixels)
+                image = Image.fromarray(pixels)
                 adjustments = [(name, f32(factor)) for name, factor in zip(order, factors)]
                 for name, factor in adjustments:
-                    picture = functions[name](picture, factor)
+                    image = functions[name](image, factor)
                 yield {"pixels": pixels.flatten().tolist(), "adjustments": adjustments,
-                       "result": np.asarray(picture).flatten().tolist()}
+                       "result": np.asarray(image).flatten().tolist()}
 
 
 def mixed():

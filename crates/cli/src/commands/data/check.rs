@@ -1,4 +1,4 @@
-//! `alexnet data check`: what is wrong with photos before a network learns from them.
+//! `alexnet data check`: what is wrong with images before a network learns from them.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -17,21 +17,22 @@ use anyhow::Result;
 use crate::{
     columns::{padded, width},
     console::Console,
+    figures,
     options::{Threads, Turning, data::source},
     output::{self, Format},
-    parse, pictures, progress,
+    parse, progress,
 };
 
 /// Look for damaged files, duplicates, wrong labels, leaks, imbalance and odd sizes
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Photos, as for `train`
+    /// Images, as for `train`
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Share of each class that validates, where the folder is not split
     #[arg(long, value_name = "SHARE", default_value_t = VAL_FRACTION, value_parser = parse::fraction)]
     val_fraction: f64,
-    /// Decides which photos validate, as for `train`
+    /// Decides which images validate, as for `train`
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::at_least(0u64))]
     seed: u64,
     /// Whether images are turned as their EXIF or XMP says
@@ -40,7 +41,7 @@ pub struct Args {
     /// How the report is printed
     #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
     format: Format,
-    /// Picture to write, of what was found
+    /// Figure to write, of what was found
     #[arg(long, value_name = "FILE")]
     gallery: Option<PathBuf>,
     /// Exit with 1 if there is anything to mend: not for imbalance and sizes
@@ -53,12 +54,12 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// When photos cannot be had, or the report or the gallery not be written.
+/// When images cannot be had, or the report or the gallery not be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
     args.threads.start()?;
     let listing = source(args.data.as_ref()).listing(&mut Console::default())?;
     let options = SplitOptions { val_fraction: args.val_fraction, seed: args.seed };
-    let bar = progress::Items::new("looking at photos");
+    let bar = progress::Items::new("looking at images");
     let decoding = decode::Options { orientation: args.exif_orientation.into() };
     let report = check(listing, &options, decoding, &|done, total| bar.at(done, total))?;
     bar.finish();
@@ -67,9 +68,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Format::Json => output::json(&serde_json::to_string_pretty(&report)?)?,
     }
     if let Some(path) = &args.gallery {
-        let read = |photo: &str| decode(report.root.join(photo), decoding).ok();
-        let (gallery, left_out) = pictures::gallery(&report, |photo| Some(read(photo)?.image));
-        pictures::save(&gallery, path)?;
+        let read = |image: &str| decode(report.root.join(image), decoding).ok();
+        let (gallery, left_out) = figures::gallery(&report, |image| Some(read(image)?.image));
+        figures::save(&gallery, path)?;
         match left_out {
             0 => note!("gallery: {}", shown_path(path)),
             more => note!("gallery: {} ({more} more images are not in it)", shown_path(path)),
@@ -82,22 +83,22 @@ fn print(report: &Report, turning: Turning) -> Result<()> {
     print_classes(report)?;
     say!("")?;
     headline("damaged", report.damaged.len())?;
-    for photo in &report.damaged {
-        let kind = match photo.kind {
+    for image in &report.damaged {
+        let kind = match image.kind {
             Damage::Empty => "empty",
             Damage::Truncated => "truncated",
             Damage::Checksum => "wrong checksum",
             Damage::Undecodable => "not decodable",
             Damage::Unreadable => "not readable",
         };
-        let yet = if photo.decodes { "; what is there decodes" } else { "" };
-        say!("  {}: {kind}: {}{yet}", escaped(&photo.path), escaped(&photo.reason))?;
+        let yet = if image.decodes { "; what is there decodes" } else { "" };
+        say!("  {}: {kind}: {}{yet}", escaped(&image.path), escaped(&image.reason))?;
     }
     headline("wrong extension", report.wrong_extension.len())?;
-    for photo in &report.wrong_extension {
-        say!("  {}: its content is {}", escaped(&photo.path), photo.content)?;
+    for image in &report.wrong_extension {
+        say!("  {}: its content is {}", escaped(&image.path), image.content)?;
     }
-    headline("not taken for photos", report.not_images.len())?;
+    headline("not taken for images", report.not_images.len())?;
     for file in &report.not_images {
         let path = escaped(&file.path);
         match (file.why, file.content) {
@@ -123,13 +124,13 @@ fn print(report: &Report, turning: Turning) -> Result<()> {
         print_group(group)?;
     }
     headline("odd sizes", report.sizes.len())?;
-    for photo in &report.sizes {
-        let oddity = match photo.oddity {
+    for image in &report.sizes {
+        let oddity = match image.oddity {
             Oddity::Tiny => format!("tiny, a side below {TINY_SIDE} pixels"),
             Oddity::Extreme => format!("extreme, a side more than {EXTREME_RATIO} times the other"),
             Oddity::Huge => "huge, slow to train with".into(),
         };
-        say!("  {}: {}×{}, {oddity}", escaped(&photo.path), photo.width, photo.height)?;
+        say!("  {}: {}×{}, {oddity}", escaped(&image.path), image.width, image.height)?;
     }
     match (report.turned, turning) {
         (0, _) => say!("turned by their EXIF orientation: none")?,
@@ -144,7 +145,7 @@ fn print(report: &Report, turning: Turning) -> Result<()> {
 }
 
 fn print_classes(report: &Report) -> Result<()> {
-    say!("{} photos of {} classes in {}", report.images, report.classes.len(), shown_path(&report.root))?;
+    say!("{} images of {} classes in {}", report.images, report.classes.len(), shown_path(&report.root))?;
     match report.split {
         SplitBy::Folders => say!("split by its folders")?,
         SplitBy::Seed { seed, val_fraction } => {
@@ -156,7 +157,7 @@ fn print_classes(report: &Report) -> Result<()> {
     let tested = report.classes.iter().any(|class| class.test > 0);
     let of_test = |cell: &str| if tested { format!(" {cell:>7}") } else { String::new() };
     let test = of_test("test");
-    say!("\n{:columns$} {:>7} {:>7} {:>7} {:>8}{test}", "class", "photos", "share", "train", "validate")?;
+    say!("\n{:columns$} {:>7} {:>7} {:>7} {:>8}{test}", "class", "images", "share", "train", "validate")?;
     for (name, class) in names.iter().zip(&report.classes) {
         let note = match class {
             class if class.images == 0 => "  empty: it cannot be learnt",
@@ -192,13 +193,13 @@ fn print_group(group: &Group) -> Result<()> {
         what.push("within a class, on one side");
     }
     say!("  {}", what.join(", "))?;
-    for photo in &group.images {
-        let half = match photo.half {
+    for image in &group.images {
+        let half = match image.half {
             Half::Train => "trains",
             Half::Val => "validates",
             Half::Test => "is kept for tests",
         };
-        say!("    {} {half}", escaped(&photo.path))?;
+        say!("    {} {half}", escaped(&image.path))?;
     }
     for link in &group.links {
         let how = match link.likeness {
@@ -211,7 +212,7 @@ fn print_group(group: &Group) -> Result<()> {
         match group.images.len() {
             2 => say!("      {how}")?,
             _ => {
-                let [a, b] = [link.a, link.b].map(|photo| escaped(&group.images[photo].path));
+                let [a, b] = [link.a, link.b].map(|image| escaped(&group.images[image].path));
                 say!("      {how}: {a} and {b}")?;
             }
         }

@@ -1,4 +1,4 @@
-//! `alexnet data preview`: photos as they are, as training sees them, and as validation sees them.
+//! `alexnet data preview`: images as they are, as training sees them, and as validation sees them.
 
 use std::path::PathBuf;
 
@@ -21,24 +21,24 @@ use image::RgbImage;
 use crate::{
     config::Source,
     console::Console,
+    figures::{self, Tile},
     options::{AugmentationOptions, Turning, data::source},
     parse,
-    pictures::{self, Tile},
 };
 
-/// Show photos as they are, as training sees them, and as validation sees them
+/// Show images as they are, as training sees them, and as validation sees them
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Photos, as for `train`
+    /// Images, as for `train`
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// Picture to write
+    /// Figure to write
     #[arg(long, value_name = "PNG")]
     out: PathBuf,
     /// Whether images are turned as their EXIF or XMP says
     #[arg(long, value_name = "ACTION", value_enum, default_value = "apply")]
     exif_orientation: Turning,
-    /// Decides which photos and how they are varied
+    /// Decides which images and how they are varied
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::at_least(0u64))]
     seed: u64,
     #[command(flatten)]
@@ -47,7 +47,7 @@ pub struct Args {
     pub source: Source,
 }
 
-/// Photos, a row each.
+/// Images, a row each.
 const ROWS: usize = 6;
 
 /// Training views of each.
@@ -56,7 +56,7 @@ const VIEWS: u64 = 4;
 /// Runs the command.
 ///
 /// # Errors
-/// When photos cannot be read or the picture not written.
+/// When images cannot be read or the figure cannot be written.
 pub fn run(args: &Args) -> Result<()> {
     let size = 224;
     let mut config = TrainConfig { seed: args.seed, ..TrainConfig::default() };
@@ -67,7 +67,7 @@ pub fn run(args: &Args) -> Result<()> {
     let shown: Vec<Item> = order.into_iter().take(ROWS).map(|i| dataset.train[i].clone()).collect();
     let (root, classes) = (dataset.root.clone(), dataset.classes.clone());
     let dataset = Dataset { train: shown.clone(), ..dataset };
-    // One batch an epoch, so that its pictures can be mixed.
+    // One batch an epoch, so that its images can be mixed.
     let options = LoaderOptions {
         batch_size: ROWS,
         seed: config.seed,
@@ -84,21 +84,21 @@ pub fn run(args: &Args) -> Result<()> {
         for batch in loader.train(epoch, 0) {
             let batch = batch?;
             for (row, item) in order.iter().enumerate() {
-                let picture = pictures::picture(&batch.images, row);
-                views[*item].push(Tile::new(picture, format!("training: {}", target(&batch, row, &classes))));
+                let image = figures::batch_image(&batch.images, row);
+                views[*item].push(Tile::new(image, format!("training: {}", target(&batch, row, &classes))));
             }
         }
     }
     let mut tiles = Vec::new();
     for (item, views) in shown.iter().zip(views) {
-        let photo = decode(root.join(&item.path), loader.decoding())?.image;
-        let whole =
-            RgbImage::from_raw(size as u32, size as u32, evaluation_image(&photo, size)).unwrap_or_default();
-        tiles.push(Tile::new(photo, classes[item.class].clone()));
+        let original = decode(root.join(&item.path), loader.decoding())?.image;
+        let whole = RgbImage::from_raw(size as u32, size as u32, evaluation_image(&original, size))
+            .unwrap_or_default();
+        tiles.push(Tile::new(original, classes[item.class].clone()));
         tiles.extend(views);
         tiles.push(Tile::new(whole, "validation"));
     }
-    pictures::save(&pictures::grid(&tiles, VIEWS as usize + 2), &args.out)?;
+    figures::save(&figures::grid(&tiles, VIEWS as usize + 2), &args.out)?;
     say!("{}", shown_path(&args.out))
 }
 

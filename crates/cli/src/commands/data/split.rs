@@ -10,7 +10,7 @@ use clap::ValueEnum;
 
 use crate::{console::Console, parse, progress};
 
-/// Copy photos into OUT/train and OUT/val, class by class
+/// Copy images into OUT/train and OUT/val, class by class
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Folder of class folders, or .tgz, .tar or .zip
@@ -22,10 +22,10 @@ pub struct Args {
     /// Share of each class that validates
     #[arg(long, value_name = "SHARE", default_value_t = VAL_FRACTION, value_parser = parse::fraction)]
     val_fraction: f64,
-    /// Decides which photos
+    /// Decides which images
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::at_least(0u64))]
     seed: u64,
-    /// What happens to photos that are there more than once, as they are or nearly so
+    /// What happens to images that are there more than once, as they are or nearly so
     #[arg(long, value_name = "WAY", value_enum, default_value_t = Duplicates::Together)]
     duplicates: Duplicates,
 }
@@ -41,7 +41,7 @@ enum Duplicates {
 /// Runs the command.
 ///
 /// # Errors
-/// When photos cannot be had or copied.
+/// When images cannot be had or copied.
 pub fn run(args: &Args) -> Result<()> {
     let options = SplitOptions { val_fraction: args.val_fraction, seed: args.seed };
     let mut dataset = DataSource::from(&args.data).open(&options, &mut Console::default())?;
@@ -65,7 +65,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn together(dataset: Dataset, args: &Args) -> Result<Dataset> {
     if dataset.comes_split() {
-        note!("the photos come split and stay so; `data check` tells which of them are in both halves");
+        note!("the images come split and stay so; `data check` tells which of them are in both halves");
         return Ok(dataset);
     }
     let bar = progress::Items::new("comparing");
@@ -73,7 +73,7 @@ fn together(dataset: Dataset, args: &Args) -> Result<Dataset> {
     bar.finish();
     if !groups.is_empty() {
         note!(
-            "{} photos are there more than once, in {} groups that stay together; `data check` shows them",
+            "{} images are there more than once, in {} groups that stay together; `data check` shows them",
             groups.iter().map(Vec::len).sum::<usize>(),
             groups.len()
         );

@@ -156,7 +156,7 @@ fn images_under(folder: &Path, base: &Path) -> Vec<Found> {
     }
     found.sort_by(|a, b| place(a).cmp(place(b)));
     if found.is_empty() {
-        found.push(Err(Failed { path: folder.to_owned(), reason: "the folder holds no photo".into() }));
+        found.push(Err(Failed { path: folder.to_owned(), reason: "the folder holds no image".into() }));
     }
     found
 }
@@ -221,7 +221,7 @@ mod tests {
         let ok = |name: &str| Ok(Image { path: at(name), below: name.into() });
         assert_eq!(found[0], ok("none.jpg"));
         assert_eq!(found[1..3], [ok("a.jpg"), ok("b.jpg")]);
-        for (index, reason) in [(3, "matches no file"), (4, "holds no photo"), (5, "not valid")] {
+        for (index, reason) in [(3, "matches no file"), (4, "holds no image"), (5, "not valid")] {
             assert!(found[index].as_ref().unwrap_err().reason.contains(reason), "{found:?}");
         }
         assert_eq!(found[6], Ok(Image { path: "-".into(), below: "-".into() }));

@@ -1,4 +1,4 @@
-//! What a user sees of a run, and the pictures it leaves after each epoch.
+//! What a user sees of a run, and the figures it writes after each epoch.
 
 use std::{ops::ControlFlow, time::Instant};
 
@@ -13,9 +13,8 @@ use super::header::header;
 use crate::{
     config::Source,
     console::Console,
-    evaluation_pictures,
+    evaluation_figures, figures,
     output::explain,
-    pictures,
     progress::{Line, clock},
     stop::Stop,
 };
@@ -70,8 +69,8 @@ impl Watch {
         if run.progress.step == 0
             && let Some(batch) = run.loader.train(0, 0).next()
         {
-            let picture = pictures::training_batch(&batch?, &run.metadata.classes);
-            pictures::save(&picture, &run.folder.file("train_batch0.jpg"))?;
+            let figure = figures::training_batch(&batch?, &run.metadata.classes);
+            figures::save(&figure, &run.folder.file("train_batch0.jpg"))?;
         }
         note!("the run is kept in {}", shown_path(run.folder.path()));
         Ok(())
@@ -85,10 +84,10 @@ impl Watch {
         if let Some(batch) = run.loader.evaluation(&shown).next() {
             let (_, batch) = batch?;
             let logits = model.logits(&batch.images)?;
-            let picture = pictures::predictions(&batch, &logits, &run.metadata.classes);
-            pictures::save(&picture, &run.folder.file("val_batch0_pred.jpg"))?;
+            let figure = figures::predictions(&batch, &logits, &run.metadata.classes);
+            figures::save(&figure, &run.folder.file("val_batch0_pred.jpg"))?;
         }
-        evaluation_pictures::write(evaluated, run.folder.path())
+        evaluation_figures::write(evaluated, run.folder.path())
     }
 
     fn print_step(&mut self, run: &RunInfo, loss: f64) {
@@ -137,11 +136,11 @@ impl Observer for Watch {
         let (Some(row), Some(best)) = (progress.history.last(), progress.best()) else { return };
         self.epoch_start = None;
         if row.epoch == best.epoch {
-            let matrix = pictures::confusion_matrix(evaluation.confusion(), &run.metadata.classes);
-            save_picture(run.folder, &matrix, "confusion_matrix.png");
+            let matrix = figures::confusion_matrix(evaluation.confusion(), &run.metadata.classes);
+            save_figure(run.folder, &matrix, "confusion_matrix.png");
         }
-        match pictures::curves(progress) {
-            Ok(curves) => save_picture(run.folder, &curves, "results.png"),
+        match figures::curves(progress) {
+            Ok(curves) => save_figure(run.folder, &curves, "results.png"),
             Err(error) => note!("warning: results.png was not drawn: {}", explain(&error)),
         }
         let before = progress.history.iter().nth_back(1).map_or(0.0, |row| row.time);
@@ -167,9 +166,9 @@ impl Observer for Watch {
     }
 }
 
-/// Pictures are for looking at: one that cannot be written does not end a run.
-fn save_picture(folder: &RunFolder, picture: &image::RgbImage, name: &str) {
-    if let Err(error) = pictures::save(picture, &folder.file(name)) {
+/// Figures are for looking at: one that cannot be written does not end a run.
+fn save_figure(folder: &RunFolder, figure: &image::RgbImage, name: &str) {
+    if let Err(error) = figures::save(figure, &folder.file(name)) {
         note!("warning: {name} was not written: {}", explain(&error));
     }
 }

@@ -1,4 +1,4 @@
-//! The pictures of an evaluation, beside its report.
+//! The figures of an evaluation, beside its report.
 
 use std::{fs, io, path::Path};
 
@@ -9,7 +9,7 @@ use alexnet::{
 };
 use anyhow::Result;
 
-use crate::pictures::{self, Tile};
+use crate::figures::{self, Tile};
 
 /// Mistakes shown in `misclassified.jpg`.
 const SHOWN: usize = 24;
@@ -23,16 +23,16 @@ const COLUMNS: usize = 6;
 pub fn write(evaluated: &Evaluated, folder: &Path) -> Result<()> {
     let (evaluation, classes) = (evaluated.evaluation(), evaluated.classes());
     let confusion = evaluation.confusion();
-    let save = |picture, name| pictures::save(&picture, &folder.join(name));
-    save(pictures::confusion_matrix(confusion, classes), "confusion_matrix.png")?;
-    save(pictures::normalized_confusion_matrix(confusion, classes), "confusion_matrix_normalized.png")?;
+    let save = |figure, name| figures::save(&figure, &folder.join(name));
+    save(figures::confusion_matrix(confusion, classes), "confusion_matrix.png")?;
+    save(figures::normalized_confusion_matrix(confusion, classes), "confusion_matrix_normalized.png")?;
     let report = evaluation.report(classes);
-    save(pictures::calibration(&report.calibration)?, "calibration.png")?;
+    save(figures::calibration(&report.calibration)?, "calibration.png")?;
 
     let tile = |(image, answer): (&Path, &Answer)| {
-        let picture = pictures::thumbnail(&decode(image, evaluated.decoding())?.image);
+        let shown = figures::thumbnail(&decode(image, evaluated.decoding())?.image);
         let name = image.file_name().unwrap_or_default().to_string_lossy();
-        Ok(pictures::answered(picture, answer, classes).remark(name))
+        Ok(figures::answered(shown, answer, classes).remark(name))
     };
     let tiles: Vec<Tile> = evaluated.mistakes().take(SHOWN).map(tile).collect::<Result<_>>()?;
     write_gallery(&tiles, &folder.join("misclassified.jpg"))
@@ -40,7 +40,7 @@ pub fn write(evaluated: &Evaluated, folder: &Path) -> Result<()> {
 
 fn write_gallery(tiles: &[Tile], gallery: &Path) -> Result<()> {
     if !tiles.is_empty() {
-        return pictures::save(&pictures::grid(tiles, COLUMNS), gallery);
+        return figures::save(&figures::grid(tiles, COLUMNS), gallery);
     }
     match fs::remove_file(gallery) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

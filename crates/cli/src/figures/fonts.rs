@@ -1,4 +1,4 @@
-//! Which font has a character: those that come with a dependency, so that pictures look alike on a machine without any, and beyond
+//! Which font has a character: those that come with a dependency, so that figures look the same on a machine without any, and beyond
 //! them what is installed.
 
 use std::{
@@ -115,7 +115,7 @@ impl Installed {
         let package =
             if missing.iter().any(|c| is_east_asian(*c)) { "fonts-noto-cjk" } else { "fonts-noto-core" };
         Some(format!(
-            "no font has {}{more}: pictures show boxes for them. Install one, such as Noto \
+            "no font has {}{more}: figures show boxes for them. Install one, such as Noto \
              (Debian and Ubuntu: `apt install {package}`)",
             named.join(", ")
         ))

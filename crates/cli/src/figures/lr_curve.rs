@@ -10,7 +10,7 @@ use plotters::{
 
 use super::chart::{self, Area, OVERSAMPLE, font, pixels, rgb, style_axes};
 
-/// A picture of 900×500: each step's loss, the smoothed loss, and the suggested rate as a dashed line.
+/// A figure of 900×500: each step's loss, the smoothed loss, and the suggested rate as a dashed line.
 pub fn lr_curve(points: &[Point], suggestion: Option<f32>) -> Result<RgbImage> {
     chart::chart(900, 500, |area| draw(area, points, suggestion))
 }

@@ -1,4 +1,4 @@
-//! The pictures of a run: curves, confusion matrix, reliability diagram, labelled photos. Data in, a picture out; [`save`] writes it.
+//! The figures of a run: curves, confusion matrix, reliability diagram, labelled images. Data in, an image out; [`save`] writes it.
 
 mod annotate;
 mod calibration;
@@ -25,7 +25,7 @@ pub use calibration::calibration;
 pub use confusion::{confusion_matrix, normalized_confusion_matrix};
 pub use curves::curves;
 pub use gallery::gallery;
-pub use grid::{Tile, answered, grid, picture, predictions, thumbnail, training_batch};
+pub use grid::{Tile, answered, batch_image, grid, predictions, thumbnail, training_batch};
 pub use lr_curve::lr_curve;
 
 type Color = Rgb<u8>;
@@ -39,21 +39,21 @@ const ORANGE: Color = Rgb([222, 116, 40]);
 const GREEN: Color = Rgb([28, 125, 72]);
 const RED: Color = Rgb([196, 46, 40]);
 
-/// Writes a picture atomically, as the extension of `path` says: JPEG, PNG, WebP, BMP, GIF or TIFF.
-pub fn save(picture: &RgbImage, path: &Path) -> Result<()> {
+/// Writes a figure atomically, as the extension of `path` says: JPEG, PNG, WebP, BMP, GIF or TIFF.
+pub fn save(figure: &RgbImage, path: &Path) -> Result<()> {
     if let Some(words) = fonts::warning() {
         note!("warning: {words}");
     }
-    let bytes = encode(picture, path).with_context(|| format!("cannot write {}", shown_path(path)))?;
+    let bytes = encode(figure, path).with_context(|| format!("cannot write {}", shown_path(path)))?;
     Ok(write_atomically(path, |file| file.write_all(&bytes))?)
 }
 
-fn encode(picture: &RgbImage, path: &Path) -> Result<Vec<u8>> {
+fn encode(figure: &RgbImage, path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
     match ImageFormat::from_path(path)? {
         // The library's default of 75 blurs text.
-        ImageFormat::Jpeg => picture.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 92))?,
-        format => picture.write_to(&mut bytes, format)?,
+        ImageFormat::Jpeg => figure.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 92))?,
+        format => figure.write_to(&mut bytes, format)?,
     }
     Ok(bytes.into_inner())
 }

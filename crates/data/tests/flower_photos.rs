@@ -16,7 +16,7 @@ fn crops_of_a_part_are_those_of_the_whole() {
         return;
     };
     let mut archive = tar::Archive::new(GzDecoder::new(File::open(archive).unwrap()));
-    let mut photos = 0;
+    let mut images = 0;
     for entry in archive.entries().unwrap() {
         let mut entry = entry.unwrap();
         let path = entry.path().unwrap().into_owned();
@@ -26,14 +26,14 @@ fn crops_of_a_part_are_those_of_the_whole() {
         let mut file = vec![];
         entry.read_to_end(&mut file).unwrap();
         let whole = decode_bytes(&path, &file, Options::default()).unwrap().image;
-        let crop = variation(&Augmentation::TUTORIAL, (0, 0, photos), whole.dimensions(), 224).crop;
+        let crop = variation(&Augmentation::TUTORIAL, (0, 0, images), whole.dimensions(), 224).crop;
         let (part, place) = decode_bytes_crop(&path, &mut file, Options::default(), |_, _| crop).unwrap();
         assert!(
             resize(&part.image, place, 224, 224) == resize(&whole, crop, 224, 224),
             "{}: {crop:?}",
             path.display()
         );
-        photos += 1;
+        images += 1;
     }
-    assert_eq!(photos, 3670);
+    assert_eq!(images, 3670);
 }

@@ -1,4 +1,4 @@
-//! Photos in rows and columns, each with its caption.
+//! Images in rows and columns, each with its caption.
 
 use alexnet::core::{
     Batch, Images, Logits,
@@ -8,14 +8,14 @@ use image::{RgbImage, imageops};
 
 use super::{Color, FAINT, GREEN, INK, MUTED, RED, WHITE, fill, text};
 
-/// Height and width of a picture's place, within which it is shrunk or centred.
+/// Height and width of an image's place, within which it is shrunk or centred.
 const SMALLEST: u32 = 112;
 pub(super) const LARGEST: u32 = 256;
 const GAP: u32 = 10;
 const SIZE: f32 = 17.0;
 const LINE: u32 = 20;
 
-/// How many pictures of a batch are shown, and in how many columns.
+/// How many images of a batch are shown, and in how many columns.
 const SHOWN: usize = 16;
 const COLUMNS: usize = 4;
 
@@ -28,24 +28,24 @@ pub struct Line {
     pub color: Color,
 }
 
-/// A picture with its caption below.
+/// An image with its caption below.
 #[derive(Clone, Debug)]
 pub struct Tile {
     /// Of any size; without one there are only words.
-    pub picture: Option<RgbImage>,
+    pub image: Option<RgbImage>,
     /// From top to bottom.
     pub caption: Vec<Line>,
 }
 
 impl Tile {
-    /// A picture with a caption of one line.
-    pub fn new(picture: RgbImage, caption: impl Into<String>) -> Self {
-        Self { picture: Some(picture), ..Self::words(caption) }
+    /// An image with a caption of one line.
+    pub fn new(image: RgbImage, caption: impl Into<String>) -> Self {
+        Self { image: Some(image), ..Self::words(caption) }
     }
 
     /// A caption alone.
     pub fn words(caption: impl Into<String>) -> Self {
-        Self { picture: None, caption: vec![Line { text: caption.into(), color: INK }] }
+        Self { image: None, caption: vec![Line { text: caption.into(), color: INK }] }
     }
 
     /// The tile with a quiet line more.
@@ -55,13 +55,13 @@ impl Tile {
     }
 }
 
-/// Tiles row by row. All have the same place, wide enough for the largest picture (up to 256 pixels, beyond which pictures
+/// Tiles row by row. All have the same place, wide enough for the largest image (up to 256 pixels, beyond which images
 /// are shrunk).
 pub fn grid(tiles: &[Tile], columns: usize) -> RgbImage {
     let columns = columns.clamp(1, tiles.len().max(1)) as u32;
     let rows = (tiles.len() as u32).div_ceil(columns);
-    let pictures = tiles.iter().filter_map(|tile| tile.picture.as_ref());
-    let largest = pictures.flat_map(|picture| <[u32; 2]>::from(picture.dimensions())).max();
+    let images = tiles.iter().filter_map(|tile| tile.image.as_ref());
+    let largest = images.flat_map(|image| <[u32; 2]>::from(image.dimensions())).max();
     let place = largest.unwrap_or_default().clamp(SMALLEST, LARGEST);
     let lines = tiles.iter().map(|tile| tile.caption.len()).max().unwrap_or_default() as u32;
     let (across, down) = (place + GAP, place + lines * LINE + GAP);
@@ -69,12 +69,12 @@ pub fn grid(tiles: &[Tile], columns: usize) -> RgbImage {
     let mut canvas = RgbImage::from_pixel(columns * across + GAP, rows * down + GAP, WHITE);
     for (tile, index) in tiles.iter().zip(0u32..) {
         let (x, y) = (GAP + index % columns * across, GAP + index / columns * down);
-        if let Some(picture) = &tile.picture {
+        if let Some(image) = &tile.image {
             fill(&mut canvas, [x, y], [place, place], FAINT);
-            let picture = shrunk(picture, place);
+            let image = shrunk(image, place);
             let centre = |extent: u32| i64::from((place - extent) / 2);
-            let [left, top] = [centre(picture.width()), centre(picture.height())];
-            imageops::replace(&mut canvas, &picture, i64::from(x) + left, i64::from(y) + top);
+            let [left, top] = [centre(image.width()), centre(image.height())];
+            imageops::replace(&mut canvas, &image, i64::from(x) + left, i64::from(y) + top);
         }
         for (line, row) in tile.caption.iter().zip(0u32..) {
             let shortened = text::shorten(&line.text, SIZE, place as f32);
@@ -85,12 +85,12 @@ pub fn grid(tiles: &[Tile], columns: usize) -> RgbImage {
     canvas
 }
 
-/// The picture as large as a grid can show it.
-pub fn thumbnail(picture: &RgbImage) -> RgbImage {
-    shrunk(picture, LARGEST)
+/// The image as large as a grid can show it.
+pub fn thumbnail(image: &RgbImage) -> RgbImage {
+    shrunk(image, LARGEST)
 }
 
-/// What stands in the place of a picture that cannot be read.
+/// What stands in the place of an image that cannot be read.
 pub(super) fn unreadable() -> RgbImage {
     let words = "no image";
     let mut place = RgbImage::from_pixel(SMALLEST, SMALLEST, FAINT);
@@ -99,19 +99,19 @@ pub(super) fn unreadable() -> RgbImage {
     place
 }
 
-/// The picture, shrunk to fit into a square if need be.
-pub(super) fn shrunk(picture: &RgbImage, side: u32) -> RgbImage {
-    let (width, height) = picture.dimensions();
+/// The image, shrunk to fit into a square if need be.
+pub(super) fn shrunk(image: &RgbImage, side: u32) -> RgbImage {
+    let (width, height) = image.dimensions();
     let longest = width.max(height);
     if longest <= side {
-        return picture.clone();
+        return image.clone();
     }
     let scaled = |extent: u32| ((u64::from(extent) * u64::from(side) / u64::from(longest)) as u32).max(1);
-    imageops::thumbnail(picture, scaled(width), scaled(height))
+    imageops::thumbnail(image, scaled(width), scaled(height))
 }
 
-/// Picture `index` of a batch as it is, before normalisation; black if there is no such picture.
-pub fn picture(images: &Images, index: usize) -> RgbImage {
+/// Image `index` of a batch as it is, before normalization; black if there is no such image.
+pub fn batch_image(images: &Images, index: usize) -> RgbImage {
     let (width, height) = (images.width as u32, images.height as u32);
     let bytes = images.height * images.width * 3;
     let pixels = images.pixels.chunks_exact(bytes.max(1)).nth(index);
@@ -120,32 +120,31 @@ pub fn picture(images: &Images, index: usize) -> RgbImage {
         .unwrap_or_else(|| RgbImage::new(width, height))
 }
 
-/// The first 16 pictures of a training batch as the network meets them, with their classes.
+/// The first 16 images of a training batch as the network meets them, with their classes.
 pub fn training_batch(batch: &Batch, classes: &[String]) -> RgbImage {
     let targets = batch.targets.chunks_exact(classes.len().max(1));
     let tiles: Vec<Tile> = targets
         .take(SHOWN)
         .enumerate()
-        .map(|(index, target)| Tile::new(picture(&batch.images, index), name(classes, argmax(target))))
+        .map(|(index, target)| Tile::new(batch_image(&batch.images, index), name(classes, argmax(target))))
         .collect();
     grid(&tiles, COLUMNS)
 }
 
-/// A picture with what was said of it, green when that is true and red when not, and the true class.
-pub fn answered(picture: RgbImage, answer: &Answer, classes: &[String]) -> Tile {
+/// An image with what was said of it, green when that is true and red when not, and the true class.
+pub fn answered(image: RgbImage, answer: &Answer, classes: &[String]) -> Tile {
     let said = Line {
         text: format!("{}  {:.3}", name(classes, answer.predicted), answer.probability),
         color: if answer.is_right() { GREEN } else { RED },
     };
-    Tile { picture: Some(picture), caption: vec![said] }
-        .remark(format!("true: {}", name(classes, answer.truth)))
+    Tile { image: Some(image), caption: vec![said] }.remark(format!("true: {}", name(classes, answer.truth)))
 }
 
-/// The first 16 pictures of a validation batch, each [`answered`].
+/// The first 16 images of a validation batch, each [`answered`].
 pub fn predictions(batch: &Batch, logits: &Logits, classes: &[String]) -> RgbImage {
     let mut evaluation = Evaluation::new(logits.classes);
     evaluation.add(logits, &batch.targets);
-    let tile = |(index, answer)| answered(picture(&batch.images, index), answer, classes);
+    let tile = |(index, answer)| answered(batch_image(&batch.images, index), answer, classes);
     let tiles: Vec<Tile> = evaluation.answers().iter().take(SHOWN).enumerate().map(tile).collect();
     grid(&tiles, COLUMNS)
 }
@@ -161,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    /// Pictures of 8×6 pixels, the whole of number i of brightness i.
+    /// Figures of 8×6 pixels, the whole of number i of brightness i.
     fn batch(n: u8, truths: &[usize]) -> Batch {
         let images = Images {
             pixels: (0..n).flat_map(|i| [i; 8 * 6 * 3]).collect(),
@@ -199,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_stand_centred_and_in_order() {
+    fn images_are_centered_and_in_order() {
         let drawn = training_batch(&batch(20, &[0; 20]), &classes());
         for index in 0..SHOWN as u32 {
             let x = GAP + index % 4 * (SMALLEST + GAP);
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn large_pictures_keep_their_proportions() {
+    fn large_images_keep_their_proportions() {
         assert_eq!(shrunk(&RgbImage::new(1000, 500), 256).dimensions(), (256, 128));
         assert_eq!(shrunk(&RgbImage::new(1, 9000), 256).dimensions(), (1, 256));
         assert_eq!(shrunk(&RgbImage::new(256, 20), 256).dimensions(), (256, 20));
@@ -249,6 +248,6 @@ mod tests {
         training_batch(&batch(2, &[0; 2]), &[]);
         predictions(&batch(3, &[0]), &Logits { values: vec![f32::NAN; 9], classes: 3 }, &classes());
         let empty = Images { pixels: vec![], height: 0, width: 0, normalization: Normalization::HALF };
-        assert_eq!(picture(&empty, 3).dimensions(), (0, 0));
+        assert_eq!(batch_image(&empty, 3).dimensions(), (0, 0));
     }
 }

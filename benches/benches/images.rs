@@ -10,13 +10,13 @@ use alexnet_data::{
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-fn photos(criterion: &mut Criterion) {
+fn images(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("there is room for temporary files");
     let flowers = folder.path().join("flowers");
     synthetic::generate(&flowers, 32, 0, &|_, _| {}).expect("flowers can be drawn");
     let dataset =
         Dataset::open(&flowers, &SplitOptions { val_fraction: 0.1, seed: 0 }).expect("they are there");
-    let photos = dataset.train.len();
+    let images = dataset.train.len();
     let options = LoaderOptions {
         batch_size: 32,
         seed: 0,
@@ -27,17 +27,17 @@ fn photos(criterion: &mut Criterion) {
         on_bad_image: OnBadImage::Error,
         exif_orientation: Default::default(),
     };
-    let loader = Loader::new(dataset, options).expect("the photos can be listed");
-    let mut group = criterion.benchmark_group("photos");
-    group.sample_size(10).throughput(Throughput::Elements(photos as u64));
+    let loader = Loader::new(dataset, options).expect("the images can be listed");
+    let mut group = criterion.benchmark_group("images");
+    group.sample_size(10).throughput(Throughput::Elements(images as u64));
     let mut epoch = 0;
     group.bench_function("train", |bencher| {
         bencher.iter(|| {
             epoch += 1;
-            loader.train(epoch, 0).for_each(|batch| drop(batch.expect("the photos can be read")));
+            loader.train(epoch, 0).for_each(|batch| drop(batch.expect("the images can be read")));
         });
     });
 }
 
-criterion_group!(benches, photos);
+criterion_group!(benches, images);
 criterion_main!(benches);

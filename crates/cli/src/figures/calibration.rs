@@ -17,7 +17,7 @@ const SPLIT: u32 = 620;
 /// Left of the axes of both panels, so that their bins stand below each other.
 const LABELS: u32 = 62;
 
-/// A picture of 760×860: accuracy and its distance to the confidence for each bin of confidence, and below it how many pictures
+/// A figure of 760×860: accuracy and its distance to the confidence for each bin of confidence, and below it how many images
 /// the bins hold.
 pub fn calibration(calibration: &Calibration) -> Result<RgbImage> {
     chart(WIDTH, HEIGHT, |area| {
@@ -29,7 +29,7 @@ pub fn calibration(calibration: &Calibration) -> Result<RgbImage> {
 
 fn reliability(area: &Area, calibration: &Calibration) -> Result<()> {
     let images: u64 = calibration.bins.iter().map(|bin| bin.images).sum();
-    let title = format!("expected calibration error {:.3} on {images} pictures", calibration.ece);
+    let title = format!("expected calibration error {:.3} on {images} images", calibration.ece);
     let [accuracy, gap] = [super::BLUE, super::ORANGE].map(|color| super::blend(super::WHITE, color, 0.75));
     let legend = [("accuracy", accuracy), ("gap to the mean confidence", gap)];
     let area = &headed(area, &title, &legend)?;
@@ -60,7 +60,7 @@ fn reliability(area: &Area, calibration: &Calibration) -> Result<()> {
     Ok(())
 }
 
-/// How many pictures each bin holds, written over its bar.
+/// how many images each bin holds, written over its bar.
 fn histogram(area: &Area, bins: &[Bin]) -> Result<()> {
     let most = bins.iter().map(|bin| bin.images).max().unwrap_or_default().max(1) as f64;
     let mut chart = ChartBuilder::on(area)
@@ -72,7 +72,7 @@ fn histogram(area: &Area, bins: &[Bin]) -> Result<()> {
     style_axes(&mut mesh, area);
     mesh.disable_mesh()
         .x_desc("confidence: the probability of the predicted class")
-        .y_desc("pictures")
+        .y_desc("images")
         .y_labels(4)
         .y_label_formatter(&|value: &f64| format!("{value:.0}"))
         .x_label_formatter(&|value: &f64| format!("{value:.1}"))
@@ -98,9 +98,9 @@ fn bar(bin: &Bin, start: f64, end: f64, style: ShapeStyle) -> Rectangle<(f64, f6
 mod tests {
     use super::*;
 
-    fn count(picture: &RgbImage, color: super::super::Color) -> usize {
+    fn count(figure: &RgbImage, color: super::super::Color) -> usize {
         let near = |pixel: &&image::Rgb<u8>| pixel.0.iter().zip(color.0).all(|(a, b)| a.abs_diff(b) < 24);
-        picture.pixels().filter(near).count()
+        figure.pixels().filter(near).count()
     }
 
     fn drawn(answers: &[(f64, bool)]) -> RgbImage {
@@ -114,7 +114,7 @@ mod tests {
         }
     }
 
-    /// Four pictures of confidence 0.75 of which one is right, or three.
+    /// Four images of confidence 0.75 of which one is right, or three.
     #[test]
     fn the_bar_is_as_high_as_the_accuracy_and_the_gap_reaches_the_confidence() {
         let of = |right: usize| drawn(&[0, 1, 2, 3].map(|i| (0.75, i < right)));

@@ -16,12 +16,12 @@ use super::{Color, fonts::BUNDLED};
 
 /// Drawn larger and shrunk, because the library smooths neither thick lines nor the places of letters.
 pub const OVERSAMPLE: u32 = 2;
-const FONT: &str = "pictures";
+const FONT: &str = "figures";
 
 /// What a chart is drawn on.
 pub type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
 
-/// A white picture of `width`×`height` with what `draw` draws, on an area [`OVERSAMPLE`] times as large.
+/// A white image of `width`×`height` with what `draw` draws, on an area [`OVERSAMPLE`] times as large.
 pub fn chart(width: u32, height: u32, draw: impl FnOnce(&Area) -> Result<()>) -> Result<RgbImage> {
     // Registering again replaces the font by itself.
     register_font(FONT, FontStyle::Normal, BUNDLED[0]).map_err(|_| anyhow!("the font cannot be read"))?;
@@ -36,7 +36,7 @@ pub fn chart(width: u32, height: u32, draw: impl FnOnce(&Area) -> Result<()>) ->
     Ok(imageops::resize(&canvas, width, height, imageops::FilterType::Triangle))
 }
 
-/// Pixels of the picture in those of the area.
+/// Pixels of the figure in those of the area.
 pub fn pixels(n: u32) -> u32 {
     n * OVERSAMPLE
 }

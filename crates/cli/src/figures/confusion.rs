@@ -50,7 +50,7 @@ fn draw(confusion: &Confusion, number: Number, classes: &[String]) -> RgbImage {
     let top = MARGIN + title;
     let below = gap + if upright { size as u32 } else { widest as u32 } + gap + axis;
     let right = MARGIN + COLOR_BAR + gap + text::width("100 %", LARGEST_TEXT * 0.8) as u32 + MARGIN;
-    let heading = format!("accuracy {:.3} on {} pictures", confusion.accuracy(), confusion.total());
+    let heading = format!("accuracy {:.3} on {} images", confusion.accuracy(), confusion.total());
     let width = (left + side + right).max(2 * MARGIN + text::width(&heading, TITLE) as u32);
     let mut canvas = RgbImage::from_pixel(width, top + side + below + MARGIN, WHITE);
 
@@ -193,7 +193,7 @@ mod tests {
         let drawn = |counts: [[u64; 2]; 2]| {
             let confusion = Confusion { counts: counts.map(|row| row.to_vec()).to_vec() };
             let matrix = normalized_confusion_matrix(&confusion, &[]);
-            // Below the heading, which counts the pictures.
+            // Below the heading, which counts the images.
             let below = 2 * MARGIN + TITLE as u32;
             imageops::crop_imm(&matrix, 0, below, matrix.width(), matrix.height() - below).to_image()
         };

@@ -17,7 +17,7 @@ const HEIGHT: u32 = 500;
 /// With more epochs than this, a dot for each hides the line.
 const DOTS: usize = 60;
 
-/// A picture of 1200×500 with two panels: the losses, and the validation accuracy. The best epoch is marked in both. Numbers
+/// A figure of 1200×500 with two panels: the losses, and the validation accuracy. The best epoch is marked in both. Numbers
 /// that are not finite are left out.
 pub fn curves(progress: &Progress) -> Result<RgbImage> {
     chart(WIDTH, HEIGHT, |area| draw(area, progress))
@@ -140,8 +140,8 @@ mod tests {
         pixel.0.iter().zip(color.0).all(|(a, b)| a.abs_diff(b) < 40)
     }
 
-    fn count(picture: &RgbImage, color: super::super::Color) -> usize {
-        picture.pixels().filter(|pixel| near(pixel, color)).count()
+    fn count(figure: &RgbImage, color: super::super::Color) -> usize {
+        figure.pixels().filter(|pixel| near(pixel, color)).count()
     }
 
     const FALLING: [(f64, f64, f64); 4] =
@@ -155,7 +155,7 @@ mod tests {
             let drawn = curves(&progress(rows)).unwrap();
             assert_eq!(drawn.dimensions(), (WIDTH, HEIGHT));
             for color in [super::super::BLUE, super::super::ORANGE, super::super::GREEN] {
-                let [with, without] = [&drawn, &empty].map(|picture| count(picture, color));
+                let [with, without] = [&drawn, &empty].map(|figure| count(figure, color));
                 assert!(with > without, "{} rows, {color:?}: {with}, {without}", rows.len());
             }
         }
@@ -188,7 +188,7 @@ mod tests {
             curves(&progress(&rows)).unwrap()
         };
         assert!(with(f64::NAN) == with(f64::INFINITY));
-        let orange = |picture: &RgbImage| count(picture, super::super::ORANGE);
+        let orange = |figure: &RgbImage| count(figure, super::super::ORANGE);
         let (gap, whole) = (with(f64::NAN), with(1.7));
         assert!(orange(&gap) > 200 && gap != whole);
         assert_eq!(count(&gap, super::super::BLUE), count(&whole, super::super::BLUE));

@@ -1,4 +1,4 @@
-//! Text on pictures.
+//! Text on figures.
 
 use ab_glyph::{Font, Glyph, ScaleFont, point};
 use image::RgbImage;
@@ -80,7 +80,7 @@ mod tests {
     use image::Rgb;
 
     use super::*;
-    use crate::pictures::{INK, WHITE};
+    use crate::figures::{INK, WHITE};
 
     fn drawn(text: &str, at: [f32; 2]) -> usize {
         let mut canvas = RgbImage::from_pixel(120, 24, WHITE);

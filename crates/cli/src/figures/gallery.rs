@@ -1,4 +1,4 @@
-//! What a check of photos found, side by side.
+//! What a check of images found, side by side.
 
 use alexnet::data::check::{Group, Half, Likeness, Oddity, Report};
 use image::RgbImage;
@@ -13,14 +13,14 @@ const COLUMNS: usize = 4;
 /// Tiles in all; a person looks at no more.
 const MOST: usize = 120;
 
-/// Groups of duplicates, each in one row, then damaged files, wrong extensions and odd sizes; `photo` gives the picture of a
-/// path. Also how many photos there was no room for.
-pub fn gallery(report: &Report, photo: impl Fn(&str) -> Option<RgbImage>) -> (RgbImage, usize) {
+/// Groups of duplicates, each in one row, then damaged files, wrong extensions and odd sizes; `image` gives the image of a
+/// path. Also how many images there was no room for.
+pub fn gallery(report: &Report, image: impl Fn(&str) -> Option<RgbImage>) -> (RgbImage, usize) {
     let tile = |path: &str, class: &str, what: &str, color: Color| {
         let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
         let line = |text: &str, color| Line { text: text.into(), color };
         Tile {
-            picture: Some(photo(path).map_or_else(unreadable, |picture| shrunk(&picture, LARGEST))),
+            image: Some(image(path).map_or_else(unreadable, |image| shrunk(&image, LARGEST))),
             caption: vec![line(what, color), line(class, INK), line(name, MUTED)],
         }
     };
@@ -34,30 +34,30 @@ pub fn gallery(report: &Report, photo: impl Fn(&str) -> Option<RgbImage>) -> (Rg
             continue;
         }
         left_out += group.images.len() - shown;
-        tiles.extend((0..skipped).map(|_| Tile { picture: None, caption: vec![] }));
+        tiles.extend((0..skipped).map(|_| Tile { image: None, caption: vec![] }));
         let (what, color) = describe(group);
-        for photo in &group.images[..shown] {
-            let half = match photo.half {
+        for image in &group.images[..shown] {
+            let half = match image.half {
                 Half::Train => "trains",
                 Half::Val => "validates",
                 Half::Test => "is for tests",
             };
-            tiles.push(tile(&photo.path, &format!("{}, {half}", photo.class), &what, color));
+            tiles.push(tile(&image.path, &format!("{}, {half}", image.class), &what, color));
         }
     }
-    let damaged = report.damaged.iter().map(|photo| (&photo.path, &photo.class, photo.reason.clone(), RED));
+    let damaged = report.damaged.iter().map(|image| (&image.path, &image.class, image.reason.clone(), RED));
     let named = report
         .wrong_extension
         .iter()
-        .map(|photo| (&photo.path, &photo.class, format!("this is {}", photo.content), RED));
-    let odd = report.sizes.iter().map(|photo| {
-        let oddity = match photo.oddity {
+        .map(|image| (&image.path, &image.class, format!("this is {}", image.content), RED));
+    let odd = report.sizes.iter().map(|image| {
+        let oddity = match image.oddity {
             Oddity::Tiny => "tiny",
             Oddity::Extreme => "extreme",
             Oddity::Huge => "huge",
         };
-        let what = format!("{oddity}: {}×{}", photo.width, photo.height);
-        (&photo.path, &photo.class, what, MUTED)
+        let what = format!("{oddity}: {}×{}", image.width, image.height);
+        (&image.path, &image.class, what, MUTED)
     });
     for (path, class, what, color) in damaged.chain(named).chain(odd) {
         if tiles.len() < MOST {

@@ -1,16 +1,16 @@
-//! A photo with its most probable classes below.
+//! An image with its most probable classes below.
 
 use image::{RgbImage, imageops};
 
 use super::{BLUE, FAINT, INK, WHITE, blend, fill, text};
 
-/// A strip narrower than this cannot be read; a smaller picture is enlarged.
+/// A strip narrower than this cannot be read; a smaller image is enlarged.
 const NARROWEST: u32 = 256;
 
-/// The picture above one bar for each class and probability. Tiny pictures are enlarged by a whole factor, so that their
+/// The image above one bar for each class and probability. Tiny images are enlarged by a whole factor, so that their
 /// pixels stay what they are; all others keep their size.
-pub fn annotate(picture: &RgbImage, top: &[(&str, f64)]) -> RgbImage {
-    let (width, height) = picture.dimensions();
+pub fn annotate(image: &RgbImage, top: &[(&str, f64)]) -> RgbImage {
+    let (width, height) = image.dimensions();
     let factor = (NARROWEST / width.max(height).max(1)).max(1);
     let (width, height) = (width * factor, height * factor);
     let across = width.max(NARROWEST);
@@ -20,9 +20,9 @@ pub fn annotate(picture: &RgbImage, top: &[(&str, f64)]) -> RgbImage {
     let mut canvas = RgbImage::from_pixel(across, height + strip, WHITE);
     let left = i64::from((across - width) / 2);
     match factor {
-        1 => imageops::replace(&mut canvas, picture, left, 0),
+        1 => imageops::replace(&mut canvas, image, left, 0),
         _ => {
-            let enlarged = imageops::resize(picture, width, height, imageops::FilterType::Nearest);
+            let enlarged = imageops::resize(image, width, height, imageops::FilterType::Nearest);
             imageops::replace(&mut canvas, &enlarged, left, 0);
         }
     }
@@ -60,15 +60,15 @@ mod tests {
 
     #[test]
     fn a_photo_keeps_its_pixels_and_gains_a_strip() {
-        let photo = RgbImage::from_fn(320, 240, |x, y| Rgb([x as u8, y as u8, 7]));
-        let annotated = annotate(&photo, &TOP);
+        let image = RgbImage::from_fn(320, 240, |x, y| Rgb([x as u8, y as u8, 7]));
+        let annotated = annotate(&image, &TOP);
         assert_eq!(annotated.dimensions(), (320, 240 + 3 * 20 + 10));
-        assert!(photo.enumerate_pixels().all(|(x, y, pixel)| annotated.get_pixel(x, y) == pixel));
-        assert_ne!(annotated, annotate(&photo, &[("roses", 0.75), ("tulips", 0.25), ("daisy", 0.0)]));
+        assert!(image.enumerate_pixels().all(|(x, y, pixel)| annotated.get_pixel(x, y) == pixel));
+        assert_ne!(annotated, annotate(&image, &[("roses", 0.75), ("tulips", 0.25), ("daisy", 0.0)]));
     }
 
     #[test]
-    fn tiny_and_huge_pictures_are_legible() {
+    fn tiny_and_huge_images_are_legible() {
         let dot = annotate(&RgbImage::from_pixel(1, 1, Rgb([1, 2, 3])), &TOP);
         assert_eq!(dot.dimensions(), (256, 256 + 3 * 16 + 8));
         assert!((0..256).all(|i| *dot.get_pixel(i, i) == Rgb([1, 2, 3])));
