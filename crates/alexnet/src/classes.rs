@@ -2,15 +2,13 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use alexnet_core::{Array, text::shown, weights::Weights};
+use alexnet_core::{Array, weights::Weights};
 use alexnet_data::dataset::Dataset;
 use alexnet_interchange::Loaded;
 use unicode_normalization::UnicodeNormalization;
 
-use crate::{Note, Observer};
-
-/// Names in a line.
-const MOST_LISTED: usize = 20;
+pub use crate::note::listed;
+use crate::{note::Note, observer::Observer};
 
 /// How a list of classes compares with another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,14 +69,6 @@ pub(crate) fn adopt(
     weights.metadata.classes.clone_from(&dataset.classes);
     *named = true;
     true
-}
-
-/// The names for a line, or how many they are.
-pub fn listed(names: &[String]) -> String {
-    if names.len() > MOST_LISTED {
-        return names.len().to_string();
-    }
-    names.iter().map(|name| shown(name).to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// Moves the rows of the last layer: row `i` becomes what row `order[i]` was.

@@ -1,9 +1,7 @@
 //! The engines: the one file that names them.
 
-use alexnet_core::{Backend, Device};
+use alexnet_core::Backend;
 use serde::{Deserialize, Serialize};
-
-use crate::{Error, Result};
 
 /// An engine by name. All are known to every build, so that a missing one can be explained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,104 +76,44 @@ pub enum Convolution {
     Im2col,
 }
 
-/// An engine, where it computes and how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EngineConfig {
-    /// The engine.
-    #[serde(default)]
-    pub backend: Engine,
-    /// Its device.
-    #[serde(default)]
-    pub device: Device,
-    /// The instruction set of the engine `cpu`; `None` chooses the best that the processor has.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub isa: Option<InstructionSet>,
-    /// How the engine `cpu` convolves; `None` chooses Winograd where that applies.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub convolution: Option<Convolution>,
+/// The processor lacks an instruction set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this processor has no `{isa}`; it has: {}", available.join(", "))]
+pub struct NoInstructionSet {
+    /// The requested instruction set.
+    pub isa: String,
+    /// The instruction sets of this processor.
+    pub available: Vec<String>,
 }
 
-impl From<Engine> for EngineConfig {
-    fn from(backend: Engine) -> Self {
-        Self { backend, ..Self::default() }
-    }
-}
+/// The engine `cpu` with an instruction set and a convolution algorithm, if this build has it. `None` chooses the best instruction
+/// set, and Winograd where it applies.
+///
+/// # Errors
+/// When the processor lacks the instruction set.
+#[cfg_attr(not(feature = "cpu"), allow(unused_variables, reason = "this build has no engine to configure"))]
+pub(crate) fn cpu(
+    isa: Option<InstructionSet>,
+    convolution: Option<Convolution>,
+) -> Result<Option<Box<dyn Backend>>, NoInstructionSet> {
+    #[cfg(feature = "cpu")]
+    {
+        use alexnet_backend_cpu::{CpuBackend, Isa, Kernels};
 
-/// Changes to an [`EngineConfig`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EngineChanges {
-    /// Another engine; it brings its own default device.
-    pub backend: Option<Engine>,
-    /// Another device.
-    pub device: Option<Device>,
-    /// Another instruction set.
-    pub isa: Option<InstructionSet>,
-    /// Another way to convolve.
-    pub convolution: Option<Convolution>,
-}
-
-impl EngineChanges {
-    /// The configuration with these changes.
-    pub fn apply(self, to: EngineConfig) -> EngineConfig {
-        let to = match self.backend {
-            Some(backend) if backend != to.backend => backend.into(),
-            _ => to,
+        let isa = match isa {
+            None => Isa::best(),
+            Some(InstructionSet::Avx512) => Isa::Avx512,
+            Some(InstructionSet::Avx2) => Isa::Avx2,
+            Some(InstructionSet::Neon) => Isa::Neon,
+            Some(InstructionSet::Portable) => Isa::Portable,
         };
-        EngineConfig {
-            backend: to.backend,
-            device: self.device.unwrap_or(to.device),
-            isa: self.isa.or(to.isa),
-            convolution: self.convolution.or(to.convolution),
+        if !isa.is_available() {
+            let available = Isa::available().map(|isa| isa.to_string()).collect();
+            return Err(NoInstructionSet { isa: isa.to_string(), available });
         }
+        let exact = convolution == Some(Convolution::Im2col);
+        Ok(Some(Box::new(CpuBackend { kernels: Kernels { isa, exact } })))
     }
-}
-
-impl EngineConfig {
-    /// The engine, ready to compile networks for its device.
-    ///
-    /// # Errors
-    /// [`Error::NoEngine`] when this build lacks the engine, [`Error::NoDevice`] when the engine lacks the device,
-    /// [`Error::NoInstructionSet`] when the processor lacks the instruction set, [`Error::OnlyForCpu`] when another engine than
-    /// `cpu` is told how to compute.
-    pub fn start(self) -> Result<Box<dyn Backend>> {
-        let Some(backend) = self.backend()? else {
-            let compiled = Engine::compiled().iter().map(|engine| engine.name()).collect();
-            return Err(Error::NoEngine { engine: self.backend, compiled });
-        };
-        if !backend.devices().contains(&self.device) {
-            let devices = backend.devices();
-            return Err(Error::NoDevice { engine: self.backend, device: self.device, devices });
-        }
-        Ok(backend)
-    }
-
-    fn backend(self) -> Result<Option<Box<dyn Backend>>> {
-        let Self { isa, convolution, .. } = self;
-        if isa.is_none() && convolution.is_none() {
-            return Ok(self.backend.backend());
-        }
-        if self.backend != Engine::Cpu {
-            return Err(Error::OnlyForCpu { engine: self.backend });
-        }
-        #[cfg(feature = "cpu")]
-        {
-            use alexnet_backend_cpu::{CpuBackend, Isa, Kernels};
-
-            let isa = match isa {
-                None => Isa::best(),
-                Some(InstructionSet::Avx512) => Isa::Avx512,
-                Some(InstructionSet::Avx2) => Isa::Avx2,
-                Some(InstructionSet::Neon) => Isa::Neon,
-                Some(InstructionSet::Portable) => Isa::Portable,
-            };
-            if !isa.is_available() {
-                let available = Isa::available().map(|isa| isa.to_string()).collect();
-                return Err(Error::NoInstructionSet { isa: isa.to_string(), available });
-            }
-            let exact = convolution == Some(Convolution::Im2col);
-            Ok(Some(Box::new(CpuBackend { kernels: Kernels { isa, exact } })))
-        }
-        #[cfg(not(feature = "cpu"))]
-        Ok(None)
-    }
+    #[cfg(not(feature = "cpu"))]
+    Ok(None)
 }

@@ -8,7 +8,10 @@ use alexnet_core::{
     text::{shown, shown_path},
 };
 
-use crate::{Engine, Split, source::FOLDER};
+use crate::{
+    engine::{Engine, NoInstructionSet},
+    split::Split,
+};
 
 /// An error of a program that uses the library, handed through it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -49,13 +52,8 @@ pub enum Error {
         devices: Vec<Device>,
     },
     /// The processor lacks an instruction set.
-    #[error("this processor has no `{isa}`; it has: {}", available.join(", "))]
-    NoInstructionSet {
-        /// The instruction set asked for.
-        isa: String,
-        /// Those that it has.
-        available: Vec<String>,
-    },
+    #[error(transparent)]
+    NoInstructionSet(#[from] NoInstructionSet),
     /// An instruction set or a way to convolve was chosen for another engine than `cpu`.
     #[error("instruction set and convolution can be chosen for the engine `cpu`, not for `{}`", engine.name())]
     OnlyForCpu {
@@ -83,14 +81,17 @@ pub enum Error {
         /// `the folder` or `the archive`.
         what: &'static str,
     },
-    /// An archive whose folder would have no name.
+    /// The name of an archive is only an extension, so the folder of its images would have no name.
     #[error(
-        "{} has no name before its ending, which the folder in {FOLDER}/ would be called: rename it",
-        shown_path(path)
+        "{} has no name before its extension, which the folder in {}/ would have: rename it",
+        shown_path(path),
+        shown_path(into)
     )]
     NamelessArchive {
         /// The archive.
         path: PathBuf,
+        /// The folder that archives are unpacked into.
+        into: PathBuf,
     },
     /// Some images of a data set cannot be read.
     #[error(

@@ -25,14 +25,18 @@ pub mod classes;
 pub mod classifier;
 pub mod config;
 pub mod engine;
+pub mod engine_config;
 pub mod error;
 pub mod evaluation;
+pub mod note;
 pub mod observer;
 pub mod prepare;
 pub mod run_folder;
 mod saved;
 pub mod source;
+pub mod split;
 pub mod subset;
+pub mod train_observer;
 pub mod trainer;
 pub mod weights;
 
@@ -44,15 +48,19 @@ pub use image;
 pub use self::{
     classifier::{ClassProbability, Classifier, ClassifierBuilder, ImageSource, Prediction},
     config::{LrScheduler, Opt, Recipe, TrainConfig},
-    engine::{Convolution, Engine, EngineChanges, EngineConfig, InstructionSet},
+    engine::{Convolution, Engine, InstructionSet, NoInstructionSet},
+    engine_config::{EngineChanges, EngineConfig},
     error::{BoxError, Error, Result},
     evaluation::{Evaluated, EvaluationOutput, Evaluator, Mistake},
-    observer::{Note, Observer, RunInfo, Work},
+    note::Note,
+    observer::{Observer, Work},
     prepare::Prepared,
     run_folder::RunFolder,
     saved::MAX_BYTES as MAX_SETTINGS_BYTES,
     source::DataSource,
-    subset::{Split, Subset},
+    split::Split,
+    subset::Subset,
+    train_observer::{RunInfo, TrainObserver},
     trainer::{Resume, Run, Trainer},
     weights::WeightsFile,
 };

@@ -141,7 +141,7 @@ fn stem(path: &Path) -> Result<&str> {
     });
     let stem = stem.unwrap_or(name);
     match stem {
-        "" | "." | ".." => Err(Error::NamelessArchive { path: path.to_owned() }),
+        "" | "." | ".." => Err(Error::NamelessArchive { path: path.to_owned(), into: FOLDER.into() }),
         stem => Ok(stem),
     }
 }

@@ -8,45 +8,8 @@ use alexnet_data::{
     known_split::{MatchedSplit, SplitMatch, match_split},
     split::SplitOptions,
 };
-use serde::{Deserialize, Serialize};
 
-use crate::{DataSource, Error, Note, Observer, Result, RunFolder};
-
-/// A part of a data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
-#[serde(rename_all = "kebab-case")]
-pub enum Split {
-    /// Those that validate
-    Val,
-    /// Those that train
-    Train,
-    /// Those of the test half, where the folder has one
-    Test,
-    /// All of them
-    All,
-}
-
-impl Split {
-    fn items(self, dataset: &Dataset) -> Vec<Item> {
-        match self {
-            Self::Val => dataset.val.clone(),
-            Self::Train => dataset.train.clone(),
-            Self::Test => dataset.test.clone(),
-            Self::All => dataset.all().cloned().collect(),
-        }
-    }
-
-    /// What its images are called.
-    pub fn kind(self) -> &'static str {
-        match self {
-            Self::Val => "validation images",
-            Self::Train => "training images",
-            Self::Test => "test images",
-            Self::All => "images",
-        }
-    }
-}
+use crate::{DataSource, Error, Note, Observer, Result, RunFolder, Split};
 
 /// Images to ask weights about.
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
 //! Training runs, new ones and those that go on.
 
 mod environment;
+mod ready;
 mod resume;
 
 use std::{ops::ControlFlow, path::Path};
@@ -8,29 +9,24 @@ use std::{ops::ControlFlow, path::Path};
 use alexnet_core::{
     Backend, Error as CoreError, Options, Parameters, Progress, State, StepReport, Topology,
     metrics::Evaluation,
-    train::{self, Averaging, Batches, EpochRow, Outcome, Settings, fit},
+    train::{self, Averaging, EpochRow, Outcome, Settings, fit},
     weights::{self, Metadata, Weights},
 };
-use alexnet_data::{
-    augment::views::Views,
-    check,
-    dataset::Dataset,
-    loader::{Loader, OnBadImage},
-};
+use alexnet_data::{augment::views::Views, loader::Loader};
 
-use self::environment::Environment;
+use self::{
+    environment::Environment,
+    ready::{Ready, new_run},
+};
 use crate::{
-    EngineConfig, Error, Evaluated, Note, Observer, Result, RunFolder, RunInfo, TrainConfig,
-    observer::{ImageNotes, Work, shared},
-    prepare::{Prepared, metadata},
-    run_folder::Marks,
-    saved,
+    EngineConfig, Error, Evaluated, Result, RunFolder, RunInfo, TrainConfig, TrainObserver,
+    observer::ImageNotes, prepare::metadata, run_folder::Marks, saved,
 };
 
 pub use self::resume::Resume;
 
 /// Trains a network on a folder of images and keeps everything in a run folder: what the command `train` does, but for printing
-/// and pictures, which an [`Observer`] may add.
+/// and figures, which a [`TrainObserver`] may add.
 ///
 /// ```no_run
 /// use alexnet::{Recipe, TrainConfig, Trainer};
@@ -52,16 +48,6 @@ pub struct Trainer {
 enum Begin {
     New,
     Resumed(RunFolder, Resume),
-}
-
-/// A run as it stands before its first or next step.
-struct Ready {
-    config: TrainConfig,
-    folder: RunFolder,
-    marks: Marks,
-    loader: Loader,
-    state: State,
-    progress: Progress,
 }
 
 /// A run that has ended, or was stopped.
@@ -138,7 +124,7 @@ impl Trainer {
     /// # Errors
     /// When the images, the settings or the disk do not allow it, or a loss, a gradient or the state is not finite. What was done
     /// is kept then, and the run can be resumed.
-    pub fn run(self, observer: &mut dyn Observer) -> Result<Run> {
+    pub fn run(self, observer: &mut dyn TrainObserver) -> Result<Run> {
         let engine = self.config.engine;
         let backend = engine.start()?;
         let ready = match self.begin {
@@ -197,47 +183,6 @@ impl Trainer {
     }
 }
 
-/// A new run, with its folder.
-fn new_run(config: TrainConfig, observer: &mut dyn Observer) -> Result<Ready> {
-    let dataset = config.data.open_or_draw(&config.split_options(), observer)?;
-    if !config.frozen(&config.variant.topology(dataset.classes.len()))?.is_empty() && config.weights.is_none()
-    {
-        observer.note(Note::FrozenUntrained);
-    }
-    if config.on_bad_image == OnBadImage::Error {
-        look_at_all(&dataset, observer)?;
-    }
-    let run_dir = config.run_dir.clone();
-    let Prepared { config, loader, state, .. } = Prepared::new(config, dataset, observer)?;
-    // A run that cannot take its first step leaves no folder.
-    loader.train(0, 0).next().transpose()?;
-    saved::check(&config)?;
-    let (marks, progress) = (saved::marks(&config, loader.dataset())?, Progress::default());
-    let folder = RunFolder::create(run_dir.as_deref(), observer)?;
-    // The settings come first: with them a run that is killed now can already be resumed.
-    saved::write(&config, &folder)?;
-    loader.dataset().save(&folder.split())?;
-    // From here on a run without a checkpoint has lost it, and its initial weights may move.
-    folder.save_checkpoint(&state, &progress, &marks)?;
-    Ok(Ready { config, folder, marks, loader, state, progress })
-}
-
-/// Of images that cannot be read so many are named.
-const NAMED: usize = 5;
-
-/// Looks for images that cannot be read before hours of training meet them.
-fn look_at_all(dataset: &Dataset, observer: &mut dyn Observer) -> Result<()> {
-    let unreadable = check::unreadable(dataset, &shared(observer, Work::LookingAtImages));
-    if unreadable.is_empty() {
-        return Ok(());
-    }
-    Err(Error::Unreadable {
-        images: unreadable.len(),
-        of: dataset.items().count(),
-        named: unreadable.iter().take(NAMED).map(ToString::to_string).collect(),
-    })
-}
-
 /// What stays the same through a run.
 #[derive(Clone, Copy)]
 struct Fixed<'a> {
@@ -260,7 +205,7 @@ struct Keeper<'a> {
     fixed: Fixed<'a>,
     marks: &'a Marks,
     images: ImageNotes,
-    observer: &'a mut dyn Observer,
+    observer: &'a mut dyn TrainObserver,
 }
 
 impl train::Observer for Keeper<'_> {
@@ -296,7 +241,7 @@ fn finish(
     info: &RunInfo,
     backend: &dyn Backend,
     options: &Options,
-    observer: &mut dyn Observer,
+    observer: &mut dyn TrainObserver,
 ) -> Result<()> {
     let Weights { metadata, parameters } = Weights::load(info.folder.best())?;
     let topology = metadata.variant.topology(metadata.classes.len());

@@ -5,10 +5,10 @@ use std::{collections::BTreeSet, path::PathBuf};
 use alexnet_core::{ExifOrientation, Progress, text::escaped};
 use alexnet_data::{dataset::Dataset, loader::OnBadImage};
 
-use super::{Ready, look_at_all};
+use super::ready::{Ready, look_at_all};
 use crate::{
     DataSource, EngineConfig, Error, Note, Observer, Result, RunFolder,
-    engine::EngineChanges,
+    engine_config::EngineChanges,
     prepare::{self, Prepared},
     run_folder::Marks,
     saved,

@@ -287,7 +287,7 @@ fn archives_of_any_kind_are_data_sets() {
     // No name, no folder of its own.
     fs::copy(place.file("packed.TAR"), place.file(".tar")).unwrap();
     let ran = place.run(&["data", "fetch", "--archive", ".tar"]);
-    assert!(ran.code == Some(1) && ran.err.contains("no name before its ending"), "{ran:?}");
+    assert!(ran.code == Some(1) && ran.err.contains("no name before its extension"), "{ran:?}");
     assert!(!place.file("data/roses").exists() && !place.file("data/flowers").exists());
 }
 
