@@ -1,9 +1,9 @@
-//! The engines: the one file that names them.
+//! The engines. No other file of the library names their crates.
 
 use alexnet_core::Backend;
 use serde::{Deserialize, Serialize};
 
-/// An engine by name. All are known to every build, so that a missing one can be explained.
+/// An engine by name. Every build knows all names, so that errors can explain a missing engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
@@ -18,10 +18,10 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// All of them.
+    /// All engines.
     pub const ALL: [Self; 3] = [Self::Cpu, Self::Candle, Self::Tch];
 
-    /// The engine itself, if this build has it.
+    /// Creates the engine, if this build has it.
     pub fn backend(self) -> Option<Box<dyn Backend>> {
         match self {
             #[cfg(feature = "cpu")]
@@ -35,7 +35,7 @@ impl Engine {
         }
     }
 
-    /// The engines of this build.
+    /// Creates the engines of this build.
     pub fn compiled() -> Vec<Box<dyn Backend>> {
         Self::ALL.iter().filter_map(|engine| engine.backend()).collect()
     }
@@ -65,14 +65,14 @@ pub enum InstructionSet {
     Portable,
 }
 
-/// How the engine `cpu` convolves.
+/// The convolution algorithm of the engine `cpu`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Convolution {
-    /// In Winograd's domain where that applies
+    /// Winograd's algorithm where it applies, otherwise im2col
     Winograd,
-    /// As products with im2col's matrices, exact on small integers
+    /// Matrix products of im2col, exact on small integers
     Im2col,
 }
 
@@ -86,8 +86,8 @@ pub struct NoInstructionSet {
     pub available: Vec<String>,
 }
 
-/// The engine `cpu` with an instruction set and a convolution algorithm, if this build has it. `None` chooses the best instruction
-/// set, and Winograd where it applies.
+/// Creates the engine `cpu` with an instruction set and a convolution algorithm, if this build has it. `None` means the best
+/// instruction set, and Winograd where it applies.
 ///
 /// # Errors
 /// When the processor lacks the instruction set.

@@ -8,19 +8,19 @@ use crate::{
     engine::{self, Convolution, Engine, InstructionSet},
 };
 
-/// An engine, where it computes and how.
+/// An engine, its device and its settings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineConfig {
     /// The engine.
     #[serde(default)]
     pub backend: Engine,
-    /// Its device.
+    /// The device.
     #[serde(default)]
     pub device: Device,
-    /// The instruction set of the engine `cpu`; `None` chooses the best that the processor has.
+    /// The instruction set of the engine `cpu`; `None` means the best of this processor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isa: Option<InstructionSet>,
-    /// How the engine `cpu` convolves; `None` chooses Winograd where that applies.
+    /// The convolution algorithm of the engine `cpu`; `None` means Winograd where it applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub convolution: Option<Convolution>,
 }
@@ -34,13 +34,13 @@ impl From<Engine> for EngineConfig {
 /// Changes to an [`EngineConfig`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EngineChanges {
-    /// Another engine; it brings its own default device.
+    /// Another engine, with its own default device.
     pub backend: Option<Engine>,
     /// Another device.
     pub device: Option<Device>,
     /// Another instruction set.
     pub isa: Option<InstructionSet>,
-    /// Another way to convolve.
+    /// Another convolution algorithm.
     pub convolution: Option<Convolution>,
 }
 
@@ -61,7 +61,7 @@ impl EngineChanges {
 }
 
 impl EngineConfig {
-    /// The engine, ready to compile networks for its device.
+    /// Creates the engine.
     ///
     /// # Errors
     /// [`Error::NoEngine`] when this build lacks the engine, [`Error::NoDevice`] when the engine lacks the device,

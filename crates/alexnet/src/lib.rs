@@ -1,4 +1,4 @@
-//! AlexNet as a library: train the network on a folder of images, evaluate it, ask it what is on an image.
+//! AlexNet as a library: trains the network on a folder of images, evaluates it and classifies images.
 //!
 //! ```no_run
 //! use alexnet::Classifier;
@@ -11,14 +11,14 @@
 //! ```
 //!
 //! [`Classifier`] takes any weights file: safetensors, PyTorch's `.pth`, or the folder of a run. [`Trainer`] makes runs from a
-//! [`TrainConfig`]; [`Recipe`] has presets. An [`Observer`] is told what happens meanwhile. [`Evaluated`] measures weights on a set
+//! [`TrainConfig`]; [`Recipe`] has presets. A [`TrainObserver`] receives its events. [`Evaluator`] measures weights on a set
 //! of images.
 //!
 //! Engines are features of this crate: `cpu` (on by default, pure Rust), `candle` and `tch` (libtorch). They give the same answers;
 //! [`Engine`] chooses one at run time.
 //!
-//! The library never prints, exits or reads the environment. It reads and writes files in the working directory only where no other
-//! place is named: `data/` and `runs/`.
+//! The library never prints, exits or reads the environment. It uses the folders `data/` and `runs/` of the working directory only when no
+//! path is given.
 #![forbid(unsafe_code)]
 
 pub mod classes;

@@ -10,52 +10,52 @@ use alexnet_core::{
 /// The most names of classes in a line.
 const MOST_LISTED: usize = 20;
 
-/// Something that was assumed, left out or replaced, for the program's user to know. [`Display`](fmt::Display) gives a sentence.
+/// Something that was assumed, left out or replaced, which users should know. [`Display`](fmt::Display) gives a sentence.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Note {
-    /// No data set was named, and this folder is used.
+    /// No data set was given, and this folder is used.
     UsingImages {
         /// The folder.
         folder: PathBuf,
     },
-    /// No data set was named and none was found: drawn flowers are used.
+    /// No data set was given and none was found: drawn flowers are used.
     UsingDrawnFlowers {
-        /// Where the images would be.
+        /// The folder that was searched.
         looked_in: PathBuf,
     },
-    /// What was assumed about a folder of images, or left out of it.
+    /// An assumption about a folder of images, or files that were left out.
     Folder {
         /// The folder.
         folder: PathBuf,
         /// A clause about it.
         what: String,
     },
-    /// No weights were named, or a run's folder, and this file is used.
+    /// No weights file was given, or a run folder, and this file is used.
     UsingWeights {
         /// The file.
         path: PathBuf,
     },
-    /// What a weights file does not say, and what is assumed.
+    /// Metadata that a weights file lacks, and the default used instead.
     Weights {
         /// The file.
         path: PathBuf,
-        /// What it does not say.
+        /// The missing metadata.
         note: alexnet_interchange::Note,
     },
-    /// The weights name no classes; those of the data set are taken for them.
+    /// The weights have no names of classes; the classes of the data set are assumed.
     ClassesNamed {
         /// The data set.
         folder: PathBuf,
     },
-    /// The weights know the classes of the data set in another order; the rows of the last layer were reordered.
+    /// The weights have the classes of the data set in another order; the rows of the last layer were reordered.
     ClassesReordered {
         /// The weights file.
         path: PathBuf,
         /// The data set.
         folder: PathBuf,
     },
-    /// The weights know other classes than the data set has; the last layer was replaced by an untrained one.
+    /// The classes of the weights and of the data set differ; the last layer was replaced by an untrained one.
     LastLayerReplaced {
         /// Its name.
         layer: String,
@@ -66,79 +66,79 @@ pub enum Note {
         /// The classes of the data set.
         wanted: Vec<String>,
     },
-    /// What was not configured is taken from the weights.
+    /// Settings that were open are taken from the weights.
     TakenFromWeights {
         /// The weights file.
         path: PathBuf,
-        /// The mean, if it was not configured.
+        /// The mean, if it was open.
         mean: Option<[f32; 3]>,
-        /// The standard deviation, if it was not configured.
+        /// The standard deviation, if it was open.
         std: Option<[f32; 3]>,
-        /// The handling of the EXIF orientation, if it was not configured.
+        /// The handling of the EXIF orientation, if it was open.
         exif_orientation: Option<ExifOrientation>,
     },
-    /// Layers are frozen that were not trained before.
+    /// Layers are frozen although no weights were given for them.
     FrozenUntrained,
-    /// A run of an earlier version goes on without turning images by their EXIF orientation, as it was begun.
+    /// A resumed run of an earlier version does not apply the EXIF orientation of images, as before.
     OrientationIgnoredByRun,
-    /// Images are not turned by their EXIF orientation, as in training.
+    /// The EXIF orientation of images is not applied, as in training.
     OrientationIgnoredAsTrained,
-    /// The EXIF orientation is handled in another way than in training.
+    /// The EXIF orientation is handled differently than in training.
     OrientationUnlikeTraining {
-        /// As it is handled now.
+        /// The handling now.
         asked: ExifOrientation,
-        /// As it was handled in training.
+        /// The handling in training.
         trained: ExifOrientation,
     },
-    /// Images that the weights were trained on are among those that they are asked about.
+    /// Some of the images to evaluate were training images.
     TrainedOn {
         /// How many.
         images: usize,
     },
-    /// The images are split as the run was that the weights come from.
+    /// The images are split as in the run that the weights belong to.
     SplitAsTheRun {
-        /// `its 60 validation images`, or how many of them are there.
+        /// `its 60 validation images`, or how many of them exist.
         what: String,
-        /// Images that the run does not know.
+        /// Images that do not belong to the run.
         new: usize,
-        /// Images of the run that are not there.
+        /// Images of the run that are missing.
         missing: usize,
-        /// Whether the folders here divide the images otherwise.
+        /// Whether the folders here split the images differently.
         folders_differ: bool,
     },
-    /// Which images of a data set are used, when the run of the weights does not say.
+    /// The images that are used, when no split of a run applies.
     ImagesUsed {
-        /// Why the run does not say.
+        /// Why no split of a run applies.
         why: &'static str,
         /// How many are used.
         used: usize,
         /// How many there are.
         all: usize,
-        /// What they are: `validation images`, ….
+        /// Their kind: `validation images`, ….
         kind: &'static str,
-        /// Whether they were chosen by a split that was made now, with seed 0 and a tenth to validate.
+        /// Whether they were chosen by a new split with seed 0 and a tenth for validation.
         split_now: bool,
     },
-    /// Images were added to the folder of a run since it began; they take no part in it.
+    /// Images were added to the folder since the run started; the run does not use them.
     NewImages {
         /// How many.
         images: usize,
         /// The folder.
         folder: PathBuf,
     },
-    /// A run goes on.
+    /// A run is resumed.
     Resuming {
         /// After this step.
         step: u64,
         /// In this epoch, from 1.
         epoch: u64,
     },
-    /// A run has nothing left to do.
+    /// All epochs of a run are complete.
     NothingLeft {
         /// Its epochs.
         epochs: u64,
     },
-    /// The file system has no locks: nothing keeps another process from writing to the run.
+    /// The file system has no locks, so another process could write to the same run.
     NoLocks {
         /// The run's folder.
         folder: PathBuf,
@@ -150,7 +150,7 @@ pub enum Note {
         /// Why.
         reason: String,
     },
-    /// An image was read though its file is damaged.
+    /// An image was read although its file is damaged.
     Damaged {
         /// Its file.
         path: PathBuf,
@@ -170,17 +170,21 @@ impl fmt::Display for Note {
             Self::Weights { path, note } => write!(f, "{}: {note}", shown_path(path)),
             Self::UsingWeights { path } => write!(f, "using the weights {}", shown_path(path)),
             Self::ClassesNamed { folder } => {
-                write!(f, "the classes are taken for those of {}, in alphabetical order", shown_path(folder))
+                write!(
+                    f,
+                    "the classes are assumed to be those of {}, in alphabetical order",
+                    shown_path(folder)
+                )
             }
             Self::ClassesReordered { path, folder } => write!(
                 f,
-                "{} knows the classes of {} in another order; the rows of its last layer are put in this order",
+                "{} has the classes of {} in another order; the rows of its last layer are reordered",
                 shown_path(path),
                 shown_path(folder)
             ),
             Self::LastLayerReplaced { layer, path, known, wanted } => write!(
                 f,
-                "the last layer, `{layer}`, is replaced: {} knows the classes {}, this run {}",
+                "the last layer, `{layer}`, is replaced: {} has the classes {}, this run {}",
                 shown_path(path),
                 listed(known),
                 listed(wanted)
@@ -195,57 +199,57 @@ impl fmt::Display for Note {
                 write!(f, "taken from {}: {}", shown_path(path), taken.join(", "))
             }
             Self::FrozenUntrained => {
-                f.write_str("layers are frozen without weights: they stay as they were initialized")
+                f.write_str("layers are frozen without weights: they keep their initial values")
             }
             Self::OrientationIgnoredByRun => {
-                f.write_str("images are not turned by their EXIF orientation, as when the run was begun")
+                f.write_str("the EXIF orientation of images is not applied, as in this run so far")
             }
             Self::OrientationIgnoredAsTrained => {
-                f.write_str("images are not turned by their EXIF orientation, as in training")
+                f.write_str("the EXIF orientation of images is not applied, as in training")
             }
             Self::OrientationUnlikeTraining { asked, trained } => write!(
                 f,
-                "EXIF orientation {}, though the weights were trained with {}",
+                "EXIF orientation {}, although the weights were trained with {}",
                 asked.name(),
                 trained.name()
             ),
             Self::TrainedOn { images } => write!(
                 f,
-                "warning: {images} of all have the path of an image that the weights were trained on"
+                "warning: {images} of these images have the path of a training image of the weights"
             ),
             Self::SplitAsTheRun { what, new, missing, folders_differ } => {
-                write!(f, "split as the run was, by the paths of the images: {what}")?;
+                write!(f, "split as in the run, by the paths of the images: {what}")?;
                 if *new > 0 {
-                    write!(f, "; {new} images are new since, and in neither half")?;
+                    write!(f, "; {new} images are new and in no subset")?;
                 }
                 if *missing > 0 {
                     write!(f, "; {missing} are missing")?;
                 }
                 if *folders_differ {
-                    f.write_str("; the folders here divide them otherwise")?;
+                    f.write_str("; the folders here split them differently")?;
                 }
                 Ok(())
             }
             Self::ImagesUsed { why, used, kind, split_now: true, all } => write!(
                 f,
-                "{why}: {used} of {all} images, the {kind} of a split with seed 0 that leaves a tenth to validate"
+                "{why}: {used} of {all} images, the {kind} of a split with seed 0 and a tenth for validation"
             ),
             Self::ImagesUsed { why, used, all, .. } if used == all => {
-                write!(f, "{why}: all {used} images are asked about")
+                write!(f, "{why}: all {used} images are evaluated")
             }
             Self::ImagesUsed { why, used, all, kind, .. } => {
-                write!(f, "{why}: the {used} {kind} of {all} images are asked about")
+                write!(f, "{why}: the {used} {kind} of {all} images are evaluated")
             }
             Self::NewImages { images, folder } => write!(
                 f,
-                "{images} images in {} are new since the run began, and take no part in it",
+                "{images} images in {} are new since the run started, and are not used",
                 shown_path(folder)
             ),
-            Self::Resuming { step, epoch } => write!(f, "going on after step {step}, in epoch {epoch}"),
+            Self::Resuming { step, epoch } => write!(f, "resuming after step {step}, in epoch {epoch}"),
             Self::NothingLeft { epochs } => write!(f, "all {epochs} epochs are done"),
             Self::NoLocks { folder } => write!(
                 f,
-                "the file system of {} has no locks: let no other training use it",
+                "the file system of {} has no locks: do not start another training in it",
                 shown_path(folder)
             ),
             Self::LeftOut { path, reason } => {

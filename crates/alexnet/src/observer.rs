@@ -12,12 +12,12 @@ use crate::note::Note;
 
 /// Receives notes and progress. Every method has a default that does nothing, and `()` is an observer.
 pub trait Observer: Send {
-    /// Something was assumed, left out or replaced.
+    /// Reports something that was assumed, left out or replaced.
     fn note(&mut self, note: Note) {
         let _ = note;
     }
 
-    /// `done` of `total` are done of `work`; when they are equal the work has ended.
+    /// Reports progress: `done` of `total` units of `work`. The work has ended when they are equal.
     fn progress(&mut self, work: Work<'_>, done: u64, total: u64) {
         let _ = (work, done, total);
     }
@@ -25,20 +25,20 @@ pub trait Observer: Send {
 
 impl Observer for () {}
 
-/// Work that takes a while.
+/// Work with progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work<'a> {
     /// An archive is unpacked; counted in bytes.
     Unpacking(&'a Path),
     /// Flowers are drawn to this folder; counted in images.
     Drawing(&'a Path),
-    /// The images are looked at before training; counted in images.
+    /// The images are checked before training; counted in images.
     LookingAtImages,
-    /// Weights are asked about images; counted in images.
+    /// Weights are evaluated on images; counted in images.
     Evaluating,
 }
 
-/// Calls an observer from several threads: the progress of work that is divided.
+/// Lets several threads report the progress of work that they share.
 pub(crate) fn shared<'a>(
     observer: &'a mut dyn Observer,
     work: Work<'a>,
@@ -50,15 +50,14 @@ pub(crate) fn shared<'a>(
     }
 }
 
-/// Notes about images, each once.
+/// Sends each note about an image once.
 #[derive(Default)]
 pub(crate) struct ImageNotes {
     noted: BTreeSet<PathBuf>,
 }
 
 impl ImageNotes {
-    /// Notes the images that the loader left out or found damaged since the last call. An image found late can sort before the
-    /// others.
+    /// Notes the images that the loader left out or found damaged since the last call.
     pub fn send(&mut self, loader: &Loader, observer: &mut dyn Observer) {
         for (path, reason) in self.unseen(loader.skipped()) {
             observer.note(Note::LeftOut { path, reason });
@@ -78,8 +77,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_image_is_noted_once_in_whatever_order_they_are_found() {
-        let image = |name: &str| (PathBuf::from(name), "cut".to_owned());
+    fn each_image_is_noted_once_in_any_order() {
+        let image = |name: &str| (PathBuf::from(name), "truncated".to_owned());
         let mut notes = ImageNotes::default();
         assert_eq!(notes.unseen(vec![image("m.jpg")]), [image("m.jpg")]);
         let found = vec![image("a.jpg"), image("m.jpg"), image("z.jpg")];

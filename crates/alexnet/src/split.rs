@@ -3,18 +3,18 @@
 use alexnet_data::dataset::{Dataset, Item};
 use serde::{Deserialize, Serialize};
 
-/// A part of a data set.
+/// A subset of a data set by its use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Split {
-    /// Those that validate
+    /// The validation images
     Val,
-    /// Those that train
+    /// The training images
     Train,
-    /// Those of the test half, where the folder has one
+    /// The test images, if the folder has any
     Test,
-    /// All of them
+    /// All images
     All,
 }
 
@@ -28,7 +28,7 @@ impl Split {
         }
     }
 
-    /// What its images are called.
+    /// The name of its images in messages.
     pub fn kind(self) -> &'static str {
         match self {
             Self::Val => "validation images",

@@ -12,31 +12,31 @@ use crate::{
 /// Receives the events of a training run, beside the notes and progress of an [`Observer`]. Every method has a default that does
 /// nothing, and `()` is an observer.
 pub trait TrainObserver: Observer {
-    /// A run is about to take its first step, or to go on.
+    /// A run is about to take its first or next step.
     ///
     /// # Errors
-    /// Ends the run.
+    /// An error ends the run.
     fn started(&mut self, run: &RunInfo<'_>) -> Result<(), BoxError> {
         let _ = run;
         Ok(())
     }
 
-    /// A training step is done. `Break` stops the run here, with a checkpoint.
+    /// A training step is complete. `Break` stops the run after it, with a checkpoint.
     fn step(&mut self, run: &RunInfo<'_>, report: &StepReport) -> ControlFlow<()> {
         let _ = (run, report);
         ControlFlow::Continue(())
     }
 
-    /// An epoch is done, and its files are written: the last row of the run's history is new, and `evaluation` is that of its
+    /// An epoch is complete and its files are written. The last row of the run's history is new, and `evaluation` is that of its
     /// weights on the validation images.
     fn epoch(&mut self, run: &RunInfo<'_>, evaluation: &Evaluation) {
         let _ = (run, evaluation);
     }
 
-    /// All epochs are done: `evaluated` is what the best weights say of the validation images, and `model` has these weights.
+    /// All epochs are complete. `evaluated` is the evaluation of the best weights on the validation images; `model` has these weights.
     ///
     /// # Errors
-    /// Those of the program; the run is kept all the same.
+    /// An error is returned from [`Trainer::run`](crate::Trainer::run); the files of the run are complete.
     fn finished(
         &mut self,
         run: &RunInfo<'_>,
@@ -55,14 +55,14 @@ impl TrainObserver for () {}
 pub struct RunInfo<'a> {
     /// Its folder.
     pub folder: &'a RunFolder,
-    /// Its configuration, in which nothing is left to be decided.
+    /// Its configuration, without open settings.
     pub config: &'a TrainConfig,
     /// The network.
     pub topology: &'a Topology,
-    /// What its weights files say beside their parameters.
+    /// The metadata of its weights files.
     pub metadata: &'a Metadata,
     /// Its images.
     pub loader: &'a Loader,
-    /// How far it is.
+    /// Its progress.
     pub progress: &'a Progress,
 }

@@ -1,4 +1,4 @@
-//! Training runs, new ones and those that go on.
+//! Training: new runs and resumed runs.
 
 mod environment;
 mod ready;
@@ -25,8 +25,8 @@ use crate::{
 
 pub use self::resume::Resume;
 
-/// Trains a network on a folder of images and keeps everything in a run folder: what the command `train` does, but for printing
-/// and figures, which a [`TrainObserver`] may add.
+/// Trains a network on a folder of images and writes weights, results and checkpoints to a run folder. The command `train` is this
+/// plus a [`TrainObserver`] that prints and draws figures.
 ///
 /// ```no_run
 /// use alexnet::{Recipe, TrainConfig, Trainer};
@@ -39,7 +39,7 @@ pub use self::resume::Resume;
 /// # Ok::<(), alexnet::Error>(())
 /// ```
 ///
-/// Everything that computes runs in the current rayon thread pool; results do not depend on its size (engine `cpu`).
+/// The computation runs in the current rayon thread pool. Results of the engine `cpu` do not depend on the number of threads.
 pub struct Trainer {
     config: TrainConfig,
     begin: Begin,
@@ -50,7 +50,7 @@ enum Begin {
     Resumed(RunFolder, Resume),
 }
 
-/// A run that has ended, or was stopped.
+/// A run that has finished or was stopped.
 #[derive(Debug)]
 pub struct Run {
     folder: RunFolder,
@@ -69,17 +69,17 @@ impl Run {
         self.outcome
     }
 
-    /// How far it is.
+    /// Its progress.
     pub fn progress(&self) -> &Progress {
         &self.progress
     }
 
-    /// The epochs done.
+    /// The completed epochs.
     pub fn history(&self) -> &[EpochRow] {
         &self.progress.history
     }
 
-    /// The epoch whose weights are the best, if one is done.
+    /// The epoch with the best weights; `None` before the first epoch is complete.
     pub fn best(&self) -> Option<&EpochRow> {
         self.progress.best()
     }
@@ -95,15 +95,15 @@ impl Trainer {
         Ok(Self { config, begin: Begin::New })
     }
 
-    /// Prepares to go on with the run in a folder, as it was begun.
+    /// Prepares to resume the run in a folder with its own settings.
     ///
     /// # Errors
-    /// When the folder is no run, or its `args.toml` is damaged.
+    /// When the folder is not a run folder, or its `args.toml` is damaged.
     pub fn resume(run: impl AsRef<Path>) -> Result<Self> {
         Self::resume_with(run, Resume::default())
     }
 
-    /// Prepares to go on with the run in a folder, with the changes that a resume may make.
+    /// Prepares to resume the run in a folder with changed settings.
     ///
     /// # Errors
     /// As [`Trainer::resume`].
@@ -114,7 +114,7 @@ impl Trainer {
         Ok(Self { config, begin: Begin::Resumed(folder, changes) })
     }
 
-    /// The engine that will compute.
+    /// The engine of the run.
     pub fn engine(&self) -> EngineConfig {
         self.config.engine
     }
@@ -122,8 +122,8 @@ impl Trainer {
     /// Trains to the last epoch, or until the observer stops it.
     ///
     /// # Errors
-    /// When the images, the settings or the disk do not allow it, or a loss, a gradient or the state is not finite. What was done
-    /// is kept then, and the run can be resumed.
+    /// When images, settings or files are invalid, writing fails, or a loss, a gradient or the state is not finite. The files written
+    /// until then remain, and the run can be resumed.
     pub fn run(self, observer: &mut dyn TrainObserver) -> Result<Run> {
         let engine = self.config.engine;
         let backend = engine.start()?;
@@ -151,7 +151,7 @@ impl Trainer {
         let compile =
             |parameters: &Parameters| backend.compile(&topology, &State::from(parameters.clone()), &options);
         let averaging = config.ema().map(|ema| Averaging { ema, average: state.average, compile: &compile });
-        // Nothing of the state is needed any more.
+        // The engine has copies.
         drop((state.parameters, state.moments));
         if progress.step == 0 {
             folder.write_json("environment.json", &Environment::here(engine))?;
@@ -183,7 +183,7 @@ impl Trainer {
     }
 }
 
-/// What stays the same through a run.
+/// The parts of a run that do not change.
 #[derive(Clone, Copy)]
 struct Fixed<'a> {
     folder: &'a RunFolder,
@@ -200,7 +200,7 @@ impl<'a> Fixed<'a> {
     }
 }
 
-/// Keeps the files of a run and tells its observer.
+/// Writes the files of a run and calls its observer.
 struct Keeper<'a> {
     fixed: Fixed<'a>,
     marks: &'a Marks,
@@ -236,7 +236,7 @@ impl train::Observer for Keeper<'_> {
     }
 }
 
-/// The report on what the best weights say of the validation images.
+/// Evaluates the best weights on the validation images and writes the report.
 fn finish(
     info: &RunInfo,
     backend: &dyn Backend,

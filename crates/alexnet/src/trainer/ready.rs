@@ -37,23 +37,23 @@ pub fn new_run(config: TrainConfig, observer: &mut dyn Observer) -> Result<Ready
     }
     let run_dir = config.run_dir.clone();
     let Prepared { config, loader, state, .. } = Prepared::new(config, dataset, observer)?;
-    // A run that cannot take its first step leaves no folder.
+    // A run that cannot take its first step creates no folder.
     loader.train(0, 0).next().transpose()?;
     saved::check(&config)?;
     let (marks, progress) = (saved::marks(&config, loader.dataset())?, Progress::default());
     let folder = RunFolder::create(run_dir.as_deref(), observer)?;
-    // The settings come first: with them a run that is killed now can already be resumed.
+    // The settings are written first: with them, a run that is killed now can already be resumed.
     saved::write(&config, &folder)?;
     loader.dataset().save(&folder.split())?;
-    // From here on a run without a checkpoint has lost it, and its initial weights may move.
+    // From here on, a missing checkpoint is an error, and the initial weights file is no longer needed.
     folder.save_checkpoint(&state, &progress, &marks)?;
     Ok(Ready { config, folder, marks, loader, state, progress })
 }
 
-/// Of images that cannot be read so many are named.
+/// The most unreadable images that an error names.
 const NAMED: usize = 5;
 
-/// Looks for images that cannot be read before hours of training meet them.
+/// Checks that all images can be read, before hours of training.
 pub fn look_at_all(dataset: &Dataset, observer: &mut dyn Observer) -> Result<()> {
     let unreadable = check::unreadable(dataset, &shared(observer, Work::LookingAtImages));
     if unreadable.is_empty() {

@@ -55,7 +55,7 @@ fn a_run_knows_its_images_wherever_they_are() {
     assert_eq!(own.images, 15);
     let same = |found: &Evaluated| {
         assert_eq!((found.images, &found.report["loss"]), (15, &own.report["loss"]), "{}", found.said);
-        assert!(found.said.contains("split as the run was"), "{}", found.said);
+        assert!(found.said.contains("split as in the run"), "{}", found.said);
     };
     copy(&place.file("flowers"), &place.file("elsewhere"));
     let copied = evaluate(&place, &["--data", "elsewhere"]);
@@ -73,7 +73,7 @@ fn a_run_knows_its_images_wherever_they_are() {
     place.succeeds(&["data", "split", "--data", "flowers", "--copy", "halves", "--seed", "9"]);
     let halves = evaluate(&place, &["--data", "halves"]);
     same(&halves);
-    assert!(halves.said.contains("the folders here divide them otherwise"), "{}", halves.said);
+    assert!(halves.said.contains("the folders here split them differently"), "{}", halves.said);
 
     // It grows to nearly three times as many.
     for class in CLASSES {
@@ -84,7 +84,7 @@ fn a_run_knows_its_images_wherever_they_are() {
     }
     let grown = evaluate(&place, &["--data", "elsewhere"]);
     same(&grown);
-    assert!(grown.said.contains("; 90 images are new since, and in neither half"), "{}", grown.said);
+    assert!(grown.said.contains("; 90 images are new and in no subset"), "{}", grown.said);
 
     // Some are lost, then all that validated, then nearly all.
     fs::rename(place.file("flowers"), place.file("renamed")).unwrap();
@@ -120,7 +120,7 @@ fn other_images_are_all_asked_about_and_said() {
     let others = evaluate(&place, &["--data", "others"]);
     assert_eq!(others.images, 15);
     assert!(
-        others.said.contains("they are not the run's images: all 15 images are asked about"),
+        others.said.contains("they are not the run's images: all 15 images are evaluated"),
         "{}",
         others.said
     );
@@ -134,7 +134,7 @@ fn other_images_are_all_asked_about_and_said() {
     place.succeeds(&["data", "split", "--data", "flowers", "--copy", "halves"]);
     let ran = place.run(&["evaluate", "--weights", "alone.safetensors", "--data", "halves"]);
     assert!(ran.out.starts_with("images 5 "), "{ran:?}");
-    assert!(ran.err.contains("the 5 validation images of 50 images are asked about"), "{ran:?}");
+    assert!(ran.err.contains("the 5 validation images of 50 images are evaluated"), "{ran:?}");
     let ran =
         place.run(&["evaluate", "--weights", "alone.safetensors", "--data", "flowers", "--split", "val"]);
     assert!(ran.out.starts_with("images 5 ") && ran.err.contains("5 of 50 images"), "{ran:?}");
@@ -334,7 +334,7 @@ fn without_images_only_train_draws() {
     // Those that were drawn are there for all.
     place.succeeds(&["data", "synth", "--out", "data/drawn_flowers", "--per-class", "1"]);
     let ran = place.run(&["evaluate", "--weights", "w.safetensors"]);
-    assert!(ran.out.starts_with("images 5 ") && ran.err.contains("all 5 images are asked about"), "{ran:?}");
+    assert!(ran.out.starts_with("images 5 ") && ran.err.contains("all 5 images are evaluated"), "{ran:?}");
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn orientation_is_kept_with_the_run_and_its_weights() {
     let run = "run/weights/best.safetensors";
     let (stored, said) = answer(run, "turned.jpg", &[]);
     assert_eq!(stored, answer(run, "stored.png", &[]).0);
-    assert_eq!(said, "images are not turned by their EXIF orientation, as in training");
+    assert_eq!(said, "the EXIF orientation of images is not applied, as in training");
     let (upright, said) = answer(run, "turned.jpg", &["--exif-orientation", "apply"]);
     assert_eq!(upright, answer(run, "upright.png", &[]).0);
     assert!(said.contains("trained with ignore"), "{said}");

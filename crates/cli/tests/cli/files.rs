@@ -39,7 +39,7 @@ fn the_folder_of_a_run_stands_for_its_weights() {
 
     checkpoint::save(place.file("run/checkpoint.safetensors"), &State::default(), &0).unwrap();
     for (weights, words) in [
-        ("flowers", "flowers is a folder, and holds no weights/best.safetensors"),
+        ("flowers", "flowers is a folder without weights/best.safetensors"),
         ("run/checkpoint.safetensors", "it is the checkpoint of a run"),
     ] {
         for args in [&["predict", image, "--weights", weights][..], &["convert", weights, "a.pth"]] {

@@ -81,7 +81,7 @@ fn what_is_not_the_run_that_was_begun_is_refused_and_stays_as_it_is() {
     let args = |change: fn(String) -> String| move |run: &Path| edit(&run.join("args.toml"), change);
     let split = |change: fn(String) -> String| move |run: &Path| edit(&run.join("split.json"), change);
     let cases: &[(&str, Damage, &[&str], &str, &str)] = &[
-        ("empty options", &args(|_| String::new()), &[], "args.toml holds no option", "put back the file"),
+        ("empty options", &args(|_| String::new()), &[], "args.toml has no settings", "put back the file"),
         (
             "options cut at a line's end",
             &args(|text| text[..=text.trim_end().rfind('\n').unwrap()].to_owned()),
@@ -114,7 +114,7 @@ fn what_is_not_the_run_that_was_begun_is_refused_and_stays_as_it_is() {
             "the options of another run",
             &args(|text| sealed(&below_first_line(&text).replace("opt = \"sgd\"\n", ""))),
             &[],
-            "begun with `opt` \"sgd\", and its args.toml has it \"adam\"",
+            "started with `opt` \"sgd\", but its args.toml has \"adam\"",
             "put back",
         ),
         ("an empty split", &split(|_| String::new()), &[], "it is no split", ""),
@@ -129,7 +129,7 @@ fn what_is_not_the_run_that_was_begun_is_refused_and_stays_as_it_is() {
             "a digit of a class, without its checksum",
             &split(|text| text.replacen("\"class\": 1", "\"class\": 2", 1).replace("\"crc32\"", "\"crc\"")),
             &[],
-            "split.json is not the split that the run was begun with",
+            "split.json is not the split that the run was started with",
             "put back",
         ),
         (
@@ -273,7 +273,7 @@ fn one_process_at_a_time_writes_to_a_run_and_a_killed_one_does_not_count() {
     let who = format!("run is in use by process {} on ", first.id());
     assert!(second.err.contains(&who) && second.err.contains("wait"), "{second:?}");
     assert!(leftover.exists() && !fs::read_to_string(place.file("run/args.toml")).unwrap().contains("2000"));
-    assert!(place.run(&long).err.contains("run already holds a run"));
+    assert!(place.run(&long).err.contains("run already contains a run"));
     first.kill().unwrap();
     first.wait().unwrap();
     let mut third = training(&place, &["train", "--resume", "run"]);
@@ -294,7 +294,7 @@ fn of_runs_that_begin_at_once_in_one_folder_one_does() {
         children.into_iter().map(|child| Ran::from(child.wait_with_output().unwrap(), &[])).collect();
     assert_eq!(ran.iter().filter(|ran| ran.code == Some(0)).count(), 1, "{ran:?}");
     for ran in ran.iter().filter(|ran| ran.code != Some(0)) {
-        let refused = ran.err.contains("is in use by process ") || ran.err.contains("already holds a run");
+        let refused = ran.err.contains("is in use by process ") || ran.err.contains("already contains a run");
         assert!(ran.code == Some(1) && refused, "{ran:?}");
     }
 }
@@ -372,7 +372,7 @@ fn an_image_that_cannot_be_read_costs_no_epoch() {
     assert!(place.run(&["train", "--resume", "run"]).err.contains("inside.png"));
     let ran = place.run(&["train", "--resume", "run", "--on-bad-image", "skip"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert!(ran.err.contains("going on after step 1") && ran.err.contains("left out: "), "{ran:?}");
+    assert!(ran.err.contains("resuming after step 1") && ran.err.contains("left out: "), "{ran:?}");
     let (_, after) = progress(&place.file("run"));
     assert_eq!((after.step, after.history.len()), (1, 1));
     assert!(fs::read_to_string(place.file("run/args.toml")).unwrap().contains("on-bad-image = \"skip\""));

@@ -67,8 +67,8 @@ fn what_cannot_begin_leaves_nothing() {
         ),
         ("--data flowers --weights none", "none is not a weights file", "name another file"),
         ("--data flowers --device cuda", "no device `cuda:0`", "it has: cpu"),
-        ("--resume flowers", "flowers is not the folder of a run", "such as runs/train"),
-        ("--resume none", "none is not the folder of a run", "such as runs/train"),
+        ("--resume flowers", "flowers is not a run folder", "such as runs/train"),
+        ("--resume none", "none is not a run folder", "such as runs/train"),
     ] {
         let mut line = vec!["train"];
         if args.starts_with("--data") && !args.contains("--val-fraction") {
