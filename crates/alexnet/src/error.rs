@@ -146,7 +146,7 @@ pub enum Error {
     /// A data set has no images in a part of its split.
     #[error("{}", match split {
         Split::Test => format!(
-            "{} has no test half: a folder named test/ with the class folders in it, beside train/",
+            "{} has no test subset: a folder named test/ with the class folders in it, beside train/",
             shown_path(folder)
         ),
         split => format!("there are no {} in {}", split.kind(), shown_path(folder)),

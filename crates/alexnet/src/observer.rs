@@ -304,7 +304,7 @@ impl fmt::Display for Note {
             Self::SplitAsTheRun { what, new, missing, folders_differ } => {
                 write!(f, "split as the run was, by the paths of the images: {what}")?;
                 if *new > 0 {
-                    write!(f, "; {new} images are new since, and in neither half")?;
+                    write!(f, "; {new} images are new since, and in no subset")?;
                 }
                 if *missing > 0 {
                     write!(f, "; {missing} are missing")?;

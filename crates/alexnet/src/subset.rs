@@ -21,7 +21,7 @@ pub enum Split {
     Val,
     /// Those that train
     Train,
-    /// Those of the test half, where the folder has one
+    /// Those of the test subset, where the folder has one
     Test,
     /// All of them
     All,
@@ -60,7 +60,7 @@ pub struct Subset {
 impl Subset {
     /// The images of `data`, or else of the run that the weights come from, that are wanted. A run's own split is used for its own
     /// images, wherever they are now, so that no image it was trained on is taken for a validation image. Of other images no split
-    /// means their validation half, or all of them.
+    /// means their validation subset, or all of them.
     ///
     /// # Errors
     /// When there are no such images.
@@ -124,7 +124,7 @@ fn of_the_same(
         let items = listing.items().cloned().collect();
         return Ok(Subset { dataset, items });
     }
-    // A test half that was added later has nothing to do with the run.
+    // A test subset that was added later has nothing to do with the run.
     let added = split == Split::Test && run.test.is_empty();
     if added {
         let seen = |item: &Item| dataset.items().any(|known| known == item);
@@ -155,16 +155,16 @@ fn of_others(
     why: &'static str,
     observer: &mut dyn Observer,
 ) -> Result<Subset> {
-    let in_halves = listing.val.is_some();
+    let in_subsets = listing.val.is_some();
     let all = listing.items().count();
-    let split_now = matches!(split, Some(Split::Val | Split::Train)) && !in_halves;
+    let split_now = matches!(split, Some(Split::Val | Split::Train)) && !in_subsets;
     let dataset = if split_now {
         listing.split(&SplitOptions::default())?
     } else {
         let Listing { root, classes, train, val, test, .. } = listing;
         Dataset { root, classes, train, val: val.unwrap_or_default(), test }
     };
-    let chosen = split.unwrap_or(if in_halves { Split::Val } else { Split::All });
+    let chosen = split.unwrap_or(if in_subsets { Split::Val } else { Split::All });
     let items = chosen.items(&dataset);
     let (used, kind) = (items.len(), chosen.kind());
     if split.is_none() || split_now {

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use crate::{
     Error, Result, atomic_folder,
-    dataset::{Dataset, Item, below_half, halves::Half},
+    dataset::{Dataset, Item, below_subset, subsets::Subset},
 };
 
 /// Progress of [`Dataset::copy_to`].
@@ -34,23 +34,23 @@ impl Dataset {
                 "the images would be copied into their own folder; choose another".into(),
             ));
         }
-        let in_halves = self.in_halves();
-        let mut halves = vec![(Half::Train, &self.train), (Half::Val, &self.val)];
-        halves.extend((!self.test.is_empty()).then_some((Half::Test, &self.test)));
+        let in_subsets = self.in_subsets();
+        let mut subsets = vec![(Subset::Train, &self.train), (Subset::Val, &self.val)];
+        subsets.extend((!self.test.is_empty()).then_some((Subset::Test, &self.test)));
         atomic_folder::create(out, None, |partial| {
             for (class, name) in self.classes.iter().enumerate() {
                 // A class of which no image validates is one all the same.
-                for (half, _) in &halves {
-                    let folder = partial.join(half.folder()).join(name);
+                for (subset, _) in &subsets {
+                    let folder = partial.join(subset.folder()).join(name);
                     fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
                 }
                 let of_class = |item: &&Item| item.class == class;
-                let total = halves.iter().map(|(_, items)| items.iter().filter(of_class).count()).sum();
-                let items = halves
-                    .iter()
-                    .flat_map(|(half, items)| items.iter().filter(of_class).map(move |item| (half, item)));
-                for (done, (half, item)) in items.enumerate() {
-                    let to = partial.join(half.folder()).join(below_half(&item.path, in_halves));
+                let total = subsets.iter().map(|(_, items)| items.iter().filter(of_class).count()).sum();
+                let items = subsets.iter().flat_map(|(subset, items)| {
+                    items.iter().filter(of_class).map(move |item| (subset, item))
+                });
+                for (done, (subset, item)) in items.enumerate() {
+                    let to = partial.join(subset.folder()).join(below_subset(&item.path, in_subsets));
                     copy(&self.root.join(&item.path), &to)?;
                     progress(&CopyProgress { class: name, done: done + 1, total });
                 }
@@ -94,11 +94,11 @@ mod tests {
         assert_eq!(seen, [("a".to_owned(), 10), ("b".to_owned(), 21)]);
 
         let copied = open(&out).unwrap();
-        for (half, before, after) in
+        for (subset, before, after) in
             [("train/", &dataset.train, &copied.train), ("val/", &dataset.val, &copied.val)]
         {
             let stripped: Vec<&str> =
-                after.iter().map(|item| item.path.strip_prefix(half).unwrap()).collect();
+                after.iter().map(|item| item.path.strip_prefix(subset).unwrap()).collect();
             assert_eq!(stripped, paths(before));
         }
         let sub = if out.join("val/b/sub/000.jpg").exists() { "val" } else { "train" };

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use unicode_normalization::UnicodeNormalization;
 
-use crate::dataset::{Dataset, Item, below_half, in_halves, listing::Listing};
+use crate::dataset::{Dataset, Item, below_subset, in_subsets, listing::Listing};
 
 /// Whether a folder holds the images of an earlier split.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,19 +30,19 @@ pub struct MatchedSplit {
 }
 
 /// Compares the relative paths of a listing with those of an earlier split. They match when the images in common are at least
-/// half of either. The folders of halves do not count, so a copy that was split into them matches too; neither do the Unicode
+/// half of either. The folders of subsets do not count, so a copy that was split into them matches too; neither do the Unicode
 /// forms of names, which copying from macOS can change.
 pub fn match_split(listing: &Listing, before: &Dataset) -> SplitMatch {
     let [now, then] = [listing.items().collect::<Vec<_>>(), before.all().collect()];
-    let now_in_halves = in_halves(now.iter().copied(), &listing.classes);
-    let then_in_halves = in_halves(then.iter().copied(), &before.classes);
+    let now_in_subsets = in_subsets(now.iter().copied(), &listing.classes);
+    let then_in_subsets = in_subsets(then.iter().copied(), &before.classes);
     let mut trained = 0;
-    for by_half in [true, false] {
-        let key_now = |item: &Item| key(item, now_in_halves && !by_half);
-        let key_then = |item: &Item| key(item, then_in_halves && !by_half);
+    for by_subset in [true, false] {
+        let key_now = |item: &Item| key(item, now_in_subsets && !by_subset);
+        let key_then = |item: &Item| key(item, then_in_subsets && !by_subset);
         let here: HashMap<String, &Item> = now.iter().map(|item| (key_now(item), *item)).collect();
         let there: HashSet<String> = then.iter().map(|item| key_then(item)).collect();
-        // Without their folders, images of two halves can have one name.
+        // Without their folders, images of two subsets can have one name.
         if here.len() < now.len() || there.len() < then.len() {
             continue;
         }
@@ -69,9 +69,9 @@ pub fn match_split(listing: &Listing, before: &Dataset) -> SplitMatch {
     SplitMatch::Other { trained }
 }
 
-/// The key of an image: its path, with or without the folder of its half.
+/// The key of an image: its path, with or without the folder of its subset.
 fn key(item: &Item, below: bool) -> String {
-    below_half(&item.path, below).nfc().collect()
+    below_subset(&item.path, below).nfc().collect()
 }
 
 #[cfg(test)]
@@ -150,21 +150,21 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_in_halves_is_split_as_before() {
+    fn a_copy_in_subsets_is_split_as_before() {
         let before = run(names("", 0..7), names("", 7..10));
         let copy = listing(names("train/", 1..10), Some(names("val/", 0..1)));
         let found = matched(&copy, &before);
         assert_eq!(paths(&found.dataset.val), paths(&items(&names("train/", 7..10), &classes())));
         assert!(found.dataset.train.iter().any(|item| item.path == "val/a/0.jpg"));
-        // And the other way round, with other names of the halves.
-        let halves = run(names("Training/", 0..7), names("Testing/", 7..10));
-        let found = matched(&listing(names("", 0..10), None), &halves);
+        // And the other way round, with other names of the subsets.
+        let subsets = run(names("Training/", 0..7), names("Testing/", 7..10));
+        let found = matched(&listing(names("", 0..10), None), &subsets);
         assert_eq!(paths(&found.dataset.val), paths(&before.val));
     }
 
-    /// As in many collections, both halves number their images from 0.
+    /// As in many collections, both subsets number their images from 0.
     #[test]
-    fn halves_with_equal_names_are_told_apart() {
+    fn subsets_with_equal_names_are_told_apart() {
         let before = run(names("train/", 0..5), names("val/", 0..5));
         let found = matched(&listing(names("train/", 0..5), Some(names("val/", 0..5))), &before);
         assert_eq!(found.dataset.val, before.val);

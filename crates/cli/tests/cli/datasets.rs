@@ -1,4 +1,4 @@
-//! Folders of images as people have them: moved, grown, packed, in halves of any name, with other things among them.
+//! Folders of images as people have them: moved, grown, packed, in subsets of any name, with other things among them.
 
 use std::{fs, path::Path};
 
@@ -69,11 +69,11 @@ fn a_run_knows_its_images_wherever_they_are() {
     assert!(train.images == 35 && train.said.contains("its 35 training images"), "{}", train.said);
     assert_eq!(evaluate(&place, &["--data", "elsewhere", "--split", "all"]).images, 50);
 
-    // A copy in halves, by another seed.
-    place.succeeds(&["data", "split", "--data", "flowers", "--copy", "halves", "--seed", "9"]);
-    let halves = evaluate(&place, &["--data", "halves"]);
-    same(&halves);
-    assert!(halves.said.contains("the folders here divide them otherwise"), "{}", halves.said);
+    // A copy in subsets, by another seed.
+    place.succeeds(&["data", "split", "--data", "flowers", "--copy", "subsets", "--seed", "9"]);
+    let subsets = evaluate(&place, &["--data", "subsets"]);
+    same(&subsets);
+    assert!(subsets.said.contains("the folders here divide them otherwise"), "{}", subsets.said);
 
     // It grows to nearly three times as many.
     for class in CLASSES {
@@ -84,7 +84,7 @@ fn a_run_knows_its_images_wherever_they_are() {
     }
     let grown = evaluate(&place, &["--data", "elsewhere"]);
     same(&grown);
-    assert!(grown.said.contains("; 90 images are new since, and in neither half"), "{}", grown.said);
+    assert!(grown.said.contains("; 90 images are new since, and in no subset"), "{}", grown.said);
 
     // Some are lost, then all that validated, then nearly all.
     fs::rename(place.file("flowers"), place.file("renamed")).unwrap();
@@ -127,12 +127,12 @@ fn other_images_are_all_asked_about_and_said() {
     let message = fails(&place, &["--data", "others", "--split", "val"]);
     assert!(message.contains("leaves no image to validate with"), "{message}");
     let message = fails(&place, &["--data", "others", "--split", "test"]);
-    assert!(message.contains("no test half") && message.contains("`--split all`"), "{message}");
+    assert!(message.contains("no test subset") && message.contains("`--split all`"), "{message}");
 
     // Weights that stand alone, on images that come split.
     fs::copy(place.file("run/weights/best.safetensors"), place.file("alone.safetensors")).unwrap();
-    place.succeeds(&["data", "split", "--data", "flowers", "--copy", "halves"]);
-    let ran = place.run(&["evaluate", "--weights", "alone.safetensors", "--data", "halves"]);
+    place.succeeds(&["data", "split", "--data", "flowers", "--copy", "subsets"]);
+    let ran = place.run(&["evaluate", "--weights", "alone.safetensors", "--data", "subsets"]);
     assert!(ran.out.starts_with("images 5 "), "{ran:?}");
     assert!(ran.err.contains("the 5 validation images of 50 images are asked about"), "{ran:?}");
     let ran =
@@ -169,12 +169,12 @@ fn an_image_that_cannot_be_read_can_be_left_out_of_an_evaluation() {
     assert!(found.images == 14 && found.said.contains("left out: "), "{}", found.said);
 }
 
-/// Each folder of the set is one of the network's classes, never a half.
+/// Each folder of the set is one of the network's classes, never a subset.
 #[test]
-fn halves_of_any_usual_name_are_told_apart_and_said() {
+fn subsets_of_any_usual_name_are_told_apart_and_said() {
     let place = Place::with_flowers(2);
-    for half in ["Training", "Testing"] {
-        copy(&place.file("flowers"), &place.file("mine").join(half));
+    for subset in ["Training", "Testing"] {
+        copy(&place.file("flowers"), &place.file("mine").join(subset));
     }
     let train =
         ["train", "--data", "mine", "--val-fraction", "0.5", "--epochs", "1", "-b", "5", "--run-dir", "run"];
@@ -198,11 +198,11 @@ fn halves_of_any_usual_name_are_told_apart_and_said() {
     assert!(said.contains("10 images for tests") && place.file("copy/test/roses").is_dir(), "{said}");
 
     fs::create_dir(place.file("flat")).unwrap();
-    for half in ["Train", "Val"] {
-        copy(&place.file("flowers/roses"), &place.file("flat").join(half));
+    for subset in ["Train", "Val"] {
+        copy(&place.file("flowers/roses"), &place.file("flat").join(subset));
     }
     let ran = place.run(&["train", "--data", "flat"]);
-    assert!(ran.code == Some(1) && ran.err.contains("Train/ and Val/ are named like halves"), "{ran:?}");
+    assert!(ran.code == Some(1) && ran.err.contains("Train/ and Val/ are named like subsets"), "{ran:?}");
 }
 
 #[cfg(unix)]

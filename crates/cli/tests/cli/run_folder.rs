@@ -346,8 +346,8 @@ fn an_image_that_cannot_be_read_costs_no_epoch() {
         |run: &'static str| ["train", "--data", "split", "-b", "16", "--epochs", "1", "--run-dir", run];
 
     // What shows at its beginning or end is found before the first step.
-    for (half, name) in [("train", "words.jpg"), ("val", "cut.jpg")] {
-        let path = place.file(&format!("split/{half}/roses/{name}"));
+    for (subset, name) in [("train", "words.jpg"), ("val", "cut.jpg")] {
+        let path = place.file(&format!("split/{subset}/roses/{name}"));
         let image = fs::read(place.file("flowers/roses/roses_0001.jpg")).unwrap();
         fs::write(path, if name == "cut.jpg" { &image[..image.len() / 2] } else { b"words" }).unwrap();
     }

@@ -28,7 +28,7 @@ pub use self::{
     },
     unreadable::unreadable,
 };
-pub use crate::dataset::halves::Half;
+pub use crate::dataset::subsets::Subset;
 use crate::{
     Result,
     dataset::{
@@ -58,9 +58,10 @@ pub fn check(
         None => SplitBy::Seed { seed: options.seed, val_fraction: options.val_fraction },
     };
     let dataset = &listing.divided(options)?;
-    let halves = [(Half::Train, &dataset.train), (Half::Val, &dataset.val), (Half::Test, &dataset.test)];
-    let mut items: Vec<(&Item, Half)> =
-        halves.iter().flat_map(|(half, items)| items.iter().map(|item| (item, *half))).collect();
+    let subsets =
+        [(Subset::Train, &dataset.train), (Subset::Val, &dataset.val), (Subset::Test, &dataset.test)];
+    let mut items: Vec<(&Item, Subset)> =
+        subsets.iter().flat_map(|(subset, items)| items.iter().map(|item| (item, *subset))).collect();
     items.sort_by(|(a, _), (b, _)| (a.class, &a.path).cmp(&(b.class, &b.path)));
     let images = inspect_all(&dataset.root, items.iter().map(|(item, _)| *item), decoding, progress);
     let class_of = |item: &Item| dataset.classes[item.class].clone();
@@ -90,7 +91,7 @@ pub fn check(
         .iter()
         .enumerate()
         .map(|(class, name)| {
-            let counts = halves.map(|(_, items)| items.iter().filter(|item| item.class == class).count());
+            let counts = subsets.map(|(_, items)| items.iter().filter(|item| item.class == class).count());
             Class::new(name, counts, items.len())
         })
         .collect();
@@ -145,18 +146,18 @@ fn fingerprints(images: &[Inspection]) -> Vec<Option<Fingerprint>> {
     images.iter().map(|image| image.fingerprint).collect()
 }
 
-fn describe(group: &near_duplicates::Group, items: &[(&Item, Half)], dataset: &Dataset) -> Group {
+fn describe(group: &near_duplicates::Group, items: &[(&Item, Subset)], dataset: &Dataset) -> Group {
     let images: Vec<Member> = group
         .members
         .iter()
         .map(|index| {
-            let (item, half) = items[*index];
-            Member { path: item.path.clone(), class: dataset.classes[item.class].clone(), half }
+            let (item, subset) = items[*index];
+            Member { path: item.path.clone(), class: dataset.classes[item.class].clone(), subset }
         })
         .collect();
     Group {
         across_classes: images.iter().any(|image| image.class != images[0].class),
-        across_split: images.iter().any(|image| image.half != images[0].half),
+        across_split: images.iter().any(|image| image.subset != images[0].subset),
         images,
         links: group.links.clone(),
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::near_duplicates::Link;
 use crate::dataset::{
     folder::{Why, is_unread},
-    halves::Half,
+    subsets::Subset,
 };
 
 /// A class with fewer images has few: with the usual validation share of a tenth, one of them validates, or none.
@@ -57,7 +57,7 @@ pub struct Report {
     pub turned: usize,
 }
 
-/// How the images are split into halves.
+/// How the images are split into subsets.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "snake_case")]
 pub enum SplitBy {
@@ -233,8 +233,9 @@ pub struct Member {
     pub path: String,
     /// Its class's name.
     pub class: String,
-    /// The half of the split that it is in.
-    pub half: Half,
+    /// The subset of the split that it is in.
+    #[serde(rename = "half")]
+    pub subset: Subset,
 }
 
 /// An image of unusual size.

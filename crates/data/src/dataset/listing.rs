@@ -5,23 +5,23 @@ use std::path::{Path, PathBuf};
 use super::{
     Dataset, Item,
     folder::{self, Folder, LeftOut},
-    halves::{self, Half, Halves},
+    subsets::{self, Subset, Subsets},
 };
 use crate::{
     Error, Result,
     split::{SplitOptions, divide},
 };
 
-/// The images of a folder by class, and by half where the folder comes split.
+/// The images of a folder by class, and by subset where the folder comes split.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
     /// The folder that paths are relative to.
     pub root: PathBuf,
     /// Class names, sorted.
     pub classes: Vec<String>,
-    /// Training images; validation images too, unless there is a half of them.
+    /// Training images; validation images too, unless there is a subset of them.
     pub train: Vec<Item>,
-    /// Validation images, where the folder has such a half.
+    /// Validation images, where the folder has such a subset.
     pub val: Option<Vec<Item>>,
     /// Test images.
     pub test: Vec<Item>,
@@ -44,7 +44,7 @@ impl Dataset {
 impl Listing {
     /// Reads the names of a data set; no image is opened.
     ///
-    /// `path` holds either halves, each with the same class folders (see [`halves::find`]), or class folders (see
+    /// `path` holds either subsets, each with the same class folders (see [`subsets::find`]), or class folders (see
     /// [`folder::scan`]), or nothing but one folder that holds one of these, such as the top folder of an archive. Class
     /// folders may be empty.
     ///
@@ -52,8 +52,8 @@ impl Listing {
     /// [`Error::Dataset`] for anything else; [`Error::Io`].
     pub fn read(path: &Path) -> Result<Self> {
         let root = top(path)?;
-        let mut listing = match halves::find(&root)? {
-            Some(halves) => Self::of_halves(root, halves)?,
+        let mut listing = match subsets::find(&root)? {
+            Some(subsets) => Self::of_subsets(root, subsets)?,
             None => {
                 let Folder { classes, items, left_out } = folder::scan(&root)?;
                 Self { root, classes, train: items, val: None, test: vec![], left_out, notes: vec![] }
@@ -93,7 +93,7 @@ impl Listing {
         }
     }
 
-    /// [`Listing::split`] that accepts classes without images and an empty validation half.
+    /// [`Listing::split`] that accepts classes without images and an empty validation subset.
     ///
     /// # Errors
     /// [`Error::Invalid`].
@@ -108,14 +108,14 @@ impl Listing {
         }
     }
 
-    fn of_halves(root: PathBuf, halves: Halves) -> Result<Self> {
-        let Halves { train, val, test, others } = halves;
+    fn of_subsets(root: PathBuf, subsets: Subsets) -> Result<Self> {
+        let Subsets { train, val, test, others } = subsets;
         let mut notes = vec![which_is_which(&train, val.as_deref(), test.as_deref())];
         let Folder { classes, items, left_out } = below(&train, folder::scan(&root.join(&train))?);
         let mut listing =
             Self { root, classes, train: items, val: None, test: vec![], left_out, notes: vec![] };
         if let Some(val) = val {
-            let found = listing.half(&train, &val)?;
+            let found = listing.subset(&train, &val)?;
             if found.is_empty() {
                 return Err(refuse(&listing.root, format!("there is no image in {val}/")));
             }
@@ -125,7 +125,7 @@ impl Listing {
             // Unlabelled test images lie in one folder of any name.
             let named = folder::subfolders(&listing.root.join(&test))?;
             if named.iter().any(|name| listing.classes.contains(name)) {
-                listing.test = listing.half(&train, &test)?;
+                listing.test = listing.subset(&train, &test)?;
             } else {
                 notes.push(format!("{test}/ has no folder of a class that {train}/ has, and is not taken"));
             }
@@ -135,7 +135,7 @@ impl Listing {
             let images = folder::walk(&folder).filter(|file| matches!(file, Ok((_, None)))).count();
             if images > 0 {
                 notes.push(format!(
-                    "{other}/, with {images} images, is no half with class folders, and is not taken"
+                    "{other}/, with {images} images, is no subset with class folders, and is not taken"
                 ));
             }
         }
@@ -143,21 +143,21 @@ impl Listing {
         Ok(listing)
     }
 
-    /// Reads a half beside the training half, which names the classes. It must have all of them, unless it is the test half.
-    fn half(&mut self, train: &str, name: &str) -> Result<Vec<Item>> {
+    /// Reads a subset beside the training subset, which names the classes. It must have all of them, unless it is the test subset.
+    fn subset(&mut self, train: &str, name: &str) -> Result<Vec<Item>> {
         let path = self.root.join(name);
         let found = folder::of_classes(&path, folder::subfolders(&path)?)?;
         let only_in = |a: &[String], b: &[String]| -> Vec<String> {
             a.iter().filter(|class| !b.contains(class)).cloned().collect()
         };
         let mut lacking = only_in(&self.classes, &found.classes);
-        if Half::of(name) == Some(Half::Test) {
+        if Subset::of(name) == Some(Subset::Test) {
             lacking.clear();
         }
         let differences: Vec<String> = [(train, lacking), (name, only_in(&found.classes, &self.classes))]
             .into_iter()
             .filter(|(_, classes)| !classes.is_empty())
-            .map(|(half, classes)| format!("only {half}/ has {}", classes.join(", ")))
+            .map(|(subset, classes)| format!("only {subset}/ has {}", classes.join(", ")))
             .collect();
         if !differences.is_empty() {
             return Err(refuse(&self.root, format!("its classes differ: {}", differences.join("; "))));
@@ -169,12 +169,12 @@ impl Listing {
     }
 }
 
-/// Prefixes the paths of a half with its folder.
-fn below(half: &str, folder: Folder) -> Folder {
+/// Prefixes the paths of a subset with its folder.
+fn below(subset: &str, folder: Folder) -> Folder {
     let Folder { classes, mut items, mut left_out } = folder;
     let paths =
         items.iter_mut().map(|item| &mut item.path).chain(left_out.iter_mut().map(|file| &mut file.path));
-    paths.for_each(|path| *path = format!("{half}/{path}"));
+    paths.for_each(|path| *path = format!("{subset}/{path}"));
     Folder { classes, items, left_out }
 }
 
@@ -198,7 +198,7 @@ fn top(path: &Path) -> Result<PathBuf> {
     }
     if let [only] = &folder::subfolders(path)?[..] {
         let below = path.join(only);
-        if Half::of(only).is_none() && !folder::subfolders(&below)?.is_empty() {
+        if Subset::of(only).is_none() && !folder::subfolders(&below)?.is_empty() {
             return Ok(below);
         }
     }
@@ -217,7 +217,7 @@ mod tests {
     use crate::fixtures::{self, images, open, paths, tree};
 
     /// Two classes of images in each of these folders.
-    fn halves(names: &[&str]) -> tempfile::TempDir {
+    fn subsets(names: &[&str]) -> tempfile::TempDir {
         let classes = |name: &&str| {
             ["a", "b"]
                 .map(|class| (0..10).map(move |k| format!("{class}/{k}.jpg")))
@@ -243,11 +243,11 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_names_of_halves_are_known_in_any_case() {
+    fn the_usual_names_of_subsets_are_known_in_any_case() {
         for [train, val] in
             [["train", "val"], ["Train", "Val"], ["training", "validation"], ["TRAINING", "Valid"]]
         {
-            let listing = read(&halves(&[train, val]));
+            let listing = read(&subsets(&[train, val]));
             assert_eq!(listing.classes, ["a", "b"]);
             assert_eq!(listing.train.len(), 20);
             assert_eq!(first(&listing.train), format!("{train}/a/0.jpg"));
@@ -255,16 +255,16 @@ mod tests {
             assert_eq!(listing.notes, [format!("it comes split: {train}/ trains, {val}/ validates")]);
         }
         for test in ["test", "Testing"] {
-            let listing = read(&halves(&["train", "valid", test]));
+            let listing = read(&subsets(&["train", "valid", test]));
             assert_eq!(first(&listing.test), format!("{test}/a/0.jpg"));
             assert!(listing.notes[0].ends_with(&format!(", {test}/ is kept for tests")));
         }
     }
 
-    /// The seed means the same images as when the half is opened alone.
+    /// The seed means the same images as when the subset is opened alone.
     #[test]
-    fn without_a_validation_half_a_share_of_the_training_half_validates() {
-        let root = halves(&["Training", "Testing"]);
+    fn without_a_validation_subset_a_share_of_the_training_subset_validates() {
+        let root = subsets(&["Training", "Testing"]);
         let options = SplitOptions { seed: 3, val_fraction: 0.3 };
         let dataset = read(&root).split(&options).unwrap();
         assert_eq!((dataset.train.len(), dataset.val.len(), dataset.test.len()), (14, 6, 20));
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_may_be_named_like_halves() {
+    fn classes_may_be_named_like_subsets() {
         let of = |class: &str| (0..10).map(|k| format!("{class}/{k}.jpg")).collect::<Vec<_>>();
         for classes in [["bus", "train", "tram"], ["Test", "train", "tram"], ["test", "train", "val2"]] {
             let listing = read(&tree(classes.iter().flat_map(|class| of(class))));
@@ -285,7 +285,7 @@ mod tests {
         // A class with sub-folders and images.
         let listing = read(&tree(["bus/1.jpg", "tram/1.jpg", "train/1.jpg", "train/ice/2.jpg"]));
         assert_eq!((listing.classes.len(), listing.train.len()), (3, 4));
-        // And in halves.
+        // And in subsets.
         let listing =
             read(&tree(["train/bus/1.jpg", "train/train/1.jpg", "val/bus/2.jpg", "val/train/2.jpg"]));
         assert_eq!(
@@ -295,28 +295,31 @@ mod tests {
     }
 
     #[test]
-    fn halves_are_never_classes() {
+    fn subsets_are_never_classes() {
         let flat = tree(["Training/1.jpg", "Testing/1.jpg"]);
-        refused(&flat, &["Testing/ and Training/ are named like halves", "hold no class folders"]);
-        refused(&halves(&["train", "Train", "val"]), &["Train/ and train/ are both its half `train`"]);
-        refused(&halves(&["train", "val", "validation"]), &["val/ and validation/ are both its half `val`"]);
-        refused(&halves(&["Training"]), &["it has Training/ but no class folders in val/", "alone"]);
-        refused(&halves(&["train", "extra"]), &["it has train/ but no class folders in val/"]);
-        refused(&halves(&["valid", "test"]), &["no class folders in train/"]);
-        refused(&halves(&["test"]), &["it has test/ but no class folders in train/"]);
+        refused(&flat, &["Testing/ and Training/ are named like subsets", "hold no class folders"]);
+        refused(&subsets(&["train", "Train", "val"]), &["Train/ and train/ are both its subset `train`"]);
+        refused(
+            &subsets(&["train", "val", "validation"]),
+            &["val/ and validation/ are both its subset `val`"],
+        );
+        refused(&subsets(&["Training"]), &["it has Training/ but no class folders in val/", "alone"]);
+        refused(&subsets(&["train", "extra"]), &["it has train/ but no class folders in val/"]);
+        refused(&subsets(&["valid", "test"]), &["no class folders in train/"]);
+        refused(&subsets(&["test"]), &["it has test/ but no class folders in train/"]);
     }
 
     /// As competitions publish their images.
     #[test]
     fn unlabelled_test_images_are_not_taken_and_noted() {
-        let root = halves(&["train"]);
+        let root = subsets(&["train"]);
         fs::create_dir_all(root.path().join("test")).unwrap();
         fs::write(root.path().join("test/1.jpg"), "").unwrap();
         let listing = read(&root);
         assert_eq!((listing.train.len(), listing.test.len()), (20, 0));
-        assert!(listing.notes[1].starts_with("test/, with 1 images, is no half"), "{:?}", listing.notes);
+        assert!(listing.notes[1].starts_with("test/, with 1 images, is no subset"), "{:?}", listing.notes);
 
-        let root = halves(&["train", "val"]);
+        let root = subsets(&["train", "val"]);
         fs::create_dir_all(root.path().join("test/unknown")).unwrap();
         fs::write(root.path().join("test/unknown/1.jpg"), "").unwrap();
         let listing = read(&root);
@@ -325,8 +328,8 @@ mod tests {
     }
 
     #[test]
-    fn a_test_half_may_lack_classes_and_knows_no_others() {
-        let root = halves(&["train", "val"]);
+    fn a_test_subset_may_lack_classes_and_knows_no_others() {
+        let root = subsets(&["train", "val"]);
         fs::create_dir_all(root.path().join("test/b")).unwrap();
         fs::write(root.path().join("test/b/1.jpg"), "").unwrap();
         let listing = read(&root);
@@ -337,7 +340,7 @@ mod tests {
 
     #[test]
     fn folders_and_files_that_are_not_taken_are_noted() {
-        let root = halves(&["train", "val", "extra"]);
+        let root = subsets(&["train", "val", "extra"]);
         fs::write(root.path().join("train/a/1.heic"), "").unwrap();
         fs::write(root.path().join("val/2.jpg"), "").unwrap();
         let listing = read(&root);
@@ -373,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn halves_that_do_not_fit_are_refused() {
+    fn subsets_that_do_not_fit_are_refused() {
         let root = tree(["train/a/1.jpg", "train/b/1.jpg", "train/c/1.jpg", "val/a/2.jpg", "val/B/2.jpg"]);
         fixtures::refused(open(root.path()), "only train/ has b, c; only val/ has B");
         let root = tree(["train/a/1.jpg", "train/b/1.jpg", "val/1.jpg"]);

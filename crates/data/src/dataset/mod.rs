@@ -1,8 +1,8 @@
 //! A data set: labelled images with their split, and its file `split.json`. The modules below read folders of the accepted layouts.
 
 pub mod folder;
-pub mod halves;
 pub mod listing;
+pub mod subsets;
 
 use std::{
     fs,
@@ -51,15 +51,15 @@ struct Saved<D> {
 }
 
 impl Dataset {
-    /// Whether the folder came split into a training and a validation half, which no seed changes.
+    /// Whether the folder came split into a training and a validation subset, which no seed changes.
     pub fn comes_split(&self) -> bool {
         let [train, val] = [&self.train, &self.val].map(|items| items.first().map(first_folder));
-        self.in_halves() && val.is_some() && train != val
+        self.in_subsets() && val.is_some() && train != val
     }
 
-    /// Whether the paths begin with the folder of a half, not with that of a class.
-    pub(crate) fn in_halves(&self) -> bool {
-        in_halves(self.all(), &self.classes)
+    /// Whether the paths begin with the folder of a subset, not with that of a class.
+    pub(crate) fn in_subsets(&self) -> bool {
+        in_subsets(self.all(), &self.classes)
     }
 
     /// The training and the validation images, in this order.
@@ -72,7 +72,7 @@ impl Dataset {
         self.items().chain(&self.test)
     }
 
-    /// CRC-32 of the classes and of the items of each half. The root does not count, so the folder may move.
+    /// CRC-32 of the classes and of the items of each subset. The root does not count, so the folder may move.
     pub fn checksum(&self) -> String {
         let mut hasher = Hasher::new();
         let mut add = |text: &str| {
@@ -80,9 +80,9 @@ impl Dataset {
             hasher.update(text.as_bytes());
         };
         self.classes.iter().for_each(|class| add(class));
-        for (half, items) in [("train", &self.train), ("val", &self.val), ("test", &self.test)] {
+        for (subset, items) in [("train", &self.train), ("val", &self.val), ("test", &self.test)] {
             for Item { path, class } in items {
-                add(half);
+                add(subset);
                 add(path);
                 add(&class.to_string());
             }
@@ -127,15 +127,15 @@ impl Dataset {
     }
 }
 
-/// Whether the paths begin with the folder of a half, not with that of a class. All images of one half may be of the one
+/// Whether the paths begin with the folder of a subset, not with that of a class. All images of one subset may be of the one
 /// class that is named like it, but not all of a data set.
-pub(crate) fn in_halves<'a>(mut items: impl Iterator<Item = &'a Item>, classes: &[String]) -> bool {
+pub(crate) fn in_subsets<'a>(mut items: impl Iterator<Item = &'a Item>, classes: &[String]) -> bool {
     items.any(|item| first_folder(item) != classes[item.class])
 }
 
-/// The path below the folder of a half: it begins with a class.
-pub(crate) fn below_half(path: &str, in_halves: bool) -> &str {
-    path.split_once('/').filter(|_| in_halves).map_or(path, |(_, below)| below)
+/// The path below the folder of a subset: it begins with a class.
+pub(crate) fn below_subset(path: &str, in_subsets: bool) -> &str {
+    path.split_once('/').filter(|_| in_subsets).map_or(path, |(_, below)| below)
 }
 
 fn first_folder(item: &Item) -> &str {
