@@ -183,7 +183,7 @@ fn subsets_of_any_usual_name_are_told_apart_and_said() {
     assert!(ran.out.contains("using 5 images for training, 5 images for validation."), "{ran:?}");
     assert!(
         ran.err.contains(
-            "it comes split: Training/ trains, a share of it validates, Testing/ is kept for tests"
+            "the data set is already split: Training/ for training, a share of it for validation, Testing/ for tests"
         ),
         "{ran:?}"
     );
@@ -225,7 +225,7 @@ fn what_lies_among_the_images_stops_nothing_and_is_said() {
         fs::create_dir_all(at(name).parent().unwrap()).unwrap();
         fs::write(at(name), "words").unwrap();
     }
-    let said = "5 files were not taken: 1 HEIC, 1 dangling link, 1 db, 1 no regular file, 1 txt; HEIC and AVIF are not read";
+    let said = "5 files were skipped: 1 HEIC, 1 dangling link, 1 db, 1 not a regular file, 1 txt; HEIC and AVIF are not supported";
     for args in [
         &["train", "--epochs", "1", "-b", "5", "--val-fraction", "0.5"][..],
         &["data", "preview", "--out", "seen.png"],

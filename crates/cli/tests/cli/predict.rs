@@ -195,7 +195,7 @@ fn folders_patterns_and_stdin(place: &Place) {
     let ran = predict(place, "json", &["flowers/roses"]);
     assert_eq!(top(&ran), good);
     assert!(
-        ran.err.contains("flowers/roses: 2 files were not taken: 1 HEIC, 1 txt; HEIC and AVIF"),
+        ran.err.contains("flowers/roses: 2 files were skipped: 1 HEIC, 1 txt; HEIC and AVIF"),
         "{}",
         ran.err
     );

@@ -117,13 +117,13 @@ fn what_is_not_the_run_that_was_begun_is_refused_and_stays_as_it_is() {
             "begun with `opt` \"sgd\", and its args.toml has it \"adam\"",
             "put back",
         ),
-        ("an empty split", &split(|_| String::new()), &[], "it is no split", ""),
+        ("an empty split", &split(|_| String::new()), &[], "it is not a valid split", ""),
         (
             "a digit of a class",
             &split(|text| text.replacen("\"class\": 1", "\"class\": 2", 1)),
             &[],
-            "split.json is not a data set: it has changed since it was written",
-            "put back",
+            "split.json is not a data set: it was changed after it was written",
+            "restore the original file",
         ),
         (
             "a digit of a class, without its checksum",

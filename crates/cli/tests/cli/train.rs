@@ -54,7 +54,7 @@ fn what_cannot_begin_leaves_nothing() {
     for (args, cause, step) in [
         ("--data none", "nothing at none", "name a folder, a .tgz"),
         ("--data void", "void is not a data set: it has no class folder", "needs a folder"),
-        ("--data bare", "no image in the class folder roses", "images end in .jpg"),
+        ("--data bare", "no image in the class folder roses", "the extensions of images are .jpg"),
         ("--data one", "one class, `daisy`", "at least two are needed"),
         ("--data flowers --val-fraction 0.1", "no image to validate with", "raise `--val-fraction`"),
         ("--data broken", "broken/roses/roses_000", "`--on-bad-image skip`"),

@@ -1,7 +1,7 @@
 //! Checks the images of a data set before training: damaged files, extensions that do not match the content, duplicates and near
 //! duplicates, class imbalance, unusual sizes.
 //!
-//! Every image is decoded once, in parallel. Its size, two digests and two perceptual hashes are kept, about 150 bytes.
+//! Every image is decoded once, in parallel. Its size, two digests and two perceptual hashes are stored, about 150 bytes per image.
 
 mod inspection;
 mod near_duplicates;
@@ -41,11 +41,11 @@ use crate::{
     split::SplitOptions,
 };
 
-/// Checks all images of a folder, split with `options` and decoded as `decoding` says. Damaged images and classes without images
-/// are in the report, never an error.
+/// Checks all images of a folder, split with `options` and decoded with `decoding`. Damaged images and classes without images are
+/// reported; they are not errors.
 ///
 /// # Errors
-/// [`crate::Error::Invalid`] for a fraction outside `0.0..1.0`.
+/// [`crate::Error::Invalid`] if the fraction is outside `0.0..1.0`.
 pub fn check(
     listing: Listing,
     options: &SplitOptions,
@@ -83,7 +83,7 @@ pub fn check(
 
     let groups = near_duplicates::groups(&fingerprints(&images));
     let mut duplicates: Vec<Group> = groups.iter().map(|group| describe(group, &items, dataset)).collect();
-    // The most serious first; the sort is stable, so paths stay in order.
+    // The most serious groups first. The sort is stable, so that paths stay in order.
     duplicates.sort_by_key(|group| (!group.across_classes, !group.across_split));
 
     let classes: Vec<Class> = dataset
@@ -95,17 +95,16 @@ pub fn check(
             Class::new(name, counts, items.len())
         })
         .collect();
-    let sizes_of_classes = || classes.iter().map(|class| class.images);
-    let imbalance =
-        sizes_of_classes().max().unwrap_or(0) as f64 / sizes_of_classes().min().unwrap_or(0).max(1) as f64;
+    let class_sizes = || classes.iter().map(|class| class.images);
+    let imbalance = class_sizes().max().unwrap_or(0) as f64 / class_sizes().min().unwrap_or(0).max(1) as f64;
 
-    let hidden_images = not_images.iter().filter(|file| file.is_image()).count();
-    let empty = classes.iter().filter(|class| class.images == 0).count();
+    let skipped_images = not_images.iter().filter(|file| file.is_image()).count();
+    let empty_classes = classes.iter().filter(|class| class.images == 0).count();
     Ok(Report {
         root: dataset.root.clone(),
         split,
         images: items.len(),
-        issues: damaged.len() + wrong_extension.len() + hidden_images + duplicates.len() + empty,
+        issues: damaged.len() + wrong_extension.len() + skipped_images + duplicates.len() + empty_classes,
         classes,
         imbalance,
         damaged,
@@ -117,8 +116,8 @@ pub fn check(
     })
 }
 
-/// Finds the duplicates and near duplicates in a data set: groups of indices in [`Dataset::items`]. Images that cannot be decoded
-/// are in no group.
+/// Finds the duplicates and near duplicates in a data set. Returns groups of indices in [`Dataset::items`]. Images that cannot be
+/// decoded are in no group.
 pub fn duplicates(dataset: &Dataset, progress: &Progress) -> Vec<Vec<usize>> {
     let images = inspect_all(&dataset.root, dataset.items(), decode::Options::default(), progress);
     near_duplicates::groups(&fingerprints(&images)).into_iter().map(|group| group.members).collect()
@@ -195,9 +194,9 @@ mod tests {
     use super::*;
     use crate::synthetic::draw_flower;
 
-    /// Copies of an image in every pair of places; the most serious come first.
+    /// Pairs of copies within and across classes and subsets. The most serious groups come first.
     #[test]
-    fn groups_tell_conflicts_and_leaks() {
+    fn groups_report_label_conflicts_and_leaks() {
         let root = tempfile::tempdir().unwrap();
         for (image, paths) in [
             ["train/a/0.png", "train/a/1.png"],
