@@ -17,7 +17,7 @@ const INPUTS: [(&str, &str); 14] = [
     ("good.jpg", ""),
     ("missing.jpg", "cannot open missing.jpg"),
     ("empty.jpg", "empty.jpg is not a readable image: the file is empty"),
-    ("text.jpg", "text.jpg is not a readable image: it is none of JPEG, PNG"),
+    ("text.jpg", "text.jpg is not a readable image: it is not a JPEG, PNG"),
     ("cut.jpg", "cut.jpg is not a readable image: "),
     ("cmyk.jpg", ""),
     ("grey.jpg", ""),

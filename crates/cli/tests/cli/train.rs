@@ -109,7 +109,7 @@ fn a_bad_image_can_be_left_out_and_a_run_is_not_overwritten() {
     );
     assert!(ran.out.contains("\nFinished Training\nbest: epoch 1, "), "{ran:?}");
     let told: Vec<&str> = ran.err.lines().filter(|line| line.starts_with("left out: ")).collect();
-    assert!(told.len() == 1 && told[0].contains("tulips/bad.jpg: it is none of JPEG"), "{told:?}");
+    assert!(told.len() == 1 && told[0].contains("tulips/bad.jpg: it is not a JPEG"), "{told:?}");
     for name in [
         "args.toml",
         "environment.json",

@@ -8,7 +8,7 @@ use crate::resize::Crop;
 const RATIO: (f64, f64) = (3.0 / 4.0, 4.0 / 3.0);
 
 /// Draws the box of `torchvision.transforms.RandomResizedCrop.get_params`: ten attempts at a share of the area uniform in `scale`
-/// and a ratio log-uniform in `RATIO`, then the largest centred box whose ratio is in bounds.
+/// and a ratio log-uniform in `RATIO`, then the largest centerd box whose ratio is in bounds.
 pub fn random_resized_crop([least, most]: [f64; 2], width: u32, height: u32, rng: &mut impl RngExt) -> Crop {
     let scale = |rng: &mut _| if least < most { RngExt::random_range(rng, least..most) } else { most };
     let area = f64::from(width) * f64::from(height);

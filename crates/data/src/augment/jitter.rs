@@ -15,9 +15,9 @@ pub struct ColorJitter {
 pub enum Adjustment {
     /// Away from black (`PIL.ImageEnhance.Brightness`).
     Brightness,
-    /// Away from the mean grey (`PIL.ImageEnhance.Contrast`).
+    /// Away from the mean gray (`PIL.ImageEnhance.Contrast`).
     Contrast,
-    /// Away from the same image in grey (`PIL.ImageEnhance.Color`).
+    /// Away from the same image in gray (`PIL.ImageEnhance.Color`).
     Saturation,
 }
 
@@ -46,14 +46,14 @@ impl Adjustment {
         match self {
             Self::Brightness => blend_all(0, factor, pixels),
             Self::Contrast => {
-                let greys = pixels.as_chunks().0.iter().map(|pixel| u64::from(grey(*pixel)));
-                let (sum, n) = (greys.sum::<u64>(), (pixels.len() / 3).max(1));
+                let grays = pixels.as_chunks().0.iter().map(|pixel| u64::from(gray(*pixel)));
+                let (sum, n) = (grays.sum::<u64>(), (pixels.len() / 3).max(1));
                 blend_all((sum as f64 / n as f64 + 0.5) as u8, factor, pixels);
             }
             Self::Saturation => {
                 for pixel in pixels.as_chunks_mut().0 {
-                    let grey = grey(*pixel);
-                    *pixel = pixel.map(|byte| blend(grey, byte, factor));
+                    let gray = gray(*pixel);
+                    *pixel = pixel.map(|byte| blend(gray, byte, factor));
                 }
             }
         }
@@ -61,7 +61,7 @@ impl Adjustment {
 }
 
 /// Pillow's `L` of an RGB pixel: ITU-R 601-2 luma in 16-bit fractions.
-fn grey([r, g, b]: [u8; 3]) -> u8 {
+fn gray([r, g, b]: [u8; 3]) -> u8 {
     ((19_595 * u32::from(r) + 38_470 * u32::from(g) + 7_471 * u32::from(b) + 0x8000) >> 16) as u8
 }
 

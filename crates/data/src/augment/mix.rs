@@ -28,8 +28,8 @@ impl Mix {
         }
         let half = (0.5 * (1.0 - lambda).sqrt() * f64::from(size)) as u32;
         let mut span = || {
-            let centre = rng.random_range(0..size);
-            let (from, to) = (centre.saturating_sub(half), (centre + half).min(size));
+            let center = rng.random_range(0..size);
+            let (from, to) = (center.saturating_sub(half), (center + half).min(size));
             (from, to - from)
         };
         let ((left, width), (top, height)) = (span(), span());

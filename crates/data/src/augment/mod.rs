@@ -28,7 +28,7 @@ use crate::resize::{Crop, resize_into};
 pub struct Augmentation {
     /// Least and largest share of an image's area that a crop covers (`scale` of `RandomResizedCrop`).
     pub crop_scale: [f64; 2],
-    /// Strength of colour jitter, as in [`ColorJitter::random`]; 0 for none.
+    /// Strength of color jitter, as in [`ColorJitter::random`]; 0 for none.
     pub color_jitter: f64,
     /// Probability that a rectangle is erased ([`random_erasing`]).
     pub random_erasing: f64,
@@ -65,7 +65,7 @@ pub struct Variation {
     pub crop: Crop,
     /// Whether left and right are exchanged afterwards.
     pub flip: bool,
-    /// Colour jitter, applied after the flip.
+    /// Color jitter, applied after the flip.
     pub jitter: Option<ColorJitter>,
     /// The rectangle of the network's input that is erased last.
     pub erased: Option<Crop>,
@@ -78,7 +78,7 @@ impl Variation {
     }
 
     /// Fills `pixels` with the network's input, `size`×`size` pixels of three bytes. `image` may be a part of the whole that holds
-    /// the crop; `crop` is where it lies in there. What is erased gets the colour `fill`.
+    /// the crop; `crop` is where it lies in there. What is erased gets the color `fill`.
     ///
     /// # Panics
     /// As [`resize_into`].
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_wide_and_too_tall_images_give_their_centre() {
+    fn too_wide_and_too_tall_images_give_their_center() {
         for (width, height, crop) in [
             (1000, 10, Crop { left: 493, top: 0, width: 13, height: 10 }),
             (10, 1000, Crop { left: 0, top: 493, width: 10, height: 13 }),

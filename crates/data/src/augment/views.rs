@@ -11,7 +11,7 @@ pub enum Views {
     Whole,
     /// The whole image and its mirror image.
     Flip,
-    /// The ten patches of the paper's section 4.1, "Data augmentation": the four corners and the centre, then the mirror image
+    /// The ten patches of the paper's section 4.1, "Data augmentation": the four corners and the center, then the mirror image
     /// of each. A patch is 224/256 of the image's width and height.
     TenCrop,
 }
@@ -38,7 +38,7 @@ impl Views {
     }
 }
 
-/// Upper left, upper right, lower left, lower right, centre.
+/// Upper left, upper right, lower left, lower right, center.
 fn patches(width: u32, height: u32) -> [Crop; 5] {
     let part = |extent: u32| (f64::from(extent) * 224.0 / 256.0).round().max(1.0) as u32;
     let (w, h) = (part(width), part(height));

@@ -1,19 +1,19 @@
-//! Drawing on top of tiny-skia: colours that mix, outlines of petals, gradients.
+//! Drawing on top of tiny-skia: colors that mix, outlines of petals, gradients.
 
 use tiny_skia::{
-    Color, FillRule, GradientStop, LineCap, LinearGradient, Paint, Path, PathBuilder, Pixmap, Point,
-    RadialGradient, Shader, SpreadMode, Stroke, Transform,
+    Color as SkiaColor, FillRule, GradientStop, LineCap, LinearGradient, Paint, Path, PathBuilder, Pixmap,
+    Point, RadialGradient, Shader, SpreadMode, Stroke, Transform,
 };
 
 /// Red, green and blue, each from 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Colour(pub f32, pub f32, pub f32);
+pub struct Color(pub f32, pub f32, pub f32);
 
-impl Colour {
+impl Color {
     pub const BLACK: Self = Self(0.0, 0.0, 0.0);
     pub const WHITE: Self = Self(1.0, 1.0, 1.0);
 
-    /// This colour at 0, the other at 1.
+    /// This color at 0, the other at 1.
     pub fn mix(self, other: Self, t: f32) -> Self {
         let between = |a: f32, b: f32| a + (b - a) * t;
         Self(between(self.0, other.0), between(self.1, other.1), between(self.2, other.2))
@@ -27,39 +27,39 @@ impl Colour {
         self.mix(Self::WHITE, t)
     }
 
-    fn with_alpha(self, alpha: f32) -> Color {
+    fn with_alpha(self, alpha: f32) -> SkiaColor {
         let byte = |value: f32| (value.clamp(0.0, 1.0) * 255.0) as u8;
-        Color::from_rgba8(byte(self.0), byte(self.1), byte(self.2), byte(alpha))
+        SkiaColor::from_rgba8(byte(self.0), byte(self.1), byte(self.2), byte(alpha))
     }
 }
 
 /// What an outline is filled with; positions are those of the outline, before it is placed.
 pub enum Fill {
-    /// One colour, and how opaque it is.
-    Flat(Colour, f32),
-    /// From one point and colour to another.
-    Linear([(f32, f32); 2], [Colour; 2]),
-    /// From the centre to the rim of a circle, with the opacity of each.
-    Radial((f32, f32), f32, [(Colour, f32); 2]),
+    /// One color, and how opaque it is.
+    Flat(Color, f32),
+    /// From one point and color to another.
+    Linear([(f32, f32); 2], [Color; 2]),
+    /// From the center to the rim of a circle, with the opacity of each.
+    Radial((f32, f32), f32, [(Color, f32); 2]),
 }
 
 impl Fill {
     fn shader(&self) -> Shader<'static> {
         let point = |(x, y): (f32, f32)| Point::from_xy(x, y);
-        let stops = |a: Color, b: Color| vec![GradientStop::new(0.0, a), GradientStop::new(1.0, b)];
-        // A gradient over no distance does not exist: its last colour stands for it.
+        let stops = |a: SkiaColor, b: SkiaColor| vec![GradientStop::new(0.0, a), GradientStop::new(1.0, b)];
+        // A gradient over no distance does not exist: its last color stands for it.
         match *self {
-            Self::Flat(colour, alpha) => Shader::SolidColor(colour.with_alpha(alpha)),
+            Self::Flat(color, alpha) => Shader::SolidColor(color.with_alpha(alpha)),
             Self::Linear([from, to], [a, b]) => {
                 let (a, b) = (a.with_alpha(1.0), b.with_alpha(1.0));
                 let stops = stops(a, b);
                 LinearGradient::new(point(from), point(to), stops, SpreadMode::Pad, Transform::identity())
                     .unwrap_or(Shader::SolidColor(b))
             }
-            Self::Radial(centre, radius, [(a, from), (b, to)]) => {
+            Self::Radial(center, radius, [(a, from), (b, to)]) => {
                 let (a, b) = (a.with_alpha(from), b.with_alpha(to));
-                let (centre, stops, still) = (point(centre), stops(a, b), Transform::identity());
-                RadialGradient::new(centre, 0.0, centre, radius, stops, SpreadMode::Pad, still)
+                let (center, stops, still) = (point(center), stops(a, b), Transform::identity());
+                RadialGradient::new(center, 0.0, center, radius, stops, SpreadMode::Pad, still)
                     .unwrap_or(Shader::SolidColor(b))
             }
         }
@@ -72,8 +72,8 @@ pub struct Canvas {
 }
 
 impl Canvas {
-    /// A canvas of one colour; both sides must be above 0 and below 2^15.
-    pub fn new(width: u32, height: u32, ground: Colour) -> Self {
+    /// A canvas of one color; both sides must be above 0 and below 2^15.
+    pub fn new(width: u32, height: u32, ground: Color) -> Self {
         let mut pixmap = Pixmap::new(width, height).expect("the sides are in range");
         pixmap.fill(ground.with_alpha(1.0));
         Self { pixmap }

@@ -1,6 +1,6 @@
 //! Draws a synthetic data set: five classes of flowers, to train on when there are no images.
 //!
-//! An image is a pure function of (seed, class, index). The classes differ in shape (`flower`); colours overlap, and background,
+//! An image is a pure function of (seed, class, index). The classes differ in shape (`flower`); colors overlap, and background,
 //! light and camera (`scene`) are drawn alike for all, so a network has to learn shapes.
 
 mod canvas;
@@ -67,15 +67,15 @@ fn scattered(canvas: &Canvas, rng: &mut impl Rng) -> Vec<Transform> {
     let (w, h) = (canvas.width(), canvas.height());
     let count: usize = rng.random_range(2..=7);
     let radius = (w * h * rng.random_range(1.3..1.9) / (count as f32 * std::f32::consts::PI)).sqrt();
-    let mut centres: Vec<(f32, f32)> = Vec::new();
+    let mut centers: Vec<(f32, f32)> = Vec::new();
     for _ in 0..count {
         let candidates: Vec<(f32, f32)> =
             (0..12).map(|_| (rng.random_range(0.08..0.92) * w, rng.random_range(0.08..0.92) * h)).collect();
         let apart =
-            |a: &(f32, f32)| centres.iter().map(|b| (a.0 - b.0).hypot(a.1 - b.1)).fold(w + h, f32::min);
-        centres.extend(candidates.into_iter().max_by(|a, b| apart(a).total_cmp(&apart(b))));
+            |a: &(f32, f32)| centers.iter().map(|b| (a.0 - b.0).hypot(a.1 - b.1)).fold(w + h, f32::min);
+        centers.extend(candidates.into_iter().max_by(|a, b| apart(a).total_cmp(&apart(b))));
     }
-    centres
+    centers
         .into_iter()
         .map(|(x, y)| {
             let radius = radius * rng.random_range(0.8..1.1);
@@ -182,8 +182,8 @@ mod tests {
         assert!(matches!(generate(&out, 2, 8, &count), Err(Error::Exists { .. })));
     }
 
-    /// The mean colour of small images, which is that of large ones, from 0 to 1.
-    fn mean_colours(class: usize, indices: std::ops::Range<usize>) -> Vec<[f64; 3]> {
+    /// The mean color of small images, which is that of large ones, from 0 to 1.
+    fn mean_colors(class: usize, indices: std::ops::Range<usize>) -> Vec<[f64; 3]> {
         indices
             .into_par_iter()
             .map(|index| {
@@ -199,12 +199,12 @@ mod tests {
             .collect()
     }
 
-    /// Colour alone must not suffice: a linear classifier of mean colours, multinomial logistic regression fitted
+    /// Color alone must not suffice: a linear classifier of mean colors, multinomial logistic regression fitted
     /// to 100 images of each class, is right about fewer than 70 of 100 others. It is better than chance,
     /// so it has learnt.
     #[test]
-    fn colour_alone_does_not_tell_the_class() {
-        let fitted: Vec<_> = (0..5).map(|class| mean_colours(class, 0..100)).collect();
+    fn color_alone_does_not_tell_the_class() {
+        let fitted: Vec<_> = (0..5).map(|class| mean_colors(class, 0..100)).collect();
         let mut weights = [[0.0; 4]; 5];
         let logits = |weights: &[[f64; 4]; 5], [r, g, b]: [f64; 3]| {
             let x = [r - 0.4, g - 0.4, b - 0.4].map(|value| value * 5.0);
@@ -213,9 +213,9 @@ mod tests {
         };
         for _ in 0..2000 {
             let mut gradient = [[0.0; 4]; 5];
-            for (class, colours) in fitted.iter().enumerate() {
-                for colour in colours {
-                    let (x, logits) = logits(&weights, *colour);
+            for (class, colors) in fitted.iter().enumerate() {
+                for color in colors {
+                    let (x, logits) = logits(&weights, *color);
                     let total: f64 = logits.iter().map(|logit| logit.exp()).sum();
                     for (k, row) in gradient.iter_mut().enumerate() {
                         let error = logits[k].exp() / total - f64::from(u8::from(k == class));
@@ -229,8 +229,8 @@ mod tests {
         }
         let mut right = 0;
         for class in 0..5 {
-            for colour in mean_colours(class, 100..200) {
-                let (_, logits) = logits(&weights, colour);
+            for color in mean_colors(class, 100..200) {
+                let (_, logits) = logits(&weights, color);
                 right += usize::from((0..5).all(|k| logits[k] <= logits[class]));
             }
         }
