@@ -1,4 +1,4 @@
-//! Drawing on top of tiny-skia: colors that mix, outlines of petals, gradients.
+//! Drawing functions on top of tiny-skia: mixing of colors, outlines of petals, gradients.
 
 use tiny_skia::{
     Color as SkiaColor, FillRule, GradientStop, LineCap, LinearGradient, Paint, Path, PathBuilder, Pixmap,
@@ -13,7 +13,7 @@ impl Color {
     pub const BLACK: Self = Self(0.0, 0.0, 0.0);
     pub const WHITE: Self = Self(1.0, 1.0, 1.0);
 
-    /// This color at 0, the other at 1.
+    /// Interpolates linearly: this color at `t` = 0, the other at `t` = 1.
     pub fn mix(self, other: Self, t: f32) -> Self {
         let between = |a: f32, b: f32| a + (b - a) * t;
         Self(between(self.0, other.0), between(self.1, other.1), between(self.2, other.2))
@@ -33,13 +33,13 @@ impl Color {
     }
 }
 
-/// What an outline is filled with; positions are those of the outline, before it is placed.
+/// The fill of an outline. Positions are in the coordinates of the outline, before its transform.
 pub enum Fill {
-    /// One color, and how opaque it is.
+    /// One color, with its opacity.
     Flat(Color, f32),
-    /// From one point and color to another.
+    /// A gradient between two points and colors.
     Linear([(f32, f32); 2], [Color; 2]),
-    /// From the center to the rim of a circle, with the opacity of each.
+    /// A gradient from the center to the edge of a circle: center, radius, and color and opacity of both ends.
     Radial((f32, f32), f32, [(Color, f32); 2]),
 }
 
@@ -47,7 +47,7 @@ impl Fill {
     fn shader(&self) -> Shader<'static> {
         let point = |(x, y): (f32, f32)| Point::from_xy(x, y);
         let stops = |a: SkiaColor, b: SkiaColor| vec![GradientStop::new(0.0, a), GradientStop::new(1.0, b)];
-        // A gradient over no distance does not exist: its last color stands for it.
+        // A gradient of length 0 is invalid; its last color is used instead.
         match *self {
             Self::Flat(color, alpha) => Shader::SolidColor(color.with_alpha(alpha)),
             Self::Linear([from, to], [a, b]) => {
@@ -66,13 +66,13 @@ impl Fill {
     }
 }
 
-/// The image that is being drawn.
+/// The image to draw on.
 pub struct Canvas {
     pixmap: Pixmap,
 }
 
 impl Canvas {
-    /// A canvas of one color; both sides must be above 0 and below 2^15.
+    /// Creates a canvas filled with one color. Width and height must be above 0 and below 2^15.
     pub fn new(width: u32, height: u32, ground: Color) -> Self {
         let mut pixmap = Pixmap::new(width, height).expect("the sides are in range");
         pixmap.fill(ground.with_alpha(1.0));
@@ -92,7 +92,7 @@ impl Canvas {
         self.pixmap.fill_path(outline, &paint, FillRule::Winding, place, None);
     }
 
-    /// `width` is in the units of the line, before it is placed.
+    /// Draws a line. `width` is in the units of the line, before its transform.
     pub fn stroke(&mut self, line: &Path, width: f32, fill: &Fill, place: Transform) {
         let paint = Paint { shader: fill.shader(), ..Paint::default() };
         let stroke = Stroke { width, line_cap: LineCap::Round, ..Stroke::default() };
@@ -103,37 +103,37 @@ impl Canvas {
         let (width, height) = (self.pixmap.width(), self.pixmap.height());
         let pixels = self.pixmap.pixels();
         image::RgbImage::from_fn(width, height, |x, y| {
-            // Opaque everywhere: the ground is, and what is painted over it stays so.
+            // All pixels are opaque because the initial fill is opaque; premultiplied values need no conversion.
             let pixel = pixels[(y * width + x) as usize];
             image::Rgb([pixel.red(), pixel.green(), pixel.blue()])
         })
     }
 }
 
-/// The outline that `draw` describes.
+/// Returns the outline that `draw` creates.
 pub fn outline(draw: impl FnOnce(&mut PathBuilder)) -> Path {
     let mut builder = PathBuilder::new();
     draw(&mut builder);
     builder.finish().expect("every outline here has a line of finite points")
 }
 
-/// A disc around the origin.
+/// Returns a disc around the origin.
 pub fn disc(radius: f32) -> Path {
     outline(|path| path.push_circle(0.0, 0.0, radius))
 }
 
-/// A petal along the x axis from `from` to `to`, widest at `belly` (0 at its base, 1 at its tip); `tip` tells
-/// how round it ends, 0 for pointed, 1 for blunt.
-pub fn petal(from: f32, to: f32, width: f32, belly: f32, tip: f32) -> Path {
+/// Returns a petal along the x axis from `from` to `to`. It is widest at `widest` (0 at its base, 1 at its tip). `tip` is the roundness of
+/// its tip: 0 for pointed, 1 for round.
+pub fn petal(from: f32, to: f32, width: f32, widest: f32, tip: f32) -> Path {
     let (length, half) = (to - from, width / 2.0);
-    let middle = from + length * belly;
+    let middle = from + length * widest;
     let end = half * tip;
     outline(|path| {
         path.move_to(from, 0.0);
         path.cubic_to(
-            from + length * belly * 0.3,
+            from + length * widest * 0.3,
             half * 0.5,
-            middle - length * belly * 0.4,
+            middle - length * widest * 0.4,
             half,
             middle,
             half,
@@ -141,9 +141,9 @@ pub fn petal(from: f32, to: f32, width: f32, belly: f32, tip: f32) -> Path {
         path.cubic_to(middle + (to - middle) * 0.6, half, to, end, to, 0.0);
         path.cubic_to(to, -end, middle + (to - middle) * 0.6, -half, middle, -half);
         path.cubic_to(
-            middle - length * belly * 0.4,
+            middle - length * widest * 0.4,
             -half,
-            from + length * belly * 0.3,
+            from + length * widest * 0.3,
             -half * 0.5,
             from,
             0.0,

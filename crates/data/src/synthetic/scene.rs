@@ -1,5 +1,5 @@
-//! Draws the background of the flowers, and simulates the camera. Neither depends on the class, so background and light tell
-//! nothing about the flower.
+//! Draws the background of the flowers and simulates the camera. Neither depends on the class, so that background and light contain no
+//! information about the flower.
 
 use image::RgbImage;
 use image::imageops::fast_blur;
@@ -8,8 +8,7 @@ use tiny_skia::Transform;
 
 use super::canvas::{Canvas, Color, Fill, disc, outline};
 
-/// A canvas with a background: sky, meadow, earth, dusk, sunset, fog or night, out of focus, at times with
-/// grass.
+/// Creates a canvas with an out-of-focus background: sky, meadow, earth, dusk, sunset, fog or night, sometimes with grass.
 pub fn background(width: u32, height: u32, rng: &mut impl Rng) -> Canvas {
     let (far, near) = match rng.random_range(0..8) {
         0 => (Color(0.45, 0.65, 0.9), Color(0.75, 0.87, 0.95)),
@@ -45,7 +44,7 @@ pub fn background(width: u32, height: u32, rng: &mut impl Rng) -> Canvas {
     canvas
 }
 
-/// Blades that grow from below the lower edge.
+/// Draws blades of grass that start at the lower edge.
 fn grass(canvas: &mut Canvas, rng: &mut impl Rng) {
     let (w, h) = (canvas.width(), canvas.height());
     for _ in 0..rng.random_range(20..70) {
@@ -62,7 +61,7 @@ fn grass(canvas: &mut Canvas, rng: &mut impl Rng) {
     }
 }
 
-/// The green of a leaf or a stem.
+/// Returns a random green for leaves and stems.
 pub fn leaf_green(rng: &mut impl Rng) -> Color {
     let light = Color(0.5, 0.66, 0.28);
     Color(0.1, 0.3, 0.1).mix(light, rng.random_range(0.0..1.0))
@@ -89,7 +88,7 @@ pub fn photograph(canvas: Canvas, rng: &mut impl Rng) -> RgbImage {
     });
     let noise: f32 = rng.random_range(0.0..5.0);
     for pixel in image.pixels_mut() {
-        // Four bytes of one word add up to something close enough to a bell curve.
+        // The sum of four random bytes is approximately normally distributed.
         let sum: u32 = rng.next_u32().to_le_bytes().iter().map(|byte| u32::from(*byte)).sum();
         let grain = (sum as f32 / 510.0 - 1.0) * noise * 1.7;
         for (channel, curve) in pixel.0.iter_mut().zip(&curves) {
