@@ -114,7 +114,7 @@ impl Canvas {
 pub fn outline(draw: impl FnOnce(&mut PathBuilder)) -> Path {
     let mut builder = PathBuilder::new();
     draw(&mut builder);
-    builder.finish().expect("every outline here has a line of finite points")
+    builder.finish().expect("every outline has a line of finite points")
 }
 
 /// Returns a disc around the origin.
