@@ -334,8 +334,8 @@ mod tests {
     fn a_damaged_archive_is_refused() {
         let noise: Vec<u8> = (0..3000u32).map(|k| (k.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let good = tgz(&[file("x/1.jpg", &noise), file("x/2.jpg", &noise)]);
-        for cut in [9, 100, 1500, good.len() / 2, good.len() - 9, good.len() - 8, good.len() - 1] {
-            refused(&good[..cut], &Limits::default(), "");
+        for length in [9, 100, 1500, good.len() / 2, good.len() - 9, good.len() - 8, good.len() - 1] {
+            refused(&good[..length], &Limits::default(), "");
         }
         for at in [700, good.len() - 5] {
             let mut bad = good.clone();
@@ -366,7 +366,7 @@ mod tests {
 
     #[test]
     fn the_partial_folder_of_a_killed_process_is_removed() {
-        let test = TestArchive::new(&tgz(&[file("x/1.jpg", b"whole"), file("y/1.jpg", b"whole")]));
+        let test = TestArchive::new(&tgz(&[file("x/1.jpg", b"content"), file("y/1.jpg", b"content")]));
         let partial = test.0.path().join(".images.partial/x");
         fs::create_dir_all(&partial).unwrap();
         fs::write(partial.join("1.jpg"), "ha").unwrap();
@@ -375,8 +375,8 @@ mod tests {
         assert_eq!(
             test.files(),
             [
-                ("images/x/1.jpg".to_owned(), "whole".to_owned()),
-                ("images/y/1.jpg".to_owned(), "whole".to_owned())
+                ("images/x/1.jpg".to_owned(), "content".to_owned()),
+                ("images/y/1.jpg".to_owned(), "content".to_owned())
             ]
         );
     }
@@ -440,21 +440,21 @@ mod tests {
     /// A tar archive has no checksum of its content, but an end marker.
     #[test]
     fn a_tar_without_end_marker_is_refused() {
-        let whole = [file("x/1.jpg", &[1; 700]), file("x/2.jpg", &[2; 700]), vec![0; 1024]].concat();
-        TestArchive::new(&whole).unpack(&Limits::default()).unwrap();
-        for cut in [600, 512 + 1024, whole.len() - 1024, whole.len() - 512] {
-            refused(&whole[..cut], &Limits::default(), "is truncated");
+        let complete = [file("x/1.jpg", &[1; 700]), file("x/2.jpg", &[2; 700]), vec![0; 1024]].concat();
+        TestArchive::new(&complete).unpack(&Limits::default()).unwrap();
+        for length in [600, 512 + 1024, complete.len() - 1024, complete.len() - 512] {
+            refused(&complete[..length], &Limits::default(), "is truncated");
         }
     }
 
     #[test]
     fn a_truncated_damaged_or_malicious_zip_is_refused() {
         let noise: Vec<u8> = (0..3000u32).map(|k| (k.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-        let whole = zip(&[("x/1.jpg", &noise), ("x/2.jpg", &noise)]);
-        for cut in [100, 1500, whole.len() / 2, whole.len() - 9, whole.len() - 1] {
-            refused(&whole[..cut], &Limits::default(), "not a complete .zip");
+        let complete = zip(&[("x/1.jpg", &noise), ("x/2.jpg", &noise)]);
+        for length in [100, 1500, complete.len() / 2, complete.len() - 9, complete.len() - 1] {
+            refused(&complete[..length], &Limits::default(), "not a complete .zip");
         }
-        let mut bad = whole.clone();
+        let mut bad = complete.clone();
         bad[1000] ^= 1;
         refused(&bad, &Limits::default(), "`x/1.jpg` cannot be unpacked");
 

@@ -131,7 +131,7 @@ mod tests {
     /// Truncates complete files at every position after the signature.
     #[test]
     fn truncated_files_are_detected() {
-        for (format, whole) in [
+        for (format, complete) in [
             (ImageFormat::Jpeg, file(ImageFormat::Jpeg)),
             (ImageFormat::Jpeg, progressive()),
             (ImageFormat::Png, file(ImageFormat::Png)),
@@ -139,12 +139,16 @@ mod tests {
             (ImageFormat::Gif, animation()),
             (ImageFormat::WebP, file(ImageFormat::WebP)),
         ] {
-            assert!(!is_truncated(format, &whole), "{format:?}");
-            let followed = [&whole[..], b"and more"].concat();
+            assert!(!is_truncated(format, &complete), "{format:?}");
+            let followed = [&complete[..], b"and more"].concat();
             assert!(!is_truncated(format, &followed), "{format:?}");
             // The first 20 bytes identify the format.
-            for length in 20..whole.len() {
-                assert!(is_truncated(format, &whole[..length]), "{format:?}, {length} of {}", whole.len());
+            for length in 20..complete.len() {
+                assert!(
+                    is_truncated(format, &complete[..length]),
+                    "{format:?}, {length} of {}",
+                    complete.len()
+                );
             }
         }
     }
@@ -159,9 +163,9 @@ mod tests {
 
     #[test]
     fn damage_before_the_end_is_not_truncation() {
-        let whole = file(ImageFormat::Jpeg);
-        for at in 2..whole.len() - 2 {
-            let mut bytes = whole.clone();
+        let complete = file(ImageFormat::Jpeg);
+        for at in 2..complete.len() - 2 {
+            let mut bytes = complete.clone();
             bytes[at] ^= 0xFF;
             assert!(!is_truncated(ImageFormat::Jpeg, &bytes), "{at}");
         }

@@ -86,7 +86,7 @@ mod tests {
     fn exactly_the_files_that_decode_refuses_are_listed() {
         let root = tempfile::tempdir().unwrap();
         let image = RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8, y as u8, (x * y) as u8]));
-        let (mut items, mut whole) = (vec![], 0);
+        let (mut items, mut complete) = (vec![], 0);
         let mut add = |name: String, bytes: &[u8]| {
             fs::write(root.path().join(&name), bytes).unwrap();
             items.push(Item { path: name, class: 0 });
@@ -95,8 +95,8 @@ mod tests {
             let mut bytes = Cursor::new(vec![]);
             image.write_to(&mut bytes, ImageFormat::from_extension(extension).unwrap()).unwrap();
             let bytes = bytes.into_inner();
-            add(format!("whole.{extension}"), &bytes);
-            whole += 1;
+            add(format!("complete.{extension}"), &bytes);
+            complete += 1;
             for (cut, lost) in
                 [1, 2, 12, bytes.len() / 2, bytes.len() - 4, bytes.len()].into_iter().enumerate()
             {
@@ -119,7 +119,7 @@ mod tests {
             .map(|e| e.to_string())
             .collect();
         assert_eq!(found, expected);
-        assert!(expected.len() >= 4 * whole, "{expected:?}");
+        assert!(expected.len() >= 4 * complete, "{expected:?}");
         // Only the complete JPEG, PNG, GIF and WebP are not decoded.
         let complete: Vec<bool> = paths().map(|path| looks_complete(&path).unwrap_or(false)).collect();
         assert_eq!(complete.iter().filter(|complete| **complete).count(), 4);

@@ -302,7 +302,7 @@ mod tests {
         refused(&flat, &["Testing/ and Training/ are named like subsets", "hold no class folders"]);
         refused(&subsets(&["train", "Train", "val"]), &["Train/ and train/ are both its train subset"]);
         refused(&subsets(&["train", "val", "validation"]), &["val/ and validation/ are both its val subset"]);
-        refused(&subsets(&["Training"]), &["it has Training/ but no class folders in val/", "alone"]);
+        refused(&subsets(&["Training"]), &["it has Training/ but no class folders in val/", "use only"]);
         refused(&subsets(&["train", "extra"]), &["it has train/ but no class folders in val/"]);
         refused(&subsets(&["valid", "test"]), &["no class folders in train/"]);
         refused(&subsets(&["test"]), &["it has test/ but no class folders in train/"]);

@@ -354,8 +354,8 @@ mod tests {
         let file = encode(|encoder| encoder.restart_blocks(3));
         let marker =
             file.windows(2).rposition(|pair| pair[0] == 0xFF && matches!(pair[1], 0xD0..=0xD7)).unwrap();
-        let cut = [&file[..marker], &file[file.len() - 2..]].concat();
-        assert!(read(&cut).unwrap_err().contains("its data end before all pixels"));
+        let truncated = [&file[..marker], &file[file.len() - 2..]].concat();
+        assert!(read(&truncated).unwrap_err().contains("its data end before all pixels"));
     }
 
     #[test]
