@@ -246,8 +246,8 @@ struct Source {
 }
 
 impl Source {
-    /// Writes the network's input for an item to `pixels`. `view` returns the variation for the image's width and height. Returns `false` if
-    /// the image is left out.
+    /// Writes the network's input for an item to `pixels`. `view` returns the variation for the image's width and height. Returns `false`
+    /// if the image is left out.
     fn prepare(
         &self,
         item: &Item,
