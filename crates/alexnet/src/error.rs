@@ -147,7 +147,7 @@ pub enum Error {
     /// A data set has no images of a subset.
     #[error("{}", match split {
         Split::Test => format!(
-            "{} has no test half: a folder named test/ with the class folders in it, beside train/",
+            "{} has no test subset: a folder named test/ with the class folders in it, beside train/",
             shown_path(folder)
         ),
         split => format!("there are no {} in {}", split.kind(), shown_path(folder)),

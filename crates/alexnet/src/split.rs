@@ -12,7 +12,7 @@ pub enum Split {
     Val,
     /// The training images
     Train,
-    /// The test images, if the folder has any
+    /// The test images, if the folder has a test subset
     Test,
     /// All images
     All,

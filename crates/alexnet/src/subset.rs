@@ -118,16 +118,16 @@ fn of_others(
     why: &'static str,
     observer: &mut dyn Observer,
 ) -> Result<Subset> {
-    let in_halves = listing.val.is_some();
+    let is_split = listing.val.is_some();
     let all = listing.items().count();
-    let split_now = matches!(split, Some(Split::Val | Split::Train)) && !in_halves;
+    let split_now = matches!(split, Some(Split::Val | Split::Train)) && !is_split;
     let dataset = if split_now {
         listing.split(&SplitOptions::default())?
     } else {
         let Listing { root, classes, train, val, test, .. } = listing;
         Dataset { root, classes, train, val: val.unwrap_or_default(), test }
     };
-    let chosen = split.unwrap_or(if in_halves { Split::Val } else { Split::All });
+    let chosen = split.unwrap_or(if is_split { Split::Val } else { Split::All });
     let items = chosen.items(&dataset);
     let (used, kind) = (items.len(), chosen.kind());
     if split.is_none() || split_now {

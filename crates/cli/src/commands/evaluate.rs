@@ -40,7 +40,7 @@ pub struct Args {
     data: Option<PathBuf>,
     /// Which images: a run keeps its split, and the same images given again, wherever they are now, are split as it was
     /// [default: val; of other images than the run's, where they do not come split, all]
-    #[arg(long, value_name = "HALF", value_enum)]
+    #[arg(long, value_name = "SUBSET", value_enum)]
     split: Option<Split>,
     /// What happens when an image cannot be read
     #[arg(long, value_name = "ACTION", value_enum, default_value = "error")]

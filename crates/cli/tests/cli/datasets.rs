@@ -1,4 +1,4 @@
-//! Folders of images as people have them: moved, grown, packed, in halves of any name, with other things among them.
+//! Folders of images as people have them: moved, grown, packed, in subsets of any name, with other things among them.
 
 use std::{fs, path::Path};
 
@@ -69,11 +69,11 @@ fn a_run_knows_its_images_wherever_they_are() {
     assert!(train.images == 35 && train.said.contains("its 35 training images"), "{}", train.said);
     assert_eq!(evaluate(&place, &["--data", "elsewhere", "--split", "all"]).images, 50);
 
-    // A copy in halves, by another seed.
-    place.succeeds(&["data", "split", "--data", "flowers", "--copy", "halves", "--seed", "9"]);
-    let halves = evaluate(&place, &["--data", "halves"]);
-    same(&halves);
-    assert!(halves.said.contains("the folders here split them differently"), "{}", halves.said);
+    // A copy in subsets, by another seed.
+    place.succeeds(&["data", "split", "--data", "flowers", "--copy", "subsets", "--seed", "9"]);
+    let subsets = evaluate(&place, &["--data", "subsets"]);
+    same(&subsets);
+    assert!(subsets.said.contains("the folders here split them differently"), "{}", subsets.said);
 
     // It grows to nearly three times as many.
     for class in CLASSES {
@@ -127,12 +127,12 @@ fn other_images_are_all_asked_about_and_said() {
     let message = fails(&place, &["--data", "others", "--split", "val"]);
     assert!(message.contains("leaves no image to validate with"), "{message}");
     let message = fails(&place, &["--data", "others", "--split", "test"]);
-    assert!(message.contains("no test half") && message.contains("`--split all`"), "{message}");
+    assert!(message.contains("no test subset") && message.contains("`--split all`"), "{message}");
 
     // Weights that stand alone, on images that come split.
     fs::copy(place.file("run/weights/best.safetensors"), place.file("alone.safetensors")).unwrap();
-    place.succeeds(&["data", "split", "--data", "flowers", "--copy", "halves"]);
-    let ran = place.run(&["evaluate", "--weights", "alone.safetensors", "--data", "halves"]);
+    place.succeeds(&["data", "split", "--data", "flowers", "--copy", "subsets"]);
+    let ran = place.run(&["evaluate", "--weights", "alone.safetensors", "--data", "subsets"]);
     assert!(ran.out.starts_with("images 5 "), "{ran:?}");
     assert!(ran.err.contains("the 5 validation images of 50 images are evaluated"), "{ran:?}");
     let ran =
@@ -169,12 +169,12 @@ fn an_image_that_cannot_be_read_can_be_left_out_of_an_evaluation() {
     assert!(found.images == 14 && found.said.contains("left out: "), "{}", found.said);
 }
 
-/// Each folder of the set is one of the network's classes, never a half.
+/// Each folder of the set is one of the network's classes, never a subset.
 #[test]
-fn halves_of_any_usual_name_are_told_apart_and_said() {
+fn subsets_of_any_usual_name_are_told_apart_and_said() {
     let place = Place::with_flowers(2);
-    for half in ["Training", "Testing"] {
-        copy(&place.file("flowers"), &place.file("mine").join(half));
+    for subset in ["Training", "Testing"] {
+        copy(&place.file("flowers"), &place.file("mine").join(subset));
     }
     let train =
         ["train", "--data", "mine", "--val-fraction", "0.5", "--epochs", "1", "-b", "5", "--run-dir", "run"];
@@ -183,7 +183,7 @@ fn halves_of_any_usual_name_are_told_apart_and_said() {
     assert!(ran.out.contains("using 5 images for training, 5 images for validation."), "{ran:?}");
     assert!(
         ran.err.contains(
-            "it comes split: Training/ trains, a share of it validates, Testing/ is kept for tests"
+            "the data set is already split: Training/ for training, a share of it for validation, Testing/ for tests"
         ),
         "{ran:?}"
     );
@@ -198,11 +198,11 @@ fn halves_of_any_usual_name_are_told_apart_and_said() {
     assert!(said.contains("10 images for tests") && place.file("copy/test/roses").is_dir(), "{said}");
 
     fs::create_dir(place.file("flat")).unwrap();
-    for half in ["Train", "Val"] {
-        copy(&place.file("flowers/roses"), &place.file("flat").join(half));
+    for subset in ["Train", "Val"] {
+        copy(&place.file("flowers/roses"), &place.file("flat").join(subset));
     }
     let ran = place.run(&["train", "--data", "flat"]);
-    assert!(ran.code == Some(1) && ran.err.contains("Train/ and Val/ are named like halves"), "{ran:?}");
+    assert!(ran.code == Some(1) && ran.err.contains("Train/ and Val/ are named like subsets"), "{ran:?}");
 }
 
 #[cfg(unix)]
@@ -225,7 +225,7 @@ fn what_lies_among_the_images_stops_nothing_and_is_said() {
         fs::create_dir_all(at(name).parent().unwrap()).unwrap();
         fs::write(at(name), "words").unwrap();
     }
-    let said = "5 files were not taken: 1 HEIC, 1 dangling link, 1 db, 1 no regular file, 1 txt; HEIC and AVIF are not read";
+    let said = "5 files were skipped: 1 HEIC, 1 dangling link, 1 db, 1 not a regular file, 1 txt; HEIC and AVIF are not supported";
     for args in [
         &["train", "--epochs", "1", "-b", "5", "--val-fraction", "0.5"][..],
         &["data", "preview", "--out", "seen.png"],

@@ -173,8 +173,8 @@ fn no_name_leads_the_terminal_or_fills_it() {
 fn no_name_in_a_data_set_leads_the_terminal() {
     let place = Place::with_flowers(2);
     place.save_fresh_weights("w.safetensors");
-    let image = |half: &str, class: &str, name: &str, from: &str| {
-        let folder = place.file(EVIL).join(half).join(class);
+    let image = |subset: &str, class: &str, name: &str, from: &str| {
+        let folder = place.file(EVIL).join(subset).join(class);
         fs::create_dir_all(&folder).unwrap();
         fs::copy(place.file("flowers").join(from), folder.join(name)).unwrap();
     };
@@ -208,10 +208,10 @@ fn no_name_in_a_data_set_leads_the_terminal() {
     check(&place.run(&["evaluate", "--weights", "w.safetensors", "--data", EVIL]));
     check(&place.run(&["train", "--resume", &run, "--data", "flowers"]));
 
-    for half in ["train/a", "train/b", "val/a", &format!("val/{EVIL}")] {
-        fs::create_dir_all(place.file("halves").join(half)).unwrap();
+    for subset in ["train/a", "train/b", "val/a", &format!("val/{EVIL}")] {
+        fs::create_dir_all(place.file("subsets").join(subset)).unwrap();
     }
-    check(&place.run(&["data", "check", "--data", "halves"]));
+    check(&place.run(&["data", "check", "--data", "subsets"]));
     fs::create_dir_all(place.file("one").join(EVIL)).unwrap();
     check(&place.run(&["data", "check", "--data", "one"]));
     check(&place.run(&["data", "synth", "--out", &format!("{EVIL}drawn"), "--per-class", "1"]));

@@ -117,13 +117,13 @@ fn what_is_not_the_run_that_was_begun_is_refused_and_stays_as_it_is() {
             "started with `opt` \"sgd\", but its args.toml has \"adam\"",
             "put back",
         ),
-        ("an empty split", &split(|_| String::new()), &[], "it is no split", ""),
+        ("an empty split", &split(|_| String::new()), &[], "it is not a valid split", ""),
         (
             "a digit of a class",
             &split(|text| text.replacen("\"class\": 1", "\"class\": 2", 1)),
             &[],
-            "split.json is not a data set: it has changed since it was written",
-            "put back",
+            "split.json is not a data set: it was changed after it was written",
+            "restore the original file",
         ),
         (
             "a digit of a class, without its checksum",
@@ -346,8 +346,8 @@ fn an_image_that_cannot_be_read_costs_no_epoch() {
         |run: &'static str| ["train", "--data", "split", "-b", "16", "--epochs", "1", "--run-dir", run];
 
     // What shows at its beginning or end is found before the first step.
-    for (half, name) in [("train", "words.jpg"), ("val", "cut.jpg")] {
-        let path = place.file(&format!("split/{half}/roses/{name}"));
+    for (subset, name) in [("train", "words.jpg"), ("val", "cut.jpg")] {
+        let path = place.file(&format!("split/{subset}/roses/{name}"));
         let image = fs::read(place.file("flowers/roses/roses_0001.jpg")).unwrap();
         fs::write(path, if name == "cut.jpg" { &image[..image.len() / 2] } else { b"words" }).unwrap();
     }

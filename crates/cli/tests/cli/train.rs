@@ -54,7 +54,7 @@ fn what_cannot_begin_leaves_nothing() {
     for (args, cause, step) in [
         ("--data none", "nothing at none", "name a folder, a .tgz"),
         ("--data void", "void is not a data set: it has no class folder", "needs a folder"),
-        ("--data bare", "no image in the class folder roses", "images end in .jpg"),
+        ("--data bare", "no image in the class folder roses", "the extensions of images are .jpg"),
         ("--data one", "one class, `daisy`", "at least two are needed"),
         ("--data flowers --val-fraction 0.1", "no image to validate with", "raise `--val-fraction`"),
         ("--data broken", "broken/roses/roses_000", "`--on-bad-image skip`"),
@@ -109,7 +109,7 @@ fn a_bad_image_can_be_left_out_and_a_run_is_not_overwritten() {
     );
     assert!(ran.out.contains("\nFinished Training\nbest: epoch 1, "), "{ran:?}");
     let told: Vec<&str> = ran.err.lines().filter(|line| line.starts_with("left out: ")).collect();
-    assert!(told.len() == 1 && told[0].contains("tulips/bad.jpg: it is none of JPEG"), "{told:?}");
+    assert!(told.len() == 1 && told[0].contains("tulips/bad.jpg: it is not a JPEG"), "{told:?}");
     for name in [
         "args.toml",
         "environment.json",
