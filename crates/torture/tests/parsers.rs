@@ -45,7 +45,7 @@ fn sound_files_are_read() {
         let outcomes: Vec<Outcome> = target.seeds.iter().map(|seed| (target.run)(seed, &place)).collect();
         let read = outcomes.iter().filter(|outcome| match outcome {
             Outcome::Read(_) => true,
-            Outcome::Refused(message) => message.contains("those of no AlexNet known here"),
+            Outcome::Refused(message) => message.contains("fit no known AlexNet variant"),
             Outcome::Wrong(_) => false,
         });
         let (read, all) = (read.count(), outcomes.len());
