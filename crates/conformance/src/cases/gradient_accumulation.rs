@@ -1,10 +1,11 @@
-//! A step on several batches is the step on all their images at once: same masks, same gradient, clipped as a whole.
+//! Gradient accumulation: a step on several batches must equal the step on all their images at once, with the same masks, the
+//! same gradient and the same clipping.
 
 use alexnet_core::{Batch, Images, Op, Optimizer, Step, optimizer::Adam, train};
 
 use crate::{case::Case, compare, fixtures, reference::Network};
 
-/// With and without clipping, in two parts and in many.
+/// Returns cases with and without clipping, with two and more parts.
 pub fn cases() -> Vec<Case> {
     let case = |(parts, clip_grad_norm): (&'static [usize], Option<f32>)| {
         let sizes: Vec<String> = parts.iter().map(usize::to_string).collect();
