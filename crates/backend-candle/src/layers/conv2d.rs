@@ -3,27 +3,27 @@
 use alexnet_core::{Layer, Mode, Result};
 use candle_core::Tensor;
 
+use super::for_mode;
 #[cfg(any(feature = "cuda", feature = "metal", test))]
 use super::gpu::Implementation;
-use super::seen;
 use crate::{convolution::Convolution, failed};
 
-/// Cross-correlation with bias, and a ReLU if one follows.
+/// Cross-correlation with bias and an optional fused ReLU.
 pub struct Conv2d {
     /// `[outputs, kernel, kernel, inputs/groups]`.
     pub weight: Tensor,
     /// `[outputs]`.
     pub bias: Tensor,
-    /// Parts of the channels that do not see each other.
+    /// The number of groups of channels that are convolved separately.
     pub groups: usize,
-    /// What happens in each part.
+    /// The convolution of each group.
     pub convolution: Convolution,
 }
 
 impl Conv2d {
-    /// `x [N, H, W, C]` to `[N, rows, columns, outputs]`.
+    /// Computes the output `[N, rows, columns, outputs]` from `x [N, H, W, C]`.
     fn apply(&self, x: &Tensor, mode: Mode) -> candle_core::Result<Tensor> {
-        let (weight, bias) = (seen(&self.weight, mode), seen(&self.bias, mode));
+        let (weight, bias) = (for_mode(&self.weight, mode), for_mode(&self.bias, mode));
         #[cfg(any(feature = "cuda", feature = "metal", test))]
         if Implementation::of_convolution(x.device().location(), mode, &self.convolution.window)
             == Implementation::CandleNn
@@ -33,7 +33,7 @@ impl Conv2d {
         self.patches(x, &weight, &bias)
     }
 
-    /// With the products of this engine.
+    /// Computes it with the convolution of this engine.
     pub fn patches(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> candle_core::Result<Tensor> {
         let weight = weight.flatten_from(1)?;
         if self.groups == 1 {

@@ -1,5 +1,5 @@
-//! Convolutions and linear layers on GPUs: candle-nn's, which call the device's own kernels, where candle's gradients of them
-//! are right.
+//! Convolutions and linear layers on GPUs. They use candle-nn's layers, which call the kernels of the device, if candle computes
+//! correct gradients for them.
 
 use alexnet_core::Mode;
 use candle_core::{DeviceLocation, Result, Tensor, conv::CudnnFwdAlgo};
@@ -8,17 +8,17 @@ use candle_nn::{Conv2dConfig, Module};
 use super::{Conv2d, Linear};
 use crate::convolution::{Window, relu};
 
-/// Whose layer runs.
+/// The implementation of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Implementation {
-    /// Products of patches and weights ([`crate::convolution`]).
+    /// The matrix product of patches and weights ([`crate::convolution`]).
     Patches,
     /// candle-nn's layer.
     CandleNn,
 }
 
 impl Implementation {
-    /// For a linear layer. On the host the kernels of this engine are faster.
+    /// Returns the implementation for a linear layer. On the CPU the kernels of this engine are faster.
     pub fn of_linear(device: DeviceLocation) -> Self {
         match device {
             DeviceLocation::Cpu => Self::Patches,
@@ -26,11 +26,12 @@ impl Implementation {
         }
     }
 
-    /// For a convolution. On the host as [`Self::of_linear`]; on a GPU candle-nn's, where candle's derivative of it is right:
+    /// Returns the implementation for a convolution. On the CPU it is that of this engine. On a GPU it is candle-nn's, unless a
+    /// gradient is needed that candle computes wrongly:
     /// - Metal's convolution reads the buffer of a strided kernel as if it was contiguous, and the weight gradient is a
     ///   convolution with a strided kernel (candle 0.11.1, `metal_backend/mod.rs`).
-    /// - The gradient of the input takes the margin below the last position for the one on its right as well
-    ///   (candle 0.11.1, `backprop.rs`).
+    /// - The gradient of the input assumes that the margin to the right of the last position equals that below it (candle 0.11.1,
+    ///   `backprop.rs`).
     pub fn of_convolution(device: DeviceLocation, mode: Mode, window: &Window) -> Self {
         let differentiable = match device {
             DeviceLocation::Cpu => return Self::Patches,
@@ -42,14 +43,14 @@ impl Implementation {
 }
 
 impl Conv2d {
-    /// With candle-nn's layer, which takes `[N, C, H, W]` and weights in PyTorch's layout.
+    /// Computes it with candle-nn's layer, which expects `[N, C, H, W]` and weights in PyTorch's layout.
     pub fn candle_nn(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
         let config = Conv2dConfig {
             padding: self.convolution.window.padding,
             stride: self.convolution.window.stride,
             dilation: 1,
             groups: self.groups,
-            // Plain sums. Left to choose, cuDNN may take Winograd's, which are not exact on integers.
+            // Plain sums. By default cuDNN may choose Winograd convolution, which is not exact for integers.
             cudnn_fwd_algo: Some(CudnnFwdAlgo::ImplicitPrecompGemm),
         };
         let channels_first = |tensor: &Tensor| tensor.permute((0, 3, 1, 2))?.contiguous();
@@ -60,7 +61,7 @@ impl Conv2d {
 }
 
 impl Linear {
-    /// With candle-nn's layer.
+    /// Computes it with candle-nn's layer.
     pub fn candle_nn(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
         let y = candle_nn::Linear::new(weight.clone(), Some(bias.clone())).forward(x)?;
         if self.relu { relu(&y) } else { Ok(y) }
@@ -82,11 +83,11 @@ mod tests {
 
     /// The first convolution of the tutorial's network.
     const SQUARE: Window = Window { input: [224, 224], output: [55, 55], kernel: 11, stride: 4, padding: 2 };
-    /// One row, but no column, is left over.
+    /// There is one row below the last position, but no column to the right of it.
     const UNEQUAL: Window = Window { input: [6, 5], output: [2, 2], kernel: 3, stride: 2, padding: 0 };
 
     #[test]
-    fn the_host_computes_with_patches() {
+    fn the_cpu_uses_patches() {
         assert_eq!(Implementation::of_linear(DeviceLocation::Cpu), Implementation::Patches);
         for mode in MODES {
             for window in [SQUARE, UNEQUAL] {
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn gpus_compute_with_candle_nn_where_its_gradients_are_right() {
+    fn gpus_use_candle_nn_if_its_gradients_are_correct() {
         use Implementation::{CandleNn, Patches};
         for device in [CUDA, METAL] {
             assert_eq!(Implementation::of_linear(device), CandleNn);
@@ -109,15 +110,14 @@ mod tests {
         assert_eq!(convolutions(METAL, SQUARE), [CandleNn, Patches, Patches]);
     }
 
-    /// candle-nn's layer runs on GPUs alone, which the suite does not reach where there are none. Integers, so that the
-    /// results are exact.
+    /// candle-nn's layer is used on GPUs only; this test runs it on the CPU. The numbers are integers, so the results are exact.
     #[test]
-    fn candle_nn_convolves_the_same() {
+    fn candle_nn_convolution_equals_patches() {
         for (n, channels, groups, kernel, stride, padding, input, output) in [
             (2, 3, 1, 3, 2, 1, [7, 9], [4, 5]),
             (1, 2, 1, 1, 1, 0, [8, 6], [8, 6]),
             (2, 4, 2, 5, 1, 2, [8, 6], [8, 6]),
-            // A row and a column at the edge that no window touches.
+            // A row and a column at the edge are in no window.
             (3, 3, 1, 4, 3, 0, [8, 11], [2, 3]),
             // The tutorial's first convolution on a smaller image.
             (2, 3, 1, 11, 4, 2, [32, 32], [7, 7]),
@@ -148,8 +148,8 @@ mod tests {
         }
     }
 
-    /// Why [`Window::leaves_equal_margins`] is asked. When this fails, candle differentiates such convolutions, and they may
-    /// be candle-nn's as well.
+    /// Shows why [`Window::leaves_equal_margins`] is needed. If this test fails, candle can differentiate these convolutions, and
+    /// candle-nn can be used for them too.
     #[test]
     fn candle_cannot_differentiate_with_unequal_margins() {
         let window = Window { input: [6, 5], output: [2, 2], kernel: 3, stride: 2, padding: 0 };
@@ -166,9 +166,9 @@ mod tests {
         assert!(y.sum_all().unwrap().backward().is_err());
     }
 
-    /// As for convolutions: integers, so that the results are exact.
+    /// The numbers are integers, so the results are exact.
     #[test]
-    fn candle_nn_multiplies_the_same() {
+    fn candle_nn_linear_equals_patches() {
         let arguments = [integers(&[5, 12], 0), integers(&[7, 12], 1), integers(&[7], 2)];
         let [x, weight, bias] = arguments.each_ref().map(|var| var.as_tensor().clone());
         for relu in [false, true] {

@@ -3,28 +3,28 @@
 use alexnet_core::{Layer, Mode, Result};
 use candle_core::Tensor;
 
+use super::for_mode;
 #[cfg(any(feature = "cuda", feature = "metal", test))]
 use super::gpu::Implementation;
-use super::seen;
 use crate::{
     convolution::{Convolution, Window},
     failed,
 };
 
-/// `y = x·Wᵀ + b`, and a ReLU if one follows.
+/// `y = x·Wᵀ + b` with an optional fused ReLU.
 pub struct Linear {
     /// `[outputs, inputs]`.
     pub weight: Tensor,
     /// `[outputs]`.
     pub bias: Tensor,
-    /// Whether one follows.
+    /// Whether a ReLU is fused.
     pub relu: bool,
 }
 
 impl Linear {
-    /// `x [N, inputs]` to `[N, outputs]`.
+    /// Computes the output `[N, outputs]` from `x [N, inputs]`.
     fn apply(&self, x: &Tensor, mode: Mode) -> candle_core::Result<Tensor> {
-        let (weight, bias) = (seen(&self.weight, mode), seen(&self.bias, mode));
+        let (weight, bias) = (for_mode(&self.weight, mode), for_mode(&self.bias, mode));
         #[cfg(any(feature = "cuda", feature = "metal", test))]
         if Implementation::of_linear(x.device().location()) == Implementation::CandleNn {
             return self.candle_nn(x, &weight, &bias);
@@ -32,7 +32,7 @@ impl Linear {
         self.patches(x, &weight, &bias)
     }
 
-    /// With the products of this engine: the convolution of a single pixel.
+    /// Computes it with the convolution of this engine, for a single pixel.
     pub fn patches(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> candle_core::Result<Tensor> {
         let (n, features) = x.dims2()?;
         let x = x.reshape((n, 1, 1, features))?;
