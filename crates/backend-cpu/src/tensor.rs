@@ -87,7 +87,7 @@ impl Tensor {
             copy.copy_from_slice(&self.buffer);
             self.buffer = Arc::new(copy);
         }
-        Arc::get_mut(&mut self.buffer).expect("the buffer was made unshared above")
+        Arc::get_mut(&mut self.buffer).expect("the buffer is not shared after the copy")
     }
 }
 

@@ -102,8 +102,8 @@ fn training_equals_plain_sums_with_any_frozen_parameters() {
 
 #[test]
 fn a_run_resumed_from_its_state_has_the_same_bits() {
-    let mut whole = compile(&start(), &BTreeSet::new(), false);
-    train(whole.as_mut(), 1..=6);
+    let mut uninterrupted = compile(&start(), &BTreeSet::new(), false);
+    train(uninterrupted.as_mut(), 1..=6);
     let mut first = compile(&start(), &BTreeSet::new(), false);
     train(first.as_mut(), 1..=3);
     // An evaluation in between uses the weights before they change.
@@ -111,9 +111,9 @@ fn a_run_resumed_from_its_state_has_the_same_bits() {
     let mut second = compile(&first.state().unwrap(), &BTreeSet::new(), false);
     for model in [&mut first, &mut second] {
         train(model.as_mut(), 4..=6);
-        assert!(model.state().unwrap() == whole.state().unwrap());
+        assert!(model.state().unwrap() == uninterrupted.state().unwrap());
         let images = Batch::random(7, 77, 3).images;
-        assert_eq!(model.logits(&images).unwrap(), whole.logits(&images).unwrap());
+        assert_eq!(model.logits(&images).unwrap(), uninterrupted.logits(&images).unwrap());
     }
 }
 

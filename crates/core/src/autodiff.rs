@@ -408,13 +408,13 @@ mod tests {
     fn a_step_equals_gradients_and_then_update() {
         let batch = Batch::random(3, 1, 2);
         for clip_grad_norm in [None, Some(0.01)] {
-            let (mut whole, mut parts) = (model(), model());
-            let report = whole.train_step(&batch, &step(clip_grad_norm)).unwrap();
+            let (mut direct, mut parts) = (model(), model());
+            let report = direct.train_step(&batch, &step(clip_grad_norm)).unwrap();
             let (same, gradients) = parts.gradients(&batch, &step(clip_grad_norm)).unwrap();
             let norm = parts.update(&gradients, &step(clip_grad_norm)).unwrap();
             assert_eq!((report, report.gradient_norm), (same, norm));
-            assert!(whole.state().unwrap() == parts.state().unwrap());
-            let moment = &whole.state().unwrap().moments["layer.bias.momentum_buffer"].values;
+            assert!(direct.state().unwrap() == parts.state().unwrap());
+            let moment = &direct.state().unwrap().moments["layer.bias.momentum_buffer"].values;
             let clipped = moment.iter().map(|g| g * g).sum::<f32>().sqrt();
             assert!(norm > 0.02 && (clip_grad_norm.is_none() || clipped < 0.010_001), "{norm} {clipped}");
         }
@@ -423,7 +423,7 @@ mod tests {
     #[test]
     fn a_frozen_parameter_keeps_its_values_and_has_no_gradient_and_no_moments() {
         let mut model = model();
-        assert!(model.state().unwrap().moments.is_empty(), "nothing was loaded and no step was made");
+        assert!(model.state().unwrap().moments.is_empty(), "no moments were loaded and no step was done");
         let before = model.state().unwrap().parameters;
         let batch = Batch::random(3, 1, 2);
         let logits = model.logits(&batch.images).unwrap();

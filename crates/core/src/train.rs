@@ -513,12 +513,12 @@ mod tests {
     #[test]
     fn a_stopped_run_resumes_to_the_same_result() {
         let loss = |step: u64| 1.0 / step as f64;
-        let mut whole = Progress::default();
+        let mut uninterrupted = Progress::default();
         let mut model = Counter::new(0.0, loss);
-        let outcome = fit(&mut model, SETTINGS, &mut whole, &mut Recorder::default());
+        let outcome = fit(&mut model, SETTINGS, &mut uninterrupted, &mut Recorder::default());
         assert_eq!(outcome.unwrap(), Outcome::Finished);
-        assert_eq!((whole.step, whole.history.len()), (4, 2));
-        assert_eq!(whole.history[1].train_loss, (1.0 / 3.0 + 1.0 / 4.0) / 2.0);
+        assert_eq!((uninterrupted.step, uninterrupted.history.len()), (4, 2));
+        assert_eq!(uninterrupted.history[1].train_loss, (1.0 / 3.0 + 1.0 / 4.0) / 2.0);
 
         for stop in 1..=4 {
             let mut recorder = Recorder { stop_after: Some(stop), ..Recorder::default() };
@@ -528,15 +528,15 @@ mod tests {
             let (mut progress, state) = recorder.checkpoints.pop().unwrap();
             let mut model = Counter::new(state.parameters["steps"].values[0], loss);
             fit(&mut model, SETTINGS, &mut progress, &mut Recorder::default()).unwrap();
-            assert_eq!(timeless(&progress), timeless(&whole), "stopped after step {stop}");
+            assert_eq!(timeless(&progress), timeless(&uninterrupted), "stopped after step {stop}");
         }
     }
 
     #[test]
     fn unreadable_batches_lose_no_step() {
         let loss = |step: u64| 1.0 / step as f64;
-        let mut whole = Progress::default();
-        fit(&mut Counter::new(0.0, loss), SETTINGS, &mut whole, &mut Recorder::default()).unwrap();
+        let mut uninterrupted = Progress::default();
+        fit(&mut Counter::new(0.0, loss), SETTINGS, &mut uninterrupted, &mut Recorder::default()).unwrap();
         for (data, step, batches) in [
             (FewImages { bad_batch: Some(0), ..FewImages::default() }, 0, 0),
             (FewImages { bad_batch: Some(1), ..FewImages::default() }, 1, 1),
@@ -552,7 +552,7 @@ mod tests {
             // The run is resumed with readable batches.
             let mut model = Counter::new(state.parameters["steps"].values[0], loss);
             fit(&mut model, SETTINGS, &mut progress, &mut Recorder::default()).unwrap();
-            assert_eq!(timeless(&progress), timeless(&whole), "after step {step}");
+            assert_eq!(timeless(&progress), timeless(&uninterrupted), "after step {step}");
         }
     }
 

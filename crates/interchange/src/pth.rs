@@ -1,5 +1,5 @@
 //! Files of PyTorch's `torch.save`: [`read`] parses the containers, [`pickle`] is the stack machine for the pickles in them,
-//! [`state_dict`] finds the tensors, and [`write`] writes files.
+//! [`state_dict`] finds the tensors, and [`mod@write`] writes files.
 
 pub mod pickle;
 pub mod read;

@@ -201,10 +201,13 @@ fn safetensors_files_of_other_programs_are_read() {
     assert_eq!(loaded.weights.metadata.classes, ["0", "1"]);
 
     // Truncated files, and one that is longer than its header says.
-    let whole = fs::read(&path).unwrap();
-    for bytes in
-        [&whole[..whole.len() - 1], &[&whole[..], &[0]].concat(), &whole[..5], b"daisy,0.9\nrose,0.1\n"]
-    {
+    let complete = fs::read(&path).unwrap();
+    for bytes in [
+        &complete[..complete.len() - 1],
+        &[&complete[..], &[0]].concat(),
+        &complete[..5],
+        b"daisy,0.9\nrose,0.1\n",
+    ] {
         fs::write(&path, bytes).unwrap();
         assert!(matches!(load(&path), Err(Error::Format { .. })));
     }
@@ -267,17 +270,17 @@ const ALL: &[u8] = b"K\0K\x04\x85K\x01\x85";
 
 /// Returns a dictionary of one tensor with this name.
 fn named_after(name: &str) -> Vec<u8> {
-    let whole = one_tensor(FLOAT, FOUR, ALL);
+    let pickle = one_tensor(FLOAT, FOUR, ALL);
     let length = (name.len() as u32).to_le_bytes();
-    [&whole[..4], &length, name.as_bytes(), &whole[9..]].concat()
+    [&pickle[..4], &length, name.as_bytes(), &pickle[9..]].concat()
 }
 
 /// Returns a tensor whose storage has a key of 2,000 letters.
 fn long_key() -> Vec<u8> {
-    let whole = one_tensor(FLOAT, FOUR, ALL);
+    let pickle = one_tensor(FLOAT, FOUR, ALL);
     let key = b"X\x01\0\0\x000";
-    let at = whole.windows(key.len()).position(|window| window == key).unwrap();
-    [&whole[..at], b"X\xd0\x07\0\0", &[b'a'; 2000], &whole[at + key.len()..]].concat()
+    let at = pickle.windows(key.len()).position(|window| window == key).unwrap();
+    [&pickle[..at], b"X\xd0\x07\0\0", &[b'a'; 2000], &pickle[at + key.len()..]].concat()
 }
 
 fn overlapping() -> Vec<u8> {
@@ -344,7 +347,7 @@ fn malicious() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("a call of os.system", call("os\nsystem"), "refers to `os.system`"),
         ("a call of eval", call("builtins\neval"), "refers to `builtins.eval`"),
         ("a name of torch that runs code", call("torch\nload"), "refers to `torch.load`"),
-        ("a whole model", call("__main__\nAlexNet"), "torch.save(model.state_dict(), …)"),
+        ("a complete model", call("__main__\nAlexNet"), "torch.save(model.state_dict(), …)"),
         (
             "an object built without a call",
             saved(b"\x80\x02ccollections\nOrderedDict\n)\x81."),
@@ -435,7 +438,7 @@ fn malicious() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             "as many strides",
         ),
         (
-            "whole numbers",
+            "integers",
             saved(&one_tensor("torch\nLongStorage", b"K\x02", b"K\0K\x02\x85K\x01\x85")),
             "holds int64",
         ),

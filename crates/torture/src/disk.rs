@@ -101,10 +101,10 @@ impl Disk {
         let mut disk =
             Self { program: program.to_owned(), folder, expected: Files::new(), time: Duration::ZERO };
         let start = Instant::now();
-        let output = disk.start("whole").output().map_err(|error| error.to_string())?;
+        let output = disk.start("expected").output().map_err(|error| error.to_string())?;
         disk.time = start.elapsed();
         succeeded(&output)?;
-        disk.expected = disk.files("whole")?;
+        disk.expected = disk.files("expected")?;
         Ok(disk)
     }
 

@@ -48,8 +48,8 @@ pub fn cases() -> Vec<Case> {
             }),
             Case::new(format!("state::{}::interrupted_and_resumed", slug(name)), move |engine| {
                 let (state, batches) = start();
-                let mut whole = engine.compile(&fixtures::miniature(), &state, optimizer)?;
-                let losses = train(whole.as_mut(), &batches, 1..=6)?;
+                let mut uninterrupted = engine.compile(&fixtures::miniature(), &state, optimizer)?;
+                let losses = train(uninterrupted.as_mut(), &batches, 1..=6)?;
 
                 let mut first = engine.compile(&fixtures::miniature(), &state, optimizer)?;
                 let mut resumed_losses = train(first.as_mut(), &batches, 1..=3)?;
@@ -60,7 +60,7 @@ pub fn cases() -> Vec<Case> {
                 if losses != resumed_losses {
                     return Err(format!("losses {resumed_losses:?}, uninterrupted {losses:?}").into());
                 }
-                same_state("after resuming", &second.state()?, &whole.state()?)
+                same_state("after resuming", &second.state()?, &uninterrupted.state()?)
             }),
         ]
     })
