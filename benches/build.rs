@@ -1,4 +1,4 @@
-//! Lets the benchmarks find libtorch where it was linked, if it is.
+//! Sets the run path of the benchmarks to libtorch, if they are linked with it.
 
 use std::{env, path::Path};
 

@@ -1,4 +1,4 @@
-//! The way from files to batches: decode, crop, flip and resize drawn flowers, on all cores.
+//! Loading of training batches from files on all cores: decoding, cropping, flipping and resizing synthetic images of flowers.
 
 use alexnet_core::{Normalization, train::Batches};
 use alexnet_data::{
@@ -11,11 +11,11 @@ use alexnet_data::{
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 fn images(criterion: &mut Criterion) {
-    let folder = tempfile::tempdir().expect("there is room for temporary files");
+    let folder = tempfile::tempdir().expect("a temporary folder can be created");
     let flowers = folder.path().join("flowers");
-    synthetic::generate(&flowers, 32, 0, &|_, _| {}).expect("flowers can be drawn");
-    let dataset =
-        Dataset::open(&flowers, &SplitOptions { val_fraction: 0.1, seed: 0 }).expect("they are there");
+    synthetic::generate(&flowers, 32, 0, &|_, _| {}).expect("the images can be generated");
+    let dataset = Dataset::open(&flowers, &SplitOptions { val_fraction: 0.1, seed: 0 })
+        .expect("the folder is a data set");
     let images = dataset.train.len();
     let options = LoaderOptions {
         batch_size: 32,

@@ -1,5 +1,5 @@
-//! Each layer of the tutorial's network, batch 32, on every engine: the forward pass, and a whole step (forward, backward and
-//! the update by SGD). The difference is the backward pass with the update.
+//! Each layer of the tutorial's network with batch size 32 on every engine: the forward pass, and a complete step (forward,
+//! backward and update by SGD). The difference is the backward pass with the update.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn each_layer(criterion: &mut Criterion) {
     for (name, topology) in layers(&Variant::Tutorial.topology(5)).expect("the variant is valid") {
         let state = initialize(&topology, Init::Pytorch, 0).expect("the layer is valid");
         let classes = topology.classes().expect("the layer ends in features");
-        // All layers work on squares.
+        // The inputs of all layers are square.
         let batch = Batch::random(BATCH, topology.input[1], classes);
         let mut group = criterion.benchmark_group(format!("layer/{name}"));
         group
@@ -27,7 +27,8 @@ fn each_layer(criterion: &mut Criterion) {
             .warm_up_time(Duration::from_millis(300))
             .measurement_time(Duration::from_secs(1));
         for engine in engines() {
-            let mut model = engine.compile(&topology, &state, &options).expect("the engine takes the layer");
+            let mut model =
+                engine.compile(&topology, &state, &options).expect("the engine supports the layer");
             group.bench_function(BenchmarkId::new("forward", engine.name()), |bencher| {
                 bencher.iter(|| model.logits(&batch.images).expect("the batch fits"));
             });

@@ -1,11 +1,11 @@
-//! What the benchmarks share: the engines, and the layers of a network one by one.
+//! Code that the benchmarks share: the engines, and the single layers of a network.
 #![forbid(unsafe_code)]
 
 use alexnet_backend_candle::CandleBackend;
 use alexnet_backend_cpu::CpuBackend;
 use alexnet_core::{Backend, Node, Op, Result, Topology};
 
-/// The engines, listed once.
+/// Returns all engines.
 pub fn engines() -> Vec<Box<dyn Backend>> {
     vec![
         Box::new(CpuBackend::default()),
@@ -15,8 +15,9 @@ pub fn engines() -> Vec<Box<dyn Backend>> {
     ]
 }
 
-/// Each convolution, pooling, normalization and linear layer of `topology` as a network of its own, by its name. An engine takes
-/// images alone, so a 1×1 convolution in front makes as many channels as the layer needs; it is small beside the layer.
+/// Returns each convolution, pooling, normalization and linear layer of `topology` as a separate network, with its name. Since
+/// the input of an engine is images, a 1×1 convolution before the layer creates the channels that the layer needs. Its cost is
+/// small compared with that of the layer.
 ///
 /// # Errors
 /// [`alexnet_core::Error::Topology`] when the network is not valid.
@@ -28,21 +29,21 @@ pub fn layers(topology: &Topology) -> Result<Vec<(String, Topology)>> {
             op,
             Op::Conv2d { .. } | Op::MaxPool2d { .. } | Op::LocalResponseNorm { .. } | Op::Linear { .. }
         ) {
-            layers.push((name.clone(), alone(op, &input)));
+            layers.push((name.clone(), single_operation(op, &input)));
         }
         input = output;
     }
     Ok(layers)
 }
 
-/// One operation on `input`, `[C, H, W]` or `[features]`.
-fn alone(op: &Op, input: &[usize]) -> Topology {
+/// Returns a network of one operation on `input`, `[C, H, W]` or `[features]`.
+fn single_operation(op: &Op, input: &[usize]) -> Topology {
     let [channels, height, width] = match *input {
         [channels, height, width] => [channels, height, width],
         _ => [input.iter().product(), 1, 1],
     };
     let mut ops = vec![op.clone()];
-    // The network must end in features, and a linear layer begins with them.
+    // The output of the network must be features, and so must the input of a linear layer.
     let flatten = if matches!(op, Op::Linear { .. }) { 0 } else { 1 };
     ops.insert(flatten, Op::Flatten);
     if channels != 3 {
@@ -61,15 +62,15 @@ mod tests {
     use alexnet_core::alexnet::Variant;
 
     #[test]
-    fn each_layer_stands_alone_with_the_shape_it_has_in_the_network() {
+    fn single_layers_have_the_shapes_of_the_network() {
         let topology = Variant::Original.topology(5);
         let layers = layers(&topology).unwrap();
         // Five convolutions, three poolings, two normalizations, three linear layers.
         assert_eq!(layers.len(), 13);
         let shapes = topology.shapes().unwrap();
-        for (name, alone) in layers {
-            let place = topology.nodes.iter().position(|node| node.name == name).unwrap();
-            assert_eq!(alone.classes().unwrap(), shapes[place].iter().product::<usize>(), "{name}");
+        for (name, single) in layers {
+            let index = topology.nodes.iter().position(|node| node.name == name).unwrap();
+            assert_eq!(single.classes().unwrap(), shapes[index].iter().product::<usize>(), "{name}");
         }
     }
 }

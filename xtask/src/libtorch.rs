@@ -83,7 +83,7 @@ pub fn ensure(build: Build) -> Result<Libtorch, String> {
             _ => return Ok(found),
         },
         Err(Problem::Unusable { source: Source::Cache(broken), .. }) => broken,
-        Err(problem) if problem.is_mended_by_fetching() => build,
+        Err(problem) if problem.is_fixed_by_fetching() => build,
         Err(problem) => return Err(problem.to_string()),
     };
     fetch(missing)?;

@@ -51,7 +51,7 @@ impl Prepared {
         config.exif_orientation.get_or_insert(exif_orientation);
         let loader = loader(&config, dataset)?;
         let steps_per_epoch = loader.steps_per_epoch().div_ceil(config.accumulate as usize);
-        config.model_ema_steps.get_or_insert(Ema::pace(steps_per_epoch as u64));
+        config.model_ema_steps.get_or_insert(Ema::default_steps(steps_per_epoch as u64));
         Ok(Self { config, topology, frozen, loader, state })
     }
 }

@@ -91,7 +91,7 @@ impl RunFolder {
             CoreError::Held { by, .. } => Error::InUse { folder: self.path.clone(), by },
             error => error.into(),
         })?;
-        if !lock.is_kept {
+        if !lock.is_supported {
             observer.note(Note::NoLocks { folder: self.path.clone() });
         }
         Ok(Self { _lock: Some(lock), ..self })

@@ -1,20 +1,20 @@
-//! Which devices there are, and candle's own handles of them.
+//! The devices of this engine, and candle's handles of them.
 
 use alexnet_core::{Device, Error, Result};
 
 use crate::error::NAME;
 
-/// The host, and each GPU that opens.
+/// Returns the CPU and all GPUs that can be opened.
 pub fn present() -> Vec<Device> {
     let opens = |device: &Device| open(*device).is_ok();
     let gpus = (0..).map(Device::Cuda).take_while(opens);
     std::iter::once(Device::Cpu).chain(gpus).chain([Device::Metal].into_iter().filter(opens)).collect()
 }
 
-/// candle's handle of a device.
+/// Returns candle's handle of a device.
 ///
 /// # Errors
-/// [`Error::Device`] when this build cannot reach such devices, or there is none of this number.
+/// [`Error::Device`] when this build does not support the device, or it does not exist.
 pub fn open(device: Device) -> Result<candle_core::Device> {
     let refuse = |reason| Error::Device { backend: NAME, device: device.to_string(), reason };
     let lacks = |feature| refuse(format!("this build lacks the cargo feature `{feature}`"));
@@ -25,7 +25,7 @@ pub fn open(device: Device) -> Result<candle_core::Device> {
         Device::Metal if !cfg!(feature = "metal") => return Err(lacks("metal")),
         Device::Metal => candle_core::Device::new_metal(0),
     };
-    handle.map_err(|error| refuse(format!("it does not open: {error}")))
+    handle.map_err(|error| refuse(format!("it cannot be opened: {error}")))
 }
 
 #[cfg(test)]
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_host_is_present() {
+    fn the_cpu_is_present() {
         assert_eq!(present().first(), Some(&Device::Cpu));
     }
 

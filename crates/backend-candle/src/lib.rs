@@ -1,23 +1,23 @@
-//! AlexNet on candle: Hugging Face's tensors, their graph and its derivative, on the host and on GPUs.
+//! An engine based on candle, Hugging Face's tensor library with automatic differentiation, for CPU and GPUs.
 //!
-//! A topology is lowered to layers (`lower`, `layers`), and candle differentiates what they did. Images are
-//! `[N, H, W, C]` inside, so that what lies under a row of a window is contiguous; weights of convolutions are stored in the
-//! order of a patch, and `parameter` turns them and their moments into PyTorch's layout at the boundary.
+//! A topology is lowered to layers (`lower`, `layers`), and candle differentiates their operations. Images are stored as `[N, H,
+//! W, C]`, so that a row of a window is contiguous. The weights of convolutions are stored in the order of a patch; `parameter`
+//! converts them and their moments from and to PyTorch's layout.
 //!
-//! **Four things candle leaves to us**, because on the host its own are slow or differ from the contract:
-//! - convolution (`convolution`): patches of a few images at a time, multiplied by candle; linear layers are the
-//!   convolution of a single pixel;
+//! **Four parts are implemented here**, because candle's own are slow on the CPU or do not behave as required:
+//! - convolution (`convolution`): patches of a few images at a time are multiplied by candle; linear layers are the convolution
+//!   of a single pixel;
 //! - the derivative of ReLU at 0, which is 0;
 //! - max pooling with overlapping windows, which candle does not differentiate, and its ties (`layers`);
-//! - the optimizers (`optimizer`), because their moments are part of a state.
+//! - the optimizers (`optimizer`), because their moments must be part of the state.
 //!
-//! Each of these is a kernel for the host and, for other devices, a composition of candle's operations. Compositions run
-//! on the host as well, where the tests hold them to the kernels; as the only path a training step would take seven times
-//! as long. On GPUs, linear layers and convolutions are candle-nn's, but for convolutions whose gradients candle gets wrong
+//! Each of these is a kernel for the CPU and, for other devices, a composition of candle's operations. The compositions can also
+//! run on the CPU, where tests compare them with the kernels; a training step with them takes seven times as long. On GPUs,
+//! linear layers and convolutions are those of candle-nn, except convolutions whose gradients candle computes wrongly
 //! (`layers/gpu.rs`).
 //!
-//! Threads are those of the rayon pool that the caller runs in, but candle divides its products among as many as
-//! `RAYON_NUM_THREADS` or the physical cores, and adds large tensors on threads of its own.
+//! The engine uses the rayon pool of the caller. But candle divides matrix products among `RAYON_NUM_THREADS` threads, or as many
+//! as there are physical cores, and adds large tensors on its own threads.
 #![forbid(unsafe_code)]
 
 mod convolution;

@@ -1,4 +1,4 @@
-//! From the topology to layers: one exhaustive `match`.
+//! Lowers a topology to layers.
 
 use alexnet_core::{
     Node, Op, Options, Result, State, Topology,
@@ -12,11 +12,11 @@ use crate::{
     model::Candle,
 };
 
-/// The layers of `topology` with the parameters and moments of `state`, which fits. A ReLU that follows a convolution or
-/// a linear layer becomes part of it.
+/// Returns the layers of `topology` and their parameters, with the values and moments of `state`, which must fit the topology. A
+/// ReLU after a convolution or a linear layer is fused into that layer.
 ///
 /// # Errors
-/// [`alexnet_core::Error::Topology`] when the network is not valid; candle's, when the device is full.
+/// [`alexnet_core::Error::Topology`] when the network is not valid; those of candle, when the device is out of memory.
 pub fn lower(
     topology: &Topology,
     state: &State,
@@ -32,7 +32,7 @@ pub fn lower(
         let relu = multiplies && nodes.next_if(|(_, (next, _))| next.op == Op::Relu).is_some();
         let mut load = |role: &str| {
             let parameter = ParameterState::load(&format!("{name}.{role}"), state, options, engine)?;
-            // Shares the storage and the place in the graph of gradients.
+            // The clone shares the storage and the node in the graph.
             let values = parameter.values.clone();
             parameters.push(parameter);
             Ok::<_, alexnet_core::Error>(values)
@@ -65,7 +65,7 @@ pub fn lower(
     Ok((layers, parameters))
 }
 
-/// Height and width of a shape `[C, H, W]`, which a valid topology gives to operations on images.
+/// Returns height and width of a shape `[C, H, W]`. In a valid topology, the inputs of operations on images have such a shape.
 fn plane(shape: &[usize]) -> [usize; 2] {
     [shape[1], shape[2]]
 }

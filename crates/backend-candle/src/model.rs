@@ -1,4 +1,4 @@
-//! The operations of candle under [`alexnet_core::autodiff::AutodiffModel`].
+//! The operations of candle for [`alexnet_core::autodiff::AutodiffModel`].
 
 use alexnet_core::{
     Array, Error, Images, Logits, Optimizer, Result, Step,
@@ -15,14 +15,14 @@ use crate::{
 
 /// candle on a device.
 pub struct Candle {
-    /// Where it computes.
+    /// The device.
     pub device: Device,
 }
 
 impl Autodiff for Candle {
     type Tensor = Tensor;
 
-    /// `[N, H, W, 3]` in the order of the bytes.
+    /// Returns `[N, H, W, 3]`, in the order of the bytes.
     fn normalize(&self, images: &Images) -> Result<Tensor> {
         let table = images.normalization.table();
         let mut values = vec![0.0; images.pixels.len()];
@@ -65,7 +65,7 @@ impl Autodiff for Candle {
         let of = |parameter: &&ParameterState<Tensor>| {
             gradients.remove(&parameter.values).ok_or_else(|| Error::Backend {
                 backend: NAME,
-                message: format!("no gradient reached {}", parameter.name),
+                message: format!("there is no gradient of {}", parameter.name),
             })
         };
         parameters.iter().map(of).collect()

@@ -1,8 +1,8 @@
-//! The optimizer's equations over a parameter, and the norm of its gradient.
+//! The equations of the optimizers for a parameter, and the norm of its gradient.
 //!
-//! candle keeps the moments of its own optimizers to itself, so they could not be part of a state. As a composition of
-//! candle's operations each term of the equations is a pass over memory, which makes a training step on the host about a
-//! quarter longer; there they are loops of our own.
+//! candle's own optimizers do not expose their moments, which must be part of the state. In a composition of candle's operations,
+//! each term of the equations is a pass over memory, which makes a training step on the CPU about a quarter longer. On the CPU
+//! the equations are therefore custom loops.
 
 use alexnet_core::{Optimizer, Step, autodiff::ParameterState, optimizer::Adam};
 use candle_core::{CpuStorage, Device, Error, InplaceOp3, Layout, Result, Storage, Tensor, Var};
@@ -10,10 +10,10 @@ use rayon::prelude::*;
 
 use crate::kernels::{ELEMENTS, values};
 
-/// One step of the equations in [`alexnet_core::optimizer`]. `scale` multiplies the gradient (1 when nothing is clipped).
+/// Does one step of the equations in [`alexnet_core::optimizer`]. `scale` is the factor of the gradient (1 without clipping).
 ///
 /// # Errors
-/// candle's.
+/// Those of candle.
 pub fn update(
     p: &mut ParameterState<Tensor>,
     gradient: &Tensor,
@@ -28,17 +28,17 @@ pub fn update(
     }
 }
 
-/// A step with all that is the same for all elements. Adam and AdamW differ in where weight decay enters.
+/// The constants of a step. Adam and AdamW differ in the weight decay.
 #[derive(Clone, Copy, Debug)]
 struct Equations {
     kind: Kind,
-    /// Multiplies the gradient.
+    /// The factor of the gradient.
     scale: f32,
-    /// Multiplies the weight and is added to the gradient.
+    /// The factor of the weight that is added to the gradient (L2 regularization).
     l2: f32,
-    /// Multiplies the weight first.
-    keep: f32,
-    /// Multiplies what is subtracted from the weight.
+    /// The factor of the weight before the step (decoupled weight decay).
+    weight_factor: f32,
+    /// The factor of the direction that is subtracted from the weight.
     step_size: f32,
 }
 
@@ -51,7 +51,7 @@ enum Kind {
 impl Equations {
     fn new(optimizer: &Optimizer, step: &Step, scale: f32) -> Self {
         let lr = step.lr;
-        let (adam, l2, keep) = match *optimizer {
+        let (adam, l2, weight_factor) = match *optimizer {
             Optimizer::Adam { adam, weight_decay } => (adam, weight_decay, 1.0),
             Optimizer::AdamW { adam, weight_decay } => (adam, 0.0, 1.0 - lr * weight_decay),
             Optimizer::Sgd { momentum, weight_decay } => {
@@ -59,19 +59,19 @@ impl Equations {
                     kind: Kind::Sgd { momentum },
                     scale,
                     l2: weight_decay,
-                    keep: 1.0,
+                    weight_factor: 1.0,
                     step_size: lr,
                 };
             }
         };
         let factors = adam.factors(lr, step.number);
         let kind = Kind::Adam { adam, inverse_correction: factors.inverse_correction };
-        Self { kind, scale, l2, keep, step_size: factors.step_size }
+        Self { kind, scale, l2, weight_factor, step_size: factors.step_size }
     }
 
-    /// On the host.
+    /// Does the step on the CPU.
     fn in_place(self, p: &mut ParameterState<Tensor>, g: &Tensor) -> Result<()> {
-        let Self { scale, l2, keep, step_size, .. } = self;
+        let Self { scale, l2, weight_factor, step_size, .. } = self;
         let w = &p.values;
         match (self.kind, p.moments.as_slice()) {
             (Kind::Adam { adam: Adam { beta1, beta2, eps }, inverse_correction }, [m, v]) => {
@@ -92,7 +92,7 @@ impl Equations {
                     m,
                     v,
                     &Elementwise(|w, m, v: f32| {
-                        w * keep - step_size * m / (v.sqrt() * inverse_correction + eps)
+                        w * weight_factor - step_size * m / (v.sqrt() * inverse_correction + eps)
                     }),
                 )
             }
@@ -104,7 +104,7 @@ impl Equations {
         }
     }
 
-    /// The same of candle's operations.
+    /// Does the step with candle's operations.
     fn compose(self, p: &mut ParameterState<Tensor>, g: &Tensor) -> Result<()> {
         let times = |x: &Tensor, factor: f32| x.affine(f64::from(factor), 0.0);
         let w = p.values.detach();
@@ -121,14 +121,15 @@ impl Equations {
             }
             _ => unreachable!("{MOMENTS}"),
         };
-        // The same variable: `values` is one.
-        Var::from_tensor(&p.values)?.set(&(times(&w, self.keep)? - times(&direction, self.step_size)?)?)
+        // `values` is a variable, so this returns the same variable.
+        Var::from_tensor(&p.values)?
+            .set(&(times(&w, self.weight_factor)? - times(&direction, self.step_size)?)?)
     }
 }
 
-const MOMENTS: &str = "the moments are made by `Optimizer::moments` of the same optimizer";
+const MOMENTS: &str = "the moments are those of `Optimizer::moments` of the same optimizer";
 
-/// `x[i] = f(x[i], a[i], b[i])` for every i, in place.
+/// Computes `x[i] = f(x[i], a[i], b[i])` for every i, in place.
 struct Elementwise<F>(F);
 
 impl<F: Fn(f32, f32, f32) -> f32 + Sync> InplaceOp3 for Elementwise<F> {
@@ -160,10 +161,10 @@ impl<F: Fn(f32, f32, f32) -> f32 + Sync> InplaceOp3 for Elementwise<F> {
     }
 }
 
-/// The sum of the squares; on the host in f64.
+/// Returns the sum of the squares; on the CPU it is computed in f64.
 ///
 /// # Errors
-/// candle's.
+/// Those of candle.
 pub fn square_sum(tensor: &Tensor) -> Result<f64> {
     let tensor = tensor.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
@@ -179,9 +180,9 @@ pub fn square_sum(tensor: &Tensor) -> Result<f64> {
 mod tests {
     use super::*;
 
-    /// Other devices use the composition, which the suite does not reach where there are none.
+    /// The composition is for GPUs; this test runs it on the CPU.
     #[test]
-    fn the_composition_is_the_same_step() {
+    fn the_composition_equals_the_custom_loops() {
         let adam = Adam { beta1: 0.8, beta2: 0.9, eps: 0.01 };
         for optimizer in [
             Optimizer::Adam { adam, weight_decay: 0.5 },

@@ -1,5 +1,5 @@
-//! Loads a weights file into a network written with candle-nn alone: the ecosystem reads the files of this program, and gets
-//! the logits of this engine.
+//! Loads a weights file into a network that is written only with candle-nn, to test that other programs can read the files of
+//! this project and get the same logits.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use alexnet_core::{
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{Conv2dConfig, ModuleT, Sequential, VarBuilder, conv2d, linear, seq};
 
-/// The tutorial's network, layer by layer as PyTorch prints it.
+/// Returns the tutorial's network, with the layers in PyTorch's order.
 fn network(vb: &VarBuilder, classes: usize) -> Result<Sequential> {
     let features = vb.pp("features");
     let conv = |index: usize, inputs, outputs, kernel, stride, padding| {
@@ -45,7 +45,7 @@ fn network(vb: &VarBuilder, classes: usize) -> Result<Sequential> {
         .add(full(6, 2048, classes)?))
 }
 
-/// `[N, 3, H, W]`: `(byte / 255 - mean) / std`.
+/// Returns normalized images `[N, 3, H, W]`: `(byte / 255 - mean) / std`.
 fn normalized(images: &Images) -> Result<Tensor> {
     let size = (images.len(), images.height, images.width, 3);
     let x = Tensor::from_slice(&images.pixels, size, &Device::Cpu)?.to_dtype(DType::F32)?;
@@ -55,7 +55,7 @@ fn normalized(images: &Images) -> Result<Tensor> {
 }
 
 #[test]
-fn a_plain_candle_nn_network_reads_our_weights_and_gets_our_logits() {
+fn a_candle_nn_network_with_a_weights_file_has_the_same_logits() {
     const CLASSES: usize = 5;
     let topology = Variant::Tutorial.topology(CLASSES);
     let images = Batch::random(2, 224, CLASSES).images;
@@ -79,7 +79,7 @@ fn a_plain_candle_nn_network_reads_our_weights_and_gets_our_logits() {
 
     let mut model = CandleBackend.compile(&topology, &state, &Options::default()).unwrap();
     let ours = model.logits(&images).unwrap();
-    // As between engines: rtol 1e-4, atol 1e-5 of the largest logit.
+    // The tolerance between engines: rtol 1e-4, atol 1e-5 of the largest logit.
     let largest = ours.values.iter().fold(0.0f32, |largest, logit| largest.max(logit.abs()));
     assert!(largest > 1e-3 && theirs[0] != theirs[1], "the logits depend on the images");
     for (ours, theirs) in ours.rows().zip(&theirs) {

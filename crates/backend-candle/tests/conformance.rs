@@ -1,4 +1,4 @@
-//! The suite that every engine passes, on the device that `ALEXNET_TEST_DEVICE` names, or on the CPU.
+//! Runs the conformance suite on the device in `ALEXNET_TEST_DEVICE`, or on the CPU.
 
 use std::{env, process::ExitCode};
 

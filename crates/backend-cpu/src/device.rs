@@ -1,11 +1,11 @@
-//! Devices of this engine: the host alone.
+//! The devices of this engine: only the CPU.
 
 use alexnet_core::{Device, Error, Result};
 
 /// The name of this engine.
 pub const NAME: &str = "cpu";
 
-/// The devices present on this machine.
+/// Returns the devices present on this machine.
 pub fn present() -> Vec<Device> {
     vec![Device::Cpu]
 }
@@ -21,7 +21,7 @@ pub fn check(device: Device) -> Result<()> {
     Err(Error::Device {
         backend: NAME,
         device: device.to_string(),
-        reason: "this engine computes on the host alone".into(),
+        reason: "this engine runs on the CPU only".into(),
     })
 }
 
@@ -30,11 +30,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_host_is_the_only_device() {
+    fn the_cpu_is_the_only_device() {
         assert!(check(Device::Cpu).is_ok());
         for device in [Device::Cuda(0), Device::Metal] {
             let error = check(device).unwrap_err().to_string();
-            assert!(error.contains("host") && error.contains(&device.to_string()), "{error}");
+            assert!(error.contains("CPU") && error.contains(&device.to_string()), "{error}");
         }
     }
 }

@@ -1,13 +1,12 @@
-//! AlexNet's own engine: pure Rust, rayon, and no system library.
+//! The CPU engine of this project: pure Rust with rayon, without a system library.
 //!
-//! A topology is lowered to layers (`lower`), each with its own forward and backward pass (`layers`). Convolutions
-//! (`convolution`) run in Winograd's domain where that applies and as im2col with a library's matrix product elsewhere;
-//! the inner loops (`kernels`) are compiled for several instruction sets, of which [`Isa::best`] is chosen when the program
-//! runs. Images lie channels last. A batch flows through the layers as tensors (`tensor`) whose buffers return to a pool, so
-//! that after the first step little is allocated.
+//! A topology is lowered to layers (`lower`), each with a forward and a backward pass (`layers`). Convolutions (`convolution`)
+//! use Winograd's algorithm for the supported geometries, and otherwise im2col with the matrix product of a library. The inner
+//! loops (`kernels`) are compiled for several instruction sets, and [`Isa::best`] is chosen at run time. Images are stored
+//! channels last. The buffers of tensors (`tensor`) return to a pool, so that after the first step there are few allocations.
 //!
-//! **The same bits for any number of threads:** every sum is formed in an order that depends on sizes alone (`parallel`).
-//! Threads are those of the rayon pool that the caller runs in.
+//! **Results are bitwise equal for any number of threads:** the order of every sum depends only on sizes (`parallel`). The engine
+//! uses the rayon pool of the caller.
 #![deny(unsafe_code)]
 
 mod convolution;
@@ -15,7 +14,7 @@ mod device;
 mod kernels;
 mod layers;
 mod lower;
-#[allow(unsafe_code, reason = "a call of the C library where it is GNU's")]
+#[allow(unsafe_code, reason = "calls malloc_trim of the GNU C library")]
 mod memory;
 mod model;
 mod optimizer;
@@ -31,7 +30,7 @@ use crate::{device::NAME, lower::lower, model::CpuModel, tensor::Pool};
 /// The engine `cpu`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CpuBackend {
-    /// How it computes.
+    /// The kernels that it uses.
     pub kernels: Kernels,
 }
 

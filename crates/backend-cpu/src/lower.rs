@@ -1,4 +1,4 @@
-//! From the topology to layers: one exhaustive `match`.
+//! Lowers a topology to layers.
 
 use alexnet_core::{Array, Node, Op, Options, Result, State, Topology};
 
@@ -12,8 +12,9 @@ use crate::{
     tensor::Pool,
 };
 
-/// The layers of `topology` in order, with the parameters and moments of `state`, which fits. A ReLU that follows a
-/// convolution or a linear layer becomes part of it, and so does a max pooling that then follows a convolution.
+/// Returns the layers of `topology` in order, with the parameters and moments of `state`, which must fit the topology. A ReLU
+/// after a convolution or a linear layer is fused into that layer, and so is a max pooling after a convolution (with or without a
+/// ReLU in between).
 ///
 /// # Errors
 /// [`alexnet_core::Error::Topology`] when the network is not valid.
@@ -52,10 +53,10 @@ pub fn lower(
                     padding,
                     groups,
                 };
-                let pooled = nodes.next_if(|(_, next)| matches!(next.op, Op::MaxPool2d { .. }));
-                let pooling = pooled.map(|(at, next)| match next.op {
+                let next_pooling = nodes.next_if(|(_, next)| matches!(next.op, Op::MaxPool2d { .. }));
+                let pooling = next_pooling.map(|(at, next)| match next.op {
                     Op::MaxPool2d { kernel, stride } => max_pool(kernel, stride, &shapes[index], &shapes[at]),
-                    _ => unreachable!("only a pooling was taken"),
+                    _ => unreachable!("`next_if` returns only a pooling"),
                 });
                 let fused = Fused { relu, pooling, needs_dx: trainable_before };
                 let parameters = parameters([Layout::OutputsLast, Layout::Pytorch]);
@@ -77,9 +78,9 @@ pub fn lower(
     Ok(layers)
 }
 
-/// `[C, H, W]` of a shape that the topology has checked to be one.
+/// Converts a shape that is known to be `[C, H, W]`, since the topology is valid.
 fn image_shape(shape: &[usize]) -> [usize; 3] {
-    shape.try_into().expect("a valid topology gives images to operations on images")
+    shape.try_into().expect("in a valid topology, the input of this operation is an image")
 }
 
 fn load_parameter(name: &str, layout: Layout, state: &State, options: &Options) -> ParameterState {
@@ -90,7 +91,7 @@ fn load_parameter(name: &str, layout: Layout, state: &State, options: &Options) 
         Some(saved) => layout.import(&shape, saved.values.clone()),
         None => vec![0.0; values.len()],
     };
-    // The gradient of a linear layer's weight is large and seldom needed.
+    // The weight gradient of a linear layer is large and seldom needed, so it is allocated on first use.
     let gradient = if shape.len() == 2 { Vec::new() } else { vec![0.0; values.len()] };
     let (gradient, moments) = if trainable {
         (gradient, options.optimizer.moments().iter().map(moments).collect())

@@ -1,8 +1,9 @@
-//! What the C library does with memory that the engine gives back.
+//! Returns memory that the engine has freed to the operating system.
 
-/// Returns freed memory to the system. Otherwise each thread's heap keeps what was freed in it, out of reach for the others.
+/// Returns freed memory to the operating system. Otherwise the heap of each thread keeps its freed memory, and other threads
+/// cannot use it.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub fn give_back() {
+pub fn release_freed_memory() {
     // SAFETY: `malloc_trim` takes the number of bytes to leave at the end of the heap and may be called at any time from any
     // thread (malloc_trim(3)).
     unsafe {
@@ -10,6 +11,6 @@ pub fn give_back() {
     }
 }
 
-/// Elsewhere the system's allocator decides.
+/// Does nothing; on other systems the allocator decides.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub fn give_back() {}
+pub fn release_freed_memory() {}

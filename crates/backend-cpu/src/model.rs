@@ -1,4 +1,4 @@
-//! A lowered network: forward, backward, update.
+//! A lowered network with its forward pass, backward pass and update.
 
 use alexnet_core::{
     Array, Batch, Images, Logits, Mode, Model, Optimizer, Parameters, Result, State, Step, StepReport,
@@ -25,12 +25,12 @@ pub struct CpuModel {
     pub(crate) optimizer: Optimizer,
     pub(crate) isa: Isa,
     pub(crate) pool: Pool,
-    /// Whether moments were loaded or a step was made: before that a state has none.
+    /// Whether moments were loaded or a step was done. Before that, the state has no moments.
     pub(crate) stepped: bool,
 }
 
 impl CpuModel {
-    /// Bytes `[N, H, W, 3]` to normalized numbers in the same order, which is this engine's.
+    /// Converts the bytes `[N, H, W, 3]` to normalized numbers in the same order, which is the layout of this engine.
     fn normalize(&self, images: &Images) -> Tensor {
         let table = images.normalization.table();
         let mut x = self.pool.tensor(images.len(), &self.input);
@@ -45,7 +45,7 @@ impl CpuModel {
         x
     }
 
-    /// `[N, C]`.
+    /// Returns the logits `[N, C]`.
     fn forward(&mut self, images: &Images, mode: Mode) -> Result<Logits> {
         images.check(self.input)?;
         let mut x = self.normalize(images);
@@ -55,28 +55,28 @@ impl CpuModel {
         Ok(Logits { values: x.values().to_vec(), classes: self.classes })
     }
 
-    /// Runs `through` on the layers from the last to the first that is trainable, with the gradient of each one's output;
-    /// nothing before that one needs a gradient.
-    fn back(
+    /// Calls `pass` for the layers from the last to the first trainable one, with the gradient of the layer's output. Earlier
+    /// layers need no gradient.
+    fn for_each_backward(
         &mut self,
         dlogits: &Logits,
-        mut through: impl FnMut(&mut dyn CpuLayer, Tensor) -> Result<Tensor>,
+        mut pass: impl FnMut(&mut dyn CpuLayer, Tensor) -> Result<Tensor>,
     ) -> Result<()> {
         let mut dy = self.pool.tensor(dlogits.values.len() / self.classes, &[self.classes]);
         dy.values_mut().copy_from_slice(&dlogits.values);
         let Some(first) = self.layers.iter().position(|layer| layer.is_trainable()) else { return Ok(()) };
         for layer in self.layers[first..].iter_mut().rev() {
-            dy = through(layer.as_mut(), dy)?;
+            dy = pass(layer.as_mut(), dy)?;
         }
         Ok(())
     }
 
-    /// From the gradient of the logits to those of all trainable parameters.
+    /// Computes the gradients of all trainable parameters from the gradient of the logits.
     fn backward(&mut self, dlogits: &Logits) -> Result<()> {
-        self.back(dlogits, |layer, dy| layer.backward(dy))
+        self.for_each_backward(dlogits, |layer, dy| layer.backward(dy))
     }
 
-    /// Mean loss and the gradient of the logits.
+    /// Returns the mean loss and the gradient of the logits.
     fn loss(&mut self, batch: &Batch, step: &Step) -> Result<(f64, Logits)> {
         batch.check(self.input, self.classes)?;
         let logits = self.forward(&batch.images, step.mode())?;
@@ -96,7 +96,7 @@ impl CpuModel {
             .sqrt()
     }
 
-    /// Clips the gradients, whose norm is `gradient_norm`, and updates with them.
+    /// Clips the gradients, whose norm is `gradient_norm`, and updates the parameters.
     fn update_clipped(&mut self, gradient_norm: f64, step: &Step) {
         self.stepped = true;
         let (isa, scale) = (self.isa, step.gradient_scale(gradient_norm));
@@ -116,7 +116,7 @@ impl CpuModel {
         let update = Update::new(&self.optimizer, step, 1.0);
         let isa = self.isa;
         let mut square_sum = 0.0;
-        self.back(&dlogits, |layer, dy| {
+        self.for_each_backward(&dlogits, |layer, dy| {
             let (dx, layer_sum) = layer.backward_and_update(dy, isa, &update)?;
             square_sum += layer_sum;
             Ok(dx)
@@ -149,8 +149,8 @@ impl CpuModel {
     }
 }
 
-/// Runs `work` on a thread of the pool that the caller is in, or of the global one: each parallel loop within then begins
-/// at once, instead of waking a thread and waiting for it.
+/// Runs `work` on a thread of the caller's pool, or of the global one. The parallel loops inside then start without the cost of
+/// switching to a pool thread and waiting for it.
 fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| work())
 }
@@ -199,9 +199,9 @@ impl Model for CpuModel {
     }
 
     fn state(&self) -> Result<State> {
-        // Room for the copy: a step's buffers are made again in less time than a step takes.
+        // Frees memory for the copy. The buffers of a step are allocated again in less time than a step takes.
         self.pool.clear();
-        memory::give_back();
+        memory::release_freed_memory();
         let mut state = State::default();
         for p in self.parameters() {
             let array = |values: &Vec<f32>| Array {

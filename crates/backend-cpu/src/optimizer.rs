@@ -1,5 +1,6 @@
-//! The optimizers' equations ([`alexnet_core::optimizer`]) a vector at a time: over a finished gradient ([`Apply`]), or as
-//! the end of the product that makes it ([`ApplyToSums`]), when the gradient itself never needs to be written.
+//! The equations of the optimizers ([`alexnet_core::optimizer`]), for a vector at a time. They are applied to a finished gradient
+//! ([`Apply`]), or to the sums of the matrix product that computes the gradient ([`ApplyToSums`]), so that the gradient is not
+//! written to memory.
 
 use alexnet_core::{
     Optimizer, Step,
@@ -16,19 +17,19 @@ use crate::kernels::{
 #[derive(Clone, Copy, Debug)]
 pub struct Update {
     rule: Rule,
-    /// Multiplies the gradient (1 when nothing is clipped).
+    /// The factor of the gradient (1 without clipping).
     scale: f32,
-    /// Multiplies the weight and is added to the gradient.
+    /// The factor of the weight that is added to the gradient (L2 regularization).
     l2: f32,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Rule {
-    /// Adam and AdamW: they differ in where weight decay enters. `keep` multiplies the weight first.
+    /// Adam and AdamW, which differ in the weight decay. `weight_factor` multiplies the weight before the step.
     Adam {
         adam: Adam,
         factors: AdamFactors,
-        keep: f32,
+        weight_factor: f32,
     },
     Sgd {
         momentum: f32,
@@ -36,16 +37,16 @@ enum Rule {
     },
 }
 
-/// What an update works on: the weights and the moments, of which SGD has only the first, as slices of one length.
+/// The weights and moments of an update, as slices of equal length. SGD has only the first moment.
 pub struct Slices<'a> {
-    /// Weights.
+    /// The weights.
     pub values: &'a mut [f32],
-    /// In the order of [`Optimizer::moments`]; empty where there is none.
+    /// The moments in the order of [`Optimizer::moments`]; empty if the optimizer has no second moment.
     pub moments: [&'a mut [f32]; 2],
 }
 
 impl<'a> Slices<'a> {
-    /// Consecutive pieces of `len` numbers, the last of which may be shorter.
+    /// Returns consecutive pieces of `len` numbers. The last one may be shorter.
     pub fn pieces(self, len: usize) -> Vec<Slices<'a>> {
         let Slices { values, moments: [first, second] } = self;
         let mut second = second.chunks_mut(len);
@@ -58,17 +59,17 @@ impl<'a> Slices<'a> {
 }
 
 impl Update {
-    /// The step that `step` describes, with the gradient multiplied by `scale`.
+    /// Creates the update of a step, in which the gradient is multiplied by `scale`.
     pub fn new(optimizer: &Optimizer, step: &Step, scale: f32) -> Self {
         let lr = step.lr;
         match *optimizer {
             Optimizer::Adam { adam, weight_decay } => {
-                let rule = Rule::Adam { adam, factors: adam.factors(lr, step.number), keep: 1.0 };
+                let rule = Rule::Adam { adam, factors: adam.factors(lr, step.number), weight_factor: 1.0 };
                 Self { rule, scale, l2: weight_decay }
             }
             Optimizer::AdamW { adam, weight_decay } => {
-                let keep = 1.0 - lr * weight_decay;
-                let rule = Rule::Adam { adam, factors: adam.factors(lr, step.number), keep };
+                let weight_factor = 1.0 - lr * weight_decay;
+                let rule = Rule::Adam { adam, factors: adam.factors(lr, step.number), weight_factor };
                 Self { rule, scale, l2: 0.0 }
             }
             Optimizer::Sgd { momentum, weight_decay } => {
@@ -77,7 +78,7 @@ impl Update {
         }
     }
 
-    /// New weights and moments of one vector.
+    /// Returns the new weights and moments of one vector.
     #[inline(always)]
     fn vector<S: Simd>(
         &self,
@@ -90,12 +91,12 @@ impl Update {
         let fma = |a, b, c| simd.mul_add_e_f32s(a, b, c);
         let g = fma(c(self.l2), w, simd.mul_f32s(c(self.scale), g));
         match self.rule {
-            Rule::Adam { adam: Adam { beta1, beta2, eps }, factors, keep } => {
+            Rule::Adam { adam: Adam { beta1, beta2, eps }, factors, weight_factor } => {
                 let m = fma(c(beta1), first, simd.mul_f32s(c(1.0 - beta1), g));
                 let v = fma(c(beta2), second, simd.mul_f32s(c(1.0 - beta2), simd.mul_f32s(g, g)));
                 let divisor = fma(simd.sqrt_f32s(v), c(factors.inverse_correction), c(eps));
                 let change = simd.div_f32s(simd.mul_f32s(c(factors.step_size), m), divisor);
-                (simd.sub_f32s(simd.mul_f32s(w, c(keep)), change), [m, v])
+                (simd.sub_f32s(simd.mul_f32s(w, c(weight_factor)), change), [m, v])
             }
             Rule::Sgd { momentum, lr } => {
                 let b = fma(c(momentum), first, g);
@@ -104,7 +105,7 @@ impl Update {
         }
     }
 
-    /// Updates the numbers of `slices` from `at` on, `lanes` of them.
+    /// Updates `lanes` numbers of `slices` from index `at`.
     #[inline(always)]
     fn apply<S: Simd>(&self, simd: S, g: S::f32s, slices: &mut Slices<'_>, at: usize, lanes: usize) {
         let Slices { values, moments: [first, second] } = slices;
@@ -124,13 +125,13 @@ impl Update {
     }
 }
 
-/// Updates `slices` by a gradient as long.
+/// The kernel that updates `slices` with a gradient of the same length.
 pub struct Apply<'a> {
-    /// The step.
+    /// The update.
     pub update: &'a Update,
     /// The gradient.
     pub gradient: &'a [f32],
-    /// What it changes.
+    /// The weights and moments to update.
     pub slices: Slices<'a>,
 }
 
@@ -147,13 +148,13 @@ impl WithSimd for Apply<'_> {
     }
 }
 
-/// Updates row-major `slices` by the sums of a product, and adds up their squares.
+/// Updates row-major `slices` with the sums of a matrix product, and adds up the squares of the sums.
 pub struct ApplyToSums<'a> {
-    /// The step.
+    /// The update.
     pub update: &'a Update,
-    /// What it changes.
+    /// The weights and moments to update.
     pub slices: Slices<'a>,
-    /// Numbers of a row.
+    /// The length of a row.
     pub row: usize,
     /// The sum of the squared gradient so far.
     pub square_sum: f64,
@@ -174,7 +175,7 @@ impl Finish for ApplyToSums<'_> {
         let mut squares = simd.splat_f32s(0.0);
         for (p, sums) in sums.iter().enumerate() {
             for (v, g) in sums.iter().enumerate() {
-                // Lanes beyond the edge are zero: there was nothing to sum.
+                // Lanes beyond the right edge are zero, so they do not change the sum.
                 squares = simd.mul_add_e_f32s(*g, *g, squares);
                 let at = (row + p) * self.row + column + v * S::F32_LANES;
                 self.update.apply(simd, *g, &mut self.slices, at, lanes);
@@ -184,7 +185,7 @@ impl Finish for ApplyToSums<'_> {
     }
 }
 
-/// The sum of the squares, in f64.
+/// The kernel that computes the sum of the squares, in f64.
 pub struct SquareSum<'a>(pub &'a [f32]);
 
 impl WithSimd for SquareSum<'_> {
@@ -192,7 +193,8 @@ impl WithSimd for SquareSum<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> f64 {
-        // Sixteen sums, so that the loop runs in vector lanes; always the same ones, so that the bits stay.
+        // Sixteen partial sums allow the compiler to vectorize the loop. Their number is the same for all instruction sets, so
+        // that the bits of the result are too.
         let mut lanes = [0.0f64; 16];
         let chunks = self.0.chunks_exact(16);
         for (lane, value) in lanes.iter_mut().zip(chunks.remainder()) {

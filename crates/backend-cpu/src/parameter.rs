@@ -1,4 +1,4 @@
-//! A parameter with its gradient and moments, in the layout that the kernels read.
+//! A parameter with its gradient and moments, in the layout of the kernels.
 
 use ndarray::ArrayView3;
 use rayon::prelude::*;
@@ -12,33 +12,33 @@ use crate::{
 /// The values, gradient and moments of a parameter of the topology.
 #[derive(Debug)]
 pub struct ParameterState {
-    /// `features.0.weight`.
+    /// Its name, such as `features.0.weight`.
     pub name: String,
-    /// Its shape as PyTorch has it.
+    /// Its shape in PyTorch's layout.
     pub shape: Vec<usize>,
-    /// How the numbers of values, gradient and moments lie.
+    /// The layout of values, gradient and moments.
     pub layout: Layout,
-    /// The numbers.
+    /// The values.
     pub values: Vec<f32>,
-    /// Whether training updates it; if not, it has neither gradient nor moments.
+    /// Whether training updates it. If not, it has no gradient and no moments.
     pub trainable: bool,
-    /// Of the last backward pass that left one; overwritten, never accumulated.
+    /// The gradient of the last backward pass that stored one. It is overwritten, not accumulated.
     pub gradient: Vec<f32>,
-    /// In the order of [`Optimizer::moments`].
+    /// The moments in the order of `Optimizer::moments`.
     pub moments: Vec<Vec<f32>>,
 }
 
-/// How a parameter's numbers lie.
+/// The memory layout of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// As PyTorch's do, row-major.
+    /// PyTorch's layout, row-major.
     Pytorch,
-    /// `[out, in/groups, kh, kw]` as `[kh, kw, in/groups, out]`.
+    /// `[out, in/groups, kh, kw]` stored as `[kh, kw, in/groups, out]`.
     OutputsLast,
 }
 
 impl Layout {
-    /// From PyTorch's order.
+    /// Converts from PyTorch's layout to this one.
     pub fn import(self, shape: &[usize], values: Vec<f32>) -> Vec<f32> {
         match self {
             Self::Pytorch => values,
@@ -46,7 +46,7 @@ impl Layout {
         }
     }
 
-    /// To PyTorch's order.
+    /// Converts from this layout to PyTorch's.
     pub fn export(self, shape: &[usize], values: &[f32]) -> Vec<f32> {
         match self {
             Self::Pytorch => values.to_vec(),
@@ -55,22 +55,21 @@ impl Layout {
     }
 }
 
-/// The numbers of a row-major array with its dimensions in the opposite order.
+/// Returns the numbers of a row-major array with the order of its dimensions reversed.
 fn reversed(shape: [usize; 3], values: &[f32]) -> Vec<f32> {
-    let array =
-        ArrayView3::from_shape(shape, values).expect("a parameter has as many numbers as its shape says");
+    let array = ArrayView3::from_shape(shape, values).expect("the number of values matches the shape");
     array.reversed_axes().iter().copied().collect()
 }
 
 impl ParameterState {
-    /// The sum of the squared gradient, in f64.
+    /// Returns the sum of the squared gradient, in f64.
     pub fn gradient_square_sum(&self, isa: Isa) -> f64 {
         let pieces = self.gradient.par_chunks(ELEMENTS);
         let partial: Vec<f64> = pieces.map(|gradient| isa.run(SquareSum(gradient))).collect();
         partial.iter().sum()
     }
 
-    /// Weights and moments, to update.
+    /// Returns the values and moments for an update.
     pub fn slices(&mut self) -> Slices<'_> {
         let (first, second) = self
             .moments
@@ -80,7 +79,7 @@ impl ParameterState {
         Slices { values: &mut self.values, moments: [first, second] }
     }
 
-    /// One step of the optimizer, each element read and written once.
+    /// Does one step of the optimizer. Each element is read and written once.
     pub fn update(&mut self, isa: Isa, update: &Update) {
         let gradient = std::mem::take(&mut self.gradient);
         let pieces = gradient.par_chunks(ELEMENTS).zip(self.slices().pieces(ELEMENTS));

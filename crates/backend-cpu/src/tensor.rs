@@ -1,17 +1,17 @@
-//! The engine's tensor: a batch of f32 items in buffers that are used again and again.
+//! The tensor of this engine: a batch of f32 items in reusable buffers.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Buffers that are not in use, by length. A model fills it during its first step; from then on it only takes and gives
-/// back, until the pool is cleared.
+/// A pool of unused buffers, by length. The first step of a model allocates the buffers; later steps reuse them until the pool is
+/// cleared.
 #[derive(Clone, Debug, Default)]
 pub struct Pool(Arc<Mutex<HashMap<usize, Vec<Vec<f32>>>>>);
 
 impl Pool {
-    /// A buffer of `len` numbers whose content is left over from its last use: the taker overwrites all of it.
+    /// Returns a buffer of `len` numbers with arbitrary content from an earlier use. The caller must overwrite all of it.
     pub fn take(&self, len: usize) -> Buffer {
         let free = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&len).and_then(Vec::pop);
         Buffer { values: free.unwrap_or_else(|| vec![0.0; len]), pool: self.clone() }
@@ -22,14 +22,14 @@ impl Pool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// A tensor of `batch` items of shape `item`, with the content of [`Pool::take`].
+    /// Returns a tensor of `batch` items of shape `item`, with arbitrary content as in [`Pool::take`].
     pub fn tensor(&self, batch: usize, item: &[usize]) -> Tensor {
         let buffer = self.take(batch * item.iter().product::<usize>());
         Tensor { batch, item: item.to_vec(), buffer: Arc::new(buffer) }
     }
 }
 
-/// Numbers that return to their pool when dropped.
+/// A buffer that returns to its pool when dropped.
 #[derive(Debug)]
 pub struct Buffer {
     values: Vec<f32>,
@@ -58,50 +58,51 @@ impl std::ops::DerefMut for Buffer {
     }
 }
 
-/// A batch of items, images or features. The shape of an image is `[C, H, W]` as everywhere, but its numbers lie as
-/// `[H, W, C]`: kernels work on a vector of channels at a time. Clones share the numbers.
+/// A batch of images or features. The shape of an image is `[C, H, W]` as everywhere, but its numbers are stored as `[H, W, C]`,
+/// since the kernels process vectors of channels. Clones share the numbers.
 #[derive(Clone, Debug)]
 pub struct Tensor {
-    /// N.
+    /// The number of items, N.
     pub batch: usize,
-    /// Shape of one item.
+    /// The shape of one item.
     pub item: Vec<usize>,
     buffer: Arc<Buffer>,
 }
 
 impl Tensor {
-    /// Numbers in one item.
+    /// Returns the size of one item, in numbers.
     pub fn item_len(&self) -> usize {
         self.item.iter().product()
     }
 
-    /// All numbers.
+    /// Returns all numbers.
     pub fn values(&self) -> &[f32] {
         &self.buffer
     }
 
-    /// All numbers, to write; copied first when a clone shares them.
+    /// Returns all numbers for writing. They are copied first if a clone shares them.
     pub fn values_mut(&mut self) -> &mut [f32] {
         if Arc::get_mut(&mut self.buffer).is_none() {
-            let mut own = self.buffer.pool.take(self.buffer.len());
-            own.copy_from_slice(&self.buffer);
-            self.buffer = Arc::new(own);
+            let mut copy = self.buffer.pool.take(self.buffer.len());
+            copy.copy_from_slice(&self.buffer);
+            self.buffer = Arc::new(copy);
         }
-        Arc::get_mut(&mut self.buffer).expect("the buffer was made unshared above")
+        Arc::get_mut(&mut self.buffer).expect("the buffer is not shared after the copy")
     }
 }
 
-/// An item of shape `item` from this engine's order, channels last, to PyTorch's, channels first. Only images differ.
+/// Converts an item of shape `item` from this engine's layout (channels last) to PyTorch's (channels first). The layouts differ
+/// only for images.
 pub fn channels_first(item: &[usize], from: &[f32], to: &mut [f32]) {
     transpose(from, from.len() / item[0], item[0], to);
 }
 
-/// The way back from [`channels_first`].
+/// The inverse of [`channels_first`].
 pub fn channels_last(item: &[usize], from: &[f32], to: &mut [f32]) {
     transpose(from, item[0], from.len() / item[0], to);
 }
 
-/// `from [rows, columns]` to `to [columns, rows]`, in blocks that a cache holds.
+/// Transposes `from [rows, columns]` to `to [columns, rows]`, in blocks that fit in the cache.
 pub fn transpose(from: &[f32], rows: usize, columns: usize, to: &mut [f32]) {
     const BLOCK: usize = 16;
     for first_row in (0..rows).step_by(BLOCK) {
@@ -120,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dropped_buffer_is_used_again() {
+    fn dropped_buffers_are_reused() {
         let pool = Pool::default();
         let tensor = pool.tensor(2, &[3]);
         let address = tensor.values().as_ptr();
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn writing_to_a_shared_tensor_leaves_the_clone_alone() {
+    fn writing_to_a_tensor_does_not_change_its_clone() {
         let mut tensor = Pool::default().tensor(1, &[2]);
         tensor.values_mut().fill(1.0);
         let clone = tensor.clone();

@@ -1,4 +1,4 @@
-//! The suite that every engine passes, with each way to compute.
+//! Runs the conformance suite with all kernels of this engine.
 
 use std::process::ExitCode;
 

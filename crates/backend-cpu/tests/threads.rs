@@ -1,4 +1,4 @@
-//! What this engine promises beyond the suite: the same bits for any number of threads.
+//! Results are bitwise equal for any number of threads, which the conformance suite does not test.
 
 use alexnet_backend_cpu::CpuBackend;
 use alexnet_core::{
@@ -7,7 +7,7 @@ use alexnet_core::{
     init::{Init, initialize},
 };
 
-/// Three training steps of an odd batch and an evaluation, in a pool of `threads`.
+/// Does three training steps with a batch of 13 images and an evaluation, in a pool of `threads` threads.
 fn train(variant: Variant, threads: usize) -> (State, Vec<f32>) {
     let topology = variant.topology(3);
     let state = initialize(&topology, Init::Tutorial, 7).unwrap();
@@ -24,7 +24,7 @@ fn train(variant: Variant, threads: usize) -> (State, Vec<f32>) {
 }
 
 #[test]
-fn threads_do_not_change_a_bit() {
+fn the_number_of_threads_does_not_change_a_bit() {
     for variant in [Variant::Tutorial, Variant::Original] {
         let one = train(variant, 1);
         for threads in [2, 3, 4] {

@@ -1,6 +1,6 @@
-//! What holds for the engine must hold in Winograd's domain: the suite's small networks have too few channels to reach it. Steps are
-//! SGD's. (Adam makes as large a step for a gradient of 1e-9 as for one of 1, so a weight whose gradient is a sum of nothing
-//! but zeros stays where it is with plain sums, and does not in Winograd's domain.)
+//! Tests of training with Winograd convolution. The small networks of the conformance suite have too few channels to use it. The
+//! optimizer is SGD. (The step of Adam is as large for a gradient of 1e-9 as for one of 1. If a gradient is a sum of zeros, plain
+//! sums do not change the weight, but the rounding errors of Winograd convolution do.)
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use alexnet_core::{
 
 const SGD: Optimizer = Optimizer::Sgd { momentum: 0.9, weight_decay: 0.01 };
 
-/// A stride, groups, pooling with and without a ReLU, and a last convolution without either.
+/// A network with a stride, groups, pooling with and without a ReLU, and a last convolution without pooling and ReLU.
 fn network() -> Topology {
     let conv = |inputs, outputs, kernel, stride, padding, groups| Op::Conv2d {
         inputs,
@@ -51,7 +51,7 @@ fn compile(state: &State, frozen: &BTreeSet<String>, exact: bool) -> Box<dyn Mod
     backend.compile(&network(), state, &options).unwrap()
 }
 
-/// Steps `numbers`, every other one clipped, with batches of changing size.
+/// Does the steps `numbers` with batches of different sizes. Every second step is clipped.
 fn train(model: &mut dyn Model, numbers: std::ops::RangeInclusive<u64>) {
     for number in numbers {
         let step = Step {
@@ -65,7 +65,7 @@ fn train(model: &mut dyn Model, numbers: std::ops::RangeInclusive<u64>) {
     }
 }
 
-/// The largest difference of two parameters over the largest number of either.
+/// Returns the largest difference between two parameters, divided by the largest absolute value of the second one.
 fn distance(a: &State, b: &State) -> f32 {
     let mut worst = 0.0f32;
     for (name, a) in &a.parameters {
@@ -78,7 +78,7 @@ fn distance(a: &State, b: &State) -> f32 {
 }
 
 #[test]
-fn training_takes_the_way_of_plain_sums_whatever_is_frozen() {
+fn training_equals_plain_sums_with_any_frozen_parameters() {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
     for frozen in [
         names(&[]),
@@ -93,7 +93,7 @@ fn training_takes_the_way_of_plain_sums_whatever_is_frozen() {
         });
         let distance = distance(&ends[0], &ends[1]);
         assert!(distance < 1e-4, "{frozen:?}: {distance:e}");
-        assert!(distance > 0.0, "the network must reach Winograd's domain");
+        assert!(distance > 0.0, "the network must use Winograd convolution");
         for name in &frozen {
             assert_eq!(ends[0].parameters[name], start().parameters[name], "{name}");
         }
@@ -101,24 +101,24 @@ fn training_takes_the_way_of_plain_sums_whatever_is_frozen() {
 }
 
 #[test]
-fn a_run_goes_on_from_its_state_to_the_same_bits() {
-    let mut whole = compile(&start(), &BTreeSet::new(), false);
-    train(whole.as_mut(), 1..=6);
+fn a_run_resumed_from_its_state_has_the_same_bits() {
+    let mut uninterrupted = compile(&start(), &BTreeSet::new(), false);
+    train(uninterrupted.as_mut(), 1..=6);
     let mut first = compile(&start(), &BTreeSet::new(), false);
     train(first.as_mut(), 1..=3);
-    // An evaluation between, and weights that were used before they changed.
+    // An evaluation in between uses the weights before they change.
     first.logits(&Batch::random(4, 77, 3).images).unwrap();
     let mut second = compile(&first.state().unwrap(), &BTreeSet::new(), false);
     for model in [&mut first, &mut second] {
         train(model.as_mut(), 4..=6);
-        assert!(model.state().unwrap() == whole.state().unwrap());
+        assert!(model.state().unwrap() == uninterrupted.state().unwrap());
         let images = Batch::random(7, 77, 3).images;
-        assert_eq!(model.logits(&images).unwrap(), whole.logits(&images).unwrap());
+        assert_eq!(model.logits(&images).unwrap(), uninterrupted.logits(&images).unwrap());
     }
 }
 
 #[test]
-fn an_image_has_the_same_logits_alone_and_in_company() {
+fn an_image_has_the_same_logits_alone_and_in_a_batch() {
     let mut model = compile(&start(), &BTreeSet::new(), false);
     let images = Batch::random(9, 77, 3).images;
     let together = model.logits(&images).unwrap();

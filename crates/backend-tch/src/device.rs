@@ -1,20 +1,20 @@
-//! Which devices there are, and libtorch's names of them.
+//! The devices of this engine, and libtorch's names of them.
 
 use alexnet_core::{Device, Error, Result};
 use tch::Cuda;
 
 use crate::error::NAME;
 
-/// The host, and the GPUs that libtorch sees.
+/// Returns the CPU and the GPUs that libtorch detects.
 pub fn present() -> Vec<Device> {
     let gpus = usize::try_from(Cuda::device_count()).unwrap_or(0);
     [Device::Cpu].into_iter().chain((0..gpus).map(Device::Cuda)).collect()
 }
 
-/// libtorch's name of a device.
+/// Returns libtorch's name of a device.
 ///
 /// # Errors
-/// [`Error::Device`] when this machine lacks the device.
+/// [`Error::Device`] when this machine does not have the device.
 pub fn open(device: Device) -> Result<tch::Device> {
     let present = present();
     match device {
@@ -26,7 +26,7 @@ pub fn open(device: Device) -> Result<tch::Device> {
                 backend: NAME,
                 device: device.to_string(),
                 reason: format!(
-                    "this libtorch sees {}; an NVIDIA GPU needs its CUDA build and a driver",
+                    "this libtorch detects {}; an NVIDIA GPU needs its CUDA build and a driver",
                     present.join(", ")
                 ),
             })
@@ -39,9 +39,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_host_is_present_and_what_is_missing_is_named() {
+    fn the_cpu_is_present_and_errors_list_the_devices() {
         assert_eq!(present().first(), Some(&Device::Cpu));
         let error = open(Device::Metal).unwrap_err().to_string();
-        assert!(error.contains("`metal`") && error.contains("sees cpu"), "{error}");
+        assert!(error.contains("`metal`") && error.contains("detects cpu"), "{error}");
     }
 }

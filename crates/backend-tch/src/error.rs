@@ -6,9 +6,9 @@ use tch::TchError;
 /// The name of this engine.
 pub const NAME: &str = "tch";
 
-/// Converts an error of libtorch into core's, for `map_err`.
+/// Converts an error of libtorch into core's; for `map_err`.
 pub fn failed(error: TchError) -> Error {
-    // The first line says what is wrong; the rest is a trace of C++.
+    // The first line is the message; the others are a C++ stack trace.
     let message = error.to_string();
     Error::Backend { backend: NAME, message: message.lines().next().unwrap_or_default().into() }
 }

@@ -1,26 +1,27 @@
-//! AlexNet on libtorch, the library under PyTorch: its kernels and its automatic differentiation.
+//! An engine based on libtorch, the C++ library of PyTorch, with its kernels and its automatic differentiation.
 //!
-//! A topology is lowered to layers (`lower`, `layers`), each a few calls of libtorch. Activations and the weights of
-//! convolutions are `channels_last`, `[N, H, W, C]` in memory, which is how images come and what libtorch's convolutions
-//! like best on processors and on GPUs. Loss, dropout masks and the numbers of bytes are core's, so they are those of every
-//! other engine. The optimizers' equations run over pieces of a parameter that stay in the cache (`optimizer`): libtorch's
-//! own fused optimizers are not reachable from Rust, and its plain ones pass over the memory eight times.
+//! A topology is lowered to layers (`lower`, `layers`), each a few calls of libtorch. Activations and the weights of convolutions
+//! are `channels_last`, `[N, H, W, C]` in memory, which is the layout of input images, and the one for which libtorch's
+//! convolutions are fastest on CPUs and GPUs. Loss, dropout masks and normalization are those of core, as in all engines. The
+//! optimizers process pieces of a parameter that stay in the cache (`optimizer`), since libtorch's fused optimizers are not
+//! available in Rust, and its plain ones pass over the memory eight times.
 //!
-//! Only libtorch's fallible calls are used. Threads are as many as those of the rayon pool that the caller runs in.
+//! Only libtorch's fallible functions are used. The number of threads is that of the caller's rayon pool.
 #![deny(unsafe_code)]
 
 mod device;
 mod error;
 mod layers;
 mod lower;
-#[expect(unsafe_code, reason = "the C library's settings are foreign functions")]
+#[expect(unsafe_code, reason = "calls mallopt of the C library")]
 mod memory;
 mod model;
 mod optimizer;
 mod parameter;
 
-use crate::{error::NAME, lower::lower, model::Libtorch};
 use alexnet_core::{Backend, Device, Model, Options, Result, State, Topology, autodiff::AutodiffModel};
+
+use crate::{error::NAME, lower::lower, model::Libtorch};
 
 /// The engine `tch`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,15 +39,15 @@ impl Backend for TchBackend {
     fn compile(&self, topology: &Topology, state: &State, options: &Options) -> Result<Box<dyn Model>> {
         let device = device::open(options.device)?;
         if device == tch::Device::Cpu {
-            memory::keep();
+            memory::keep_freed_memory();
             share_threads();
         }
         Ok(Box::new(AutodiffModel::compile(Libtorch { device }, topology, state, options, lower)?))
     }
 }
 
-/// Gives libtorch as many threads as the rayon pool has when it is called from this thread, and none of its own when it is
-/// called from the pool, whose threads divide the work already. The number is one of the calling thread.
+/// Sets the number of threads that libtorch uses: as many as the rayon pool has for calls from this thread, and one for calls
+/// from the threads of the pool, which already divide the work. libtorch stores this number per calling thread.
 fn share_threads() {
     rayon::broadcast(|_| tch::set_num_threads(1));
     tch::set_num_threads(i32::try_from(rayon::current_num_threads()).unwrap_or(i32::MAX));

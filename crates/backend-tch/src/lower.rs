@@ -1,4 +1,4 @@
-//! From the topology to layers: one exhaustive `match`.
+//! Lowers a topology to layers.
 
 use alexnet_core::{
     Node, Op, Options, Result, State, Topology,
@@ -11,10 +11,11 @@ use crate::{
     model::Libtorch,
 };
 
-/// The layers of the valid `topology` in order, and their parameters, with the values and moments of `state`, which fits.
+/// Returns the layers of the valid `topology` in order, and their parameters, with the values and moments of `state`, which must
+/// fit the topology.
 ///
 /// # Errors
-/// What libtorch refuses, such as more memory than there is.
+/// Those of libtorch, for example when it is out of memory.
 pub fn lower(
     topology: &Topology,
     state: &State,
@@ -24,10 +25,10 @@ pub fn lower(
     let mut layers: Vec<BoxedLayer<Tensor>> = Vec::new();
     let mut parameters = Vec::new();
     let mut before: Option<&Op> = None;
-    for (index, Node { name, op }) in in_order(topology) {
+    for (index, Node { name, op }) in pooling_before_relu(topology) {
         let mut parameter = |role: &str| {
             let parameter = ParameterState::load(&format!("{name}.{role}"), state, options, engine)?;
-            // Shares the storage and the place in the graph of gradients.
+            // The clone shares the storage and the node in the graph.
             let values = parameter.values.shallow_clone();
             parameters.push(parameter);
             Ok::<_, alexnet_core::Error>(values)
@@ -41,7 +42,7 @@ pub fn lower(
                 groups: groups as i64,
             }),
             Op::Linear { .. } => Box::new(Linear { weight: parameter("weight")?, bias: parameter("bias")? }),
-            // The gradients of these do not need their output.
+            // The gradients of these operations do not need their outputs, so the ReLU may overwrite them.
             Op::Relu => Box::new(Relu {
                 in_place: matches!(
                     before,
@@ -65,9 +66,9 @@ pub fn lower(
     Ok((layers, parameters))
 }
 
-/// The nodes with their places, but each ReLU after the pooling that follows it: the largest of rectified numbers is the
-/// rectified largest, there are a quarter as many of them, and gradients end where they did.
-fn in_order(topology: &Topology) -> Vec<(usize, &Node)> {
+/// Returns the nodes with their indices, with each ReLU moved after the pooling that follows it. The result and the gradients are
+/// the same, since max pooling and ReLU commute, and the ReLU processes only a quarter of the numbers.
+fn pooling_before_relu(topology: &Topology) -> Vec<(usize, &Node)> {
     let mut nodes: Vec<(usize, &Node)> = topology.nodes.iter().enumerate().collect();
     for i in 1..nodes.len() {
         if nodes[i - 1].1.op == Op::Relu && matches!(nodes[i].1.op, Op::MaxPool2d { .. }) {

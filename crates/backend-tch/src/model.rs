@@ -1,4 +1,4 @@
-//! The operations of libtorch under [`alexnet_core::autodiff::AutodiffModel`].
+//! The operations of libtorch for [`alexnet_core::autodiff::AutodiffModel`].
 
 use alexnet_core::{
     Array, Images, Logits, Optimizer, Result, Step,
@@ -13,19 +13,19 @@ use crate::{
     parameter::{to_array, to_tensor},
 };
 
-/// Pixels that one task turns into numbers.
+/// The number of pixels that one task normalizes.
 const PIXELS: usize = 1 << 13;
 
 /// libtorch on a device.
 pub struct Libtorch {
-    /// Where it computes.
+    /// The device.
     pub device: Device,
 }
 
 impl Autodiff for Libtorch {
     type Tensor = Tensor;
 
-    /// `[N, H, W, 3]` to `[N, 3, H, W]` in `channels_last` order, which is the order of the bytes.
+    /// Returns `[N, 3, H, W]` in `channels_last` order, which is the order of the bytes.
     fn normalize(&self, images: &Images) -> Result<Tensor> {
         normalize(images, self.device).map_err(failed)
     }
@@ -56,7 +56,7 @@ impl Autodiff for Libtorch {
             let cotangent = Tensor::f_from_slice(&cotangent.values)?
                 .f_view([-1, cotangent.classes as i64])?
                 .f_to_device(self.device)?;
-            // Its derivative with respect to the logits is the cotangent.
+            // The derivative of this sum with respect to the logits is the cotangent.
             let inner = logits.f_mul(&cotangent)?.f_sum(None)?;
             let leaves: Vec<&Tensor> = parameters.iter().map(|parameter| &parameter.values).collect();
             Tensor::f_run_backward(&[inner], &leaves, false, false)
@@ -89,7 +89,7 @@ fn normalize(images: &Images, device: Device) -> Result<Tensor, TchError> {
     let table = images.normalization.table();
     let size = [images.len() as i64, images.height as i64, images.width as i64, 3];
     let x = Tensor::f_empty(size, (Kind::Float, Device::Cpu))?;
-    // Piece by piece, so that numbers are still in the cache when libtorch copies them.
+    // In pieces, so that the numbers are still in the cache when libtorch copies them.
     let pieces = x.f_view(-1)?.f_split(3 * PIXELS as i64, 0)?;
     pieces.into_par_iter().zip(images.pixels.par_chunks(3 * PIXELS)).try_for_each(|(mut piece, bytes)| {
         let pixels = bytes.as_chunks::<3>().0.iter();

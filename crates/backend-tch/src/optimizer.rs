@@ -1,5 +1,5 @@
-//! The optimizer's equations over a parameter, and the norm of its gradient, as libtorch's operations on pieces that stay in the
-//! cache.
+//! The equations of the optimizers for a parameter, and the norm of its gradient, as libtorch's operations on pieces that stay in
+//! the cache.
 
 use alexnet_core::{
     Optimizer, Step,
@@ -9,14 +9,15 @@ use alexnet_core::{
 use rayon::prelude::*;
 use tch::{TchError, Tensor};
 
-/// Elements of one piece: its values, gradient and moments stay in the cache while the equations' operations pass over them
-/// one after the other.
+/// The number of elements of one piece. Its values, gradient and moments stay in the cache during all operations of the
+/// equations.
 const PIECE: i64 = 1 << 15;
 
-/// One step of the equations in [`alexnet_core::optimizer`]. `gradient` is scaled by `scale` first and may be overwritten.
+/// Does one step of the equations in [`alexnet_core::optimizer`]. `gradient` is first multiplied by `scale`, and may be
+/// overwritten.
 ///
 /// # Errors
-/// What libtorch refuses.
+/// Those of libtorch.
 pub fn update(
     p: &mut ParameterState<Tensor>,
     gradient: &Tensor,
@@ -36,9 +37,9 @@ pub fn update(
         }
         (Optimizer::AdamW { adam, weight_decay }, [m, v]) => {
             let factors = adam.factors(step.lr, step.number);
-            let keep = 1.0 - lr * f64::from(weight_decay);
+            let weight_factor = 1.0 - lr * f64::from(weight_decay);
             (values, gradients, pieces(m)?, pieces(v)?).into_par_iter().try_for_each(|(w, g, m, v)| {
-                adam_update(adam, factors, scaled(w, keep)?, scaled(g, scale)?, m, v)
+                adam_update(adam, factors, scaled(w, weight_factor)?, scaled(g, scale)?, m, v)
             })
         }
         (Optimizer::Sgd { momentum, weight_decay }, [b]) => {
@@ -48,21 +49,21 @@ pub fn update(
                 w.f_sub_(&b.f_mul_scalar(lr)?).map(drop)
             })
         }
-        _ => unreachable!("the moments are made by `Optimizer::moments` of the same optimizer"),
+        _ => unreachable!("the moments are those of `Optimizer::moments` of the same optimizer"),
     }
 }
 
-/// `x ← factor · x`.
+/// Computes `x ← factor · x`.
 fn scaled(mut x: Tensor, factor: f64) -> Result<Tensor, TchError> {
     if factor == 1.0 { Ok(x) } else { x.f_mul_scalar_(factor) }
 }
 
-/// `g ← g + λw`.
+/// Computes `g ← g + λw`.
 fn with_decay(mut g: Tensor, w: &Tensor, weight_decay: f32) -> Result<Tensor, TchError> {
     if weight_decay == 0.0 { Ok(g) } else { g.f_add_(&w.f_mul_scalar(f64::from(weight_decay))?) }
 }
 
-/// The last three equations of Adam, on a piece of everything.
+/// Computes the last three equations of Adam for one piece.
 fn adam_update(
     Adam { beta1, beta2, eps }: Adam,
     AdamFactors { step_size, inverse_correction }: AdamFactors,
@@ -83,19 +84,19 @@ fn adam_update(
     w.f_addcdiv_(&m, &denominator).map(drop)
 }
 
-/// The sum of the squared gradient: each piece by libtorch in f32, the pieces in f64.
+/// Returns the sum of the squared gradient. libtorch sums each piece in f32; the sums of the pieces are added in f64.
 ///
 /// # Errors
-/// What libtorch refuses.
+/// Those of libtorch.
 pub fn square_sum(gradient: &Tensor) -> Result<f64, TchError> {
     let sums =
         pieces(gradient)?.into_par_iter().map(|piece| Ok(piece.f_norm()?.f_double_value(&[])?.powi(2)));
-    // Collected first, so that they are added in their order.
+    // Collected first, so that they are added in a fixed order.
     Ok(sums.collect::<Result<Vec<f64>, TchError>>()?.iter().sum())
 }
 
-/// All elements in the order of memory, in pieces that share it: the same ones for a parameter, its moments and libtorch's
-/// gradient of it.
+/// Returns pieces of all elements in memory order, which share the memory of the tensor. The pieces of a parameter, its moments
+/// and libtorch's gradient of it have the same elements.
 fn pieces(tensor: &Tensor) -> Result<Vec<Tensor>, TchError> {
     let tensor = tensor.f_detach()?;
     let in_order = match tensor.dim() {

@@ -1,12 +1,12 @@
-//! Parameters, moments and gradients between the host and the device.
+//! Copies parameters, moments and gradients between the host and the device.
 
 use alexnet_core::Array;
 use tch::{Device, TchError, Tensor};
 
-/// To `device`, four dimensions in `channels_last` order.
+/// Copies to `device`. Tensors of four dimensions get `channels_last` order.
 ///
 /// # Errors
-/// What libtorch refuses.
+/// Those of libtorch.
 pub fn to_tensor(array: &Array, device: Device) -> Result<Tensor, TchError> {
     let shape: Vec<i64> = array.shape.iter().map(|extent| *extent as i64).collect();
     let tensor = Tensor::f_from_slice(&array.values)?.f_view(shape.as_slice())?.f_to_device(device)?;
@@ -16,10 +16,10 @@ pub fn to_tensor(array: &Array, device: Device) -> Result<Tensor, TchError> {
     }
 }
 
-/// To the host, row-major.
+/// Copies to the host, in row-major order.
 ///
 /// # Errors
-/// What libtorch refuses.
+/// Those of libtorch.
 pub fn to_array(tensor: &Tensor) -> Result<Array, TchError> {
     let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?;
     let mut values = vec![0.0; tensor.numel()];

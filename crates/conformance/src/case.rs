@@ -1,4 +1,4 @@
-//! A case of the suite, and the engine that it is run on.
+//! A case of the suite, and the engine that it tests.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +13,7 @@ type Check = Box<dyn Fn(&Engine) -> Outcome + Send + Sync>;
 
 /// A named check of an engine.
 pub struct Case {
-    /// Operation or subject, kind of check, the rest: `conv2d::exact::out8_kernel3_…`.
+    /// The operation or subject, the kind of check and further settings: `conv2d::exact::out8_kernel3_…`.
     pub name: String,
     check: Check,
 }
@@ -23,17 +23,17 @@ impl Case {
         Self { name: name.into(), check: Box::new(check) }
     }
 
-    /// Runs the check. A panic is a failure too.
+    /// Runs the check. A panic is also a failure.
     ///
     /// # Errors
-    /// What was expected and what was found.
+    /// A message with the expected and the actual result.
     pub fn run(&self, engine: &Engine) -> Result<(), String> {
         match catch_unwind(AssertUnwindSafe(|| (self.check)(engine))) {
             Ok(outcome) => outcome.map_err(|error| error.to_string()),
             Err(panic) => {
                 let message = panic.downcast_ref::<String>().map(String::as_str);
                 let message = message.or(panic.downcast_ref::<&str>().copied());
-                Err(format!("it panicked: {}", message.unwrap_or("with no message")))
+                Err(format!("it panicked: {}", message.unwrap_or("without a message")))
             }
         }
     }
@@ -74,7 +74,7 @@ mod tests {
     use crate::reference::Reference;
 
     #[test]
-    fn a_panic_fails_its_case() {
+    fn a_panic_fails_the_case() {
         let engine = Engine { backend: &Reference, device: Device::Cpu };
         let case = Case::new("panics", |_| panic!("in layer {}", 1));
         assert_eq!(case.run(&engine), Err("it panicked: in layer 1".into()));

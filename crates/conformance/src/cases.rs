@@ -1,4 +1,4 @@
-//! The cases, a file for each subject.
+//! The cases of the suite, one file per subject.
 
 mod batches;
 mod exact;
@@ -13,15 +13,15 @@ mod training;
 
 use crate::case::Case;
 
-/// The cases at the networks' true sizes, the largest first.
-pub fn whole_size() -> Vec<Case> {
-    [pytorch::cases(), networks::whole_size_cases(), exact::whole_size_cases(), real::whole_size_cases()]
+/// Returns the cases with the full-size networks, the largest first.
+pub fn full_size() -> Vec<Case> {
+    [pytorch::cases(), networks::full_size_cases(), exact::full_size_cases(), real::full_size_cases()]
         .into_iter()
         .flatten()
         .collect()
 }
 
-/// All other cases, which are quick even in f64.
+/// Returns all other cases, which are fast even in f64.
 pub fn small() -> Vec<Case> {
     [
         exact::cases(),
@@ -46,14 +46,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_unique_and_need_no_quotes() {
+    fn names_are_unique_and_need_no_quoting() {
         let mut names = BTreeSet::new();
-        for Case { name, .. } in whole_size().into_iter().chain(small()) {
+        for Case { name, .. } in full_size().into_iter().chain(small()) {
             assert!(
                 name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":_.".contains(&byte)),
                 "{name}"
             );
-            assert!(names.insert(name.clone()), "{name} is there twice");
+            assert!(names.insert(name.clone()), "{name} is used twice");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How close is close enough.
+//! Comparison of results with tolerances.
 
 use std::collections::BTreeMap;
 
@@ -6,23 +6,24 @@ use alexnet_core::{StepReport, backend::Gradients};
 
 use crate::{case::Outcome, reference::Tensor};
 
-/// No differing bits; but the two zeros are one, because the sign of a sum of nothing is nobody's promise.
+/// Checks that all numbers are equal. 0 and -0 are equal, because the sign of an empty sum is not specified.
 pub fn identical(what: &str, found: &[f32], truth: &[f64]) -> Outcome {
     within(what, found, truth, |_| 0.0)
 }
 
-/// `|found - truth| ≤ 1e-5 + 1.3e-6·|truth|`, PyTorch's defaults for f32: for normalization, softmax and loss.
+/// Checks that `|found - truth| ≤ 1e-5 + 1.3e-6·|truth|`, PyTorch's default tolerances for f32. Used for normalization, softmax
+/// and loss.
 pub fn close(what: &str, found: &[f32], truth: &[f64]) -> Outcome {
     within(what, found, truth, |i| 1e-5 + 1.3e-6 * truth[i].abs())
 }
 
-/// `|found[i] - truth[i]| ≤ tolerance(i)` for every i.
+/// Checks that `|found[i] - truth[i]| ≤ tolerance(i)` for all i.
 pub fn within(what: &str, found: &[f32], truth: &[f64], tolerance: impl Fn(usize) -> f64) -> Outcome {
     if found.len() != truth.len() {
         return Err(format!("{what}: {} numbers instead of {}", found.len(), truth.len()).into());
     }
     let error = |i: usize| (f64::from(found[i]) - truth[i]).abs();
-    // Written so that a number that is none is wrong.
+    // With this form of the comparison, NaN is wrong.
     let wrong: Vec<usize> =
         (0..found.len()).filter(|i| !matches!(error(*i), e if e <= tolerance(*i))).collect();
     let Some(first) = wrong.first().copied() else { return Ok(()) };
@@ -37,7 +38,7 @@ pub fn within(what: &str, found: &[f32], truth: &[f64], tolerance: impl Fn(usize
     .into())
 }
 
-/// `|found - truth| ≤ tolerance·|truth|`.
+/// Checks that `|found - truth| ≤ tolerance·|truth|`.
 pub fn relative(what: &str, found: f64, truth: f64, tolerance: f64) -> Outcome {
     if (found - truth).abs() <= tolerance * truth.abs() {
         return Ok(());
@@ -46,13 +47,13 @@ pub fn relative(what: &str, found: f64, truth: f64, tolerance: f64) -> Outcome {
         .into())
 }
 
-/// How far the loss of step `number` may be from the truth, relatively: 1e-5 at step 1, growing to 1e-3 at step 10, because
-/// each step's roundings start the next.
+/// Returns the relative tolerance for the loss of step `number`: 1e-5 at step 1, growing to 1e-3 at step 10, because rounding
+/// errors accumulate over the steps.
 pub fn loss_tolerance(number: u64) -> f64 {
     1e-5 * 10f64.powf(2.0 * (number - 1) as f64 / 9.0)
 }
 
-/// The loss of step `number` to its tolerance, the gradient norm to ten times that.
+/// Compares the loss of step `number` with its tolerance, and the gradient norm with ten times that tolerance.
 pub fn step(number: u64, found: &StepReport, truth: &StepReport) -> Outcome {
     let tolerance = loss_tolerance(number);
     relative(&format!("loss of step {number}"), found.loss, truth.loss, tolerance)?;
@@ -60,7 +61,7 @@ pub fn step(number: u64, found: &StepReport, truth: &StepReport) -> Outcome {
     relative(&what, found.gradient_norm, truth.gradient_norm, 10.0 * tolerance)
 }
 
-/// The relative L2 distance of two tensors is at most `distance` and their cosine at least 0.99999.
+/// Checks that the relative L2 distance of two tensors is at most `distance` and their cosine at least 0.99999.
 pub fn aligned(what: &str, found: &[f32], truth: &[f64], distance: f64) -> Outcome {
     if found.len() != truth.len() {
         return Err(format!("{what}: {} numbers instead of {}", found.len(), truth.len()).into());
@@ -84,7 +85,7 @@ pub fn aligned(what: &str, found: &[f32], truth: &[f64], distance: f64) -> Outco
         .into())
 }
 
-/// Exactly the gradients of `truth`, in their shapes, each accepted by `check(name, found, truth)`.
+/// Checks that names and shapes of gradients equal those of `truth`, and calls `check(name, found, truth)` for each.
 pub fn gradients(
     found: &Gradients,
     truth: &BTreeMap<String, Tensor>,

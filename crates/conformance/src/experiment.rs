@@ -1,4 +1,4 @@
-//! A few operations behind a probe, and what they make of a batch on the engine and in truth.
+//! Tests of a few operations: builds a network of them, optionally after a probe, and runs it on the engine and on the reference.
 
 use alexnet_core::{Images, Logits, Mode, Op, Optimizer, State, Topology, backend::Gradients};
 
@@ -8,7 +8,7 @@ use crate::{
     reference::{Derivative, Network, Tensor, Trace},
 };
 
-/// Operations with their network, parameters, images and cotangent.
+/// A network with its parameters, images and cotangent.
 pub struct Experiment {
     pub topology: Topology,
     pub state: State,
@@ -16,8 +16,8 @@ pub struct Experiment {
     pub cotangent: Logits,
 }
 
-/// What both sides say about an [`Experiment`].
-pub struct Answers {
+/// The results of the engine and the reference for an [`Experiment`].
+pub struct Results {
     pub logits: Logits,
     pub gradients: Gradients,
     pub network: Network,
@@ -25,18 +25,19 @@ pub struct Answers {
     pub derivative: Derivative,
 }
 
-/// What an operation works on.
+/// The input of the first tested operation. The names of the variants must not change, since their `Debug` output is part of the
+/// keys of random numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Place {
-    /// The output of the probe, a 1×1 convolution of the images to so many channels.
+    /// The output of the probe, a 1×1 convolution of the images to this number of channels.
     Behind(usize),
     /// The images themselves.
     First,
 }
 
-/// The operations in their place, flattened before the first linear layer or else at the end, so that the network ends in
-/// features.
-pub fn lay_out(place: Place, [height, width]: [usize; 2], ops: &[Op]) -> Topology {
+/// Returns a network of the operations. It flattens before the first linear layer, or otherwise at the end, so that the output of
+/// the network is features.
+pub fn build_topology(place: Place, [height, width]: [usize; 2], ops: &[Op]) -> Topology {
     let mut all = Vec::new();
     if let Place::Behind(outputs) = place {
         all.push(Op::Conv2d { inputs: 3, outputs, kernel: 1, stride: 1, padding: 0, groups: 1 });
@@ -57,15 +58,15 @@ pub fn lay_out(place: Place, [height, width]: [usize; 2], ops: &[Op]) -> Topolog
 }
 
 impl Experiment {
-    /// Asks the engine and the reference.
-    pub fn perform(&self, engine: &Engine) -> Outcome<Answers> {
+    /// Runs the experiment on the engine and on the reference.
+    pub fn run(&self, engine: &Engine) -> Outcome<Results> {
         let mut model = engine.compile(&self.topology, &self.state, Optimizer::default())?;
         let logits = model.logits(&self.images)?;
         let gradients = model.vjp(&self.images, &self.cotangent)?;
         let network = Network::new(&self.topology, &self.state, Optimizer::default())?;
         let trace = network.forward(&self.images, Mode::Differentiate)?;
         let derivative = network.backward(&trace, self.cotangent_in_f64(), Mode::Differentiate);
-        Ok(Answers { logits, gradients, network, trace, derivative })
+        Ok(Results { logits, gradients, network, trace, derivative })
     }
 
     fn cotangent_in_f64(&self) -> Tensor {

@@ -1,5 +1,5 @@
-//! Tests the suite by fault injection: an engine in f32 passes, and with each of the faults that engines have one of the
-//! cases meant for it fails.
+//! Tests the suite by fault injection. A correct engine in f32 must pass all cases. For each injected fault, one of the cases for
+//! it must fail.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +19,7 @@ use crate::{
     reference::{self, Network, NodeView, Reference, Tensor, Trace, pooling},
 };
 
-/// A fault, and the beginning of the names of the cases one of which must fail.
+/// The faults, each with the prefix of the names of its cases, one of which must fail.
 const FAULTS: &[(Fault, &str)] = &[
     (Fault::BlueFirst, "flatten::exact::on_images"),
     (Fault::FlattenChannelsLast, "linear::exact"),
@@ -27,10 +27,10 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::KernelTransposed, "conv2d::exact"),
     (Fault::PaddingOffByOne, "conv2d::exact"),
     (Fault::GroupsMixed, "conv2d::exact"),
-    (Fault::BiasGradientMissesLastImage, "conv2d::exact"),
+    (Fault::BiasGradientWithoutLastImage, "conv2d::exact"),
     (Fault::InputGradientMissing, "conv2d::exact"),
     (Fault::LinearGradientTransposed, "linear::exact"),
-    (Fault::TieToLastMaximum, "max_pool2d::exact"),
+    (Fault::TiesToLastMaximum, "max_pool2d::exact"),
     (Fault::ReluGradientPassesAll, "relu::exact"),
     (Fault::ReluGradientPassesZero, "relu::exact"),
     (Fault::DropoutInEvaluation, "dropout::exact"),
@@ -52,7 +52,7 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::AdamWCoupled, "optimizer::adamw"),
     (Fault::DecayForgotten, "optimizer::sgd"),
     (Fault::MomentNamesSwapped, "optimizer::adam"),
-    (Fault::GradientsPileUp, "optimizer::sgd"),
+    (Fault::GradientsAccumulate, "optimizer::sgd"),
     (Fault::ClipForgotten, "gradient_clipping"),
     (Fault::ClippedNormReported, "gradient_clipping"),
     (Fault::MomentsNotInState, "state::"),
@@ -64,14 +64,14 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::FrozenInNorm, "freezing::"),
     (Fault::FrozenStopsGradient, "freezing::"),
     (Fault::FreezingUnchecked, "invalid_input"),
-    (Fault::BatchMatesMatter, "batches::"),
-    (Fault::EvaluationCounts, "batches::"),
+    (Fault::LogitsDependOnBatch, "batches::"),
+    (Fault::EvaluationChangesTraining, "batches::"),
     (Fault::WeightsCachedForEvaluation, "batches::"),
     (Fault::StateUnchecked, "invalid_input"),
     (Fault::ImagesUnchecked, "invalid_input"),
     (Fault::TargetsUnchecked, "invalid_input"),
     (Fault::CotangentUnchecked, "invalid_input"),
-    (Fault::StepBeforeRefusal, "invalid_input"),
+    (Fault::StepBeforeError, "invalid_input"),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -83,14 +83,14 @@ enum Fault {
     KernelTransposed,
     PaddingOffByOne,
     GroupsMixed,
-    BiasGradientMissesLastImage,
+    BiasGradientWithoutLastImage,
     InputGradientMissing,
     LinearGradientTransposed,
-    TieToLastMaximum,
+    TiesToLastMaximum,
     ReluGradientPassesAll,
     ReluGradientPassesZero,
     DropoutInEvaluation,
-    /// Factors of products with ten bits behind the point.
+    /// The factors of products are rounded to ten mantissa bits.
     TensorFloat32,
     NormAlphaDividedBySize,
     NormWindowMirrored,
@@ -109,7 +109,7 @@ enum Fault {
     AdamWCoupled,
     DecayForgotten,
     MomentNamesSwapped,
-    GradientsPileUp,
+    GradientsAccumulate,
     ClipForgotten,
     ClippedNormReported,
     MomentsNotInState,
@@ -121,14 +121,14 @@ enum Fault {
     FrozenInNorm,
     FrozenStopsGradient,
     FreezingUnchecked,
-    BatchMatesMatter,
-    EvaluationCounts,
+    LogitsDependOnBatch,
+    EvaluationChangesTraining,
     WeightsCachedForEvaluation,
     StateUnchecked,
     ImagesUnchecked,
     TargetsUnchecked,
     CotangentUnchecked,
-    StepBeforeRefusal,
+    StepBeforeError,
 }
 
 /// Runs `cases` on several threads and asserts that all pass.
@@ -164,24 +164,24 @@ fn the_reference_conforms() {
 }
 
 #[test]
-fn an_engine_that_rounds_every_output_to_f32_conforms() {
+fn an_engine_that_rounds_all_outputs_to_f32_conforms() {
     assert_conforms(&FaultyBackend { fault: None }, &cases::small());
 }
 
 #[test]
-fn every_fault_is_caught() {
+fn every_fault_is_detected() {
     let cases = cases::small();
     for (fault, prefix) in FAULTS {
         let backend = FaultyBackend { fault: Some(*fault) };
         let engine = Engine { backend: &backend, device: Device::Cpu };
-        let mut meant = cases.iter().filter(|case| case.name.starts_with(prefix));
-        let caught = meant.find_map(|case| Some((&case.name, case.run(&engine).err()?)));
-        let (case, message) = caught.unwrap_or_else(|| panic!("no case `{prefix}…` notices {fault:?}"));
+        let mut candidates = cases.iter().filter(|case| case.name.starts_with(prefix));
+        let detected = candidates.find_map(|case| Some((&case.name, case.run(&engine).err()?)));
+        let (case, message) = detected.unwrap_or_else(|| panic!("no case `{prefix}…` detects {fault:?}"));
         println!("{fault:?}: {case}: {message}");
     }
 }
 
-/// The reference, rounded to f32 after every node, with one fault.
+/// The reference, rounded to f32 after every node, with an optional fault.
 struct FaultyBackend {
     fault: Option<Fault>,
 }
@@ -238,7 +238,7 @@ impl Backend for FaultyBackend {
             network,
             optimizer,
             evaluations: 0,
-            piled: BTreeMap::new(),
+            accumulated: BTreeMap::new(),
         }))
     }
 }
@@ -268,7 +268,7 @@ struct FaultyModel {
     network: Network,
     optimizer: Optimizer,
     evaluations: u64,
-    piled: BTreeMap<String, Tensor>,
+    accumulated: BTreeMap<String, Tensor>,
 }
 
 fn to_f32(tensor: Tensor) -> Tensor {
@@ -307,7 +307,7 @@ impl FaultyModel {
             (Some(Fault::DropoutOfFirstImages), Mode::Train { seed, step, .. }) => {
                 Mode::Train { seed, step, sample_offset: 0 }
             }
-            (Some(Fault::EvaluationCounts), Mode::Train { seed, step, sample_offset }) => {
+            (Some(Fault::EvaluationChangesTraining), Mode::Train { seed, step, sample_offset }) => {
                 Mode::Train { seed, step: step + self.evaluations, sample_offset }
             }
             (Some(Fault::DropoutInEvaluation), Mode::Evaluate | Mode::Differentiate) => {
@@ -404,10 +404,10 @@ impl FaultyModel {
         let (mut dx, mut gradients) = reference::backward(node, x, dy);
         let Some(fault) = self.fault else { return (dx, gradients) };
         match (fault, node.op, &mut gradients) {
-            (Fault::BiasGradientMissesLastImage, _, Some([_, bias])) => {
-                let kept = dy.values.len() / dy.batch() * (dy.batch() - 1);
+            (Fault::BiasGradientWithoutLastImage, _, Some([_, bias])) => {
+                let remaining = dy.values.len() / dy.batch() * (dy.batch() - 1);
                 let mut dy = dy.clone();
-                dy.values[kept..].fill(0.0);
+                dy.values[remaining..].fill(0.0);
                 let (_, fewer) = reference::backward(node, x, &dy);
                 if let Some([_, fewer]) = fewer {
                     *bias = fewer;
@@ -418,7 +418,7 @@ impl FaultyModel {
                 let from = |i: usize| i % outputs * inputs + i / outputs;
                 weight.values = (0..weight.values.len()).map(|i| weight.values[from(i)]).collect();
             }
-            (Fault::TieToLastMaximum, Op::MaxPool2d { kernel, stride }, _) => {
+            (Fault::TiesToLastMaximum, Op::MaxPool2d { kernel, stride }, _) => {
                 let mut x = x.clone();
                 x.values.iter_mut().enumerate().for_each(|(i, v)| *v += i as f64 * 1e-9);
                 dx = pooling::backward(*kernel, *stride, &x, dy);
@@ -477,17 +477,18 @@ impl FaultyModel {
         let trace = self.forward(&self.network, &batch.images, mode);
         let (loss, cotangent) = self.loss(&trace, &batch.targets);
         let mut gradients = self.backward(&trace, cotangent, mode);
-        if self.is(Fault::GradientsPileUp) {
+        if self.is(Fault::GradientsAccumulate) {
             for (name, gradient) in &mut gradients {
-                if let Some(before) = self.piled.get(name) {
+                if let Some(before) = self.accumulated.get(name) {
                     gradient.values.iter_mut().zip(&before.values).for_each(|(g, before)| *g += before);
                 }
             }
-            self.piled = gradients.clone();
+            self.accumulated = gradients.clone();
         }
-        let of_all = reference::norm(&gradients);
+        let norm_of_all = reference::norm(&gradients);
         let gradients = self.trainable(gradients);
-        let gradient_norm = if self.is(Fault::FrozenInNorm) { of_all } else { reference::norm(&gradients) };
+        let gradient_norm =
+            if self.is(Fault::FrozenInNorm) { norm_of_all } else { reference::norm(&gradients) };
         Ok((StepReport { loss, gradient_norm }, gradients))
     }
 
@@ -495,7 +496,7 @@ impl FaultyModel {
         if self.is(Fault::ImagesUnchecked) { Ok(()) } else { images.check(self.network.topology().input) }
     }
 
-    /// `√(v̂ + ε)` where `√v̂ + ε` should be.
+    /// Uses `√(v̂ + ε)` instead of `√v̂ + ε`.
     fn put_eps_inside_root(&mut self, before: &Network, step: &Step) -> Result<()> {
         let Optimizer::Adam { adam, .. } = self.optimizer else { return Ok(()) };
         let correction = |beta: f32| 1.0 - f64::from(beta).powf(step.number as f64);
@@ -505,8 +506,8 @@ impl FaultyModel {
                 (&state.moments[&format!("{name}.exp_avg")], &state.moments[&format!("{name}.exp_avg_sq")]);
             for (i, w) in parameter.values.iter_mut().enumerate() {
                 let root = (f64::from(v.values[i]) / correction(adam.beta2) + f64::from(adam.eps)).sqrt();
-                let way = f64::from(step.lr) / correction(adam.beta1) * f64::from(m.values[i]) / root;
-                *w = (before.parameters()[name].values[i] - way) as f32;
+                let change = f64::from(step.lr) / correction(adam.beta1) * f64::from(m.values[i]) / root;
+                *w = (before.parameters()[name].values[i] - change) as f32;
             }
         }
         self.network = Network::new(self.network.topology(), &state, self.optimizer)?;
@@ -538,7 +539,7 @@ fn roll_channels(x: &Tensor, from: impl Fn(usize, usize) -> usize) -> Tensor {
     Tensor { shape: x.shape.clone(), values: (0..x.values.len()).map(|i| x.values[source(i)]).collect() }
 }
 
-/// One column to the right, as one column of padding too many on the left.
+/// Shifts by one column to the right, like one column too many of padding on the left.
 fn shift_columns(x: &Tensor) -> Tensor {
     let width = x.shape[3];
     let value = |i: usize| if i.is_multiple_of(width) { 0.0 } else { x.values[i - 1] };
@@ -556,18 +557,18 @@ impl Model for FaultyModel {
         let network = if self.is(Fault::WeightsCachedForEvaluation) { &self.start } else { &self.network };
         let trace = self.forward(network, images, Mode::Evaluate);
         let mut values = trace.logits().to_array().values;
-        if self.is(Fault::BatchMatesMatter) {
+        if self.is(Fault::LogitsDependOnBatch) {
             values[0] += 0.01 * images.len() as f32;
         }
         Ok(Logits { values, classes: self.network.topology().classes()? })
     }
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
-        if self.is(Fault::StepBeforeRefusal) {
-            // Half a step: the moments and weights decay before the batch is looked at.
-            let nothing = self.network.parameters().iter().map(|(name, p)| (name.clone(), p.map(|_| 1e-3)));
-            let nothing = nothing.collect();
-            self.network.update(&nothing, step, 0.0);
+        if self.is(Fault::StepBeforeError) {
+            // A partial step: the moments and weights change before the batch is checked.
+            let tiny = self.network.parameters().iter().map(|(name, p)| (name.clone(), p.map(|_| 1e-3)));
+            let tiny = tiny.collect();
+            self.network.update(&tiny, step, 0.0);
         }
         let (mut report, gradients) = self.loss_and_gradients(batch, step)?;
         let mut step = *step;

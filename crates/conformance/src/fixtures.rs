@@ -1,4 +1,4 @@
-//! Images, weights and targets for the cases, each a pure function of the case's key.
+//! Images, weights and targets for the cases. Each is a pure function of the key of its case.
 
 use alexnet_core::{
     Array, Batch, Images, Logits, Node, Normalization, Op, State, Topology,
@@ -8,39 +8,39 @@ use alexnet_core::{
 use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
 
-/// Bytes 0 and 255 become -1 and 1, 0 and 1, -1 and 0 in the three channels.
+/// Converts the bytes 0 and 255 to -1 and 1, 0 and 1, -1 and 0 in the three channels.
 pub const INTEGERS: Normalization = Normalization { mean: [0.5, 0.0, 1.0], std: [0.5, 1.0, 1.0] };
 
-/// The random numbers of `key`, which belongs to a case or to several. Keys look like names but are not: they stay as they
-/// are when a case gets another name, or the case would be about other numbers.
+/// Returns the random number generator of `key`. A key is independent of the name of its case. It must not change, even if the
+/// case is renamed, since it determines the numbers of the case.
 pub fn rng(key: &str) -> ChaCha8Rng {
     let seed = key.bytes().fold(0u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
     generator(seed, Purpose::Synthetic, 0, 0)
 }
 
-/// `n` integers in `-limit..=limit`.
+/// Returns `n` integers in `-limit..=limit`.
 pub fn integers(rng: &mut impl Rng, n: usize, limit: i32) -> Vec<f32> {
     (0..n).map(|_| rng.random_range(-limit..=limit) as f32).collect()
 }
 
-/// `n` reals in `-limit..limit`.
+/// Returns `n` real numbers in `-limit..limit`.
 pub fn reals(rng: &mut impl Rng, n: usize, limit: f32) -> Vec<f32> {
     (0..n).map(|_| rng.random_range(-limit..limit)).collect()
 }
 
-/// Images of bytes 0 and 255 under [`INTEGERS`].
+/// Returns images of bytes 0 and 255 with the normalization [`INTEGERS`].
 pub fn integer_images(rng: &mut impl Rng, n: usize, [height, width]: [usize; 2]) -> Images {
     let pixels = (0..n * height * width * 3).map(|_| if rng.random() { 255 } else { 0 }).collect();
     Images { pixels, height, width, normalization: INTEGERS }
 }
 
-/// Images of any bytes under [`Normalization::HALF`].
+/// Returns images of random bytes with [`Normalization::HALF`].
 pub fn images(rng: &mut impl Rng, n: usize, [height, width]: [usize; 2]) -> Images {
     let pixels = (0..n * height * width * 3).map(|_| rng.random()).collect();
     Images { pixels, height, width, normalization: Normalization::HALF }
 }
 
-/// Images for `topology` with targets that mix classes.
+/// Returns images for `topology` with soft targets.
 pub fn batch(rng: &mut impl Rng, n: usize, topology: &Topology) -> Batch {
     let [_, height, width] = topology.input;
     let classes = topology.classes().unwrap_or_default();
@@ -57,12 +57,12 @@ pub fn batch(rng: &mut impl Rng, n: usize, topology: &Topology) -> Batch {
     Batch { images: images(rng, n, [height, width]), targets }
 }
 
-/// A cotangent of reals in -1..1.
+/// Returns a cotangent of real numbers in -1..1.
 pub fn cotangent(rng: &mut impl Rng, n: usize, classes: usize) -> Logits {
     Logits { values: reals(rng, n * classes, 1.0), classes }
 }
 
-/// Parameters with values from `draw`.
+/// Returns parameters with values from `draw`.
 pub fn state(topology: &Topology, mut draw: impl FnMut(&Parameter) -> Vec<f32>) -> State {
     let mut state = State::default();
     for parameter in topology.parameters().unwrap_or_default() {
@@ -72,7 +72,8 @@ pub fn state(topology: &Topology, mut draw: impl FnMut(&Parameter) -> Vec<f32>) 
     state
 }
 
-/// Weights that keep the size of activations, so that images and not biases decide the logits, and small biases.
+/// Returns small biases, and weights that preserve the magnitude of activations, so that the logits depend on the images more
+/// than on the biases.
 pub fn balanced_state(rng: &mut impl Rng, topology: &Topology) -> State {
     state(topology, |parameter| match parameter.role {
         Role::Bias => reals(rng, parameter.elements(), 0.1),
@@ -83,13 +84,13 @@ pub fn balanced_state(rng: &mut impl Rng, topology: &Topology) -> State {
     })
 }
 
-/// A network of unnamed operations.
+/// Returns a network of operations named `layer.0`, `layer.1`, ….
 pub fn topology(input: [usize; 3], ops: &[Op]) -> Topology {
     let nodes = ops.iter().enumerate().map(|(i, op)| Node { name: format!("layer.{i}"), op: op.clone() });
     Topology { input, nodes: nodes.collect() }
 }
 
-/// A network with every operation that takes no time.
+/// Returns a small network with all operations (the miniature network), which is fast to compute.
 pub fn miniature() -> Topology {
     topology(
         [3, 19, 17],
@@ -110,7 +111,7 @@ pub fn miniature() -> Topology {
     )
 }
 
-/// The same network with `1/divisor` of the channels and hidden features, for images of `[height, width]`.
+/// Returns the network with `1/divisor` of the channels and hidden features, for images of `[height, width]`.
 pub fn shrink(topology: &Topology, divisor: usize, [height, width]: [usize; 2]) -> Topology {
     let mut small = Topology { input: [3, height, width], nodes: Vec::new() };
     let last = topology.nodes.len() - 1;

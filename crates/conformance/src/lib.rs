@@ -1,6 +1,7 @@
-//! One suite for every engine: holds it to a plain f64 [`mod@reference`], and whole networks to PyTorch as well.
+//! The conformance suite for all engines. It compares an engine with a plain f64 [`mod@reference`], and complete networks also
+//! with PyTorch.
 //!
-//! An engine's crate runs the suite as a test without the usual harness (`harness = false`), `tests/conformance.rs`:
+//! The crate of an engine runs the suite in `tests/conformance.rs`, a test with `harness = false`:
 //!
 //! ```no_run
 //! use std::process::ExitCode;
@@ -12,13 +13,13 @@
 //! }
 //! ```
 //!
-//! Each case is a test of its own, named by engine, operation and check: `cargo test --test conformance conv2d` runs those
-//! of convolution, `cargo test --test conformance -- --list` lists all.
+//! Each case is a separate test, named by engine, operation and check. `cargo test --test conformance conv2d` runs the cases of
+//! convolution, `cargo test --test conformance -- --list` lists all cases.
 //!
-//! Single operations are reached through the byte boundary by a *probe*: a 1×1 convolution in front whose outputs are small
-//! integers (or dyadic fractions), so that every product and every partial sum below it is exact in f32. The network's
-//! logits are then the operation's output, its own parameters' gradients show its weight gradient, and the probe's
-//! gradients are sums over its input gradient. How close is close enough stands beside each kind of case.
+//! The inputs of engines are bytes. To test single operations with other inputs, a *probe* precedes them: a 1×1 convolution whose
+//! outputs are small integers (or dyadic fractions), so that every product and every partial sum in it is exact in f32. The
+//! logits of the network are then the output of the operation, the gradients of its parameters are returned directly, and the
+//! gradients of the probe's parameters are sums over its input gradient. The tolerances are documented with each kind of case.
 #![forbid(unsafe_code)]
 
 mod case;

@@ -1,16 +1,15 @@
-//! The names of the cases: paths as Rust's own tests have them, with nothing that a shell would want quoted.
+//! The names of the cases. They are paths like those of Rust's tests, and need no quoting in a shell.
 
 use alexnet_core::Op;
 
 use crate::experiment::Place;
 
-/// Words with underscores between them, in lower case: `Adam with decay` is `adam_with_decay`.
+/// Converts words to lower case with underscores: `Adam with decay` becomes `adam_with_decay`.
 pub fn slug(words: &str) -> String {
     words.to_lowercase().replace([' ', '-'], "_")
 }
 
-/// The name of a check of operations in their place: operation, check, settings, and the shape that the first of the
-/// operations works on.
+/// Returns the name of a check of operations: operation, check, settings, and the shape of the first operation's input.
 pub fn operations(
     check: &str,
     ops: &[Op],
@@ -29,7 +28,7 @@ pub fn operations(
     format!("chain::{check}::{}_{input}", chain.join("_"))
 }
 
-/// The name of an operation.
+/// Returns the name of an operation.
 fn operation(op: &Op) -> &'static str {
     match op {
         Op::Conv2d { .. } => "conv2d",
@@ -42,7 +41,7 @@ fn operation(op: &Op) -> &'static str {
     }
 }
 
-/// What the input does not say about an operation.
+/// Returns the settings of an operation that do not follow from its input.
 fn settings(op: &Op) -> String {
     match op {
         Op::Conv2d { inputs: _, outputs, kernel, stride, padding, groups } => {

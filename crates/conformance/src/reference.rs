@@ -1,8 +1,8 @@
-//! A plain f64 engine: the truth that the engines are measured against.
+//! A plain f64 engine, which is the reference for the other engines.
 //!
-//! Written for the reader, not for the machine: nested loops over [`Tensor`]s, one file an operation, forward and backward
-//! side by side. [`Network`] keeps everything in f64 and shows all it computes; [`Reference`] puts it behind
-//! [`alexnet_core::Backend`] by rounding to f32 at the boundary, parameters and moments included.
+//! It is written to be readable, not fast: nested loops over [`Tensor`]s, one file per operation with its forward and backward
+//! pass. [`Network`] computes in f64 and exposes all results. [`Reference`] implements [`alexnet_core::Backend`] with it; all
+//! results, also parameters and moments, are rounded to f32.
 
 mod convolution;
 mod engine;

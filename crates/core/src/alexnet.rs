@@ -1,5 +1,5 @@
-//! AlexNet, written once (Krizhevsky, Sutskever, Hinton: *ImageNet Classification with Deep Convolutional Neural Networks*,
-//! 2012), in the variants that are in use.
+//! The topologies of the common AlexNet variants (Krizhevsky, Sutskever, Hinton: *ImageNet Classification with Deep Convolutional
+//! Neural Networks*, 2012).
 
 use std::{fmt, str::FromStr};
 
@@ -7,27 +7,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Node, Op, Topology};
 
-/// Which AlexNet.
+/// A variant of AlexNet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Variant {
-    /// The tutorial's: half the paper's width, no groups, no normalization; 224×224.
+    /// The tutorial's network: half the paper's width, no groups, no local response normalization; input 224×224.
     #[default]
     Tutorial,
-    /// The network of 2012: two groups in conv2, 4 and 5, local response normalization; 227×227. Normalization follows the
-    /// pooling of stages 1 and 2, as the tutorial's data flow (and Caffe's CaffeNet) has it.
+    /// The network of 2012: two groups in conv2, 4 and 5, local response normalization; input 227×227. Normalization follows the
+    /// pooling of stages 1 and 2, as in the tutorial's data flow and in Caffe's CaffeNet.
     Original,
-    /// [`Variant::Original`] with normalization before pooling, as section 3.5 of the paper has it. Same parameters.
+    /// [`Variant::Original`] with normalization before pooling, as in section 3.5 of the paper. The parameters are the same.
     OriginalNormFirst,
-    /// `torchvision.models.alexnet` (the paper's successor, arXiv 1404.5997); 224×224.
+    /// `torchvision.models.alexnet` (the network of the follow-up paper, arXiv 1404.5997); input 224×224.
     Torchvision,
 }
 
 impl Variant {
-    /// All of them, in the order of the help text.
+    /// All variants, in the order of the help text.
     pub const ALL: [Self; 4] = [Self::Tutorial, Self::Original, Self::OriginalNormFirst, Self::Torchvision];
 
-    /// The name on the command line and in weights files.
+    /// Returns the name that settings and weights files use.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tutorial => "tutorial",
@@ -37,7 +37,7 @@ impl Variant {
         }
     }
 
-    /// The network with `classes` outputs.
+    /// Returns the network with `classes` outputs.
     pub fn topology(self, classes: usize) -> Topology {
         match self {
             Self::Tutorial => network(
@@ -75,16 +75,15 @@ impl FromStr for Variant {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let names = Self::ALL.map(Self::name).join(", ");
-        Self::ALL
-            .into_iter()
-            .find(|v| v.name() == text)
-            .ok_or_else(|| format!("no variant `{}`; there are {names}", crate::text::shown(text)))
+        Self::ALL.into_iter().find(|v| v.name() == text).ok_or_else(|| {
+            format!("unknown variant `{}`; the variants are {names}", crate::text::shown(text))
+        })
     }
 }
 
 const FULL_WIDTH: [usize; 5] = [96, 256, 384, 384, 256];
 
-/// Where local response normalization stands in stages 1 and 2.
+/// The position of local response normalization in stages 1 and 2.
 #[derive(Clone, Copy, PartialEq)]
 enum Norm {
     None,
@@ -92,14 +91,14 @@ enum Norm {
     AfterPool,
 }
 
-/// Where dropout stands: before the two hidden linear layers (tutorial, torchvision) or after them (paper, section 4.2).
+/// The position of dropout: before the two hidden linear layers (tutorial, torchvision) or after them (paper, section 4.2).
 #[derive(Clone, Copy, PartialEq)]
 enum Drop {
     Before,
     After,
 }
 
-/// The five convolutional stages; `groups` applies to conv2, 4 and 5.
+/// Returns the five convolutional stages; `groups` applies to conv2, 4 and 5.
 fn conv_stages(width: [usize; 5], padding1: usize, groups: usize, norm: Norm) -> Vec<Op> {
     let conv = |inputs, outputs, kernel, stride, padding, groups| Op::Conv2d {
         inputs,
@@ -185,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn original_flows_as_the_tutorial_tells_it() {
+    fn original_has_the_shapes_of_the_tutorial() {
         let mut flow = vec![];
         let topology = Variant::Original.topology(1000);
         for (node, shape) in topology.nodes.iter().zip(topology.shapes().unwrap()) {

@@ -1,7 +1,7 @@
-//! A network on a tensor library with automatic differentiation: what the engines on such libraries share.
+//! The code that engines on tensor libraries with automatic differentiation share.
 //!
-//! An engine implements [`Autodiff`], the operations that differ between libraries, and lowers a topology to layers and
-//! parameters. [`AutodiffModel`] is the [`Model`] over them: forward and backward pass, clipping, update and state.
+//! An engine implements [`Autodiff`] (the operations that differ between libraries) and lowers a topology to layers and
+//! parameters. [`AutodiffModel`] implements [`Model`] with them: forward and backward pass, gradient clipping, update and state.
 
 use crate::{
     Array, Batch, Images, Layer, Logits, Mode, Model, Optimizer, Options, Result, State, Step, StepReport,
@@ -10,46 +10,47 @@ use crate::{
     loss::cross_entropy,
 };
 
-/// The operations of a tensor library with automatic differentiation that [`AutodiffModel`] needs. Errors are those of the
-/// library, as [`crate::Error::Backend`].
+/// The operations of a tensor library with automatic differentiation that [`AutodiffModel`] needs. Errors of the library are
+/// returned as [`crate::Error::Backend`].
 pub trait Autodiff: Send {
-    /// The library's tensor. Handles may share their storage.
+    /// The library's tensor. Several handles may share one storage.
     type Tensor: Send;
 
-    /// Turns the bytes of `images` into normalized numbers, in the layout that the first layer takes.
+    /// Converts the bytes of `images` to normalized numbers, in the layout that the first layer expects.
     ///
     /// # Errors
-    /// The library's.
+    /// Those of the library.
     fn normalize(&self, images: &Images) -> Result<Self::Tensor>;
 
     /// Copies a parameter, moment or gradient to the device, from PyTorch's layout to the engine's.
     ///
     /// # Errors
-    /// The library's.
+    /// Those of the library.
     fn to_tensor(&self, array: &Array) -> Result<Self::Tensor>;
 
     /// Copies a parameter, moment, gradient or logits to the host, from the engine's layout to PyTorch's.
     ///
     /// # Errors
-    /// The library's.
+    /// Those of the library.
     fn to_array(&self, tensor: &Self::Tensor) -> Result<Array>;
 
-    /// Makes `values` a leaf that gradients can be asked of and updates can change.
+    /// Makes `values` a leaf of the graph: gradients can be computed for it, and updates can change it.
     ///
     /// # Errors
-    /// The library's.
+    /// Those of the library.
     fn leaf(&self, values: Self::Tensor) -> Result<Self::Tensor>;
 
-    /// Zeros of the shape and layout of `tensor`.
+    /// Returns zeros in the shape and layout of `tensor`.
     ///
     /// # Errors
-    /// The library's.
+    /// Those of the library.
     fn zeros_like(&self, tensor: &Self::Tensor) -> Result<Self::Tensor>;
 
-    /// The gradients of `Σ cotangent · logits` with respect to the values of `parameters`, which are trainable, in their order.
+    /// Returns the gradients of `Σ cotangent · logits` with respect to the values of `parameters` (all trainable), in the same
+    /// order.
     ///
     /// # Errors
-    /// The library's.
+    /// Those of the library.
     fn backward(
         &self,
         logits: &Self::Tensor,
@@ -57,17 +58,17 @@ pub trait Autodiff: Send {
         parameters: &[&ParameterState<Self::Tensor>],
     ) -> Result<Vec<Self::Tensor>>;
 
-    /// The sum of the squares of `gradient`.
+    /// Returns the sum of the squares of `gradient`.
     ///
     /// # Errors
-    /// The library's.
+    /// Those of the library.
     fn square_sum(&self, gradient: &Self::Tensor) -> Result<f64>;
 
     /// Updates `parameter` and its moments by one step of the equations in [`crate::optimizer`], with `gradient` multiplied by
     /// `scale`. May overwrite `gradient`.
     ///
     /// # Errors
-    /// The library's.
+    /// Those of the library.
     fn update(
         &self,
         parameter: &mut ParameterState<Self::Tensor>,
@@ -77,7 +78,7 @@ pub trait Autodiff: Send {
         scale: f64,
     ) -> Result<()>;
 
-    /// Calls `run` with the recording of operations off, where the library records them on a switch.
+    /// Calls `run` without recording operations for automatic differentiation, if the library can switch the recording off.
     fn without_recording<R>(run: impl FnOnce() -> R) -> R {
         run()
     }
@@ -85,26 +86,26 @@ pub trait Autodiff: Send {
 
 /// The values and moments of a parameter of the topology, on an engine's device.
 pub struct ParameterState<T> {
-    /// `features.0.weight`.
+    /// Its name, such as `features.0.weight`.
     pub name: String,
-    /// Its shape as PyTorch has it.
+    /// Its shape in PyTorch's layout.
     pub shape: Vec<usize>,
-    /// The values, in the engine's layout. Shares its storage with the layer's.
+    /// The values, in the engine's layout. They share their storage with the layer's tensor.
     pub values: T,
-    /// Whether training updates it; if not, it is outside of all graphs and has no moments.
+    /// Whether training updates it. If not, it belongs to no graph and has no moments.
     pub trainable: bool,
-    /// In the order of [`Optimizer::moments`], laid out as `values`.
+    /// The moments in the order of [`Optimizer::moments`], in the layout of `values`.
     pub moments: Vec<T>,
 }
 
 impl<T> ParameterState<T> {
-    /// Loads the parameter `name` of `state`, with its moments, or zeros for those that `state` lacks.
+    /// Loads the parameter `name` of `state` with its moments. Moments that are missing in `state` become zeros.
     ///
     /// # Errors
-    /// The library's, such as when the device is full.
+    /// Those of the library, for example when the device is out of memory.
     ///
     /// # Panics
-    /// When `state` has no such parameter; [`State::check`] tells.
+    /// When `state` has no such parameter; call [`State::check`] before.
     pub fn load<A: Autodiff<Tensor = T>>(
         name: &str,
         state: &State,
@@ -127,10 +128,10 @@ impl<T> ParameterState<T> {
     }
 }
 
-/// A layer that may move to another thread with its model.
+/// A layer that can be sent to another thread with its model.
 pub type BoxedLayer<T> = Box<dyn Layer<T> + Send>;
 
-/// The layers of a topology in order, and the parameters of all of them.
+/// The layers of a topology in order, and all their parameters.
 pub type Lowered<T> = (Vec<BoxedLayer<T>>, Vec<ParameterState<T>>);
 
 /// A lowered network on a tensor library with automatic differentiation.
@@ -141,12 +142,12 @@ pub struct AutodiffModel<A: Autodiff> {
     layers: Vec<BoxedLayer<A::Tensor>>,
     parameters: Vec<ParameterState<A::Tensor>>,
     optimizer: Optimizer,
-    /// Whether moments were loaded or a step was made: before that a state has none.
+    /// Whether moments were loaded or a step was done. Before that, the state has no moments.
     stepped: bool,
 }
 
 impl<A: Autodiff> AutodiffModel<A> {
-    /// Checks the arguments, then lowers `topology` with `lower` to a model that starts from `state`.
+    /// Checks the arguments, then lowers `topology` with `lower`. The model starts from `state`.
     ///
     /// # Errors
     /// Those of [`crate::Backend::compile`] and of `lower`.
@@ -172,7 +173,7 @@ impl<A: Autodiff> AutodiffModel<A> {
         })
     }
 
-    /// `[N, C]`, on the device; holds the graph of the pass unless `mode` is to evaluate.
+    /// Returns the logits `[N, C]` on the device. They hold the graph of the pass unless `mode` is [`Mode::Evaluate`].
     fn forward(&mut self, images: &Images, mode: Mode) -> Result<A::Tensor> {
         images.check(self.input)?;
         let mut x = self.engine.normalize(images)?;
@@ -186,7 +187,7 @@ impl<A: Autodiff> AutodiffModel<A> {
         Ok(Logits { values: self.engine.to_array(logits)?.values, classes: self.classes })
     }
 
-    /// The gradients of `Σ cotangent · logits` with respect to the trainable parameters, in their order.
+    /// Returns the gradients of `Σ cotangent · logits` with respect to the trainable parameters, in their order.
     fn backward(&self, logits: &A::Tensor, cotangent: &Logits) -> Result<Vec<A::Tensor>> {
         let parameters: Vec<_> = self.trainable_parameters().collect();
         if parameters.is_empty() {
@@ -203,13 +204,13 @@ impl<A: Autodiff> AutodiffModel<A> {
         Ok((StepReport { loss, gradient_norm: self.norm(&gradients)? }, gradients))
     }
 
-    /// The L2 norm over all gradients.
+    /// Returns the L2 norm over all gradients.
     fn norm(&self, gradients: &[A::Tensor]) -> Result<f64> {
         let square_sums = gradients.iter().map(|gradient| self.engine.square_sum(gradient));
         Ok(square_sums.collect::<Result<Vec<f64>>>()?.iter().sum::<f64>().sqrt())
     }
 
-    /// Clips the gradients, whose norm is `gradient_norm`, and updates with them.
+    /// Clips the gradients, whose norm is `gradient_norm`, and updates the parameters.
     fn update_clipped(&mut self, gradients: &[A::Tensor], gradient_norm: f64, step: &Step) -> Result<()> {
         let scale = step.gradient_scale(gradient_norm);
         let trainable = self.parameters.iter_mut().filter(|parameter| parameter.trainable);
@@ -291,7 +292,7 @@ mod tests {
     use super::*;
     use crate::{Node, Op};
 
-    /// Shared storage is all that the tests ask of a tensor.
+    /// A tensor for the tests: only its shared storage matters.
     type Shared = Arc<Mutex<Vec<f32>>>;
 
     fn shared(values: Vec<f32>) -> Shared {
@@ -302,8 +303,8 @@ mod tests {
         tensor.lock().unwrap().clone()
     }
 
-    /// A library whose only network gives each image the parameter `bias` as logits, so that the gradient of `bias` is the
-    /// sum of the cotangent's rows.
+    /// A library whose only network returns the parameter `bias` as the logits of each image, so that the gradient of `bias` is
+    /// the sum of the cotangent's rows.
     struct Biases;
 
     impl Autodiff for Biases {
@@ -337,7 +338,7 @@ mod tests {
             parameters: &[&ParameterState<Shared>],
         ) -> Result<Vec<Shared>> {
             let names: Vec<&str> = parameters.iter().map(|p| p.name.as_str()).collect();
-            assert_eq!(names, ["layer.bias"], "gradients are asked of trainable parameters alone");
+            assert_eq!(names, ["layer.bias"], "gradients are requested for trainable parameters only");
             let sum = |c: usize| cotangent.rows().map(|row| row[c]).sum();
             Ok(vec![shared((0..cotangent.classes).map(sum).collect())])
         }
@@ -404,16 +405,16 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_the_gradients_and_an_update_with_them() {
+    fn a_step_equals_gradients_and_then_update() {
         let batch = Batch::random(3, 1, 2);
         for clip_grad_norm in [None, Some(0.01)] {
-            let (mut whole, mut parts) = (model(), model());
-            let report = whole.train_step(&batch, &step(clip_grad_norm)).unwrap();
+            let (mut direct, mut parts) = (model(), model());
+            let report = direct.train_step(&batch, &step(clip_grad_norm)).unwrap();
             let (same, gradients) = parts.gradients(&batch, &step(clip_grad_norm)).unwrap();
             let norm = parts.update(&gradients, &step(clip_grad_norm)).unwrap();
             assert_eq!((report, report.gradient_norm), (same, norm));
-            assert!(whole.state().unwrap() == parts.state().unwrap());
-            let moment = &whole.state().unwrap().moments["layer.bias.momentum_buffer"].values;
+            assert!(direct.state().unwrap() == parts.state().unwrap());
+            let moment = &direct.state().unwrap().moments["layer.bias.momentum_buffer"].values;
             let clipped = moment.iter().map(|g| g * g).sum::<f32>().sqrt();
             assert!(norm > 0.02 && (clip_grad_norm.is_none() || clipped < 0.010_001), "{norm} {clipped}");
         }
@@ -422,7 +423,7 @@ mod tests {
     #[test]
     fn a_frozen_parameter_keeps_its_values_and_has_no_gradient_and_no_moments() {
         let mut model = model();
-        assert!(model.state().unwrap().moments.is_empty(), "nothing was loaded and no step was made");
+        assert!(model.state().unwrap().moments.is_empty(), "no moments were loaded and no step was done");
         let before = model.state().unwrap().parameters;
         let batch = Batch::random(3, 1, 2);
         let logits = model.logits(&batch.images).unwrap();
@@ -436,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_an_error() {
+    fn wrong_shapes_are_errors() {
         let mut model = model();
         let batch = Batch::random(3, 1, 2);
         let (_, mut gradients) = model.gradients(&batch, &step(None)).unwrap();

@@ -1,4 +1,4 @@
-//! The engine boundary: object-safe, so that the engine is chosen at run time.
+//! The interface of an engine. It is object-safe, so that the engine can be chosen at run time.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Array, Batch, Error, Images, Logits, Mode, Optimizer, Parameters, Result, State, Topology};
 
-/// A place where an engine computes; in files and on the command line `cpu`, `cuda`, `cuda:N` or `metal`.
+/// A device on which an engine computes; written as `cpu`, `cuda`, `cuda:N` or `metal`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Device {
     /// The host's processors.
     #[default]
     Cpu,
-    /// An NVIDIA GPU by its number.
+    /// The NVIDIA GPU with this index.
     Cuda(usize),
     /// The GPU of an Apple machine.
     Metal,
@@ -44,7 +44,9 @@ impl FromStr for Device {
             Some(("cuda", index)) if index.parse::<usize>().is_ok() => {
                 Ok(Self::Cuda(index.parse().unwrap_or_default()))
             }
-            _ => Err(format!("no device `{}`; use cpu, cuda, cuda:N or metal", crate::text::shown(text))),
+            _ => {
+                Err(format!("unknown device `{}`; use cpu, cuda, cuda:N or metal", crate::text::shown(text)))
+            }
         }
     }
 }
@@ -63,25 +65,25 @@ impl TryFrom<String> for Device {
     }
 }
 
-/// What [`Backend::compile`] needs beside the network and its state.
+/// The options of [`Backend::compile`].
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Where to compute.
+    /// The device to compute on.
     pub device: Device,
-    /// How [`Model::train_step`] updates.
+    /// The optimizer of [`Model::train_step`].
     pub optimizer: Optimizer,
-    /// Names of parameters that are not trainable (`requires_grad = False` in PyTorch), such as
-    /// [`Topology::parameters_of`] gives. They keep their bits, weight decay or not; they have no moments, and those that
-    /// a state brings along are dropped; they are neither in the gradients nor in their norm. No derivative is taken
-    /// below the lowest trainable layer.
+    /// Names of parameters that are not trainable (`requires_grad = False` in PyTorch), for example from
+    /// [`Topology::parameters_of`]. Training does not change a bit of them, even with weight decay. They have no moments (those
+    /// in a loaded state are dropped), no gradients, and no share in the gradient norm. The backward pass stops at the lowest
+    /// trainable layer.
     pub frozen: BTreeSet<String>,
 }
 
 impl Options {
-    /// Checks that the frozen parameters exist and that a trainable one is left.
+    /// Checks that the frozen parameters exist and that at least one parameter is trainable.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when not, [`Error::Topology`] when the network is not valid.
+    /// [`Error::Invalid`] if not, [`Error::Topology`] if the network is not valid.
     pub fn check(&self, topology: &Topology) -> Result<()> {
         let names: BTreeSet<String> = topology.parameters()?.into_iter().map(|p| p.name).collect();
         let refuse =
@@ -98,19 +100,19 @@ impl Options {
 
 /// An engine.
 pub trait Backend: Send + Sync {
-    /// `cpu`, `candle`, `tch`.
+    /// Returns its name: `cpu`, `candle` or `tch`.
     fn name(&self) -> &'static str;
 
-    /// The devices present on this machine.
+    /// Returns the devices of this machine that it can use.
     fn devices(&self) -> Vec<Device>;
 
-    /// Whether convolutions are exact as long as every partial sum is an integer below 2²⁴, as sums of products are.
-    /// Winograd's are not, and are held to the error bound of real numbers instead.
+    /// Whether convolutions are exact if every partial sum is an integer below 2²⁴. This holds for plain sums of products, but
+    /// not for Winograd convolutions; these are tested with the error bound for real numbers instead.
     fn exact_convolutions(&self) -> bool {
         true
     }
 
-    /// Lowers a network to something that runs, starting from `state`.
+    /// Creates a runnable model of the network, with the parameters and moments of `state`.
     ///
     /// # Errors
     /// [`Error::Topology`], [`Error::Parameters`] when `state` does not fit, [`Error::Invalid`] as [`Options::check`],
@@ -121,34 +123,34 @@ pub trait Backend: Send + Sync {
 /// One optimizer step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
-    /// Counts from 1 over the whole run: Adam's t, and the key of the dropout masks.
+    /// The number of the step, from 1 over the whole run: Adam's t, and a part of the key of the dropout masks.
     pub number: u64,
-    /// The run's seed, another part of that key.
+    /// The run's seed, the second part of that key.
     pub seed: u64,
-    /// Where the batch's first image stands among those of the step: above 0 when a step's gradient is accumulated over
+    /// The index of the batch's first image among the images of the step: above 0 when the gradient of a step is accumulated over
     /// several batches. The last part of that key.
     pub sample_offset: usize,
-    /// Learning rate.
+    /// The learning rate.
     pub lr: f32,
-    /// Gradients are scaled so that their norm over all trainable parameters is at most this
+    /// The upper limit of the gradients' norm over all trainable parameters; larger gradients are scaled down
     /// (`torch.nn.utils.clip_grad_norm_`).
     pub clip_grad_norm: Option<f32>,
 }
 
 impl Step {
-    /// The mode of the forward pass.
+    /// Returns the mode of the forward pass.
     pub fn mode(&self) -> Mode {
         Mode::Train { seed: self.seed, step: self.number, sample_offset: self.sample_offset }
     }
 
-    /// What the gradients are multiplied by before the update, for a norm of `gradient_norm`:
-    /// `torch.nn.utils.clip_grad_norm_`'s factor, or 1.
+    /// Returns the factor that the gradients are multiplied by before the update if their norm is `gradient_norm`: that of
+    /// `torch.nn.utils.clip_grad_norm_`, or 1 without clipping.
     pub fn gradient_scale(&self, gradient_norm: f64) -> f64 {
         self.clip_grad_norm.map_or(1.0, |most| (f64::from(most) / (gradient_norm + 1e-6)).min(1.0))
     }
 }
 
-/// What a step saw.
+/// The loss and the gradient norm of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepReport {
     /// Mean cross-entropy over the batch, before the update.
@@ -162,57 +164,57 @@ pub type Gradients = BTreeMap<String, Array>;
 
 /// A network on an engine.
 pub trait Model: Send {
-    /// The network's answer in evaluation mode, `[N, C]`.
+    /// Returns the logits `[N, C]` in evaluation mode.
     ///
     /// # Errors
     /// [`Error::Shape`].
     fn logits(&mut self, images: &Images) -> Result<Logits>;
 
-    /// One step of training: forward with dropout, mean softmax cross-entropy, backward, update.
+    /// Does one training step: forward pass with dropout, mean softmax cross-entropy, backward pass, update.
     ///
     /// # Errors
     /// [`Error::Shape`].
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport>;
 
-    /// What [`Model::train_step`] does up to the update: the report and the gradients, unclipped.
+    /// Does the part of [`Model::train_step`] before the update. Returns the report and the unclipped gradients.
     ///
     /// # Errors
     /// [`Error::Shape`].
     fn gradients(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Gradients)>;
 
-    /// What [`Model::train_step`] does from the gradients on: clips and updates. `gradients` are those of all trainable
-    /// parameters. Returns their L2 norm before clipping.
+    /// Does the part of [`Model::train_step`] after the backward pass: clips the gradients and updates the parameters.
+    /// `gradients` must contain all trainable parameters. Returns their L2 norm before clipping.
     ///
     /// # Errors
-    /// [`Error::Shape`] when a gradient is missing or of another shape.
+    /// [`Error::Shape`] when a gradient is missing or has the wrong shape.
     fn update(&mut self, gradients: &Gradients, step: &Step) -> Result<f64>;
 
-    /// The vector-Jacobian product in evaluation mode: gradients of `Σ cotangent · logits`, with `cotangent` `[N, C]`.
-    /// The conformance suite isolates single operations with it.
+    /// Returns the vector-Jacobian product in evaluation mode: the gradients of `Σ cotangent · logits`, with `cotangent` `[N,
+    /// C]`. The conformance suite tests single operations with it.
     ///
     /// # Errors
     /// [`Error::Shape`].
     fn vjp(&mut self, images: &Images, cotangent: &Logits) -> Result<Gradients>;
 
-    /// Parameters and moments as they are now.
+    /// Returns the current parameters and moments.
     ///
     /// # Errors
-    /// What the engine's tensor library refuses.
+    /// Those of the engine's tensor library.
     fn state(&self) -> Result<State>;
 
-    /// The parameters alone, as they are now.
+    /// Returns the current parameters.
     ///
     /// # Errors
-    /// What the engine's tensor library refuses.
+    /// Those of the engine's tensor library.
     fn parameters(&self) -> Result<Parameters> {
         Ok(self.state()?.parameters)
     }
 }
 
-/// The gradient of the parameter `name` among `gradients`.
+/// Returns the gradient of the parameter `name`.
 ///
 /// # Errors
-/// [`Error::Shape`] when it is missing or of another shape.
+/// [`Error::Shape`] when it is missing or its shape is not `shape`.
 pub fn gradient_of<'a>(gradients: &'a Gradients, name: &str, shape: &[usize]) -> Result<&'a Array> {
     let found = gradients.get(name);
     found.filter(|gradient| gradient.shape == shape).ok_or_else(|| Error::Shape {
@@ -222,7 +224,7 @@ pub fn gradient_of<'a>(gradients: &'a Gradients, name: &str, shape: &[usize]) ->
     })
 }
 
-/// Checks a cotangent against the number of images and of classes.
+/// Checks the shape of a cotangent against the numbers of images and classes.
 ///
 /// # Errors
 /// [`Error::Shape`].

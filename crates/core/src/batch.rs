@@ -1,4 +1,4 @@
-//! What crosses the boundary into and out of an engine.
+//! The inputs and outputs of an engine: batches of images, and logits.
 
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
@@ -8,25 +8,25 @@ use crate::{
     rng::{Purpose, generator},
 };
 
-/// How bytes become numbers: `(byte / 255 - mean) / std` for each channel, in f32, as torchvision's `ToTensor` and
-/// `Normalize` compute it.
+/// The normalization of pixels: `(byte / 255 - mean) / std` for each channel, in f32, as torchvision's `ToTensor` and `Normalize`
+/// compute it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Normalization {
-    /// Subtracted, for red, green and blue.
+    /// The mean of red, green and blue, which is subtracted.
     pub mean: [f32; 3],
-    /// Divided by.
+    /// The standard deviation of each channel, which is the divisor.
     pub std: [f32; 3],
 }
 
 impl Normalization {
-    /// Mean and standard deviation 0.5: what the tutorial trains with.
+    /// Mean and standard deviation 0.5, as in the tutorial.
     pub const HALF: Self = Self { mean: [0.5; 3], std: [0.5; 3] };
 
-    /// Of ImageNet's images; what torchvision's networks are trained with (`torchvision.models.AlexNet_Weights`).
+    /// Mean and standard deviation of ImageNet's images, as in torchvision (`torchvision.models.AlexNet_Weights`).
     pub const IMAGENET: Self = Self { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 
-    /// The number of each byte value, for each channel; the one place where this is computed, so that all engines see the
-    /// same bits.
+    /// Returns the normalized number for each byte value, by channel. This is the only place where it is computed, so that all
+    /// engines get the same bits.
     pub fn table(&self) -> [[f32; 256]; 3] {
         std::array::from_fn(|c| {
             std::array::from_fn(|byte| (byte as f32 / 255.0 - self.mean[c]) / self.std[c])
@@ -34,20 +34,20 @@ impl Normalization {
     }
 }
 
-/// What becomes of the orientation that an image file tells in its EXIF or XMP. Cameras store what the sensor saw and say there how
-/// it is to be turned.
+/// The treatment of the orientation in the EXIF or XMP metadata of an image file. Cameras store the pixels as the sensor delivers
+/// them, and in the metadata how to rotate them for display.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExifOrientation {
-    /// The image is turned upright, as viewers show it.
+    /// The image is rotated and mirrored to be upright, as image viewers show it.
     #[default]
     Apply,
-    /// The image is taken as it is stored.
+    /// The pixels are used as they are stored.
     Ignore,
 }
 
 impl ExifOrientation {
-    /// As it is written: `apply` or `ignore`.
+    /// Returns its name: `apply` or `ignore`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Apply => "apply",
@@ -56,31 +56,31 @@ impl ExifOrientation {
     }
 }
 
-/// Images as bytes, `[N, H, W, 3]`, red first.
+/// Images as bytes, `[N, H, W, 3]`, in the order red, green, blue.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Images {
-    /// `N·H·W·3` bytes.
+    /// The `N·H·W·3` bytes.
     pub pixels: Vec<u8>,
     /// Height of each image.
     pub height: usize,
     /// Width of each image.
     pub width: usize,
-    /// How an engine turns the bytes into numbers.
+    /// How an engine converts the bytes to numbers.
     pub normalization: Normalization,
 }
 
 impl Images {
-    /// The number of images, N.
+    /// Returns the number of images, N.
     pub fn len(&self) -> usize {
         self.pixels.len() / (self.height * self.width * 3)
     }
 
-    /// Whether there are none.
+    /// Whether there is no image.
     pub fn is_empty(&self) -> bool {
         self.pixels.is_empty()
     }
 
-    /// Checks that the images are whole and of the network's input shape `[3, H, W]`.
+    /// Checks that the images are complete and have the network's input shape `[3, H, W]`.
     ///
     /// # Errors
     /// [`Error::Shape`].
@@ -104,15 +104,15 @@ impl Images {
 /// Images with their targets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
-    /// `[N, H, W, 3]`.
+    /// The images `[N, H, W, 3]`.
     pub images: Images,
     /// Soft targets `[N, C]`, each row a distribution over the classes.
     pub targets: Vec<f32>,
 }
 
 impl Batch {
-    /// `n` images of `size`×`size` random pixels, each of a random one of `classes` classes: for benchmarks and
-    /// tests, the same for the same arguments.
+    /// Returns `n` images of `size`×`size` random pixels, each with a random class out of `classes`, for benchmarks and tests.
+    /// Equal arguments give equal batches.
     pub fn random(n: usize, size: usize, classes: usize) -> Self {
         let mut rng = generator(0, Purpose::Synthetic, 0, 0);
         let mut pixels = vec![0; n * size * size * 3];
@@ -127,12 +127,12 @@ impl Batch {
         }
     }
 
-    /// The number of images, N.
+    /// Returns the number of images, N.
     pub fn len(&self) -> usize {
         self.images.len()
     }
 
-    /// Whether there are none.
+    /// Whether there is no image.
     pub fn is_empty(&self) -> bool {
         self.images.is_empty()
     }
@@ -154,17 +154,17 @@ impl Batch {
     }
 }
 
-/// What the network answers: `[N, C]`, before softmax.
+/// The output of the network before softmax, `[N, C]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Logits {
-    /// `N·C` numbers, row by row.
+    /// The `N·C` numbers, row by row.
     pub values: Vec<f32>,
-    /// C.
+    /// The number of classes, C.
     pub classes: usize,
 }
 
 impl Logits {
-    /// The rows, one an image.
+    /// Returns the rows, one per image.
     pub fn rows(&self) -> std::slice::ChunksExact<'_, f32> {
         self.values.chunks_exact(self.classes)
     }

@@ -1,7 +1,7 @@
-//! A checkpoint: all that a resumed run needs, in one file, so that it is replaced as a whole or not at all.
+//! Checkpoints: everything that a resumed run needs, in one file, which is replaced atomically.
 //!
-//! It is a safetensors file with the tensors `parameters/NAME`, `moments/NAME` and `average/NAME` and, in its metadata, the progress as
-//! JSON and a CRC-32 over everything. A disk that returns other bytes than were written is found before training goes on.
+//! A checkpoint is a safetensors file with the tensors `parameters/NAME`, `moments/NAME` and `average/NAME`. Its metadata
+//! contains the progress as JSON and a CRC-32 over all content, so that corrupted files are detected before training continues.
 
 use std::{convert::Infallible, path::Path};
 
@@ -44,8 +44,8 @@ pub fn save<P: Serialize>(path: impl AsRef<Path>, state: &State, progress: &P) -
 /// Reads a checkpoint.
 ///
 /// # Errors
-/// [`Error::Missing`] when there is no file, [`Error::Format`] when it is no checkpoint, or damaged, [`Error::Io`] when it cannot be
-/// read at all.
+/// [`Error::Missing`] when the file does not exist, [`Error::Format`] when it is not a checkpoint or is damaged, [`Error::Io`]
+/// when it cannot be read.
 pub fn load<P: DeserializeOwned>(path: impl AsRef<Path>) -> Result<(State, P)> {
     let path = path.as_ref();
     let (metadata, tensors) = tensors::read(path, FileKind::Checkpoint)?;
@@ -56,14 +56,15 @@ pub fn load<P: DeserializeOwned>(path: impl AsRef<Path>) -> Result<(State, P)> {
     let found = checksum(progress, tensors.iter().map(|(name, array)| (name.as_str(), array)));
     if *written != format!("{found:08x}") {
         return Err(refuse(format!(
-            "its content has changed since it was written (checksum {}, now {found:08x}), so the disk or a copy is at \
-             fault",
+            "its content has changed since it was written (checksum {}, now {found:08x}); it was damaged on the disk or \
+             during a copy",
             shown(written)
         )));
     }
-    let progress = serde_json::from_str(progress)
-        .map_err(|error: serde_json::Error| error.to_string())
-        .map_err(|error| refuse(format!("its progress is of another version ({})", shown(&error))))?;
+    let progress =
+        serde_json::from_str(progress).map_err(|error: serde_json::Error| error.to_string()).map_err(
+            |error| refuse(format!("its progress was written by another version ({})", shown(&error))),
+        )?;
 
     let mut state = State::default();
     for (name, array) in tensors {
@@ -75,7 +76,7 @@ pub fn load<P: DeserializeOwned>(path: impl AsRef<Path>) -> Result<(State, P)> {
             state.average.insert(parameter.to_owned(), array);
         } else {
             return Err(refuse(format!(
-                "the tensor `{}` is neither parameter nor moment nor average",
+                "the tensor `{}` is not a parameter, a moment or an average",
                 shown(&name)
             )));
         }
@@ -83,7 +84,7 @@ pub fn load<P: DeserializeOwned>(path: impl AsRef<Path>) -> Result<(State, P)> {
     Ok((state, progress))
 }
 
-/// CRC-32 over the progress and, in the order of their names, each tensor's name, shape and bytes.
+/// Returns the CRC-32 over the progress and over each tensor's name, shape and bytes, in the order of the names.
 fn checksum<'a>(progress: &str, tensors: impl Iterator<Item = (&'a str, &'a Array)>) -> u32 {
     let mut hasher = Hasher::new();
     hasher.update(progress.as_bytes());
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_saved_is_loaded() {
+    fn a_saved_checkpoint_is_loaded() {
         let (_folder, path) = saved();
         let loaded: Loaded = load(&path);
         assert_eq!(loaded.unwrap(), (state(), progress()));
@@ -150,9 +151,9 @@ mod tests {
         assert_eq!(loaded.unwrap().0, fresh);
     }
 
-    /// Every bit of the file matters, but for those whose change is a change of nothing.
+    /// Flips every bit of the file. Only changes without an effect on the content may pass.
     #[test]
-    fn no_flipped_bit_goes_unnoticed() {
+    fn every_flipped_bit_is_detected() {
         let (_folder, path) = saved();
         let good = fs::read(&path).unwrap();
         let mut caught_by_checksum = 0;
@@ -163,7 +164,7 @@ mod tests {
             let loaded: Loaded = load(&path);
             match loaded {
                 Ok(content) => {
-                    // A space between JSON tokens that became a tab or line break.
+                    // Whitespace between JSON tokens became other whitespace.
                     assert_eq!(content, (state(), progress()), "bit {bit}");
                     assert!(good[bit / 8].is_ascii_whitespace(), "bit {bit}");
                 }
@@ -180,28 +181,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_checkpoint_is_refused() {
+    fn other_files_are_refused() {
         let (folder, path) = saved();
-        let says = |path: &Path| {
+        let message = |path: &Path| {
             let loaded: Result<(State, u64)> = load(path);
             let error = loaded.unwrap_err().to_string();
             assert!(error.contains(" is not a checkpoint: "), "{error}");
             error
         };
-        assert!(says(&path).contains("another version"));
-        assert!(says(&folder.path().join("none")).contains("there is no such file"));
-        let cut = fs::read(&path).unwrap();
-        fs::write(&path, &cut[..cut.len() - 1]).unwrap();
-        assert!(says(&path).contains("cut"));
+        assert!(message(&path).contains("another version"));
+        assert!(message(&folder.path().join("none")).contains("there is no such file"));
+        let good = fs::read(&path).unwrap();
+        fs::write(&path, &good[..good.len() - 1]).unwrap();
+        assert!(message(&path).contains("truncated"));
 
         tensors::write(&path, &Metadata::new(), &[]).unwrap();
-        assert!(says(&path).contains("lacks `progress`"));
+        assert!(message(&path).contains("lacks `progress`"));
         let metadata = |checksum| {
             Metadata::from([("progress".into(), "1".into()), ("crc32".into(), format!("{checksum:08x}"))])
         };
         let array = Array::filled(&[1], 0.0);
         let checksum = checksum("1", [("else", &array)].into_iter());
         tensors::write(&path, &metadata(checksum), &[("else".into(), &array)]).unwrap();
-        assert!(says(&path).contains("`else` is neither"));
+        assert!(message(&path).contains("`else` is not a parameter"));
     }
 }

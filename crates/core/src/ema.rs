@@ -1,29 +1,29 @@
-//! The exponential moving average of the weights, which often answers better than the last weights do.
+//! The exponential moving average of the weights, which is often more accurate than the last weights.
 
 use crate::{Array, Parameters};
 
-/// `torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))`, updated after every `steps` steps.
-/// Computed on the host, so that engines need not know of it.
+/// `torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))`, updated after every `steps` steps. It
+/// is computed on the host, so engines need no support for it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ema {
-    /// What is kept of the average at each update.
+    /// The weight of the previous average in each update.
     pub decay: f32,
     /// Optimizer steps between two updates.
     pub steps: u64,
 }
 
 impl Ema {
-    /// Steps between two updates in a run that does not say: [`Self::STEPS`], and less where an epoch is short, so that the average
-    /// moves at least six times an epoch and no epoch is evaluated with the weights of the one before. With a decay of 0.9 it
-    /// then remembers about two epochs at most.
-    pub fn pace(steps_per_epoch: u64) -> u64 {
+    /// Returns the default number of steps between two updates: [`Self::STEPS`], or less for short epochs, so that the average is
+    /// updated at least six times per epoch and no epoch is evaluated with the weights of the epoch before. With a decay of 0.9,
+    /// the average then covers about two epochs at most.
+    pub fn default_steps(steps_per_epoch: u64) -> u64 {
         (steps_per_epoch / 6).clamp(1, Self::STEPS)
     }
 
-    /// Steps between two updates where an epoch has a hundred steps and more.
+    /// The default number of steps between two updates in epochs of about a hundred steps or more.
     pub const STEPS: u64 = 16;
 
-    /// `a ← a + (1 - decay)(w - a)`, element by element; an empty average becomes the weights.
+    /// Computes `a ← a + (1 - decay)(w - a)` for each element. An empty average is set to the weights.
     pub fn update(&self, average: &mut Parameters, weights: Parameters) {
         if average.is_empty() {
             *average = weights;
@@ -42,9 +42,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn short_epochs_move_the_average_more_often() {
-        for (steps_per_epoch, pace) in [(0, 1), (1, 1), (9, 1), (12, 2), (95, 15), (103, 16), (40_000, 16)] {
-            assert_eq!(Ema::pace(steps_per_epoch), pace, "{steps_per_epoch}");
+    fn short_epochs_update_the_average_more_often() {
+        for (steps_per_epoch, default_steps) in
+            [(0, 1), (1, 1), (9, 1), (12, 2), (95, 15), (103, 16), (40_000, 16)]
+        {
+            assert_eq!(Ema::default_steps(steps_per_epoch), default_steps, "{steps_per_epoch}");
         }
     }
 }

@@ -7,46 +7,46 @@ use std::{
 
 use crate::text::{escaped, shown, shown_path};
 
-/// What an engine, a topology or a file of a run can refuse.
+/// The errors of engines, topologies and the files of a run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A node of the topology cannot work on the shape that reaches it.
+    /// A node of the topology cannot process the shape of its input.
     #[error("the network is not valid at node `{node}`: {reason}")]
     Topology {
-        /// The node at fault.
+        /// The name of the node.
         node: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// A batch, a state or a cotangent does not fit the network.
+    /// A batch, a gradient or a cotangent does not fit the network.
     #[error("{what} does not fit the network: expected {expected}, found {found}")]
     Shape {
-        /// What was handed over.
+        /// What has the wrong shape.
         what: String,
         /// The shape that the network needs.
         expected: String,
-        /// The shape that came.
+        /// The shape that was passed.
         found: String,
     },
-    /// Parameters are missing, unknown or of another shape; the message is a table of name, expected, found.
+    /// Parameters are missing, unknown or have the wrong shape. The message contains a table of name, expected and found shape.
     #[error("the parameters do not fit the network:\n{table}")]
     Parameters {
-        /// One line a parameter: name, expected, found.
+        /// One line per parameter: name, expected, found.
         table: String,
     },
-    /// A field of a configuration, or an argument, has a value that makes no sense.
+    /// A setting or an argument has an invalid value.
     #[error("{field} cannot be {}: {reason}", escaped(value))]
     Invalid {
-        /// The name of the field or argument.
+        /// The name of the setting or argument.
         field: &'static str,
         /// The value given.
         value: String,
-        /// Why it is refused.
+        /// Why it is invalid.
         reason: String,
     },
     /// The loss, a gradient or a weight became infinite or not a number.
     #[error(
-        "the {what} is not finite at step {step} (epoch {epoch}): lower the learning rate, or look at the images"
+        "the {what} is not finite at step {step} (epoch {epoch}): lower the learning rate, or check the images"
     )]
     NotFinite {
         /// `loss`, `gradient`, ….
@@ -56,91 +56,91 @@ pub enum Error {
         /// The epoch, from 1.
         epoch: u64,
     },
-    /// The engine has no such device.
+    /// The engine cannot use this device.
     #[error("the engine `{backend}` has no device `{device}`: {reason}")]
     Device {
         /// The engine.
         backend: &'static str,
-        /// The device asked for.
+        /// The requested device.
         device: String,
-        /// Which it has, and how to get the other.
+        /// Which devices the engine has, and how to get this one.
         reason: String,
     },
-    /// The engine failed inside.
+    /// The engine's library returned an error.
     #[error("the engine `{backend}` failed: {message}")]
     Backend {
         /// The engine.
         backend: &'static str,
-        /// Its own words.
+        /// The library's message.
         message: String,
     },
-    /// An image of a batch could not be read; the text names it.
+    /// An image of a batch could not be read; the message names it.
     #[error("{0}")]
     Image(String),
     /// Batches could not be read.
     #[error("{0}")]
     Data(String),
-    /// A file could not be read or written.
+    /// An operation on a file failed.
     #[error("cannot {action} {}: {source}", shown_path(path))]
     Io {
         /// `read`, `write`, …
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// The system's error.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A weights file does not match the checksum in it.
+    /// A weights file does not match its checksum.
     #[error(
-        "{} has changed since it was written (checksum {}, now {found}): it is damaged, and another copy of it is needed; or another \
-         program changed it and kept the old checksum",
+        "{} has changed since it was written (checksum {}, now {found}): it is damaged and must be replaced by an intact copy, or another \
+         program changed it without updating the checksum",
         shown_path(path),
         shown(written)
     )]
     Changed {
         /// The file.
         path: PathBuf,
-        /// The checksum in it.
+        /// The checksum stored in the file.
         written: String,
         /// The checksum of its content.
         found: String,
     },
-    /// A lock is held by another.
+    /// Another process holds the lock.
     #[error("{} is locked by {}", shown_path(path), shown(by))]
     Held {
-        /// The lock's file.
+        /// The lock file.
         path: PathBuf,
-        /// Who says to hold it: process and host.
+        /// The process and host that hold it, as written in the file.
         by: String,
     },
-    /// There is no such file.
+    /// The file does not exist.
     #[error("{} is not {expected}: there is no such file", shown_path(path))]
     Missing {
         /// The file.
         path: PathBuf,
-        /// What it should be.
+        /// The expected kind.
         expected: FileKind,
     },
-    /// A file was read but is not what it should be.
+    /// A file was read, but is not of the expected kind.
     #[error("{} is not {expected}: {reason}", shown_path(path))]
     Format {
         /// The file.
         path: PathBuf,
-        /// What was expected.
+        /// The expected kind.
         expected: FileKind,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
 }
 
-/// What a file should be; displayed with its article.
+/// The kind of a file; displayed with its article.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
-    /// Weights, ours or of another program.
+    /// A weights file, of this project or of another program.
     Weights,
     /// The checkpoint of a run.
     Checkpoint,
-    /// Names of classes.
+    /// A file of class names.
     ClassNames,
 }
 
@@ -158,7 +158,7 @@ impl fmt::Display for FileKind {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// For `map_err`: an [`Error::Io`] that names the action and the file.
+    /// Returns a function for `map_err` that creates an [`Error::Io`] with this action and file.
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_owned();
         move |source| Self::Io { action, path, source }

@@ -1,4 +1,5 @@
-//! Writing a file so that a reader, a crash or a lost power line never meets half of it.
+//! Atomic writing of files: a reader never sees a partly written file, even after a crash or a power failure. And reading of
+//! small files.
 
 use std::{
     fs::{self, File},
@@ -8,13 +9,14 @@ use std::{
 
 use crate::{Error, Result};
 
-/// Replaces `path` by what `write` writes, or leaves it as it was.
+/// Replaces `path` atomically by a file with the content that `write` writes. On an error, the old file is unchanged.
 ///
-/// The content goes to `.NAME.tmp-PID-…` in the same folder, is synced, renamed over `path`, and the folder is synced. When
-/// `write` fails the temporary file is removed; only a killed process leaves one behind, which its name gives away.
+/// The content is written to a temporary file `.NAME.tmp-PID-…` in the same folder and synced; the file is renamed to `path`, and
+/// the folder is synced. If `write` fails, the temporary file is removed. Only a killed process leaves a temporary file, which
+/// its name identifies.
 ///
 /// # Errors
-/// [`Error::Io`] names `path`, never the temporary file.
+/// [`Error::Io`] with `path`, not with the temporary file.
 pub fn write_atomically(
     path: impl AsRef<Path>,
     write: impl FnOnce(&mut File) -> io::Result<()>,
@@ -26,11 +28,12 @@ pub fn write_atomically(
 fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
     let folder = folder_of(path);
-    // A name may be as long as the file system lets it, and this one is longer.
-    let name: String = name.to_string_lossy().chars().take(MOST_OF_A_NAME).collect();
+    // The name of `path` may have the maximum length of the file system, and the temporary name is longer.
+    let name: String = name.to_string_lossy().chars().take(NAME_PREFIX_CHARS).collect();
     let prefix = format!(".{name}.tmp-{}-", std::process::id());
 
-    // Created by hand: the library's own files are readable by their owner alone, and a rename would keep that.
+    // `make_in` instead of `tempfile`: by default the library creates files that only their owner can read, and the rename would
+    // keep these permissions.
     let mut temporary = tempfile::Builder::new()
         .prefix(&prefix)
         .make_in(&folder, |path| File::options().write(true).create_new(true).open(path))?;
@@ -41,10 +44,10 @@ fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::
     sync_folder(&folder)
 }
 
-/// Makes a folder, and those above it that are missing, so that a lost power line does not take them back.
+/// Creates a folder and its missing parents, and syncs them, so that they survive a power failure.
 ///
 /// # Errors
-/// [`Error::Io`] names `path`.
+/// [`Error::Io`] with `path`.
 pub fn create_folders(path: impl AsRef<Path>) -> Result<()> {
     fn create(path: &Path) -> io::Result<()> {
         if path.is_dir() {
@@ -54,7 +57,7 @@ pub fn create_folders(path: impl AsRef<Path>) -> Result<()> {
         create(&parent)?;
         match fs::create_dir(path) {
             Err(_) if path.is_dir() => {}
-            made => made?,
+            result => result?,
         }
         sync_folder(&parent)
     }
@@ -62,11 +65,11 @@ pub fn create_folders(path: impl AsRef<Path>) -> Result<()> {
     create(path).map_err(Error::io("create", path))
 }
 
-/// Brings the names in a folder to the disk: to it the folder is a file of its own. Windows opens no folder as a file, and needs none
-/// to.
+/// Syncs the entries of a folder to the disk (on Unix, the folder is synced like a file). On Windows it does nothing: folders
+/// cannot be opened as files there, and need no sync.
 ///
 /// # Errors
-/// The system's.
+/// Those of the operating system.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
@@ -78,13 +81,14 @@ fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-/// So many characters of a file's name are in that of its temporary file.
-const MOST_OF_A_NAME: usize = 40;
+/// The name of a temporary file contains at most this number of characters of the file's name.
+const NAME_PREFIX_CHARS: usize = 40;
 
-/// Opens a file to read it, and gives its length. A pipe or a device is refused: to open or to read one may take for ever.
+/// Opens a file for reading. Returns it with its length in bytes. Pipes and devices are refused, since opening or reading one may
+/// block forever.
 ///
 /// # Errors
-/// Those of the system, and [`io::ErrorKind::InvalidInput`] for what is no file.
+/// Those of the operating system, and [`io::ErrorKind::InvalidInput`] when `path` is not a regular file.
 pub fn open(path: impl AsRef<Path>) -> io::Result<(File, u64)> {
     let path = path.as_ref();
     let refuse = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
@@ -99,36 +103,36 @@ pub fn open(path: impl AsRef<Path>) -> io::Result<(File, u64)> {
     }
 }
 
-/// Reads a small file of text.
+/// Reads a small text file.
 ///
 /// # Errors
-/// [`Error::Io`] when it cannot be read, is no file, has more than `most` bytes, or is not UTF-8.
-pub fn read_text(path: impl AsRef<Path>, most: u64) -> Result<String> {
+/// [`Error::Io`] when it cannot be read, is not a regular file, has more than `max_bytes` bytes, or is not UTF-8.
+pub fn read_text(path: impl AsRef<Path>, max_bytes: u64) -> Result<String> {
     let path = path.as_ref();
     let read = || {
         let (file, length) = open(path)?;
         let too_long =
-            || io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most} bytes"));
-        if length > most {
+            || io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {max_bytes} bytes"));
+        if length > max_bytes {
             return Err(too_long());
         }
         let mut text = String::new();
-        file.take(most + 1).read_to_string(&mut text)?;
-        if text.len() as u64 > most { Err(too_long()) } else { Ok(text) }
+        file.take(max_bytes + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > max_bytes { Err(too_long()) } else { Ok(text) }
     };
     read().map_err(Error::io("read", path))
 }
 
-/// Hands the little-endian bytes of `values` to `sink`, a block at a time.
+/// Passes the little-endian bytes of `values` to `sink`, block by block.
 ///
 /// # Errors
-/// The first of `sink`.
+/// The first error of `sink`.
 pub fn each_block<E>(values: &[f32], mut sink: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
     const BLOCK: usize = 1 << 16;
     let mut bytes = vec![0; 4 * BLOCK.min(values.len())];
     for block in values.chunks(BLOCK) {
-        for (four, value) in bytes.chunks_exact_mut(4).zip(block) {
-            four.copy_from_slice(&value.to_le_bytes());
+        for (bytes, value) in bytes.chunks_exact_mut(4).zip(block) {
+            bytes.copy_from_slice(&value.to_le_bytes());
         }
         sink(&bytes[..4 * block.len()])?;
     }
@@ -151,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_replaces_the_whole_file_and_leaves_nothing_else() {
+    fn a_write_replaces_the_file_and_leaves_no_temporary_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.txt");
         for text in ["first and long", "second"] {
@@ -162,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_keeps_the_old_file_and_removes_its_own() {
+    fn a_failed_write_keeps_the_old_file_and_removes_the_temporary_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.txt");
         fs::write(&path, "old").unwrap();
@@ -180,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_made_with_those_above_them() {
+    fn folders_are_created_with_their_parents() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a").join("b");
         for _ in 0..2 {
@@ -194,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_may_be_as_long_as_the_system_lets_it() {
+    fn a_name_may_have_the_maximum_length() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["x".repeat(255), "é".repeat(127)] {
             let path = folder.path().join(name);
@@ -204,20 +208,20 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_read_if_it_is_a_small_file() {
+    fn only_small_regular_files_are_read_as_text() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.txt");
         fs::write(&path, "four").unwrap();
         assert_eq!(read_text(&path, 4).unwrap(), "four");
-        let said = |path: &Path| read_text(path, 3).unwrap_err().to_string();
-        assert!(said(&path).ends_with("it has more than 3 bytes"), "{}", said(&path));
-        assert!(said(folder.path()).ends_with("it is a folder, not a file"), "{}", said(folder.path()));
+        let message = |path: &Path| read_text(path, 3).unwrap_err().to_string();
+        assert!(message(&path).ends_with("it has more than 3 bytes"), "{}", message(&path));
+        assert!(message(folder.path()).ends_with("it is a folder, not a file"), "{}", message(folder.path()));
         #[cfg(unix)]
-        assert!(said(Path::new("/dev/zero")).ends_with("a pipe or a device, not a file"));
+        assert!(message(Path::new("/dev/zero")).ends_with("a pipe or a device, not a file"));
     }
 
     #[test]
-    fn an_impossible_path_is_named() {
+    fn errors_name_the_path() {
         let folder = tempfile::tempdir().unwrap();
         for path in [folder.path().join("missing").join("a.txt"), folder.path().to_owned(), "..".into()] {
             let error = write_atomically(&path, |_| Ok(())).unwrap_err().to_string();
@@ -228,7 +232,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn others_may_read_it_as_any_new_file() {
+    fn permissions_are_those_of_any_new_file() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let [plain, atomic] = ["plain", "atomic"].map(|name| folder.path().join(name));

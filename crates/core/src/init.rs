@@ -1,4 +1,4 @@
-//! Initial weights, computed once on the host, so that all engines start from identical bits.
+//! Initial weights. They are computed on the host, so that all engines start from identical bits.
 
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, StandardNormal};
@@ -10,30 +10,30 @@ use crate::{
     topology::{Parameter, Role},
 };
 
-/// How weights begin.
+/// The initialization of the weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Init {
-    /// The tutorial's: convolutions `kaiming_normal_(mode='fan_out', nonlinearity='relu')`, linear layers N(0, 0.01),
-    /// biases 0.
+    /// As in the tutorial: convolutions `kaiming_normal_(mode='fan_out', nonlinearity='relu')`, linear layers N(0, 0.01), biases
+    /// 0.
     #[default]
     Tutorial,
     /// PyTorch's default for `Conv2d` and `Linear`: weights and biases uniform in ±1/√fan_in.
     Pytorch,
-    /// The paper's (section 5): weights N(0, 0.01); biases 1 in the second, fourth and fifth convolution and in the hidden
+    /// As in the paper (section 5): weights N(0, 0.01); biases 1 in the second, fourth and fifth convolution and in the hidden
     /// linear layers, else 0.
     Paper,
 }
 
-enum Law {
+enum Initializer {
     Constant(f32),
     /// Standard deviation.
     Normal(f32),
-    /// Half the width, around 0.
+    /// Half the width of the interval around 0.
     Uniform(f32),
 }
 
-/// The state before the first step: parameters from `seed`, no moments.
+/// Returns the state before the first step: parameters drawn with `seed`, and no moments.
 ///
 /// # Errors
 /// [`crate::Error::Topology`] when the network is not valid.
@@ -42,21 +42,21 @@ pub fn initialize(topology: &Topology, init: Init, seed: u64) -> Result<State> {
     let mut state = State::default();
     for (index, parameter) in parameters.iter().enumerate() {
         let mut rng = generator(seed, Purpose::Init, 0, index as u64);
-        let values = sample(law(topology, parameter, init), parameter.elements(), &mut rng);
+        let values = sample(initializer(topology, parameter, init), parameter.elements(), &mut rng);
         state.parameters.insert(parameter.name.clone(), Array { shape: parameter.shape.clone(), values });
     }
     Ok(state)
 }
 
-fn law(topology: &Topology, parameter: &Parameter, init: Init) -> Law {
+fn initializer(topology: &Topology, parameter: &Parameter, init: Init) -> Initializer {
     let op = &topology.nodes[parameter.node].op;
     match (init, parameter.role) {
-        (Init::Tutorial, Role::Bias) => Law::Constant(0.0),
+        (Init::Tutorial, Role::Bias) => Initializer::Constant(0.0),
         (Init::Tutorial, Role::Weight) => match op {
             Op::Conv2d { outputs, kernel, .. } => {
-                Law::Normal((2.0 / (outputs * kernel * kernel) as f32).sqrt())
+                Initializer::Normal((2.0 / (outputs * kernel * kernel) as f32).sqrt())
             }
-            _ => Law::Normal(0.01),
+            _ => Initializer::Normal(0.01),
         },
         (Init::Pytorch, _) => {
             let fan_in = match op {
@@ -64,17 +64,17 @@ fn law(topology: &Topology, parameter: &Parameter, init: Init) -> Law {
                 Op::Linear { inputs, .. } => *inputs,
                 _ => 1,
             };
-            Law::Uniform(1.0 / (fan_in as f32).sqrt())
+            Initializer::Uniform(1.0 / (fan_in as f32).sqrt())
         }
-        (Init::Paper, Role::Weight) => Law::Normal(0.01),
+        (Init::Paper, Role::Weight) => Initializer::Normal(0.01),
         (Init::Paper, Role::Bias) => {
-            Law::Constant(if starts_active(topology, parameter.node) { 1.0 } else { 0.0 })
+            Initializer::Constant(if has_bias_one(topology, parameter.node) { 1.0 } else { 0.0 })
         }
     }
 }
 
-/// Whether the paper gives this node's bias the value 1, "to provide the ReLUs with positive inputs".
-fn starts_active(topology: &Topology, node: usize) -> bool {
+/// Whether the paper initializes this node's bias to 1, "to provide the ReLUs with positive inputs".
+fn has_bias_one(topology: &Topology, node: usize) -> bool {
     let same_kind_before = |is: fn(&Op) -> bool| topology.nodes[..node].iter().filter(|n| is(&n.op)).count();
     match topology.nodes[node].op {
         Op::Conv2d { .. } => [1, 3, 4].contains(&same_kind_before(|op| matches!(op, Op::Conv2d { .. }))),
@@ -83,14 +83,14 @@ fn starts_active(topology: &Topology, node: usize) -> bool {
     }
 }
 
-fn sample(law: Law, n: usize, rng: &mut impl Rng) -> Vec<f32> {
-    match law {
-        Law::Constant(value) => vec![value; n],
-        Law::Normal(std) => {
+fn sample(initializer: Initializer, n: usize, rng: &mut impl Rng) -> Vec<f32> {
+    match initializer {
+        Initializer::Constant(value) => vec![value; n],
+        Initializer::Normal(std) => {
             let mut normal = || -> f32 { StandardNormal.sample(rng) };
             (0..n).map(|_| std * normal()).collect()
         }
-        Law::Uniform(half) => (0..n).map(|_| rng.random_range(-half..half)).collect(),
+        Initializer::Uniform(half) => (0..n).map(|_| rng.random_range(-half..half)).collect(),
     }
 }
 
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn tutorial_draws_kaiming_fan_out_and_small_linear_weights() {
+    fn tutorial_weights_have_the_std_of_kaiming_fan_out_and_001() {
         let state = initialize(&Variant::Tutorial.topology(5), Init::Tutorial, 0).unwrap();
         for (name, expected) in
             [("features.3.weight", (2.0 / (128.0 * 25.0f64)).sqrt()), ("classifier.1.weight", 0.01)]
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn pytorch_draws_uniform_within_fan_in() {
+    fn pytorch_weights_are_uniform_within_the_fan_in_bound() {
         let state = initialize(&Variant::Original.topology(5), Init::Pytorch, 0).unwrap();
         let half = 1.0 / (48.0f32 * 25.0).sqrt();
         for name in ["features.4.weight", "features.4.bias"] {
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn paper_starts_the_named_biases_at_one() {
+    fn paper_biases_are_one_in_the_named_layers() {
         let topology = Variant::Original.topology(5);
         let state = initialize(&topology, Init::Paper, 0).unwrap();
         let ones: Vec<_> = topology
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_decides_every_bit() {
+    fn equal_seeds_give_equal_bits() {
         let topology = Variant::Tutorial.topology(5);
         let one = initialize(&topology, Init::Tutorial, 1).unwrap();
         assert_eq!(one, initialize(&topology, Init::Tutorial, 1).unwrap());

@@ -1,40 +1,40 @@
-//! Below the boundary: what a layer of an engine does, whatever the engine's tensor is.
+//! The interface of a layer of an engine, generic over the engine's tensor type.
 
 use crate::Result;
 
-/// What a forward pass is for.
+/// The purpose of a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Dropout is on, with the masks of this step; what backward needs is kept.
+    /// Training: dropout is on, with the masks of this step, and the tensors that the backward pass needs are stored.
     Train {
         /// The run's seed.
         seed: u64,
         /// The step, from 1.
         step: u64,
-        /// Where the batch's first image stands among those of the step.
+        /// The index of the batch's first image among the images of the step.
         sample_offset: usize,
     },
-    /// Dropout is off, but what backward needs is kept.
+    /// Derivatives without dropout: the tensors that the backward pass needs are stored.
     Differentiate,
-    /// Dropout is off and nothing is kept.
+    /// Evaluation: dropout is off, and nothing is stored.
     Evaluate,
 }
 
-/// A step of the forward pass; `T` is the engine's own tensor.
+/// A layer of the network; `T` is the engine's tensor type.
 pub trait Layer<T> {
-    /// `[N, …]` to `[N, …]`.
+    /// Returns the output `[N, …]` for the input `x`, `[N, …]`.
     ///
     /// # Errors
-    /// What the engine's tensor library refuses.
+    /// Those of the engine's tensor library.
     fn forward(&mut self, x: T, mode: Mode) -> Result<T>;
 }
 
-/// A layer with a hand-written backward pass, for engines without automatic differentiation.
+/// A layer with an explicit backward pass, for engines without automatic differentiation.
 pub trait Backward<T>: Layer<T> {
-    /// The gradient of the loss with respect to the output of the last [`Layer::forward`], to the gradient with respect to
-    /// its input. Parameters keep their own gradients.
+    /// Takes the gradient of the loss with respect to the output of the last [`Layer::forward`], and returns the gradient with
+    /// respect to its input. The gradients of the layer's parameters are stored with the parameters.
     ///
     /// # Errors
-    /// What the engine's tensor library refuses.
+    /// Those of the engine's tensor library.
     fn backward(&mut self, dy: T) -> Result<T>;
 }

@@ -1,9 +1,9 @@
-//! AlexNet without a tensor library.
+//! The parts of AlexNet that do not need a tensor library.
 //!
-//! This crate describes the network ([`topology`], [`alexnet`]), initializes it ([`init`]), draws the boundary that an
-//! engine implements ([`backend`], [`layer`]), holds what engines with automatic differentiation share ([`autodiff`]), drives
-//! training over that boundary ([`train`]), measures ([`loss`], [`metrics`]) and writes the files of a run ([`weights`],
-//! [`checkpoint`]). It never multiplies two tensors: engines do.
+//! This crate describes the network ([`topology`], [`alexnet`]), initializes it ([`init`]), defines the interface that an engine
+//! implements ([`backend`], [`layer`]), contains the code that engines with automatic differentiation share ([`autodiff`]),
+//! trains through that interface ([`train`]), computes losses and metrics ([`loss`], [`metrics`]) and reads and writes the files
+//! of a run ([`weights`], [`checkpoint`]). All tensor arithmetic is done by the engines.
 #![forbid(unsafe_code)]
 
 pub mod alexnet;

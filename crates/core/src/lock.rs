@@ -1,5 +1,5 @@
-//! A lock on what one process at a time may write: a file that is locked, not one that is there, so that a killed process leaves no
-//! lock behind.
+//! A lock on files that only one process at a time may write. It is a lock of the operating system on a lock file. The existence
+//! of the file alone is not a lock, so a killed process leaves no lock.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -10,53 +10,53 @@ use std::{
 
 use crate::{Error, Result};
 
-/// Held while it lives, and by no process that has ended, in whatever way.
+/// A lock that is held until it is dropped or the process ends.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
-    /// Whether the file system knows locks; without them nothing is held.
-    pub is_kept: bool,
+    /// Whether the file system supports locks. If not, nothing is locked.
+    pub is_supported: bool,
 }
 
 impl Lock {
-    /// Takes the lock that the file at `path` stands for, which is made if there is none and stays when the lock is gone. Who holds
-    /// it is written there, to be read by people.
+    /// Acquires the lock on the file at `path`. The file is created if it is missing, and stays after the lock is released. The
+    /// process writes its number and host name there, for users.
     ///
     /// # Errors
-    /// [`Error::Held`] when another process, or this one, has it; [`Error::Io`] when the file cannot be written, or is something
-    /// else than a file: a link would lead elsewhere.
+    /// [`Error::Held`] when another process, or this one, holds the lock; [`Error::Io`] when the file cannot be written or is not
+    /// a regular file (a symbolic link is not followed).
     pub fn acquire(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
-            let source = io::Error::new(io::ErrorKind::AlreadyExists, "it is not a plain file; remove it");
+            let source = io::Error::new(io::ErrorKind::AlreadyExists, "it is not a regular file; remove it");
             return Err(Error::Io { action: "lock", path: path.to_owned(), source });
         }
         let open = || File::options().read(true).write(true).create(true).truncate(false).open(path);
         let mut file = open().map_err(Error::io("lock", path))?;
         match file.try_lock() {
             Ok(()) => {
-                sign(&mut file).map_err(Error::io("write", path))?;
-                Ok(Self { _file: file, is_kept: true })
+                write_holder(&mut file).map_err(Error::io("write", path))?;
+                Ok(Self { _file: file, is_supported: true })
             }
             Err(TryLockError::WouldBlock) => {
                 let mut by = String::new();
-                // What another wrote there is for people, and of use only where it can be read.
-                let _ = file.take(MOST_READ).read_to_string(&mut by);
+                // The content is only shown to users, so a read error is ignored.
+                let _ = file.take(MAX_HOLDER_BYTES).read_to_string(&mut by);
                 let by = if by.trim().is_empty() { "another process" } else { by.trim() };
                 Err(Error::Held { path: path.to_owned(), by: by.to_owned() })
             }
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-                Ok(Self { _file: file, is_kept: false })
+                Ok(Self { _file: file, is_supported: false })
             }
             Err(TryLockError::Error(error)) => Err(Error::io("lock", path)(error)),
         }
     }
 }
 
-/// Of the words of whoever holds a lock.
-const MOST_READ: u64 = 300;
+/// The number of bytes that are read of the holder's text.
+const MAX_HOLDER_BYTES: u64 = 300;
 
-fn sign(file: &mut File) -> io::Result<()> {
+fn write_holder(file: &mut File) -> io::Result<()> {
     let host = gethostname::gethostname();
     file.set_len(0)?;
     file.rewind()?;
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_at_a_time_holds_it_and_the_next_is_told_who() {
+    fn a_second_lock_fails_and_names_the_holder() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(".lock");
         fs::write(&path, "process 1 on a machine with a long name, which was killed").unwrap();
@@ -81,13 +81,13 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_link_is_neither_followed_nor_emptied() {
+    fn a_symbolic_link_is_not_followed() {
         let folder = tempfile::tempdir().unwrap();
         let [precious, path] = ["precious", ".lock"].map(|name| folder.path().join(name));
         fs::write(&precious, "words").unwrap();
         std::os::unix::fs::symlink(&precious, &path).unwrap();
         let error = Lock::acquire(&path).unwrap_err().to_string();
-        assert!(error.contains(".lock: it is not a plain file; remove it"), "{error}");
+        assert!(error.contains(".lock: it is not a regular file; remove it"), "{error}");
         assert_eq!(fs::read_to_string(&precious).unwrap(), "words");
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::Logits;
 
-/// Softmax of one row, in f64; the largest logit is subtracted first, so nothing overflows.
+/// Returns the softmax of one row, in f64. The largest logit is subtracted first, to avoid overflow.
 pub fn softmax(row: &[f32]) -> Vec<f64> {
     let largest = row.iter().fold(f64::NEG_INFINITY, |a, x| a.max(f64::from(*x)));
     let exponentials: Vec<f64> = row.iter().map(|x| (f64::from(*x) - largest).exp()).collect();
@@ -10,26 +10,26 @@ pub fn softmax(row: &[f32]) -> Vec<f64> {
     exponentials.into_iter().map(|e| e / sum).collect()
 }
 
-/// The logarithm of [`softmax`], finite for all finite logits.
+/// Returns the logarithm of [`softmax`], which is finite for all finite logits.
 pub fn log_softmax(row: &[f32]) -> Vec<f64> {
     let log_sum = log_sum_exp(row.iter().map(|x| f64::from(*x)));
     row.iter().map(|x| f64::from(*x) - log_sum).collect()
 }
 
-/// `ln Σ exp x`; the largest number is subtracted first, so nothing overflows.
+/// Returns `ln Σ exp x`. The largest number is subtracted first, to avoid overflow.
 pub fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
     let largest = values.clone().fold(f64::NEG_INFINITY, f64::max);
     values.map(|x| (x - largest).exp()).sum::<f64>().ln() + largest
 }
 
-/// Cross-entropy of one row of logits with its target distribution: `-Σ t·log softmax(x)`.
+/// Returns the cross-entropy of one row of logits with its target distribution: `-Σ t·log softmax(x)`.
 pub fn row_loss(row: &[f32], target: &[f32]) -> f64 {
     let log_sum = log_sum_exp(row.iter().map(|x| f64::from(*x)));
     row.iter().zip(target).map(|(x, t)| f64::from(*t) * (log_sum - f64::from(*x))).sum()
 }
 
-/// The mean loss over a batch and its gradient with respect to the logits, `[N, C]`:
-/// `(softmax(x)·Σt - t) / N`. Computed in f64 on the host and rounded once; engines share it.
+/// Returns the mean loss over a batch and its gradient with respect to the logits, `[N, C]`: `(softmax(x)·Σt - t) / N`. All
+/// engines use this function. It computes in f64 on the host and rounds once.
 pub fn cross_entropy(logits: &Logits, targets: &[f32]) -> (f64, Logits) {
     let n = (logits.values.len() / logits.classes) as f64;
     let mut loss = 0.0;
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn uniform_logits_lose_the_log_of_the_classes() {
+    fn the_loss_of_uniform_logits_is_the_log_of_the_number_of_classes() {
         let logits = Logits { values: vec![7.0; 10], classes: 5 };
         let (loss, gradient) = cross_entropy(&logits, &[1., 0., 0., 0., 0., 0., 0., 1., 0., 0.]);
         assert!((loss - 5f64.ln()).abs() < 1e-12);
@@ -66,13 +66,13 @@ mod tests {
     }
 
     #[test]
-    fn not_a_number_is_not_hidden() {
+    fn nan_logits_give_a_nan_loss() {
         let logits = Logits { values: vec![f32::NAN, 0.0], classes: 2 };
         assert!(cross_entropy(&logits, &[0.0, 1.0]).0.is_nan());
     }
 
     #[test]
-    fn the_gradient_is_the_slope() {
+    fn the_gradient_equals_finite_differences() {
         let values = vec![0.3, -1.2, 2.0, 0.1, 0.7, -0.4];
         let targets = [0.2, 0.5, 0.3, 0.0, 0.9, 0.1];
         let logits = |values| Logits { values, classes: 3 };
@@ -80,9 +80,9 @@ mod tests {
         let h = 1.0 / 256.0;
         for i in 0..values.len() {
             let shifted = |by: f32| {
-                let mut moved = values.clone();
-                moved[i] += by;
-                cross_entropy(&logits(moved), &targets).0
+                let mut shifted = values.clone();
+                shifted[i] += by;
+                cross_entropy(&logits(shifted), &targets).0
             };
             let slope = (shifted(h) - shifted(-h)) / f64::from(2.0 * h);
             assert!((slope - f64::from(gradient.values[i])).abs() < 1e-5);

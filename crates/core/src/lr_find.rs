@@ -1,49 +1,49 @@
-//! The learning rate range test (Smith 2017, "Cyclical Learning Rates for Training Neural Networks", section 3.3): the rate grows
-//! with every step, and the loss tells which rates are of use.
+//! The learning rate range test (Smith 2017, "Cyclical Learning Rates for Training Neural Networks", section 3.3): the learning
+//! rate grows with every step, and the losses show which rates are useful.
 
 use std::ops::ControlFlow;
 
 use crate::{Error, Model, Result, Step, train::Batches};
 
-/// Which rates are tried.
+/// The learning rates of the test.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Range {
-    /// The first.
+    /// The first rate.
     pub min: f32,
-    /// The last.
+    /// The last rate.
     pub max: f32,
-    /// How many, at equal ratios; at least 2.
+    /// The number of rates, which are spaced at equal ratios; at least 2.
     pub steps: u64,
 }
 
 impl Range {
-    /// The rate of step `index`, from 0.
+    /// Returns the rate of step `index`, from 0.
     fn rate(&self, index: u64) -> f32 {
         let (min, max) = (f64::from(self.min), f64::from(self.max));
         (min * (max / min).powf(index as f64 / (self.steps - 1).max(1) as f64)) as f32
     }
 }
 
-/// A step of the test.
+/// The result of one step of the test.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
     /// Its learning rate.
     pub lr: f32,
     /// The loss before its update.
     pub loss: f64,
-    /// The losses so far, averaged with weights that fall by a tenth a step.
+    /// The weighted mean of the losses so far; the weights decrease by a tenth per step back.
     pub smoothed: f64,
 }
 
-/// Weight of what came before.
+/// The weight of the previous steps in the smoothed loss.
 const SMOOTHING: f64 = 0.9;
-/// The test ends when the smoothed loss is so many times its lowest.
+/// The test ends when the smoothed loss exceeds its lowest value by this factor.
 const DIVERGED: f64 = 4.0;
 
-/// Trains `model` with growing rates until they are used up, the loss diverges, or `watch` breaks off.
+/// Trains `model` with growing rates until the last rate, until the loss diverges, or until `watch` breaks.
 ///
 /// # Errors
-/// The engine's and the batches'; [`Error::Data`] when there is no image.
+/// Those of the engine and the batches; [`Error::Data`] when there is no image.
 pub fn range_test(
     model: &mut dyn Model,
     data: &dyn Batches,
@@ -86,8 +86,8 @@ pub fn range_test(
     Ok(points)
 }
 
-/// The rate at which the smoothed loss falls most steeply with the rate's logarithm, on the way to its lowest; none when it does
-/// not fall. Slopes are taken over a tenth of the steps, since single losses are noise.
+/// Returns the rate at which the smoothed loss decreases fastest over the logarithm of the rate, before its lowest value; `None`
+/// if it does not decrease. Slopes are computed over a tenth of the steps, since single losses are noisy.
 pub fn suggestion(points: &[Point]) -> Option<f32> {
     let half = (points.len() / 20).max(1);
     let lowest = (0..points.len()).min_by(|a, b| points[*a].smoothed.total_cmp(&points[*b].smoothed))?;
@@ -117,7 +117,7 @@ mod tests {
             losses.iter().zip(-6..).map(point).collect()
         };
         assert_eq!(suggestion(&curve(&[1.6, 1.6, 1.5, 0.9, 0.85, 2.0])), Some(1e-4));
-        // What falls after the loss has gone up is noise.
+        // A decrease after the loss has risen is noise.
         assert_eq!(suggestion(&curve(&[1.6, 1.5, 1.4, 1.6, 9.0, 3.0])), Some(1e-5));
         assert_eq!(suggestion(&curve(&[1.0, 1.1, 1.3])), None);
         assert_eq!(suggestion(&curve(&[1.0, 0.5])), None);

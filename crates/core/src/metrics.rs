@@ -1,4 +1,4 @@
-//! Measuring answers: top-k, confusion matrix, precision, recall and F1, the interval of an accuracy, calibration.
+//! Metrics: top-k, confusion matrix, precision, recall and F1, confidence interval of the accuracy, calibration.
 
 mod calibration;
 mod confusion;
@@ -12,7 +12,7 @@ pub use evaluation::{Answer, ClassReport, Evaluation, Report};
 pub use interval::wilson95;
 pub use ranking::{argmax, top_k};
 
-/// `part / whole`, and 0 of nothing.
+/// Returns `part / whole`, or 0 if `whole` is 0.
 fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }

@@ -1,20 +1,20 @@
-//! Adam, AdamW and SGD as equations. Each engine implements these, so that a run can go on with another engine.
+//! The equations of Adam, AdamW and SGD. All engines implement them, so that a run can be resumed with another engine.
 //!
-//! For a parameter w with gradient g at step t (from 1), learning rate η and weight decay λ, all element by element and in
-//! the order written (PyTorch's, `torch.optim` 2.13):
+//! For a parameter w with gradient g at step t (from 1), learning rate η and weight decay λ, element by element and in this order
+//! of operations (that of PyTorch's `torch.optim` 2.13):
 //!
 //! * **Adam** (`torch.optim.Adam`): `g ← g + λw` · `m ← β₁m + (1-β₁)g` · `v ← β₂v + (1-β₂)g²` ·
 //!   `w ← w - [η/(1-β₁ᵗ)] · m / (√v / √(1-β₂ᵗ) + ε)`
 //! * **AdamW** (`torch.optim.AdamW`): `w ← w(1-ηλ)`, then as Adam with λ = 0
 //! * **SGD** (`torch.optim.SGD`): `g ← g + λw` · `b ← g` at t = 1, else `b ← μb + g` · `w ← w - ηb`
 //!
-//! m, v and b are the moments `exp_avg`, `exp_avg_sq` and `momentum_buffer` of [`crate::State::moments`]; missing ones are
-//! zero (for b that gives `b ← g` by itself).
+//! m, v and b are the moments `exp_avg`, `exp_avg_sq` and `momentum_buffer` of [`crate::State::moments`]; missing moments are
+//! zero (for b this gives `b ← g`).
 
-/// Which equations, with their constants; the learning rate comes with each step.
+/// The optimizer and its constants. The learning rate is part of each step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Optimizer {
-    /// Adaptive moments with L2 regularisation.
+    /// Adaptive moments with L2 regularization.
     Adam {
         /// β₁, β₂ and ε.
         adam: Adam,
@@ -40,11 +40,11 @@ pub enum Optimizer {
 /// The constants of Adam and AdamW.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adam {
-    /// Decay of the first moment.
+    /// β₁, the decay of the first moment.
     pub beta1: f32,
-    /// Decay of the second moment.
+    /// β₂, the decay of the second moment.
     pub beta2: f32,
-    /// Added to the root of the second moment.
+    /// ε, which is added to the root of the second moment.
     pub eps: f32,
 }
 
@@ -60,7 +60,8 @@ impl Default for Optimizer {
     }
 }
 
-/// The factors of one Adam step that depend on t, computed in f64 and rounded once, so that engines agree.
+/// The factors of one Adam step that depend on t. They are computed in f64 and rounded once, so that all engines use the same
+/// numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamFactors {
     /// `η / (1-β₁ᵗ)`.
@@ -70,7 +71,7 @@ pub struct AdamFactors {
 }
 
 impl Adam {
-    /// The factors at step `t` (from 1).
+    /// Returns the factors of step `t` (from 1).
     pub fn factors(&self, lr: f32, t: u64) -> AdamFactors {
         let correction = |beta: f32| 1.0 - f64::from(beta).powf(t as f64);
         AdamFactors {
@@ -81,7 +82,7 @@ impl Adam {
 }
 
 impl Optimizer {
-    /// The moments kept for each parameter, by PyTorch's names.
+    /// Returns PyTorch's names of the moments that are stored for each parameter.
     pub fn moments(&self) -> &'static [&'static str] {
         match self {
             Self::Adam { .. } | Self::AdamW { .. } => &["exp_avg", "exp_avg_sq"],

@@ -1,44 +1,45 @@
-//! Learning rates over a run, as `torch.optim.lr_scheduler` (2.13) computes them when it is stepped after every update. A rate
-//! is a function of its position alone, so a resumed run needs to know nothing else.
+//! Learning rate schedules, as `torch.optim.lr_scheduler` (2.13) computes them when it is stepped after every update. The rate
+//! depends only on the step, so a resumed run needs no other state.
 
 use std::f64::consts::PI;
 
-/// The shape of a schedule.
+/// The kind of a schedule.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Scheduler {
-    /// The same rate throughout.
+    /// A constant rate.
     #[default]
     Constant,
-    /// Down to 0 along half a cosine (`CosineAnnealingLR` with `eta_min=0`).
+    /// Decreases to 0 along half a cosine (`CosineAnnealingLR` with `eta_min=0`).
     Cosine,
-    /// From a 25th up to the rate and down to a 250,000th, along cosines (`OneCycleLR` with `cycle_momentum=False`). It rises during
-    /// the warm-up epochs or, when there are none, the first 30 % of the run (`pct_start`).
+    /// Increases from 1/25 of the rate to the rate, and decreases to 1/250,000 of it, along cosines (`OneCycleLR` with
+    /// `cycle_momentum=False`). It increases during the warm-up epochs or, without warm-up, during the first 30 % of the run
+    /// (`pct_start`).
     OneCycle,
     /// Multiplied by `gamma` after every `size` epochs (`StepLR`).
     Step {
-        /// Epochs.
+        /// The number of epochs between two changes.
         size: u64,
-        /// Factor.
+        /// The factor of each change.
         gamma: f64,
     },
 }
 
-/// Learning rates of a run.
+/// The learning rates of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Schedule {
-    /// Its shape.
+    /// The kind of the schedule.
     pub scheduler: Scheduler,
-    /// The rate that it begins with after the warm-up or, of [`Scheduler::OneCycle`], its highest.
+    /// The first rate after the warm-up; for [`Scheduler::OneCycle`], the highest rate.
     pub lr: f32,
-    /// Epochs in which the rate first rises linearly from a hundredth (`LinearLR(start_factor=0.01)`, joined to the schedule by
-    /// `SequentialLR`); how long [`Scheduler::OneCycle`] rises.
+    /// The number of epochs at the start in which the rate increases linearly from 1/100 of it (`LinearLR(start_factor=0.01)`,
+    /// combined with the schedule by `SequentialLR`); for [`Scheduler::OneCycle`], the epochs in which the rate increases.
     pub warmup_epochs: u64,
-    /// Epochs of the run.
+    /// The number of epochs of the run.
     pub epochs: u64,
 }
 
 impl Schedule {
-    /// The rate of update `step`, which counts from 0 over the whole run, where an epoch has `steps_per_epoch` updates.
+    /// Returns the rate of update `step`, which counts from 0 over the whole run. An epoch has `steps_per_epoch` updates.
     pub fn lr(&self, step: u64, steps_per_epoch: u64) -> f32 {
         let steps = |epochs: u64| epochs as f64 * steps_per_epoch as f64;
         let (lr, t) = (f64::from(self.lr), step as f64);
@@ -57,7 +58,7 @@ impl Schedule {
     }
 }
 
-/// Up to `lr` at step `peak`, down until step `last`.
+/// Returns the rate of step `t`: it increases to `lr` at step `peak` and decreases until step `last`.
 fn one_cycle(lr: f64, t: f64, peak: f64, last: f64) -> f64 {
     let lowest = lr / 25.0;
     if t <= peak {
@@ -66,7 +67,7 @@ fn one_cycle(lr: f64, t: f64, peak: f64, last: f64) -> f64 {
     cosine(lr, lowest / 1e4, ((t - peak) / (last - peak)).min(1.0))
 }
 
-/// `share` of the way from `start` to `end`, along half a cosine.
+/// Interpolates from `start` to `end` along half a cosine; `share` is 0 at the start and 1 at the end.
 fn cosine(start: f64, end: f64, share: f64) -> f64 {
     end + (start - end) / 2.0 * (1.0 + (PI * share).cos())
 }
@@ -77,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    /// Made by `tests/goldens/schedules.py`.
+    /// A record of `tests/goldens/schedules.py`.
     #[derive(Deserialize)]
     struct Golden {
         scheduler: String,
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn every_step_has_pytorchs_rate() {
+    fn rates_equal_those_of_pytorch() {
         let goldens: Vec<Golden> =
             serde_json::from_str(include_str!("../tests/goldens/schedules.json")).unwrap();
         for golden in &goldens {
@@ -107,7 +108,8 @@ mod tests {
             assert_eq!(rates.len() as u64, epochs * steps_per_epoch);
             for (step, expected) in (0..).zip(rates) {
                 let found = f64::from(schedule.lr(step, steps_per_epoch));
-                // PyTorch multiplies the last rate by a factor, where ours is computed anew; f32 has 6e-8.
+                // PyTorch multiplies the previous rate by a factor, while this code computes each rate anew. The rounding error
+                // of f32 is 6e-8.
                 assert!(
                     (found - expected).abs() <= 1e-6 * expected + 1e-12,
                     "{scheduler:?}, warm-up {warmup_epochs}, step {step}: {found}, {expected}"
@@ -117,17 +119,17 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_numbers_have_rates() {
-        let most = u64::MAX;
+    fn the_largest_numbers_give_valid_rates() {
+        let max = u64::MAX;
         for scheduler in [
             Scheduler::Constant,
             Scheduler::Cosine,
             Scheduler::OneCycle,
-            Scheduler::Step { size: most, gamma: 0.1 },
+            Scheduler::Step { size: max, gamma: 0.1 },
         ] {
-            for (warmup_epochs, epochs) in [(most, 1), (0, most), (most, most)] {
+            for (warmup_epochs, epochs) in [(max, 1), (0, max), (max, max)] {
                 let schedule = Schedule { scheduler, lr: 1.0, warmup_epochs, epochs };
-                for step in [0, 1, most] {
+                for step in [0, 1, max] {
                     let lr = schedule.lr(step, 103);
                     assert!((0.0..=1.0).contains(&lr), "{schedule:?} {step}: {lr}");
                 }
@@ -136,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_of_one_step_and_of_nothing_but_warm_up_have_rates() {
+    fn runs_of_one_step_or_only_warm_up_have_valid_rates() {
         for scheduler in [Scheduler::Constant, Scheduler::Cosine, Scheduler::OneCycle] {
             for warmup_epochs in [0, 1, 5] {
                 let schedule = Schedule { scheduler, lr: 1.0, warmup_epochs, epochs: 1 };

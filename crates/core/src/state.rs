@@ -1,4 +1,4 @@
-//! Parameters and optimizer moments on the host.
+//! The parameters and optimizer moments on the host.
 
 use std::collections::BTreeMap;
 
@@ -7,67 +7,71 @@ use crate::{Error, Result, Topology, text::shown};
 /// An f32 array on the host, row-major.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Array {
-    /// The extent of each dimension.
+    /// The size of each dimension.
     pub shape: Vec<usize>,
-    /// The elements; as many as the product of `shape`.
+    /// The elements. Their number is the product of `shape`.
     pub values: Vec<f32>,
 }
 
 impl Array {
-    /// All elements `value`.
+    /// Creates an array in which all elements are `value`.
     pub fn filled(shape: &[usize], value: f32) -> Self {
         Self { shape: shape.to_vec(), values: vec![value; shape.iter().product()] }
     }
 
-    /// Whether there are as many elements as the shape says.
-    fn is_whole(&self) -> bool {
+    /// Whether the number of elements matches the shape.
+    fn is_complete(&self) -> bool {
         self.values.len() == self.shape.iter().product::<usize>()
     }
 
     fn describe(&self) -> String {
         let Self { shape, values } = self;
-        if self.is_whole() { format!("{shape:?}") } else { format!("{shape:?} of {} numbers", values.len()) }
+        if self.is_complete() {
+            format!("{shape:?}")
+        } else {
+            format!("{shape:?} of {} numbers", values.len())
+        }
     }
 }
 
-/// Parameters by PyTorch's names: `features.0.weight` `[out, in/groups, kh, kw]`, `classifier.1.weight` `[out, in]`, ….
+/// The parameters by PyTorch's names: `features.0.weight` `[out, in/groups, kh, kw]`, `classifier.1.weight` `[out, in]`, ….
 pub type Parameters = BTreeMap<String, Array>;
 
-/// All that a model has learned: what a checkpoint stores and what an engine starts from.
+/// The state of a model in training. It is stored in checkpoints, and engines start from it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
     /// The weights and biases.
     pub parameters: Parameters,
-    /// The optimizer's memory by `parameter.moment`, with PyTorch's names for the moments (`exp_avg`, `exp_avg_sq`,
+    /// The moments of the optimizer by `parameter.moment`, with PyTorch's names of the moments (`exp_avg`, `exp_avg_sq`,
     /// `momentum_buffer`); empty before the first step.
     pub moments: BTreeMap<String, Array>,
-    /// The moving average of the parameters that the training loop keeps ([`crate::ema`]); engines neither read nor write it.
+    /// The moving average of the parameters ([`crate::ema`]). Only the training loop uses it, not the engines.
     pub average: Parameters,
 }
 
 impl From<Parameters> for State {
-    /// The state before the first step.
+    /// Creates the state before the first step.
     fn from(parameters: Parameters) -> Self {
         Self { parameters, ..Self::default() }
     }
 }
 
 impl State {
-    /// Whether every number in it is finite.
+    /// Whether all numbers of the state are finite.
     pub fn is_finite(&self) -> bool {
         let Self { parameters, moments, average } = self;
         let arrays = parameters.values().chain(moments.values()).chain(average.values());
         arrays.flat_map(|array| array.values.chunks(1024)).all(|values| {
-            // Without a branch for each value, which is many times as fast: each checkpoint asks.
+            // A fold without a branch per value is much faster, and each checkpoint calls this function.
             values.iter().fold(true, |finite, value| finite & value.is_finite())
         })
     }
 
-    /// Checks that exactly the parameters of `topology` are here, in their shapes, and that each moment has the shape of
+    /// Checks that the state has exactly the parameters of `topology` with their shapes, and that each moment has the shape of
     /// its parameter.
     ///
     /// # Errors
-    /// [`Error::Parameters`] with a table of what does not fit.
+    /// [`Error::Parameters`] with a table of the parameters and moments that do not fit.
     pub fn check(&self, topology: &Topology) -> Result<()> {
         let shapes = self.parameters.iter().map(|(name, array)| (name.as_str(), array.shape.as_slice()));
         let mut table = shape_mismatches(topology, shapes)?;
@@ -81,14 +85,14 @@ impl State {
         let expected: BTreeMap<&str, &[usize]> =
             expected.iter().map(|p| (p.name.as_str(), p.shape.as_slice())).collect();
         let broken =
-            |(name, array): &(&String, &Array)| expected.contains_key(name.as_str()) && !array.is_whole();
+            |(name, array): &(&String, &Array)| expected.contains_key(name.as_str()) && !array.is_complete();
         for (name, array) in self.parameters.iter().filter(broken) {
             table.push(row(name, Some(expected[name.as_str()]), Some(&array.describe())));
         }
         for (name, found) in &self.moments {
             let shape = name.rsplit_once('.').and_then(|(parameter, _)| expected.get(parameter));
             match shape {
-                Some(shape) if found.shape == *shape && found.is_whole() => {}
+                Some(shape) if found.shape == *shape && found.is_complete() => {}
                 shape => table.push(row(name, shape.copied(), Some(&found.describe()))),
             }
         }
@@ -96,8 +100,7 @@ impl State {
     }
 }
 
-/// Where parameters of these names and shapes are not those of `topology`: one row each, name, expected, found. Empty when they
-/// are.
+/// Compares names and shapes of parameters with those of `topology`. Returns one row (name, expected, found) for each difference.
 ///
 /// # Errors
 /// [`Error::Topology`].
@@ -130,7 +133,7 @@ mod tests {
     use crate::{Node, Op};
 
     #[test]
-    fn a_number_that_is_not_finite_is_found_anywhere() {
+    fn non_finite_numbers_are_found_at_any_place() {
         let arrays = || Parameters::from([("a".into(), Array::filled(&[1030], 1.0))]);
         let state = || State { parameters: arrays(), moments: arrays(), average: arrays() };
         assert!(state().is_finite() && State::default().is_finite());
@@ -145,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_listed() {
+    fn all_mismatches_are_listed() {
         let topology = Topology {
             input: [3, 1, 1],
             nodes: vec![

@@ -1,8 +1,9 @@
-//! Tensor files (safetensors): the header of any of them, and whole files with f32 tensors and text metadata, which ours are.
+//! Safetensors files: reads the header of any file, and reads and writes files with f32 tensors and text metadata, the only kind
+//! that this project writes.
 //!
-//! The crate `safetensors` checks every shape and offset of a header. Numbers are read here, since that crate needs the whole file in
-//! memory; and files are written here, since it keeps the metadata in a hash map: its files differ from one process to the next, ours
-//! are a function of their content.
+//! The crate `safetensors` checks all shapes and offsets of a header. The numbers are read here, since that crate needs the whole
+//! file in memory. Files are also written here: that crate stores the metadata in a hash map, so its files differ between
+//! processes, while the files written here depend only on their content.
 
 use std::{
     collections::BTreeMap,
@@ -22,69 +23,69 @@ use crate::{
     text::shown,
 };
 
-/// A file's text metadata.
+/// The text metadata of a file.
 pub type Metadata = BTreeMap<String, String>;
 
-/// What a file holds and where. It agrees with the length of the file; no number has been read.
+/// The header of a file: its metadata and tensors. It is consistent with the length of the file.
 #[derive(Debug)]
 pub struct Header {
-    /// The text entries.
+    /// The text metadata.
     pub metadata: Metadata,
-    /// The tensors by name. They lie one after the other, without gaps.
+    /// The tensors by name. Their bytes are contiguous in the file, without gaps.
     pub tensors: BTreeMap<String, Entry>,
 }
 
-/// A tensor in a file.
+/// A tensor of a file.
 #[derive(Debug)]
 pub struct Entry {
     /// The type of its elements.
     pub dtype: Dtype,
-    /// Its extents, of a row-major tensor.
+    /// The shape of the row-major tensor.
     pub shape: Vec<usize>,
-    /// Its bytes in the file.
+    /// The range of its bytes in the file.
     pub bytes: Range<u64>,
 }
 
-/// Why a header was refused.
+/// The reason why a header is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum HeaderError {
     /// The file could not be read.
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
-    /// The header would go beyond the end of the file.
-    #[error("its header goes beyond its end; it is cut, damaged or no safetensors file")]
-    Cut,
+    /// The header would extend beyond the end of the file.
+    #[error("its header extends beyond its end; it is truncated, damaged or not a safetensors file")]
+    Truncated,
     /// The header is longer than the reader accepts.
-    #[error("its header has {bytes} bytes, and {most} is the most")]
+    #[error("its header has {bytes} bytes; the limit is {max_bytes}")]
     TooLong {
-        /// Its bytes.
+        /// The length of the header in bytes.
         bytes: u64,
-        /// The most that are read.
-        most: u64,
+        /// The limit in bytes.
+        max_bytes: u64,
     },
     /// The header is not JSON, or its shapes and offsets contradict each other; the reason may contain names.
-    #[error("its header is not valid ({0}); it is cut, damaged or no safetensors file")]
+    #[error("its header is not valid ({0}); it is truncated, damaged or not a safetensors file")]
     Invalid(String),
-    /// The tensors of the header do not fill the file.
-    #[error("it does not hold as many bytes as its header says: it is cut or damaged")]
+    /// The length of the file differs from the size of the tensors in the header.
+    #[error("its length differs from the size in its header: it is truncated or damaged")]
     Length,
 }
 
 impl Header {
-    /// Reads the header of a file that has `length` bytes, from its start. One of more than `most` bytes is refused.
+    /// Reads the header at the start of a file of `length` bytes. A header of more than `max_bytes` bytes is refused.
     ///
     /// # Errors
-    /// When it is no header, or does not agree with the length of the file.
-    pub fn read(mut file: impl Read, length: u64, most: u64) -> Result<Self, HeaderError> {
+    /// When it is not a valid header, or not consistent with the length of the file.
+    pub fn read(mut file: impl Read, length: u64, max_bytes: u64) -> Result<Self, HeaderError> {
         let mut bytes = [0; 8];
-        let left = length.checked_sub(bytes.len() as u64).ok_or(HeaderError::Cut)?;
+        let left = length.checked_sub(bytes.len() as u64).ok_or(HeaderError::Truncated)?;
         file.read_exact(&mut bytes)?;
         let bytes = u64::from_le_bytes(bytes);
         if bytes > left {
-            return Err(HeaderError::Cut);
+            return Err(HeaderError::Truncated);
         }
-        if bytes > most {
-            return Err(HeaderError::TooLong { bytes, most });
+        if bytes > max_bytes {
+            return Err(HeaderError::TooLong { bytes, max_bytes });
         }
         let mut json = Vec::new();
         file.take(bytes).read_to_end(&mut json)?;
@@ -120,7 +121,7 @@ struct HeaderText<'a> {
     tensors: BTreeMap<&'a str, TensorInfo>,
 }
 
-/// Writes a file atomically; `tensors` must come in the order of their names.
+/// Writes a file atomically. `tensors` must be sorted by name.
 pub(crate) fn write(path: &Path, metadata: &Metadata, tensors: &[Named]) -> Result<()> {
     write_atomically(path, |file| {
         file.write_all(&header(metadata, tensors)?)?;
@@ -129,7 +130,7 @@ pub(crate) fn write(path: &Path, metadata: &Metadata, tensors: &[Named]) -> Resu
     })
 }
 
-/// Length and JSON, padded to 8 bytes as the reference implementation does.
+/// Returns the length and the JSON of the header, padded to 8 bytes as in the reference implementation.
 fn header(metadata: &Metadata, tensors: &[Named]) -> io::Result<Vec<u8>> {
     let mut end = 0;
     let tensors = tensors
@@ -148,10 +149,10 @@ fn header(metadata: &Metadata, tensors: &[Named]) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The longest header of the format.
+/// The maximum length of a header in the format, in bytes.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// Reads a file whole; all its tensors must be f32.
+/// Reads a whole file. All its tensors must be f32.
 pub(crate) fn read(path: &Path, expected: FileKind) -> Result<(Metadata, BTreeMap<String, Array>)> {
     let refuse = |reason: String| Error::Format { path: path.to_owned(), expected, reason };
     let (mut file, length) = files::open(path).map_err(|error| match error.kind() {
@@ -169,7 +170,7 @@ pub(crate) fn read(path: &Path, expected: FileKind) -> Result<(Metadata, BTreeMa
             shown(name)
         )));
     }
-    // As they lie in the file.
+    // In the order of their bytes in the file.
     let mut tensors: Vec<(String, Entry)> = tensors.into_iter().collect();
     tensors.sort_by_key(|(_, entry)| (entry.bytes.start, entry.bytes.end));
     let arrays = tensors.into_iter().map(|(name, entry)| {
@@ -179,7 +180,7 @@ pub(crate) fn read(path: &Path, expected: FileKind) -> Result<(Metadata, BTreeMa
     Ok((metadata, arrays.collect::<io::Result<_>>().map_err(Error::io("read", path))?))
 }
 
-/// The next `count` numbers of a file.
+/// Reads the next `count` numbers of a file.
 fn numbers(file: &mut impl Read, count: usize) -> io::Result<Vec<f32>> {
     const BLOCK: usize = 1 << 14;
     let mut values = vec![0.0; count];
@@ -187,8 +188,8 @@ fn numbers(file: &mut impl Read, count: usize) -> io::Result<Vec<f32>> {
     for block in values.chunks_mut(BLOCK) {
         let bytes = &mut bytes[..4 * block.len()];
         file.read_exact(bytes)?;
-        for (value, four) in block.iter_mut().zip(bytes.as_chunks().0) {
-            *value = f32::from_le_bytes(*four);
+        for (value, bytes) in block.iter_mut().zip(bytes.as_chunks().0) {
+            *value = f32::from_le_bytes(*bytes);
         }
     }
     Ok(values)
@@ -200,7 +201,7 @@ mod tests {
 
     use super::*;
 
-    /// A file from its header's text and its data, with the length of the header or another one.
+    /// Builds a file from the text of its header and its data. `length` replaces the true length of the header.
     fn file(length: Option<u64>, header: &str, data: &[u8]) -> Vec<u8> {
         let length = length.unwrap_or(header.len() as u64);
         [&length.to_le_bytes(), header.as_bytes(), data].concat()
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_lie_are_refused() {
+    fn inconsistent_headers_are_refused() {
         let entry = |name: &str, shape: &str, from: usize, to: usize| {
             format!(r#""{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[{from},{to}]}}"#)
         };
@@ -239,16 +240,16 @@ mod tests {
             ("a header of 2⁶⁴-1 bytes", file(Some(u64::MAX), ONE, &[0; 8])),
             ("a header of 99 MB", file(Some(99_000_000), ONE, &[0; 8])),
             ("a header one byte short", file(Some(ONE.len() as u64 - 1), ONE, &[0; 8])),
-            ("cut data", file(None, ONE, &[0; 7])),
+            ("truncated data", file(None, ONE, &[0; 7])),
             ("no data", file(None, ONE, &[])),
             ("trailing data", file(None, ONE, &[0; 9])),
             ("a JPEG", b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00".to_vec()),
-            ("no JSON", file(None, "{\"a\": tensor}", &[0; 8])),
+            ("not JSON", file(None, "{\"a\": tensor}", &[0; 8])),
             ("overlap", file(None, &two(entry("a", "[2]", 0, 8), entry("b", "[2]", 4, 12)), &[0; 12])),
             ("a gap", file(None, &two(entry("a", "[1]", 0, 4), entry("b", "[1]", 8, 12)), &[0; 12])),
             ("a name twice", file(None, &two(entry("a", "[1]", 0, 4), entry("a", "[1]", 4, 8)), &[0; 8])),
             ("offsets backwards", file(None, &format!("{{{}}}", entry("a", "[2]", 8, 0)), &[0; 8])),
-            ("a shape of other size", file(None, &format!("{{{}}}", entry("a", "[3]", 0, 8)), &[0; 8])),
+            ("a shape of another size", file(None, &format!("{{{}}}", entry("a", "[3]", 0, 8)), &[0; 8])),
             (
                 "a shape that overflows",
                 file(None, &format!("{{{}}}", entry("a", "[4294967296,4294967296,2]", 0, 8)), &[0; 8]),
@@ -256,19 +257,19 @@ mod tests {
             ("a negative shape", file(None, &format!("{{{}}}", entry("a", "[-2]", 0, 8)), &[0; 8])),
         ] {
             let error = read_bytes(&bytes).expect_err(what);
-            assert!(error.contains("it is cut"), "{what}: {error}");
+            assert!(error.contains("it is truncated"), "{what}: {error}");
         }
     }
 
     #[test]
-    fn other_types_are_refused_by_name() {
+    fn errors_name_tensors_of_other_types() {
         let half = ONE.replace("F32", "F16").replace("[0,8]", "[0,4]");
         let error = read_bytes(&file(None, &half, &[0; 4])).unwrap_err();
         assert!(error.contains("`a` is F16, only F32 is read; save it as float32"), "{error}");
     }
 
     #[test]
-    fn bytes_are_a_function_of_the_content() {
+    fn equal_content_gives_equal_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let metadata: Metadata = (0..20).map(|i| (format!("key {i}"), format!("\"{i}\""))).collect();
         let [empty, scalar, long] = [vec![0, 3], vec![], vec![70_001]]

@@ -1,37 +1,37 @@
-//! Text that others wrote (names of files, tensors and classes, metadata), fit for a line on a terminal: it can neither move the
-//! cursor, nor look like a line of ours, nor fill the screen.
+//! Makes untrusted text (names of files, tensors and classes, metadata) safe for one line on a terminal: it cannot move the
+//! cursor, imitate a message of the program or fill the screen.
 
 use std::{
     fmt::{self, Display, Write},
     path::Path,
 };
 
-/// More characters of a text are not shown.
-const MOST: usize = 200;
+/// The maximum number of characters of a text that are shown.
+const MAX_CHARS: usize = 200;
 
-/// Whether a terminal does something else with a character than to show it: control characters, and those that change the
-/// direction of writing or end a line.
+/// Whether a terminal interprets the character instead of showing it: control characters, and those that change the writing
+/// direction or end a line.
 pub fn is_control(character: char) -> bool {
     character.is_control()
         || matches!(character,
             '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Writes a text with its control characters escaped as Rust does, but for those in `kept`.
+/// Writes a text. Control characters are escaped as in Rust, except those in `allowed`.
 ///
 /// # Errors
 /// Those of `out`.
-pub fn escape(out: &mut impl Write, text: &str, kept: &[char]) -> fmt::Result {
+pub fn escape(out: &mut impl Write, text: &str, allowed: &[char]) -> fmt::Result {
     text.chars().try_for_each(|character| match character {
-        '\n' | '\r' | '\t' if !kept.contains(&character) => write!(out, "{}", character.escape_debug()),
-        _ if is_control(character) && !kept.contains(&character) => {
+        '\n' | '\r' | '\t' if !allowed.contains(&character) => write!(out, "{}", character.escape_debug()),
+        _ if is_control(character) && !allowed.contains(&character) => {
             write!(out, "{}", character.escape_unicode())
         }
         _ => out.write_char(character),
     })
 }
 
-/// A text that others wrote: escaped, and cut where it is longer than 200 characters.
+/// Returns untrusted text for display: escaped, and truncated after 200 characters.
 pub fn shown(text: &str) -> impl Display + '_ {
     Shown(text)
 }
@@ -40,7 +40,7 @@ struct Shown<'a>(&'a str);
 
 impl Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.char_indices().nth(MOST) {
+        match self.0.char_indices().nth(MAX_CHARS) {
             None => escape(f, self.0, &[]),
             Some((end, _)) => {
                 escape(f, &self.0[..end], &[])?;
@@ -50,7 +50,7 @@ impl Display for Shown<'_> {
     }
 }
 
-/// A text that others wrote: escaped, and never cut.
+/// Returns untrusted text for display: escaped, but not truncated.
 pub fn escaped(text: &str) -> impl Display + '_ {
     Escaped(text)
 }
@@ -63,7 +63,7 @@ impl Display for Escaped<'_> {
     }
 }
 
-/// A path: escaped, and never cut. Bytes that are not UTF-8 are shown as `\xE9`.
+/// Returns a path for display: escaped, but not truncated. Bytes that are not UTF-8 are shown as, for example, `\xE9`.
 pub fn shown_path(path: &Path) -> impl Display + '_ {
     ShownPath(path)
 }
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_wrote_cannot_act() {
+    fn control_characters_are_escaped() {
         for (text, expected) in [
             ("daisy, 雏菊 \"é\" \\", "daisy, 雏菊 \"é\" \\"),
             ("\u{1b}[2J", r"\u{1b}[2J"),
@@ -96,13 +96,13 @@ mod tests {
             assert_eq!(escaped(text).to_string(), expected);
             assert_eq!(shown_path(Path::new(text)).to_string(), expected);
         }
-        let mut kept = String::new();
-        escape(&mut kept, "a\n\tb\u{7}", &['\n', '\t']).unwrap();
-        assert_eq!(kept, "a\n\tb\\u{7}");
+        let mut partly_escaped = String::new();
+        escape(&mut partly_escaped, "a\n\tb\u{7}", &['\n', '\t']).unwrap();
+        assert_eq!(partly_escaped, "a\n\tb\\u{7}");
     }
 
     #[test]
-    fn a_long_text_is_cut_and_a_path_is_not() {
+    fn long_text_is_truncated_but_paths_are_not() {
         let long = "é".repeat(300);
         assert_eq!(shown(&long).to_string(), format!("{}… (200 bytes more)", "é".repeat(200)));
         assert_eq!(shown_path(Path::new(&long)).to_string(), long);
@@ -111,7 +111,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn bytes_that_are_no_text_are_named() {
+    fn bytes_that_are_not_utf8_are_shown_in_hexadecimal() {
         use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
         let name = Path::new(OsStr::from_bytes(b"caf\xe9.jpg"));
         assert_eq!(shown_path(name).to_string(), r"caf\xE9.jpg");

@@ -1,4 +1,4 @@
-//! The network as data: a list of named operations, with the shapes and parameters that follow from it.
+//! The topology of a network: a list of named operations. The shapes and parameters are derived from it.
 
 use std::collections::BTreeSet;
 
@@ -9,17 +9,17 @@ use crate::{Error, Result};
 pub enum Op {
     /// Cross-correlation with bias (`torch.nn.Conv2d`), square kernel; weight `[outputs, inputs/groups, kernel, kernel]`.
     Conv2d {
-        /// Channels in.
+        /// Input channels.
         inputs: usize,
-        /// Channels out.
+        /// Output channels.
         outputs: usize,
         /// Height and width of the kernel.
         kernel: usize,
-        /// Distance of two positions of the kernel.
+        /// The distance between two positions of the kernel.
         stride: usize,
         /// Zeros added on each side.
         padding: usize,
-        /// Output channels of group g see only the input channels of group g.
+        /// The number of groups; the output channels of group g depend only on the input channels of group g.
         groups: usize,
     },
     /// `max(x, 0)`.
@@ -29,13 +29,13 @@ pub enum Op {
     MaxPool2d {
         /// Height and width of the window.
         kernel: usize,
-        /// Distance of two windows; smaller than `kernel` for the paper's overlapping pooling (section 3.4).
+        /// The distance between two windows; smaller than `kernel` for the paper's overlapping pooling (section 3.4).
         stride: usize,
     },
-    /// `y[c] = x[c] / (k + alpha · Σ x[j]²)^beta`, j over the `size` channels around c that exist (paper, section 3.3).
-    /// `alpha` is the paper's; `torch.nn.LocalResponseNorm` divides its own by `size`.
+    /// `y[c] = x[c] / (k + alpha · Σ x[j]²)^beta`, where j runs over the `size` channels around c, as far as they exist (paper,
+    /// section 3.3). `alpha` is used as in the paper, while `torch.nn.LocalResponseNorm` divides its `alpha` by `size`.
     LocalResponseNorm {
-        /// Channels in the sum, `c - size/2 ..= c + (size-1)/2`.
+        /// The number of channels in the sum, `c - size/2 ..= c + (size-1)/2`.
         size: usize,
         /// Factor of the sum.
         alpha: f32,
@@ -48,15 +48,15 @@ pub enum Op {
     Flatten,
     /// `y = W·x + b` (`torch.nn.Linear`); weight `[outputs, inputs]`.
     Linear {
-        /// Features in.
+        /// Input features.
         inputs: usize,
-        /// Features out.
+        /// Output features.
         outputs: usize,
     },
-    /// In training each element is dropped with probability `p` and the others are multiplied by `1/(1-p)`; nothing in
-    /// evaluation (`torch.nn.Dropout`). Masks come from [`crate::rng::dropout_scale`].
+    /// In training, sets each element to 0 with probability `p` and multiplies the others by `1/(1-p)`. In evaluation, does
+    /// nothing (`torch.nn.Dropout`). The masks come from [`crate::rng::dropout_scale`].
     Dropout {
-        /// Probability of dropping, `0 ≤ p < 1`.
+        /// The probability of dropping an element, `0 ≤ p < 1`.
         p: f32,
     },
 }
@@ -64,45 +64,45 @@ pub enum Op {
 /// A named operation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// PyTorch's name of the module, `features.0`; parameters are `features.0.weight` and `features.0.bias`.
+    /// PyTorch's name of the module, such as `features.0`; its parameters are `features.0.weight` and `features.0.bias`.
     pub name: String,
-    /// What it does.
+    /// The operation.
     pub op: Op,
 }
 
-/// A network: the nodes in order, each working on the output of the one before.
+/// A network: its nodes in order. The input of each node is the output of the previous one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Topology {
-    /// `[C, H, W]` of one image.
+    /// The shape `[C, H, W]` of one image.
     pub input: [usize; 3],
-    /// The operations.
+    /// The nodes.
     pub nodes: Vec<Node>,
 }
 
-/// Whether a parameter multiplies or is added.
+/// The role of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// `…weight`
+    /// A factor, `…weight`.
     Weight,
-    /// `…bias`
+    /// A summand, `…bias`.
     Bias,
 }
 
-/// A parameter that a topology asks for.
+/// A parameter of a topology.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter {
-    /// `features.0.weight`.
+    /// Its name, such as `features.0.weight`.
     pub name: String,
-    /// Weights `[out, in/groups, kh, kw]` or `[out, in]`; biases `[out]`.
+    /// Its shape: weights `[out, in/groups, kh, kw]` or `[out, in]`; biases `[out]`.
     pub shape: Vec<usize>,
-    /// Index of its node in [`Topology::nodes`].
+    /// The index of its node in [`Topology::nodes`].
     pub node: usize,
-    /// Weight or bias.
+    /// Whether it is a weight or a bias.
     pub role: Role,
 }
 
 impl Parameter {
-    /// The number of elements.
+    /// Returns the number of elements.
     pub fn elements(&self) -> usize {
         self.shape.iter().product()
     }
@@ -113,31 +113,30 @@ impl Parameter {
 pub struct SummaryRow {
     /// The node's name.
     pub name: String,
-    /// The operation in words.
+    /// A description of the operation.
     pub op: String,
     /// The shape of its output for one image, `[C, H, W]` or `[features]`.
     pub output: Vec<usize>,
-    /// Its parameters.
+    /// The number of its parameters.
     pub parameters: usize,
-    /// Its multiply-adds for one image.
+    /// The number of its multiply-adds for one image.
     pub multiply_adds: u64,
 }
 
 impl Op {
-    /// The output shape for an input shape, `[C, H, W]` or `[features]`, or what is wrong.
+    /// Returns the output shape for an input shape, `[C, H, W]` or `[features]`, or a message if the input shape is invalid.
     fn output(&self, input: &[usize]) -> Result<Vec<usize>, String> {
         let image = || match *input {
             [c, h, w] => Ok([c, h, w]),
-            _ => Err(format!("needs [channels, height, width], gets {input:?}")),
+            _ => Err(format!("expects [channels, height, width], gets {input:?}")),
         };
         let windows = |extent: usize, kernel: usize, stride: usize, padding: usize| {
             if kernel == 0 || stride == 0 {
                 return Err("kernel and stride must be at least 1".to_string());
             }
-            (extent + 2 * padding)
-                .checked_sub(kernel)
-                .map(|free| free / stride + 1)
-                .ok_or_else(|| format!("its window of {kernel} is larger than the {extent} it works on"))
+            (extent + 2 * padding).checked_sub(kernel).map(|free| free / stride + 1).ok_or_else(|| {
+                format!("its window of size {kernel} is larger than its input of size {extent}")
+            })
         };
         match *self {
             Self::Conv2d { inputs, outputs, kernel, stride, padding, groups } => {
@@ -163,14 +162,14 @@ impl Op {
             Self::Flatten => Ok(vec![input.iter().product()]),
             Self::Linear { inputs, outputs } => match *input {
                 [features] if features == inputs && outputs > 0 => Ok(vec![outputs]),
-                _ => Err(format!("expects [{inputs}] and gives [{outputs}], gets {input:?}")),
+                _ => Err(format!("expects [{inputs}] and returns [{outputs}], gets {input:?}")),
             },
             Self::Dropout { p } if !(0.0..1.0).contains(&p) => Err(format!("p must be in 0..1, is {p}")),
             Self::Relu | Self::Dropout { .. } => Ok(input.to_vec()),
         }
     }
 
-    /// Shapes of weight and bias, for the operations that have them.
+    /// Returns the shapes of weight and bias, or `None` for operations without parameters.
     fn parameter_shapes(&self) -> Option<[Vec<usize>; 2]> {
         match *self {
             Self::Conv2d { inputs, outputs, kernel, groups, .. } => {
@@ -189,10 +188,10 @@ impl Op {
         match *self {
             Self::Conv2d { kernel, stride, padding, groups, .. } => {
                 let mut text = format!("conv {kernel}×{kernel}");
-                for (word, value, silent) in
+                for (word, value, default) in
                     [("stride", stride, 1), ("pad", padding, 0), ("groups", groups, 1)]
                 {
-                    if value != silent {
+                    if value != default {
                         text += &format!(", {word} {value}");
                     }
                 }
@@ -209,11 +208,11 @@ impl Op {
 }
 
 impl Topology {
-    /// The output shape of each node for one image: `[C, H, W]`, or `[features]` after flattening. Validates the whole
+    /// Returns the output shape of each node for one image: `[C, H, W]`, or `[features]` after flattening. Validates the whole
     /// network.
     ///
     /// # Errors
-    /// [`Error::Topology`] names the first node that cannot work.
+    /// [`Error::Topology`] with the first invalid node.
     pub fn shapes(&self) -> Result<Vec<Vec<usize>>> {
         let mut shape = self.input.to_vec();
         self.nodes
@@ -228,10 +227,10 @@ impl Topology {
             .collect()
     }
 
-    /// The number of classes: the features that the last node gives.
+    /// Returns the number of classes, which is the number of output features of the last node.
     ///
     /// # Errors
-    /// [`Error::Topology`] when the network is not valid or does not end in features.
+    /// [`Error::Topology`] when the network is not valid or its output is not `[features]`.
     pub fn classes(&self) -> Result<usize> {
         match self.shapes()?.last().map(Vec::as_slice) {
             Some([classes]) => Ok(*classes),
@@ -242,7 +241,7 @@ impl Topology {
         }
     }
 
-    /// All parameters in the order of the nodes, weight before bias.
+    /// Returns all parameters in the order of the nodes, weight before bias.
     ///
     /// # Errors
     /// [`Error::Topology`] when the network is not valid.
@@ -263,13 +262,13 @@ impl Topology {
         Ok(all)
     }
 
-    /// The names of the parameters inside `module`: `features` has those of the whole stage, `features.0` has
-    /// `features.0.weight` and `features.0.bias`. What [`crate::Options::frozen`] takes, as
-    /// `model.get_submodule(module).parameters()` is what `requires_grad = False` goes to in PyTorch.
+    /// Returns the names of the parameters in `module`: `features` has those of the whole stage, `features.0` has
+    /// `features.0.weight` and `features.0.bias`. They can be used for [`crate::Options::frozen`], like
+    /// `model.get_submodule(module).parameters()` with `requires_grad = False` in PyTorch.
     ///
     /// # Errors
-    /// [`Error::Invalid`] (`module`) with the modules that there are, when no parameter belongs to this one;
-    /// [`Error::Topology`] when the network is not valid.
+    /// [`Error::Invalid`] (`module`) with the list of modules, when no parameter belongs to this one; [`Error::Topology`] when
+    /// the network is not valid.
     pub fn parameters_of(&self, module: &str) -> Result<BTreeSet<String>> {
         let all = self.parameters()?;
         let inside = |name: &&str| name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'));
@@ -281,7 +280,7 @@ impl Topology {
         let mut modules: Vec<&str> = Vec::new();
         for parameter in &all {
             let layer = self.nodes[parameter.node].name.as_str();
-            // A stage before its layers, each once.
+            // Each stage before its layers, without duplicates.
             let stage = layer.split_once('.').map(|(stage, _)| stage);
             for module in stage.into_iter().chain([layer]) {
                 if !modules.contains(&module) {
@@ -292,11 +291,14 @@ impl Topology {
         Err(Error::Invalid {
             field: "module",
             value: format!("`{module}`"),
-            reason: format!("no parameter is in such a module; there are {}", modules.join(", ")),
+            reason: format!(
+                "this module has no parameters; the modules with parameters are {}",
+                modules.join(", ")
+            ),
         })
     }
 
-    /// One row a node, for one image.
+    /// Returns one row per node. Shapes and multiply-adds are those of one image.
     ///
     /// # Errors
     /// [`Error::Topology`] when the network is not valid.
@@ -304,7 +306,7 @@ impl Topology {
         let row = |(node, output): (&Node, Vec<usize>)| {
             let shapes = node.op.parameter_shapes();
             let elements = |shape: &[usize]| shape.iter().product::<usize>();
-            // Each weight is used once for every position of the output plane.
+            // Each weight is used once per position of the output plane.
             let positions = output.get(1..).map_or(1, elements);
             SummaryRow {
                 name: node.name.clone(),
@@ -331,14 +333,14 @@ mod tests {
     }
 
     #[test]
-    fn shapes_round_down_like_pytorch() {
+    fn output_sizes_are_rounded_down_as_in_pytorch() {
         assert_eq!(single([4, 10, 7], conv(4, 2)).shapes().unwrap(), [vec![8, 5, 4]]);
         let pool = Op::MaxPool2d { kernel: 3, stride: 2 };
         assert_eq!(single([4, 10, 7], pool).shapes().unwrap(), [vec![4, 4, 3]]);
     }
 
     #[test]
-    fn a_bad_node_is_named_with_its_reason() {
+    fn errors_name_the_node_and_the_reason() {
         for (input, op, reason) in [
             ([3, 8, 8], conv(4, 1), "expects 4 channels, gets 3"),
             ([4, 8, 8], conv(4, 3), "do not divide into 3 groups"),
@@ -356,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn modules_have_the_parameters_below_their_name() {
+    fn modules_have_the_parameters_with_their_prefix() {
         let topology = crate::alexnet::Variant::Tutorial.topology(5);
         let names = |module| Vec::from_iter(topology.parameters_of(module).unwrap());
         // Not those of `features.10`.
@@ -365,7 +367,7 @@ mod tests {
         assert_eq!(names("features").len(), 10);
         for module in ["features.1", "feature", "features.", "features.0.weight", ""] {
             let error = topology.parameters_of(module).unwrap_err().to_string();
-            let modules = "there are features, features.0, features.3, features.6, features.8, features.10, \
+            let modules = "the modules with parameters are features, features.0, features.3, features.6, features.8, features.10, \
                            classifier, classifier.1, classifier.4, classifier.6";
             assert!(error.starts_with(&format!("module cannot be `{module}`: ")), "{error}");
             assert!(error.ends_with(modules), "{error}");

@@ -1,4 +1,4 @@
-//! The training loop over any engine and any source of batches.
+//! The training loop, for any engine and any source of batches.
 
 use std::{ops::ControlFlow, time::Instant};
 
@@ -9,103 +9,105 @@ use crate::{
     metrics::Evaluation, schedule::Schedule,
 };
 
-/// Where batches come from. Each batch is a pure function of the source's seed, the epoch and its index, so an epoch can be
-/// entered anywhere.
+/// A source of batches. Each batch is a pure function of the source's seed, the epoch and its index, so an epoch can be started
+/// at any batch.
 pub trait Batches {
-    /// Training batches an epoch.
+    /// Returns the number of training batches per epoch.
     fn steps_per_epoch(&self) -> usize;
 
-    /// The training batches of `epoch` (from 0), beginning with the one at index `first`. A batch may be smaller than
-    /// the others, or empty, when images had to be skipped.
+    /// Returns the training batches of `epoch` (from 0), starting with the batch at index `first`. When images were skipped, a
+    /// batch may be smaller than the others, or empty.
     fn train(&self, epoch: u64, first: usize) -> Box<dyn Iterator<Item = Result<Batch>> + '_>;
 
-    /// The validation batches, always in the same order.
+    /// Returns the validation batches, always in the same order.
     fn validation(&self) -> Box<dyn Iterator<Item = Result<Batch>> + '_>;
 }
 
-/// What stays the same through a run.
+/// The settings of a run, which stay constant.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Key of the dropout masks.
+    /// The seed of the dropout masks.
     pub seed: u64,
-    /// Passes over the training images, and the learning rate of each step.
+    /// The number of epochs, and the learning rate of each step.
     pub schedule: Schedule,
-    /// As in [`Step::clip_grad_norm`].
+    /// See [`Step::clip_grad_norm`].
     pub clip_grad_norm: Option<f32>,
-    /// Batches whose gradients are averaged for one step, over all their images; at least 1.
+    /// The number of batches per step (gradient accumulation); at least 1. The gradients are averaged over the images of all
+    /// these batches.
     pub accumulate: usize,
-    /// The run ends early when the accuracy has not risen for so many epochs.
+    /// The run ends early when the accuracy has not increased for this number of epochs.
     pub patience: Option<u64>,
-    /// Save a checkpoint after every so many steps, beside the one after each epoch.
+    /// The number of steps between two checkpoints, in addition to those after each epoch.
     pub checkpoint_every: Option<u64>,
 }
 
-/// An epoch that is done: a line of `results.csv`.
+/// The results of a finished epoch: a line of `results.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochRow {
-    /// From 1.
+    /// The number of the epoch, from 1.
     pub epoch: u64,
-    /// Seconds of training and validation since the run began, without the time between a kill and its resume.
+    /// Seconds of training and validation since the start of the run, without the time between an interruption and the resume.
     pub time: f64,
-    /// Mean loss over the images trained on, as they were met.
+    /// Mean loss over the training images, each computed before the update of its step.
     pub train_loss: f64,
     /// Mean loss over the validation images.
     pub val_loss: f64,
-    /// Share of validation images whose most likely class is the true one.
+    /// Share of validation images whose most probable class is the true one.
     pub accuracy: f64,
-    /// Learning rate at the end.
+    /// Learning rate of the last step of the epoch.
     pub lr: f32,
 }
 
 impl EpochRow {
-    /// By accuracy, then by validation loss.
+    /// Compares accuracies, then validation losses.
     fn is_as_good_as(&self, other: &Self) -> bool {
         self.accuracy > other.accuracy || (self.accuracy == other.accuracy && self.val_loss <= other.val_loss)
     }
 }
 
-/// How far a run is. Together with a [`State`] this is all that a resume needs.
+/// The progress of a run. A run can be resumed from this and a [`State`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Optimizer steps done.
+    /// The number of optimizer steps done.
     pub step: u64,
-    /// Batches taken from the epoch under way, which is epoch `history.len()`, from 0.
+    /// The number of batches done in the current epoch, which is epoch `history.len()`, from 0.
     pub batches: usize,
-    /// Images trained on in it.
+    /// The number of training images done in the current epoch.
     pub images: u64,
-    /// Sum of their losses.
+    /// The sum of their losses.
     pub loss_sum: f64,
     /// Seconds of training so far.
     pub seconds: f64,
-    /// The epochs done.
+    /// The finished epochs.
     pub history: Vec<EpochRow>,
-    /// The epoch whose weights are the best so far, from 1; absent before the first one is done, and in checkpoints of earlier
+    /// The epoch with the best weights so far, from 1. `None` before the end of the first epoch, and in checkpoints of earlier
     /// versions.
     #[serde(default)]
     pub best_epoch: Option<u64>,
 }
 
 impl Progress {
-    /// Whether the accuracy has not risen for `patience` epochs. Equal accuracies are no rise.
+    /// Whether the accuracy has not increased for `patience` epochs.
     fn is_stuck(&self, patience: u64) -> bool {
-        let highest = self.first_of_highest_accuracy();
+        let highest = self.first_with_highest_accuracy();
         highest.is_some_and(|row| self.history.len() as u64 - row.epoch >= patience)
     }
 
-    fn first_of_highest_accuracy(&self) -> Option<&EpochRow> {
+    fn first_with_highest_accuracy(&self) -> Option<&EpochRow> {
         self.history.iter().reduce(|best, row| if row.accuracy > best.accuracy { row } else { best })
     }
 
-    /// The best epoch: that of highest accuracy, of equals that of lowest validation loss, of equals the last.
+    /// Returns the best epoch: the one with the highest accuracy; of equal ones that with the lowest validation loss; of equal
+    /// ones the last.
     pub fn best(&self) -> Option<&EpochRow> {
         match self.best_epoch {
             Some(epoch) => self.history.iter().find(|row| row.epoch == epoch),
-            // The best weights of a run of an earlier version are those of the first of equals.
-            None => self.first_of_highest_accuracy(),
+            // Earlier versions saved the weights of the first epoch with the highest accuracy.
+            None => self.first_with_highest_accuracy(),
         }
     }
 
-    /// Adds an epoch.
+    /// Adds a finished epoch.
     fn push(&mut self, row: EpochRow) {
         self.best_epoch = Some(match self.best() {
             Some(best) if !row.is_as_good_as(best) => best.epoch,
@@ -114,68 +116,68 @@ impl Progress {
         self.history.push(row);
     }
 
-    /// Mean loss of the epoch under way.
+    /// Returns the mean loss of the current epoch.
     pub fn mean_loss(&self) -> f64 {
         self.loss_sum / self.images as f64
     }
 }
 
-/// Who watches a run and keeps its files.
+/// Receives the events of a run and writes its files.
 pub trait Observer {
-    /// After each step. `Break` ends the run here, with a checkpoint.
+    /// Is called after each step. `Break` stops the run after a checkpoint.
     fn step(&mut self, progress: &Progress, report: &StepReport) -> ControlFlow<()>;
 
-    /// After each epoch, before its checkpoint; the last row of `progress.history` is new, and `weights` are those that
-    /// were evaluated.
+    /// Is called after each epoch, before its checkpoint. The last row of `progress.history` is that of this epoch, and `weights`
+    /// are the evaluated weights.
     ///
     /// # Errors
-    /// Ends the run.
+    /// Any error ends the run.
     fn epoch(&mut self, progress: &Progress, evaluation: &Evaluation, weights: &Parameters) -> Result<()>;
 
-    /// When the run's state must be kept.
+    /// Is called when the state of the run must be saved.
     ///
     /// # Errors
-    /// Ends the run.
+    /// Any error ends the run.
     fn checkpoint(&mut self, progress: &Progress, state: &State) -> Result<()>;
 }
 
-/// How a run ended without an error.
+/// How a run without an error ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// All epochs are done, or those that patience allows.
+    /// All epochs are done, or [`Settings::patience`] ended the run.
     Finished,
-    /// The observer asked for a stop; the checkpoint is saved.
+    /// The observer stopped the run; a checkpoint is saved.
     Stopped,
 }
 
-/// The moving average of a run's weights, which is evaluated and kept in their place.
+/// The moving average of the weights, which is evaluated and saved instead of the weights.
 pub struct Averaging<'a> {
-    /// How it moves.
+    /// The decay and the interval of updates.
     pub ema: Ema,
-    /// As it is now; empty before its first update.
+    /// The current average; empty before its first update.
     pub average: Parameters,
-    /// Makes a model of it to evaluate.
+    /// Creates a model from the average for the evaluation.
     pub compile: &'a dyn Fn(&Parameters) -> Result<Box<dyn Model>>,
 }
 
-/// A run: what is trained, on what and how.
+/// A training run.
 pub struct Run<'a> {
-    /// Trained from its present state on.
+    /// The model to train, with its current state.
     pub model: &'a mut dyn Model,
-    /// With the average of a resumed run.
+    /// The moving average, if one is used; in a resumed run with the saved average.
     pub averaging: Option<Averaging<'a>>,
-    /// The images.
+    /// The training and validation batches.
     pub data: &'a dyn Batches,
-    /// What stays the same.
+    /// The settings.
     pub settings: Settings,
 }
 
-/// Trains from `progress` to the last epoch.
+/// Trains from `progress` until the end of the last epoch.
 ///
 /// # Errors
-/// [`Error::NotFinite`] when a loss, a gradient or the state is not finite: the step is named, and nothing is kept of it.
-/// Otherwise the first error of the engine, the batches or the observer. When batches cannot be had or the evaluation fails, the
-/// state is kept in a checkpoint before, so that no step is lost.
+/// [`Error::NotFinite`] with the step when a loss, a gradient or the state is not finite; this state is not saved. Otherwise the
+/// first error of the engine, the batches or the observer. When batches cannot be read or the evaluation fails, a checkpoint is
+/// saved first, so that no step is lost.
 pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -> Result<Outcome> {
     let start = Instant::now();
     let seconds_before = progress.seconds;
@@ -185,7 +187,7 @@ pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -
         progress.history.len() as u64 >= settings.schedule.epochs
             || settings.patience.is_some_and(|patience| progress.is_stuck(patience))
     };
-    // By place in the epoch, not by steps done: batches may be empty.
+    // The rate depends on the position in the epoch, not on the number of steps done, since batches may be empty.
     let lr = |progress: &Progress| {
         let done = progress.batches.div_ceil(settings.accumulate) as u64;
         let step = progress.history.len() as u64 * steps_per_epoch + done.saturating_sub(1);
@@ -198,7 +200,7 @@ pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -
             let group = batches.by_ref().take(settings.accumulate).collect::<Result<Vec<Batch>>>();
             let group = match group {
                 Ok(group) => group,
-                Err(error) => return Err(run.keep_before(error, progress, observer)),
+                Err(error) => return Err(run.save_before(error, progress, observer)),
             };
             if group.is_empty() {
                 break;
@@ -243,7 +245,7 @@ pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -
         }
         let evaluation = match run.evaluate() {
             Ok(evaluation) => evaluation,
-            Err(error) => return Err(run.keep_before(error, progress, observer)),
+            Err(error) => return Err(run.save_before(error, progress, observer)),
         };
         if !evaluation.loss().is_finite() {
             return Err(Error::NotFinite { what: "validation loss", step: progress.step, epoch: epoch + 1 });
@@ -277,8 +279,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The state, which is kept only while each of its numbers is finite: the loss before an update says nothing of what the
-    /// update made of the weights.
+    /// Returns the current state, or an error if it is not finite. This check is needed because the loss is computed before the
+    /// update, and the update may make the weights infinite or NaN.
     fn finite_state(&self, progress: &Progress) -> Result<State> {
         let average = self.averaging.as_ref().map(|averaging| averaging.average.clone());
         let state = State { average: average.unwrap_or_default(), ..self.model.state()? };
@@ -289,8 +291,9 @@ impl Run<'_> {
         Err(Error::NotFinite { what: "state of network and optimizer", step: progress.step, epoch })
     }
 
-    /// Keeps the state before `error` ends the run, which it gives back: that is news, a state that cannot be kept is not.
-    fn keep_before(&self, error: Error, progress: &Progress, observer: &mut dyn Observer) -> Error {
+    /// Saves a checkpoint before `error` ends the run, and returns `error`. An error of the checkpoint is ignored, since `error`
+    /// is the cause.
+    fn save_before(&self, error: Error, progress: &Progress, observer: &mut dyn Observer) -> Error {
         let _ = self.finite_state(progress).and_then(|state| observer.checkpoint(progress, &state));
         error
     }
@@ -305,10 +308,10 @@ impl Run<'_> {
     }
 }
 
-/// One step on the mean loss over the images of all `batches`, of which only one is in the engine at a time.
+/// Does one step with the mean loss over the images of all `batches`. The engine processes one batch at a time.
 ///
 /// # Errors
-/// The engine's.
+/// Those of the engine.
 pub fn train_step(model: &mut dyn Model, batches: &[Batch], step: &Step) -> Result<StepReport> {
     if let [batch] = batches {
         return model.train_step(batch, step);
@@ -317,10 +320,10 @@ pub fn train_step(model: &mut dyn Model, batches: &[Batch], step: &Step) -> Resu
     Ok(StepReport { loss, gradient_norm: model.update(&gradients, step)? })
 }
 
-/// What [`train_step`] does up to the update: the mean loss and its gradients, unclipped.
+/// Does the part of [`train_step`] before the update. Returns the mean loss and its unclipped gradients.
 ///
 /// # Errors
-/// The engine's.
+/// Those of the engine.
 pub fn step_gradients(model: &mut dyn Model, batches: &[Batch], step: &Step) -> Result<(f64, Gradients)> {
     if let [batch] = batches {
         let (report, gradients) = model.gradients(batch, step)?;
@@ -341,7 +344,7 @@ pub fn step_gradients(model: &mut dyn Model, batches: &[Batch], step: &Step) -> 
     Ok((loss, sum))
 }
 
-/// The model's answers on `batches` against their targets.
+/// Evaluates the model on `batches`.
 ///
 /// # Errors
 /// The first error of the engine or the batches; [`Error::Data`] when there is no image.
@@ -366,7 +369,7 @@ mod tests {
     use super::*;
     use crate::{Images, Logits, schedule::Scheduler};
 
-    /// A model whose one weight counts steps, and whose loss is what `loss` says for a step.
+    /// A model whose single weight counts the steps. `loss` returns the loss of a step.
     struct Counter {
         steps: f32,
         loss: fn(u64) -> f64,
@@ -387,20 +390,20 @@ mod tests {
 
         fn train_step(&mut self, _: &Batch, step: &Step) -> Result<StepReport> {
             self.steps += 1.0;
-            assert_eq!(step.number as f32, self.steps, "steps are numbered without a gap");
+            assert_eq!(step.number as f32, self.steps, "step numbers must be consecutive");
             Ok(StepReport { loss: (self.loss)(step.number), gradient_norm: 1.0 })
         }
 
         fn gradients(&mut self, _: &Batch, _: &Step) -> Result<(StepReport, Gradients)> {
-            unreachable!("training does not ask for gradients")
+            unreachable!("training does not call gradients")
         }
 
         fn update(&mut self, _: &Gradients, _: &Step) -> Result<f64> {
-            unreachable!("every step has one batch")
+            unreachable!("update is only called for several batches per step")
         }
 
         fn vjp(&mut self, _: &Images, _: &Logits) -> Result<Gradients> {
-            unreachable!("training does not ask for products")
+            unreachable!("training does not call vjp")
         }
 
         fn state(&self) -> Result<State> {
@@ -412,7 +415,7 @@ mod tests {
         }
     }
 
-    /// Three training batches an epoch, of two images but the last, which is empty; two images to validate on.
+    /// Three training batches per epoch: two of two images, and an empty one. Two validation images.
     #[derive(Default)]
     struct FewImages {
         /// The training batch that cannot be read.
@@ -442,15 +445,15 @@ mod tests {
         }
     }
 
-    /// Keeps checkpoints; asks for a stop after a step.
+    /// Stores the checkpoints, and can stop the run after a step.
     #[derive(Default)]
-    struct Notes {
+    struct Recorder {
         stop_after: Option<u64>,
         checkpoints: Vec<(Progress, State)>,
         epochs: usize,
     }
 
-    impl Observer for Notes {
+    impl Observer for Recorder {
         fn step(&mut self, progress: &Progress, _: &StepReport) -> ControlFlow<()> {
             if Some(progress.step) == self.stop_after {
                 return ControlFlow::Break(());
@@ -484,9 +487,9 @@ mod tests {
         model: &mut Counter,
         settings: Settings,
         progress: &mut Progress,
-        notes: &mut Notes,
+        recorder: &mut Recorder,
     ) -> Result<Outcome> {
-        fit_on(&FewImages::default(), model, settings, progress, notes)
+        fit_on(&FewImages::default(), model, settings, progress, recorder)
     }
 
     fn fit_on(
@@ -494,12 +497,12 @@ mod tests {
         model: &mut Counter,
         settings: Settings,
         progress: &mut Progress,
-        notes: &mut Notes,
+        recorder: &mut Recorder,
     ) -> Result<Outcome> {
-        super::fit(Run { model, averaging: None, data, settings }, progress, notes)
+        super::fit(Run { model, averaging: None, data, settings }, progress, recorder)
     }
 
-    /// Without the times, which no two runs share.
+    /// Returns the progress with all times set to 0, since times differ between runs.
     fn timeless(progress: &Progress) -> Progress {
         let mut progress = progress.clone();
         progress.seconds = 0.0;
@@ -508,77 +511,77 @@ mod tests {
     }
 
     #[test]
-    fn a_stopped_run_goes_on_to_the_same_end() {
+    fn a_stopped_run_resumes_to_the_same_result() {
         let loss = |step: u64| 1.0 / step as f64;
-        let mut whole = Progress::default();
+        let mut uninterrupted = Progress::default();
         let mut model = Counter::new(0.0, loss);
-        let outcome = fit(&mut model, SETTINGS, &mut whole, &mut Notes::default());
+        let outcome = fit(&mut model, SETTINGS, &mut uninterrupted, &mut Recorder::default());
         assert_eq!(outcome.unwrap(), Outcome::Finished);
-        assert_eq!((whole.step, whole.history.len()), (4, 2));
-        assert_eq!(whole.history[1].train_loss, (1.0 / 3.0 + 1.0 / 4.0) / 2.0);
+        assert_eq!((uninterrupted.step, uninterrupted.history.len()), (4, 2));
+        assert_eq!(uninterrupted.history[1].train_loss, (1.0 / 3.0 + 1.0 / 4.0) / 2.0);
 
         for stop in 1..=4 {
-            let mut notes = Notes { stop_after: Some(stop), ..Notes::default() };
+            let mut recorder = Recorder { stop_after: Some(stop), ..Recorder::default() };
             let mut model = Counter::new(0.0, loss);
-            let outcome = fit(&mut model, SETTINGS, &mut Progress::default(), &mut notes);
+            let outcome = fit(&mut model, SETTINGS, &mut Progress::default(), &mut recorder);
             assert_eq!(outcome.unwrap(), Outcome::Stopped);
-            let (mut progress, state) = notes.checkpoints.pop().unwrap();
+            let (mut progress, state) = recorder.checkpoints.pop().unwrap();
             let mut model = Counter::new(state.parameters["steps"].values[0], loss);
-            fit(&mut model, SETTINGS, &mut progress, &mut Notes::default()).unwrap();
-            assert_eq!(timeless(&progress), timeless(&whole), "stopped after step {stop}");
+            fit(&mut model, SETTINGS, &mut progress, &mut Recorder::default()).unwrap();
+            assert_eq!(timeless(&progress), timeless(&uninterrupted), "stopped after step {stop}");
         }
     }
 
     #[test]
-    fn batches_that_cannot_be_read_cost_no_step() {
+    fn unreadable_batches_lose_no_step() {
         let loss = |step: u64| 1.0 / step as f64;
-        let mut whole = Progress::default();
-        fit(&mut Counter::new(0.0, loss), SETTINGS, &mut whole, &mut Notes::default()).unwrap();
+        let mut uninterrupted = Progress::default();
+        fit(&mut Counter::new(0.0, loss), SETTINGS, &mut uninterrupted, &mut Recorder::default()).unwrap();
         for (data, step, batches) in [
             (FewImages { bad_batch: Some(0), ..FewImages::default() }, 0, 0),
             (FewImages { bad_batch: Some(1), ..FewImages::default() }, 1, 1),
             (FewImages { bad_batch: Some(2), ..FewImages::default() }, 2, 2),
             (FewImages { bad_validation: true, ..FewImages::default() }, 2, 3),
         ] {
-            let (mut notes, mut progress) = (Notes::default(), Progress::default());
-            let ended = fit_on(&data, &mut Counter::new(0.0, loss), SETTINGS, &mut progress, &mut notes);
+            let (mut recorder, mut progress) = (Recorder::default(), Progress::default());
+            let ended = fit_on(&data, &mut Counter::new(0.0, loss), SETTINGS, &mut progress, &mut recorder);
             assert!(matches!(ended, Err(Error::Data(_))), "{ended:?}");
-            assert_eq!((notes.checkpoints.len(), notes.epochs), (1, 0));
-            let (mut progress, state) = notes.checkpoints.pop().unwrap();
+            assert_eq!((recorder.checkpoints.len(), recorder.epochs), (1, 0));
+            let (mut progress, state) = recorder.checkpoints.pop().unwrap();
             assert_eq!((progress.step, progress.batches), (step, batches));
-            // Once they are there, or left out.
+            // The run is resumed with readable batches.
             let mut model = Counter::new(state.parameters["steps"].values[0], loss);
-            fit(&mut model, SETTINGS, &mut progress, &mut Notes::default()).unwrap();
-            assert_eq!(timeless(&progress), timeless(&whole), "after step {step}");
+            fit(&mut model, SETTINGS, &mut progress, &mut Recorder::default()).unwrap();
+            assert_eq!(timeless(&progress), timeless(&uninterrupted), "after step {step}");
         }
     }
 
-    /// Each loss is finite, being that of the weights before the step.
+    /// All losses are finite, since they are computed before the update.
     #[test]
-    fn a_state_that_is_not_finite_is_never_kept() {
-        for (explodes_after, checkpoint_every, kept) in
+    fn a_non_finite_state_is_never_saved() {
+        for (explodes_after, checkpoint_every, saved) in
             [(1.0, Some(1), vec![]), (2.0, None, vec![]), (3.0, Some(1), vec![1, 2, 2]), (4.0, None, vec![2])]
         {
-            let mut notes = Notes::default();
+            let mut recorder = Recorder::default();
             let mut model = Counter { explodes_after, ..Counter::new(0.0, |_| 1.0) };
             let settings = Settings { checkpoint_every, ..SETTINGS };
-            let error = fit(&mut model, settings, &mut Progress::default(), &mut notes).unwrap_err();
+            let error = fit(&mut model, settings, &mut Progress::default(), &mut recorder).unwrap_err();
             let Error::NotFinite { what, step, epoch } = error else { panic!("{error}") };
             assert_eq!((step as f32, epoch), (explodes_after, (step - 1) / 2 + 1), "{what}");
-            let steps: Vec<u64> = notes.checkpoints.iter().map(|(progress, _)| progress.step).collect();
-            assert_eq!((steps, notes.epochs as u64), (kept, epoch - 1));
+            let steps: Vec<u64> = recorder.checkpoints.iter().map(|(progress, _)| progress.step).collect();
+            assert_eq!((steps, recorder.epochs as u64), (saved, epoch - 1));
         }
     }
 
     #[test]
-    fn what_is_not_finite_is_named_and_never_kept() {
-        let mut notes = Notes::default();
+    fn a_non_finite_loss_is_reported_and_its_state_not_saved() {
+        let mut recorder = Recorder::default();
         let mut model = Counter::new(0.0, |step| if step == 3 { f64::NAN } else { 1.0 });
         let every = Settings { checkpoint_every: Some(1), ..SETTINGS };
-        let error = fit(&mut model, every, &mut Progress::default(), &mut notes).unwrap_err();
+        let error = fit(&mut model, every, &mut Progress::default(), &mut recorder).unwrap_err();
         assert!(matches!(error, Error::NotFinite { what: "loss", step: 3, epoch: 2 }), "{error}");
         // After steps 1 and 2, and after epoch 1.
-        let steps: Vec<u64> = notes.checkpoints.iter().map(|(progress, _)| progress.step).collect();
+        let steps: Vec<u64> = recorder.checkpoints.iter().map(|(progress, _)| progress.step).collect();
         assert_eq!(steps, [1, 2, 2]);
     }
 
@@ -587,7 +590,7 @@ mod tests {
     }
 
     #[test]
-    fn of_equal_accuracies_the_lower_loss_is_the_best_then_the_later_epoch() {
+    fn the_best_epoch_has_the_highest_accuracy_then_the_lowest_loss_then_is_the_last() {
         let mut progress = Progress::default();
         for (accuracy, loss, best) in [
             (0.25, 1.0, 1),
@@ -604,7 +607,8 @@ mod tests {
         assert!(!progress.is_stuck(1));
     }
 
-    /// `best.safetensors` of such a run holds the first of equals, until an epoch is as good.
+    /// `best.safetensors` of such a run contains the first epoch with the highest accuracy, until a later epoch is at least as
+    /// good.
     #[test]
     fn a_run_of_an_earlier_version_keeps_its_best_epoch() {
         let history = vec![row(1, 0.25, 1.0), row(2, 0.5, 1.2), row(3, 0.5, 1.1)];

@@ -1,4 +1,4 @@
-//! A weights file: all that predicting needs, in one safetensors file that PyTorch's tools read too.
+//! Weights files: everything that prediction needs, in one safetensors file that PyTorch's tools can also read.
 
 use std::{collections::BTreeMap, convert::Infallible, path::Path};
 
@@ -13,34 +13,34 @@ use crate::{
     text::shown,
 };
 
-/// What a weights file says beside its parameters.
+/// The metadata of a weights file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metadata {
-    /// Which AlexNet.
+    /// The variant of AlexNet.
     pub variant: Variant,
     /// The names of the classes, in the order of the logits.
     pub classes: Vec<String>,
-    /// Height and width of an image.
+    /// The height and width of the input images.
     pub input_size: usize,
-    /// How bytes become numbers.
+    /// The normalization of the input.
     pub normalization: Normalization,
-    /// How image files were read in training.
+    /// How the orientation of image files was treated in training.
     pub exif_orientation: ExifOrientation,
 }
 
 /// The content of a weights file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights {
-    /// What they are for.
+    /// The metadata.
     pub metadata: Metadata,
-    /// By PyTorch's names, see [`State::parameters`].
+    /// The parameters by PyTorch's names, see [`State::parameters`].
     pub parameters: BTreeMap<String, Array>,
 }
 
 impl Weights {
-    /// Writes a file, atomically; equal weights give equal bytes.
+    /// Writes a file atomically. Equal weights give equal bytes.
     ///
-    /// The metadata is that of [`Metadata::to_text`], with a [`checksum`] of all.
+    /// The metadata entries are those of [`Metadata::to_text`] and a [`checksum`] of the content.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -48,23 +48,23 @@ impl Weights {
         save(path, &self.metadata, &self.parameters)
     }
 
-    /// Reads a file and checks that its parameters are those of its variant with its classes.
+    /// Reads a file and checks that its parameters fit its variant and its number of classes.
     ///
     /// # Errors
-    /// [`Error::Missing`] when there is no file, [`Error::Format`] says what is wrong with it, [`Error::Changed`] when it is no more
-    /// what was written, [`Error::Io`] when it cannot be read at all.
+    /// [`Error::Missing`] when the file does not exist, [`Error::Format`] when it is not a valid weights file, [`Error::Changed`]
+    /// when its content does not match its checksum, [`Error::Io`] when it cannot be read.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let (text, parameters) = tensors::read(path, FileKind::Weights)?;
         compare_checksum(path, &text, &parameters)?;
         let refuse = |reason| Error::Format { path: path.to_owned(), expected: FileKind::Weights, reason };
         let metadata = Metadata::from_text(&text).map_err(refuse)?;
-        let parameters = fitting(&metadata, parameters).map_err(refuse)?;
+        let parameters = check_fit(&metadata, parameters).map_err(refuse)?;
         Ok(Self { metadata, parameters })
     }
 }
 
-/// [`Weights::save`] of parameters that belong to something else.
+/// Writes a file like [`Weights::save`], from borrowed parameters.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -76,11 +76,11 @@ pub fn save(path: impl AsRef<Path>, metadata: &Metadata, parameters: &BTreeMap<S
     tensors::write(path, &metadata, &tensors)
 }
 
-/// The text entry that holds a file's [`checksum`].
+/// The metadata key of the [`checksum`].
 pub const CHECKSUM: &str = "checksum";
 
-/// CRC-32 over what a weights file holds: in the order of their names its text entries, but for the checksum itself, and the names,
-/// shapes and numbers (as f32, least byte first) of its tensors. How the file is laid out does not count.
+/// Returns the CRC-32 over the content of a weights file: its text entries without the checksum, and the names, shapes and
+/// numbers (f32, little-endian) of its tensors, both in the order of their names. It does not depend on the layout of the file.
 pub fn checksum(text: &BTreeMap<String, String>, parameters: &BTreeMap<String, Array>) -> String {
     let mut hasher = Hasher::new();
     let mut add = |text: &str| {
@@ -101,10 +101,11 @@ pub fn checksum(text: &BTreeMap<String, String>, parameters: &BTreeMap<String, A
     format!("crc32:{:08x}", hasher.finalize())
 }
 
-/// Whether a file carries a [`checksum`]; files of others and of earlier versions do not. `path` stands for it in an error.
+/// Compares the [`checksum`] of a file with its content. Returns whether the file has one; files of other programs and of earlier
+/// versions do not. `path` is used in the error only.
 ///
 /// # Errors
-/// [`Error::Changed`] when it is not that of the content.
+/// [`Error::Changed`] when the checksum does not match the content.
 pub fn compare_checksum(
     path: &Path,
     text: &BTreeMap<String, String>,
@@ -119,11 +120,11 @@ pub fn compare_checksum(
 }
 
 impl Metadata {
-    /// As the text entries of a file: `format` (`pt`, which Python's readers look for), `variant`, `classes` (a JSON list),
-    /// `input_size`, `mean` and `std` (JSON lists), and `exif_orientation` (`ignore`) where it is not `apply`.
+    /// Returns the text entries of a file: `format` (`pt`, which Python's readers look for), `variant`, `classes` (a JSON list),
+    /// `input_size`, `mean` and `std` (JSON lists), and `exif_orientation` (`ignore`) if it is not `apply`.
     ///
     /// # Errors
-    /// None that can occur: texts and numbers are always JSON.
+    /// Never, since strings and numbers can always be written as JSON.
     pub fn to_text(&self) -> serde_json::Result<BTreeMap<String, String>> {
         fn json(value: &impl Serialize) -> serde_json::Result<String> {
             serde_json::to_string(value)
@@ -145,10 +146,10 @@ impl Metadata {
         .collect())
     }
 
-    /// From the text entries of a file.
+    /// Parses the text entries of a file.
     ///
     /// # Errors
-    /// In words, what is missing or wrong.
+    /// A message that names the missing or invalid entry.
     pub fn from_text(text: &BTreeMap<String, String>) -> Result<Self, String> {
         let entry = |key: &str| text.get(key).ok_or_else(|| format!("its metadata lacks `{key}`"));
         fn json<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, String> {
@@ -168,24 +169,24 @@ impl Metadata {
                 Some("ignore") => ExifOrientation::Ignore,
                 Some(other) => {
                     return Err(format!(
-                        "its `exif_orientation` is `{}`, and must be apply or ignore",
+                        "its `exif_orientation` is `{}`, but must be apply or ignore",
                         shown(other)
                     ));
                 }
             },
         };
         if metadata.classes.is_empty() {
-            return Err("it names no classes".into());
+            return Err("its list of classes is empty".into());
         }
         if metadata.normalization.std.iter().any(|std| *std <= 0.0) {
-            return Err(format!("its `std` is {:?}, and must be positive", metadata.normalization.std));
+            return Err(format!("its `std` is {:?}, but must be positive", metadata.normalization.std));
         }
         Ok(metadata)
     }
 }
 
-/// The parameters, if they are those that the metadata promises.
-fn fitting(
+/// Returns the parameters if they fit the metadata.
+fn check_fit(
     metadata: &Metadata,
     parameters: BTreeMap<String, Array>,
 ) -> Result<BTreeMap<String, Array>, String> {
@@ -193,12 +194,12 @@ fn fitting(
     let topology = variant.topology(classes.len());
     let [_, size, _] = topology.input;
     if input_size != size {
-        return Err(format!("its images are of size {input_size}, those of `{variant}` of size {size}"));
+        return Err(format!("its `input_size` is {input_size}, but `{variant}` needs {size}"));
     }
     let state = State::from(parameters);
     match state.check(&topology) {
         Ok(()) => Ok(state.parameters),
-        Err(error) => Err(format!("for `{variant}` with its {} classes, {error}", classes.len())),
+        Err(error) => Err(format!("for `{variant}` with {} classes, {error}", classes.len())),
     }
 }
 
@@ -213,7 +214,7 @@ mod tests {
             variant,
             classes: (0..classes).map(|i| format!("\"fleur\" nº {i}")).collect(),
             input_size: variant.topology(classes).input[1],
-            // Numbers whose shortest decimal form is not exact.
+            // Numbers that have no exact decimal form.
             normalization: Normalization {
                 mean: [0.485, 1.0 / 3.0, 0.1 + 0.2],
                 std: [f32::MIN_POSITIVE, 0.1, 7e9],
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_saved_is_loaded_bit_by_bit() {
+    fn saved_weights_are_loaded_bit_by_bit() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("w.safetensors");
         let saved = weights(Variant::Tutorial, 2);
@@ -248,7 +249,7 @@ mod tests {
         }
     }
 
-    /// A file without parameters whose metadata `change` has spoiled: what `load` says.
+    /// Returns the error of `load` for a file without parameters whose metadata was modified by `change`.
     fn refusal(change: impl FnOnce(&mut tensors::Metadata)) -> String {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("w.safetensors");
@@ -263,22 +264,22 @@ mod tests {
     }
 
     #[test]
-    fn incomplete_or_wrong_metadata_is_named() {
+    fn errors_name_missing_or_invalid_metadata() {
         for key in ["variant", "classes", "input_size", "mean", "std"] {
             let error = refusal(|text| drop(text.remove(key)));
             assert!(error.contains(&format!("lacks `{key}`")), "{error}");
         }
         for (key, value, reason) in [
-            ("variant", "vgg", "no variant `vgg`; there are tutorial, "),
+            ("variant", "vgg", "unknown variant `vgg`; the variants are tutorial, "),
             ("classes", "daisy", "its `classes` is `daisy`: "),
-            ("classes", "[]", "it names no classes"),
+            ("classes", "[]", "its list of classes is empty"),
             ("input_size", "-1", "its `input_size` is `-1`: "),
-            ("input_size", "227", "of size 227, those of `tutorial` of size 224"),
+            ("input_size", "227", "its `input_size` is 227, but `tutorial` needs 224"),
             ("mean", "[0.5,0.5]", "its `mean` is `[0.5,0.5]`: "),
             ("mean", "[null,0.5,0.5]", "its `mean` is "),
             ("std", "[0.5,0.0,0.5]", "must be positive"),
             ("std", "[1e999,0.5,0.5]", "its `std` is "),
-            ("exif_orientation", "turn", "its `exif_orientation` is `turn`, and must be apply or ignore"),
+            ("exif_orientation", "turn", "its `exif_orientation` is `turn`, but must be apply or ignore"),
         ] {
             let error = refusal(|text| drop(text.insert(key.into(), value.into())));
             assert!(error.contains(reason), "{error}");
@@ -288,10 +289,10 @@ mod tests {
     #[test]
     fn parameters_that_do_not_fit_are_listed() {
         let error = refusal(|_| ());
-        assert!(error.contains("for `tutorial` with its 2 classes"), "{error}");
+        assert!(error.contains("for `tutorial` with 2 classes"), "{error}");
         assert!(error.contains("  features.0.bias: expected [48], found none"), "{error}");
 
-        // Three classes are named, the last layer knows two.
+        // The metadata has three classes, the last layer two.
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("w.safetensors");
         let mut wrong = weights(Variant::Tutorial, 2);
@@ -302,26 +303,26 @@ mod tests {
         assert_eq!(error.lines().count(), 3, "{error}");
     }
 
-    /// Any byte of the numbers, and any text entry; and a file without a checksum is read as before.
+    /// Changes bytes of the numbers and text entries. A file without a checksum is still loaded.
     #[test]
-    fn a_changed_file_is_told_by_its_checksum() {
+    fn a_changed_file_is_detected_by_its_checksum() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("w.safetensors");
         let saved = weights(Variant::Tutorial, 2);
         saved.save(&path).unwrap();
         let good = fs::read(&path).unwrap();
         let body = 8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
-        let says = |bytes: &[u8]| {
+        let message = |bytes: &[u8]| {
             fs::write(&path, bytes).unwrap();
             Weights::load(&path).err().map(|error| error.to_string()).unwrap_or_default()
         };
         for at in [body, body + 4 * 48 * 363 + 1, (body + good.len()) / 2, good.len() - 1] {
             let mut bad = good.clone();
             bad[at] ^= 1;
-            let said = says(&bad);
+            let text = message(&bad);
             assert!(
-                said.contains("w.safetensors has changed since it was written") && said.contains("damaged"),
-                "{said}"
+                text.contains("w.safetensors has changed since it was written") && text.contains("damaged"),
+                "{text}"
             );
         }
         let replaced = |from: &str, to: &str| {
@@ -331,13 +332,13 @@ mod tests {
         };
         for (from, to) in [("nº 1", "nº 7"), ("0.485", "0.484"), ("crc32", "crc33"), ("tutorial", "original")]
         {
-            assert!(says(&replaced(from, to)).contains("has changed since"), "{from}");
+            assert!(message(&replaced(from, to)).contains("has changed since"), "{from}");
         }
-        assert_eq!(says(&replaced("\"checksum\"", "\"checkxxx\"")), "");
+        assert_eq!(message(&replaced("\"checksum\"", "\"checkxxx\"")), "");
     }
 
     #[test]
-    fn what_is_no_weights_file_is_refused() {
+    fn other_files_are_refused() {
         let path = PathBuf::from("no/such/w.safetensors");
         let error = Weights::load(&path).unwrap_err();
         assert!(matches!(error, Error::Missing { expected: FileKind::Weights, .. }));

@@ -1,21 +1,21 @@
-//! Which AlexNet a set of parameters is.
+//! Detection of the AlexNet variant from the names and shapes of parameters.
 
 use std::collections::BTreeMap;
 
 use alexnet_core::{Normalization, alexnet::Variant, state::shape_mismatches};
 
-/// More classes than any data set has: a file that says so is not believed.
+/// The maximum number of classes that is accepted from a file.
 const MAX_CLASSES: usize = 1 << 16;
 
-/// Rows of a table of mismatches that are shown.
+/// The maximum number of mismatches in a message.
 const SHOWN: usize = 24;
 
-/// The variant whose parameters have these names and shapes, and its number of classes.
+/// Returns the variant whose parameters have these names and shapes, and its number of classes.
 ///
-/// [`Variant::Original`] and [`Variant::OriginalNormFirst`] have the same parameters; the first is taken.
+/// [`Variant::Original`] and [`Variant::OriginalNormFirst`] have the same parameters; the former is returned.
 ///
 /// # Errors
-/// A table of name, expected and found shape, against the variant that is nearest.
+/// A table of name, expected and found shape, compared with the most similar variant.
 pub fn detect_variant(shapes: &BTreeMap<String, Vec<usize>>) -> Result<(Variant, usize), String> {
     let candidates = [Variant::Tutorial, Variant::Original, Variant::Torchvision].map(|variant| {
         let classes = match shapes.get("classifier.6.bias").map(Vec::as_slice) {
@@ -23,7 +23,7 @@ pub fn detect_variant(shapes: &BTreeMap<String, Vec<usize>>) -> Result<(Variant,
             _ => 1000,
         };
         let found = shapes.iter().map(|(name, shape)| (name.as_str(), shape.as_slice()));
-        // The topology is one of ours, which are valid.
+        // The topologies of the variants are always valid.
         (variant, classes, shape_mismatches(&variant.topology(classes), found).unwrap_or_default())
     });
     let nearest = candidates.into_iter().min_by_key(|(_, _, table)| table.len());
@@ -37,13 +37,13 @@ pub fn detect_variant(shapes: &BTreeMap<String, Vec<usize>>) -> Result<(Variant,
         table.push(format!("  … and {more} more"));
     }
     Err(format!(
-        "its parameters are those of no AlexNet known here; against the nearest, `{variant}` with {classes} classes:\n{}",
+        "its parameters fit no known AlexNet variant; differences from the nearest, `{variant}` with {classes} classes:\n{}",
         table.join("\n")
     ))
 }
 
-/// What images are normalized with where a file does not say: ImageNet's statistics for torchvision's network, as its
-/// documentation asks; 0.5 as the tutorial does otherwise.
+/// Returns the default normalization for files without metadata: ImageNet's statistics for torchvision's network, as its
+/// documentation requires; otherwise 0.5, as in the tutorial.
 pub fn usual_normalization(variant: Variant) -> Normalization {
     match variant {
         Variant::Torchvision => Normalization::IMAGENET,

@@ -1,4 +1,4 @@
-//! A file of which only the needed parts are read.
+//! A file that is read in parts.
 
 use std::{
     fs::File,
@@ -14,21 +14,21 @@ use flate2::read::DeflateDecoder;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     pub start: u64,
-    /// Of its content.
+    /// The size of its (decompressed) content.
     pub bytes: u64,
-    /// Of its content, where the file says it.
+    /// The checksum of its content, if the file contains one.
     pub crc32: Option<u32>,
-    /// The bytes that it takes in the file, where it is deflated.
+    /// The compressed size in the file, if it is deflated.
     pub deflated: Option<u64>,
 }
 
 impl Place {
-    /// Bytes that stand in the file as they are.
+    /// Creates a part that is not compressed.
     pub fn stored(start: u64, bytes: u64) -> Self {
         Self { start, bytes, crc32: None, deflated: None }
     }
 
-    /// Where it ends in the file, if that is a number.
+    /// Returns the offset of its end in the file, or `None` on overflow.
     pub fn end(self) -> Option<u64> {
         self.start.checked_add(self.deflated.unwrap_or(self.bytes))
     }
@@ -55,17 +55,17 @@ impl Source {
         self.length
     }
 
-    /// The first bytes, at most `most`.
-    pub fn start(&self, most: usize) -> Result<Vec<u8>, String> {
-        let bytes = self.length.min(most as u64);
-        self.bytes(Place::stored(0, bytes), most)
+    /// Returns the first bytes, at most `max_bytes`.
+    pub fn start(&self, max_bytes: usize) -> Result<Vec<u8>, String> {
+        let bytes = self.length.min(max_bytes as u64);
+        self.bytes(Place::stored(0, bytes), max_bytes)
     }
 
-    /// A part that is no longer than `most`, checked against its checksum.
-    pub fn bytes(&self, place: Place, most: usize) -> Result<Vec<u8>, String> {
+    /// Reads a part of at most `max_bytes` and compares its checksum.
+    pub fn bytes(&self, place: Place, max_bytes: usize) -> Result<Vec<u8>, String> {
         self.contains(place)?;
-        if place.bytes > most as u64 {
-            return Err(format!("a part of it has {} bytes, and {most} is the most", place.bytes));
+        if place.bytes > max_bytes as u64 {
+            return Err(format!("a part of it has {} bytes; the limit is {max_bytes}", place.bytes));
         }
         let bytes = self.range(place, 0..place.bytes)?;
         if place.crc32.is_some_and(|crc32| crc32 != crc32fast::hash(&bytes)) {
@@ -74,7 +74,7 @@ impl Source {
         Ok(bytes)
     }
 
-    /// Some bytes of a part. Its checksum is not looked at.
+    /// Reads a range of bytes of a part, without comparing its checksum.
     pub fn range(&self, place: Place, range: Range<u64>) -> Result<Vec<u8>, String> {
         let mut bytes = Vec::new();
         self.each_block(place, range, |block| bytes.extend_from_slice(block))?;
@@ -89,30 +89,31 @@ impl Source {
         if hasher.finalize() == expected { Ok(()) } else { Err(DAMAGED.into()) }
     }
 
-    /// Hands some bytes of a part to `take`, in blocks of a multiple of 8 bytes but for the last. Its checksum is not looked at.
+    /// Passes a range of bytes of a part to `sink` in blocks. All blocks except the last are a multiple of 8 bytes. The checksum
+    /// is not compared.
     pub fn each_block(
         &self,
         place: Place,
         range: Range<u64>,
-        mut take: impl FnMut(&[u8]),
+        mut sink: impl FnMut(&[u8]),
     ) -> Result<(), String> {
         self.contains(place)?;
-        let mut reader = self.reader(place, range.start).map_err(unread)?;
+        let mut reader = self.reader(place, range.start).map_err(read_error)?;
         let mut left = range.end - range.start;
         let mut block = vec![0; left.min(BLOCK) as usize];
         while left > 0 {
             let block = &mut block[..left.min(BLOCK) as usize];
-            reader.read_exact(block).map_err(unread)?;
-            take(block);
+            reader.read_exact(block).map_err(read_error)?;
+            sink(block);
             left -= block.len() as u64;
         }
-        if range.end == place.bytes && reader.read(&mut [0]).map_err(unread)? > 0 {
+        if range.end == place.bytes && reader.read(&mut [0]).map_err(read_error)? > 0 {
             return Err(DAMAGED.into());
         }
         Ok(())
     }
 
-    /// A part as it is when unpacked, from `skip` on.
+    /// Returns a reader of the decompressed content of a part, from byte `skip`.
     fn reader(&self, place: Place, skip: u64) -> io::Result<Box<dyn Read + '_>> {
         let mut file = &self.file;
         match place.deflated {
@@ -120,31 +121,31 @@ impl Source {
                 file.seek(SeekFrom::Start(place.start + skip))?;
                 Ok(Box::new(file.take(place.bytes - skip)))
             }
-            Some(packed) => {
+            Some(compressed) => {
                 file.seek(SeekFrom::Start(place.start))?;
-                let mut unpacked = DeflateDecoder::new(file.take(packed));
-                io::copy(&mut unpacked.by_ref().take(skip), &mut io::sink())?;
-                Ok(Box::new(unpacked))
+                let mut decompressed = DeflateDecoder::new(file.take(compressed));
+                io::copy(&mut decompressed.by_ref().take(skip), &mut io::sink())?;
+                Ok(Box::new(decompressed))
             }
         }
     }
 
-    /// Refuses a part that goes beyond the end.
+    /// Checks that a part is inside the file.
     pub fn contains(&self, place: Place) -> Result<(), String> {
         match place.end() {
             Some(end) if end <= self.length => Ok(()),
-            _ => Err("it ends too early: it is cut".into()),
+            _ => Err("it is truncated".into()),
         }
     }
 }
 
-/// Read at once where a part may be large.
+/// The size of a block, in bytes.
 const BLOCK: u64 = 1 << 16;
 
-/// Why a part could not be read, in words.
-pub fn unread(error: io::Error) -> String {
+/// Returns a message for an error of reading a part.
+pub fn read_error(error: io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::UnexpectedEof => "it ends too early: it is cut or damaged".into(),
+        io::ErrorKind::UnexpectedEof => "it is truncated or damaged".into(),
         _ => format!("it cannot be read: {error}"),
     }
 }

@@ -1,7 +1,8 @@
-//! Files that other tools write and read: PyTorch's state dictionaries (`.pth`) both ways, safetensors by any writer, ONNX.
+//! Weights of other programs: reads and writes PyTorch's state dictionaries (`.pth`), reads safetensors of any writer, writes
+//! ONNX.
 //!
-//! [`load`] takes a file of any of the first three kinds, which it detects by content. Untrusted input can only cause an error: names,
-//! shapes and sizes are compared before any number is read, and nothing in a file is ever executed.
+//! [`load`] reads state dictionaries and safetensors, and detects the kind of a file by its content. Untrusted files can only
+//! cause errors: names, shapes and sizes are compared before any number is read, and nothing in a file is executed.
 #![forbid(unsafe_code)]
 
 pub mod class_indices;
@@ -34,27 +35,27 @@ use self::{
     tensor::{Dtype, View},
 };
 
-/// Weights from any file.
+/// Weights that were read from a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
-    /// The weights, complete: what the file did not say is assumed.
+    /// The weights. Metadata that the file does not contain is assumed.
     pub weights: Weights,
-    /// Whether the names of the classes are known; they are `0`, `1`, … otherwise.
+    /// Whether the names of the classes are known. Otherwise they are `0`, `1`, ….
     pub named: bool,
-    /// What was assumed or changed; empty for a file of ours.
+    /// What was assumed or changed; empty for a file that this project wrote.
     pub notes: Vec<Note>,
-    /// Whether the file carries a checksum, which is that of its content. Files of others carry none.
+    /// Whether the file has a checksum, which matches its content. Files of other programs have none.
     pub has_checksum: bool,
 }
 
-/// Tensors of a file, not yet read, and its text entries.
+/// The tensors of a file, whose numbers are not read yet, and its metadata.
 struct Content {
     source: Source,
     views: BTreeMap<String, View>,
     metadata: BTreeMap<String, String>,
-    /// The names of entries beside the tensors.
+    /// The names of the entries that are not tensors.
     others: Vec<String>,
-    /// The bytes of the file, unpacked.
+    /// The size of the decompressed content, in bytes.
     bytes: u64,
 }
 
@@ -67,7 +68,7 @@ impl Content {
         let saved = match start.as_slice() {
             [b'P', b'K', 3, 4, ..] => pth::read::read_zip(&source),
             start if pth::read::is_legacy(start) => pth::read::read_legacy(&source),
-            // The length of the header, and its first byte.
+            // safetensors: the length of the header, and its first byte.
             [_, _, _, _, _, _, _, _, b'{', ..] => {
                 let (views, metadata) = safetensors::read(&source).map_err(refuse)?;
                 let bytes = source.bytes_in_all();
@@ -88,7 +89,7 @@ impl Content {
         Ok(Self { source, views, metadata, others, bytes })
     }
 
-    /// Takes single numbers, such as a count of steps, from among the tensors: no parameter is one.
+    /// Removes scalars, such as a count of steps, from the tensors. No parameter is a scalar.
     fn without_scalars(mut self) -> Self {
         let (scalars, views) = self.views.into_iter().partition(|(_, view)| view.shape.is_empty());
         let scalars: BTreeMap<String, View> = scalars;
@@ -97,14 +98,14 @@ impl Content {
         self
     }
 
-    /// Takes from all names what `torch.nn.DataParallel`, `torch.compile` and Lightning put before them, if all have it.
+    /// Removes the prefixes of `torch.nn.DataParallel`, `torch.compile` and Lightning, if all names have them.
     fn without_prefix(mut self) -> Self {
         let common = |views: &BTreeMap<String, View>| {
             PREFIXES
                 .into_iter()
                 .find(|prefix| !views.is_empty() && views.keys().all(|name| name.starts_with(prefix)))
         };
-        // As often as they may be nested.
+        // The prefixes may be nested.
         for _ in 0..MAX_PREFIXES {
             let Some(prefix) = common(&self.views) else { break };
             let views = std::mem::take(&mut self.views).into_iter();
@@ -117,11 +118,11 @@ impl Content {
         self.views.iter().map(|(name, view)| (name.clone(), view.shape.clone())).collect()
     }
 
-    /// All numbers; to be called when the shapes are known to be right.
+    /// Reads all numbers. The shapes must have been checked before.
     fn arrays(&self) -> Result<BTreeMap<String, Array>, String> {
         let elements: usize = self.views.values().fold(0, |sum, view| sum.saturating_add(view.elements()));
         if elements as u64 > self.bytes {
-            // A storage may be seen more than once, but not so that a small file becomes large weights.
+            // Several tensors may share a storage, but a small file must not expand to large weights.
             return Err(format!("its tensors have {elements} elements, more than the file has bytes"));
         }
         let mut checked = Vec::new();
@@ -143,29 +144,29 @@ impl Content {
 const PREFIXES: [&str; 3] = ["module.", "_orig_mod.", "model."];
 const MAX_PREFIXES: usize = 4;
 
-/// Reads weights from a file of ours, a safetensors file by another writer, or a state dictionary of PyTorch.
+/// Reads weights from a safetensors file of any writer or a state dictionary of PyTorch.
 ///
 /// # Errors
-/// [`Error::Missing`] when there is no file, [`Error::Format`] says what is wrong with it, [`Error::Changed`] when it is no more what
-/// this program wrote, [`Error::Io`] when it cannot be read at all.
+/// [`Error::Missing`] when the file does not exist, [`Error::Format`] when it is not a valid weights file, [`Error::Changed`]
+/// when its content does not match its checksum, [`Error::Io`] when it cannot be read.
 pub fn load(path: impl AsRef<Path>) -> Result<Loaded> {
     let path = path.as_ref();
     let (loaded, text) = read(path)?;
-    // A file of another program may use the word for something else.
+    // Files of other programs may use the key `checksum` for something else.
     let is_ours = text.contains_key("variant");
     let has_checksum = is_ours && compare_checksum(path, &text, &loaded.weights.parameters)?;
     Ok(Loaded { has_checksum, ..loaded })
 }
 
-/// [`load`] of a file that another program may have changed: its checksum is not compared.
+/// Reads weights like [`load`], but does not compare the checksum, since another program may have changed the file.
 ///
 /// # Errors
-/// As [`load`], but never [`Error::Changed`].
+/// Those of [`load`] except [`Error::Changed`].
 pub fn load_changed(path: impl AsRef<Path>) -> Result<Loaded> {
     Ok(read(path.as_ref())?.0)
 }
 
-/// What a file holds, and its text entries.
+/// Reads the weights of a file and its text entries.
 fn read(path: &Path) -> Result<(Loaded, BTreeMap<String, String>)> {
     let refuse = |reason| Error::Format { path: path.to_owned(), expected: FileKind::Weights, reason };
     if !path.exists() {
@@ -174,7 +175,7 @@ fn read(path: &Path) -> Result<(Loaded, BTreeMap<String, String>)> {
     let content = Content::open(path)?;
     if content.metadata.contains_key("progress") {
         return Err(refuse(
-            "it is the checkpoint of a run; the weights are in the folder `weights` beside its folder: \
+            "it is the checkpoint of a run; the weights are in the folder `weights` next to its folder: \
              best.safetensors, last.safetensors"
                 .into(),
         ));
@@ -183,12 +184,12 @@ fn read(path: &Path) -> Result<(Loaded, BTreeMap<String, String>)> {
     let (variant, classes) = detect_variant(&content.shapes()).map_err(refuse)?;
     let (mut metadata, mut notes) = if content.metadata.contains_key("variant") {
         let metadata = Metadata::from_text(&content.metadata).map_err(refuse)?;
-        agree(&metadata, variant, classes).map_err(refuse)?;
+        check_metadata(&metadata, variant, classes).map_err(refuse)?;
         (metadata, vec![])
     } else {
         assume(variant, classes)
     };
-    // Also in a file of ours, converted from one that named no classes.
+    // Files of this project may also have numbers as names, if they were converted from files without class names.
     let mut named = metadata.classes != numbered(classes);
     if !named {
         let (names, sentence) = class_indices::near(path, classes);
@@ -207,30 +208,30 @@ fn read(path: &Path) -> Result<(Loaded, BTreeMap<String, String>)> {
     Ok((loaded, content.metadata))
 }
 
-/// The names of classes that have none.
+/// Returns the names `0`, `1`, … for classes without names.
 fn numbered(classes: usize) -> Vec<String> {
     (0..classes).map(|class| class.to_string()).collect()
 }
 
-/// Whether what a file says of itself is true of its parameters.
-fn agree(metadata: &Metadata, variant: Variant, classes: usize) -> Result<(), String> {
-    let Metadata { variant: said, classes: ref names, input_size, .. } = *metadata;
+/// Checks that the metadata of a file matches its parameters.
+fn check_metadata(metadata: &Metadata, variant: Variant, classes: usize) -> Result<(), String> {
+    let Metadata { variant: stated, classes: ref names, input_size, .. } = *metadata;
     let parameters = |variant: Variant, classes| variant.topology(classes).parameters().unwrap_or_default();
-    if parameters(said, names.len()) != parameters(variant, classes) {
+    if parameters(stated, names.len()) != parameters(variant, classes) {
         return Err(format!(
-            "it says that it is `{said}` with {} classes, but its parameters are those of `{variant}` with {classes}",
+            "its metadata says `{stated}` with {} classes, but its parameters are those of `{variant}` with {classes}",
             names.len()
         ));
     }
-    match said.topology(classes) {
+    match stated.topology(classes) {
         Topology { input: [_, size, _], .. } if size == input_size => Ok(()),
         Topology { input: [_, size, _], .. } => {
-            Err(format!("its images are of size {input_size}, those of `{said}` of size {size}"))
+            Err(format!("its `input_size` is {input_size}, but `{stated}` needs {size}"))
         }
     }
 }
 
-/// What a file without metadata is taken for.
+/// Returns the assumed metadata of a file without metadata, and the notes about it.
 fn assume(variant: Variant, classes: usize) -> (Metadata, Vec<Note>) {
     let normalization = usual_normalization(variant);
     let mut notes =
@@ -243,20 +244,20 @@ fn assume(variant: Variant, classes: usize) -> (Metadata, Vec<Note>) {
     (Metadata { variant, classes: numbered(classes), input_size, normalization, exif_orientation }, notes)
 }
 
-/// A format to write weights in.
+/// A format of weights files that can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Ours, and of many other programs.
+    /// safetensors, as in run folders.
     Safetensors,
     /// PyTorch's `torch.save` of a state dictionary.
     Pth,
 }
 
 impl Format {
-    /// By the extension: `.safetensors`, `.pth` or `.pt`.
+    /// Returns the format for the extension `.safetensors`, `.pth` or `.pt`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for another.
+    /// [`Error::Invalid`] for any other extension.
     pub fn of(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
@@ -272,11 +273,12 @@ impl Format {
     }
 }
 
-/// Writes weights in the format of the file's extension, atomically. Equal weights give equal bytes; both formats keep the
+/// Writes weights atomically, in the format of the file's extension. Equal weights give equal bytes. Both formats contain the
 /// metadata.
 ///
 /// # Errors
-/// [`Error::Invalid`] as [`Format::of`], [`Error::Parameters`] when the parameters are not those of the variant, [`Error::Io`].
+/// [`Error::Invalid`] as in [`Format::of`], [`Error::Parameters`] when the parameters are not those of the variant,
+/// [`Error::Io`].
 pub fn save(weights: &Weights, path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     let in_order = in_order(weights)?;
@@ -289,7 +291,7 @@ pub fn save(weights: &Weights, path: impl AsRef<Path>) -> Result<()> {
     }
 }
 
-/// The parameters in the order of the network, as PyTorch's modules give them, not of the alphabet.
+/// Returns the parameters in the order of the network, as in PyTorch's modules, instead of the alphabetical order.
 ///
 /// # Errors
 /// [`Error::Parameters`] when they are not those of the variant.

@@ -1,40 +1,40 @@
-//! What was assumed of a file, or changed.
+//! Notes about what was assumed or changed when a file was read.
 
 use std::fmt;
 
 use alexnet_core::{Normalization, alexnet::Variant, text::shown};
 
-/// Something that a file does not say, or that was not taken from it as it is; displayed as a sentence.
+/// Something that is missing in a file and was assumed, or that was changed; displayed as a sentence.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Note {
-    /// The shapes of its parameters are those of this variant.
+    /// The variant was detected by the shapes of the parameters.
     DetectedVariant {
         /// The variant.
         variant: Variant,
-        /// Its classes.
+        /// The number of classes.
         classes: usize,
     },
-    /// The normalization is the usual one of the variant.
+    /// The normalization is the default of the variant.
     UsualNormalization {
         /// The variant.
         variant: Variant,
-        /// Its usual normalization.
+        /// Its default normalization.
         normalization: Normalization,
     },
-    /// Another variant has parameters of the same shapes, so the file may be of that.
+    /// Another variant has parameters of the same shapes, so the file may be of that variant.
     SameShapes {
         /// The other variant.
         other: Variant,
     },
     /// Where the names of the classes come from, or why there are none.
     ClassNames(String),
-    /// These entries are no parameters.
+    /// These entries are not parameters and were ignored.
     LeftOut(Vec<String>),
-    /// Float64 numbers became float32.
+    /// Float64 numbers were rounded to float32.
     Rounded,
 }
 
-/// So many names are in a sentence.
+/// The maximum number of names in a sentence.
 const SHOWN: usize = 8;
 
 impl fmt::Display for Note {
@@ -45,7 +45,7 @@ impl fmt::Display for Note {
             }
             Self::UsualNormalization { variant, normalization: Normalization { mean, std } } => write!(
                 f,
-                "images are normalized with mean {mean:?} and std {std:?}, as is usual for `{variant}`"
+                "images are normalized with mean {mean:?} and std {std:?}, the usual values for `{variant}`"
             ),
             Self::SameShapes { other } => write!(f, "`{other}` has the same shapes"),
             Self::ClassNames(sentence) => f.write_str(sentence),
@@ -57,7 +57,7 @@ impl fmt::Display for Note {
                     0 => {}
                     more => write!(f, " and {more} more")?,
                 }
-                f.write_str(" are left out: they are no parameters")
+                f.write_str(" are not parameters and are ignored")
             }
             Self::Rounded => f.write_str("its float64 numbers are rounded to float32"),
         }
@@ -69,10 +69,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_entries_are_escaped_and_not_too_many() {
+    fn names_of_entries_are_escaped_and_limited() {
         let sentence = Note::LeftOut((0..10).map(|n| format!("n{n}\n")).collect()).to_string();
-        assert!(sentence.contains(r"`n0\n`") && sentence.contains("and 2 more are left out"), "{sentence}");
+        assert!(
+            sentence.contains(r"`n0\n`") && sentence.contains("and 2 more are not parameters"),
+            "{sentence}"
+        );
         let one = Note::LeftOut(vec!["steps".into()]).to_string();
-        assert_eq!(one, "its entries `steps` are left out: they are no parameters");
+        assert_eq!(one, "its entries `steps` are not parameters and are ignored");
     }
 }

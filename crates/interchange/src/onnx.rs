@@ -1,8 +1,8 @@
-//! ONNX, for whatever runs it: ONNX Runtime, OpenCV, a browser.
+//! Export to ONNX, for example for ONNX Runtime, OpenCV or browsers.
 //!
-//! A file holds the network as it is in evaluation, its parameters and what a caller must know to use it. IR version 8 and
-//! operator set 17 are those of ONNX 1.12 (June 2022): ONNX Runtime reads them since 1.13 of the same year and, since it reads
-//! all older ones, will go on doing so. Nothing in these networks needs a newer operator.
+//! A file contains the network in evaluation mode, its parameters, and the metadata needed to use it. IR version 8 and operator
+//! set 17 are those of ONNX 1.12 (June 2022). ONNX Runtime has read them since version 1.13 of the same year, and it continues to
+//! read older versions. These networks need no newer operators.
 
 mod lower;
 mod messages;
@@ -32,11 +32,11 @@ const IMAGES: &str = "images";
 const LOGITS: &str = "logits";
 const PROBABILITIES: &str = "probabilities";
 
-/// Writes weights and their network as one ONNX file, atomically; equal weights give equal bytes.
+/// Writes weights and their network atomically as one ONNX file. Equal weights give equal bytes.
 ///
-/// The input `images` is f32 `[batch, 3, H, W]`, normalized; `batch` is any number. The output is `logits` `[batch, classes]`,
-/// or with `softmax` `probabilities` of the same shape. Initializers have PyTorch's names of the parameters, nodes those of the
-/// modules. The metadata are `variant`, `classes` (a JSON list), `input_size`, `mean` and `std` (JSON lists).
+/// The input `images` is f32 `[batch, 3, H, W]`, normalized, with any batch size. The output is `logits` `[batch, classes]`, or
+/// with `softmax` `probabilities` of the same shape. Initializers have the names of PyTorch's parameters, nodes those of
+/// PyTorch's modules. The metadata are `variant`, `classes` (a JSON list), `input_size`, `mean` and `std` (JSON lists).
 ///
 /// # Errors
 /// [`Error::Parameters`] when the parameters are not those of the variant, [`Error::Io`].
@@ -54,10 +54,10 @@ pub fn save(weights: &Weights, path: impl AsRef<Path>, softmax: bool) -> Result<
     })
 }
 
-/// All but the graph.
+/// Returns the model without its graph.
 fn model(metadata: &Metadata) -> serde_json::Result<ModelProto> {
     let mut entries = metadata.to_text()?;
-    // The mark of safetensors files.
+    // This entry is only for safetensors files.
     entries.remove("format");
     Ok(ModelProto {
         ir_version: IR_VERSION,
@@ -82,7 +82,7 @@ fn doc(metadata: &Metadata) -> String {
     )
 }
 
-/// All but the initializers.
+/// Returns the graph without its initializers.
 fn graph(metadata: &Metadata, topology: &Topology, softmax: bool) -> Result<GraphProto> {
     let mut nodes = Vec::new();
     let mut value = IMAGES.to_owned();
@@ -108,7 +108,7 @@ fn graph(metadata: &Metadata, topology: &Topology, softmax: bool) -> Result<Grap
     })
 }
 
-/// An f32 value of shape `[batch, …]`.
+/// Returns an f32 value of shape `[batch, …]`.
 fn batch_of(name: &str, shape: &[usize]) -> ValueInfoProto {
     let batch = Dimension { dim_value: None, dim_param: Some("batch".into()) };
     let fixed = shape.iter().map(|extent| Dimension { dim_value: Some(*extent as i64), dim_param: None });
@@ -117,8 +117,8 @@ fn batch_of(name: &str, shape: &[usize]) -> ValueInfoProto {
     ValueInfoProto { name: name.into(), r#type: Some(TypeProto { tensor_type: Some(tensor_type) }) }
 }
 
-/// Writes the message that `model` with `graph` with `initializers` would be, without a copy of the numbers in memory: each
-/// nested message is its key, its length and its content.
+/// Writes the message of `model` with `graph` with `initializers`, without copying the numbers in memory. Each nested message
+/// consists of its key, its length and its content.
 fn write(
     out: &mut impl Write,
     model: &ModelProto,
@@ -154,7 +154,7 @@ fn write(
     Ok(())
 }
 
-/// What stands before `length` bytes of a field.
+/// Returns the key and the length that are written before the `length` bytes of a field.
 fn prefix(key: u8, length: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![key];
     prost::encode_length_delimiter(length, &mut bytes)?;

@@ -1,10 +1,10 @@
-//! PyTorch's `torch.save`: [`read`] takes its containers apart, [`pickle`] is the stack machine for what is in them, [`state_dict`]
-//! finds the tensors, [`write`] makes such a file.
+//! Files of PyTorch's `torch.save`: [`read`] parses the containers, [`pickle`] is the stack machine for the pickles in them,
+//! [`state_dict`] finds the tensors, and [`mod@write`] writes files.
 
 pub mod pickle;
 pub mod read;
 pub mod state_dict;
 pub mod write;
 
-/// Where this crate keeps a file's metadata, in the archive's folder.
+/// The name of the entry with the metadata that this crate writes, relative to the folder in the archive.
 pub const METADATA: &str = "extra/alexnet.json";

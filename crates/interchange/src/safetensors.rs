@@ -1,27 +1,27 @@
-//! safetensors by any writer: the header alone, so that numbers are read only when they fit.
+//! Reads the header of safetensors files of any writer. The numbers are read later, after the shapes are checked.
 
 use std::{collections::BTreeMap, io::Seek};
 
 use alexnet_core::tensors::{Dtype as Type, Header};
 
 use crate::{
-    file::{Place, Source, unread},
+    file::{Place, Source, read_error},
     tensor::{Dtype, View},
 };
 
-/// A header may be this long.
+/// The maximum length of a header, in bytes.
 const MAX_HEADER: u64 = 16 << 20;
 
-/// Tensors by name, and the text entries.
+/// The tensors by name, and the text metadata.
 pub type Content = (BTreeMap<String, View>, BTreeMap<String, String>);
 
 /// Reads a header.
 ///
 /// # Errors
-/// In words, when it is none or does not fit the file.
+/// A message when it is not a valid header or is not consistent with the file.
 pub fn read(source: &Source) -> Result<Content, String> {
     let mut file = source.file();
-    file.rewind().map_err(unread)?;
+    file.rewind().map_err(read_error)?;
     let Header { metadata, tensors } =
         Header::read(file, source.bytes_in_all(), MAX_HEADER).map_err(|error| error.to_string())?;
     let views = tensors.into_iter().map(|(name, entry)| {

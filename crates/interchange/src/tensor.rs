@@ -1,4 +1,4 @@
-//! A tensor in a file: what it is, and its numbers as f32.
+//! A tensor in a file, and the conversion of its numbers to f32.
 
 use std::{fmt, ops::Range};
 
@@ -14,12 +14,12 @@ pub enum Dtype {
     BF16,
     F32,
     F64,
-    /// Not numbers that a weight can be; by PyTorch's name, with the bytes of an element.
+    /// A type that weights cannot have: PyTorch's name, and the size of an element in bytes.
     Other(&'static str, u64),
 }
 
 impl Dtype {
-    /// Bytes of an element.
+    /// Returns the size of an element in bytes.
     pub fn size(self) -> u64 {
         match self {
             Self::F16 | Self::BF16 => 2,
@@ -42,21 +42,21 @@ impl fmt::Display for Dtype {
     }
 }
 
-/// A tensor in a file; offset and strides count elements.
+/// A tensor in a file. Offset and strides are in elements.
 #[derive(Clone, Debug, PartialEq)]
 pub struct View {
     pub dtype: Dtype,
-    /// The storage that it looks into.
+    /// The part of the file with its storage.
     pub place: Place,
     pub offset: u64,
     pub shape: Vec<usize>,
     pub strides: Vec<u64>,
 }
 
-/// A view may be spread over this many bytes, or over twice its own, before it is refused.
+/// The maximum span of a view in its storage, in bytes. A span of up to twice the size of the view is also allowed.
 const MAX_SPREAD: u64 = 64 << 20;
 
-/// The strides, in elements, of a row-major tensor.
+/// Returns the strides of a row-major tensor, in elements.
 pub fn contiguous_strides(shape: &[usize]) -> Vec<u64> {
     let mut strides = vec![1; shape.len()];
     for i in (1..shape.len()).rev() {
@@ -66,28 +66,28 @@ pub fn contiguous_strides(shape: &[usize]) -> Vec<u64> {
 }
 
 impl View {
-    /// A row-major tensor that fills its storage.
+    /// Creates a row-major tensor that fills its storage.
     pub fn contiguous(dtype: Dtype, place: Place, shape: Vec<usize>) -> Self {
         let strides = contiguous_strides(&shape);
         Self { dtype, place, offset: 0, shape, strides }
     }
 
-    /// How many; the largest number there is, where they are more.
+    /// Returns the number of elements, or `usize::MAX` on overflow.
     pub fn elements(&self) -> usize {
         self.shape.iter().fold(1, |product, extent| product.saturating_mul(*extent))
     }
 
-    /// The elements in row-major order; f16 and bf16 widened exactly, f64 rounded to the nearest.
+    /// Reads the elements in row-major order. f16 and bf16 are converted exactly, f64 is rounded to nearest.
     ///
     /// # Errors
-    /// When the view goes beyond its storage, or is no numbers.
+    /// When the view extends beyond its storage, or its type is not supported.
     pub fn read(&self, source: &Source) -> Result<Array, String> {
         let elements = self.elements();
         let size = self.dtype.size();
-        let last = self.last().ok_or("it goes beyond its storage")?;
+        let last = self.last().ok_or("it extends beyond its storage")?;
         if elements > 0 && last >= self.place.bytes / size {
             return Err(format!(
-                "its element {last} is asked for, but its storage has {}",
+                "it needs element {last}, but its storage has {} elements",
                 self.place.bytes / size
             ));
         }
@@ -104,12 +104,14 @@ impl View {
             Dtype::BF16 => self.numbers(source, part, |b| bf16::from_le_bytes(b).to_f32())?,
             Dtype::F32 => self.numbers(source, part, f32::from_le_bytes)?,
             Dtype::F64 => self.numbers(source, part, |b| f64::from_le_bytes(b) as f32)?,
-            Dtype::Other(name, _) => return Err(format!("it holds {name}, which weights are not")),
+            Dtype::Other(name, _) => {
+                return Err(format!("it holds {name}, which are not supported as weights"));
+            }
         };
         Ok(Array { shape: self.shape.clone(), values })
     }
 
-    /// `part` begins with the first element and ends with the last.
+    /// Reads the numbers of `part`, which starts with the first element and ends with the last.
     fn numbers<const N: usize>(
         &self,
         source: &Source,
@@ -119,7 +121,7 @@ impl View {
         if self.strides != contiguous_strides(&self.shape) {
             return Ok(self.gather(&source.range(self.place, part)?, number));
         }
-        // Before room is made for as many numbers.
+        // Checked before the memory for the numbers is allocated.
         source.contains(self.place)?;
         let mut values = Vec::with_capacity(self.elements());
         source.each_block(self.place, part, |bytes| {
@@ -128,14 +130,14 @@ impl View {
         Ok(values)
     }
 
-    /// The place of the last element in its storage.
+    /// Returns the index of the last element in its storage, or `None` on overflow.
     fn last(&self) -> Option<u64> {
         self.shape.iter().zip(&self.strides).try_fold(self.offset, |last, (extent, stride)| {
             last.checked_add((extent.saturating_sub(1) as u64).checked_mul(*stride)?)
         })
     }
 
-    /// `bytes` begin with the first element.
+    /// Collects the elements from `bytes`, which start with the first element.
     fn gather<const N: usize>(&self, bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
         let (all, _) = bytes.as_chunks::<N>();
         let elements = self.elements();
@@ -144,11 +146,11 @@ impl View {
         let mut at = 0usize;
         for _ in 0..elements {
             values.push(number(all[at]));
-            // As an odometer: the last dimension counts, and carries over.
+            // Increments the multi-dimensional index, starting with the last dimension.
             for ((index, extent), stride) in index.iter_mut().zip(&self.shape).zip(&self.strides).rev() {
                 let stride = *stride as usize;
                 *index += 1;
-                // Where there is but one index, its stride may be any number.
+                // The stride of a dimension of size 1 may be any number.
                 at = at.wrapping_add(stride);
                 if *index < *extent {
                     break;

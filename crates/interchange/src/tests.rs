@@ -1,4 +1,4 @@
-//! Files that PyTorch wrote, files of ours, and hostile ones.
+//! Tests with files of PyTorch, files of this project, and malicious files.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ fn bits(array: &Array) -> Vec<u32> {
     array.values.iter().map(|value| value.to_bits()).collect()
 }
 
-/// `tests/goldens/make.py` made them with PyTorch.
+/// The files are written by `tests/goldens/make.py` with PyTorch.
 #[test]
 fn every_kind_of_state_dictionary_is_read_bit_by_bit() {
     let kinds: BTreeMap<String, BTreeMap<String, Golden>> =
@@ -37,7 +37,7 @@ fn every_kind_of_state_dictionary_is_read_bit_by_bit() {
         assert!(found.keys().eq(expected.keys()), "{file}: {:?}", found.keys());
         for (name, expected) in expected {
             assert_eq!(found[&name].shape, expected.shape, "{file}: {name}");
-            // What is no number has many bit patterns, and PyTorch takes another than IEEE 754 suggests.
+            // NaN has many bit patterns, and PyTorch uses another one than IEEE 754 suggests.
             let same =
                 |(a, b): (u32, u32)| a == b || f32::from_bits(a).is_nan() && f32::from_bits(b).is_nan();
             let found = bits(&found[&name]);
@@ -64,7 +64,7 @@ fn weights(variant: Variant, classes: usize) -> Weights {
 }
 
 #[test]
-fn a_file_of_ours_that_has_changed_is_told_by_its_checksum() {
+fn a_changed_file_is_detected_by_its_checksum() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.safetensors");
     let ours = weights(Variant::Tutorial, 3);
@@ -81,7 +81,7 @@ fn a_file_of_ours_that_has_changed_is_told_by_its_checksum() {
 }
 
 #[test]
-fn nothing_is_lost_on_the_way_to_pytorch_and_back() {
+fn conversion_to_pytorch_and_back_is_lossless() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let ours = weights(Variant::Tutorial, 3);
@@ -90,7 +90,7 @@ fn nothing_is_lost_on_the_way_to_pytorch_and_back() {
     assert_eq!(loaded, Loaded { weights: ours.clone(), named: true, notes: vec![], has_checksum: true });
     save(&loaded.weights, at("b.pth")).unwrap();
     let back = load(at("b.pth")).unwrap();
-    // It has checksums of its own.
+    // The zip archive has its own checksums.
     assert_eq!(back, Loaded { has_checksum: false, ..loaded });
     save(&back.weights, at("c.safetensors")).unwrap();
     save(&back.weights, at("another_name.pt")).unwrap();
@@ -100,9 +100,9 @@ fn nothing_is_lost_on_the_way_to_pytorch_and_back() {
     assert!(error.contains("b.onnx") && error.contains(".safetensors, .pth or .pt"), "{error}");
 }
 
-/// The state dictionary alone, as others write it: the names of the classes and all else are assumed, and that is said.
+/// For a plain state dictionary of another program, the class names and all other metadata are assumed, and notes say so.
 #[test]
-fn what_a_file_does_not_say_is_assumed_and_noted() {
+fn missing_metadata_is_assumed_and_noted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("AlexNet.pth");
     let Weights { parameters, .. } = weights(Variant::Tutorial, 3);
@@ -114,8 +114,7 @@ fn what_a_file_does_not_say_is_assumed_and_noted() {
     assert_eq!(loaded.weights.metadata.classes, ["0", "1", "2"]);
     assert!(!loaded.named);
     let notes = loaded.notes.iter().map(Note::to_string).collect::<Vec<_>>().join("\n");
-    for expected in ["`tutorial` with 3 classes", "class_indices.json with 3 of them", "mean [0.5, 0.5, 0.5]"]
-    {
+    for expected in ["`tutorial` with 3 classes", "class_indices.json with 3 names", "mean [0.5, 0.5, 0.5]"] {
         assert!(notes.contains(expected), "{notes}");
     }
 
@@ -137,7 +136,7 @@ fn what_a_file_does_not_say_is_assumed_and_noted() {
             loaded.notes
         );
     }
-    // Converted, it still has no names of its own.
+    // The converted file still has no class names.
     let ours = folder.path().join("ours.safetensors");
     save(&Weights { metadata: assume(Variant::Tutorial, 3).0, parameters }, &ours).unwrap();
     assert!(load(&ours).unwrap().named);
@@ -146,7 +145,7 @@ fn what_a_file_does_not_say_is_assumed_and_noted() {
 }
 
 #[test]
-fn each_variant_is_detected_and_a_mismatch_is_a_table() {
+fn variants_are_detected_and_mismatches_are_listed() {
     let shapes = |variant: Variant, classes| -> BTreeMap<String, Vec<usize>> {
         variant.topology(classes).parameters().unwrap().into_iter().map(|p| (p.name, p.shape)).collect()
     };
@@ -175,9 +174,9 @@ fn each_variant_is_detected_and_a_mismatch_is_a_table() {
     assert!(error.lines().count() < 30 && error.ends_with("more"), "{error}");
 }
 
-/// safetensors as Python writes it: other types, no metadata of ours.
+/// safetensors files as Python writes them: other types, and no metadata.
 #[test]
-fn safetensors_by_others_are_read() {
+fn safetensors_files_of_other_programs_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     let ours = weights(Variant::Tutorial, 2);
@@ -201,18 +200,21 @@ fn safetensors_by_others_are_read() {
     }
     assert_eq!(loaded.weights.metadata.classes, ["0", "1"]);
 
-    // Cut, or longer than its header says.
-    let whole = fs::read(&path).unwrap();
-    for bytes in
-        [&whole[..whole.len() - 1], &[&whole[..], &[0]].concat(), &whole[..5], b"daisy,0.9\nrose,0.1\n"]
-    {
+    // Truncated files, and one that is longer than its header says.
+    let complete = fs::read(&path).unwrap();
+    for bytes in [
+        &complete[..complete.len() - 1],
+        &[&complete[..], &[0]].concat(),
+        &complete[..5],
+        b"daisy,0.9\nrose,0.1\n",
+    ] {
         fs::write(&path, bytes).unwrap();
         assert!(matches!(load(&path), Err(Error::Format { .. })));
     }
 }
 
 #[test]
-fn a_file_that_contradicts_itself_is_refused() {
+fn inconsistent_files_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.safetensors");
     let mut wrong = weights(Variant::Tutorial, 3);
@@ -229,7 +231,7 @@ fn a_file_that_contradicts_itself_is_refused() {
     assert!(error.contains("none.pth") && error.contains("no such file"), "{error}");
 }
 
-/// A zip archive of these entries.
+/// Returns a zip archive of these entries.
 fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let mut archive = ZipWriter::new(Cursor::new(vec![]));
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
@@ -240,12 +242,13 @@ fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
     archive.finish().unwrap().into_inner()
 }
 
-/// An archive of PyTorch's with this pickle and one storage of four numbers.
+/// Returns an archive like those of PyTorch, with this pickle and one storage of four numbers.
 fn saved(pickle: &[u8]) -> Vec<u8> {
     archive(&[("a/data.pkl", pickle), ("a/data/0", &[0; 16]), ("a/version", b"3\n")])
 }
 
-/// `{'x': tensor}` of the storage `0`: its kind, its elements, then offset, shape and strides of the tensor, each as a pickle.
+/// Returns a pickle of `{'x': tensor}` with the storage `0`: the type and the number of elements of the storage, then offset,
+/// shape and strides of the tensor.
 fn one_tensor(kind: &str, elements: &[u8], view: &[u8]) -> Vec<u8> {
     [
         b"\x80\x02}X\x01\0\0\0xctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagec".as_slice(),
@@ -265,24 +268,24 @@ const FLOAT: &str = "torch\nFloatStorage";
 const FOUR: &[u8] = b"K\x04";
 const ALL: &[u8] = b"K\0K\x04\x85K\x01\x85";
 
-/// A dictionary of one tensor with this name.
+/// Returns a dictionary of one tensor with this name.
 fn named_after(name: &str) -> Vec<u8> {
-    let whole = one_tensor(FLOAT, FOUR, ALL);
+    let pickle = one_tensor(FLOAT, FOUR, ALL);
     let length = (name.len() as u32).to_le_bytes();
-    [&whole[..4], &length, name.as_bytes(), &whole[9..]].concat()
+    [&pickle[..4], &length, name.as_bytes(), &pickle[9..]].concat()
 }
 
-/// A tensor in a storage whose key has 2,000 letters.
+/// Returns a tensor whose storage has a key of 2,000 letters.
 fn long_key() -> Vec<u8> {
-    let whole = one_tensor(FLOAT, FOUR, ALL);
+    let pickle = one_tensor(FLOAT, FOUR, ALL);
     let key = b"X\x01\0\0\x000";
-    let at = whole.windows(key.len()).position(|window| window == key).unwrap();
-    [&whole[..at], b"X\xd0\x07\0\0", &[b'a'; 2000], &whole[at + key.len()..]].concat()
+    let at = pickle.windows(key.len()).position(|window| window == key).unwrap();
+    [&pickle[..at], b"X\xd0\x07\0\0", &[b'a'; 2000], &pickle[at + key.len()..]].concat()
 }
 
 fn overlapping() -> Vec<u8> {
     let mut bytes = archive(&[("a/data.pkl", b"}."), ("a/data/0", &[0; 16]), ("a/data/1", &[0; 16])]);
-    // The last entry of the directory is to begin where the one before it does.
+    // Sets the start of the last entry in the directory to that of the previous entry.
     let end = bytes.len() - 22;
     let directory = u32::from_le_bytes(bytes[end + 16..end + 20].try_into().unwrap()) as usize;
     let entries: Vec<usize> = (directory..end).filter(|at| bytes[*at..].starts_with(b"PK\x01\x02")).collect();
@@ -291,7 +294,8 @@ fn overlapping() -> Vec<u8> {
     bytes
 }
 
-/// A file whose first entry has this byte there in its local header, and two bytes further in the directory.
+/// Returns a file in which the byte at `field` of the first entry's local header, and the corresponding byte of the directory,
+/// are set to `value`.
 fn changed(field: usize, value: u8) -> Vec<u8> {
     let mut bytes = saved(b"}.");
     for (signature, at) in [(b"PK\x03\x04", field), (b"PK\x01\x02", field + 2)] {
@@ -301,7 +305,7 @@ fn changed(field: usize, value: u8) -> Vec<u8> {
     bytes
 }
 
-/// An archive whose storage, sixteen zeros, is deflated to `packed`, of `bytes` bytes as it says.
+/// Returns an archive whose storage of sixteen zeros has the deflated content `packed` and the stated size `bytes`.
 fn deflated(packed: &[u8], bytes: u32) -> Vec<u8> {
     let mut archive = archive(&[("a/data.pkl", &one_tensor(FLOAT, FOUR, ALL)), ("a/data/0", packed)]);
     for (signature, method, size) in [(b"PK\x03\x04", 8, 22), (b"PK\x01\x02", 10, 24)] {
@@ -319,19 +323,19 @@ fn deflate(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A list of a hundred pairs, made a dictionary again and again.
+/// Returns a pickle that makes many dictionaries from the same list of a hundred pairs.
 fn many_entries() -> Vec<u8> {
     let pairs = b"](K\x01K\x02e".repeat(100);
     let again = b"ccollections\nOrderedDict\nh\0\x85R0".repeat(10_000);
     [b"](", &pairs[..], b"eq\0", &again, b"."].concat()
 }
 
-/// What is refused, the file, and words of the message.
-fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+/// Returns descriptions of files that must be refused, their bytes, and a part of the message.
+fn malicious() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let call = |name: &str| saved(format!("c{name}\n(X\x04\0\0\0exittR.").as_bytes());
     let good = saved(&one_tensor(FLOAT, FOUR, ALL));
     let legacy = fs::read(goldens().join("legacy_float32.pth")).unwrap();
-    let cut = |bytes: &[u8], left: usize| bytes[..left].to_vec();
+    let truncated = |bytes: &[u8], left: usize| bytes[..left].to_vec();
     let mut flipped = good.clone();
     let data = flipped.windows(16).rposition(|window| window == [0; 16]).unwrap();
     flipped[data + 3] = 1;
@@ -340,35 +344,35 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let numbers = legacy.len() - 6 * 4 - 9 * 4 - 16;
     long_legacy[numbers + 7] = 0x7f;
     vec![
-        ("a call of os.system", call("os\nsystem"), "asks for `os.system`"),
-        ("a call of eval", call("builtins\neval"), "asks for `builtins.eval`"),
-        ("a name of torch that runs code", call("torch\nload"), "asks for `torch.load`"),
-        ("a whole model", call("__main__\nAlexNet"), "torch.save(model.state_dict(), …)"),
+        ("a call of os.system", call("os\nsystem"), "refers to `os.system`"),
+        ("a call of eval", call("builtins\neval"), "refers to `builtins.eval`"),
+        ("a name of torch that runs code", call("torch\nload"), "refers to `torch.load`"),
+        ("a complete model", call("__main__\nAlexNet"), "torch.save(model.state_dict(), …)"),
         (
             "an object built without a call",
             saved(b"\x80\x02ccollections\nOrderedDict\n)\x81."),
             "operation NEWOBJ at byte 28",
         ),
-        ("the old way of calling", saved(b"(X\x02\0\0\0lsios\nsystem\n."), "operation INST at byte 8"),
+        ("the operation INST", saved(b"(X\x02\0\0\0lsios\nsystem\n."), "operation INST at byte 8"),
         (
             "a state given to a tensor",
             saved(&[&one_tensor(FLOAT, FOUR, ALL)[..87], b"}b."].concat()),
             "at byte",
         ),
         ("no STOP", saved(b"\x80\x02}"), "ends at byte 3, before its STOP"),
-        ("a text of 4 GB", saved(b"X\xff\xff\xff\xffabc"), "the pickle ends within it"),
+        ("a text of 4 GB", saved(b"X\xff\xff\xff\xffabc"), "the pickle ends inside it"),
         (
             "a text of 2⁶⁴ bytes",
             saved(b"\x8d\xff\xff\xff\xff\xff\xff\xff\xffabc"),
-            "the pickle ends within it",
+            "the pickle ends inside it",
         ),
         ("a text without UTF-8", saved(b"U\x02\xff\xfe."), "not UTF-8"),
-        ("an empty stack", saved(b"\x85."), "nothing on the stack"),
-        ("a pop across a mark", saved(b"N(\x85."), "nothing on the stack"),
-        ("a mark that is not there", saved(b"Nt."), "there is no mark"),
-        ("a memory that is not there", saved(b"j\xff\xff\xff\xff."), "nothing was remembered"),
+        ("an empty stack", saved(b"\x85."), "the stack is empty"),
+        ("a pop across a mark", saved(b"N(\x85."), "the stack is empty"),
+        ("a missing mark", saved(b"Nt."), "there is no mark"),
+        ("a missing memo entry", saved(b"j\xff\xff\xff\xff."), "the memo has no entry"),
         ("nesting of a million lists", saved(&nested(1_000_000)), "nested too deep"),
-        ("nesting that is not too deep", saved(&nested(60_000)), "holds no dictionary"),
+        ("nesting that is not too deep", saved(&nested(60_000)), "contains no dictionary"),
         ("a million marks", saved(&vec![b'('; 1_000_000]), "nested too deep"),
         (
             "a name of two million prefixes",
@@ -376,20 +380,20 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             "longer than 1024 bytes",
         ),
         ("a storage with a long name", saved(&long_key()), "longer than 1024 bytes"),
-        ("a name that clears the screen", saved(&named_after("\x1b[2J")), "is no name"),
+        ("a name that clears the screen", saved(&named_after("\x1b[2J")), "is not a valid name"),
         ("endless pushing and popping", saved(&b"N0".repeat(200_000)), "more than 250000 operations"),
-        ("a list in itself", saved(b"]q\0h\0a."), "holds no dictionary"),
+        ("a list in itself", saved(b"]q\0h\0a."), "contains no dictionary"),
         ("a dictionary in itself", saved(b"}q\0X\x05\0\0\0modelh\0s."), "too many dictionaries"),
-        ("no tensor", saved(b"}X\x01\0\0\0xK\x01s."), "holds no tensor (x)"),
-        ("an empty dictionary", saved(b"}."), "holds no tensor (it is empty)"),
-        ("a key that is no text", saved(b"}K\x01K\x01s."), "holds no tensor (an entry without a name)"),
+        ("no tensor", saved(b"}X\x01\0\0\0xK\x01s."), "contains no tensor (x)"),
+        ("an empty dictionary", saved(b"}."), "contains no tensor (it is empty)"),
+        ("a key that is no text", saved(b"}K\x01K\x01s."), "contains no tensor (an entry without a name)"),
         (
-            "a storage that is missing",
+            "a missing storage",
             archive(&[("a/data.pkl", &one_tensor(FLOAT, FOUR, ALL))]),
             "storage `0` is missing",
         ),
         (
-            "a storage that lies",
+            "a storage of the wrong size",
             saved(&one_tensor(FLOAT, b"K\x05", ALL)),
             "should hold 5 elements of float32, but has 16 bytes",
         ),
@@ -407,7 +411,7 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         (
             "a tensor beyond its storage",
             saved(&one_tensor(FLOAT, b"K\x04", b"K\x01K\x04\x85K\x01\x85")),
-            "element 4 is asked for, but its storage has 4",
+            "it needs element 4, but its storage has 4 elements",
         ),
         (
             "strides that overflow",
@@ -434,21 +438,25 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             "as many strides",
         ),
         (
-            "whole numbers",
+            "integers",
             saved(&one_tensor("torch\nLongStorage", b"K\x02", b"K\0K\x02\x85K\x01\x85")),
             "holds int64",
         ),
-        ("a cut archive", cut(&good, good.len() - 30), "cut or damaged"),
-        ("the first half", cut(&good, good.len() / 2), "cut or damaged"),
+        ("a truncated archive", truncated(&good, good.len() - 30), "truncated or damaged"),
+        ("the first half", truncated(&good, good.len() / 2), "truncated or damaged"),
         ("damaged numbers", flipped, "checksum"),
-        ("a compressed entry that is none", changed(8, 8), "cut or damaged"),
-        ("an entry compressed in another way", changed(8, 12), "compressed in a way"),
+        ("an entry that is not compressed, but marked so", changed(8, 8), "truncated or damaged"),
+        ("an entry compressed in another way", changed(8, 12), "has a compression that"),
         ("an encrypted entry", changed(6, 1), "is encrypted"),
-        ("an entry that unfolds to 65 MB", deflated(&deflate(&[0; 16]), 65 << 20), "entries unfold to 68157"),
+        (
+            "an entry that decompresses to 65 MB",
+            deflated(&deflate(&[0; 16]), 65 << 20),
+            "entries decompress to 68157",
+        ),
         ("an entry that is longer than it says", deflated(&deflate(&[0; 17]), 16), "checksum"),
-        ("a dictionary of a text", saved(b"ccollections\nOrderedDict\n(](X\x01\0\0\0aetR."), "is no pair"),
+        ("a dictionary of a text", saved(b"ccollections\nOrderedDict\n(](X\x01\0\0\0aetR."), "is not a pair"),
         ("a million entries of the same list", saved(&many_entries()), "more than 250000 entries"),
-        ("a set that is none", saved(b"}(K\x01\x90."), "there is no set"),
+        ("items for a missing set", saved(b"}(K\x01\x90."), "there is no set"),
         ("entries that overlap", overlapping(), "overlaps"),
         ("an archive of something else", archive(&[("word/document.xml", b"<xml/>")]), "no data.pkl"),
         (
@@ -457,7 +465,7 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             "big-endian",
         ),
         (
-            "metadata that is none",
+            "metadata that is not JSON",
             archive(&[
                 ("a/data.pkl", &one_tensor(FLOAT, FOUR, ALL)),
                 ("a/data/0", &[0; 16]),
@@ -465,24 +473,24 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             ]),
             "is not valid",
         ),
-        ("an old file, cut in its pickle", cut(&legacy, 200), "ends"),
-        ("an old file, cut in its numbers", cut(&legacy, legacy.len() - 1), "cut"),
-        ("an old file that lies about its numbers", long_legacy, "does not hold"),
-        ("nothing", vec![], "is empty"),
+        ("a legacy file, truncated in its pickle", truncated(&legacy, 200), "ends"),
+        ("a legacy file, truncated in its numbers", truncated(&legacy, legacy.len() - 1), "truncated"),
+        ("a legacy file with a wrong number of elements", long_legacy, "does not hold"),
+        ("an empty file", vec![], "is empty"),
         ("a text", b"These are words.".to_vec(), "neither safetensors nor"),
     ]
 }
 
-/// Single numbers beside the parameters, tensors or not.
+/// Scalars among the parameters, as tensors or not, are ignored.
 #[test]
-fn what_is_no_parameter_is_left_out_and_named() {
+fn entries_that_are_not_parameters_are_ignored_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.safetensors");
     let ours = weights(Variant::Tutorial, 2);
     let mut more = ours.parameters.clone();
     more.insert("steps".into(), Array { shape: vec![], values: vec![7.0] });
     alexnet_core::weights::save(&path, &ours.metadata, &more).unwrap();
-    // The checksum in it is that of the entry too.
+    // Its checksum includes the ignored entry.
     let loaded = load_changed(&path).unwrap();
     assert_eq!(loaded.weights, ours);
     assert_eq!(loaded.notes, [Note::LeftOut(vec!["steps".into()])]);
@@ -492,11 +500,11 @@ fn what_is_no_parameter_is_left_out_and_named() {
 }
 
 #[test]
-fn hostile_files_are_refused_with_the_reason() {
+fn malicious_files_are_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("hostile.pth");
+    let path = folder.path().join("malicious.pth");
     let mut failures = vec![];
-    for (what, bytes, reason) in hostile() {
+    for (what, bytes, reason) in malicious() {
         fs::write(&path, bytes).unwrap();
         let refusal = Content::open(&path).and_then(|content| {
             content.arrays().map_err(|reason| Error::Format {
@@ -506,7 +514,7 @@ fn hostile_files_are_refused_with_the_reason() {
             })
         });
         match refusal {
-            Ok(_) => failures.push(format!("{what}: taken")),
+            Ok(_) => failures.push(format!("{what}: accepted")),
             Err(error) if error.to_string().contains(reason) => {
                 assert!(error.to_string().starts_with(&path.display().to_string()));
             }
@@ -515,7 +523,7 @@ fn hostile_files_are_refused_with_the_reason() {
         assert!(load(&path).is_err());
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    // The pieces that they are made of are sound.
+    // The unmodified files that they are made of are valid.
     fs::write(&path, deflated(&deflate(&[0; 16]), 16)).unwrap();
     assert_eq!(Content::open(&path).unwrap().arrays().unwrap()["x"].values, [0.0; 4]);
     fs::write(&path, saved(&one_tensor(FLOAT, FOUR, ALL))).unwrap();
@@ -526,7 +534,7 @@ fn hostile_files_are_refused_with_the_reason() {
     assert_eq!(Content::open(&path).unwrap().arrays().unwrap()["x"].shape, [4, 1]);
 }
 
-/// A byte changed, or a part cut away, anywhere: an error or a sound answer, and never a panic.
+/// Changed bytes and truncation at any position give an error or a valid result, but no panic.
 #[test]
 fn damaged_files_do_not_panic() {
     let folder = tempfile::tempdir().unwrap();
@@ -538,13 +546,13 @@ fn damaged_files_do_not_panic() {
     };
     let names = ["zip_views", "legacy_views", "zip_state_dict", "legacy_state_dict", "protocol_5"];
     for name in names.into_iter().chain(["deflated", "zip_python_2", "among", "attributes"]) {
-        let whole = fs::read(goldens().join(format!("{name}.pth"))).unwrap();
+        let good = fs::read(goldens().join(format!("{name}.pth"))).unwrap();
         for round in 0..400 {
-            let mut bytes = whole.clone();
+            let mut bytes = good.clone();
             match round % 4 {
-                0 => bytes.truncate(random(whole.len())),
-                1 => bytes[random(whole.len())] ^= 1 << random(8),
-                _ => (0..4).for_each(|_| bytes[random(whole.len())] = random(256) as u8),
+                0 => bytes.truncate(random(good.len())),
+                1 => bytes[random(good.len())] ^= 1 << random(8),
+                _ => (0..4).for_each(|_| bytes[random(good.len())] = random(256) as u8),
             }
             fs::write(&path, &bytes).unwrap();
             if let Ok(content) = Content::open(&path) {

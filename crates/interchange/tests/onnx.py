@@ -1,18 +1,18 @@
-"""Checks an exported model with ONNX's own checker and runs it with ONNX Runtime:
+"""Checks an exported model with ONNX's checker and runs it with ONNX Runtime:
 `pip install numpy onnx onnxruntime`, `python onnx.py MODEL.onnx IMAGES.f32 LOGITS.f32`.
 
 IMAGES.f32  normalized images, [N, 3, H, W], little-endian f32
-LOGITS.f32  what the model must answer, [N, classes], likewise
+LOGITS.f32  the expected logits, [N, classes], little-endian f32
 
-The last line on stdout is JSON: how many images there were, the largest difference to LOGITS.f32, the largest logit, how many
-images have the same best class, and the largest difference between batches of 32 and of 1. What is wrong with the model
-itself, or not a number in its answers, is an AssertionError or the checker's own.
+The last line on stdout is JSON: the number of images, the largest difference from LOGITS.f32, the largest logit, the number of
+images with the same best class, and the largest difference between batches of 32 and of 1. If the model is not valid or its
+outputs are not finite, an AssertionError or an error of the checker is raised.
 """
 import json
 import pathlib
 import sys
 
-# Or this file, named like the package, would be imported in its place.
+# Otherwise this file would be imported instead of the package of the same name.
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path = [entry for entry in sys.path if pathlib.Path(entry).resolve() != HERE]
 
@@ -28,7 +28,7 @@ def extents(value):
 
 
 def check_model(path):
-    """The classes and the name of the output."""
+    """Returns the classes and the name of the output."""
     onnx.checker.check_model(path, full_check=True)
     model = onnx.load(path)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
@@ -37,7 +37,7 @@ def check_model(path):
     assert len(json.loads(metadata['mean'])) == len(json.loads(metadata['std'])) == 3
     assert model.graph.name == metadata['variant'] and metadata['variant'] in model.doc_string
 
-    # The output's shape as it follows from the operators, not as the file says it.
+    # The output's shape is inferred from the operators instead of read from the file.
     inferred = onnx.ModelProto.FromString(model.SerializeToString())
     for dim in inferred.graph.output[0].type.tensor_type.shape.dim:
         dim.Clear()
@@ -63,19 +63,19 @@ def main(model, images, logits):
     images = np.fromfile(images, '<f4').reshape(-1, *shape[1:])
     expected = np.fromfile(logits, '<f4').reshape(len(images), len(classes))
 
-    def answers(batch):
+    def outputs(batch):
         parts = [session.run([output], {'images': images[i:i + batch]})[0] for i in range(0, len(images), batch)]
         return np.concatenate(parts)
 
-    found, alone = answers(32), answers(1)
-    assert found.shape == alone.shape == expected.shape and np.isfinite(found).all() and np.isfinite(alone).all()
-    same = (found.argmax(1) == expected.argmax(1)) & (alone.argmax(1) == expected.argmax(1))
+    found, single = outputs(32), outputs(1)
+    assert found.shape == single.shape == expected.shape and np.isfinite(found).all() and np.isfinite(single).all()
+    same = (found.argmax(1) == expected.argmax(1)) & (single.argmax(1) == expected.argmax(1))
     print(json.dumps({
         'images': len(images),
-        'largest_difference': float(max(abs(found - expected).max(), abs(alone - expected).max())),
+        'largest_difference': float(max(abs(found - expected).max(), abs(single - expected).max())),
         'largest_value': float(abs(expected).max()),
         'top1_equal': int(same.sum()),
-        'batch_difference': float(abs(found - alone).max()),
+        'batch_difference': float(abs(found - single).max()),
     }))
 
 

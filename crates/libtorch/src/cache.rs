@@ -1,5 +1,5 @@
-//! The project's own copies of libtorch, in the cache folder of the user: one a version and build, so that several checkouts
-//! share them and an update never meets an old one.
+//! The project's copies of libtorch in the cache folder of the user. There is one per version and build, so that several
+//! checkouts share them and an update does not use an old copy.
 
 use std::{
     fmt,
@@ -8,12 +8,12 @@ use std::{
 
 use crate::{Cause, VERSION, Variable, manifest, version};
 
-/// What libtorch was built for.
+/// The build of libtorch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Build {
-    /// The host's processors alone.
+    /// For CPUs only.
     Cpu,
-    /// NVIDIA GPUs as well.
+    /// For CPUs and NVIDIA GPUs.
     Cuda,
 }
 
@@ -26,7 +26,7 @@ impl fmt::Display for Build {
     }
 }
 
-/// The folder of all copies: `alexnet` in the user's cache folder. None if no variable tells where that is.
+/// Returns the folder of all copies, `alexnet` in the user's cache folder; `None` if no environment variable defines that folder.
 pub fn folder(variable: Variable) -> Option<PathBuf> {
     let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let user = if cfg!(target_os = "windows") {
@@ -34,29 +34,29 @@ pub fn folder(variable: Variable) -> Option<PathBuf> {
     } else if cfg!(target_os = "macos") {
         path("HOME").map(|home| home.join("Library").join("Caches"))
     } else {
-        // The XDG specification has relative paths ignored.
+        // The XDG specification says that relative paths are ignored.
         let cache = path("XDG_CACHE_HOME").filter(|path| path.is_absolute());
         cache.or_else(|| path("HOME").map(|home| home.join(".cache")))
     };
     user.map(|user| user.join("alexnet"))
 }
 
-/// The folder of one copy in [`folder`]. It holds the folder `torch` ([`libtorch`]), what that needs beside it, and the
-/// [`manifest`].
+/// Returns the folder of one copy in [`folder`]. It contains the folder `torch` ([`libtorch`]), further libraries that it needs,
+/// and the [`manifest`].
 pub fn copy(folder: &Path, build: Build) -> PathBuf {
     folder.join(format!("libtorch-{VERSION}-{build}"))
 }
 
-/// What `LIBTORCH` has to name for that copy: the folder with `include` and `lib`. The libraries look for NVIDIA's in
-/// `../../nvidia`, as in the packages they come from.
+/// Returns the value of `LIBTORCH` for a copy: its folder with `include` and `lib`. The libraries search for NVIDIA's libraries
+/// in `../../nvidia`, as in the packages that they are from.
 pub fn libtorch(copy: &Path) -> PathBuf {
     copy.join("torch")
 }
 
-/// Whether a copy is whole and of the right version; its version.
+/// Checks that a copy is complete and has the right version. Returns the version.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The reason why it cannot be used.
 pub fn check(copy: &Path) -> Result<String, Cause> {
     manifest::check(copy)?;
     version::of(&libtorch(copy))
@@ -72,17 +72,17 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn the_cache_is_where_the_system_keeps_such_things() {
+    fn the_cache_is_in_the_users_cache_folder() {
         assert_eq!(cache(&[("HOME", "/home/a")]), Some("/home/a/.cache/alexnet".into()));
         assert_eq!(cache(&[("HOME", "/home/a"), ("XDG_CACHE_HOME", "/c")]), Some("/c/alexnet".into()));
-        for useless in ["", "relative"] {
-            let found = cache(&[("HOME", "/home/a"), ("XDG_CACHE_HOME", useless)]);
+        for invalid in ["", "relative"] {
+            let found = cache(&[("HOME", "/home/a"), ("XDG_CACHE_HOME", invalid)]);
             assert_eq!(found, Some("/home/a/.cache/alexnet".into()));
         }
     }
 
     #[test]
-    fn without_a_home_there_is_no_cache() {
+    fn without_a_home_folder_there_is_no_cache() {
         assert_eq!(cache(&[]), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The search: what the user names, else the project's cache.
+//! Searches libtorch: in the folders that environment variables name, else in the project's cache.
 
 use std::{
     env::consts::{DLL_PREFIX, DLL_SUFFIX},
@@ -12,26 +12,26 @@ use crate::{
     version,
 };
 
-/// A libtorch that is whole and of the right version.
+/// A complete libtorch of the right version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Libtorch {
-    /// Who named it.
+    /// How it was found.
     pub source: Source,
-    /// The folder with `include` and `lib`, absolute.
+    /// The absolute path of the folder with `include` and `lib`.
     pub folder: PathBuf,
-    /// Such as `2.13.0+cpu`.
+    /// The version, such as `2.13.0+cpu`.
     pub version: String,
 }
 
 impl Libtorch {
-    /// Whether it can compute on NVIDIA GPUs.
+    /// Whether it supports NVIDIA GPUs.
     pub fn has_cuda(&self) -> bool {
         self.folder.join("lib").join(library("torch_cuda")).exists()
     }
 }
 
-/// Where a libtorch comes from, in the order of the search. An installation of PyTorch that is asked for goes first because
-/// torch-sys, which compiles against what we find, asks in this order too.
+/// The source of a libtorch, in the order of the search. `LIBTORCH_USE_PYTORCH` is first, as in torch-sys, which compiles against
+/// the libtorch that is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// `LIBTORCH_USE_PYTORCH` is set: the PyTorch of [`python`].
@@ -42,12 +42,12 @@ pub enum Source {
     Cache(Build),
 }
 
-/// Looks for libtorch where `LIBTORCH_USE_PYTORCH`, `LIBTORCH` and the cache lead, in this order. What a variable names is
-/// not passed over if it is of no use: that would hide a mistake. In the cache a build for GPUs goes first, since it
-/// computes on processors too.
+/// Searches libtorch by `LIBTORCH_USE_PYTORCH`, by `LIBTORCH` and in the cache, in this order. If a variable names an unusable
+/// libtorch, this is an error, so that a mistake is not hidden. In the cache, a build for GPUs is preferred, since it also
+/// supports CPUs.
 ///
 /// # Errors
-/// When there is none, or none that can be used.
+/// When there is no libtorch, or none that can be used.
 pub fn find(variable: Variable) -> Result<Libtorch, Problem> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
     // torch-sys uses PyTorch even if the value is empty.
@@ -74,9 +74,9 @@ pub fn find(variable: Variable) -> Result<Libtorch, Problem> {
     Err(problem)
 }
 
-/// What a variable leads to: nobody listed its files, so only the ones that matter are looked for.
+/// Checks the libtorch that a variable names. There is no list of its files, so only the most important ones are checked.
 fn named(source: Source, folder: PathBuf, variable: Variable) -> Result<Libtorch, Problem> {
-    // Distributions keep headers and libraries apart; PyTorch does not.
+    // Linux distributions may install headers and libraries in different folders; PyTorch does not.
     let part = |name: &str| match variable(name) {
         Some(part) if source == Source::Libtorch => absolute(part.into()),
         _ => folder.clone(),
@@ -99,7 +99,7 @@ fn named(source: Source, folder: PathBuf, variable: Variable) -> Result<Libtorch
     }
 }
 
-/// The folder of the PyTorch that `python` would import; found without importing it, which takes seconds.
+/// Returns the folder of the PyTorch that `python` would import. It is not imported, since that takes seconds.
 fn pytorch(python: &'static str) -> Result<PathBuf, Problem> {
     const FOLDER: &str =
         "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])";
@@ -111,12 +111,12 @@ fn pytorch(python: &'static str) -> Result<PathBuf, Problem> {
     if output.status.success() {
         return Ok(absolute(out.into()));
     }
-    // `find_spec` gives None for what is not installed, and None has no such attribute.
+    // `find_spec` returns None for a package that is not installed, so the access to its attribute fails.
     let last = err.lines().last().unwrap_or_default();
     Err(problem(if last.contains("NoneType") { "torch is not installed".into() } else { last.to_owned() }))
 }
 
-/// The Python that torch-sys asks: the one of a virtual environment that is active, else the system's.
+/// Returns the Python that torch-sys uses: that of the active virtual environment, else that of the system.
 pub fn python(variable: Variable) -> &'static str {
     match () {
         () if cfg!(windows) => "python.exe",
@@ -129,7 +129,7 @@ fn library(name: &str) -> String {
     format!("{DLL_PREFIX}{name}{DLL_SUFFIX}")
 }
 
-/// Build scripts run in other folders.
+/// Makes a path absolute, since build scripts run in other folders.
 fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
@@ -141,13 +141,13 @@ mod tests {
     use super::*;
     use crate::{VERSION, manifest};
 
-    /// A user with a cache folder and some variables.
-    struct Place {
+    /// A test environment with a cache folder and variables.
+    struct Environment {
         root: tempfile::TempDir,
         variables: Vec<(&'static str, OsString)>,
     }
 
-    impl Place {
+    impl Environment {
         fn new() -> Self {
             let root = tempfile::tempdir().unwrap();
             let home = ["HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"].map(|name| (name, root.path().into()));
@@ -179,7 +179,7 @@ mod tests {
         }
     }
 
-    /// What is in a folder of libtorch, made up.
+    /// Creates the files of a fake libtorch.
     fn make(folder: &Path, version: &str) {
         let api = folder.join("include/torch/csrc/api/include/torch");
         fs::create_dir_all(&api).unwrap();
@@ -192,109 +192,109 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_machine_is_told_what_fetches_it() {
-        let place = Place::new();
-        let problem = place.find().unwrap_err();
-        assert!(problem.is_mended_by_fetching());
+    fn without_a_libtorch_the_message_says_how_to_fetch_it() {
+        let environment = Environment::new();
+        let problem = environment.find().unwrap_err();
+        assert!(problem.is_fixed_by_fetching());
         let text = problem.to_string();
         assert!(text.starts_with("there is no libtorch 2.13.0 in "), "{text}");
         assert!(text.contains("alexnet; `cargo xtask libtorch` fetches it"), "{text}");
-        let homeless = find(&|_| None).unwrap_err();
-        assert_eq!(homeless, Problem::NotFound { cache: None });
-        assert!(!homeless.is_mended_by_fetching());
+        let no_cache = find(&|_| None).unwrap_err();
+        assert_eq!(no_cache, Problem::NotFound { cache: None });
+        assert!(!no_cache.is_fixed_by_fetching());
     }
 
     #[test]
-    fn the_cache_is_found_and_the_build_for_gpus_goes_first() {
-        let place = Place::new();
-        let cpu = place.cached(Build::Cpu);
-        let found = place.find().unwrap();
+    fn the_cache_is_found_and_the_build_for_gpus_is_preferred() {
+        let environment = Environment::new();
+        let cpu = environment.cached(Build::Cpu);
+        let found = environment.find().unwrap();
         assert_eq!(found.source, Source::Cache(Build::Cpu));
         assert_eq!((found.folder, found.version.as_str()), (cpu.join("torch"), "2.13.0+cpu"));
-        let cuda = place.cached(Build::Cuda);
-        assert_eq!(place.find().unwrap().source, Source::Cache(Build::Cuda));
-        // One that is broken does not hide one that is whole.
+        let cuda = environment.cached(Build::Cuda);
+        assert_eq!(environment.find().unwrap().source, Source::Cache(Build::Cuda));
+        // A damaged copy does not hide a complete one.
         fs::remove_file(cuda.join(manifest::FILE)).unwrap();
-        assert_eq!(place.find().unwrap().source, Source::Cache(Build::Cpu));
+        assert_eq!(environment.find().unwrap().source, Source::Cache(Build::Cpu));
         fs::remove_dir_all(cpu).unwrap();
-        let text = place.find().unwrap_err().to_string();
+        let text = environment.find().unwrap_err().to_string();
         assert!(
             text.ends_with(
-                "manifest.txt is missing or was cut; `cargo xtask libtorch --cuda` fetches it anew"
+                "manifest.txt is missing or truncated; `cargo xtask libtorch --cuda` fetches it again"
             ),
             "{text}"
         );
     }
 
     #[test]
-    fn a_cache_cut_in_half_is_noticed() {
-        let place = Place::new();
-        let copy = place.cached(Build::Cpu);
+    fn an_incomplete_copy_is_detected() {
+        let environment = Environment::new();
+        let copy = environment.cached(Build::Cpu);
         let library = copy.join("torch/lib").join(library("torch_cpu"));
         fs::write(&library, "E").unwrap();
-        let problem = place.find().unwrap_err();
-        assert!(problem.is_mended_by_fetching());
+        let problem = environment.find().unwrap_err();
+        assert!(problem.is_fixed_by_fetching());
         let text = problem.to_string();
-        assert!(text.contains("has 1 bytes instead of 3; `cargo xtask libtorch` fetches it anew"), "{text}");
+        assert!(text.contains("has 1 bytes instead of 3; `cargo xtask libtorch` fetches it again"), "{text}");
         assert!(text.contains(&format!("the libtorch in {} cannot", copy.display())), "{text}");
         fs::remove_file(&library).unwrap();
-        assert!(place.find().unwrap_err().to_string().contains("is missing"));
+        assert!(environment.find().unwrap_err().to_string().contains("is missing"));
     }
 
     #[test]
-    fn a_variable_goes_before_the_cache_even_if_it_leads_nowhere() {
-        let mut place = Place::new();
-        place.cached(Build::Cpu);
-        let folder = place.path("own");
-        place.set("LIBTORCH", &folder);
-        let problem = place.find().unwrap_err();
-        assert!(!problem.is_mended_by_fetching());
+    fn a_variable_has_priority_over_the_cache_even_if_it_is_wrong() {
+        let mut environment = Environment::new();
+        environment.cached(Build::Cpu);
+        let folder = environment.path("own");
+        environment.set("LIBTORCH", &folder);
+        let problem = environment.find().unwrap_err();
+        assert!(!problem.is_fixed_by_fetching());
         let text = problem.to_string();
         assert!(text.starts_with(&format!("LIBTORCH is {}, which cannot", folder.display())), "{text}");
         assert!(text.contains("torch.h is missing") && text.contains("unset it"), "{text}");
 
         make(&folder, "2.13.0+cu130");
-        let found = place.find().unwrap();
+        let found = environment.find().unwrap();
         assert_eq!((found.source, &found.folder), (Source::Libtorch, &folder));
         assert!(!found.has_cuda());
         fs::write(folder.join("lib").join(library("torch_cuda")), "ELF").unwrap();
         assert!(found.has_cuda());
 
-        place.set("LIBTORCH", "");
-        assert_eq!(place.find().unwrap().source, Source::Cache(Build::Cpu));
+        environment.set("LIBTORCH", "");
+        assert_eq!(environment.find().unwrap().source, Source::Cache(Build::Cpu));
     }
 
     #[test]
-    fn another_version_is_told_apart_unless_the_user_insists() {
-        let mut place = Place::new();
-        let folder = place.path("old");
+    fn another_version_is_refused_unless_the_check_is_bypassed() {
+        let mut environment = Environment::new();
+        let folder = environment.path("old");
         make(&folder, "2.5.1+cpu\n");
-        place.set("LIBTORCH", &folder);
-        let text = place.find().unwrap_err().to_string();
+        environment.set("LIBTORCH", &folder);
+        let text = environment.find().unwrap_err().to_string();
         assert!(text.contains("it is version 2.5.1+cpu, but 2.13.0 is needed; set it to"), "{text}");
-        place.set("LIBTORCH_BYPASS_VERSION_CHECK", "1");
-        assert_eq!(place.find().unwrap().version, "2.5.1+cpu");
+        environment.set("LIBTORCH_BYPASS_VERSION_CHECK", "1");
+        assert_eq!(environment.find().unwrap().version, "2.5.1+cpu");
     }
 
     #[test]
-    fn headers_and_libraries_may_be_apart() {
-        let mut place = Place::new();
-        make(&place.path("all"), VERSION);
-        fs::create_dir(place.path("headers")).unwrap();
-        fs::create_dir(place.path("libraries")).unwrap();
-        fs::rename(place.path("all/include"), place.path("headers/include")).unwrap();
-        fs::rename(place.path("all/lib"), place.path("libraries/lib")).unwrap();
-        place.set("LIBTORCH", place.path("all"));
-        assert!(place.find().is_err());
-        place.set("LIBTORCH_INCLUDE", place.path("headers"));
-        place.set("LIBTORCH_LIB", place.path("libraries"));
-        assert_eq!(place.find().unwrap().folder, place.path("all"));
+    fn headers_and_libraries_may_be_in_different_folders() {
+        let mut environment = Environment::new();
+        make(&environment.path("all"), VERSION);
+        fs::create_dir(environment.path("headers")).unwrap();
+        fs::create_dir(environment.path("libraries")).unwrap();
+        fs::rename(environment.path("all/include"), environment.path("headers/include")).unwrap();
+        fs::rename(environment.path("all/lib"), environment.path("libraries/lib")).unwrap();
+        environment.set("LIBTORCH", environment.path("all"));
+        assert!(environment.find().is_err());
+        environment.set("LIBTORCH_INCLUDE", environment.path("headers"));
+        environment.set("LIBTORCH_LIB", environment.path("libraries"));
+        assert_eq!(environment.find().unwrap().folder, environment.path("all"));
     }
 
     #[test]
-    fn a_pytorch_that_is_not_there_is_said_so() {
+    fn a_missing_pytorch_is_reported() {
         let problem = pytorch("no-such-python").unwrap_err();
-        assert!(!problem.is_mended_by_fetching());
+        assert!(!problem.is_fixed_by_fetching());
         let text = problem.to_string();
         assert!(
             text.starts_with("LIBTORCH_USE_PYTORCH is set, but no-such-python has no PyTorch ("),
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn an_active_environment_has_its_own_python() {
+    fn an_active_virtual_environment_has_its_own_python() {
         if cfg!(unix) {
             assert_eq!(python(&|_| None), "python3");
             assert_eq!(python(&|name| (name == "VIRTUAL_ENV").then(|| "/venv".into())), "python");

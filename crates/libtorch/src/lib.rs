@@ -1,8 +1,8 @@
-//! Where libtorch is on this machine, and which.
+//! Finds libtorch on this machine.
 //!
-//! The engine `tch` is linked with libtorch, PyTorch's library for C++. [`find`] looks for it in the places a user may name
-//! and in the project's own cache ([`cache`]), and tells a whole one of the right version from anything else before a
-//! compiler runs into it. Nothing here prints, fetches or reads the environment: the caller passes a function that does.
+//! The engine `tch` is linked with libtorch, PyTorch's library for C++. [`find`] searches it in the folders that the user names
+//! and in the project's cache ([`cache`]), and checks that it is complete and has the right version, before a compiler fails.
+//! This crate does not print, does not download, and reads the environment only through a function that the caller passes.
 #![forbid(unsafe_code)]
 
 pub mod cache;
@@ -18,8 +18,8 @@ pub use find::{Libtorch, Source, find, python};
 pub use link::linker_arguments;
 pub use problem::{Cause, Problem};
 
-/// The version that this workspace's `tch` is written for; no other will do, since the interface changes with each.
+/// The version that this workspace's `tch` needs. Other versions cannot be used, since the interface changes with each version.
 pub const VERSION: &str = "2.13.0";
 
-/// The value of an environment variable, as [`std::env::var_os`] gives it.
+/// A function that returns the value of an environment variable, like [`std::env::var_os`].
 pub type Variable<'a> = &'a dyn Fn(&str) -> Option<OsString>;

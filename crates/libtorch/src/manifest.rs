@@ -1,7 +1,7 @@
-//! The list of files that a whole copy has, with their sizes: a copy that was cut in half is told from a whole one.
+//! The list of the files of a copy with their sizes, to detect incomplete copies.
 //!
-//! One line a file, `SIZE PATH` with `/` between folders, sorted; the last line, `N files`, shows that the list itself is
-//! whole. It is written after all it lists.
+//! The list has one line per file, `SIZE PATH` with `/` between folders, and is sorted. The last line, `N files`, shows that the
+//! list is complete. It is written after all files.
 
 use std::{
     fs, io,
@@ -10,13 +10,13 @@ use std::{
 
 use crate::Cause;
 
-/// The name of the list in the folder it describes.
+/// The name of the list in the folder that it describes.
 pub const FILE: &str = "manifest.txt";
 
-/// Lists all that is in `folder` and writes the list there.
+/// Writes the list of all files in `folder` to this folder.
 ///
 /// # Errors
-/// When the folder cannot be read or the list not be written.
+/// When the folder cannot be read or the list cannot be written.
 pub fn write(folder: &Path) -> io::Result<()> {
     let mut files = Vec::new();
     list(folder, "", &mut files)?;
@@ -27,10 +27,10 @@ pub fn write(folder: &Path) -> io::Result<()> {
     fs::write(folder.join(FILE), text)
 }
 
-/// Whether all files that `folder` should have are there, in their sizes.
+/// Checks that all files in the list of `folder` exist and have the right size.
 ///
 /// # Errors
-/// [`Cause::Missing`] or [`Cause::Size`] for the first that is not, [`Cause::Manifest`] when there is no list.
+/// [`Cause::Missing`] or [`Cause::Size`] for the first wrong file, [`Cause::Manifest`] when there is no complete list.
 pub fn check(folder: &Path) -> Result<(), Cause> {
     let text = fs::read_to_string(folder.join(FILE)).map_err(|_| Cause::Manifest)?;
     let lines: Vec<&str> = text.lines().collect();
@@ -49,12 +49,12 @@ pub fn check(folder: &Path) -> Result<(), Cause> {
     Ok(())
 }
 
-/// All files below `folder`, their names beginning with `prefix`.
+/// Adds all files in `folder` and its subfolders to `files`, with `prefix` before their names.
 fn list(folder: &Path, prefix: &str, files: &mut Vec<(String, u64)>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path: PathBuf = entry?.path();
         let name = format!("{prefix}{}", path.file_name().unwrap_or_default().to_string_lossy());
-        // Follows links: what counts is what the linker will see.
+        // Follows links, as the linker does.
         let metadata = fs::metadata(&path)?;
         if metadata.is_dir() {
             list(&path, &format!("{name}/"), files)?;
@@ -79,11 +79,11 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_folder_passes() {
+    fn a_complete_folder_passes() {
         let folder = folder();
         assert_eq!(fs::read_to_string(folder.path().join(FILE)).unwrap(), "3 b c.h\n10 lib/a.so\n2 files\n");
         assert_eq!(check(folder.path()), Ok(()));
-        // What came later is no harm, and a list does not list itself.
+        // Additional files are allowed, and the list does not contain itself.
         fs::write(folder.path().join("more"), "").unwrap();
         assert_eq!(check(folder.path()), Ok(()));
         write(folder.path()).unwrap();
@@ -91,21 +91,21 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_gone_or_cut_is_named() {
+    fn a_missing_or_truncated_file_is_named() {
         let folder = folder();
         fs::write(folder.path().join("lib/a.so"), [0; 5]).unwrap();
-        let cut = Cause::Size { file: "lib/a.so".into(), expected: 10, found: 5 };
-        assert_eq!(check(folder.path()), Err(cut));
+        let truncated = Cause::Size { file: "lib/a.so".into(), expected: 10, found: 5 };
+        assert_eq!(check(folder.path()), Err(truncated));
         fs::remove_file(folder.path().join("lib/a.so")).unwrap();
         assert_eq!(check(folder.path()), Err(Cause::Missing("lib/a.so".into())));
     }
 
     #[test]
-    fn a_list_that_is_cut_or_gone_is_no_list() {
+    fn a_missing_or_truncated_list_is_an_error() {
         let folder = folder();
-        let whole = fs::read_to_string(folder.path().join(FILE)).unwrap();
-        for length in 0..whole.len() - 1 {
-            fs::write(folder.path().join(FILE), &whole[..length]).unwrap();
+        let complete = fs::read_to_string(folder.path().join(FILE)).unwrap();
+        for length in 0..complete.len() - 1 {
+            fs::write(folder.path().join(FILE), &complete[..length]).unwrap();
             assert_eq!(check(folder.path()), Err(Cause::Manifest), "{length} bytes");
         }
         fs::remove_file(folder.path().join(FILE)).unwrap();

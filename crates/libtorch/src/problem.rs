@@ -1,58 +1,58 @@
-//! What stands between a user and libtorch, in words that say what to do next.
+//! The reasons why libtorch cannot be used, with messages that name the next step.
 
 use std::{error, fmt, path::PathBuf};
 
 use crate::{Source, VERSION, cache::Build, manifest};
 
-/// Why there is no libtorch to build with. Displayed, it names the place, the cause and the next step.
+/// Why there is no libtorch to build with. The message names the folder, the cause and the next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
-    /// Nobody names one and the cache is empty.
+    /// No variable names one, and the cache is empty.
     NotFound {
-        /// The folder of all copies; none if the user has no cache folder.
+        /// The folder of all copies; `None` if the user has no cache folder.
         cache: Option<PathBuf>,
     },
-    /// There is one, but it cannot be used.
+    /// There is a libtorch, but it cannot be used.
     Unusable {
-        /// Who names it.
+        /// How it was found.
         source: Source,
-        /// The folder that is named.
+        /// Its folder.
         folder: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         cause: Cause,
     },
     /// `LIBTORCH_USE_PYTORCH` is set, but Python has no PyTorch.
     NoPyTorch {
-        /// The command that was asked.
+        /// The command that was run.
         python: &'static str,
-        /// Its answer.
+        /// Its error message.
         answer: String,
     },
 }
 
-/// What is wrong with a folder.
+/// The reason why a folder cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// This file is not there.
+    /// This file is missing.
     Missing(PathBuf),
-    /// The list of the files that should be there is not, or was cut.
+    /// The list of the files is missing or truncated.
     Manifest,
-    /// A file was cut, or overwritten.
+    /// A file has the wrong size.
     Size {
-        /// The file, from the folder.
+        /// The file, relative to the folder.
         file: PathBuf,
-        /// Bytes that it should have.
+        /// The expected size in bytes.
         expected: u64,
-        /// Bytes that it has.
+        /// The actual size in bytes.
         found: u64,
     },
-    /// It is another version, this one.
+    /// It has another version, which is this one.
     Version(String),
 }
 
 impl Problem {
-    /// Whether `cargo xtask libtorch` mends it, which is so unless a variable stands in the way.
-    pub fn is_mended_by_fetching(&self) -> bool {
+    /// Whether `cargo xtask libtorch` fixes it. It does, unless an environment variable has priority over the cache.
+    pub fn is_fixed_by_fetching(&self) -> bool {
         matches!(self, Self::NotFound { cache: Some(_) } | Self::Unusable { source: Source::Cache(_), .. })
     }
 }
@@ -61,7 +61,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing(file) => write!(f, "{} is missing", file.display()),
-            Self::Manifest => write!(f, "{} is missing or was cut", manifest::FILE),
+            Self::Manifest => write!(f, "{} is missing or truncated", manifest::FILE),
             Self::Size { file, expected, found } => {
                 write!(f, "{} has {found} bytes instead of {expected}", file.display())
             }
@@ -81,7 +81,7 @@ impl fmt::Display for Problem {
             ),
             Self::NotFound { cache: None } => write!(
                 f,
-                "there is no libtorch, and no variable tells where your cache folder is; set LIBTORCH to a folder that has \
+                "there is no libtorch, and no environment variable defines your cache folder; set LIBTORCH to a folder that has \
                  the include/ and lib/ of libtorch {VERSION}, or HOME so that `cargo xtask libtorch` can fetch it"
             ),
             Self::Unusable { source, folder, cause } => {
@@ -90,12 +90,12 @@ impl fmt::Display for Problem {
                     Source::Cache(Build::Cpu) => {
                         write!(
                             f,
-                            "the libtorch in {folder} cannot be used: {cause}; `cargo xtask libtorch` fetches it anew"
+                            "the libtorch in {folder} cannot be used: {cause}; `cargo xtask libtorch` fetches it again"
                         )
                     }
                     Source::Cache(Build::Cuda) => write!(
                         f,
-                        "the libtorch in {folder} cannot be used: {cause}; `cargo xtask libtorch --cuda` fetches it anew"
+                        "the libtorch in {folder} cannot be used: {cause}; `cargo xtask libtorch --cuda` fetches it again"
                     ),
                     Source::Libtorch => write!(
                         f,
@@ -104,7 +104,7 @@ impl fmt::Display for Problem {
                     ),
                     Source::PyTorch => write!(
                         f,
-                        "LIBTORCH_USE_PYTORCH leads to {folder}, which cannot be used: {cause}; install torch {VERSION} \
+                        "LIBTORCH_USE_PYTORCH selects {folder}, which cannot be used: {cause}; install torch {VERSION} \
                          there, or unset it and run `cargo xtask libtorch`"
                     ),
                 }

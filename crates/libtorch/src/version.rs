@@ -1,23 +1,23 @@
-//! Which libtorch a folder holds.
+//! The version of the libtorch in a folder.
 
 use std::{fs, path::Path};
 
 use crate::{Cause, VERSION};
 
-/// Where the headers have kept the version, newest first.
+/// The headers that contain the version, the newest location first.
 const HEADERS: [&str; 2] =
     ["include/torch/headeronly/version.h", "include/torch/csrc/api/include/torch/version.h"];
 
-/// The version of the libtorch in `folder`, such as `2.13.0+cpu` or, from a header, `2.13.0`.
+/// Returns the version of the libtorch in `folder`, such as `2.13.0+cpu` or, from a header, `2.13.0`.
 ///
 /// # Errors
-/// [`Cause::Missing`] when nothing tells it, [`Cause::Version`] when it is not [`VERSION`].
+/// [`Cause::Missing`] when no file contains it, [`Cause::Version`] when it is not [`VERSION`].
 pub fn of(folder: &Path) -> Result<String, Cause> {
     let found = read(folder).ok_or_else(|| Cause::Missing(HEADERS[0].into()))?;
     if found.split('+').next() == Some(VERSION) { Ok(found) } else { Err(Cause::Version(found)) }
 }
 
-/// From the file that official archives have, else from a header.
+/// Reads the version from the file `build-version` of official archives, else from a header.
 fn read(folder: &Path) -> Option<String> {
     let file = fs::read_to_string(folder.join("build-version")).ok();
     file.map(|text| text.trim().to_owned()).or_else(|| {
@@ -25,7 +25,7 @@ fn read(folder: &Path) -> Option<String> {
     })
 }
 
-/// `2.13.0` from the lines `#define TORCH_VERSION_MAJOR 2`, ….
+/// Parses `2.13.0` from the lines `#define TORCH_VERSION_MAJOR 2`, ….
 fn in_header(text: &str) -> Option<String> {
     let number = |part: &str| {
         let define = format!("#define TORCH_VERSION_{part} ");
@@ -43,7 +43,7 @@ mod tests {
         #define TORCH_VERSION_ABI_TAG 0\n#define TORCH_VERSION \\\n  \"2.5.1\"\n";
 
     #[test]
-    fn the_file_goes_before_the_header_and_the_new_header_before_the_old() {
+    fn the_file_has_priority_over_the_new_header_and_that_over_the_old() {
         let folder = tempfile::tempdir().unwrap();
         let missing = Cause::Missing("include/torch/headeronly/version.h".into());
         assert_eq!(of(folder.path()), Err(missing));

@@ -1,4 +1,4 @@
-//! One parser under mutated files, for a number of them or a time.
+//! Tests one parser with mutated files.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,60 +17,60 @@ use crate::{
     memory,
     mutate::Mutator,
     panics,
-    targets::{Outcome, Place, Target, checked},
+    targets::{Environment, Outcome, Target, checked},
 };
 
-/// A mutated file that does something new is mutated on, up to so many.
-const MAX_KEPT: usize = 500;
+/// The maximum number of mutated files with a new result that are mutated again.
+const MAX_ADDED: usize = 500;
 
-/// Longer is a hang, for a file of at most 256 KiB.
+/// The time limit for one file, which has at most 256 KiB.
 const SLOW: Duration = Duration::from_secs(20);
 
-/// What was seen.
+/// The results of a campaign.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
-    /// Files tried.
+    /// The number of files tried.
     pub tried: u64,
-    /// Those that were read.
+    /// The number of files that the parser accepted.
     pub read: u64,
-    /// Different messages and kinds of success.
+    /// The number of different messages and kinds of success.
     pub kinds: usize,
     /// Seconds of processor time.
     pub seconds: f64,
-    /// The most memory of this process while it read a file, in bytes.
+    /// The peak memory of this process while it read a file, in bytes.
     pub memory: u64,
     /// The longest time for a file, in seconds.
     pub slowest: f64,
-    /// Panics that the parser turned into errors: where, and how often.
+    /// The panics that the parser converted to errors, with their numbers.
     pub caught: BTreeMap<String, u64>,
-    /// What must not be: in words, and how often.
+    /// The faults, with their numbers.
     pub faults: BTreeMap<String, u64>,
 }
 
-/// A parser, and what was learnt of it.
+/// The test of a parser with mutated files.
 pub struct Campaign<'a> {
     target: &'a Target,
-    place: Place,
-    /// Where files are kept that show a fault.
+    environment: Environment,
+    /// The folder for files that show a fault.
     out: Option<&'a Path>,
     corpus: Vec<Vec<u8>>,
     rng: ChaCha8Rng,
     kinds: BTreeSet<String>,
-    /// So far.
+    /// The results so far.
     pub report: Report,
     _folder: TempDir,
 }
 
 impl<'a> Campaign<'a> {
-    /// A campaign that `seed` decides, and nothing else.
+    /// Creates a campaign. All mutations depend only on `seed`.
     ///
     /// # Panics
-    /// Without a temporary folder.
+    /// When a temporary folder cannot be created.
     pub fn new(target: &'a Target, seed: u64, program: Option<PathBuf>, out: Option<&'a Path>) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         Self {
             target,
-            place: Place { folder: folder.path().to_owned(), program },
+            environment: Environment { folder: folder.path().to_owned(), program },
             out,
             corpus: target.seeds.clone(),
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -80,14 +80,14 @@ impl<'a> Campaign<'a> {
         }
     }
 
-    /// The sound files themselves.
+    /// Tries the valid files.
     pub fn seeds(&mut self) {
         for seed in &self.target.seeds {
             self.try_file(seed);
         }
     }
 
-    /// One mutated file.
+    /// Tries one mutated file.
     pub fn step(&mut self) {
         let mut bytes = Mutator { corpus: &self.corpus, words: self.target.words }.mutate(&mut self.rng);
         if let Some(repair) = self.target.repair
@@ -95,20 +95,20 @@ impl<'a> Campaign<'a> {
         {
             repair(&mut bytes);
         }
-        if self.try_file(&bytes) && self.corpus.len() < self.target.seeds.len() + MAX_KEPT {
+        if self.try_file(&bytes) && self.corpus.len() < self.target.seeds.len() + MAX_ADDED {
             self.corpus.push(bytes);
         }
     }
 
-    /// Whether something was seen that was not before.
+    /// Tries a file. Returns whether its result is new.
     fn try_file(&mut self, bytes: &[u8]) -> bool {
         if let Some(out) = self.out {
-            // Should the process die, this is of what.
-            fs::write(self.now(out), bytes).expect("the folder of this run can be written to");
+            // If the process dies, this file is the cause.
+            fs::write(self.current_file(out), bytes).expect("the folder of this run can be written to");
         }
-        memory::forget_peak();
+        memory::reset_peak();
         let start = Instant::now();
-        let watched = panics::watch(|| checked((self.target.run)(bytes, &self.place)));
+        let watched = panics::watch(|| checked((self.target.run)(bytes, &self.environment)));
         let time = start.elapsed();
         let report = &mut self.report;
         report.tried += 1;
@@ -135,12 +135,12 @@ impl<'a> Campaign<'a> {
             faults.push(format!("takes more than {} s", SLOW.as_secs()));
         }
         let caught = if faults.is_empty() { watched.panics } else { vec![] };
-        for place in caught {
-            self.keep(&place, "caught", bytes);
-            *self.report.caught.entry(place).or_default() += 1;
+        for location in caught {
+            self.save(&location, "caught", bytes);
+            *self.report.caught.entry(location).or_default() += 1;
         }
         for fault in faults {
-            self.keep(&fault, "fault", bytes);
+            self.save(&fault, "fault", bytes);
             *self.report.faults.entry(fault).or_default() += 1;
         }
         let new = self.kinds.insert(kind);
@@ -148,8 +148,8 @@ impl<'a> Campaign<'a> {
         new
     }
 
-    /// Keeps the first file that shows something.
-    fn keep(&self, what: &str, kind: &str, bytes: &[u8]) {
+    /// Saves the first file that shows a fault or a caught panic.
+    fn save(&self, what: &str, kind: &str, bytes: &[u8]) {
         let known = self.report.caught.contains_key(what) || self.report.faults.contains_key(what);
         if let (Some(out), false) = (self.out, known) {
             let name = format!("{}-{kind}-{:08x}", self.target.name, crc32fast::hash(what.as_bytes()));
@@ -157,18 +157,18 @@ impl<'a> Campaign<'a> {
         }
     }
 
-    /// The file that is being tried.
-    fn now(&self, out: &Path) -> PathBuf {
-        now(out, self.target.name)
+    /// Returns the path of the file that is being tried.
+    fn current_file(&self, out: &Path) -> PathBuf {
+        current_file(out, self.target.name)
     }
 }
 
-/// Where the file lies that a parser is trying.
-pub fn now(out: &Path, target: &str) -> PathBuf {
+/// Returns the path of the file that a parser is trying.
+pub fn current_file(out: &Path, target: &str) -> PathBuf {
     out.join(format!(".{target}.now"))
 }
 
-/// A message without numbers, names and what is quoted, so that equal causes are equal.
+/// Removes numbers and quoted text from a message, so that messages with equal causes are equal.
 fn without_values(message: &str) -> String {
     let mut kind = String::new();
     let mut quoted = false;
@@ -189,7 +189,7 @@ fn without_values(message: &str) -> String {
 mod tests {
     use super::*;
 
-    fn target(run: fn(&[u8], &Place) -> Outcome) -> Target {
+    fn target(run: fn(&[u8], &Environment) -> Outcome) -> Target {
         Target {
             name: "test",
             seeds: vec![b"sound 12".to_vec()],
@@ -201,7 +201,7 @@ mod tests {
         }
     }
 
-    fn ran(run: fn(&[u8], &Place) -> Outcome, out: Option<&Path>) -> Report {
+    fn ran(run: fn(&[u8], &Environment) -> Outcome, out: Option<&Path>) -> Report {
         let target = target(run);
         let mut campaign = Campaign::new(&target, 3, None, out);
         campaign.seeds();
@@ -210,39 +210,39 @@ mod tests {
     }
 
     #[test]
-    fn a_parser_that_panics_is_found_with_the_file() {
+    fn a_panic_is_reported_and_its_file_saved() {
         let folder = TempDir::new().unwrap();
         let report = ran(
             |bytes, _| {
-                assert!(!bytes.starts_with(b"bad"), "planted");
+                assert!(!bytes.starts_with(b"bad"), "injected");
                 Outcome::Read(String::new())
             },
             Some(folder.path()),
         );
         let (fault, times) = report.faults.first_key_value().unwrap();
-        assert!(fault.ends_with(": planted") && *times > 1, "{report:?}");
-        let kept: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
-        let file = kept.iter().find(|path| path.to_string_lossy().contains("test-fault-")).unwrap();
+        assert!(fault.ends_with(": injected") && *times > 1, "{report:?}");
+        let saved: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let file = saved.iter().find(|path| path.to_string_lossy().contains("test-fault-")).unwrap();
         assert!(fs::read(file).unwrap().starts_with(b"bad"));
     }
 
     #[test]
-    fn a_caught_panic_is_no_fault_and_a_broken_promise_is() {
+    fn a_caught_panic_is_no_fault_but_a_wrong_outcome_is() {
         let report = ran(
-            |bytes, _| match std::panic::catch_unwind(|| assert!(!bytes.starts_with(b"bad"), "planted")) {
+            |bytes, _| match std::panic::catch_unwind(|| assert!(!bytes.starts_with(b"bad"), "injected")) {
                 Err(_) => Outcome::Refused("it failed inside".into()),
                 Ok(()) if bytes.is_empty() => Outcome::Wrong("an empty file is read".into()),
                 Ok(()) => Outcome::Refused("x".repeat(bytes.len() * 1000)),
             },
             None,
         );
-        assert!(report.caught.keys().next().unwrap().ends_with(": planted"), "{report:?}");
+        assert!(report.caught.keys().next().unwrap().ends_with(": injected"), "{report:?}");
         assert!(report.faults.contains_key("an empty file is read"), "{report:?}");
         assert!(report.faults.keys().any(|fault| fault.starts_with("a message of ")), "{report:?}");
     }
 
     #[test]
-    fn equal_causes_are_one_kind() {
+    fn messages_with_equal_causes_are_one_kind() {
         assert_eq!(
             without_values("its entry `a\n1` has 12 bytes"),
             without_values("its entry `b` has 7 bytes")

@@ -1,6 +1,7 @@
-//! Training on a disk that fails, and with kills: what is left is whole, and going on ends with the same bytes.
+//! Training with disk errors and kills: all files must be complete afterwards, and the resumed run must end with the same bytes.
 //!
-//! `strace` makes system calls fail or kills the program at them. Files are saved on the main thread, so that one alone is watched.
+//! `strace` makes system calls fail or kills the program at them. Files are saved on the main thread, so only this thread is
+//! traced.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,11 +21,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 use walkdir::WalkDir;
 
-/// The calls that change a disk.
+/// The system calls that change a disk.
 const CALLS: &str =
     "openat,write,fsync,fdatasync,rename,renameat,renameat2,mkdir,unlink,unlinkat,ftruncate,flock";
 
-/// A short run: the layers with most weights are kept as they are, so the checkpoint is small.
+/// The arguments of a short run. The layers with most weights are frozen, so that the checkpoint is small.
 const TRAIN: [&str; 18] = [
     "train",
     "--data",
@@ -46,19 +47,19 @@ const TRAIN: [&str; 18] = [
     "--run-dir",
 ];
 
-/// A system call of a run, to be made to fail.
+/// A system call of a run at which a fault is injected.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Point {
     call: String,
-    /// Of all calls of its kind, from 1.
+    /// Its number among all calls of this kind, from 1.
     nth: usize,
-    /// The file of the run, without what is random in the names of temporary ones.
+    /// The file of the run; for a temporary file, the file that it replaces.
     pub file: String,
-    /// Of the calls of this kind for this file one after the other, from 0.
+    /// Its number among consecutive calls of this kind for this file, from 0.
     repeated: usize,
 }
 
-/// What happens at it.
+/// The injected fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The call fails with this error.
@@ -67,80 +68,80 @@ pub enum Fault {
     Kill,
 }
 
-/// How a run got over it.
+/// How a run recovered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Recovery {
-    /// It went on by itself; a figure is missing, which it said.
+    /// It continued with a warning that a figure is missing.
     Warned,
-    /// It ended, and `--resume` went on.
+    /// It ended and was resumed with `--resume`.
     Resumed,
-    /// It ended before it was a run, and was begun again.
-    BegunAgain,
+    /// It ended before the run folder was complete, and was started again.
+    Restarted,
 }
 
-/// A small data set, and a run of it that nothing disturbed.
+/// A small data set, and the files of a run without faults.
 pub struct Disk {
     program: PathBuf,
     folder: TempDir,
-    whole: Files,
+    expected: Files,
     time: Duration,
 }
 
-/// A run's files, without what is different each time.
+/// The files of a run, without the parts that differ between runs.
 type Files = BTreeMap<String, Vec<u8>>;
 
 impl Disk {
-    /// Trains undisturbed.
+    /// Trains a run without faults.
     ///
     /// # Errors
-    /// In words, when that fails already.
+    /// A message when this run fails.
     pub fn new(program: &Path) -> Result<Self, String> {
         let folder = TempDir::new().map_err(|error| error.to_string())?;
-        draw(folder.path()).map_err(|error| format!("cannot draw images: {error}"))?;
+        generate_images(folder.path()).map_err(|error| format!("cannot generate images: {error}"))?;
         let mut disk =
-            Self { program: program.to_owned(), folder, whole: Files::new(), time: Duration::ZERO };
+            Self { program: program.to_owned(), folder, expected: Files::new(), time: Duration::ZERO };
         let start = Instant::now();
-        let output = disk.begin("whole").output().map_err(|error| error.to_string())?;
+        let output = disk.start("expected").output().map_err(|error| error.to_string())?;
         disk.time = start.elapsed();
         succeeded(&output)?;
-        disk.whole = disk.files("whole")?;
+        disk.expected = disk.files("expected")?;
         Ok(disk)
     }
 
-    /// Whether `strace` is here and may be used.
+    /// Whether `strace` is installed and can be used.
     pub fn has_strace() -> bool {
         let mut command = Command::new("strace");
         command.args(["-o", "/dev/null", "-e", "trace=write", "true"]).stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     }
 
-    /// Every call of an undisturbed run that changes its folder.
+    /// Returns every call of a run without faults that changes its folder.
     ///
     /// # Errors
-    /// In words.
+    /// A message.
     pub fn points(&self) -> Result<Vec<Point>, String> {
         let log = self.folder.path().join("log");
         let mut strace = Command::new("strace");
         strace.args(["-y", "-e", &format!("trace={CALLS}"), "-o"]).arg(&log);
-        succeeded(&self.under(strace, self.begin("traced"))?)?;
+        succeeded(&self.under(strace, self.start("traced"))?)?;
         self.remove("traced");
         let log = fs::read(&log).map_err(|error| error.to_string())?;
         Ok(points(&String::from_utf8_lossy(&log), &self.run("traced")))
     }
 
-    /// Lets a new run meet the fault, looks at what is left, and goes on.
+    /// Starts a run, injects the fault, checks the files that are left, and resumes the run.
     ///
     /// # Errors
-    /// In words, which promise was broken.
+    /// A message that says what is wrong.
     pub fn trial(&self, point: &Point, fault: Fault, name: &str) -> Result<Recovery, String> {
-        let result = self.try_it(point, fault, name);
+        let result = self.run_trial(point, fault, name);
         self.remove(name);
         result.map_err(|error| {
             format!("{} {} of {} ({}), {fault:?}: {error}", point.call, point.nth, point.file, point.repeated)
         })
     }
 
-    fn try_it(&self, point: &Point, fault: Fault, name: &str) -> Result<Recovery, String> {
+    fn run_trial(&self, point: &Point, fault: Fault, name: &str) -> Result<Recovery, String> {
         let Point { call, nth, .. } = point;
         let what = match fault {
             Fault::Error(error) => format!("error={error}"),
@@ -149,32 +150,32 @@ impl Disk {
         let mut strace = Command::new("strace");
         strace.args(["-o", "/dev/null", "-e", &format!("trace={call}"), "-e"]);
         strace.arg(format!("inject={call}:{what}:when={nth}"));
-        let output = self.under(strace, self.begin(name))?;
-        let said = String::from_utf8_lossy(&output.stderr);
+        let output = self.under(strace, self.start(name))?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
         match (fault, output.status.code()) {
-            (Fault::Error(_), Some(0)) if !said.contains("warning: ") => {
-                return Err(format!("nothing was said: {said}"));
+            (Fault::Error(_), Some(0)) if !stderr.contains("warning: ") => {
+                return Err(format!("there is no warning: {stderr}"));
             }
             (Fault::Error(_), Some(0)) => {}
-            (Fault::Error(_), Some(1)) if !said.contains("error: ") || said.contains("panicked") => {
-                return Err(format!("it ended without a reason: {said}"));
+            (Fault::Error(_), Some(1)) if !stderr.contains("error: ") || stderr.contains("panicked") => {
+                return Err(format!("it ended without an error message: {stderr}"));
             }
             (Fault::Error(_), Some(1)) | (Fault::Kill, None | Some(137)) => {}
-            (_, code) => return Err(format!("it ended with {code:?}: {said}")),
+            (_, code) => return Err(format!("it ended with {code:?}: {stderr}")),
         }
-        self.look(name, fault)?;
+        self.check_files(name, fault)?;
         if output.status.success() {
             let missing = point.file.clone();
             return self.compare(name, Some(&missing)).map(|()| Recovery::Warned);
         }
-        let recovery = self.go_on(name)?;
+        let recovery = self.resume(name)?;
         self.compare(name, None).map(|()| recovery)
     }
 
-    /// Kills a run at up to `kills` random instants, going on in between. Gives how often it was killed.
+    /// Kills a run at up to `kills` random times, and resumes it each time. Returns how often it was killed.
     ///
     /// # Errors
-    /// In words, which promise was broken.
+    /// A message that says what is wrong.
     pub fn kills(&self, kills: usize, rng: &mut ChaCha8Rng, name: &str) -> Result<usize, String> {
         let result = self.try_kills(kills, rng, name);
         self.remove(name);
@@ -184,7 +185,7 @@ impl Disk {
     fn try_kills(&self, kills: usize, rng: &mut ChaCha8Rng, name: &str) -> Result<usize, String> {
         let mut killed = 0;
         for _ in 0..kills {
-            let mut command = self.going_on(name).unwrap_or_else(|| self.begin(name));
+            let mut command = self.resume_command(name).unwrap_or_else(|| self.start(name));
             command.args(["--checkpoint-every", "1"]).stdout(Stdio::null()).stderr(Stdio::null());
             let mut child = command.spawn().map_err(|error| error.to_string())?;
             sleep(self.time.mul_f64(rng.random_range(0.0..1.0)));
@@ -195,9 +196,9 @@ impl Disk {
                 Some(status) if status.success() => break,
                 Some(status) => return Err(format!("after {killed} kills it ended with {status}")),
             }
-            self.look(name, Fault::Kill)?;
+            self.check_files(name, Fault::Kill)?;
         }
-        self.go_on(name)?;
+        self.resume(name)?;
         self.compare(name, None).map(|()| killed)
     }
 
@@ -215,14 +216,14 @@ impl Disk {
         command
     }
 
-    fn begin(&self, name: &str) -> Command {
+    fn start(&self, name: &str) -> Command {
         let mut command = self.command(&TRAIN);
         command.arg(self.run(name));
         command
     }
 
-    /// As a user goes on: a folder with `args.toml` is a run.
-    fn going_on(&self, name: &str) -> Option<Command> {
+    /// Returns the command that resumes a run, if the folder is one (it contains `args.toml`).
+    fn resume_command(&self, name: &str) -> Option<Command> {
         let run = self.run(name);
         run.join("args.toml").exists().then(|| {
             let mut command = self.command(&["train", "-j", "1", "--resume"]);
@@ -231,13 +232,13 @@ impl Disk {
         })
     }
 
-    fn go_on(&self, name: &str) -> Result<Recovery, String> {
-        let (recovery, mut command) = match self.going_on(name) {
+    fn resume(&self, name: &str) -> Result<Recovery, String> {
+        let (recovery, mut command) = match self.resume_command(name) {
             Some(command) => (Recovery::Resumed, command),
-            None => (Recovery::BegunAgain, self.begin(name)),
+            None => (Recovery::Restarted, self.start(name)),
         };
         let output = command.output().map_err(|error| error.to_string())?;
-        succeeded(&output).map_err(|error| format!("going on fails: {error}"))?;
+        succeeded(&output).map_err(|error| format!("it cannot be resumed: {error}"))?;
         Ok(recovery)
     }
 
@@ -247,54 +248,62 @@ impl Disk {
         strace.output().map_err(|error| format!("cannot run strace: {error}"))
     }
 
-    /// What a fault left is whole.
-    fn look(&self, name: &str, fault: Fault) -> Result<(), String> {
+    /// Checks that all files that a fault has left are complete.
+    fn check_files(&self, name: &str, fault: Fault) -> Result<(), String> {
         let run = self.run(name);
         for entry in WalkDir::new(&run).into_iter().flatten().filter(|entry| entry.file_type().is_file()) {
             let file = entry.file_name().to_string_lossy();
             if file.contains(".tmp-") {
                 if fault != Fault::Kill {
-                    return Err(format!("it left {file}"));
+                    return Err(format!("it left the temporary file {file}"));
                 }
                 continue;
             }
-            let half = |reason: String| format!("{file} is not whole: {reason}");
-            let bytes = fs::read(entry.path()).map_err(|error| half(error.to_string()))?;
+            let incomplete = |reason: String| format!("{file} is not complete: {reason}");
+            let bytes = fs::read(entry.path()).map_err(|error| incomplete(error.to_string()))?;
             match entry.path().extension().and_then(OsStr::to_str) {
-                Some("toml") if bytes != self.whole["args.toml"] => return Err(half(format!("{bytes:?}"))),
+                Some("toml") if bytes != self.expected["args.toml"] => {
+                    return Err(incomplete(format!("{bytes:?}")));
+                }
                 Some("json") => {
-                    drop(serde_json::from_slice::<Value>(&bytes).map_err(|e| half(e.to_string()))?)
+                    drop(serde_json::from_slice::<Value>(&bytes).map_err(|e| incomplete(e.to_string()))?)
                 }
-                Some("png" | "jpg") => {
-                    drop(decode_bytes(&*file, &bytes, Options::default()).map_err(|e| half(e.to_string()))?)
-                }
+                Some("png" | "jpg") => drop(
+                    decode_bytes(&*file, &bytes, Options::default())
+                        .map_err(|e| incomplete(e.to_string()))?,
+                ),
                 Some("csv") if !bytes.ends_with(b"\n") => {
-                    return Err(half("its last line has no end".into()));
+                    return Err(incomplete("its last line is not complete".into()));
                 }
                 Some("safetensors") if file.starts_with("checkpoint") => {
-                    drop(checkpoint::load::<Value>(entry.path()).map_err(|error| half(error.to_string()))?);
+                    drop(
+                        checkpoint::load::<Value>(entry.path())
+                            .map_err(|error| incomplete(error.to_string()))?,
+                    );
                 }
-                Some("safetensors") => drop(Weights::load(entry.path()).map_err(|e| half(e.to_string()))?),
+                Some("safetensors") => {
+                    drop(Weights::load(entry.path()).map_err(|e| incomplete(e.to_string()))?)
+                }
                 _ => {}
             }
         }
         Ok(())
     }
 
-    /// All files are those of the undisturbed run, but for a figure that could not be written.
+    /// Checks that all files equal those of the run without faults, except a figure that could not be written.
     fn compare(&self, name: &str, missing: Option<&str>) -> Result<(), String> {
         let files = self.files(name)?;
         let names = |files: &Files| files.keys().cloned().collect::<BTreeSet<_>>();
-        let (found, expected) = (names(&files), names(&self.whole));
+        let (found, expected) = (names(&files), names(&self.expected));
         let differ: Vec<&String> = expected.symmetric_difference(&found).collect();
         if differ.iter().any(|name| Some(name.as_str()) != missing) {
-            return Err(format!("other files than in a whole run: {differ:?}"));
+            return Err(format!("the files differ from those of a run without faults: {differ:?}"));
         }
-        let other = |(name, bytes): &(&String, &Vec<u8>)| {
-            Some(name.as_str()) != missing && self.whole[*name] != **bytes
+        let differs = |(name, bytes): &(&String, &Vec<u8>)| {
+            Some(name.as_str()) != missing && self.expected[*name] != **bytes
         };
-        match files.iter().find(other) {
-            Some((name, _)) => Err(format!("another {name} than that of a whole run")),
+        match files.iter().find(differs) {
+            Some((name, _)) => Err(format!("{name} differs from that of a run without faults")),
             None => Ok(()),
         }
     }
@@ -309,7 +318,7 @@ impl Disk {
             let content = match name.as_str() {
                 "checkpoint/checkpoint.safetensors" => checkpoint_without_times(path)?,
                 "results.csv" => results_without_times(&fs::read_to_string(path).map_err(|e| e.to_string())?),
-                // Whose it is, which is over.
+                // It contains the process number.
                 ".lock" => continue,
                 _ => fs::read(path).map_err(|error| format!("{name}: {error}"))?,
             };
@@ -326,16 +335,16 @@ fn succeeded(output: &Output) -> Result<(), String> {
     Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr)))
 }
 
-/// Two classes of three images, which differ.
-fn draw(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
+/// Writes two classes of three different images.
+fn generate_images(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     for class in 0..2_u32 {
-        let place = folder.join("images").join(["dark", "light"][class as usize]);
-        fs::create_dir_all(&place)?;
+        let class_folder = folder.join("images").join(["dark", "light"][class as usize]);
+        fs::create_dir_all(&class_folder)?;
         for image in 0..3_u32 {
             let pixel = |x: u32, y: u32| {
                 image::Rgb([x * 5 + 40 * image, y * 6, 100 * class + 30 * image].map(|value| value as u8))
             };
-            image::RgbImage::from_fn(40, 32, pixel).save(place.join(format!("{image}.png")))?;
+            image::RgbImage::from_fn(40, 32, pixel).save(class_folder.join(format!("{image}.png")))?;
         }
     }
     Ok(())
@@ -363,7 +372,7 @@ fn results_without_times(text: &str) -> Vec<u8> {
     text.lines().map(line).collect::<String>().into_bytes()
 }
 
-/// The calls in a log of `strace -y` that name something in the folder `run`.
+/// Returns the calls in a log of `strace -y` that refer to paths in the folder `run`.
 fn points(log: &str, run: &Path) -> Vec<Point> {
     let run = format!("{}", run.display());
     let mut counts = BTreeMap::new();
@@ -372,7 +381,7 @@ fn points(log: &str, run: &Path) -> Vec<Point> {
         let Some((call, arguments)) = line.split_once('(') else { continue };
         let nth: &mut usize = counts.entry(call.to_owned()).or_default();
         *nth += 1;
-        // The last path is what a rename makes.
+        // The last path of a rename is its destination.
         let Some(path) = arguments.rsplit(['"', '<', '>']).find(|part| part.starts_with(&run)) else {
             continue;
         };
@@ -391,11 +400,12 @@ fn points(log: &str, run: &Path) -> Vec<Point> {
     points
 }
 
-/// Of points one after the other at the same file those that differ: the first, the second, and the last.
+/// Returns the first, the second and the last of consecutive points at the same file.
 pub fn few(points: &[Point]) -> Vec<Point> {
     let next_is_first = |index: usize| points.get(index + 1).is_none_or(|next| next.repeated == 0);
-    let kept = points.iter().enumerate().filter(|(index, point)| point.repeated < 2 || next_is_first(*index));
-    kept.map(|(_, point)| point.clone()).collect()
+    let selected =
+        points.iter().enumerate().filter(|(index, point)| point.repeated < 2 || next_is_first(*index));
+    selected.map(|(_, point)| point.clone()).collect()
 }
 
 #[cfg(test)]
@@ -416,7 +426,7 @@ fsync(3</r>) = 0
 "#;
 
     #[test]
-    fn calls_are_counted_by_kind_and_those_of_the_run_are_kept() {
+    fn calls_are_counted_by_kind_and_filtered_by_folder() {
         let points = points(LOG, Path::new("/r"));
         let found: Vec<_> =
             points.iter().map(|p| (p.call.as_str(), p.nth, p.file.as_str(), p.repeated)).collect();

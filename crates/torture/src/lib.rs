@@ -1,12 +1,13 @@
-//! What strangers, disks and power lines do to files, done to this program on purpose.
+//! Robustness tests of this project: damaged and malicious files, disk errors and kills.
 //!
-//! [`targets`] are the parsers, [`seeds`] sound files for each, [`mutate`] damages them, [`campaign`] tries them and tells what was
-//! seen. `tests/parsers.rs` tries some in each run of the tests, the binary `torture` (`cargo xtask torture`) as many as time allows,
-//! each parser in a process of its own with little memory.
+//! [`targets`] are the parsers, [`seeds`] are valid files for each, [`mutate`] mutates them, and [`campaign`] tries the mutated
+//! files and reports the results. `tests/parsers.rs` tries some files in each run of the tests. The binary `torture` (`cargo
+//! xtask torture`) tries as many as time allows, each parser in a separate process with limited memory.
 //!
-//! The mutations are ours because they must run on stable Rust, in the ordinary tests, on every system: libFuzzer (`cargo-fuzz`,
-//! `bolero` with its engines) wants a nightly compiler, and without coverage those tools give random bytes, which no parser reads past
-//! the first. What takes the place of coverage here: a file that brings a message never seen before is mutated on.
+//! No fuzzing tool is used, since the mutations must run on stable Rust, in the ordinary tests and on every system. libFuzzer
+//! (`cargo-fuzz`, `bolero` with its engines) needs a nightly compiler, and without coverage these tools generate random bytes,
+//! which parsers refuse after the first bytes. Instead of coverage, new messages are used here: a file with a message that was
+//! not seen before is mutated again.
 #![forbid(unsafe_code)]
 
 pub mod campaign;
@@ -19,10 +20,10 @@ pub mod repair;
 pub mod seeds;
 pub mod targets;
 
-/// How many times more than usual the ordinary tests try: `ALEXNET_TORTURE`, or 1.
+/// Returns the factor by which the ordinary tests try more files than usual: `ALEXNET_TORTURE`, or 1.
 ///
 /// # Panics
-/// When it is no number.
+/// When it is not a number.
 pub fn factor() -> usize {
     std::env::var("ALEXNET_TORTURE").map_or(1, |text| text.parse().expect("ALEXNET_TORTURE is a number"))
 }

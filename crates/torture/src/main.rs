@@ -1,7 +1,8 @@
-//! `torture`: every parser under mutated files for its share of the time, then failing disks and kills.
+//! `torture`: tests all parsers with mutated files, and training with disk errors and kills. Each part gets an equal share of the
+//! time.
 //!
-//! A parser is tried in a process of its own, whose memory the shell limits, so that one that aborts, hangs or takes all memory is
-//! found too.
+//! Each parser runs in a separate process whose memory the shell limits, so that aborts, hangs and excessive use of memory are
+//! also found.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -20,7 +21,7 @@ use std::{
 };
 
 use alexnet_torture::{
-    campaign::{Campaign, Report, now},
+    campaign::{Campaign, Report, current_file},
     disk::{Disk, Fault, Point, Recovery, few},
     memory,
     predict::{FORMATS, Predict},
@@ -31,60 +32,60 @@ use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-/// A process that says nothing for so long hangs.
+/// A process without output for this time hangs.
 const HANG: Duration = Duration::from_secs(90);
 
-/// What the parts beside the parsers are called.
+/// The names of the parts other than parsers.
 const DISK: &str = "disk";
 const KILLS: &str = "kills";
 const PREDICT: &str = "predict";
 
-/// Mutated files for every parser, failing disks and kills for every save.
+/// Test all parsers with mutated files, and training with disk errors and kills.
 #[derive(Parser)]
 #[command(name = "cargo xtask torture", subcommand_negates_reqs = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Part>,
-    /// Minutes in all, shared by the parsers, `predict`, the failing disk and the kills
+    /// Total minutes, shared by the parsers, `predict`, `disk` and `kills`
     #[arg(long, value_name = "N", required = true)]
     minutes: Option<f64>,
-    /// Only these: names of parsers, `predict`, `disk`, `kills`
+    /// Run only these parts: names of parsers, `predict`, `disk`, `kills`
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
-    /// Decides every mutation
+    /// Seed of all mutations
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Where files that show a fault are kept, with report.json
+    /// Folder for report.json and for files that show a fault
     #[arg(long, value_name = "DIR", default_value = "target/torture")]
     out: PathBuf,
-    /// How many at a time [default: one for each core]
+    /// Number of parallel processes [default: number of cores]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
-    /// Memory that a process may take, in MiB
+    /// Memory limit of a process, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 2048)]
     memory: u64,
-    /// The command line, which `cargo xtask` builds
+    /// Path of the command-line program, which `cargo xtask` builds
     #[arg(long, value_name = "FILE", hide = true)]
     program: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
 enum Part {
-    /// Tries one parser in this process
+    /// Test one parser in this process
     #[command(hide = true)]
     Parser { name: String, seed: u64, seconds: f64, out: PathBuf, program: Option<PathBuf> },
-    /// Hands one file to one parser: what a file that was kept shows
+    /// Run one parser on one file, for example on a saved file that shows a fault
     Replay {
-        /// Of the parser
+        /// Name of the parser
         name: String,
-        /// That was kept
+        /// The file
         file: PathBuf,
     },
 }
 
-/// What is written as `report.json`.
+/// The content of `report.json`.
 #[derive(Default, Serialize)]
-struct Whole {
+struct Summary {
     parsers: BTreeMap<String, Report>,
     disk: BTreeMap<String, u64>,
     faults: Vec<String>,
@@ -103,29 +104,29 @@ fn main() -> ExitCode {
 }
 
 fn named(name: &str) -> Target {
-    targets::named(name).unwrap_or_else(|| panic!("no parser `{name}`"))
+    targets::named(name).unwrap_or_else(|| panic!("there is no parser `{name}`"))
 }
 
-/// Tries one parser for this time and tells the report as lines of JSON, each second.
+/// Tests one parser for this time, and prints the report as a line of JSON each second.
 fn parser(target: Target, seed: u64, time: Duration, out: &Path, program: Option<PathBuf>) {
     let start = Instant::now();
-    let mut told = Instant::now();
+    let mut last_print = Instant::now();
     let mut campaign = Campaign::new(&target, seed, program, Some(out));
-    let tell = |report: &mut Report| {
+    let print_report = |report: &mut Report| {
         report.seconds = memory::processor_seconds().unwrap_or_else(|| start.elapsed().as_secs_f64());
-        // A reader that has left is no reason to stop: the process is ended by whoever started it.
+        // An error is ignored: if the reader has ended, the parent process also ends this one.
         let _ = writeln!(std::io::stdout(), "{}", serde_json::to_string(report).unwrap_or_default());
     };
     campaign.seeds();
     while start.elapsed() < time {
         campaign.step();
-        if told.elapsed() > Duration::from_secs(1) {
-            told = Instant::now();
-            tell(&mut campaign.report);
+        if last_print.elapsed() > Duration::from_secs(1) {
+            last_print = Instant::now();
+            print_report(&mut campaign.report);
         }
     }
-    tell(&mut campaign.report);
-    let _ = fs::remove_file(now(out, target.name));
+    print_report(&mut campaign.report);
+    let _ = fs::remove_file(current_file(out, target.name));
 }
 
 fn replay(target: Target, file: &Path, program: Option<PathBuf>) -> ExitCode {
@@ -158,7 +159,7 @@ fn all(cli: &Cli) -> ExitCode {
     );
     eprintln!("{} parts, {:.0} s each, {jobs} at a time", parts.len(), share.as_secs_f64());
 
-    let whole = Mutex::new(Whole::default());
+    let summary = Mutex::new(Summary::default());
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..jobs {
@@ -166,26 +167,26 @@ fn all(cli: &Cli) -> ExitCode {
                 while let Some(part) = parts.get(next.fetch_add(1, Relaxed)) {
                     eprintln!("{part}");
                     match *part {
-                        DISK => disk(cli, share, &whole),
-                        PREDICT => predict(cli, share, &whole),
-                        KILLS => kills(cli, share, &whole),
-                        name => in_processes(cli, name, share, &whole),
+                        DISK => disk(cli, share, &summary),
+                        PREDICT => predict(cli, share, &summary),
+                        KILLS => kills(cli, share, &summary),
+                        name => in_processes(cli, name, share, &summary),
                     }
                 }
             });
         }
     });
-    let whole = whole.into_inner().unwrap_or_default();
-    print(&whole);
-    let json = serde_json::to_vec_pretty(&whole).unwrap_or_default();
+    let summary = summary.into_inner().unwrap_or_default();
+    print(&summary);
+    let json = serde_json::to_vec_pretty(&summary).unwrap_or_default();
     if let Err(error) = fs::write(cli.out.join("report.json"), json) {
         eprintln!("cannot write report.json: {error}");
     }
-    if whole.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if summary.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Tries a parser for its share of the time, in a new process whenever one dies.
-fn in_processes(cli: &Cli, name: &str, share: Duration, whole: &Mutex<Whole>) {
+/// Tests a parser for its share of the time, and starts a new process when one dies.
+fn in_processes(cli: &Cli, name: &str, share: Duration, summary: &Mutex<Summary>) {
     let start = Instant::now();
     let mut sum = Report::default();
     for round in 0.. {
@@ -197,19 +198,19 @@ fn in_processes(cli: &Cli, name: &str, share: Duration, whole: &Mutex<Whole>) {
         add(&mut sum, report);
         if let Some(death) = death {
             let file = cli.out.join(format!("{name}-death-{round}"));
-            let kept = fs::rename(now(&cli.out, name), &file)
+            let saved = fs::rename(current_file(&cli.out, name), &file)
                 .map_or("no file".into(), |()| file.display().to_string());
-            *sum.faults.entry(format!("{death} ({kept})")).or_default() += 1;
+            *sum.faults.entry(format!("{death} ({saved})")).or_default() += 1;
         }
     }
-    let mut whole = whole.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    whole.faults.extend(sum.faults.iter().map(|(fault, times)| format!("{name}: {fault} ({times} times)")));
-    whole.parsers.insert(name.to_owned(), sum);
+    let mut summary = summary.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    summary.faults.extend(sum.faults.iter().map(|(fault, times)| format!("{name}: {fault} ({times} times)")));
+    summary.parsers.insert(name.to_owned(), sum);
 }
 
-/// The last report of a process that tries a parser, and how it ended, if not as it should.
+/// Runs a process that tests a parser. Returns its last report, and a message if it died.
 fn in_a_process(cli: &Cli, name: &str, seed: u64, time: Duration) -> (Report, Option<String>) {
-    let own = std::env::current_exe().unwrap_or_else(|error| panic!("where is this program? {error}"));
+    let own = std::env::current_exe().unwrap_or_else(|error| panic!("cannot find this program: {error}"));
     let mut command = memory::limited(&own, cli.memory);
     command.args(["parser", name, &seed.to_string(), &time.as_secs_f64().to_string()]).arg(&cli.out);
     command.args(&cli.program);
@@ -261,18 +262,19 @@ fn add(sum: &mut Report, report: Report) {
     }
 }
 
-/// Every call of a save fails, and is killed at, as far as time allows; in an order that the seed decides.
-fn disk(cli: &Cli, share: Duration, whole: &Mutex<Whole>) {
+/// Injects errors and kills at the system calls of saves, as many as time allows, in an order that depends on the seed.
+fn disk(cli: &Cli, share: Duration, summary: &Mutex<Summary>) {
     if !Disk::has_strace() {
         println!("{DISK}: skipped: no strace");
         return;
     }
     let start = Instant::now();
     let mut trials: Vec<(Point, Fault)> = Vec::new();
-    let disk = match cli.program.as_deref().map_or(Err("no command line".into()), Disk::new) {
-        Ok(disk) => disk,
-        Err(error) => return fault(whole, format!("{DISK}: {error}")),
-    };
+    let disk =
+        match cli.program.as_deref().map_or(Err("the path of the program is missing".into()), Disk::new) {
+            Ok(disk) => disk,
+            Err(error) => return fault(summary, format!("{DISK}: {error}")),
+        };
     match disk.points() {
         Ok(points) => {
             for point in few(&points) {
@@ -280,32 +282,33 @@ fn disk(cli: &Cli, share: Duration, whole: &Mutex<Whole>) {
                 trials.extend(faults.map(|fault| (point.clone(), fault)));
             }
         }
-        Err(error) => return fault(whole, format!("{DISK}: {error}")),
+        Err(error) => return fault(summary, format!("{DISK}: {error}")),
     }
     trials.shuffle(&mut ChaCha8Rng::seed_from_u64(cli.seed));
-    count(whole, "calls to fail", trials.len() as u64);
+    count(summary, "calls to fail", trials.len() as u64);
     for (point, what) in trials {
         if start.elapsed() > share {
             break;
         }
         let kind = if what == Fault::Kill { "kills at calls" } else { "errors" };
-        count(whole, kind, 1);
+        count(summary, kind, 1);
         match disk.trial(&point, what, "run") {
-            Ok(Recovery::Warned) => count(whole, &format!("{kind}: went on with a warning"), 1),
-            Ok(Recovery::Resumed) => count(whole, &format!("{kind}: resumed"), 1),
-            Ok(Recovery::BegunAgain) => count(whole, &format!("{kind}: begun again"), 1),
-            Err(error) => fault(whole, format!("{DISK}: {error}")),
+            Ok(Recovery::Warned) => count(summary, &format!("{kind}: continued with a warning"), 1),
+            Ok(Recovery::Resumed) => count(summary, &format!("{kind}: resumed"), 1),
+            Ok(Recovery::Restarted) => count(summary, &format!("{kind}: restarted"), 1),
+            Err(error) => fault(summary, format!("{DISK}: {error}")),
         }
     }
 }
 
-/// Folders of damaged images are handed to `predict` and `data check`.
-fn predict(cli: &Cli, share: Duration, whole: &Mutex<Whole>) {
+/// Runs `predict` and `data check` on folders of damaged images.
+fn predict(cli: &Cli, share: Duration, summary: &Mutex<Summary>) {
     let start = Instant::now();
-    let command = match cli.program.as_deref().map_or(Err("no command line".into()), Predict::new) {
-        Ok(command) => command,
-        Err(error) => return fault(whole, format!("{PREDICT}: {error}")),
-    };
+    let command =
+        match cli.program.as_deref().map_or(Err("the path of the program is missing".into()), Predict::new) {
+            Ok(command) => command,
+            Err(error) => return fault(summary, format!("{PREDICT}: {error}")),
+        };
     let mut formats = targets::all();
     formats.retain(|target| FORMATS.contains(&target.name));
     for round in 0.. {
@@ -313,47 +316,48 @@ fn predict(cli: &Cli, share: Duration, whole: &Mutex<Whole>) {
             break;
         }
         match command.round(&formats, 200, cli.seed.wrapping_mul(1_000_000) + round, cli.memory) {
-            Ok(answers) => {
-                count(whole, "images that predict read", answers.read as u64);
-                count(whole, "images that predict refused", answers.refused as u64);
+            Ok(counts) => {
+                count(summary, "images that predict read", counts.read as u64);
+                count(summary, "images that predict refused", counts.refused as u64);
             }
-            Err(error) => fault(whole, format!("{PREDICT}, round {round}: {error}")),
+            Err(error) => fault(summary, format!("{PREDICT}, round {round}: {error}")),
         }
     }
 }
 
-/// Runs are killed at random instants.
-fn kills(cli: &Cli, share: Duration, whole: &Mutex<Whole>) {
+/// Kills runs at random times.
+fn kills(cli: &Cli, share: Duration, summary: &Mutex<Summary>) {
     let start = Instant::now();
-    let disk = match cli.program.as_deref().map_or(Err("no command line".into()), Disk::new) {
-        Ok(disk) => disk,
-        Err(error) => return fault(whole, format!("{KILLS}: {error}")),
-    };
+    let disk =
+        match cli.program.as_deref().map_or(Err("the path of the program is missing".into()), Disk::new) {
+            Ok(disk) => disk,
+            Err(error) => return fault(summary, format!("{KILLS}: {error}")),
+        };
     let mut rng = ChaCha8Rng::seed_from_u64(cli.seed);
     while start.elapsed() < share {
         match disk.kills(8, &mut rng, "run") {
             Ok(killed) => {
-                count(whole, "random kills", killed as u64);
-                count(whole, "runs that were killed and ended as if not", 1);
+                count(summary, "random kills", killed as u64);
+                count(summary, "killed runs that ended with the same bytes", 1);
             }
-            Err(error) => fault(whole, format!("{KILLS}: {error}")),
+            Err(error) => fault(summary, format!("{KILLS}: {error}")),
         }
     }
 }
 
-fn count(whole: &Mutex<Whole>, what: &str, times: u64) {
-    let mut whole = whole.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    *whole.disk.entry(what.to_owned()).or_default() += times;
+fn count(summary: &Mutex<Summary>, what: &str, times: u64) {
+    let mut summary = summary.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    *summary.disk.entry(what.to_owned()).or_default() += times;
 }
 
-fn fault(whole: &Mutex<Whole>, what: String) {
+fn fault(summary: &Mutex<Summary>, what: String) {
     eprintln!("{what}");
-    whole.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).faults.push(what);
+    summary.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).faults.push(what);
 }
 
-fn print(whole: &Whole) {
+fn print(summary: &Summary) {
     println!("parser          tried       read  kinds  CPU min  MiB at most  slowest s  caught  faults");
-    for (name, report) in &whole.parsers {
+    for (name, report) in &summary.parsers {
         println!(
             "{name:12} {:>8} {:>10} {:>6} {:>8.1} {:>12} {:>10.2} {:>7} {:>7}",
             report.tried,
@@ -366,15 +370,15 @@ fn print(whole: &Whole) {
             report.faults.values().sum::<u64>(),
         );
     }
-    for (what, times) in &whole.disk {
+    for (what, times) in &summary.disk {
         println!("{what}: {times}");
     }
-    for (name, report) in &whole.parsers {
+    for (name, report) in &summary.parsers {
         for (place, times) in &report.caught {
             println!("caught in {name}, {times} times: {place}");
         }
     }
-    for fault in &whole.faults {
+    for fault in &summary.faults {
         println!("FAULT {fault}");
     }
 }

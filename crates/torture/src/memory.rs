@@ -1,4 +1,4 @@
-//! How much memory a process takes, where Linux says so, and may take.
+//! Measures (on Linux) and limits the memory of a process.
 
 use std::{
     fs,
@@ -6,13 +6,13 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Makes [`peak`] begin anew.
-pub fn forget_peak() {
-    // Only Linux has it.
+/// Resets [`peak`].
+pub fn reset_peak() {
+    // This file exists only on Linux.
     let _ = fs::write("/proc/self/clear_refs", "5");
 }
 
-/// The most memory that was resident since [`forget_peak`], in bytes.
+/// Returns the peak of the resident memory since [`reset_peak`], in bytes.
 pub fn peak() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -20,7 +20,7 @@ pub fn peak() -> Option<u64> {
     Some(kilobytes << 10)
 }
 
-/// Seconds of processor time of this process and of those that it waited for.
+/// Returns the CPU time of this process and of the child processes that it waited for, in seconds.
 pub fn processor_seconds() -> Option<f64> {
     const TICKS: f64 = 100.0;
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
@@ -29,10 +29,10 @@ pub fn processor_seconds() -> Option<f64> {
     Some(ticks.sum::<Option<u64>>()? as f64 / TICKS)
 }
 
-/// A program that may take so much memory, in MiB: the shell limits it.
+/// Returns a command that runs a program with at most `memory` MiB. The shell sets the limit.
 pub fn limited(program: &Path, memory: u64) -> Command {
     let mut command = Command::new("sh");
-    // With one arena the limit means memory, not addresses that threads set aside.
+    // With one arena, the limit of the address space corresponds to the used memory; otherwise each thread reserves addresses.
     command.env("MALLOC_ARENA_MAX", "1").stdin(Stdio::null());
     command.args(["-c", &format!("ulimit -v {}; exec \"$@\"", memory << 10), "sh"]).arg(program);
     command
@@ -43,13 +43,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_that_was_taken_is_seen_and_forgotten() {
-        // Other tests begin the peak anew meanwhile, and take memory of their own.
-        let taken = std::hint::black_box(vec![1_u8; 512 << 20]);
+    fn the_peak_is_measured_and_reset() {
+        // Other tests run at the same time; they also reset the peak and use memory.
+        let allocated = std::hint::black_box(vec![1_u8; 512 << 20]);
         let with = peak().unwrap();
         assert!(with > 512 << 20);
-        drop(taken);
-        forget_peak();
+        drop(allocated);
+        reset_peak();
         assert!(peak().unwrap() + (256 << 20) < with);
         assert!(processor_seconds().unwrap() > 0.0);
     }

@@ -1,24 +1,24 @@
-//! Sound files become damaged ones.
+//! Mutations of valid files.
 //!
-//! A mutation is what disks, networks and attackers do to a file, with an eye for what parsers trip over: numbers at the edges of
-//! their types, lengths that lie, parts cut, doubled, swapped and taken from another file.
+//! The mutations simulate the damage that disks, networks and attackers cause, and target the typical errors of parsers: numbers
+//! at the limits of their types, wrong lengths, and parts that are removed, duplicated, swapped or taken from another file.
 
 use rand::{RngExt, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 
-/// No mutated file is longer.
+/// The maximum size of a mutated file, in bytes.
 const MAX_BYTES: usize = 1 << 18;
 
-/// One file becomes another.
+/// Mutates files.
 pub struct Mutator<'a> {
-    /// What parts are taken from.
+    /// The files to mutate, and to take parts from.
     pub corpus: &'a [Vec<u8>],
     /// Words of the format: markers, keys, names of chunks.
     pub words: &'a [&'a [u8]],
 }
 
 impl Mutator<'_> {
-    /// A file of the corpus with one to eight changes, mostly few.
+    /// Returns a file of the corpus with one to eight changes; few changes are more likely.
     pub fn mutate(&self, rng: &mut ChaCha8Rng) -> Vec<u8> {
         let mut bytes = self.corpus.choose(rng).cloned().unwrap_or_default();
         let changes = 1 << rng.random_range(0..4);
@@ -55,7 +55,7 @@ impl Mutator<'_> {
         }
     }
 
-    /// A word of the format somewhere, in addition or over what is there.
+    /// Inserts a word of the format at a random position, or overwrites bytes with it.
     fn word(&self, bytes: &mut Vec<u8>, rng: &mut ChaCha8Rng) {
         let Some(word) = self.words.choose(rng) else { return flip_bit(bytes, rng) };
         if rng.random() {
@@ -67,7 +67,7 @@ impl Mutator<'_> {
         }
     }
 
-    /// The end of another file in place of its own, or a part of another somewhere.
+    /// Replaces the end by the end of another file, or inserts a part of another file.
     fn splice(&self, bytes: &mut Vec<u8>, rng: &mut ChaCha8Rng) {
         let Some(other) = self.corpus.choose(rng) else { return };
         if rng.random() {
@@ -89,39 +89,39 @@ fn flip_bit(bytes: &mut [u8], rng: &mut ChaCha8Rng) {
 
 fn one_byte(bytes: &mut [u8], rng: &mut ChaCha8Rng) {
     if !bytes.is_empty() {
-        let place = rng.random_range(0..bytes.len());
-        bytes[place] = rng.random();
+        let index = rng.random_range(0..bytes.len());
+        bytes[index] = rng.random();
     }
 }
 
-/// A number of 1, 2, 4 or 8 bytes of either order: one at an edge, or a neighbour of what is there.
+/// Changes an integer of 1, 2, 4 or 8 bytes in either byte order: to a limit of its type, a neighboring number or a multiple.
 fn integer(bytes: &mut [u8], rng: &mut ChaCha8Rng) {
     let width = 1 << rng.random_range(0..4);
     let Some(last) = bytes.len().checked_sub(width) else { return };
-    // Lengths and sizes stand near the beginning more often than elsewhere.
+    // Lengths and sizes are often near the start of a file.
     let near = if rng.random() { last.min(64) } else { last };
     let start = rng.random_range(0..=near);
-    let place = &mut bytes[start..start + width];
+    let field = &mut bytes[start..start + width];
     let little: bool = rng.random();
     if little {
-        place.reverse();
+        field.reverse();
     }
-    let now = place.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    let current = field.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
     let top = 1_u64 << (8 * width - 1);
     let edges =
         [0, 1, top - 1, top, top.wrapping_mul(2).wrapping_sub(1), last as u64, 1 << 14, 1 << 26, 1 << 31];
     let number = match rng.random_range(0..3) {
-        0 => now.wrapping_add_signed(rng.random_range(-16..=16)),
-        1 => now.wrapping_mul(rng.random_range(2..=256)),
+        0 => current.wrapping_add_signed(rng.random_range(-16..=16)),
+        1 => current.wrapping_mul(rng.random_range(2..=256)),
         _ => *edges.choose(rng).unwrap_or(&0),
     };
-    place.copy_from_slice(&number.to_be_bytes()[8 - width..]);
+    field.copy_from_slice(&number.to_be_bytes()[8 - width..]);
     if little {
-        place.reverse();
+        field.reverse();
     }
 }
 
-/// A number that is written in digits becomes another.
+/// Replaces a number in decimal digits.
 fn decimal(bytes: &mut Vec<u8>, rng: &mut ChaCha8Rng) {
     const EDGES: [&str; 17] = [
         "0",
@@ -142,7 +142,7 @@ fn decimal(bytes: &mut Vec<u8>, rng: &mut ChaCha8Rng) {
         "nan",
         "0.5",
     ];
-    let digits: Vec<usize> = (0..bytes.len()).filter(|place| bytes[*place].is_ascii_digit()).collect();
+    let digits: Vec<usize> = (0..bytes.len()).filter(|index| bytes[*index].is_ascii_digit()).collect();
     let Some(start) = digits.choose(rng).copied() else { return flip_bit(bytes, rng) };
     let length = bytes[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     let edge = EDGES.choose(rng).map_or(&b""[..], |edge| edge.as_bytes());
@@ -160,15 +160,15 @@ fn swap_parts(bytes: &mut [u8], rng: &mut ChaCha8Rng) {
 }
 
 fn insert(bytes: &mut Vec<u8>, part: &[u8], rng: &mut ChaCha8Rng) {
-    let place = rng.random_range(0..=bytes.len());
-    bytes.splice(place..place, part.iter().copied());
+    let index = rng.random_range(0..=bytes.len());
+    bytes.splice(index..index, part.iter().copied());
 }
 
-/// Where a part begins and ends; short ones are more likely.
+/// Returns start and end of a random part. Short parts are more likely.
 fn part(bytes: &[u8], rng: &mut ChaCha8Rng) -> (usize, usize) {
     let start = rng.random_range(0..=bytes.len());
-    let most = (bytes.len() - start).min(1 << rng.random_range(0..12));
-    (start, start + rng.random_range(0..=most))
+    let max = (bytes.len() - start).min(1 << rng.random_range(0..12));
+    (start, start + rng.random_range(0..=max))
 }
 
 #[cfg(test)]
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_decides_all_mutations_and_they_differ() {
+    fn equal_seeds_give_equal_mutations_and_others_differ() {
         let corpus = [(0..200).collect::<Vec<u8>>(), b"width 100 height 20".to_vec()];
         let mutator = Mutator { corpus: &corpus, words: &[b"IHDR"] };
         let of_seed = |seed| {
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_at_all_can_be_mutated_too() {
+    fn an_empty_file_can_be_mutated() {
         let mutator = Mutator { corpus: &[vec![]], words: &[] };
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         for _ in 0..1000 {

@@ -1,4 +1,4 @@
-//! Panics are counted where they begin, so that one that a catch turns into an error is seen too.
+//! Records panics with a panic hook, so that panics that are caught and converted to errors are also detected.
 
 use std::{
     cell::RefCell,
@@ -7,45 +7,47 @@ use std::{
 };
 
 thread_local! {
-    /// The panics of a watched call on this thread; none outside of one.
-    static SEEN: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+    /// The panics of the watched call on this thread; `None` outside of a watched call.
+    static PANICS: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
 
-/// What became of a watched call.
+/// The result of a watched call.
 pub struct Watched<T> {
-    /// What it returned; none when a panic left it.
+    /// The returned value; `None` if a panic was not caught.
     pub returned: Option<T>,
-    /// All panics that began in it, each with its place and message.
+    /// All panics in the call, with their locations and messages.
     pub panics: Vec<String>,
 }
 
-/// Calls something that may panic, without a word on stderr.
+/// Calls a function that may panic, without printing panics to stderr.
 pub fn watch<T>(call: impl FnOnce() -> T) -> Watched<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = take_hook();
         set_hook(Box::new(move |info| {
             let watched =
-                SEEN.with_borrow_mut(|seen| seen.as_mut().map(|seen| seen.push(told(info))).is_some());
+                PANICS.with_borrow_mut(|seen| seen.as_mut().map(|seen| seen.push(describe(info))).is_some());
             if !watched {
                 before(info);
             }
         }));
     });
-    SEEN.set(Some(Vec::new()));
+    PANICS.set(Some(Vec::new()));
     let returned = catch_unwind(AssertUnwindSafe(call)).ok();
-    Watched { returned, panics: SEEN.take().unwrap_or_default() }
+    Watched { returned, panics: PANICS.take().unwrap_or_default() }
 }
 
-/// `png-0.18.1/src/decoder/mod.rs:327: index out of bounds`, without the folders above the package.
-fn told(info: &PanicHookInfo) -> String {
+/// Returns location and message of a panic, such as `png-0.18.1/src/decoder/mod.rs:327: index out of bounds`, without the folders
+/// above the package.
+fn describe(info: &PanicHookInfo) -> String {
     let payload = info.payload();
     let owned = payload.downcast_ref::<String>().map(String::as_str);
     let message = owned.or_else(|| payload.downcast_ref::<&str>().copied());
-    let message = message.unwrap_or("something that is no text");
-    let place = info.location().map_or(String::new(), |place| format!("{}:{}", place.file(), place.line()));
-    let place = place.rsplit_once("/src/index.").map_or(place.as_str(), |(_, inside)| inside);
-    format!("{place}: {message}")
+    let message = message.unwrap_or("a payload that is not a string");
+    let location =
+        info.location().map_or(String::new(), |location| format!("{}:{}", location.file(), location.line()));
+    let location = location.rsplit_once("/src/index.").map_or(location.as_str(), |(_, inside)| inside);
+    format!("{location}: {message}")
 }
 
 #[cfg(test)]
@@ -53,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_seen_whether_it_is_caught_or_not() {
+    fn caught_and_uncaught_panics_are_recorded() {
         let caught = watch(|| catch_unwind(|| panic!("inside")).is_err());
         assert_eq!(caught.returned, Some(true));
         assert!(

@@ -1,4 +1,4 @@
-//! Damaged images among sound ones, through `predict` and `data check`: each is answered, and none ends the command.
+//! Runs `predict` and `data check` on valid and damaged images. Each image must get a result, and none may end the command.
 
 use std::{
     ffi::OsStr,
@@ -16,26 +16,26 @@ use crate::{memory, mutate::Mutator, seeds, targets::Target};
 /// The formats, by the names of their parsers.
 pub const FORMATS: [&str; 7] = ["jpeg", "png", "gif", "webp", "bmp", "tiff", "pnm"];
 
-/// Weights that have learnt nothing, and a folder for images.
+/// Untrained weights, and a folder for images.
 pub struct Predict {
     program: PathBuf,
     folder: TempDir,
 }
 
-/// What `predict` said of the images of a round.
+/// The numbers of images that `predict` accepted and refused in a round.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Answers {
-    /// Images that got a class.
+pub struct Counts {
+    /// The number of images that got a class.
     pub read: usize,
-    /// Images that got an error.
+    /// The number of images that got an error.
     pub refused: usize,
 }
 
 impl Predict {
-    /// Makes the weights.
+    /// Creates the weights.
     ///
     /// # Errors
-    /// In words.
+    /// A message.
     pub fn new(program: &Path) -> Result<Self, String> {
         let folder = TempDir::new().map_err(|error| error.to_string())?;
         let metadata = seeds::metadata();
@@ -47,22 +47,16 @@ impl Predict {
         Ok(Self { program: program.to_owned(), folder })
     }
 
-    /// Hands over so many images of all `formats`, half of them mutated, with so much memory in MiB.
+    /// Runs the commands on `images` images of all `formats`, half of them mutated, with at most `memory` MiB.
     ///
     /// # Errors
-    /// In words, which promise was broken.
-    pub fn round(
-        &self,
-        formats: &[Target],
-        images: usize,
-        seed: u64,
-        memory: u64,
-    ) -> Result<Answers, String> {
+    /// A message that says what is wrong.
+    pub fn round(&self, formats: &[Target], images: usize, seed: u64, memory: u64) -> Result<Counts, String> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let images_folder = self.folder.path().join("images");
         let _ = fs::remove_dir_all(&images_folder);
         for index in 0..images {
-            let Some(target) = formats.choose(&mut rng) else { return Ok(Answers::default()) };
+            let Some(target) = formats.choose(&mut rng) else { return Ok(Counts::default()) };
             let bytes = match index % 2 {
                 0 => Mutator { corpus: &target.seeds, words: target.words }.mutate(&mut rng),
                 _ => target.seeds.choose(&mut rng).cloned().unwrap_or_default(),
@@ -77,23 +71,23 @@ impl Predict {
         let refused = out.lines().filter(|line| line.contains("\"error\":")).count();
         let read = out.lines().filter(|line| line.contains("\"probability\":")).count();
         if read + refused != images {
-            return Err(format!("{images} images got {} answers", read + refused));
+            return Err(format!("{images} images got {} results", read + refused));
         }
         self.run(&["data", "check", "--data", "images"], memory)?;
-        Ok(Answers { read, refused })
+        Ok(Counts { read, refused })
     }
 
-    /// What a command prints that must neither panic nor die.
+    /// Runs a command, which must not panic or die. Returns its output.
     fn run(&self, args: &[&str], memory: u64) -> Result<String, String> {
         let mut command = memory::limited(&self.program, memory);
         let output = command
             .args(args.iter().map(OsStr::new))
             .current_dir(self.folder.path())
             .output()
-            .map_err(|error| format!("cannot run it: {error}"))?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        if !matches!(output.status.code(), Some(0 | 1)) || said.contains("panicked") {
-            return Err(format!("{}: {}: {said}", args.join(" "), output.status));
+            .map_err(|error| format!("cannot run the program: {error}"))?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        if !matches!(output.status.code(), Some(0 | 1)) || stderr.contains("panicked") {
+            return Err(format!("{}: {}: {stderr}", args.join(" "), output.status));
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }

@@ -1,4 +1,4 @@
-//! Sound files to begin with: goldens of other crates, what a few lines write, and what once made a fault.
+//! The valid files from which mutations start: goldens of other crates, files written here, and files that once showed a fault.
 
 use std::{
     collections::BTreeMap,
@@ -21,32 +21,32 @@ use tempfile::TempDir;
 
 use crate::repair;
 
-/// A file of this repository, by its path from the crate.
-fn ours(path: &str) -> PathBuf {
+/// Returns the path of a file of this repository, given relative to this crate.
+fn repository_path(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// The files of a folder whose names are wanted, in their order.
-fn files(folder: &str, wanted: impl Fn(&str) -> bool) -> Vec<Vec<u8>> {
-    let folder = ours(folder);
+/// Returns the files of a folder whose names match, sorted by name.
+fn files(folder: &str, matches: impl Fn(&str) -> bool) -> Vec<Vec<u8>> {
+    let folder = repository_path(folder);
     let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
-    paths.retain(|path| path.file_name().is_some_and(|name| wanted(&name.to_string_lossy())));
+    paths.retain(|path| path.file_name().is_some_and(|name| matches(&name.to_string_lossy())));
     paths.sort();
     paths.iter().map(|path| fs::read(path).expect("a committed file")).collect()
 }
 
-/// Images of one format: the goldens of the crate `data`, and what once made a fault.
+/// Returns images of one format: the goldens of the crate `data`, and files that once showed a fault.
 pub fn images(format: &str) -> Vec<Vec<u8>> {
-    let archive = ours(&format!("../data/tests/goldens/formats/{format}.tar.gz"));
+    let archive = repository_path(&format!("../data/tests/goldens/formats/{format}.tar.gz"));
     let archive = File::open(&archive).unwrap_or_else(|error| panic!("{}: {error}", archive.display()));
     let mut archive = tar::Archive::new(GzDecoder::new(archive));
     let mut images: Vec<Vec<u8>> = archive
         .entries()
-        .expect("a sound archive")
+        .expect("a valid archive")
         .map(|entry| {
             let mut bytes = Vec::new();
-            entry.and_then(|mut entry| entry.read_to_end(&mut bytes)).expect("a sound archive");
+            entry.and_then(|mut entry| entry.read_to_end(&mut bytes)).expect("a valid archive");
             bytes
         })
         .collect();
@@ -54,15 +54,15 @@ pub fn images(format: &str) -> Vec<Vec<u8>> {
     images
 }
 
-/// Files that PyTorch wrote.
+/// Returns files that PyTorch wrote.
 pub fn pth() -> Vec<Vec<u8>> {
     files("../interchange/tests/goldens", |name| name.ends_with(".pth"))
 }
 
-/// As many storages has a file of the goldens at most.
+/// The maximum number of storages of a golden file.
 pub const STORAGES: usize = 10;
 
-/// The pickles in those that are zip archives, each after the sizes of the storages beside it.
+/// Returns the pickles of those files that are zip archives, each preceded by the sizes of the storages in the archive.
 pub fn pickles() -> Vec<Vec<u8>> {
     let with_sizes = |file: Vec<u8>| {
         let mut bytes: Vec<u8> = (0..STORAGES)
@@ -74,7 +74,7 @@ pub fn pickles() -> Vec<Vec<u8>> {
     pth().into_iter().filter_map(with_sizes).collect()
 }
 
-/// The entry of a zip archive whose name ends so.
+/// Returns the entry of a zip archive whose name ends with `end`.
 fn entry(file: &[u8], end: &str) -> Option<Vec<u8>> {
     let mut zip = zip::ZipArchive::new(Cursor::new(file)).ok()?;
     let name = zip.file_names().flatten().find(|name| name.ends_with(end))?.into_owned();
@@ -83,7 +83,7 @@ fn entry(file: &[u8], end: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// A `.pth` around a pickle, with storages of these sizes.
+/// Returns a `.pth` file with this pickle and storages of these sizes.
 pub fn pth_around(pickle: &[u8], sizes: &[u8]) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
@@ -100,29 +100,30 @@ pub fn pth_around(pickle: &[u8], sizes: &[u8]) -> Vec<u8> {
     zip.finish().expect("memory").into_inner()
 }
 
-/// The pickle of a whole weights file of ours.
+/// Returns the pickle of a complete weights file of this project.
 pub fn whole_pickles() -> Vec<Vec<u8>> {
-    let parameters = Variant::Tutorial.topology(2).parameters().expect("a sound network");
+    let parameters = Variant::Tutorial.topology(2).parameters().expect("a valid network");
     let zeros = parameters.iter().map(|p| (p.name.clone(), Array::filled(&p.shape, 0.0)));
     let weights = Weights { metadata: metadata(), parameters: zeros.collect() };
     let folder = TempDir::new().expect("a temporary folder");
     let path = folder.path().join("x.pth");
     alexnet_interchange::save(&weights, &path).expect("a temporary folder");
-    vec![entry(&fs::read(path).expect("it was written"), "/data.pkl").expect("it has one")]
+    vec![entry(&fs::read(path).expect("it was written"), "/data.pkl").expect("it has a pickle")]
 }
 
-/// Writes a `.pth` around a pickle, with the storages of a whole weights file. What is at `path` must be nothing, or written so.
+/// Writes a `.pth` file with this pickle and the storages of a complete weights file. If the file at `path` exists, it must have
+/// been written by this function.
 ///
 /// # Errors
-/// When the disk refuses.
+/// When the file cannot be written.
 pub fn whole_pth_around(pickle: &[u8], path: &Path) -> zip::result::ZipResult<()> {
-    // The storages come first and stay: writing them takes longer than all else.
+    // The storages are written first and reused, since writing them takes most of the time.
     let end = path.with_extension("end");
     let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     if !path.exists() {
         let mut zip = zip::ZipWriter::new(File::create(path)?);
         let topology = Variant::Tutorial.topology(2);
-        for (index, parameter) in topology.parameters().expect("a sound network").iter().enumerate() {
+        for (index, parameter) in topology.parameters().expect("a valid network").iter().enumerate() {
             zip.start_file(format!("x/data/{index}"), options)?;
             zip.write_all(&vec![0; 4 * parameter.elements()])?;
         }
@@ -136,8 +137,8 @@ pub fn whole_pth_around(pickle: &[u8], path: &Path) -> zip::result::ZipResult<()
         })?;
         fs::write(&end, [&start.to_le_bytes(), directory.as_slice()].concat())?;
     }
-    let kept = fs::read(&end)?;
-    let (start, directory) = kept.split_first_chunk().ok_or(zip::result::ZipError::FileNotFound)?;
+    let saved = fs::read(&end)?;
+    let (start, directory) = saved.split_first_chunk().ok_or(zip::result::ZipError::FileNotFound)?;
     let mut file = File::options().read(true).write(true).open(path)?;
     file.set_len(u64::from_le_bytes(*start))?;
     file.seek(SeekFrom::End(0))?;
@@ -150,7 +151,7 @@ pub fn whole_pth_around(pickle: &[u8], path: &Path) -> zip::result::ZipResult<()
     zip.finish().map(drop)
 }
 
-/// safetensors of every kind of number that is read, and some that is not.
+/// Returns safetensors files with all types that are supported, and some that are not.
 pub fn safetensors() -> Vec<Vec<u8>> {
     let data = [63; 96];
     let view = |dtype: Dtype, shape: &[usize]| {
@@ -167,16 +168,16 @@ pub fn safetensors() -> Vec<Vec<u8>> {
     let text = [("format", "pt"), ("variant", "tutorial"), ("classes", r#"["a", "ü"]"#)];
     let metadata = text.map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect();
     vec![
-        safetensors::serialize(tensors, None).expect("they are sound"),
+        safetensors::serialize(tensors, None).expect("they are valid"),
         safetensors::serialize([("module.x", view(Dtype::F32, &[0, 3]))], Some(metadata))
-            .expect("they are sound"),
+            .expect("they are valid"),
     ]
 }
 
-/// The header of a whole weights file of two classes, as any writer gives it, and as ours does.
+/// Returns the header of a complete weights file of two classes, without metadata and with the metadata of this project.
 pub fn weights_headers() -> Vec<Vec<u8>> {
     let topology = Variant::Tutorial.topology(2);
-    let parameters = topology.parameters().expect("a sound network");
+    let parameters = topology.parameters().expect("a valid network");
     let header = |metadata: Option<BTreeMap<String, String>>| {
         let mut end = 0;
         let mut entries = serde_json::Map::new();
@@ -195,7 +196,7 @@ pub fn weights_headers() -> Vec<Vec<u8>> {
     vec![header(None), header(Some(metadata().to_text().expect("text")))]
 }
 
-/// What weights files of two classes say of themselves.
+/// Returns the metadata of a weights file of two classes.
 pub fn metadata() -> Metadata {
     Metadata {
         variant: Variant::Tutorial,
@@ -206,7 +207,7 @@ pub fn metadata() -> Metadata {
     }
 }
 
-/// A state of a few numbers.
+/// Returns a state of a few numbers.
 pub fn state() -> State {
     let arrays = |names: &[&str]| -> BTreeMap<String, Array> {
         names.iter().map(|name| ((*name).to_owned(), Array::filled(&[2, 3], 0.5))).collect()
@@ -223,7 +224,7 @@ fn progress() -> Progress {
     Progress { step: 3, batches: 1, images: 12, history: vec![row], ..Progress::default() }
 }
 
-/// Checkpoints of a few numbers.
+/// Returns checkpoints of a few numbers.
 pub fn checkpoints() -> Vec<Vec<u8>> {
     let save = |progress: &Progress| {
         written(|path| {
@@ -233,19 +234,19 @@ pub fn checkpoints() -> Vec<Vec<u8>> {
     vec![save(&Progress::default()), save(&progress())]
 }
 
-/// The progress in a checkpoint.
+/// Returns the progress entries of checkpoints.
 pub fn progresses() -> Vec<Vec<u8>> {
     [Progress::default(), progress()].map(|progress| serde_json::to_vec(&progress).expect("text")).to_vec()
 }
 
-/// Weights files of ours with too few parameters.
+/// Returns weights files of this project with too few parameters.
 pub fn weights_files() -> Vec<Vec<u8>> {
     let save =
         |path: &Path| weights::save(path, &metadata(), &state().parameters).expect("a temporary folder");
     vec![written(save)]
 }
 
-/// What is written to a path.
+/// Returns the content that `write` writes to a path.
 fn written(write: impl FnOnce(&Path)) -> Vec<u8> {
     let folder = TempDir::new().expect("a temporary folder");
     let path = folder.path().join("file");
@@ -253,14 +254,14 @@ fn written(write: impl FnOnce(&Path)) -> Vec<u8> {
     fs::read(path).expect("it was written")
 }
 
-/// Files of class names, in both directions.
+/// Returns files of class names in both forms.
 pub fn class_indices() -> Vec<Vec<u8>> {
     let texts =
         [r#"{"0": "daisy", "1": "roses", "2": "蒲公英"}"#, r#"{"daisy": 0, "roses": 1, "t\u00fclips": 2}"#];
     texts.map(|text| text.as_bytes().to_vec()).to_vec()
 }
 
-/// Splits as runs keep them.
+/// Returns split files as in run folders.
 pub fn splits() -> Vec<Vec<u8>> {
     let items = |range: std::ops::Range<usize>| {
         range.map(|n| Item { path: format!("{}/{n}.jpg", n % 2), class: n % 2 }).collect()
@@ -275,7 +276,7 @@ pub fn splits() -> Vec<Vec<u8>> {
     vec![written(|path| dataset.save(path).expect("a temporary folder"))]
 }
 
-/// Archives before their compression: names of all kinds and lengths.
+/// Returns uncompressed archives with names of all kinds and lengths.
 pub fn tars() -> Vec<Vec<u8>> {
     let long = format!("top/daisy/{}.jpg", "x".repeat(150));
     let tar = |names: &[&str]| {
@@ -293,7 +294,7 @@ pub fn tars() -> Vec<Vec<u8>> {
         }
         tar.into_inner().expect("memory")
     };
-    // The names of POSIX's kind have another mark in the header.
+    // POSIX archives have another magic string in the header.
     let mut ustar = tar(&["daisy/1.jpg", "roses/2.jpg"]);
     for block in ustar.chunks_exact_mut(512).filter(|block| block[257..262] == *b"ustar") {
         block[257..265].copy_from_slice(b"ustar\x0000");
@@ -302,7 +303,7 @@ pub fn tars() -> Vec<Vec<u8>> {
     vec![tar(&["top/", "top/daisy/", "top/daisy/1.jpg", &long]), tar(&["daisy/1.jpg", "roses/ü.jpg"]), ustar]
 }
 
-/// The same as archives of `zip`, stored and deflated.
+/// Returns zip archives, stored and deflated.
 pub fn zips() -> Vec<Vec<u8>> {
     let zip = |method| {
         let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
@@ -317,13 +318,13 @@ pub fn zips() -> Vec<Vec<u8>> {
     vec![zip(zip::CompressionMethod::Stored), zip(zip::CompressionMethod::Deflated)]
 }
 
-/// Compressed as a `.tgz` is.
+/// Compresses like a `.tgz`.
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
     gzip.write_all(bytes).and_then(|()| gzip.finish()).expect("memory")
 }
 
-/// Files of options: the recipes, and one with every kind of value.
+/// Returns files of settings: the recipes, and one with every kind of value.
 pub fn configs() -> Vec<Vec<u8>> {
     let mut configs = files("../alexnet/recipes", |name| name.ends_with(".toml"));
     configs.push(

@@ -1,4 +1,4 @@
-//! The parsers, each with sound files, the words of its format, and what is tried with a file.
+//! The parsers, each with valid files, the words of its format and the function that tests a file.
 
 use std::{
     fs::{self, File},
@@ -22,47 +22,47 @@ use walkdir::WalkDir;
 
 use crate::{repair, seeds};
 
-/// Longer messages fill a terminal.
+/// The maximum length of a message, in bytes.
 const MAX_MESSAGE: usize = 8 << 10;
 
-/// What a parser did with a file.
+/// The outcome of a parser for a file.
 #[derive(Debug, PartialEq)]
 pub enum Outcome {
-    /// It read it; in words that are the same for alike files.
+    /// The file was accepted; the text is equal for similar files.
     Read(String),
-    /// It refused it, with this message.
+    /// The file was refused with this message.
     Refused(String),
-    /// It did what it must not do.
+    /// The result is wrong, for this reason.
     Wrong(String),
 }
 
-/// What a parser is tried with.
-pub struct Place {
-    /// Where files may be put.
+/// The environment of a test.
+pub struct Environment {
+    /// The folder for files.
     pub folder: PathBuf,
-    /// The command line, for those that ask it.
+    /// The command-line program, for the targets that need it.
     pub program: Option<PathBuf>,
 }
 
 /// A parser.
 pub struct Target {
-    /// As `--only` and the tests call it.
+    /// The name for `--only` and in the tests.
     pub name: &'static str,
-    /// Sound files.
+    /// Valid files.
     pub seeds: Vec<Vec<u8>>,
     /// Words of its format.
     pub words: &'static [&'static [u8]],
-    /// Makes checksums and the like right again, which would keep most mutations from going deeper.
+    /// Corrects checksums after a mutation. Otherwise most mutated files would be refused because of them.
     pub repair: Option<fn(&mut [u8])>,
-    /// Hands it a file.
-    pub run: fn(&[u8], &Place) -> Outcome,
-    /// Whether it asks the command line.
+    /// Runs the parser on a file.
+    pub run: fn(&[u8], &Environment) -> Outcome,
+    /// Whether it needs the command-line program.
     pub needs_program: bool,
-    /// Mutations in the ordinary tests.
+    /// The number of mutations in the ordinary tests.
     pub few: usize,
 }
 
-/// All parsers.
+/// Returns all parsers.
 pub fn all() -> Vec<Target> {
     let image = |name, few, repair, words| Target {
         name,
@@ -153,7 +153,7 @@ pub fn all() -> Vec<Target> {
     ]
 }
 
-/// The parser of this name.
+/// Returns the parser of this name.
 pub fn named(name: &str) -> Option<Target> {
     all().into_iter().find(|target| target.name == name)
 }
@@ -274,16 +274,16 @@ const SAFETENSORS: &[&[u8]] = &[
     b"[[[[[[",
 ];
 
-/// All that is done with an image: it is decoded, cropped, made small, and checked.
-fn image(bytes: &[u8], place: &Place) -> Outcome {
+/// Tests everything that is done with an image: decoding, cropping, resizing and checking.
+fn image(bytes: &[u8], environment: &Environment) -> Outcome {
     let outcome = decoded(bytes);
-    let class = place.folder.join("a");
+    let class = environment.folder.join("a");
     fs::create_dir_all(&class)
         .and_then(|()| fs::write(class.join("it.jpg"), bytes))
         .expect("a temporary folder");
     let item = Item { path: "a/it.jpg".into(), class: 0 };
     let listing = Listing {
-        root: place.folder.clone(),
+        root: environment.folder.clone(),
         classes: vec!["a".into()],
         train: vec![item],
         val: None,
@@ -292,62 +292,62 @@ fn image(bytes: &[u8], place: &Place) -> Outcome {
         notes: vec![],
     };
     let checked =
-        ALONE.with(|_| check::check(listing, &SplitOptions::default(), Options::default(), &|_, _| ()));
+        OWN_POOL.with(|_| check::check(listing, &SplitOptions::default(), Options::default(), &|_, _| ()));
     match checked {
         Ok(_) => outcome,
-        Err(error) => Outcome::Wrong(format!("the check stops: {error}")),
+        Err(error) => Outcome::Wrong(format!("the check fails: {error}")),
     }
 }
 
 thread_local! {
-    /// Makes the thread its own pool, so that panics in what is meant for others are seen by [`crate::panics`].
-    static ALONE: Option<ThreadPool> = ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().ok();
+    /// Makes the thread its own rayon pool, so that [`crate::panics`] detects panics in parallel tasks.
+    static OWN_POOL: Option<ThreadPool> = ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().ok();
 }
 
 fn decoded(bytes: &[u8]) -> Outcome {
-    // The image alone: who holds what was decoded must not decode a second.
-    let whole = match decode_bytes("it", bytes, Options::default()) {
+    // Only the image is stored: the next image must not be decoded while the other data of this one is held.
+    let full = match decode_bytes("it", bytes, Options::default()) {
         Ok(decoded) => decoded.image,
         Err(error) => return Outcome::Refused(error.to_string()),
     };
-    let (width, height) = whole.dimensions();
-    evaluation_image(&whole, 64);
+    let (width, height) = full.dimensions();
+    evaluation_image(&full, 64);
     let crop =
         Crop { left: width / 3, top: height / 3, width: (width / 2).max(1), height: (height / 2).max(1) };
     let part = match decode_bytes_crop("it", &mut bytes.to_vec(), Options::default(), |_, _| crop) {
-        Ok((decoded, place)) => (decoded.image, place),
-        Err(error) => return Outcome::Wrong(format!("decodes, but a crop of it does not: {error}")),
+        Ok((decoded, area)) => (decoded.image, area),
+        Err(error) => return Outcome::Wrong(format!("it can be decoded, but a crop of it cannot: {error}")),
     };
     let pixels = |image: &image::RgbImage, Crop { left, top, width, height }: Crop| {
         image::imageops::crop_imm(image, left, top, width, height).to_image()
     };
-    if pixels(&part.0, part.1) != pixels(&whole, crop) {
-        return Outcome::Wrong("a crop has other pixels than the whole".into());
+    if pixels(&part.0, part.1) != pixels(&full, crop) {
+        return Outcome::Wrong("a crop has other pixels than the full image".into());
     }
     Outcome::Read(format!("{}x{} bits", width.ilog2(), height.ilog2()))
 }
 
-fn weights(bytes: &[u8], place: &Place) -> Outcome {
-    let path = place.folder.join("it.pth");
+fn weights(bytes: &[u8], environment: &Environment) -> Outcome {
+    let path = environment.folder.join("it.pth");
     fs::write(&path, bytes).expect("a temporary folder");
-    // Each reader knows files of its own.
-    let ours = Weights::load(&path);
-    match (alexnet_interchange::load(&path), ours) {
+    // The two readers support different files.
+    let by_core = Weights::load(&path);
+    match (alexnet_interchange::load(&path), by_core) {
         (Ok(loaded), _) => Outcome::Read(format!("{:?}", loaded.notes)),
         (Err(_), Ok(_)) => Outcome::Wrong("core reads what interchange refuses".into()),
         (Err(error), Err(_)) => Outcome::Refused(error.to_string()),
     }
 }
 
-/// A pickle, after the sizes of the storages beside it.
-fn pickle(bytes: &[u8], place: &Place) -> Outcome {
+/// Tests a pickle that is preceded by the sizes of the storages.
+fn pickle(bytes: &[u8], environment: &Environment) -> Outcome {
     let (sizes, pickle) = bytes.split_at(bytes.len().min(seeds::STORAGES));
-    weights(&seeds::pth_around(pickle, sizes), place)
+    weights(&seeds::pth_around(pickle, sizes), environment)
 }
 
-/// A pickle beside all the numbers of a weights file, which are zeros.
-fn whole_pth(pickle: &[u8], place: &Place) -> Outcome {
-    let path = place.folder.join("it.pth");
+/// Tests a pickle in an archive with all storages of a weights file, filled with zeros.
+fn whole_pth(pickle: &[u8], environment: &Environment) -> Outcome {
+    let path = environment.folder.join("it.pth");
     seeds::whole_pth_around(pickle, &path).expect("a temporary folder");
     match alexnet_interchange::load(&path) {
         Ok(loaded) => Outcome::Read(format!("{:?}", loaded.notes)),
@@ -355,9 +355,9 @@ fn whole_pth(pickle: &[u8], place: &Place) -> Outcome {
     }
 }
 
-/// A header with as many zeros behind it as a weights file has numbers; on the disk they take no place.
-fn whole_weights(header: &[u8], place: &Place) -> Outcome {
-    let path = place.folder.join("it.safetensors");
+/// Tests a header that is followed by as many zeros as a weights file has bytes of numbers (a sparse file).
+fn whole_weights(header: &[u8], environment: &Environment) -> Outcome {
+    let path = environment.folder.join("it.safetensors");
     let parameters = Variant::Tutorial.topology(2).parameters().expect("a sound network");
     let numbers: usize = parameters.iter().map(|parameter| 4 * parameter.elements()).sum();
     let write = || {
@@ -373,8 +373,8 @@ fn whole_weights(header: &[u8], place: &Place) -> Outcome {
     }
 }
 
-fn read_checkpoint(bytes: &[u8], place: &Place) -> Outcome {
-    let path = place.folder.join("it");
+fn read_checkpoint(bytes: &[u8], environment: &Environment) -> Outcome {
+    let path = environment.folder.join("it");
     fs::write(&path, bytes).expect("a temporary folder");
     match checkpoint::load::<Progress>(&path) {
         Ok((state, _)) => Outcome::Read(state.parameters.len().to_string()),
@@ -382,11 +382,11 @@ fn read_checkpoint(bytes: &[u8], place: &Place) -> Outcome {
     }
 }
 
-/// The progress in an otherwise sound checkpoint.
-fn read_progress(text: &[u8], place: &Place) -> Outcome {
-    let path = place.folder.join("it");
+/// Tests the progress in an otherwise valid checkpoint.
+fn read_progress(text: &[u8], environment: &Environment) -> Outcome {
+    let path = environment.folder.join("it");
     let Ok(progress) = serde_json::from_slice::<serde_json::Value>(text) else {
-        return Outcome::Refused("no JSON".into());
+        return Outcome::Refused("it is not JSON".into());
     };
     checkpoint::save(&path, &seeds::state(), &progress).expect("a temporary folder");
     match checkpoint::load::<Progress>(&path) {
@@ -395,8 +395,8 @@ fn read_progress(text: &[u8], place: &Place) -> Outcome {
     }
 }
 
-fn classes(text: &[u8], place: &Place) -> Outcome {
-    let path = place.folder.join("it");
+fn classes(text: &[u8], environment: &Environment) -> Outcome {
+    let path = environment.folder.join("it");
     fs::write(&path, text).expect("a temporary folder");
     match alexnet_interchange::class_indices::read(&path) {
         Ok(names) => Outcome::Read(names.len().to_string()),
@@ -404,8 +404,8 @@ fn classes(text: &[u8], place: &Place) -> Outcome {
     }
 }
 
-fn split(text: &[u8], place: &Place) -> Outcome {
-    let path = place.folder.join("it");
+fn split(text: &[u8], environment: &Environment) -> Outcome {
+    let path = environment.folder.join("it");
     fs::write(&path, text).expect("a temporary folder");
     match Dataset::load(&path) {
         Ok(dataset) => Outcome::Read(format!("{} and {}", dataset.train.len(), dataset.val.len())),
@@ -413,14 +413,14 @@ fn split(text: &[u8], place: &Place) -> Outcome {
     }
 }
 
-/// What is unpacked lies in its folder and is made of files and folders.
-fn unpack(bytes: &[u8], place: &Place) -> Outcome {
-    let (archive, around) = (place.folder.join("it.tgz"), place.folder.join("around"));
+/// Tests that an archive is unpacked only to its folder, and only to files and folders.
+fn unpack(bytes: &[u8], environment: &Environment) -> Outcome {
+    let (archive, around) = (environment.folder.join("it.tgz"), environment.folder.join("around"));
     let _ = fs::remove_dir_all(&around);
     fs::create_dir(&around).and_then(|()| fs::write(&archive, bytes)).expect("a temporary folder");
     let limits = Limits { total_bytes: 1 << 20, file_bytes: 1 << 19, entries: 100 };
     let unpacked = archive::unpack(&archive, &around.join("into"), &limits, &mut |_, _| ());
-    if let Some(wrong) = misplaced(place, &around) {
+    if let Some(wrong) = misplaced(environment, &around) {
         return Outcome::Wrong(wrong);
     }
     match unpacked {
@@ -429,41 +429,43 @@ fn unpack(bytes: &[u8], place: &Place) -> Outcome {
     }
 }
 
-fn misplaced(place: &Place, around: &Path) -> Option<String> {
-    let strange = WalkDir::new(&place.folder).into_iter().flatten().find(|entry| {
+fn misplaced(environment: &Environment, around: &Path) -> Option<String> {
+    let misplaced = WalkDir::new(&environment.folder).into_iter().flatten().find(|entry| {
         let path = entry.path();
         let kind = entry.file_type();
         let hidden = path.strip_prefix(around).is_ok_and(|path| path.to_string_lossy().starts_with('.'));
-        let known = [&place.folder, around, &place.folder.join("it.tgz")].contains(&path);
+        let known = [&environment.folder, around, &environment.folder.join("it.tgz")].contains(&path);
         !(known || hidden || path.starts_with(around.join("into"))) || !(kind.is_file() || kind.is_dir())
     });
-    strange.map(|entry| format!("{} should not be there", entry.path().display()))
+    misplaced.map(|entry| format!("{} should not be there", entry.path().display()))
 }
 
-/// Options, as the command line takes them. Images are never reached.
-fn config(text: &[u8], place: &Place) -> Outcome {
-    let path = place.folder.join("it.toml");
+/// Tests a file of settings with the command-line program. The data set does not exist, so no images are read.
+fn config(text: &[u8], environment: &Environment) -> Outcome {
+    let path = environment.folder.join("it.toml");
     fs::write(&path, text).expect("a temporary folder");
-    let Some(program) = &place.program else { return Outcome::Refused("no command line to ask".into()) };
+    let Some(program) = &environment.program else {
+        return Outcome::Refused("there is no program to run".into());
+    };
     let ran = Command::new(program)
         .args(["train", "--data", "nowhere", "--weights", "nowhere", "--config"])
         .arg(&path)
-        .current_dir(&place.folder)
+        .current_dir(&environment.folder)
         .stdin(Stdio::null())
         .output()
         .expect("the command line can be run");
-    let said = String::from_utf8_lossy(&ran.stderr);
+    let stderr = String::from_utf8_lossy(&ran.stderr);
     match ran.status.code() {
-        Some(0) => Outcome::Wrong("it trained on images that are not there".into()),
-        Some(1 | 2) if said.contains("panicked") => Outcome::Wrong(said.into_owned()),
-        Some(1 | 2) if said.contains('\x1b') => Outcome::Wrong(format!("raw escapes: {said:?}")),
-        Some(1 | 2) if said.contains("nowhere") => Outcome::Read("sound".into()),
-        Some(1 | 2) => Outcome::Refused(said.into_owned()),
-        _ => Outcome::Wrong(format!("{}: {said}", ran.status)),
+        Some(0) => Outcome::Wrong("it trained without images".into()),
+        Some(1 | 2) if stderr.contains("panicked") => Outcome::Wrong(stderr.into_owned()),
+        Some(1 | 2) if stderr.contains('\x1b') => Outcome::Wrong(format!("raw escape sequences: {stderr:?}")),
+        Some(1 | 2) if stderr.contains("nowhere") => Outcome::Read("valid".into()),
+        Some(1 | 2) => Outcome::Refused(stderr.into_owned()),
+        _ => Outcome::Wrong(format!("{}: {stderr}", ran.status)),
     }
 }
 
-/// Messages are read by people.
+/// Checks that messages are short enough to be read.
 pub fn checked(outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::Refused(message) if message.len() > MAX_MESSAGE => Outcome::Wrong(format!(

@@ -1,10 +1,10 @@
-//! Products of patches and weights: convolution, and linear layers as the convolution of a single pixel.
+//! Convolution as the matrix product of patches and weights (im2col), and linear layers as the convolution of a single pixel.
 //!
-//! candle has a convolution, but on the host its backward pass takes as long as three to four forward passes, and includes
-//! the gradient of the images, which nobody needs. There this is an operation with a hand-written backward pass: the patches of
-//! a few images are gathered, multiplied by candle, and dropped, in the forward pass as in the backward pass. On other
-//! devices, where candle-nn's layers cannot be used (`layers/gpu.rs`), it is composed of candle's operations,
-//! which candle differentiates.
+//! candle's own convolution has a backward pass that takes three to four times as long as the forward pass on the CPU, and that
+//! computes the gradient of the images, which is not needed. Therefore the convolution on the CPU is a custom operation with its
+//! own backward pass: in both passes, the patches of a few images at a time are gathered, multiplied by candle and dropped. On
+//! other devices, where candle-nn's layers cannot be used (`layers/gpu.rs`), it is composed of candle's operations, which candle
+//! differentiates.
 
 mod window;
 
@@ -18,24 +18,24 @@ use rayon::prelude::*;
 pub use self::window::Window;
 use crate::kernels::{ELEMENTS, values};
 
-/// Numbers in the patches that are multiplied at once: few enough to stay in the third-level cache until then, enough
+/// The size of the patches that are multiplied at once, in numbers: small enough to stay in the third-level cache, large enough
 /// to keep all cores busy.
 const PATCHES: usize = 1 << 20;
 
-/// A convolution by patches.
+/// A convolution as a matrix product of patches.
 #[derive(Clone, Copy, Debug)]
 pub struct Convolution {
-    /// The way over the image.
+    /// The window and its positions on the image.
     pub window: Window,
-    /// Whether `max(·, 0)` follows.
+    /// Whether a ReLU is fused.
     pub relu: bool,
 }
 
 impl Convolution {
-    /// `x [N, H, W, C]`, `weight [O, kernel·kernel·C]` and `bias [O]` to `[N, rows, columns, O]`.
+    /// Computes the output `[N, rows, columns, O]` from `x [N, H, W, C]`, `weight [O, kernel·kernel·C]` and `bias [O]`.
     ///
     /// # Errors
-    /// candle's.
+    /// Those of candle.
     pub fn apply(self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
         match x.device() {
             Device::Cpu => x.apply_op3(weight, bias, self),
@@ -43,7 +43,7 @@ impl Convolution {
         }
     }
 
-    /// The same of candle's operations.
+    /// Computes the same with candle's operations.
     fn compose(self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
         let [rows, columns] = self.window.output;
         let (outputs, depth) = weight.dims2()?;
@@ -55,10 +55,10 @@ impl Convolution {
     }
 }
 
-/// `max(x, 0)`, with derivative 0 at 0, that hands a NaN on, as PyTorch has it and candle has not.
+/// Computes `max(x, 0)` with derivative 0 at 0, and NaN for NaN, as in PyTorch. candle's own ReLU differs in both.
 ///
 /// # Errors
-/// candle's.
+/// Those of candle.
 pub fn relu(x: &Tensor) -> Result<Tensor> {
     x.le(0.0)?.where_cond(&x.zeros_like()?, x)
 }
@@ -113,7 +113,7 @@ impl CustomOp3 for Convolution {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let dy = dy.contiguous()?;
         let dy = if self.relu { dy.apply_op2_no_bwd(y, &ReluGradient)? } else { dy };
-        // Nothing before the first trainable layer needs a gradient, and no frozen parameter does.
+        // Layers before the first trainable one and frozen parameters need no gradient.
         let input_gradient = InputGradient { window: self.window, shape: x.shape().clone() };
         let dx = x.track_op().then(|| dy.apply_op2_no_bwd(weight, &input_gradient)).transpose()?;
         let weight_gradient = WeightGradient(self.window);
@@ -123,26 +123,26 @@ impl CustomOp3 for Convolution {
     }
 }
 
-/// `[rows, O]` to `[O]`, in a tenth of the time of candle's sum.
+/// Sums `[rows, O]` to `[O]`, in a tenth of the time of candle's sum.
 fn sum_of_rows(x: &Tensor) -> Result<Tensor> {
     Tensor::ones((1, x.dim(0)?), x.dtype(), x.device())?.matmul(x)?.squeeze(0)
 }
 
-/// A batch as parts of a few images, whose patches are in memory one part at a time.
+/// The division of a batch into parts of a few images. Only the patches of one part are in memory at a time.
 struct Parts {
     window: Window,
     n: usize,
     channels: usize,
-    /// Of the window on an image: rows of patches.
+    /// The number of positions of the window on an image, which is the number of patches.
     positions: usize,
-    /// Numbers in a patch, K.
+    /// The size of a patch in numbers, K.
     depth: usize,
-    /// In a part; the last one may have fewer.
+    /// The number of images in a part. The last part may have fewer.
     images: usize,
 }
 
 impl Parts {
-    /// The parts of `x [N, H, W, C]`.
+    /// Creates the parts of `x [N, H, W, C]`.
     fn new(window: Window, x: &Shape) -> Result<Self> {
         let (n, _, _, channels) = x.dims4()?;
         let positions = window.output.iter().product::<usize>();
@@ -150,17 +150,17 @@ impl Parts {
         Ok(Self { window, n, channels, positions, depth, images: (PATCHES / (positions * depth)).max(1) })
     }
 
-    /// The first and one past the last image of each part.
+    /// Returns the range of images of each part.
     fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
         (0..self.n).step_by(self.images).map(|start| start..(start + self.images).min(self.n))
     }
 
-    /// Numbers in an image.
+    /// Returns the size of an image, in numbers.
     fn image(&self) -> usize {
         self.window.input.iter().product::<usize>() * self.channels
     }
 
-    /// Calls `visit` with the rows of each part among those of the batch, `[N·positions]`, and its patches `[rows, K]`.
+    /// Calls `visit` for each part with its range of the rows `[N·positions]` of the batch, and its patches `[rows, K]`.
     fn for_each(
         &self,
         x: &[f32],
@@ -169,7 +169,7 @@ impl Parts {
         let mut patches = CpuStorage::F32(vec![0.0; self.images.min(self.n) * self.positions * self.depth]);
         for images in self.ranges() {
             let rows = images.start * self.positions..images.end * self.positions;
-            let CpuStorage::F32(numbers) = &mut patches else { unreachable!("made of f32 above") };
+            let CpuStorage::F32(numbers) = &mut patches else { unreachable!("created as f32 above") };
             let x = &x[images.start * self.image()..images.end * self.image()];
             self.window.gather(self.channels, x, &mut numbers[..rows.len() * self.depth]);
             let layout = Layout::contiguous((rows.len(), self.depth));
@@ -179,7 +179,7 @@ impl Parts {
     }
 }
 
-/// `x [N, H, W, C]`, `dy [N, rows, columns, O]` to the gradient `[O, K]` of the weight.
+/// Computes the gradient `[O, K]` of the weight from `x [N, H, W, C]` and `dy [N, rows, columns, O]`.
 struct WeightGradient(Window);
 
 impl CustomOp2 for WeightGradient {
@@ -216,7 +216,7 @@ impl CustomOp2 for WeightGradient {
     }
 }
 
-/// `dy [N, rows, columns, O]`, `weight [O, K]` to the gradient of `x`, which has this shape.
+/// Computes the gradient of `x`, which has the shape `shape`, from `dy [N, rows, columns, O]` and `weight [O, K]`.
 struct InputGradient {
     window: Window,
     shape: Shape,
@@ -249,7 +249,7 @@ impl CustomOp2 for InputGradient {
     }
 }
 
-/// `dy` where `y` is positive, else 0.
+/// Returns `dy` where `y` is positive, else 0.
 struct ReluGradient;
 
 impl CustomOp2 for ReluGradient {
@@ -282,10 +282,9 @@ mod tests {
     use super::*;
     use crate::test_support::{integers, with_gradients};
 
-    /// Other devices use the composition, which the suite does not reach where there are none. The last case is three
-    /// parts, of two, two and one image.
+    /// The composition is for GPUs; this test runs it on the CPU. The last case has three parts of two, two and one image.
     #[test]
-    fn the_composition_convolves_the_same() {
+    fn the_composition_equals_the_custom_operation() {
         for (n, channels, kernel, stride, padding, input, output) in [
             (2, 3, 3, 2, 1, [8, 6], [4, 3]),
             (1, 2, 1, 1, 0, [8, 6], [8, 6]),
@@ -307,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn not_a_number_passes() {
+    fn nan_stays_nan() {
         let tensor = |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap();
         let x = tensor(&[f32::NAN, -1.0, 0.0, 2.0]).reshape((4, 1, 1, 1)).unwrap();
         let (weight, bias) = (tensor(&[1.0]).reshape((1, 1)).unwrap(), tensor(&[0.0]));

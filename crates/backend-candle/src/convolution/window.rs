@@ -1,30 +1,30 @@
-//! A window that moves over an image, and what is under it.
+//! A window that moves over an image, and its patches.
 
 use std::ops::Range;
 
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-/// A window and where it stops.
+/// A window and its positions.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
-    /// Rows and columns of the image.
+    /// The rows and columns of the image.
     pub input: [usize; 2],
-    /// Rows and columns of positions.
+    /// The rows and columns of positions.
     pub output: [usize; 2],
-    /// Height and width of the window.
+    /// The height and width of the window.
     pub kernel: usize,
-    /// Distance of two positions.
+    /// The distance between two positions.
     pub stride: usize,
-    /// Zeros on each side of the image.
+    /// The zeros added on each side of the image.
     pub padding: usize,
 }
 
 impl Window {
-    /// A single position over a single pixel.
+    /// A single position on an image of a single pixel.
     pub const PIXEL: Self = Self { input: [1, 1], output: [1, 1], kernel: 1, stride: 1, padding: 0 };
 
-    /// Whether as many rows as columns of the padded image stay behind the last position.
+    /// Whether the padded image has as many rows below the last position as columns to the right of it.
     #[cfg(any(feature = "cuda", feature = "metal", test))]
     pub fn leaves_equal_margins(&self) -> bool {
         let [rows, columns] =
@@ -32,8 +32,7 @@ impl Window {
         rows == columns
     }
 
-    /// What is under the window at each position: `x [N, H, W, C]` to `[N, rows, kernel, columns, kernel, C]`. Works on
-    /// every device.
+    /// Returns the patches `[N, rows, kernel, columns, kernel, C]` of `x [N, H, W, C]`. Works on every device.
     pub fn select(&self, x: &Tensor) -> Result<Tensor> {
         let Self { output: [rows, columns], kernel, padding, .. } = *self;
         let (n, _, _, channels) = x.dims4()?;
@@ -43,14 +42,14 @@ impl Window {
         x.reshape(&[n, rows, kernel, columns, kernel, channels])
     }
 
-    /// The padded rows (or columns) under each of `positions`, `[positions · kernel]`.
+    /// Returns the indices of the padded rows (or columns) in the window at each position, `[positions · kernel]`.
     fn lines(&self, positions: usize, like: &Tensor) -> Result<Tensor> {
         let under = |position| (0..self.kernel).map(move |k| (position * self.stride + k) as u32);
         let lines: Vec<u32> = (0..positions).flat_map(under).collect();
         Tensor::from_vec(lines, positions * self.kernel, like.device())
     }
 
-    /// On the host: the patches under the window, `x [N, H, W, C]` to `patches [N, rows, columns, kernel, kernel, C]`.
+    /// Writes the patches `[N, rows, columns, kernel, kernel, C]` of `x [N, H, W, C]`, on the CPU.
     pub fn gather(&self, channels: usize, x: &[f32], patches: &mut [f32]) {
         let [height, width] = self.input;
         let [rows, columns] = self.output;
@@ -76,7 +75,7 @@ impl Window {
         });
     }
 
-    /// On the host: adds the patches back to where they came from, the transpose of [`Window::gather`].
+    /// Adds the patches to their positions in `x`, on the CPU: the transpose of [`Window::gather`].
     pub fn scatter(&self, channels: usize, patches: &[f32], x: &mut [f32]) {
         let [height, width] = self.input;
         let [rows, columns] = self.output;
@@ -99,8 +98,8 @@ impl Window {
         });
     }
 
-    /// The columns of the window that lie inside the image when it stands at `column`, and the image's column under the
-    /// first of them.
+    /// Returns the columns of the window that are inside the image for position `column`, and the image's column at the first of
+    /// them.
     fn inside(&self, column: usize) -> (Range<usize>, usize) {
         let left = column * self.stride;
         let first = self.padding.saturating_sub(left).min(self.kernel);

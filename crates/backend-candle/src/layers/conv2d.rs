@@ -3,29 +3,29 @@
 use alexnet_core::{Layer, Mode, Result};
 use candle_core::Tensor;
 
+use super::for_mode;
 #[cfg(any(feature = "cuda", feature = "metal", test))]
 use super::gpu::Implementation;
-use super::seen;
 #[cfg(any(feature = "cuda", feature = "metal", test))]
 use crate::convolution;
 use crate::{convolution::Convolution, error::failed};
 
-/// Cross-correlation with bias, and a ReLU if one follows.
+/// Cross-correlation with bias and an optional fused ReLU.
 pub struct Conv2d {
     /// `[outputs, kernel, kernel, inputs/groups]`.
     pub weight: Tensor,
     /// `[outputs]`.
     pub bias: Tensor,
-    /// Parts of the channels that do not see each other.
+    /// The number of groups of channels that are convolved separately.
     pub groups: usize,
-    /// What happens in each part.
+    /// The convolution of each group.
     pub convolution: Convolution,
 }
 
 impl Conv2d {
-    /// `x [N, H, W, C]` to `[N, rows, columns, outputs]`.
+    /// Computes the output `[N, rows, columns, outputs]` from `x [N, H, W, C]`.
     fn apply(&self, x: &Tensor, mode: Mode) -> candle_core::Result<Tensor> {
-        let (weight, bias) = (seen(&self.weight, mode), seen(&self.bias, mode));
+        let (weight, bias) = (for_mode(&self.weight, mode), for_mode(&self.bias, mode));
         #[cfg(any(feature = "cuda", feature = "metal", test))]
         if Implementation::of_convolution(x.device().location(), mode, &self.convolution.window)
             == Implementation::CandleNn
@@ -35,7 +35,7 @@ impl Conv2d {
         self.patches(x, &weight, &bias)
     }
 
-    /// With the products of this engine.
+    /// Computes it with the convolution of this engine.
     fn patches(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> candle_core::Result<Tensor> {
         let weight = weight.flatten_from(1)?;
         if self.groups == 1 {
@@ -48,7 +48,7 @@ impl Conv2d {
         Tensor::cat(&ys.collect::<candle_core::Result<Vec<_>>>()?, 3)
     }
 
-    /// With candle-nn's layer, which takes `[N, C, H, W]` and weights in PyTorch's layout.
+    /// Computes it with candle-nn's layer, which expects `[N, C, H, W]` and weights in PyTorch's layout.
     #[cfg(any(feature = "cuda", feature = "metal", test))]
     fn candle_nn(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> candle_core::Result<Tensor> {
         use candle_core::conv::CudnnFwdAlgo;
@@ -59,7 +59,7 @@ impl Conv2d {
             stride: self.convolution.window.stride,
             dilation: 1,
             groups: self.groups,
-            // Plain sums. Left to choose, cuDNN may take Winograd's, which are not exact on integers.
+            // Plain sums. By default cuDNN may choose Winograd convolution, which is not exact for integers.
             cudnn_fwd_algo: Some(CudnnFwdAlgo::ImplicitPrecompGemm),
         };
         let channels_first = |tensor: &Tensor| tensor.permute((0, 3, 1, 2))?.contiguous();
@@ -83,15 +83,14 @@ mod tests {
         test_support::{flat, integers, with_gradients},
     };
 
-    /// candle-nn's layer runs on GPUs alone, which the suite does not reach where there are none. Integers, so that the
-    /// results are exact.
+    /// candle-nn's layer is used on GPUs only; this test runs it on the CPU. The numbers are integers, so the results are exact.
     #[test]
-    fn candle_nn_convolves_the_same() {
+    fn candle_nn_convolution_equals_patches() {
         for (n, channels, groups, kernel, stride, padding, input, output) in [
             (2, 3, 1, 3, 2, 1, [7, 9], [4, 5]),
             (1, 2, 1, 1, 1, 0, [8, 6], [8, 6]),
             (2, 4, 2, 5, 1, 2, [8, 6], [8, 6]),
-            // A row and a column at the edge that no window touches.
+            // A row and a column at the edge are in no window.
             (3, 3, 1, 4, 3, 0, [8, 11], [2, 3]),
             // The tutorial's first convolution on a smaller image.
             (2, 3, 1, 11, 4, 2, [32, 32], [7, 7]),
@@ -122,8 +121,8 @@ mod tests {
         }
     }
 
-    /// Why [`Window::leaves_equal_margins`] is asked. When this fails, candle differentiates such convolutions, and they may
-    /// be candle-nn's as well.
+    /// Shows why [`Window::leaves_equal_margins`] is needed. If this test fails, candle can differentiate these convolutions, and
+    /// candle-nn can be used for them too.
     #[test]
     fn candle_cannot_differentiate_with_unequal_margins() {
         let window = Window { input: [6, 5], output: [2, 2], kernel: 3, stride: 2, padding: 0 };

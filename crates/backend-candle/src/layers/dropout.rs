@@ -1,4 +1,4 @@
-//! Inverted dropout with core's masks.
+//! Inverted dropout with the masks of [`alexnet_core::rng`].
 
 use alexnet_core::{Layer, Mode, Result, rng::dropout_scale};
 use candle_core::Tensor;
@@ -8,14 +8,14 @@ use crate::error::failed;
 
 /// Multiplies by 0 or 1/(1-p) in training.
 pub struct Dropout {
-    /// Probability of dropping.
+    /// The probability of dropping an element.
     pub p: f32,
-    /// Index in the topology, part of the mask's key.
+    /// The index of the node in the topology, which is part of the mask's key.
     pub node: usize,
 }
 
 impl Dropout {
-    /// The factors of step `step` for images from `sample_offset` on, in the layout of `x`.
+    /// Returns the factors of step `step` for the images from index `sample_offset`, in the layout of `x`.
     fn scale(&self, x: &Tensor, seed: u64, step: u64, sample_offset: usize) -> candle_core::Result<Tensor> {
         let mut scale = vec![0.0; x.elem_count()];
         let features = x.dims()[1..].iter().product();
@@ -23,7 +23,7 @@ impl Dropout {
             dropout_scale(seed, step, self.node, sample_offset + item, self.p, scale)
         });
         match *x.dims() {
-            // They are drawn in PyTorch's order, channels first.
+            // Masks are drawn in PyTorch's order of elements, channels first.
             [n, h, w, c] => Tensor::from_vec(scale, (n, c, h, w), x.device())?.permute((0, 2, 3, 1)),
             _ => Tensor::from_vec(scale, x.shape(), x.device()),
         }

@@ -1,11 +1,11 @@
-//! `[N, H, W, C]` to `[N, C·H·W]`.
+//! Flattens `[N, H, W, C]` to `[N, C·H·W]`.
 
 use alexnet_core::{Layer, Mode, Result};
 use candle_core::Tensor;
 
 use crate::error::failed;
 
-/// In PyTorch's order of features, so the channels come first.
+/// Flattens to PyTorch's order of features, channels first.
 pub struct Flatten;
 
 impl Layer<Tensor> for Flatten {

@@ -1,22 +1,22 @@
-//! Convolutions and linear layers on GPUs: candle-nn's, which call the device's own kernels, where candle's gradients of them
-//! are right.
+//! Convolutions and linear layers on GPUs. They use candle-nn's layers, which call the kernels of the device, if candle computes
+//! correct gradients for them.
 
 use alexnet_core::Mode;
 use candle_core::DeviceLocation;
 
 use crate::convolution::Window;
 
-/// Whose layer runs.
+/// The implementation of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Implementation {
-    /// Products of patches and weights ([`crate::convolution`]).
+    /// The matrix product of patches and weights ([`crate::convolution`]).
     Patches,
     /// candle-nn's layer.
     CandleNn,
 }
 
 impl Implementation {
-    /// For a linear layer. On the host the kernels of this engine are faster.
+    /// Returns the implementation for a linear layer. On the CPU the kernels of this engine are faster.
     pub fn of_linear(device: DeviceLocation) -> Self {
         match device {
             DeviceLocation::Cpu => Self::Patches,
@@ -24,11 +24,12 @@ impl Implementation {
         }
     }
 
-    /// For a convolution. On the host as [`Self::of_linear`]; on a GPU candle-nn's, where candle's derivative of it is right:
+    /// Returns the implementation for a convolution. On the CPU it is that of this engine. On a GPU it is candle-nn's, unless a
+    /// gradient is needed that candle computes wrongly:
     /// - Metal's convolution reads the buffer of a strided kernel as if it was contiguous, and the weight gradient is a
     ///   convolution with a strided kernel (candle 0.11.1, `metal_backend/mod.rs`).
-    /// - The gradient of the input takes the margin below the last position for the one on its right as well
-    ///   (candle 0.11.1, `backprop.rs`).
+    /// - The gradient of the input assumes that the margin to the right of the last position equals that below it (candle 0.11.1,
+    ///   `backprop.rs`).
     pub fn of_convolution(device: DeviceLocation, mode: Mode, window: &Window) -> Self {
         let differentiable = match device {
             DeviceLocation::Cpu => return Self::Patches,
@@ -50,11 +51,11 @@ mod tests {
 
     /// The first convolution of the tutorial's network.
     const SQUARE: Window = Window { input: [224, 224], output: [55, 55], kernel: 11, stride: 4, padding: 2 };
-    /// One row, but no column, is left over.
+    /// There is one row below the last position, but no column to the right of it.
     const UNEQUAL: Window = Window { input: [6, 5], output: [2, 2], kernel: 3, stride: 2, padding: 0 };
 
     #[test]
-    fn the_host_computes_with_patches() {
+    fn the_cpu_uses_patches() {
         assert_eq!(Implementation::of_linear(DeviceLocation::Cpu), Implementation::Patches);
         for mode in MODES {
             for window in [SQUARE, UNEQUAL] {
@@ -65,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn gpus_compute_with_candle_nn_where_its_gradients_are_right() {
+    fn gpus_use_candle_nn_if_its_gradients_are_correct() {
         use Implementation::{CandleNn, Patches};
         for device in [CUDA, METAL] {
             assert_eq!(Implementation::of_linear(device), CandleNn);

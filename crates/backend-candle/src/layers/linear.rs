@@ -3,9 +3,9 @@
 use alexnet_core::{Layer, Mode, Result};
 use candle_core::Tensor;
 
+use super::for_mode;
 #[cfg(any(feature = "cuda", feature = "metal", test))]
 use super::gpu::Implementation;
-use super::seen;
 #[cfg(any(feature = "cuda", feature = "metal", test))]
 use crate::convolution;
 use crate::{
@@ -13,20 +13,20 @@ use crate::{
     error::failed,
 };
 
-/// `y = x·Wᵀ + b`, and a ReLU if one follows.
+/// `y = x·Wᵀ + b` with an optional fused ReLU.
 pub struct Linear {
     /// `[outputs, inputs]`.
     pub weight: Tensor,
     /// `[outputs]`.
     pub bias: Tensor,
-    /// Whether one follows.
+    /// Whether a ReLU is fused.
     pub relu: bool,
 }
 
 impl Linear {
-    /// `x [N, inputs]` to `[N, outputs]`.
+    /// Computes the output `[N, outputs]` from `x [N, inputs]`.
     fn apply(&self, x: &Tensor, mode: Mode) -> candle_core::Result<Tensor> {
-        let (weight, bias) = (seen(&self.weight, mode), seen(&self.bias, mode));
+        let (weight, bias) = (for_mode(&self.weight, mode), for_mode(&self.bias, mode));
         #[cfg(any(feature = "cuda", feature = "metal", test))]
         if Implementation::of_linear(x.device().location()) == Implementation::CandleNn {
             return self.candle_nn(x, &weight, &bias);
@@ -34,7 +34,7 @@ impl Linear {
         self.patches(x, &weight, &bias)
     }
 
-    /// With the products of this engine: the convolution of a single pixel.
+    /// Computes it with the convolution of this engine, for a single pixel.
     fn patches(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> candle_core::Result<Tensor> {
         let (n, features) = x.dims2()?;
         let x = x.reshape((n, 1, 1, features))?;
@@ -42,7 +42,7 @@ impl Linear {
         convolution.apply(&x, weight, bias)?.flatten_from(1)
     }
 
-    /// With candle-nn's layer.
+    /// Computes it with candle-nn's layer.
     #[cfg(any(feature = "cuda", feature = "metal", test))]
     fn candle_nn(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> candle_core::Result<Tensor> {
         use candle_nn::Module;
@@ -63,9 +63,9 @@ mod tests {
     use super::*;
     use crate::test_support::{integers, with_gradients};
 
-    /// As for convolutions: integers, so that the results are exact.
+    /// The numbers are integers, so the results are exact.
     #[test]
-    fn candle_nn_multiplies_the_same() {
+    fn candle_nn_linear_equals_patches() {
         let arguments = [integers(&[5, 12], 0), integers(&[7, 12], 1), integers(&[7], 2)];
         let [x, weight, bias] = arguments.each_ref().map(|var| var.as_tensor().clone());
         for relu in [false, true] {

@@ -5,15 +5,15 @@ use candle_core::{Device, Tensor};
 
 use crate::error::failed;
 
-/// `y[c] = x[c] · s[c]^-beta` with `s[c] = k + alpha · Σ x[j]²`, j in the window around c.
+/// `y[c] = x[c] · s[c]^-beta` with `s[c] = k + alpha · Σ x[j]²`, where j runs over the window around c.
 pub struct LocalResponseNorm {
-    /// Channels of the window.
+    /// The number of channels of the window.
     pub size: usize,
-    /// The paper's alpha, not divided by `size`.
+    /// The factor of the sum, as in the paper (not divided by `size`).
     pub alpha: f32,
-    /// Exponent.
+    /// The exponent.
     pub beta: f32,
-    /// Added to the sum.
+    /// The number added to the sum.
     pub k: f32,
 }
 
@@ -24,8 +24,8 @@ impl LocalResponseNorm {
         x * sums.affine(f64::from(self.alpha), f64::from(self.k))?.powf(-f64::from(self.beta))?
     }
 
-    /// `[C, C]`, 1 where channel j (row) is in the window around channel c (column), else 0: a row of channels times this
-    /// is the row of window sums, and candle knows its derivative.
+    /// Returns a matrix `[C, C]` that is 1 where channel j (row) is in the window around channel c (column), else 0. A row of
+    /// channels multiplied by it is the row of window sums, and candle can differentiate the product.
     fn band(&self, channels: usize, device: &Device) -> candle_core::Result<Tensor> {
         let in_window = |j: usize, c: usize| j + self.size / 2 >= c && j <= c + (self.size - 1) / 2;
         let pairs = (0..channels).flat_map(|j| (0..channels).map(move |c| (j, c)));

@@ -6,9 +6,10 @@ use rayon::prelude::*;
 
 use crate::{convolution::Window, error::failed, kernels::values};
 
-/// Largest value of each window; the first of equals in row-major order. A NaN wins, as in PyTorch.
+/// The maximum of each window. Of equal numbers the first one in row-major order is taken. NaN counts as the maximum, as in
+/// PyTorch.
 pub struct MaxPool2d {
-    /// Has no padding.
+    /// The window, which has no padding.
     pub window: Window,
 }
 
@@ -22,7 +23,7 @@ impl Layer<Tensor> for MaxPool2d {
     }
 }
 
-/// The pooling of candle's operations: a choice between two tensors hands each gradient to the one that was chosen.
+/// Computes the pooling with candle's operations. `where_cond` passes the gradient to the tensor that was chosen.
 fn compose(window: Window, x: &Tensor) -> candle_core::Result<Tensor> {
     // [N, rows, kernel, columns, kernel, C]
     let all = window.select(x)?;
@@ -36,11 +37,11 @@ fn compose(window: Window, x: &Tensor) -> candle_core::Result<Tensor> {
     Ok(largest)
 }
 
-/// The pooling on the host.
+/// The pooling on the CPU.
 struct MaxPool(Window);
 
 impl MaxPool {
-    /// The pixels under the window at one position of image `n`, in row-major order, each as the start of its channels.
+    /// Returns the offsets of the pixels in the window at one position of image `n`, in row-major order.
     fn pixels(&self, n: usize, [row, column]: [usize; 2], channels: usize) -> impl Iterator<Item = usize> {
         let Window { input: [height, width], kernel, stride, .. } = self.0;
         let corner = (n * height + row * stride) * width + column * stride;
@@ -75,7 +76,7 @@ impl CustomOp1 for MaxPool {
     }
 }
 
-/// `x`, `y` and `dy` to `dx`. Where the maximum was is found again, which costs less than to store it.
+/// Computes `dx` from `x`, `y` and `dy`. It searches the position of the maximum again, which is faster than storing it.
 struct MaxPoolGradient(MaxPool);
 
 impl CustomOp3 for MaxPoolGradient {
@@ -100,7 +101,7 @@ impl CustomOp3 for MaxPoolGradient {
         (dx.par_chunks_mut(image), x.par_chunks(image), y.par_chunks(pooled), dy.par_chunks(pooled))
             .into_par_iter()
             .for_each(|(dx, x, y, dy)| {
-                // What no pixel has won yet.
+                // The gradients whose maximum is not found yet.
                 let mut left = vec![0.0; channels];
                 let positions = y.chunks_exact(channels).zip(dy.chunks_exact(channels)).enumerate();
                 for (position, (y, dy)) in positions {
@@ -110,9 +111,9 @@ impl CustomOp3 for MaxPoolGradient {
                         for (((dx, x), y), left) in
                             dx[pixel.clone()].iter_mut().zip(&x[pixel]).zip(y).zip(&mut left)
                         {
-                            let won = x == y || (x.is_nan() && y.is_nan());
-                            *dx += if won { *left } else { 0.0 };
-                            *left = if won { 0.0 } else { *left };
+                            let is_maximum = x == y || (x.is_nan() && y.is_nan());
+                            *dx += if is_maximum { *left } else { 0.0 };
+                            *left = if is_maximum { 0.0 } else { *left };
                         }
                     }
                 }
@@ -128,7 +129,7 @@ mod tests {
 
     const WINDOW: Window = Window { input: [6, 7], output: [2, 3], kernel: 3, stride: 2, padding: 0 };
 
-    /// `y` and the gradient of `Σ y·(1, 2, 3, …)`.
+    /// Returns `y` and the gradient of `Σ y·(1, 2, 3, …)`.
     fn run(x: Vec<f32>, pool: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> [Vec<f32>; 2] {
         let x = Var::from_vec(x, (2, 6, 7, 2), &Device::Cpu).unwrap();
         let y = pool(&x).unwrap();
@@ -138,9 +139,9 @@ mod tests {
         [&y, gradients.get(&x).unwrap()].map(|t| t.flatten_all().unwrap().to_vec1().unwrap())
     }
 
-    /// Other devices use the composition, which the suite does not reach where there are none; ties abound.
+    /// The composition is for GPUs; this test runs it on the CPU. There are many ties.
     #[test]
-    fn the_composition_pools_the_same() {
+    fn the_composition_equals_the_custom_operation() {
         let x: Vec<f32> = (0..168).map(|i| (i * i % 7) as f32 - 9.0).collect();
         let composed = run(x.clone(), |x| compose(WINDOW, x));
         assert_eq!(composed, run(x, |x| x.apply_op1(MaxPool(WINDOW))));
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn not_a_number_wins() {
+    fn nan_is_the_maximum() {
         for position in 0..3 {
             let mut x = vec![1.0; 168];
             x[2 * position] = f32::NAN;

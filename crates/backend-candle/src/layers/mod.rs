@@ -1,4 +1,4 @@
-//! The seven operations, one a file. Images are `[N, H, W, C]`, features `[N, F]`.
+//! The seven operations, one per file. Images are `[N, H, W, C]`, features `[N, F]`.
 
 mod conv2d;
 mod dropout;
@@ -18,8 +18,9 @@ pub use self::{
     local_response_norm::LocalResponseNorm, max_pool2d::MaxPool2d, relu::Relu,
 };
 
-/// A parameter as a pass sees it: outside of any graph in evaluation, so that nothing is saved for a backward pass.
-fn seen(parameter: &Tensor, mode: Mode) -> Tensor {
+/// Returns a parameter for a pass in this mode. In evaluation it is detached from the graph, so that nothing is saved for a
+/// backward pass.
+fn for_mode(parameter: &Tensor, mode: Mode) -> Tensor {
     match mode {
         Mode::Evaluate => parameter.detach(),
         Mode::Train { .. } | Mode::Differentiate => parameter.clone(),

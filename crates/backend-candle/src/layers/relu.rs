@@ -1,4 +1,4 @@
-//! Rectified linear units on their own; those that follow a convolution or a linear layer are part of it.
+//! The ReLU as a separate layer. A ReLU after a convolution or a linear layer is fused into that layer.
 
 use alexnet_core::{Layer, Mode, Result};
 use candle_core::Tensor;

@@ -1,5 +1,5 @@
-//! Convolution as a matrix product: each position of the window becomes a row of a matrix, a strip of output rows at a
-//! time. Plain, for any geometry, and the oracle of the faster way.
+//! Convolution as a matrix product (im2col): each position of the window becomes a row of a matrix, for a strip of output rows at
+//! a time. It works for any geometry, and is the reference for the tests of the Winograd convolution.
 
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 
@@ -12,10 +12,10 @@ use crate::{
     tensor::Pool,
 };
 
-/// Numbers of a matrix that are made before they are multiplied: about what the second-level cache holds.
+/// The size of the matrix of one strip, in numbers. It fits approximately in the second-level cache.
 const STRIP: usize = 160 * 1024;
 
-/// im2col and the library's product.
+/// Convolution by im2col and the matrix product of the library `gemm`.
 pub struct Im2col {
     geometry: Geometry,
     isa: Isa,
@@ -25,30 +25,30 @@ pub struct Im2col {
 }
 
 impl Im2col {
-    /// A convolution of this geometry; `isa` is for what is not the library's product.
+    /// Creates a convolution of this geometry. `isa` is used for bias and ReLU; the library chooses its own instructions.
     pub fn new(geometry: Geometry, isa: Isa, pool: Pool) -> Self {
         Self { geometry, isa, pool, weight: Vec::new() }
     }
 
-    /// Channels of a group, in and out.
+    /// Returns the input and output channels of a group.
     fn group(&self) -> (usize, usize) {
         let Geometry { input, output, groups, .. } = self.geometry;
         (input[0] / groups, output[0] / groups)
     }
 
-    /// Numbers under a window: columns of the matrix, K.
+    /// Returns the numbers of a window, which is the number of columns of the matrix, K.
     fn depth(&self) -> usize {
         self.geometry.kernel * self.geometry.kernel * self.group().0
     }
 
-    /// Output rows of one strip.
+    /// Returns the number of output rows of one strip.
     fn strip_rows(&self) -> usize {
         let [_, rows, columns] = self.geometry.output;
         (STRIP / (self.depth() * columns)).clamp(1, rows)
     }
 
-    /// For each output position of rows `first..last` and each pixel of its window, in the order of the matrix: where the
-    /// group's channels of that pixel begin in an image `[H, W, C]`, or `None` in the padding.
+    /// Calls `visit` for each output position of rows `first..last` and each pixel of its window, in the order of the matrix. The
+    /// argument is the offset of the group's channels of that pixel in an image `[H, W, C]`, or `None` in the padding.
     fn for_each_pixel(&self, group: usize, first: usize, last: usize, mut visit: impl FnMut(Option<usize>)) {
         let Geometry { input: [channels, height, width], output, kernel, stride, padding, .. } =
             self.geometry;
@@ -66,12 +66,12 @@ impl Im2col {
         }
     }
 
-    /// The windows of output rows `first..last` of an image: `matrix [positions, K]`.
+    /// Writes the windows of output rows `first..last` of an image to `matrix [positions, K]`.
     fn im2col(&self, image: &[f32], group: usize, first: usize, last: usize, matrix: &mut [f32]) {
         let channels = self.group().0;
         let mut pixels = matrix.chunks_exact_mut(channels);
         self.for_each_pixel(group, first, last, |pixel| {
-            let row = pixels.next().expect("the matrix has a place for every pixel");
+            let row = pixels.next().expect("the matrix has one row of channels per pixel");
             match pixel {
                 Some(pixel) => row.copy_from_slice(&image[pixel..][..channels]),
                 None => row.fill(0.0),
@@ -79,12 +79,12 @@ impl Im2col {
         });
     }
 
-    /// Adds the windows back to where they came from: the transpose of [`Self::im2col`].
+    /// Adds the windows to their positions in the image: the transpose of [`Self::im2col`].
     fn col2im(&self, matrix: &[f32], group: usize, first: usize, last: usize, image: &mut [f32]) {
         let channels = self.group().0;
         let mut pixels = matrix.chunks_exact(channels);
         self.for_each_pixel(group, first, last, |pixel| {
-            let row = pixels.next().expect("the matrix has a place for every pixel");
+            let row = pixels.next().expect("the matrix has one row of channels per pixel");
             if let Some(pixel) = pixel {
                 image[pixel..][..channels].iter_mut().zip(row).for_each(|(image, value)| *image += value);
             }
@@ -197,9 +197,9 @@ mod tests {
     #[test]
     fn each_row_is_a_window() {
         let image: Vec<f32> = (1..=60).map(|i| i as f32).collect();
-        let mut whole = vec![f32::NAN; 9 * 18];
-        convolution().im2col(&image, 0, 0, 3, &mut whole);
-        for (i, value) in whole.iter().enumerate() {
+        let mut full = vec![f32::NAN; 9 * 18];
+        convolution().im2col(&image, 0, 0, 3, &mut full);
+        for (i, value) in full.iter().enumerate() {
             let (position, ky, kx, c) = (i / 18, i / 6 % 3, i / 2 % 3, i % 2);
             let (y, x) = (position / 3 * 2 + ky, position % 3 * 2 + kx);
             let inside = (1..=5).contains(&y) && (1..=6).contains(&x);
@@ -208,10 +208,10 @@ mod tests {
         }
         let mut strip = vec![f32::NAN; 6 * 18];
         convolution().im2col(&image, 0, 1, 3, &mut strip);
-        assert_eq!(strip, whole[3 * 18..]);
+        assert_eq!(strip, full[3 * 18..]);
     }
 
-    /// ⟨im2col(x), m⟩ = ⟨x, col2im(m)⟩ for all x and m, here in integers.
+    /// ⟨im2col(x), m⟩ = ⟨x, col2im(m)⟩ for all x and m. The test uses integers.
     #[test]
     fn col2im_is_the_transpose() {
         let image: Vec<f32> = (0..60).map(|i| (i * 7 % 11) as f32 - 5.0).collect();

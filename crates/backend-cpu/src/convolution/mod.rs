@@ -1,5 +1,5 @@
-//! Two ways to convolve images `[N, H, W, C]`: [`Im2col`], which takes any geometry and is exact on small integers, and
-//! [`Winograd`], which multiplies several times less where it can be used.
+//! Two convolution algorithms for images `[N, H, W, C]`: [`Im2col`], which supports any geometry and is exact for small integers,
+//! and [`Winograd`], which needs several times fewer multiplications, but supports only some geometries.
 
 mod im2col;
 #[expect(unsafe_code, reason = "the library's matrix product takes pointers")]
@@ -9,54 +9,55 @@ mod winograd;
 
 pub use self::{im2col::Im2col, winograd::Winograd};
 
-/// Extents of a convolution.
+/// The sizes of a convolution.
 #[derive(Clone, Copy, Debug)]
 pub struct Geometry {
-    /// `[C, H, W]` in.
+    /// The input shape `[C, H, W]`.
     pub input: [usize; 3],
-    /// `[C, H, W]` out.
+    /// The output shape `[C, H, W]`.
     pub output: [usize; 3],
     /// Height and width of the kernel.
     pub kernel: usize,
-    /// Distance of two positions.
+    /// The distance between two positions of the kernel.
     pub stride: usize,
     /// Zeros on each side.
     pub padding: usize,
-    /// Groups of channels that do not see each other.
+    /// The number of groups of channels that are convolved separately.
     pub groups: usize,
 }
 
 impl Geometry {
-    /// Numbers of an image that goes in.
+    /// Returns the size of an input image, in numbers.
     pub fn input_len(&self) -> usize {
         self.input.iter().product()
     }
 
-    /// Numbers of an image that comes out.
+    /// Returns the size of an output image, in numbers.
     pub fn output_len(&self) -> usize {
         self.output.iter().product()
     }
 }
 
-/// A way to convolve. Weights are `[kh, kw, in/groups, out]`; images lie one behind the other.
+/// A convolution algorithm. Weights are `[kh, kw, in/groups, out]`; images are contiguous.
 pub trait Convolution: Send + Sync {
-    /// Takes new weights, of which [`Convolution::backward`] will need the input's gradient when `needs_dx`.
+    /// Sets the weights. `needs_dx` is whether [`Convolution::backward`] will compute the gradient of the input.
     fn set_weight(&mut self, weight: &[f32], needs_dx: bool);
 
-    /// Images that share a task: enough that products are large, few enough that caches hold what is made for them.
+    /// Returns the number of images of one task: enough for large matrix products, but few enough for the intermediate results to
+    /// stay in the cache.
     fn images_per_task(&self) -> usize;
 
-    /// `y = x * weight + bias`, then `max(y, 0)` when `relu`: `x [N, H, W, C]` to `y [N, H, W, out]`. One image may be `alone`:
-    /// nothing else keeps the other threads busy.
-    fn forward(&self, x: &[f32], alone: bool, bias: &[f32], relu: bool, y: &mut [f32]);
+    /// Computes `y = x * weight + bias`, then `max(y, 0)` if `relu`, from `x [N, H, W, C]` to `y [N, H, W, out]`. With
+    /// `single_image` the batch has only one image, so the work on it should be divided among the threads.
+    fn forward(&self, x: &[f32], single_image: bool, bias: &[f32], relu: bool, y: &mut [f32]);
 
-    /// Numbers of the sums that [`Convolution::backward`] adds to.
+    /// Returns the size of the sums of [`Convolution::backward`], in numbers.
     fn sums_len(&self) -> usize;
 
-    /// Begins (when `first`) or continues the sums of the weight gradient with images `x` and gradients `dy` of their
-    /// outputs, and writes the gradient `dx` of the images, each when it is wanted.
+    /// Runs the backward pass for images `x` and the gradients `dy` of their outputs. If `sums` is given, adds to the sums of the
+    /// weight gradient (or overwrites them, if `first`). If `dx` is given, writes the gradient of the images to it.
     fn backward(&self, x: &[f32], dy: &[f32], sums: Option<&mut [f32]>, first: bool, dx: Option<&mut [f32]>);
 
-    /// The weight gradient from finished sums.
+    /// Computes the weight gradient from the complete sums.
     fn weight_gradient(&self, sums: &[f32], dw: &mut [f32]);
 }

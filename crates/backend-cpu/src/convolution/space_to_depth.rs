@@ -1,5 +1,6 @@
-//! A convolution with stride s is one with stride 1 on an image whose s×s blocks of pixels have become channels, with
-//! weights padded to whole blocks: 11×11 with stride 4 over 3 channels is 3×3 over 48.
+//! Converts a convolution with stride s to one with stride 1. Each s×s block of pixels of the image becomes one pixel with s²
+//! times as many channels, and the weights are padded to full blocks. For example, 11×11 with stride 4 over 3 channels becomes
+//! 3×3 over 48 channels.
 
 use std::ops::Range;
 
@@ -7,7 +8,7 @@ use rayon::prelude::*;
 
 use super::Geometry;
 
-/// Extents after the change: kernel ⌈k/s⌉, stride 1, no padding (it has become part of the image).
+/// Returns the geometry after the conversion: kernel ⌈k/s⌉, stride 1, no padding (the padding is part of the blocked image).
 pub fn geometry(from: &Geometry) -> Geometry {
     let Geometry { input: [channels, ..], output, kernel, stride, groups, .. } = *from;
     let kernel = kernel.div_ceil(stride);
@@ -15,11 +16,11 @@ pub fn geometry(from: &Geometry) -> Geometry {
     Geometry { input, output, kernel, stride: 1, padding: 0, groups }
 }
 
-/// For each line of each block in a row of blocks: its place in that row of the changed image, the place in the image, and
-/// which of the block's columns lie inside.
+/// Calls `visit` for each line of each block in a row of blocks with its offset in that row of the blocked image, its offset in
+/// the image, and the columns of the block that are inside the image.
 fn for_each_line(from: &Geometry, row: usize, mut visit: impl FnMut(usize, usize, Range<usize>)) {
     let Geometry { input: [channels, height, width], stride, padding, .. } = *from;
-    let [changed_channels, _, columns] = geometry(from).input;
+    let [blocked_channels, _, columns] = geometry(from).input;
     for line in 0..stride {
         let Some(y) = (row * stride + line).checked_sub(padding).filter(|y| *y < height) else { continue };
         for column in 0..columns {
@@ -27,39 +28,40 @@ fn for_each_line(from: &Geometry, row: usize, mut visit: impl FnMut(usize, usize
             let inside =
                 padding.saturating_sub(left).min(stride)..(width + padding).saturating_sub(left).min(stride);
             if inside.start < inside.end {
-                let changed = column * changed_channels + (line * stride + inside.start) * channels;
-                visit(changed, (y * width + left + inside.start - padding) * channels, inside);
+                let offset = column * blocked_channels + (line * stride + inside.start) * channels;
+                visit(offset, (y * width + left + inside.start - padding) * channels, inside);
             }
         }
     }
 }
 
-/// One image `[H, W, C]` to `changed [H', W', s·s·C]`.
-pub fn image(from: &Geometry, image: &[f32], changed: &mut [f32]) {
+/// Converts one image `[H, W, C]` to `blocked [H', W', s·s·C]`.
+pub fn image(from: &Geometry, image: &[f32], blocked: &mut [f32]) {
     let [channels, _, columns] = geometry(from).input;
-    changed.par_chunks_mut(columns * channels).enumerate().for_each(|(row, changed)| {
-        changed.fill(0.0);
+    blocked.par_chunks_mut(columns * channels).enumerate().for_each(|(row, blocked)| {
+        blocked.fill(0.0);
         for_each_line(from, row, |to, at, inside| {
             let len = inside.len() * from.input[0];
-            changed[to..][..len].copy_from_slice(&image[at..][..len]);
+            blocked[to..][..len].copy_from_slice(&image[at..][..len]);
         });
     });
 }
 
-/// The way back, for the gradient of an image.
-pub fn image_gradient(from: &Geometry, changed: &[f32], image: &mut [f32]) {
+/// The inverse of [`image`], for the gradient of an image.
+pub fn image_gradient(from: &Geometry, blocked: &[f32], image: &mut [f32]) {
     let [channels, _, columns] = geometry(from).input;
-    // Pixels that no window touches have no place in the changed image.
+    // Pixels that are in no window are not part of the blocked image.
     image.fill(0.0);
-    for (row, changed) in changed.chunks_exact(columns * channels).enumerate() {
+    for (row, blocked) in blocked.chunks_exact(columns * channels).enumerate() {
         for_each_line(from, row, |to, at, inside| {
             let len = inside.len() * from.input[0];
-            image[at..][..len].copy_from_slice(&changed[to..][..len]);
+            image[at..][..len].copy_from_slice(&blocked[to..][..len]);
         });
     }
 }
 
-/// For each pixel of the kernel: its place in the changed weights, in rows of `in/groups · out` numbers.
+/// Calls `visit` for each pixel of the kernel with its index in the weights and in the blocked weights, in rows of `in/groups ·
+/// out` numbers.
 fn for_each_tap(from: &Geometry, mut visit: impl FnMut(usize, usize)) {
     let Geometry { kernel, stride, .. } = *from;
     let blocks = kernel.div_ceil(stride);
@@ -71,15 +73,15 @@ fn for_each_tap(from: &Geometry, mut visit: impl FnMut(usize, usize)) {
     }
 }
 
-/// `weight [kh, kw, in/groups, out]` to `changed [⌈kh/s⌉, ⌈kw/s⌉, s·s·in/groups, out]`.
-pub fn weight(from: &Geometry, weight: &[f32], changed: &mut [f32]) {
+/// Converts `weight [kh, kw, in/groups, out]` to `blocked [⌈kh/s⌉, ⌈kw/s⌉, s·s·in/groups, out]`.
+pub fn weight(from: &Geometry, weight: &[f32], blocked: &mut [f32]) {
     let tap = weight.len() / (from.kernel * from.kernel);
-    changed.fill(0.0);
-    for_each_tap(from, |at, to| changed[to * tap..][..tap].copy_from_slice(&weight[at * tap..][..tap]));
+    blocked.fill(0.0);
+    for_each_tap(from, |at, to| blocked[to * tap..][..tap].copy_from_slice(&weight[at * tap..][..tap]));
 }
 
-/// The way back, for the gradient of the weights.
-pub fn weight_gradient(from: &Geometry, changed: &[f32], weight: &mut [f32]) {
+/// The inverse of [`weight`], for the gradient of the weights.
+pub fn weight_gradient(from: &Geometry, blocked: &[f32], weight: &mut [f32]) {
     let tap = weight.len() / (from.kernel * from.kernel);
-    for_each_tap(from, |at, to| weight[at * tap..][..tap].copy_from_slice(&changed[to * tap..][..tap]));
+    for_each_tap(from, |at, to| weight[at * tap..][..tap].copy_from_slice(&blocked[to * tap..][..tap]));
 }

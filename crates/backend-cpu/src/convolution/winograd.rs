@@ -1,8 +1,8 @@
-//! Convolution in Winograd's domain ([`crate::kernels::winograd`]): for kernels of 2 to 5 pixels with stride 1 and, with
-//! [`space_to_depth`], for what becomes one.
+//! Winograd convolution ([`crate::kernels::winograd`]) for kernels of 2 to 5 pixels with stride 1, and for convolutions that
+//! [`space_to_depth`] converts to such ones.
 //!
-//! Tiles are handled some dozens at a time ([`TILES`]), so that what is made for them stays in the second-level cache:
-//! transform the windows of the input, multiply at each of the 36 points, transform the outputs back.
+//! A few dozen tiles ([`TILES`]) are processed at a time, so that their intermediate results stay in the second-level cache: the
+//! windows of the input are transformed, multiplied at each of the 36 points, and the products are transformed back to outputs.
 
 use std::ops::Range;
 
@@ -21,20 +21,20 @@ use crate::{
     tensor::{Pool, transpose},
 };
 
-/// About how many tiles are worked on at a time.
+/// The approximate number of tiles that are processed at a time.
 const TILES: usize = 64;
 
-/// With fewer tiles than this, the weights of a point are used too seldom to hide their way from memory.
+/// With fewer tiles than this, the weights of a point are used too few times to hide the latency of loading them from memory.
 const FEW_TILES: usize = 32;
 
-/// The height of a tile of the product.
+/// The number of rows of a register tile of the matrix product.
 const GEMM_TILE_ROWS: usize = 14;
 
-/// Numbers that keep the matrices of neighbouring points out of each other's cache lines: a cache places addresses that
-/// differ by a power of two together.
+/// Padding between the matrices of two points, in numbers. Without it, their distance may be a power of two, and such addresses
+/// are mapped to the same cache set.
 const GAP: usize = CHANNELS;
 
-/// Evaluates an expression with two constants: outputs of a tile (7 - r) and weights (r) in each direction.
+/// Evaluates an expression with two constants: the outputs of a tile (m = 7 - r) and the weights (r) in each direction.
 macro_rules! by_kernel {
     ($kernel:expr, $m:ident, $r:ident => $body:expr) => {
         match $kernel {
@@ -63,27 +63,27 @@ macro_rules! by_kernel {
     };
 }
 
-/// F(7-r × 7-r, r × r).
+/// The Winograd convolution F(7-r × 7-r, r × r).
 pub struct Winograd {
-    /// As the layer has it.
+    /// The geometry of the layer.
     outer: Geometry,
-    /// With stride 1.
+    /// The geometry after the conversion to stride 1.
     inner: Geometry,
     isa: Isa,
     pool: Pool,
-    /// The 6×6 windows of the input.
+    /// The layout of the 6×6 windows of the input.
     input: Windows,
-    /// The tiles of the output.
+    /// The layout of the tiles of the output.
     output: Windows,
-    /// `[36, in/groups, out]`.
+    /// The transformed weights `[36, in/groups, out]`.
     weight: Vec<f32>,
-    /// `[36, out, in/groups]`, when the input's gradient is wanted.
+    /// The transposed weights `[36, out, in/groups]`, if the gradient of the input is needed.
     transposed: Vec<f32>,
 }
 
 impl Winograd {
-    /// A convolution of this geometry, or `None` where it does not apply: kernels of 2 to 5 pixels once the stride is
-    /// gone, channels in sixteens.
+    /// Creates a convolution of this geometry, or returns `None` if it is not supported. Supported are kernels of 2 to 5 pixels
+    /// (after the conversion to stride 1) and multiples of 16 channels.
     pub fn new(outer: Geometry, isa: Isa, pool: Pool) -> Option<Self> {
         let inner = match outer.stride {
             1 => outer,
@@ -91,8 +91,8 @@ impl Winograd {
             _ => return None,
         };
         let Geometry { input, output, kernel, padding, groups, .. } = inner;
-        let sixteens = |channels: usize| (channels / groups).is_multiple_of(CHANNELS);
-        if !(2..=5).contains(&kernel) || !sixteens(input[0]) || !sixteens(output[0]) {
+        let is_multiple_of_16 = |channels: usize| (channels / groups).is_multiple_of(CHANNELS);
+        if !(2..=5).contains(&kernel) || !is_multiple_of_16(input[0]) || !is_multiple_of_16(output[0]) {
             return None;
         }
         let step = POINTS + 1 - kernel;
@@ -108,25 +108,26 @@ impl Winograd {
         Some(Self { outer, inner, isa, pool, input, output, weight: Vec::new(), transposed: Vec::new() })
     }
 
-    /// Channels of a group, in and out.
+    /// Returns the input and output channels of a group.
     fn group(&self) -> (usize, usize) {
         (self.input.channels / self.inner.groups, self.output.channels / self.inner.groups)
     }
 
-    /// Numbers between the matrices of two points, and of a buffer `[36, tiles, channels]`.
+    /// Returns the distance between the matrices of two points, and the size of a buffer `[36, tiles, channels]`, in numbers.
     fn domain(tiles: usize, channels: usize) -> (usize, usize) {
         let point = tiles * channels + GAP;
         (point, PLANE * point)
     }
 
-    /// Rows of tiles that are worked on at a time: some rows of an image, or all rows of several images.
+    /// Returns the number of rows of tiles that are processed at a time: some rows of an image, or all rows of several images.
     fn rows_per_piece(&self) -> usize {
         let [rows, columns] = self.input.grid;
         let wanted = TILES.div_ceil(columns);
         if wanted < rows { wanted } else { rows * TILES.div_ceil(self.input.per_image()) }
     }
 
-    /// Pieces of the tiles of `images`, so many rows each, none of them with rows of one image and of another unless whole.
+    /// Divides the tiles of `images` into pieces of `rows_per_piece` rows. A piece is a part of one image, or consists of
+    /// complete images.
     fn pieces(&self, images: usize, rows_per_piece: usize) -> impl Iterator<Item = Range<usize>> {
         let [rows, columns] = self.input.grid;
         let period = rows_per_piece.max(rows);
@@ -138,30 +139,30 @@ impl Winograd {
         })
     }
 
-    /// Calls `work` with images as the inner geometry has them.
+    /// Calls `work` with the images converted to the inner geometry.
     fn with_inner<R>(&self, x: &[f32], work: impl FnOnce(&[f32]) -> R) -> R {
         if self.outer.stride == 1 {
             return work(x);
         }
         let (from, to) = (self.outer.input_len(), self.inner.input_len());
-        let mut changed = self.pool.take(x.len() / from * to);
-        for (x, changed) in x.chunks_exact(from).zip(changed.chunks_exact_mut(to)) {
-            space_to_depth::image(&self.outer, x, changed);
+        let mut converted = self.pool.take(x.len() / from * to);
+        for (x, converted) in x.chunks_exact(from).zip(converted.chunks_exact_mut(to)) {
+            space_to_depth::image(&self.outer, x, converted);
         }
-        work(&changed)
+        work(&converted)
     }
 
-    /// `x [N, H, W, C]` of the inner geometry; one image `alone` is divided among the threads.
-    fn forward_inner(&self, x: &[f32], alone: bool, bias: &[f32], relu: bool, y: &mut [f32]) {
+    /// Computes the forward pass for `x [N, H, W, C]` in the inner geometry. A `single_image` is divided among the threads.
+    fn forward_inner(&self, x: &[f32], single_image: bool, bias: &[f32], relu: bool, y: &mut [f32]) {
         let images = x.len() / self.inner.input_len();
         let mut rows = self.rows_per_piece();
-        if alone {
-            // Enough pieces that no thread waits for another, each still a tile of the product.
-            let [all, columns] = self.input.grid;
+        if single_image {
+            // Enough pieces to keep all threads busy, each with at least the rows of one register tile of the matrix product.
+            let [grid_rows, columns] = self.input.grid;
             let least = GEMM_TILE_ROWS.div_ceil(columns).min(rows);
-            rows = (all / (4 * rayon::current_num_threads())).clamp(least, rows);
+            rows = (grid_rows / (4 * rayon::current_num_threads())).clamp(least, rows);
         }
-        // The outputs of a piece lie together, so that pieces can be worked on side by side.
+        // The outputs of a piece are contiguous, so that pieces can be processed in parallel.
         let mut rest = y;
         let pieces: Vec<_> = self
             .pieces(images, rows)
@@ -174,7 +175,7 @@ impl Winograd {
         pieces.into_par_iter().for_each(|(tiles, y)| self.forward_piece(x, tiles, bias, relu, y));
     }
 
-    /// Numbers of the outputs of a piece.
+    /// Returns the size of the outputs of a piece, in numbers.
     fn outputs_of(&self, tiles: &Range<usize>) -> usize {
         let Windows { plane: [height, width], channels, step, grid: [rows, columns], .. } = self.output;
         let (first, last) = (tiles.start / columns, tiles.end / columns);
@@ -182,7 +183,7 @@ impl Winograd {
         (lines(last) - lines(first)) * width * channels
     }
 
-    /// The outputs `y` of `tiles`.
+    /// Computes the outputs `y` of `tiles`.
     fn forward_piece(&self, x: &[f32], tiles: Range<usize>, bias: &[f32], relu: bool, y: &mut [f32]) {
         let (group_in, group_out) = self.group();
         let (inputs, outputs) = (self.input.channels, self.output.channels);
@@ -204,7 +205,7 @@ impl Winograd {
                 self.isa.run(Gemm::new(extents, left, right, store));
             }
         });
-        // The piece as an image, or as several.
+        // The layout of this piece as one or several images.
         let mut layout = self.output.clone();
         if tiles.len() < self.output.per_image() {
             layout.grid[0] = tiles.len() / layout.grid[1];
@@ -216,7 +217,7 @@ impl Winograd {
         ));
     }
 
-    /// As [`Convolution::backward`], with `x` and `dx` of the inner geometry.
+    /// Computes [`Convolution::backward`] with `x` and `dx` in the inner geometry.
     fn backward_inner(
         &self,
         x: &[f32],
@@ -228,9 +229,9 @@ impl Winograd {
         let (inputs, outputs) = (self.input.channels, self.output.channels);
         let images = dy.len() / self.inner.output_len();
         let rows = self.rows_per_piece();
-        let most = rows * self.input.grid[1];
-        let (x_point, x_len) = Self::domain(most, inputs);
-        let (y_point, y_len) = Self::domain(most, outputs);
+        let max_tiles = rows * self.input.grid[1];
+        let (x_point, x_len) = Self::domain(max_tiles, inputs);
+        let (y_point, y_len) = Self::domain(max_tiles, outputs);
         let (mut x_domain, mut y_domain) = (self.pool.take(x_len), self.pool.take(y_len));
         if let Some(dx) = dx.as_deref_mut() {
             dx.fill(0.0);
@@ -269,7 +270,7 @@ impl Winograd {
         }
     }
 
-    /// `sums [36, in/groups, out] += Xᵀ·D` at each point.
+    /// Computes `sums [36, in/groups, out] += Xᵀ·D` at each point.
     fn add_products(
         &self,
         tiles: &Range<usize>,
@@ -296,7 +297,7 @@ impl Winograd {
         });
     }
 
-    /// `dX [36, tiles, in] = D·Uᵀ` at each point.
+    /// Computes `dX [36, tiles, in] = D·Uᵀ` at each point.
     fn input_products(
         &self,
         tiles: &Range<usize>,
@@ -317,7 +318,7 @@ impl Winograd {
         });
     }
 
-    /// The weights of the inner geometry as one window of an image with `in/groups · out` channels.
+    /// Returns the layout of the weights in the inner geometry, as one window of an image with `in/groups · out` channels.
     fn weight_window(&self) -> Windows {
         let kernel = self.inner.kernel;
         let channels = self.group().0 * self.output.channels;
@@ -330,13 +331,13 @@ impl Convolution for Winograd {
         let window = self.weight_window();
         let channels = window.channels;
         self.weight.resize(PLANE * channels, 0.0);
-        let mut changed = Vec::new();
+        let mut converted = Vec::new();
         let weight = if self.outer.stride == 1 {
             weight
         } else {
-            changed.resize(self.inner.kernel.pow(2) * channels, 0.0);
-            space_to_depth::weight(&self.outer, weight, &mut changed);
-            &changed
+            converted.resize(self.inner.kernel.pow(2) * channels, 0.0);
+            space_to_depth::weight(&self.outer, weight, &mut converted);
+            &converted
         };
         by_kernel!(self.inner.kernel, _M, R => self.isa.run(
             ToDomain::<Weight, R>::new(&window, 0..1, weight, &mut self.weight, channels)
@@ -353,8 +354,8 @@ impl Convolution for Winograd {
         TILES.div_ceil(self.input.per_image())
     }
 
-    fn forward(&self, x: &[f32], alone: bool, bias: &[f32], relu: bool, y: &mut [f32]) {
-        self.with_inner(x, |x| self.forward_inner(x, alone, bias, relu, y));
+    fn forward(&self, x: &[f32], single_image: bool, bias: &[f32], relu: bool, y: &mut [f32]) {
+        self.with_inner(x, |x| self.forward_inner(x, single_image, bias, relu, y));
     }
 
     fn sums_len(&self) -> usize {
@@ -392,8 +393,8 @@ impl Convolution for Winograd {
     }
 }
 
-/// Reads a matrix from one end to the other, as memory is fastest, so that a product finds it in the cache whatever the
-/// order in which it reads.
+/// Reads a matrix sequentially, which is the fastest access to memory. The matrix product that follows then finds the matrix in
+/// the cache, in any order of access.
 fn read_through(matrix: &[f32]) {
     const LINE: usize = 16;
     std::hint::black_box(matrix.iter().step_by(LINE).sum::<f32>());
@@ -404,7 +405,7 @@ mod tests {
     use super::*;
     use crate::convolution::Im2col;
 
-    /// Numbers that look random, in -1..1.
+    /// Returns pseudorandom numbers in -1..1.
     fn numbers(n: usize, seed: u32) -> Vec<f32> {
         let mut state = seed;
         let mut next = || {
@@ -427,16 +428,16 @@ mod tests {
         }
     }
 
-    /// The largest difference over the largest number.
+    /// Returns the largest difference divided by the largest absolute value.
     fn distance(a: &[f32], b: &[f32]) -> f32 {
         let largest = b.iter().fold(0.0f32, |largest, b| largest.max(b.abs()));
         a.iter().zip(b).fold(0.0f32, |distance, (a, b)| distance.max((a - b).abs())) / largest
     }
 
-    /// Every kernel size, ragged tiles, several pieces an image, several images a piece, groups, and strides, on every
-    /// instruction set, against the plain sum.
+    /// Compares with the plain sum for all kernel sizes, incomplete tiles, several pieces per image, several images per piece,
+    /// groups and strides, with all instruction sets.
     #[test]
-    fn agrees_with_the_plain_sum() {
+    fn equals_the_plain_sum() {
         let cases = [
             (geometry([16, 32], [13, 13], [3, 1, 1], 1), 7),
             (geometry([48, 16], [27, 29], [5, 1, 2], 1), 2),
@@ -467,13 +468,13 @@ mod tests {
                 [y, dw, dx]
             };
             let pool = Pool::default();
-            let truth = compute(&mut Im2col::new(geometry, Isa::Portable, pool.clone()));
+            let expected = compute(&mut Im2col::new(geometry, Isa::Portable, pool.clone()));
             for isa in Isa::available() {
                 let mut winograd =
-                    Winograd::new(geometry, isa, pool.clone()).expect("the geometry is one of its own");
+                    Winograd::new(geometry, isa, pool.clone()).expect("the geometry is supported");
                 let found = compute(&mut winograd);
-                for (what, (found, truth)) in ["y", "dw", "dx"].iter().zip(found.iter().zip(&truth)) {
-                    let distance = distance(found, truth);
+                for (what, (found, expected)) in ["y", "dw", "dx"].iter().zip(found.iter().zip(&expected)) {
+                    let distance = distance(found, expected);
                     assert!(distance < 1e-5, "{what} of {geometry:?} on {isa} is off by {distance:e}");
                 }
             }
@@ -481,12 +482,15 @@ mod tests {
     }
 
     #[test]
-    fn leaves_what_it_cannot_do() {
-        let takes = |geometry| Winograd::new(geometry, Isa::Portable, Pool::default()).is_some();
-        assert!(!takes(geometry([3, 16], [9, 9], [3, 1, 1], 1)), "too few channels");
-        assert!(!takes(geometry([16, 24], [9, 9], [3, 1, 1], 1)), "odd channels");
-        assert!(!takes(geometry([16, 16], [9, 9], [1, 1, 0], 1)), "a kernel of one pixel");
-        assert!(!takes(geometry([16, 16], [9, 9], [7, 1, 0], 1)), "a large kernel");
-        assert!(!takes(geometry([32, 32], [9, 9], [4, 2, 0], 2)), "groups with a stride");
+    fn unsupported_geometries_are_refused() {
+        let supports = |geometry| Winograd::new(geometry, Isa::Portable, Pool::default()).is_some();
+        assert!(!supports(geometry([3, 16], [9, 9], [3, 1, 1], 1)), "too few channels");
+        assert!(
+            !supports(geometry([16, 24], [9, 9], [3, 1, 1], 1)),
+            "channels that are not a multiple of 16"
+        );
+        assert!(!supports(geometry([16, 16], [9, 9], [1, 1, 0], 1)), "a kernel of one pixel");
+        assert!(!supports(geometry([16, 16], [9, 9], [7, 1, 0], 1)), "a large kernel");
+        assert!(!supports(geometry([32, 32], [9, 9], [4, 2, 0], 2)), "groups with a stride");
     }
 }

@@ -1,31 +1,32 @@
-//! Products with a matrix that is read once, along its rows: `y [N, out] = x [N, in] · Wᵀ`, `W [out, in]`.
+//! Matrix products for which the weights are read once, along their rows: `y [N, out] = x [N, in] · Wᵀ`, `W [out, in]`.
 //!
-//! The depth lies in the lanes. A tile of outputs is P rows of W × Q rows of x, each a vector of partial sums that is added
-//! up at the end; one step loads P + Q vectors for P·Q multiplications. With 32 registers the tile is 4 × 6, with 16 it is
-//! 3 × 4. A batch of one streams W at the speed of memory; each output has the same bits in a batch of any size.
+//! The lanes of the vectors are consecutive elements of the dimension that is summed over. A tile of outputs is P rows of W × Q
+//! rows of x. Each output is a vector of partial sums, which are added at the end; one step loads P + Q vectors for P·Q
+//! multiplications. With 32 registers the tile is 4 × 6, with 16 registers 3 × 4. With one image, W is read at the bandwidth of
+//! the memory. Each output has the same bits for any batch size.
 
 use pulp::{Simd, WithSimd};
 
 use super::elementwise::relu;
 
-/// Some rows of W and the outputs they make, to be run on an instruction set.
+/// The kernel for some rows of W and their outputs.
 pub struct DotRows<'a> {
-    /// `[N, in]`.
+    /// The input `[N, in]`.
     pub x: &'a [f32],
-    /// `[out, in]`, for these outputs.
+    /// The weights `[out, in]` of these outputs.
     pub weight: &'a [f32],
-    /// `[out]`, for these outputs.
+    /// The biases `[out]` of these outputs.
     pub bias: &'a [f32],
-    /// Numbers of a row of x and W.
+    /// The length of a row of x and W.
     pub inputs: usize,
     /// Whether a ReLU is fused.
     pub relu: bool,
-    /// `[out, N]`, for these outputs.
+    /// The outputs `[out, N]`.
     pub y: &'a mut [f32],
 }
 
 impl DotRows<'_> {
-    /// All images with P outputs from `output` on.
+    /// Computes P outputs, from index `output`, for all images.
     #[inline(always)]
     fn outputs<S: Simd, const P: usize>(&mut self, simd: S, output: usize, images: usize) {
         let batch = self.x.len() / self.inputs;
@@ -52,11 +53,11 @@ impl DotRows<'_> {
         let batch = self.x.len() / inputs;
         let weight: [&[f32]; P] = std::array::from_fn(|p| &self.weight[(output + p) * inputs..][..inputs]);
         let x: [&[f32]; Q] = std::array::from_fn(|q| &self.x[(image + q) * inputs..][..inputs]);
-        let whole = inputs / S::F32_LANES;
-        let weight_vectors = weight.map(|row| &S::as_simd_f32s(row).0[..whole]);
-        let x_vectors = x.map(|row| &S::as_simd_f32s(row).0[..whole]);
+        let vectors = inputs / S::F32_LANES;
+        let weight_vectors = weight.map(|row| &S::as_simd_f32s(row).0[..vectors]);
+        let x_vectors = x.map(|row| &S::as_simd_f32s(row).0[..vectors]);
         let mut sums = [[simd.splat_f32s(0.0); Q]; P];
-        for t in 0..whole {
+        for t in 0..vectors {
             let x: [S::f32s; Q] = std::array::from_fn(|q| x_vectors[q][t]);
             for p in 0..P {
                 let weight = weight_vectors[p][t];
@@ -65,7 +66,7 @@ impl DotRows<'_> {
                 }
             }
         }
-        let rest = whole * S::F32_LANES..;
+        let rest = vectors * S::F32_LANES..;
         for p in 0..P {
             for q in 0..Q {
                 let rest = weight[p][rest.clone()].iter().zip(&x[q][rest.clone()]);
@@ -108,10 +109,10 @@ mod tests {
     use super::*;
     use crate::kernels::Isa;
 
-    /// Every height and width of a tile and depths that are no multiple of a vector, on every instruction set: integers, so
-    /// that the results are exact.
+    /// Tests all tile sizes, and row lengths that are not a multiple of a vector, with all instruction sets. The numbers are
+    /// integers, so the results are exact.
     #[test]
-    fn multiplies_integers_exactly() {
+    fn products_of_integers_are_exact() {
         for isa in Isa::available() {
             for (batch, outputs, inputs) in [(1, 9, 40), (5, 7, 3), (13, 4, 33), (32, 11, 16)] {
                 let integers = |n: usize| -> Vec<f32> { (0..n).map(|i| (i * 29 % 9) as f32 - 4.0).collect() };

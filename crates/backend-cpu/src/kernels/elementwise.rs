@@ -1,14 +1,14 @@
-//! What is done once a number, vectorised by the compiler for each instruction set.
+//! Element-wise operations. The compiler vectorizes them for each instruction set.
 
 use pulp::{Simd, WithSimd};
 
-/// `max(x, 0)` that hands a NaN on, as PyTorch does.
+/// Returns `max(x, 0)`, or NaN for NaN, as in PyTorch.
 #[inline(always)]
 pub fn relu(x: f32) -> f32 {
     if x < 0.0 { 0.0 } else { x }
 }
 
-/// Adds `bias [C]` to each pixel of `y [P, C]`, then `max(y, 0)` when `relu`.
+/// Adds `bias [C]` to each pixel of `y [P, C]`, then computes `max(y, 0)` if `relu`.
 pub struct AddBias<'a> {
     /// `[P, C]`.
     pub y: &'a mut [f32],

@@ -1,46 +1,47 @@
-//! The matrix product under convolutions and most of linear layers: `out [m, n] = left [m, k] · right [k, n]`.
+//! The matrix product for Winograd convolutions and the backward pass of linear layers: `out [m, n] = left [m, k] · right [k,
+//! n]`.
 //!
-//! A tile of the output stays in registers while the depth k runs: P rows × V vectors of columns. One step of k loads V
-//! vectors of a row of `right`, and for each of the P rows one number of `left` that is spread over the lanes. With 32
-//! registers the tile is 14 × 2 (28 sums, 2 vectors, 1 spread number) or 6 × 4, with 16 it is 6 × 2; the loads then hide behind the
-//! multiplications, and neither operand needs to be packed. Rows are split evenly, so that 64 rows are five tiles of 13 and
-//! 12, not four of 14 and one of 8.
+//! A tile of the output, P rows × V vectors of columns, stays in registers during the loop over k. One step of k loads V vectors
+//! of a row of `right`, and for each of the P rows one number of `left`, which is broadcast to all lanes. With 32 registers the
+//! tile is 14 × 2 (28 sums, 2 vectors, 1 broadcast number) or 6 × 4, with 16 registers 6 × 2. The multiplications then hide the
+//! latency of the loads, and the operands need no packing. Rows are divided evenly: 64 rows are five tiles of 13 and 12 rows, not
+//! four of 14 and one of 8.
 //!
-//! `left` may be read along its rows or its columns, which gives all three products of a layer: `x·W`, `dy·Wᵀ` (with W
-//! stored the other way round) and `xᵀ·dy`. Each output is one sum in the order of k, whatever the tile: its bits depend on
-//! nothing but its own row and column.
+//! `left` can be row-major or column-major, which covers all three products of a layer: `x·W`, `dy·Wᵀ` (with W stored transposed)
+//! and `xᵀ·dy`. Each output is one sum in the order of k for any tile size, so its bits depend only on its own row and column.
 
 use pulp::{Simd, WithSimd};
 
 use super::vector::{read, write};
 
-/// The left operand: element (i, t) is `values[i * row + t * column]`; one of the two steps is 1.
+/// The left operand: element (i, t) is `values[i * row + t * column]`. One of the two strides is 1.
 #[derive(Clone, Copy, Debug)]
 pub struct Left<'a> {
-    /// Its numbers.
+    /// The numbers.
     pub values: &'a [f32],
-    /// From one row to the next.
+    /// The distance from one row to the next.
     pub row: usize,
-    /// From one column to the next.
+    /// The distance from one column to the next.
     pub column: usize,
 }
 
 /// The right operand, row-major: element (t, j) is `values[t * row + j]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Right<'a> {
-    /// Its numbers.
+    /// The numbers.
     pub values: &'a [f32],
-    /// From one row to the next.
+    /// The distance from one row to the next.
     pub row: usize,
 }
 
-/// Where the sums of a tile begin and what becomes of them.
+/// The initial values of the sums of a tile, and the processing of the finished sums.
 pub trait Finish {
-    /// Whether tiles should be wide and low, because what becomes of the sums is bound by memory and long lines are faster.
+    /// Whether tiles should have more columns and fewer rows. This is faster if `finish` is limited by memory bandwidth, since it
+    /// then accesses longer contiguous lines.
     const WIDE: bool = false;
 
-    /// Takes the sums of P rows from `row` on and V vectors of columns from `column` on. `lanes` columns of a vector count:
-    /// all but at the right edge, where V is 1.
+    /// Processes the sums of P rows from `row` and of V vectors of columns from `column`. Only the first `lanes` columns of a
+    /// vector are valid. `lanes` is less than a vector only at the right edge, where V is 1.
     fn finish<S: Simd, const P: usize, const V: usize>(
         &mut self,
         simd: S,
@@ -50,25 +51,25 @@ pub trait Finish {
         sums: &[[S::f32s; V]; P],
     );
 
-    /// What is there already, of `lanes` columns from `column` on in `row`; zero unless the product is added.
+    /// Returns the initial sums of `lanes` columns from `column` in `row`: zero, unless the product is added to the output.
     #[inline(always)]
-    fn begin<S: Simd>(&self, simd: S, _row: usize, _column: usize, _lanes: usize) -> S::f32s {
+    fn initial<S: Simd>(&self, simd: S, _row: usize, _column: usize, _lanes: usize) -> S::f32s {
         simd.splat_f32s(0.0)
     }
 }
 
-/// Extents of a product: `[m, k] · [k, n]`.
+/// The sizes of a product `[m, k] · [k, n]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Extents {
     /// Rows of the output.
     pub m: usize,
     /// Columns of the output.
     pub n: usize,
-    /// What is summed over.
+    /// The length of the sums.
     pub k: usize,
 }
 
-/// A product, to be run on an instruction set; hands each piece of the output to `finish`.
+/// The kernel of a product. It passes each tile of the output to `finish`.
 pub struct Gemm<'a, F> {
     extents: Extents,
     left: Left<'a>,
@@ -77,11 +78,13 @@ pub struct Gemm<'a, F> {
 }
 
 impl<'a, F: Finish> Gemm<'a, F> {
+    /// Creates a product.
+    ///
     /// # Panics
-    /// When an operand is shorter than its extents: a mistake in a layer.
+    /// When an operand is too short for its size, which is a bug in a layer.
     pub fn new(extents: Extents, left: Left<'a>, right: Right<'a>, finish: F) -> Self {
         let Extents { m, n, k } = extents;
-        assert!(left.row == 1 || left.column == 1, "the left operand is read along its rows or its columns");
+        assert!(left.row == 1 || left.column == 1, "the left operand must be row-major or column-major");
         if m > 0 && n > 0 && k > 0 {
             let last = |a: usize, a_step, b: usize, b_step| {
                 (a - 1).checked_mul(a_step)?.checked_add((b - 1).checked_mul(b_step)?)
@@ -93,7 +96,7 @@ impl<'a, F: Finish> Gemm<'a, F> {
         Self { extents, left, right, finish }
     }
 
-    /// All rows of the V vectors of columns from `column` on.
+    /// Computes all rows of V vectors of columns from `column`.
     #[inline(always)]
     fn columns<S: Simd, const V: usize>(&mut self, simd: S, column: usize, max_rows: usize) {
         let m = self.extents.m;
@@ -118,21 +121,21 @@ impl<'a, F: Finish> Gemm<'a, F> {
     fn tile<S: Simd, const P: usize, const V: usize>(&mut self, simd: S, row: usize, column: usize) {
         let Extents { n, k, .. } = self.extents;
         let lanes = (n - column).min(S::F32_LANES);
-        let whole = lanes == S::F32_LANES;
+        let is_full = lanes == S::F32_LANES;
         let mut sums = [[simd.splat_f32s(0.0); V]; P];
         for (p, sums) in sums.iter_mut().enumerate() {
             for (v, sums) in sums.iter_mut().enumerate() {
-                *sums = self.finish.begin(simd, row + p, column + v * S::F32_LANES, lanes);
+                *sums = self.finish.initial(simd, row + p, column + v * S::F32_LANES, lanes);
             }
         }
         let left = &self.left.values[row * self.left.row..];
         let right = &self.right.values[column..];
         // SAFETY: `new` has checked that rows up to m and columns up to k of `left`, and rows up to k and columns up to n of
-        // `right`, lie within the slices; row + P ≤ m, and column + V·LANES ≤ n or, with V = 1, column + lanes = n, where
-        // `load_part` reads lanes numbers alone.
+        // `right`, are inside the slices. row + P ≤ m. Either column + V·LANES ≤ n, or V = 1 and column + lanes = n, where
+        // `load_part` reads only `lanes` numbers.
         unsafe {
             let (left, right) = (left.as_ptr(), right.as_ptr());
-            sums = match (self.left.column == 1, whole) {
+            sums = match (self.left.column == 1, is_full) {
                 (true, true) => {
                     let at = |p, t| left.add(p * self.left.row + t);
                     depth(simd, sums, k, at, |t, v| {
@@ -182,10 +185,10 @@ impl<F: Finish> WithSimd for Gemm<'_, F> {
     }
 }
 
-/// `sums[p][v] += left(p, t) · right(t, v)` for t in 0..k.
+/// Computes `sums[p][v] += left(p, t) · right(t, v)` for t in 0..k.
 ///
 /// # Safety
-/// `left` must give readable addresses for p < P and t < k, and `right` may be called for t < k and v < V.
+/// `left` must return readable addresses for p < P and t < k, and calling `right` must be sound for t < k and v < V.
 #[inline(always)]
 unsafe fn depth<S: Simd, const P: usize, const V: usize>(
     simd: S,
@@ -197,7 +200,7 @@ unsafe fn depth<S: Simd, const P: usize, const V: usize>(
     for t in 0..k {
         let right: [S::f32s; V] = std::array::from_fn(|v| right(t, v));
         for (p, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             let left = simd.splat_f32s(unsafe { *left(p, t) });
             for (sum, right) in sums.iter_mut().zip(right) {
                 *sum = simd.mul_add_e_f32s(left, right, *sum);
@@ -213,25 +216,25 @@ unsafe fn depth<S: Simd, const P: usize, const V: usize>(
 /// A vector of numbers must be readable at `from`.
 #[inline(always)]
 pub unsafe fn load<S: Simd>(from: *const f32) -> S::f32s {
-    // SAFETY: the caller's promise; any bits are numbers.
+    // SAFETY: guaranteed by the caller; any bits are a valid number.
     unsafe { from.cast::<S::f32s>().read_unaligned() }
 }
 
 /// Reads `lanes` numbers; the other lanes are zero.
 ///
 /// # Safety
-/// As many numbers must be readable at `from`.
+/// `lanes` numbers must be readable at `from`.
 #[inline(always)]
 unsafe fn load_part<S: Simd>(simd: S, from: *const f32, lanes: usize) -> S::f32s {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     simd.partial_load_f32s(unsafe { std::slice::from_raw_parts(from, lanes) })
 }
 
 /// Writes the sums to a row-major matrix.
 pub struct Store<'a> {
-    /// Its numbers.
+    /// The numbers.
     pub values: &'a mut [f32],
-    /// From one row to the next.
+    /// The distance from one row to the next.
     pub row: usize,
 }
 
@@ -254,12 +257,13 @@ impl Finish for Store<'_> {
     }
 }
 
-/// Adds the sums to a row-major matrix. A type of its own: a choice made at each tile costs a step 5 %.
+/// Adds the sums to a row-major matrix. This is a separate type, since a branch in each tile would make a training step 5 %
+/// slower.
 pub struct Add<'a>(pub Store<'a>);
 
 impl Finish for Add<'_> {
     #[inline(always)]
-    fn begin<S: Simd>(&self, simd: S, row: usize, column: usize, lanes: usize) -> S::f32s {
+    fn initial<S: Simd>(&self, simd: S, row: usize, column: usize, lanes: usize) -> S::f32s {
         read(simd, &self.0.values[row * self.0.row + column..][..lanes])
     }
 
@@ -285,29 +289,29 @@ mod tests {
         (0..n).map(|i| ((i * 37 + i / 7 * seed) % 9) as f32 - 4.0).collect()
     }
 
-    /// Every height of a tile, edges on the right, both ways to read the left operand, and sums that go on, on every
-    /// instruction set: integers, so that the results are exact.
+    /// Tests all tile heights, right edges, both layouts of the left operand, and sums added to the output, with all instruction
+    /// sets. The numbers are integers, so the results are exact.
     #[test]
-    fn multiplies_integers_exactly() {
+    fn products_of_integers_are_exact() {
         for isa in Isa::available() {
             for (m, n, k) in
                 (1..=15).map(|m| (m, 32 + m, 5)).chain([(29, 64, 48), (3, 5, 1), (64, 48, 17), (1, 1, 1)])
             {
-                let (a, b, there) = (integers(m * k, 3), integers(k * n, 5), integers(m * n, 2));
+                let (a, b, initial) = (integers(m * k, 3), integers(k * n, 5), integers(m * n, 2));
                 let along_rows = Left { values: &a, row: k, column: 1 };
                 let along_columns = Left { values: &a, row: 1, column: m };
                 for left in [along_rows, along_columns] {
-                    let truth = |i: usize, j: usize| -> f32 {
+                    let expected = |i: usize, j: usize| -> f32 {
                         (0..k).map(|t| a[i * left.row + t * left.column] * b[t * n + j]).sum()
                     };
-                    let (mut stored, mut added) = (vec![f32::NAN; m * n], there.clone());
+                    let (mut stored, mut added) = (vec![f32::NAN; m * n], initial.clone());
                     let (extents, right) = (Extents { m, n, k }, Right { values: &b, row: n });
                     isa.run(Gemm::new(extents, left, right, Store { values: &mut stored, row: n }));
                     isa.run(Gemm::new(extents, left, right, Add(Store { values: &mut added, row: n })));
                     for at in 0..m * n {
-                        let truth = truth(at / n, at % n);
-                        assert_eq!(stored[at], truth, "{isa} {extents:?} {left:?} [{at}]");
-                        assert_eq!(added[at], there[at] + truth, "{isa} {extents:?} {left:?} [{at}]");
+                        let expected = expected(at / n, at % n);
+                        assert_eq!(stored[at], expected, "{isa} {extents:?} {left:?} [{at}]");
+                        assert_eq!(added[at], initial[at] + expected, "{isa} {extents:?} {left:?} [{at}]");
                     }
                 }
             }
@@ -316,7 +320,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "right")]
-    fn refuses_an_operand_that_is_too_short() {
+    fn a_too_short_operand_panics() {
         let left = Left { values: &[0.0; 6], row: 3, column: 1 };
         let store = Store { values: &mut [0.0; 4], row: 2 };
         Gemm::new(Extents { m: 2, n: 2, k: 3 }, left, Right { values: &[0.0; 5], row: 2 }, store);

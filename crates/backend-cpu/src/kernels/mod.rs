@@ -1,23 +1,23 @@
-//! The inner loops, written once over [`pulp::Simd`] and compiled for each instruction set; which one runs is chosen when
-//! the program starts, or by the caller.
+//! The inner loops. They are generic over [`pulp::Simd`] and compiled for each instruction set. The caller chooses the
+//! instruction set at run time.
 //!
-//! * [`gemm`] is the matrix product of convolutions and linear layers.
-//! * [`dot`] is the matrix product of a linear layer's forward pass.
-//! * [`winograd`] transforms images, gradients and weights to and from Winograd's domain.
-//! * [`elementwise`] holds what is done once per number: bias, ReLU, masks, sums of columns.
+//! * [`gemm`] is the matrix product of Winograd convolutions and of the backward pass of linear layers.
+//! * [`dot`] is the matrix product of the forward pass of linear layers.
+//! * [`winograd`] transforms images, gradients and weights to and from the Winograd domain.
+//! * [`elementwise`] contains bias, ReLU, masks and sums over pixels.
 //! * [`vector`] reads and writes vectors.
 
 pub mod dot;
 pub mod elementwise;
 #[expect(
     unsafe_code,
-    reason = "tiles are read and written through pointers whose extents are checked once a call"
+    reason = "tiles are read and written through pointers; the bounds are checked once per call"
 )]
 pub mod gemm;
 pub mod vector;
 #[expect(
     unsafe_code,
-    reason = "tiles are read and written through pointers whose extents are checked once a call"
+    reason = "tiles are read and written through pointers; the bounds are checked once per call"
 )]
 pub mod winograd;
 
@@ -25,13 +25,13 @@ use std::fmt;
 
 use pulp::{Arch, WithSimd};
 
-/// How the engine computes.
+/// The kernels that the engine uses.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernels {
     /// The instruction set.
     pub isa: Isa,
-    /// Whether all convolutions are sums of products in plain order, exact on small integers, instead of Winograd's where
-    /// they apply.
+    /// Whether all convolutions are plain sums of products, which are exact for small integers. Otherwise Winograd convolution is
+    /// used for the supported geometries.
     pub exact: bool,
 }
 
@@ -55,15 +55,15 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// All of them, the fastest first.
+    /// All instruction sets, the fastest first.
     pub const ALL: [Self; 4] = [Self::Avx512, Self::Avx2, Self::Neon, Self::Portable];
 
-    /// Those that this processor has, the fastest first.
+    /// Returns the instruction sets of this processor, the fastest first.
     pub fn available() -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(|isa| isa.is_available())
     }
 
-    /// The fastest that this processor has.
+    /// Returns the fastest instruction set of this processor.
     pub fn best() -> Self {
         Self::available().next().unwrap_or(Self::Portable)
     }
@@ -77,12 +77,12 @@ impl Isa {
             #[cfg(target_arch = "aarch64")]
             Self::Neon => pulp::aarch64::Neon::try_new().map(Arch::Neon),
             Self::Portable => Some(Arch::Scalar),
-            #[allow(unreachable_patterns, reason = "each processor lacks some")]
+            #[allow(unreachable_patterns, reason = "each target has only some of them")]
             _ => None,
         }
     }
 
-    /// Runs `kernel` with this instruction set, or with plain Rust where the processor lacks it.
+    /// Runs `kernel` with this instruction set, or with plain Rust if the processor does not have it.
     pub(crate) fn run<K: WithSimd>(self, kernel: K) -> K::Output {
         self.arch().unwrap_or(Arch::Scalar).dispatch(kernel)
     }

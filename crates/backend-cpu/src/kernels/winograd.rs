@@ -1,17 +1,17 @@
-//! Winograd's minimal filtering F(m×m, r×r) with m + r = 7, from six points in each direction.
+//! The transforms of Winograd's minimal filtering F(m×m, r×r) with m + r = 7, which uses six points in each direction.
 //!
-//! A tile of m×m outputs of an r×r convolution is `Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A`, where d is the 6×6 window of the input
-//! under it and g the weights: 36 multiplications a channel instead of m²r² (Lavin and Gray, *Fast Algorithms for
-//! Convolutional Neural Networks*, 2016): 4 times fewer for 3×3, 2.8 times fewer for 5×5. Summed over channels, each of the
-//! 36 points is one matrix product over all tiles. Gradients are the adjoints: with `D = A dy Aᵀ`, the weight gradient is
-//! `Gᵀ [ Σ X ⊙ D ] G` and the input gradient `B [ U ⊙ D ] Bᵀ`, so that one transform of dy serves both.
+//! A tile of m×m outputs of an r×r convolution is `Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A`, where d is the 6×6 window of the input for this
+//! tile and g the weights. It needs 36 multiplications per channel instead of m²r² (Lavin and Gray, *Fast Algorithms for
+//! Convolutional Neural Networks*, 2016): 4 times fewer for 3×3, 2.8 times fewer for 5×5. The sum over channels is one matrix
+//! product over all tiles for each of the 36 points. Gradients are the adjoints: with `D = A dy Aᵀ`, the weight gradient is `Gᵀ [
+//! Σ X ⊙ D ] G` and the input gradient `B [ U ⊙ D ] Bᵀ`, so one transform of dy is used for both.
 //!
-//! **The points** are 0, ±1/√2, ±√2 and ∞ instead of the usual 0, ±1, ±2, ∞. Products of a pair and its counterpart are 1,
-//! so the powers in the matrices stay small: measured against f64 with 192 channels, the largest error of an output over
-//! Σ|d·g| is 4e-7 for 3×3 and 2e-7 for 5×5, against 2e-7 for the plain sum and 1.3e-6 for the usual points. That lies within
-//! the bound of direct methods, 4·√K·2⁻²⁴; what is lost is that small integers give exact results.
+//! **The points** are 0, ±1/√2, ±√2 and ∞ instead of the usual 0, ±1, ±2, ∞. The product of 1/√2 and √2 is 1, so the powers in
+//! the matrices stay small. Measured against f64 with 192 channels, the largest error of an output divided by Σ|d·g| is 4e-7 for
+//! 3×3 and 2e-7 for 5×5, compared with 2e-7 for the plain sum and 1.3e-6 for the usual points. This is within the error bound of
+//! direct methods, 4·√K·2⁻²⁴. The disadvantage is that the results for small integers are not exact.
 //!
-//! All transforms run on a vector of channels at a time: rows of the window first, then columns.
+//! All transforms process a vector of channels at a time: first the rows of the window, then the columns.
 
 use std::{
     f32::consts::{FRAC_1_SQRT_2, SQRT_2},
@@ -23,33 +23,33 @@ use pulp::{Simd, WithSimd};
 
 use super::gemm::load;
 
-/// Points in each direction.
+/// The number of points in each direction.
 pub const POINTS: usize = 6;
 
-/// Points of a tile: products a convolution.
+/// The number of points of a tile, which is the number of matrix products per convolution.
 pub const PLANE: usize = POINTS * POINTS;
 
-/// Channels come in multiples of this: a vector of the widest instruction set.
+/// The number of channels must be a multiple of this, the vector length of the widest instruction set.
 pub const CHANNELS: usize = 16;
 
-/// Powers of the point a = 1/√2; a·b = 1.
+/// The powers of the point a = 1/√2; a·b = 1.
 const A: [f32; 5] = [1.0, FRAC_1_SQRT_2, 0.5, 0.5 * FRAC_1_SQRT_2, 0.25];
-/// Powers of the point b = √2.
+/// The powers of the point b = √2.
 const B: [f32; 5] = [1.0, SQRT_2, 2.0, 2.0 * SQRT_2, 4.0];
 /// a² + b².
 const SUM: f32 = 2.5;
-/// 1 / Π(p - q) over the other finite points q, for p = 0, ±a, ±b; the point at infinity has 1.
+/// 1 / Π(p - q) over the other finite points q, for p = 0, ±a, ±b; 1 for the point at infinity.
 const SCALE: [f32; POINTS] = [1.0, -1.0 / 1.5, -1.0 / 1.5, 1.0 / 6.0, 1.0 / 6.0, 1.0];
 
-/// One direction of a transform into the domain, from N numbers to six.
+/// A transform to the Winograd domain in one direction, from N numbers to six.
 pub trait Forward<const N: usize> {
-    /// The six numbers.
+    /// Returns the six numbers.
     fn apply<S: Simd>(simd: S, x: [S::f32s; N]) -> [S::f32s; POINTS];
 }
 
-/// One direction of a transform out of the domain, from six numbers to N.
+/// A transform from the Winograd domain in one direction, from six numbers to N.
 pub trait Inverse<const N: usize> {
-    /// The N numbers.
+    /// Returns the N numbers.
     fn apply<S: Simd>(simd: S, t: [S::f32s; POINTS]) -> [S::f32s; N];
 }
 
@@ -61,7 +61,7 @@ impl Forward<POINTS> for Input {
     fn apply<S: Simd>(simd: S, x: [S::f32s; POINTS]) -> [S::f32s; POINTS] {
         let c = |value| simd.splat_f32s(value);
         let fma = |a, b, c| simd.mul_add_e_f32s(a, b, c);
-        // Even and odd parts of the polynomials that vanish at all finite points but ±a, or but ±b.
+        // Even and odd parts of the polynomials that are zero at all finite points except ±a, or except ±b.
         let (even_a, odd_a) = (fma(c(-B[2]), x[2], x[4]), fma(c(-B[1]), x[1], simd.mul_f32s(c(A[1]), x[3])));
         let (even_b, odd_b) = (fma(c(-A[2]), x[2], x[4]), fma(c(-A[1]), x[1], simd.mul_f32s(c(B[1]), x[3])));
         [
@@ -96,7 +96,7 @@ impl Inverse<POINTS> for InputGradient {
     }
 }
 
-/// `A`, for tiles of the output's gradient: the values at the points of the polynomial with these coefficients.
+/// `A`, for tiles of the output's gradient: evaluates the polynomial with these coefficients at the points.
 pub struct OutputGradient;
 
 impl<const N: usize> Forward<N> for OutputGradient {
@@ -167,34 +167,34 @@ fn scaled<S: Simd>(simd: S, t: [S::f32s; POINTS]) -> [S::f32s; POINTS] {
     std::array::from_fn(|i| simd.mul_f32s(simd.splat_f32s(SCALE[i]), t[i]))
 }
 
-/// Square windows on images `[N, H, W, C]`, in rows and columns, image after image.
+/// A grid of square windows on images `[N, H, W, C]`. Windows are numbered in row-major order, image by image.
 #[derive(Clone, Debug)]
 pub struct Windows {
-    /// H and W.
+    /// The height and width of the images.
     pub plane: [usize; 2],
-    /// C.
+    /// The number of channels.
     pub channels: usize,
-    /// From one window to the next.
+    /// The distance from one window to the next.
     pub step: usize,
-    /// How far the first window begins before the image; what lies outside is zero.
+    /// The distance by which the first window starts before the image. Pixels outside the image are zero.
     pub padding: usize,
-    /// Rows and columns of windows on an image.
+    /// The rows and columns of windows per image.
     pub grid: [usize; 2],
 }
 
 impl Windows {
-    /// Windows on an image.
+    /// Returns the number of windows per image.
     pub fn per_image(&self) -> usize {
         self.grid[0] * self.grid[1]
     }
 
-    /// Numbers of the images that hold `windows`.
+    /// Returns the size of the images that contain `windows`, in numbers.
     fn reach(&self, windows: &Range<usize>) -> Option<usize> {
         let images = windows.end.div_ceil(self.per_image());
         images.checked_mul(self.plane[0])?.checked_mul(self.plane[1])?.checked_mul(self.channels)
     }
 
-    /// Whether slices of these lengths hold the images and the domain of `windows`.
+    /// Whether slices of these lengths can contain the images and the domain of `windows`.
     fn fit(&self, windows: &Range<usize>, images: usize, domain: usize, point: usize) -> bool {
         let of_a_point = windows.len().checked_mul(self.channels);
         let in_domain = (PLANE - 1).checked_mul(point).zip(of_a_point).and_then(|(a, b)| a.checked_add(b));
@@ -203,7 +203,7 @@ impl Windows {
             && in_domain.is_some_and(|reach| reach <= domain)
     }
 
-    /// Where the pixels under a window of N×N lie, or `None` for those outside the image.
+    /// Returns the offsets of the pixels of a window of N×N, or `None` for pixels outside the image.
     #[inline(always)]
     fn pixels<const N: usize>(&self, window: usize) -> [[Option<usize>; N]; N] {
         let [height, width] = self.plane;
@@ -219,7 +219,7 @@ impl Windows {
     }
 }
 
-/// The transform `T` of `windows` of N×N pixels: `images [N, H, W, C]` to `domain [36, windows, C]`.
+/// The kernel that transforms `windows` of N×N pixels with `T`, from `images [N, H, W, C]` to `domain [36, windows, C]`.
 pub struct ToDomain<'a, T, const N: usize> {
     layout: &'a Windows,
     windows: Range<usize>,
@@ -230,10 +230,10 @@ pub struct ToDomain<'a, T, const N: usize> {
 }
 
 impl<'a, T: Forward<N>, const N: usize> ToDomain<'a, T, N> {
-    /// `point` numbers lie between the matrices of two points.
+    /// Creates the kernel. `point` is the distance between the matrices of two points, in numbers.
     ///
     /// # Panics
-    /// When a slice is too short or the channels are no multiple of [`CHANNELS`]: a mistake in a layer.
+    /// When a slice is too short or the number of channels is not a multiple of [`CHANNELS`], which is a bug in a layer.
     pub fn new(
         layout: &'a Windows,
         windows: Range<usize>,
@@ -251,7 +251,7 @@ impl<T: Forward<N>, const N: usize> WithSimd for ToDomain<'_, T, N> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        const { assert!(CHANNELS.is_multiple_of(S::F32_LANES), "channels come in whole vectors") };
+        const { assert!(CHANNELS.is_multiple_of(S::F32_LANES), "the channels are a multiple of a vector") };
         let channels = self.layout.channels;
         let zero = simd.splat_f32s(0.0);
         for (row, window) in self.windows.clone().enumerate() {
@@ -260,7 +260,7 @@ impl<T: Forward<N>, const N: usize> WithSimd for ToDomain<'_, T, N> {
                 let mut rows = [[zero; POINTS]; N];
                 for (pixels, row) in pixels.iter().zip(&mut rows) {
                     let line = std::array::from_fn(|j| match pixels[j] {
-                        // SAFETY: `new` has checked that the images of all windows lie in the slice, `pixels` gives pixels
+                        // SAFETY: `new` has checked that the images of all windows are inside the slice, `pixels` returns pixels
                         // of these images, and channel + LANES ≤ channels, a multiple of 16.
                         Some(pixel) => unsafe { load::<S>(self.images.as_ptr().add(pixel + channel)) },
                         None => zero,
@@ -281,21 +281,21 @@ impl<T: Forward<N>, const N: usize> WithSimd for ToDomain<'_, T, N> {
     }
 }
 
-/// What becomes of a number that leaves the domain.
+/// How results of the inverse transform are combined with the output.
 pub trait Emit {
-    /// Combines it, of these channels from `channel` on, with what is there.
+    /// Returns the new output for `value`, a vector of channels from `channel`. `current` reads the current output.
     fn emit<S: Simd>(
         &self,
         simd: S,
         channel: usize,
-        there: impl FnOnce() -> S::f32s,
+        current: impl FnOnce() -> S::f32s,
         value: S::f32s,
     ) -> S::f32s;
 }
 
-/// Adds the bias `[C]`, then `max(y, 0)` when asked; a NaN stays one.
+/// Adds the bias, then computes `max(y, 0)` if `relu`. NaN stays NaN.
 pub struct BiasRelu<'a> {
-    /// `[C]`.
+    /// The bias `[C]`.
     pub bias: &'a [f32],
     /// Whether a ReLU is fused.
     pub relu: bool,
@@ -311,17 +311,17 @@ impl Emit for BiasRelu<'_> {
     }
 }
 
-/// Adds to what is there.
+/// Adds to the current output.
 pub struct Accumulate;
 
 impl Emit for Accumulate {
     #[inline(always)]
-    fn emit<S: Simd>(&self, simd: S, _: usize, there: impl FnOnce() -> S::f32s, value: S::f32s) -> S::f32s {
-        simd.add_f32s(there(), value)
+    fn emit<S: Simd>(&self, simd: S, _: usize, current: impl FnOnce() -> S::f32s, value: S::f32s) -> S::f32s {
+        simd.add_f32s(current(), value)
     }
 }
 
-/// Replaces what is there.
+/// Replaces the current output.
 pub struct Replace;
 
 impl Emit for Replace {
@@ -331,8 +331,8 @@ impl Emit for Replace {
     }
 }
 
-/// The transform `T` out of the domain: `domain [36, windows, C]` to windows of N×N pixels of `images [N, H, W, C]`, what
-/// falls outside left away.
+/// The kernel that transforms from `domain [36, windows, C]` to windows of N×N pixels of `images [N, H, W, C]` with `T`. Pixels
+/// outside the images are discarded.
 pub struct FromDomain<'a, T, E, const N: usize> {
     layout: &'a Windows,
     windows: Range<usize>,
@@ -344,10 +344,10 @@ pub struct FromDomain<'a, T, E, const N: usize> {
 }
 
 impl<'a, T: Inverse<N>, E: Emit, const N: usize> FromDomain<'a, T, E, N> {
-    /// `point` numbers lie between the matrices of two points.
+    /// Creates the kernel. `point` is the distance between the matrices of two points, in numbers.
     ///
     /// # Panics
-    /// When a slice is too short or the channels are no multiple of [`CHANNELS`]: a mistake in a layer.
+    /// When a slice is too short or the number of channels is not a multiple of [`CHANNELS`], which is a bug in a layer.
     pub fn new(
         layout: &'a Windows,
         windows: Range<usize>,
@@ -366,7 +366,7 @@ impl<T: Inverse<N>, E: Emit, const N: usize> WithSimd for FromDomain<'_, T, E, N
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        const { assert!(CHANNELS.is_multiple_of(S::F32_LANES), "channels come in whole vectors") };
+        const { assert!(CHANNELS.is_multiple_of(S::F32_LANES), "the channels are a multiple of a vector") };
         let channels = self.layout.channels;
         for (row, window) in self.windows.clone().enumerate() {
             let pixels = self.layout.pixels::<N>(window);
@@ -385,7 +385,7 @@ impl<T: Inverse<N>, E: Emit, const N: usize> WithSimd for FromDomain<'_, T, E, N
                     let line: [S::f32s; N] = T::apply(simd, row);
                     for (pixel, value) in pixels.iter().zip(line) {
                         let Some(pixel) = pixel else { continue };
-                        // SAFETY: as in `ToDomain`: a vector of channels of a pixel of the images.
+                        // SAFETY: as in `ToDomain`, this is a vector of channels of a pixel of the images.
                         unsafe {
                             let at = self.images.as_mut_ptr().add(pixel + channel);
                             store::<S>(at, self.emit.emit(simd, channel, || load::<S>(at), value));
@@ -403,6 +403,6 @@ impl<T: Inverse<N>, E: Emit, const N: usize> WithSimd for FromDomain<'_, T, E, N
 /// A vector of numbers must be writable at `to`.
 #[inline(always)]
 unsafe fn store<S: Simd>(to: *mut f32, value: S::f32s) {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { to.cast::<S::f32s>().write_unaligned(value) }
 }

@@ -1,6 +1,6 @@
-//! Convolution with what follows it: an optional ReLU and an optional max pooling. In a batch an image is worked on by one core
-//! from its pixels to its pooled outputs, so that the large output of a convolution never leaves the cache and is not stored:
-//! where it was largest and whether that was positive is all that the backward pass needs.
+//! Convolution with a fused ReLU and max pooling, both optional. In a batch, one core processes an image from its input to its
+//! pooled output, so that the large output of the convolution stays in the cache and is not stored. The backward pass needs only
+//! the positions of the maxima and whether they were positive.
 
 use alexnet_core::{Backward, Layer, Mode, Result};
 use rayon::prelude::*;
@@ -17,22 +17,22 @@ use crate::{
     tensor::{Pool, Tensor},
 };
 
-/// `torch.nn.Conv2d` with bias, then `max(y, 0)` and `torch.nn.MaxPool2d` when fused.
+/// `torch.nn.Conv2d` with bias, then `max(y, 0)` and `torch.nn.MaxPool2d` if fused.
 pub struct Conv2d {
     geometry: Geometry,
-    /// Weight, stored as `[kh, kw, in/groups, out]`, and bias `[out]`.
+    /// The weight, stored as `[kh, kw, in/groups, out]`, and the bias `[out]`.
     parameters: [ParameterState; 2],
     convolution: Box<dyn Convolution>,
-    /// Whether `convolution` has yet to be given the weights.
+    /// Whether the weights have changed since they were passed to `convolution`.
     stale: bool,
     relu: bool,
     pooling: Option<MaxPool2d>,
-    /// Whether anything before this layer is trainable.
+    /// Whether an earlier layer is trainable.
     needs_dx: bool,
     isa: Isa,
     pool: Pool,
-    /// With fused pooling: for each output which number of its window was the largest.
-    largest: Vec<u32>,
+    /// With fused pooling: the index of the maximum in the window of each output.
+    argmax: Vec<u32>,
     saved_for_backward: Option<SavedForBackward>,
 }
 
@@ -42,18 +42,19 @@ struct SavedForBackward {
     y: Option<Tensor>,
 }
 
-/// What is fused and how it is computed.
+/// The fused operations, and whether the input's gradient is needed.
 pub struct Fused {
-    /// A ReLU.
+    /// Whether a ReLU is fused.
     pub relu: bool,
-    /// A max pooling behind the convolution or its ReLU.
+    /// The max pooling after the convolution or its ReLU, if it is fused.
     pub pooling: Option<MaxPool2d>,
-    /// Whether anything before the layer is trainable.
+    /// Whether an earlier layer is trainable.
     pub needs_dx: bool,
 }
 
 impl Conv2d {
-    /// A layer over `weight` and `bias`; in Winograd's domain where it applies unless `exact` is asked for.
+    /// Creates a layer with the parameters weight and bias. It uses Winograd convolution if the geometry is supported and `exact`
+    /// is false.
     pub fn new(
         geometry: Geometry,
         parameters: [ParameterState; 2],
@@ -77,12 +78,12 @@ impl Conv2d {
             needs_dx,
             isa,
             pool,
-            largest: Vec::new(),
+            argmax: Vec::new(),
             saved_for_backward: None,
         }
     }
 
-    /// `[C, H, W]` that leave the layer.
+    /// Returns the output shape `[C, H, W]` of the layer.
     fn output(&self) -> [usize; 3] {
         self.pooling.as_ref().map_or(self.geometry.output, |pooling| pooling.output)
     }
@@ -95,31 +96,31 @@ impl Layer<Tensor> for Conv2d {
         }
         let mut y = self.pool.tensor(x.batch, &self.output());
         let (x_len, y_len) = (x.item_len(), y.item_len());
-        let mut largest = std::mem::take(&mut self.largest);
-        largest.resize(if self.pooling.is_some() { x.batch * y_len } else { 0 }, 0);
+        let mut argmax = std::mem::take(&mut self.argmax);
+        argmax.resize(if self.pooling.is_some() { x.batch * y_len } else { 0 }, 0);
         let images = self.convolution.images_per_task();
-        let alone = x.batch == 1;
+        let single_image = x.batch == 1;
         let bias = &self.parameters[1].values;
         match &self.pooling {
             None => {
                 let tasks = y.values_mut().par_chunks_mut(images * y_len);
                 tasks
                     .zip(x.values().par_chunks(images * x_len))
-                    .for_each(|(y, x)| self.convolution.forward(x, alone, bias, self.relu, y));
+                    .for_each(|(y, x)| self.convolution.forward(x, single_image, bias, self.relu, y));
             }
             Some(pooling) => {
                 let tasks = y.values_mut().par_chunks_mut(images * y_len);
                 tasks
-                    .zip(largest.par_chunks_mut(images * y_len))
+                    .zip(argmax.par_chunks_mut(images * y_len))
                     .zip(x.values().par_chunks(images * x_len))
-                    .for_each(|((y, largest), x)| {
-                        let mut whole = self.pool.take(x.len() / x_len * self.geometry.output_len());
-                        self.convolution.forward(x, alone, bias, self.relu, &mut whole);
-                        pooling.gather(&whole, y, largest);
+                    .for_each(|((y, argmax), x)| {
+                        let mut full = self.pool.take(x.len() / x_len * self.geometry.output_len());
+                        self.convolution.forward(x, single_image, bias, self.relu, &mut full);
+                        pooling.gather(&full, y, argmax);
                     });
             }
         }
-        self.largest = largest;
+        self.argmax = argmax;
         self.saved_for_backward =
             needs_backward(mode).then(|| SavedForBackward { x, y: self.relu.then(|| y.clone()) });
         Ok(y)
@@ -134,7 +135,7 @@ impl Backward<Tensor> for Conv2d {
         let outputs = self.geometry.output[0];
         let images = images_per_sum(x.batch);
         let groups = x.batch.div_ceil(images);
-        // Partial sums, one a group of images: of the weight gradient [G, kh, kw, in, out] and of the bias gradient [G, out].
+        // Partial sums, one per group of images: of the weight gradient [G, kh, kw, in, out] and of the bias gradient [G, out].
         let [weight_trainable, bias_trainable] =
             self.parameters.each_ref().map(|parameter| parameter.trainable);
         let mut dw = weight_trainable.then(|| self.pool.take(groups * weights));
@@ -166,11 +167,11 @@ impl Backward<Tensor> for Conv2d {
                         let y = &y.values()[outer.clone()][..dy.len()];
                         layer.isa.run(MaskGradient { dy, y });
                     }
-                    // The gradient of the convolution's own outputs.
+                    // The gradient of the convolution's output before pooling.
                     let conv_dy: &[f32] = match (&layer.pooling, &mut unpooled) {
                         (Some(pooling), Some(unpooled)) => {
                             let unpooled = &mut unpooled[..x.len() / x_len * conv_len];
-                            pooling.scatter(dy, &layer.largest[outer][..dy.len()], unpooled);
+                            pooling.scatter(dy, &layer.argmax[outer][..dy.len()], unpooled);
                             unpooled
                         }
                         _ => dy,
@@ -196,7 +197,7 @@ impl Backward<Tensor> for Conv2d {
     }
 }
 
-/// `count` pieces of `len` numbers, the last of which may be shorter, or as many times nothing.
+/// Returns `count` pieces of `len` numbers, the last of which may be shorter; or `count` times `None` without values.
 fn chunks(values: Option<&mut [f32]>, len: usize, count: usize) -> Vec<Option<&mut [f32]>> {
     match values {
         Some(values) => values.chunks_mut(len).map(Some).collect(),

@@ -1,4 +1,4 @@
-//! Inverted dropout with core's masks.
+//! Inverted dropout with the masks of [`alexnet_core::rng`].
 
 use alexnet_core::{Backward, Layer, Mode, Result, rng::dropout_scale};
 use rayon::prelude::*;
@@ -8,18 +8,18 @@ use crate::tensor::{Pool, Tensor, channels_last};
 
 /// Multiplies by 0 or 1/(1-p) in training.
 pub struct Dropout {
-    /// Probability of dropping.
+    /// The probability of dropping an element.
     pub p: f32,
-    /// Index in the topology, part of the mask's key.
+    /// The index of the node in the topology, which is part of the mask's key.
     pub node: usize,
-    /// For the masks.
+    /// The pool for the masks.
     pub pool: Pool,
     /// The factors of the forward pass.
     saved_for_backward: Option<Tensor>,
 }
 
 impl Dropout {
-    /// Dropout as the topology's node `node`.
+    /// Creates the layer for node `node` of the topology.
     pub fn new(p: f32, node: usize, pool: Pool) -> Self {
         Self { p, node, pool, saved_for_backward: None }
     }
@@ -44,7 +44,7 @@ impl Layer<Tensor> for Dropout {
                 if x.item.len() == 1 {
                     return dropout_scale(seed, step, self.node, item, self.p, scale);
                 }
-                // Masks are drawn in PyTorch's order.
+                // Masks are drawn in PyTorch's order of elements.
                 let mut drawn = self.pool.take(len);
                 dropout_scale(seed, step, self.node, item, self.p, &mut drawn);
                 channels_last(&x.item, &drawn, scale);

@@ -1,4 +1,4 @@
-//! `[C, H, W]` to `[C·H·W]` in PyTorch's order.
+//! Flattens images `[C, H, W]` to `[C·H·W]` in PyTorch's order.
 
 use alexnet_core::{Backward, Layer, Mode, Result};
 use rayon::prelude::*;
@@ -8,9 +8,9 @@ use crate::tensor::{Pool, Tensor, channels_first, channels_last};
 
 /// Flattens items of this shape.
 pub struct Flatten {
-    /// `[C, H, W]`.
+    /// The shape `[C, H, W]`.
     pub item: Vec<usize>,
-    /// For what comes out.
+    /// The pool for the output.
     pub pool: Pool,
 }
 

@@ -1,5 +1,5 @@
-//! The fully connected layer, with an optional ReLU on its output. Work is divided over features, so that each weight is
-//! read once a pass, whatever the batch.
+//! The fully connected layer, with an optional fused ReLU. The work is divided by features, so that each weight is read once per
+//! pass for any batch size.
 
 use alexnet_core::{Backward, Layer, Mode, Result};
 use rayon::prelude::*;
@@ -18,19 +18,19 @@ use crate::{
     tensor::{Pool, Tensor, transpose},
 };
 
-/// Output features of one task.
+/// The number of output features of one task.
 const OUTPUTS: usize = 56;
 
-/// Input features of one task.
+/// The number of input features of one task.
 const INPUTS: usize = 512;
 
-/// `y = W·x + b`, then `max(y, 0)` when fused.
+/// `y = W·x + b`, then `max(y, 0)` if fused.
 pub struct Linear {
-    /// Weight `[out, in]` and bias `[out]`.
+    /// The weight `[out, in]` and the bias `[out]`.
     parameters: [ParameterState; 2],
     /// Whether a ReLU is fused.
     relu: bool,
-    /// Whether anything before this layer is trainable.
+    /// Whether an earlier layer is trainable.
     needs_dx: bool,
     isa: Isa,
     pool: Pool,
@@ -44,12 +44,12 @@ struct SavedForBackward {
 }
 
 impl Linear {
-    /// A layer over `weight` and `bias`.
+    /// Creates a layer with the parameters weight and bias.
     pub fn new(parameters: [ParameterState; 2], relu: bool, needs_dx: bool, isa: Isa, pool: Pool) -> Self {
         Self { parameters, relu, needs_dx, isa, pool, saved_for_backward: None }
     }
 
-    /// `[out, in]`.
+    /// Returns `(out, in)`.
     fn extents(&self) -> (usize, usize) {
         (self.parameters[0].shape[0], self.parameters[0].shape[1])
     }
@@ -76,14 +76,14 @@ impl Layer<Tensor> for Linear {
 }
 
 impl Linear {
-    /// The gradient before the ReLU, and the input, that are needed from then on. Also sets the bias gradient.
+    /// Masks `dy` by the ReLU, sets the bias gradient and returns the saved input.
     fn begin_backward(&mut self, dy: &mut Tensor) -> Tensor {
         let SavedForBackward { x, y } = take_saved(&mut self.saved_for_backward);
         if let Some(y) = y {
             let chunks = dy.values_mut().par_chunks_mut(ELEMENTS).zip(y.values().par_chunks(ELEMENTS));
             chunks.for_each(|(dy, y)| self.isa.run(MaskGradient { dy, y }));
         }
-        // A frozen bias has no gradient to write to.
+        // A frozen bias has no gradient buffer.
         let [_, bias] = &mut self.parameters;
         bias.gradient.fill(0.0);
         if bias.trainable {
@@ -92,7 +92,7 @@ impl Linear {
         x
     }
 
-    /// `dx = dy · W`, when it is wanted.
+    /// Returns `dx = dy · W`, or `dy` if the gradient of the input is not needed.
     fn input_gradient(&self, dy: Tensor) -> Tensor {
         if !self.needs_dx {
             return dy;
@@ -118,7 +118,7 @@ impl Linear {
     }
 }
 
-/// The product that is the weight gradient of outputs from `first` on, `outputs` of them, handed to `finish`.
+/// Returns the product that computes the weight gradient of `outputs` outputs, from index `first`, and passes it to `finish`.
 fn weight_gradient<'a, F: Finish>(
     dy: &'a Tensor,
     x: &'a Tensor,
@@ -159,8 +159,8 @@ impl CpuLayer for Linear {
         &mut self.parameters
     }
 
-    /// The weights are updated as their gradient is made, which is never written: weights and moments are most of what a
-    /// step moves through memory.
+    /// The weights are updated while their gradient is computed, and the gradient is not written to memory. Weights and moments
+    /// are most of the memory traffic of a step.
     fn backward_and_update(&mut self, mut dy: Tensor, isa: Isa, update: &Update) -> Result<(Tensor, f64)> {
         let (_, inputs) = self.extents();
         let x = self.begin_backward(&mut dy);
@@ -174,7 +174,7 @@ impl CpuLayer for Linear {
                 let apply = ApplyToSums { update, slices, row: inputs, square_sum: 0.0 };
                 isa.run(weight_gradient(&dy, &x, i * OUTPUTS, rows, apply)).square_sum
             });
-            // Added in order, whatever the threads did.
+            // Added in a fixed order, independently of the threads.
             square_sum += sums.collect::<Vec<f64>>().iter().sum::<f64>();
         }
         if bias.trainable {

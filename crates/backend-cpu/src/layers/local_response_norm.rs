@@ -10,7 +10,7 @@ use crate::{
     tensor::{Pool, Tensor},
 };
 
-/// `y[c] = x[c] · s[c]^-beta` with `s[c] = k + alpha · Σ x[j]²`, j in the window around c.
+/// `y[c] = x[c] · s[c]^-beta` with `s[c] = k + alpha · Σ x[j]²`, where j runs over the window around c.
 pub struct LocalResponseNorm {
     constants: Constants,
     isa: Isa,
@@ -19,28 +19,29 @@ pub struct LocalResponseNorm {
     saved_for_backward: Option<Tensor>,
 }
 
-/// As `alexnet_core::Op::LocalResponseNorm` has them.
+/// The constants of [`alexnet_core::Op::LocalResponseNorm`].
 #[derive(Clone, Copy)]
 pub struct Constants {
-    /// Channels of the window.
+    /// The number of channels of the window.
     pub size: usize,
-    /// The paper's alpha, not divided by `size`.
+    /// The factor of the sum, as in the paper (not divided by `size`).
     pub alpha: f32,
-    /// Exponent.
+    /// The exponent.
     pub beta: f32,
-    /// Added to the sum.
+    /// The number added to the sum.
     pub k: f32,
 }
 
 impl LocalResponseNorm {
-    /// A layer with these constants.
+    /// Creates a layer with these constants.
     pub fn new(constants: Constants, isa: Isa, pool: Pool) -> Self {
         Self { constants, isa, pool, saved_for_backward: None }
     }
 }
 
 impl Constants {
-    /// `s` of one pixel's channels `x [C]`. `squares` is a scratch with size - 1 numbers more, zero at both ends.
+    /// Computes `s` for the channels `x [C]` of one pixel. `squares` is a scratch buffer of `C + size - 1` numbers with zeros at
+    /// both ends.
     #[inline(always)]
     fn denominators(&self, x: &[f32], squares: &mut [f32], s: &mut [f32]) {
         squares[self.size / 2..].iter_mut().zip(x).for_each(|(square, x)| *square = x * x);
@@ -48,15 +49,15 @@ impl Constants {
         s.iter_mut().for_each(|s| *s = self.k + self.alpha * *s);
     }
 
-    /// `s^-beta`.
+    /// Returns `s^-beta`.
     #[inline(always)]
     fn power(&self, s: f32) -> f32 {
-        // The paper's exponent needs no logarithm.
+        // The exponent of the paper can be computed with square roots, without a logarithm.
         if self.beta == 0.75 { 1.0 / (s.sqrt() * s.sqrt().sqrt()) } else { s.powf(-self.beta) }
     }
 }
 
-/// `sums[c] = Σ padded[c..c + size]`.
+/// Computes `sums[c] = Σ padded[c..c + size]`.
 #[inline(always)]
 fn window_sums(padded: &[f32], size: usize, sums: &mut [f32]) {
     sums.fill(0.0);
@@ -65,7 +66,7 @@ fn window_sums(padded: &[f32], size: usize, sums: &mut [f32]) {
     }
 }
 
-/// `x [P, C]` to `y [P, C]`.
+/// The kernel of the forward pass, from `x [P, C]` to `y [P, C]`.
 struct Normalize<'a> {
     constants: Constants,
     channels: usize,
@@ -87,7 +88,8 @@ impl WithSimd for Normalize<'_> {
     }
 }
 
-/// `dx[c] = dy[c]·s[c]^-beta - 2·alpha·beta·x[c] · Σ dy[j]·x[j]·s[j]^(-beta-1)`, j over the channels whose windows hold c.
+/// The kernel of the backward pass: `dx[c] = dy[c]·s[c]^-beta - 2·alpha·beta·x[c] · Σ dy[j]·x[j]·s[j]^(-beta-1)`, where j runs
+/// over the channels whose windows contain c.
 struct NormalizeGradient<'a> {
     constants: Constants,
     channels: usize,
@@ -104,19 +106,19 @@ impl WithSimd for NormalizeGradient<'_> {
         let Self { constants, channels, x, dy, dx } = self;
         let Constants { size, alpha, beta, .. } = constants;
         let mut squares = vec![0.0; channels + size - 1];
-        // What channel j's denominator hands on, dy[j]·x[j]·s[j]^(-beta-1), zero at both ends.
-        let mut through = vec![0.0; channels + size - 1];
+        // The terms of the denominators, dy[j]·x[j]·s[j]^(-beta-1), with zeros at both ends.
+        let mut terms = vec![0.0; channels + size - 1];
         let mut s = vec![0.0; channels];
         let pixels = x.chunks_exact(channels).zip(dy.chunks_exact(channels));
         for ((x, dy), dx) in pixels.zip(dx.chunks_exact_mut(channels)) {
             constants.denominators(x, &mut squares, &mut s);
-            let own = &mut through[(size - 1) / 2..][..channels];
-            for ((((dx, through), x), dy), s) in dx.iter_mut().zip(own).zip(x).zip(dy).zip(&s) {
+            let inner = &mut terms[(size - 1) / 2..][..channels];
+            for ((((dx, term), x), dy), s) in dx.iter_mut().zip(inner).zip(x).zip(dy).zip(&s) {
                 let power = constants.power(*s);
                 *dx = dy * power;
-                *through = dy * x * power / s;
+                *term = dy * x * power / s;
             }
-            window_sums(&through, size, &mut s);
+            window_sums(&terms, size, &mut s);
             let factor = 2.0 * alpha * beta;
             dx.iter_mut().zip(x).zip(&s).for_each(|((dx, x), sum)| *dx -= factor * x * sum);
         }

@@ -1,4 +1,4 @@
-//! The seven operations, forward and backward, one a file.
+//! The seven operations with their forward and backward passes, one per file.
 
 mod conv2d;
 mod dropout;
@@ -21,27 +21,28 @@ pub use self::{
 };
 use crate::{kernels::Isa, optimizer::Update, parameter::ParameterState, tensor::Tensor};
 
-/// A layer with a hand-written backward pass, and its parameters.
+/// A layer with its parameters.
 pub trait CpuLayer: Backward<Tensor> + Send {
-    /// Weight and bias, for the layers that have them.
+    /// Returns weight and bias; empty for layers without parameters.
     fn parameters(&self) -> &[ParameterState] {
         &[]
     }
 
-    /// The same, to update.
+    /// Returns weight and bias for an update.
     fn parameters_mut(&mut self) -> &mut [ParameterState] {
         &mut []
     }
 
-    /// Whether any of them is trainable.
+    /// Whether a parameter of the layer is trainable.
     fn is_trainable(&self) -> bool {
         self.parameters().iter().any(|parameter| parameter.trainable)
     }
 
-    /// Runs the backward pass and updates all trainable parameters. Also returns the sum of their squared gradients.
+    /// Runs the backward pass and updates all trainable parameters. Returns the gradient of the input and the sum of the squared
+    /// gradients of the parameters.
     ///
     /// # Errors
-    /// As the backward pass.
+    /// Those of the backward pass.
     fn backward_and_update(&mut self, dy: Tensor, isa: Isa, update: &Update) -> Result<(Tensor, f64)> {
         let dx = self.backward(dy)?;
         let mut square_sum = 0.0;
@@ -56,15 +57,15 @@ pub trait CpuLayer: Backward<Tensor> + Send {
     }
 }
 
-/// Whether a backward pass may follow the forward pass that `mode` describes.
+/// Whether a backward pass may follow a forward pass in this mode.
 fn needs_backward(mode: Mode) -> bool {
     mode != Mode::Evaluate
 }
 
-/// Takes what the forward pass saved for the backward pass.
+/// Takes the data that the forward pass saved for the backward pass.
 ///
 /// # Panics
-/// When there was no such forward pass: a mistake in the model.
+/// When no forward pass has saved data, which is a bug in the model.
 fn take_saved<T>(saved_for_backward: &mut Option<T>) -> T {
-    saved_for_backward.take().expect("backward follows a forward pass that saves for it")
+    saved_for_backward.take().expect("the backward pass needs a forward pass that saves its data")
 }

@@ -1,4 +1,4 @@
-//! Rectified linear units on their own; those that follow a convolution or a linear layer are fused into it.
+//! The ReLU as a separate layer. A ReLU after a convolution or a linear layer is fused into that layer.
 
 use alexnet_core::{Backward, Layer, Mode, Result};
 use rayon::prelude::*;
@@ -21,7 +21,7 @@ pub struct Relu {
 }
 
 impl Relu {
-    /// A ReLU.
+    /// Creates a ReLU.
     pub fn new(isa: Isa) -> Self {
         Self { isa, saved_for_backward: None }
     }

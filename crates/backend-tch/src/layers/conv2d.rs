@@ -11,11 +11,11 @@ pub struct Conv2d {
     pub weight: Tensor,
     /// `[out]`.
     pub bias: Tensor,
-    /// Distance of two positions.
+    /// The distance between two positions of the kernel.
     pub stride: i64,
-    /// Zeros on each side.
+    /// The zeros added on each side.
     pub padding: i64,
-    /// Groups of channels.
+    /// The number of groups of channels.
     pub groups: i64,
 }
 

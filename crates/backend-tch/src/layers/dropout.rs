@@ -1,4 +1,4 @@
-//! Inverted dropout with core's masks.
+//! Inverted dropout with the masks of [`alexnet_core::rng`].
 
 use alexnet_core::{Layer, Mode, Result, rng::dropout_scale};
 use rayon::prelude::*;
@@ -8,11 +8,11 @@ use crate::error::failed;
 
 /// Multiplies by 0 or 1/(1-p) in training.
 pub struct Dropout {
-    /// Probability of dropping.
+    /// The probability of dropping an element.
     pub p: f32,
-    /// Index in the topology, part of the mask's key.
+    /// The index of the node in the topology, which is part of the mask's key.
     pub node: usize,
-    /// Where the input is.
+    /// The device of the input.
     pub device: Device,
 }
 
@@ -20,7 +20,7 @@ impl Layer<Tensor> for Dropout {
     fn forward(&mut self, x: Tensor, mode: Mode) -> Result<Tensor> {
         let Mode::Train { seed, step, sample_offset } = mode else { return Ok(x) };
         let size = x.size();
-        // Masks are in the order `[C, H, W]` of one image.
+        // The mask of an image has the order `[C, H, W]`.
         let item = size[1..].iter().product::<i64>() as usize;
         let mut scale = vec![0.0; size[0] as usize * item];
         scale

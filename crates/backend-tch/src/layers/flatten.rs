@@ -1,4 +1,4 @@
-//! `[N, C, H, W]` to `[N, C·H·W]`.
+//! Flattens `[N, C, H, W]` to `[N, C·H·W]`.
 
 use alexnet_core::{Layer, Mode, Result};
 use tch::Tensor;

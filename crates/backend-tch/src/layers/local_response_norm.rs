@@ -5,15 +5,16 @@ use tch::{TchError, Tensor};
 
 use crate::error::failed;
 
-/// `x · (k + alpha · Σ x²)^-beta` over a window of channels, composed: libtorch has no such operation.
+/// `x · (k + alpha · Σ x²)^-beta` over a window of channels. It is composed of several operations, since libtorch has none for
+/// it.
 pub struct LocalResponseNorm {
-    /// Channels of the window.
+    /// The number of channels of the window.
     pub size: i64,
-    /// The paper's alpha, not divided by `size`.
+    /// The factor of the sum, as in the paper (not divided by `size`).
     pub alpha: f64,
-    /// Exponent.
+    /// The exponent.
     pub beta: f64,
-    /// Added to the sum.
+    /// The number added to the sum.
     pub k: f64,
 }
 

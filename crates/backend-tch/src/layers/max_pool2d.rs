@@ -5,11 +5,11 @@ use tch::Tensor;
 
 use crate::error::failed;
 
-/// `torch.nn.functional.max_pool2d`; the first of equals wins there too.
+/// `torch.nn.functional.max_pool2d`. Of equal numbers, it also takes the first one.
 pub struct MaxPool2d {
-    /// Height and width of the window.
+    /// The height and width of the window.
     pub kernel: i64,
-    /// Distance of two windows.
+    /// The distance between two windows.
     pub stride: i64,
 }
 

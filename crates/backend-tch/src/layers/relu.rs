@@ -7,7 +7,7 @@ use crate::error::failed;
 
 /// `torch.nn.functional.relu`.
 pub struct Relu {
-    /// Whether the input may be overwritten: nobody needs it for a gradient.
+    /// Whether the input may be overwritten, since no gradient needs it.
     pub in_place: bool,
 }
 

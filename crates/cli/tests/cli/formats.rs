@@ -164,7 +164,10 @@ fn training_on_from_what_does_not_fit_is_refused() {
             ["--weights", "fresh.safetensors", "--variant", "original"],
             "fresh.safetensors holds `tutorial`, but this run is `original`; add `--variant tutorial`",
         ),
-        (["--weights", "fresh.safetensors", "--freeze", "layers"], "there are features, features.0"),
+        (
+            ["--weights", "fresh.safetensors", "--freeze", "layers"],
+            "the modules with parameters are features, features.0",
+        ),
     ] {
         let ran = place.run(&[&train[..], &arguments[..]].concat());
         assert_eq!(ran.code, Some(1), "{ran:?}");

@@ -1,4 +1,5 @@
-//! What must not depend on what: an image on its batch-mates, a batch on the one before, training on evaluation.
+//! Independence: the results for an image must not depend on the other images of the batch, those for a batch not on earlier
+//! batches, and training not on evaluation.
 
 use alexnet_core::{Images, Model, Optimizer, Step};
 
@@ -8,7 +9,7 @@ use crate::{
     compare, fixtures,
 };
 
-/// All of them, on the miniature.
+/// Returns the cases, which use the miniature network.
 pub fn cases() -> Vec<Case> {
     vec![
         Case::new("batches::an_image_alone_and_among_others", |engine| {
@@ -17,8 +18,8 @@ pub fn cases() -> Vec<Case> {
             let all = images(7);
             let together = model.logits(&all)?;
             for i in 0..all.len() {
-                let alone = model.logits(&image(&all, i))?;
-                close(&alone.values, &together.values[i * together.classes..][..together.classes])?;
+                let single = model.logits(&image(&all, i))?;
+                close(&single.values, &together.values[i * together.classes..][..together.classes])?;
             }
             Ok(())
         }),
@@ -43,24 +44,24 @@ pub fn cases() -> Vec<Case> {
             let mut model = engine.compile(&fixtures::miniature(), &state, Optimizer::default())?;
             let images = images(5);
             let once = model.logits(&images)?;
-            if once == model.logits(&images)? { Ok(()) } else { Err("they are not".into()) }
+            if once == model.logits(&images)? { Ok(()) } else { Err("the bits differ".into()) }
         }),
         Case::new("batches::looking_does_not_change_training", |engine| {
             let (state, batches) = start();
             let topology = fixtures::miniature();
-            let mut unseen = engine.compile(&topology, &state, Optimizer::default())?;
-            let mut seen = engine.compile(&topology, &state, Optimizer::default())?;
+            let mut undisturbed = engine.compile(&topology, &state, Optimizer::default())?;
+            let mut evaluated = engine.compile(&topology, &state, Optimizer::default())?;
             for number in 1..=4 {
                 let losses = (
-                    train(unseen.as_mut(), &batches, number..=number)?,
-                    train(seen.as_mut(), &batches, number..=number)?,
+                    train(undisturbed.as_mut(), &batches, number..=number)?,
+                    train(evaluated.as_mut(), &batches, number..=number)?,
                 );
                 if losses.0 != losses.1 {
-                    return Err(format!("losses {:?} and, seen, {:?}", losses.0, losses.1).into());
+                    return Err(format!("losses {:?}, but {:?} with evaluations", losses.0, losses.1).into());
                 }
-                look(seen.as_mut(), &batches[0])?;
+                evaluate_all(evaluated.as_mut(), &batches[0])?;
             }
-            same_state("after looking", &seen.state()?, &unseen.state()?)
+            same_state("after evaluations", &evaluated.state()?, &undisturbed.state()?)
         }),
         Case::new("batches::training_changes_what_is_evaluated", |engine| {
             let (state, batches) = start();
@@ -75,8 +76,8 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-/// Everything that does not train, at another batch size.
-fn look(model: &mut dyn Model, batch: &alexnet_core::Batch) -> Outcome {
+/// Calls everything that does not train, with other batch sizes.
+fn evaluate_all(model: &mut dyn Model, batch: &alexnet_core::Batch) -> Outcome {
     model.logits(&images(9))?;
     model.vjp(&images(2), &fixtures::cotangent(&mut fixtures::rng("look"), 2, 5))?;
     model.gradients(
@@ -96,8 +97,8 @@ fn image(all: &Images, index: usize) -> Images {
     Images { pixels: all.pixels[index * size..][..size].to_vec(), ..all.clone() }
 }
 
-/// Within what another order of summation may do.
+/// Compares with a tolerance for another order of summation.
 fn close(found: &[f32], expected: &[f32]) -> Outcome {
     let truth: Vec<f64> = expected.iter().map(|v| f64::from(*v)).collect();
-    compare::within("answers", found, &truth, |i| 1e-5 + 1e-5 * truth[i].abs())
+    compare::within("results", found, &truth, |i| 1e-5 + 1e-5 * truth[i].abs())
 }

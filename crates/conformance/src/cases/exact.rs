@@ -1,6 +1,7 @@
-//! Single operations on integers: every product and partial sum is an integer below 2²⁴, so f32 makes no error in whatever
-//! order it sums, and an engine has to find the truth to the last bit, forward and backward. Winograd's convolutions divide
-//! by 3 and cannot: where an engine says so, a convolution that is not exact has to keep the bound of real numbers.
+//! Single operations on integers. Every product and partial sum is an integer below 2²⁴, so f32 sums are exact in any order, and
+//! an engine must compute the exact bits, forward and backward. Winograd convolutions divide by 3 and are not exact. If an engine
+//! says so ([`alexnet_core::Backend::exact_convolutions`]), its convolutions only have to satisfy the error bound for real
+//! numbers.
 
 use alexnet_core::{Logits, Node, Op, alexnet::Variant, topology::Role};
 use rand::RngExt;
@@ -9,18 +10,21 @@ use super::real;
 use crate::{
     case::{Case, Engine, Outcome},
     compare,
-    experiment::{Answers, Experiment, Place, lay_out},
+    experiment::{Experiment, Place, Results, build_topology},
     fixtures, naming,
     reference::Tensor,
 };
 
-/// Every kind of operation at many shapes.
+/// Returns cases of every kind of operation with many shapes.
 pub fn cases() -> Vec<Case> {
-    [convolutions(), poolings(), linear_layers(), the_rest(), chains()].into_iter().flatten().collect()
+    [convolutions(), poolings(), linear_layers(), other_operations(), chains()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
-/// Every distinct layer of the variants at its true size, two images.
-pub fn whole_size_cases() -> Vec<Case> {
+/// Returns a case for every distinct layer of the variants at full size, with two images.
+pub fn full_size_cases() -> Vec<Case> {
     let mut layers: Vec<(Op, Vec<usize>)> = Vec::new();
     for variant in Variant::ALL {
         let topology = variant.topology(5);
@@ -50,7 +54,7 @@ pub fn whole_size_cases() -> Vec<Case> {
     cases
 }
 
-/// The largest weight and the largest element of the cotangent. The probe's outputs are in -4..=4.
+/// The limits of the absolute values of weights and of elements of the cotangent. The outputs of the probe are in -4..=4.
 #[derive(Clone, Copy)]
 struct Limits {
     weight: i32,
@@ -60,14 +64,14 @@ struct Limits {
 const SMALL: Limits = Limits { weight: 4, cotangent: 4 };
 
 fn case(place: Place, size: [usize; 2], batch: usize, ops: &[Op], limits: Limits) -> Case {
-    let topology = lay_out(place, size, ops);
+    let topology = build_topology(place, size, ops);
     let name = naming::operations("exact", ops, place, size, batch);
     let key = format!("exact: {ops:?}, {place:?}, {batch}×{size:?}");
     Case::new(name, move |engine| {
         let mut rng = fixtures::rng(&key);
         let classes = topology.classes()?;
         let state = fixtures::state(&topology, |parameter| {
-            // A probe weighs each channel with -1, 0 or 1.
+            // The weights of the probe are -1, 0 or 1.
             let probe = place != Place::First && parameter.node == 0;
             let limit = if probe || parameter.role == Role::Bias { 1 } else { limits.weight };
             fixtures::integers(&mut rng, parameter.elements(), limit)
@@ -80,22 +84,22 @@ fn case(place: Place, size: [usize; 2], batch: usize, ops: &[Op], limits: Limits
 }
 
 fn check(experiment: &Experiment, engine: &Engine) -> Outcome {
-    let answers = experiment.perform(engine)?;
-    let largest = largest_partial_sum(experiment, &answers);
+    let results = experiment.run(engine)?;
+    let largest = largest_partial_sum(experiment, &results);
     if largest >= 16_777_216.0 {
-        return Err(format!("the case is at fault: a partial sum may reach {largest}").into());
+        return Err(format!("the case is not valid: a partial sum may reach {largest}").into());
     }
-    let identical = compare::identical("logits", &answers.logits.values, &answers.trace.logits().values)
+    let identical = compare::identical("logits", &results.logits.values, &results.trace.logits().values)
         .and_then(|()| {
-            compare::gradients(&answers.gradients, &answers.derivative.parameters, compare::identical)
+            compare::gradients(&results.gradients, &results.derivative.parameters, compare::identical)
         });
     if identical.is_err() && !engine.backend.exact_convolutions() && convolves_last(experiment) {
-        return real::check_bound(experiment, &answers);
+        return real::check_bound(experiment, &results);
     }
     identical
 }
 
-/// Whether the operation in question is a convolution, and no other follows the probe.
+/// Whether the tested operation is a single convolution.
 fn convolves_last(experiment: &Experiment) -> bool {
     matches!(
         experiment.topology.nodes.as_slice(),
@@ -103,8 +107,8 @@ fn convolves_last(experiment: &Experiment) -> bool {
     )
 }
 
-/// A bound on every partial sum of every convolution and linear layer, forward and backward, in any order.
-fn largest_partial_sum(experiment: &Experiment, answers: &Answers) -> f64 {
+/// Returns an upper bound of all partial sums of all convolutions and linear layers, forward and backward, in any order.
+fn largest_partial_sum(experiment: &Experiment, results: &Results) -> f64 {
     let mut largest = 0.0f64;
     for (index, node) in experiment.topology.nodes.iter().enumerate() {
         let groups = match node.op {
@@ -112,10 +116,10 @@ fn largest_partial_sum(experiment: &Experiment, answers: &Answers) -> f64 {
             Op::Linear { .. } => 1,
             _ => continue,
         };
-        let weight = &answers.network.parameters()[&format!("{}.weight", node.name)];
-        let bias = &answers.network.parameters()[&format!("{}.bias", node.name)];
-        let x = answers.trace.input_of(index);
-        let dy = experiment.output_gradient(&answers.derivative, index);
+        let weight = &results.network.parameters()[&format!("{}.weight", node.name)];
+        let bias = &results.network.parameters()[&format!("{}.bias", node.name)];
+        let x = results.trace.input_of(index);
+        let dy = experiment.output_gradient(&results.derivative, index);
         let (outputs, inputs) = (weight.shape[0], weight.shape[1]);
         let window: usize = weight.shape[2..].iter().product();
         let mut into = vec![0.0; outputs];
@@ -130,12 +134,12 @@ fn largest_partial_sum(experiment: &Experiment, answers: &Answers) -> f64 {
         for (i, dy) in dy.values.iter().enumerate() {
             reaching[i / plane % outputs] += dy.abs();
         }
-        let top = |values: &[f64]| values.iter().fold(0.0f64, |a, v| a.max(v.abs()));
-        let largest_of = |tensor: &Tensor| top(&tensor.values);
+        let max_abs = |values: &[f64]| values.iter().fold(0.0f64, |a, v| a.max(v.abs()));
+        let largest_of = |tensor: &Tensor| max_abs(&tensor.values);
         largest = largest
-            .max(top(&into) * largest_of(x) + largest_of(bias))
-            .max(top(&out_of) * largest_of(&dy))
-            .max(top(&reaching) * largest_of(x).max(1.0));
+            .max(max_abs(&into) * largest_of(x) + largest_of(bias))
+            .max(max_abs(&out_of) * largest_of(&dy))
+            .max(max_abs(&reaching) * largest_of(x).max(1.0));
     }
     largest
 }
@@ -166,7 +170,7 @@ fn convolutions() -> Vec<Case> {
             }
         }
     }
-    // Wide enough for every blocking of an engine to have whole blocks and a rest.
+    // Wide enough for full and partial blocks in the blocking of any engine.
     for (inputs, outputs, size, groups) in
         [(67, 131, [9, 14], 1), (96, 64, [13, 13], 2), (33, 99, [6, 35], 3)]
     {
@@ -198,19 +202,19 @@ fn linear_layers() -> Vec<Case> {
             cases.push(case(Place::Behind(inputs), [1, 1], batch, &[linear], SMALL));
         }
     }
-    // Behind images, so that the order in which they are flattened shows.
+    // With images as input, to test the order of flattening.
     cases.push(case(Place::Behind(5), [4, 3], 3, &[Op::Linear { inputs: 60, outputs: 11 }], SMALL));
     cases.push(case(Place::First, [5, 7], 2, &[Op::Linear { inputs: 105, outputs: 9 }], SMALL));
     cases
 }
 
-fn the_rest() -> Vec<Case> {
+fn other_operations() -> Vec<Case> {
     let mut cases = Vec::new();
     for (i, batch) in BATCHES.into_iter().enumerate() {
         let size = [3 + 2 * i, 11 - i];
         cases.push(case(Place::Behind(3 + i), size, batch, &[Op::Relu], SMALL));
         cases.push(case(Place::Behind(2 + i), size, batch, &[Op::Flatten], SMALL));
-        // Nothing happens in evaluation mode.
+        // Dropout does nothing in evaluation mode.
         cases.push(case(Place::Behind(4 + i), size, batch, &[Op::Dropout { p: 0.5 }], SMALL));
     }
     cases.push(case(Place::First, [6, 5], 3, &[Op::Relu], SMALL));
@@ -218,7 +222,7 @@ fn the_rest() -> Vec<Case> {
     cases
 }
 
-/// What an engine may fuse.
+/// Returns cases of chains of operations that an engine may fuse.
 fn chains() -> Vec<Case> {
     let conv = |inputs, outputs, kernel, stride, padding, groups| Op::Conv2d {
         inputs,

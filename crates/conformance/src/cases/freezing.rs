@@ -1,5 +1,5 @@
-//! Parameters that are not trainable ([`alexnet_core::Options::frozen`]): they keep their bits and have an effect in the forward
-//! pass alone, and all others are trained as if the frozen ones were constants.
+//! Parameters that are not trainable ([`alexnet_core::Options::frozen`]). Their bits do not change and they only affect the
+//! forward pass. All other parameters are trained as if the frozen ones were constants.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::{
     reference::{Network, Tensor},
 };
 
-/// What may be frozen of the miniature, whose convolutions are layers 0 and 4 and whose linear layers are 8 and 11.
+/// The sets of frozen parameters of the miniature network. Its convolutions are layers 0 and 4, its linear layers 8 and 11.
 const FROZEN: [(&str, &[&str]); 6] = [
     ("the convolutions", &["layer.0.weight", "layer.0.bias", "layer.4.weight", "layer.4.bias"]),
     ("a convolution in the middle", &["layer.4.weight", "layer.4.bias"]),
@@ -26,7 +26,7 @@ const FROZEN: [(&str, &[&str]); 6] = [
     ("biases alone", &["layer.0.bias", "layer.4.bias", "layer.11.bias"]),
 ];
 
-/// Each with each kind of optimizer.
+/// Returns a case for each set with each kind of optimizer.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (optimizer_name, optimizer, lr) in usual_optimizers() {
@@ -61,7 +61,7 @@ impl Run {
         Ok(Network::new(&fixtures::miniature(), state, self.optimizer)?.freeze(&self.frozen))
     }
 
-    /// Every other one clipped, so that the norm decides how far it goes.
+    /// Returns step `number`. Every second step is clipped, so that the update depends on the norm.
     fn step(&self, number: u64) -> Step {
         Step {
             sample_offset: 0,
@@ -72,7 +72,7 @@ impl Run {
         }
     }
 
-    /// Of the trainable parameters and of no others, with the norm of these alone.
+    /// Checks that gradients and their norm contain exactly the trainable parameters.
     fn gradients(&self, engine: &Engine) -> Outcome {
         let (state, batches) = start();
         let (mut model, network) = (self.compile(engine, &state)?, self.reference(&state)?);
@@ -93,7 +93,7 @@ impl Run {
         compare::gradients(&found, &truth, aligned)
     }
 
-    /// Six steps beside the reference, and the same six with an interruption.
+    /// Compares six steps with the reference, and with the same steps after an interruption.
     fn training(&self, engine: &Engine) -> Outcome {
         let (state, batches) = start();
         let (mut model, mut network) = (self.compile(engine, &state)?, self.reference(&state)?);
@@ -113,7 +113,7 @@ impl Run {
         same_state("after resuming", &second.state()?, &after)
     }
 
-    /// What is frozen is where it started, and all else went the way of the reference.
+    /// Checks that frozen parameters have not changed, and that all others have changed as in the reference.
     fn check(&self, after: &State, start: &State, network: &Network) -> Outcome {
         after.check(&fixtures::miniature())?;
         for (name, start) in &start.parameters {
@@ -124,11 +124,11 @@ impl Run {
                 }
                 continue;
             }
-            let way: Vec<f32> =
+            let change: Vec<f32> =
                 end.values.iter().zip(&start.values).map(|(end, start)| end - start).collect();
             let ends = network.parameters()[name].values.iter().zip(&start.values);
             let truth: Vec<f64> = ends.map(|(end, start)| end - f64::from(*start)).collect();
-            compare::aligned(&format!("the way of {name}"), &way, &truth, 1e-3)?;
+            compare::aligned(&format!("the change of {name}"), &change, &truth, 1e-3)?;
         }
         if after.moments.keys().eq(network.moments().keys()) {
             return Ok(());
@@ -136,7 +136,7 @@ impl Run {
         Err(format!("moments {:?}, not {:?}", after.moments.keys(), network.moments().keys()).into())
     }
 
-    /// Moments that come from a run in which nothing was frozen are dropped, and change nothing.
+    /// Checks that moments of frozen parameters in a loaded state are dropped and have no effect.
     fn moments_of_others(&self, engine: &Engine) -> Outcome {
         let (state, batches) = start();
         let mut free = engine.compile(&fixtures::miniature(), &state, self.optimizer)?;

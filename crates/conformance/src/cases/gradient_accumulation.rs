@@ -1,10 +1,11 @@
-//! A step on several batches is the step on all their images at once: same masks, same gradient, clipped as a whole.
+//! Gradient accumulation: a step on several batches must equal the step on all their images at once, with the same masks, the
+//! same gradient and the same clipping.
 
 use alexnet_core::{Batch, Images, Op, Optimizer, Step, optimizer::Adam, train};
 
 use crate::{case::Case, compare, fixtures, reference::Network};
 
-/// With and without clipping, in two parts and in many.
+/// Returns cases with and without clipping, with two and more parts.
 pub fn cases() -> Vec<Case> {
     let case = |(parts, clip_grad_norm): (&'static [usize], Option<f32>)| {
         let sizes: Vec<String> = parts.iter().map(usize::to_string).collect();
@@ -22,10 +23,10 @@ pub fn cases() -> Vec<Case> {
             let mut model = engine.compile(&topology, &state, optimizer)?;
             let mut truth = Network::new(&topology, &state, optimizer)?;
             for number in 1..=10 {
-                let whole = fixtures::batch(&mut rng, parts.iter().sum(), &topology);
+                let full_batch = fixtures::batch(&mut rng, parts.iter().sum(), &topology);
                 let step = Step { sample_offset: 0, number, seed: 5, lr: 0.01, clip_grad_norm };
-                let found = train::train_step(model.as_mut(), &split(&whole, parts), &step)?;
-                compare::step(number, &found, &truth.train_step(&whole, &step)?)?;
+                let found = train::train_step(model.as_mut(), &split(&full_batch, parts), &step)?;
+                compare::step(number, &found, &truth.train_step(&full_batch, &step)?)?;
             }
             for (name, truth) in truth.parameters() {
                 let found = model.parameters()?;
@@ -39,18 +40,19 @@ pub fn cases() -> Vec<Case> {
         .into()
 }
 
-fn split(whole: &Batch, parts: &[usize]) -> Vec<Batch> {
-    let (bytes, classes) = (whole.images.pixels.len() / whole.len(), whole.targets.len() / whole.len());
+fn split(full_batch: &Batch, parts: &[usize]) -> Vec<Batch> {
+    let (bytes, classes) =
+        (full_batch.images.pixels.len() / full_batch.len(), full_batch.targets.len() / full_batch.len());
     let ends = parts.iter().scan(0, |end, n| {
         *end += n;
         Some((*end - n)..*end)
     });
     let part = |range: std::ops::Range<usize>| Batch {
         images: Images {
-            pixels: whole.images.pixels[range.start * bytes..range.end * bytes].to_vec(),
-            ..whole.images.clone()
+            pixels: full_batch.images.pixels[range.start * bytes..range.end * bytes].to_vec(),
+            ..full_batch.images.clone()
         },
-        targets: whole.targets[range.start * classes..range.end * classes].to_vec(),
+        targets: full_batch.targets[range.start * classes..range.end * classes].to_vec(),
     };
     ends.map(part).collect()
 }

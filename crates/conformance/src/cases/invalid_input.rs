@@ -1,4 +1,4 @@
-//! Bad input is refused with the right kind of error, never with a panic, and leaves the model as it was.
+//! Invalid input must be refused with the right kind of error and without a panic, and must not change the model.
 
 use std::collections::BTreeSet;
 
@@ -13,16 +13,16 @@ use crate::{
     naming::slug,
 };
 
-/// All of them, on the miniature.
+/// Returns the cases, which use the miniature network.
 pub fn cases() -> Vec<Case> {
     [at_compile(), at_run()].into_iter().flatten().collect()
 }
 
 fn at_compile() -> Vec<Case> {
-    let state_case = |name: &str, spoil: fn(&mut State)| {
+    let state_case = |name: &str, modify: fn(&mut State)| {
         Case::new(format!("invalid_input::{}", slug(name)), move |engine| {
             let (mut state, _) = start();
-            spoil(&mut state);
+            modify(&mut state);
             refused(engine, &fixtures::miniature(), &state, |error| matches!(error, Error::Parameters { .. }))
         })
     };
@@ -98,11 +98,11 @@ fn expect<T>(outcome: alexnet_core::Result<T>, kind: fn(&Error) -> bool) -> Outc
 }
 
 fn at_run() -> Vec<Case> {
-    let images_case = |name: &str, spoil: fn(&mut Images)| {
+    let images_case = |name: &str, modify: fn(&mut Images)| {
         Case::new(format!("invalid_input::{}", slug(name)), move |engine| {
             let (state, batches) = start();
             let mut batch = batches[0].clone();
-            spoil(&mut batch.images);
+            modify(&mut batch.images);
             still_works_after(engine, &state, &batches, &batch, &Logits { values: vec![0.0; 20], classes: 5 })
         })
     };
@@ -166,7 +166,7 @@ fn is_shape(error: &Error) -> bool {
     matches!(error, Error::Shape { .. })
 }
 
-/// Hands `bad` to everything that takes images, between two steps of a run that must not notice.
+/// Passes `bad` to all functions that take images, between two steps of a run. The results of the run must not change.
 fn still_works_after(
     engine: &Engine,
     state: &State,

@@ -1,8 +1,9 @@
-//! Whole networks: logits, loss and every gradient with dropout on.
+//! Complete networks: logits, loss and all gradients, with dropout.
 //!
-//! A unit that rounding moves across a kink (a ReLU at 0, two equal candidates of a pooling window) sends its gradient
-//! elsewhere, which is no error of the engine but more than the tolerance allows. So each case takes images and
-//! parameters at which every unit of the reference keeps [`MARGIN`] from a kink.
+//! The derivative of a ReLU jumps at 0, and that of max pooling jumps where two numbers of a window are equal (kinks). If
+//! rounding moves a unit across a kink, its gradient differs by more than the tolerance, although the engine is correct.
+//! Therefore each case uses images and parameters for which the distance of all units of the reference from a kink is at least
+//! [`MARGIN`].
 
 use alexnet_core::{Batch, Mode, Node, Op, Optimizer, State, Step, Topology, alexnet::Variant};
 
@@ -13,10 +14,10 @@ use crate::{
     reference::{Network, Trace, pooling},
 };
 
-/// The least distance from a kink, in units of the layer's root mean square: some times what f32 sums are off by.
+/// The minimum distance from a kink, in units of the layer's root mean square. It is a few times the error of f32 sums.
 const MARGIN: f64 = 2e-6;
 
-/// The variants with an eighth of their width, on small images that need not be square.
+/// Returns cases of the variants with an eighth of their width, with small images, some of them not square.
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![case("miniature".into(), fixtures::miniature(), 4, 0)];
     for variant in Variant::ALL {
@@ -28,15 +29,15 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-/// The variants as they are.
-pub fn whole_size_cases() -> Vec<Case> {
-    // A million units seldom all keep away from kinks: these are the first draws that do.
+/// Returns cases of the full-size variants.
+pub fn full_size_cases() -> Vec<Case> {
+    // With a million units, few draws have all units away from kinks. These are the first such draws.
     [(Variant::Original, 10, 19), (Variant::Torchvision, 10, 5), (Variant::Tutorial, 5, 0)]
         .map(|(variant, classes, draw)| case(format!("whole {variant}"), variant.topology(classes), 2, draw))
         .into()
 }
 
-/// `draw` is the first draw of parameters and images worth trying.
+/// `draw` is the first draw of parameters and images to try.
 fn case(name: String, topology: Topology, images: usize, draw: u64) -> Case {
     let [_, height, width] = topology.input;
     let key = format!("network: {name}, {images}×[{height}, {width}]");
@@ -60,7 +61,7 @@ fn away_from_kinks(key: &str, topology: &Topology, images: usize, first: u64) ->
             return Ok((state, batch));
         }
     }
-    Err("the case is at fault: every draw has a unit at a kink".into())
+    Err("the case is not valid: every draw has a unit at a kink".into())
 }
 
 fn distance_from_kinks(topology: &Topology, trace: &Trace) -> f64 {
@@ -68,7 +69,7 @@ fn distance_from_kinks(topology: &Topology, trace: &Trace) -> f64 {
         let x = trace.input_of(index);
         let nearest = match node.op {
             Op::Relu => x.values.iter().fold(f64::INFINITY, |a, v| a.min(v.abs())),
-            Op::MaxPool2d { kernel, stride } => pooling::smallest_lead(kernel, stride, x),
+            Op::MaxPool2d { kernel, stride } => pooling::smallest_margin(kernel, stride, x),
             _ => return f64::INFINITY,
         };
         nearest / (x.values.iter().map(|v| v * v).sum::<f64>() / x.values.len() as f64).sqrt()
@@ -86,7 +87,7 @@ fn check(engine: &Engine, topology: &Topology, state: &State, batch: &Batch) -> 
     let largest = truth.iter().fold(0.0f64, |a, v| a.max(v.abs()));
     compare::within("logits", &logits.values, truth, |i| 1e-4 * truth[i].abs() + 1e-5 * largest)?;
     for (found, truth) in logits.rows().zip(truth.chunks_exact(logits.classes)) {
-        same_winner(found, truth)?;
+        same_top1(found, truth)?;
     }
 
     let (found, found_gradients) = model.gradients(batch, &STEP)?;
@@ -98,13 +99,13 @@ fn check(engine: &Engine, topology: &Topology, state: &State, batch: &Batch) -> 
     })
 }
 
-/// The same top-1, unless the truth's margin is below 1e-4.
-pub fn same_winner(found: &[f32], truth: &[f64]) -> Outcome {
-    let winner = (0..found.len()).max_by(|a, b| found[*a].total_cmp(&found[*b])).unwrap_or_default();
-    let lead = truth.iter().fold(f64::NEG_INFINITY, |a, v| a.max(*v)) - truth[winner];
-    if lead < 1e-4 {
+/// Checks that the top-1 class is the same, unless the margin in the reference is below 1e-4.
+pub fn same_top1(found: &[f32], truth: &[f64]) -> Outcome {
+    let top1 = (0..found.len()).max_by(|a, b| found[*a].total_cmp(&found[*b])).unwrap_or_default();
+    let gap = truth.iter().fold(f64::NEG_INFINITY, |a, v| a.max(*v)) - truth[top1];
+    if gap < 1e-4 {
         Ok(())
     } else {
-        Err(format!("the top class is {winner}, which is {lead} behind").into())
+        Err(format!("the top-1 class is {top1}, whose expected logit is {gap} below the largest").into())
     }
 }

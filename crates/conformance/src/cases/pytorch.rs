@@ -1,5 +1,5 @@
-//! The variants at their true size, held to PyTorch itself: `tests/goldens/networks.py` computes them in f64 with
-//! `torch.nn` and `torchvision.models.alexnet`, from parameters and images that both sides make of [`mix`].
+//! Compares the full-size variants with PyTorch. `tests/goldens/networks.py` computes the expected results in f64 with `torch.nn`
+//! and `torchvision.models.alexnet`. Both sides generate parameters and images with [`mix`].
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,13 @@ use alexnet_core::{
 };
 use serde::Deserialize;
 
-use super::networks::same_winner;
+use super::networks::same_top1;
 use crate::{
     case::{Case, Engine, Outcome},
     compare,
 };
 
-/// One case a variant that PyTorch was asked about.
+/// Returns one case for each variant in the recorded results.
 pub fn cases() -> Vec<Case> {
     // The largest first.
     [Variant::Torchvision, Variant::Original, Variant::Tutorial]
@@ -25,30 +25,30 @@ pub fn cases() -> Vec<Case> {
         .into()
 }
 
-/// What PyTorch says of a network with dropout off.
+/// PyTorch's results for a network without dropout.
 #[derive(Deserialize)]
 struct Golden {
     variant: Variant,
     classes: usize,
-    /// One an image: the first for which no unit is at a kink.
+    /// One draw per image: the first ones for which no unit is at a kink.
     draws: Vec<u32>,
     /// `[N, C]`.
     targets: Vec<f32>,
     /// `[N, C]`.
     logits: Vec<f64>,
     loss: f64,
-    /// Over all parameters.
+    /// The norm over all parameters.
     gradient_norm: f64,
     gradients: BTreeMap<String, Gradient>,
-    /// Of ten steps of Adam.
+    /// The losses of ten steps of Adam.
     losses: Vec<f64>,
 }
 
-/// Of one parameter.
+/// The gradient of one parameter.
 #[derive(Deserialize)]
 struct Gradient {
     norm: f64,
-    /// Some elements: those at [`Golden::places`].
+    /// Some elements, at the indices that [`Golden::each_gradient`] computes.
     samples: Vec<f64>,
 }
 
@@ -57,10 +57,13 @@ const LEARNING_RATE: f32 = 2e-5;
 impl Golden {
     fn of(variant: Variant) -> Outcome<Self> {
         let all: Vec<Self> = serde_json::from_str(include_str!("../../tests/goldens/networks.json"))?;
-        Ok(all.into_iter().find(|golden| golden.variant == variant).ok_or("PyTorch was not asked")?)
+        Ok(all
+            .into_iter()
+            .find(|golden| golden.variant == variant)
+            .ok_or("there are no results of PyTorch")?)
     }
 
-    /// The variant with no dropout to speak of.
+    /// Returns the variant with dropout probability 0.
     fn topology(&self) -> Topology {
         let mut topology = self.variant.topology(self.classes);
         for node in &mut topology.nodes {
@@ -71,16 +74,17 @@ impl Golden {
         topology
     }
 
-    /// Multiples of 2⁻¹⁵ of a power of two: about 1/√fan_in for linear layers, twice that for convolutions, 1/16 for biases.
+    /// Returns parameters that are multiples of 2⁻¹⁵ of a power of two: about 1/√fan_in for linear layers, twice that for
+    /// convolutions, 1/16 for biases.
     fn state(&self) -> alexnet_core::Result<State> {
         let mut state = State::default();
         for (salt, parameter) in (0..).zip(self.topology().parameters()?) {
             let fan_in: usize = parameter.shape[1..].iter().product();
-            let near_its_root = 0.5f32.powi(fan_in.ilog2() as i32 / 2);
+            let inverse_root = 0.5f32.powi(fan_in.ilog2() as i32 / 2);
             let scale = match (parameter.role, parameter.shape.len()) {
                 (Role::Bias, _) => 1.0 / 16.0,
-                (Role::Weight, 2) => near_its_root,
-                (Role::Weight, _) => 2.0 * near_its_root,
+                (Role::Weight, 2) => inverse_root,
+                (Role::Weight, _) => 2.0 * inverse_root,
             };
             let value = |i| ((mix(i, salt) >> 16) as f32 - 32768.0) / 32768.0 * scale;
             let values = (0..parameter.elements() as u32).map(value).collect();
@@ -101,22 +105,22 @@ impl Golden {
         Batch { images, targets: self.targets.clone() }
     }
 
-    /// Calls `check` with each parameter's name, PyTorch's gradient of it and the places of its samples.
+    /// Calls `check` with each parameter's name, PyTorch's gradient and the indices of its samples.
     fn each_gradient<E: From<alexnet_core::Error>>(
         &self,
         mut check: impl FnMut(&str, &Gradient, &[usize]) -> Result<(), E>,
     ) -> Result<(), E> {
         for (salt, parameter) in (0..).zip(self.topology().parameters()?) {
             let gradient = &self.gradients[&parameter.name];
-            let place = |k: usize| mix(k as u32, 100 + salt) as usize % parameter.elements();
-            let places: Vec<usize> = (0..gradient.samples.len()).map(place).collect();
-            check(&parameter.name, gradient, &places)?;
+            let index = |k: usize| mix(k as u32, 100 + salt) as usize % parameter.elements();
+            let indices: Vec<usize> = (0..gradient.samples.len()).map(index).collect();
+            check(&parameter.name, gradient, &indices)?;
         }
         Ok(())
     }
 }
 
-/// 32 bits that look like chance.
+/// Returns 32 pseudorandom bits.
 fn mix(index: u32, salt: u32) -> u32 {
     let scramble = |h: u32| {
         let h = (h ^ (h >> 16)).wrapping_mul(0x7feb_352d);
@@ -136,17 +140,17 @@ fn check(engine: &Engine, golden: &Golden) -> Outcome {
     let largest = truth.iter().fold(0.0f64, |a, v| a.max(v.abs()));
     compare::within("logits", &logits.values, truth, |i| 1e-4 * truth[i].abs() + 1e-5 * largest)?;
     for (found, truth) in logits.rows().zip(truth.chunks_exact(logits.classes)) {
-        same_winner(found, truth)?;
+        same_top1(found, truth)?;
     }
 
     let (found, gradients) = model.gradients(&batch, &step(1))?;
     compare::relative("loss", found.loss, golden.loss, 1e-5)?;
     compare::relative("gradient norm", found.gradient_norm, golden.gradient_norm, 1e-4)?;
-    golden.each_gradient(|name, truth, places| -> Outcome {
+    golden.each_gradient(|name, truth, indices| -> Outcome {
         let found = &gradients.get(name).ok_or(format!("no gradient of {name}"))?.values;
         let norm = found.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
         compare::relative(&format!("norm of the gradient of {name}"), norm, truth.norm, 1e-4)?;
-        let samples: Vec<f32> = places.iter().map(|place| found[*place]).collect();
+        let samples: Vec<f32> = indices.iter().map(|index| found[*index]).collect();
         let largest = truth.samples.iter().fold(0.0f64, |a, v| a.max(v.abs()));
         compare::within(&format!("gradient of {name}"), &samples, &truth.samples, |_| 1e-4 * largest)
     })?;
@@ -172,8 +176,8 @@ mod tests {
         }
     }
 
-    /// The reference computes in f64 as PyTorch did, so they agree to what the order of sums leaves.
-    fn the_reference_is_pytorch(variant: Variant) {
+    /// The reference and PyTorch both compute in f64, so the results differ only by the order of sums.
+    fn compare_with_pytorch(variant: Variant) {
         let golden = Golden::of(variant).unwrap();
         let batch = golden.batch();
         let state = golden.state().unwrap();
@@ -184,10 +188,10 @@ mod tests {
         assert_close("loss", &[loss], &[golden.loss]);
         let gradients = network.backward(&trace, cotangent, Mode::Differentiate).parameters;
         assert_close("gradient norm", &[norm(&gradients)], &[golden.gradient_norm]);
-        let check = |name: &str, truth: &Gradient, places: &[usize]| -> alexnet_core::Result<()> {
+        let check = |name: &str, truth: &Gradient, indices: &[usize]| -> alexnet_core::Result<()> {
             let found = &gradients[name].values;
             assert_close(name, &[found.iter().map(|v| v * v).sum::<f64>().sqrt()], &[truth.norm]);
-            let samples: Vec<f64> = places.iter().map(|place| found[*place]).collect();
+            let samples: Vec<f64> = indices.iter().map(|index| found[*index]).collect();
             assert_close(name, &samples, &truth.samples);
             Ok(())
         };
@@ -195,17 +199,17 @@ mod tests {
     }
 
     #[test]
-    fn the_reference_is_pytorch_on_the_tutorials_network() {
-        the_reference_is_pytorch(Variant::Tutorial);
+    fn the_reference_equals_pytorch_on_the_tutorial_network() {
+        compare_with_pytorch(Variant::Tutorial);
     }
 
     #[test]
-    fn the_reference_is_pytorch_on_the_original_network() {
-        the_reference_is_pytorch(Variant::Original);
+    fn the_reference_equals_pytorch_on_the_original_network() {
+        compare_with_pytorch(Variant::Original);
     }
 
     #[test]
-    fn the_reference_is_pytorch_on_torchvisions_network() {
-        the_reference_is_pytorch(Variant::Torchvision);
+    fn the_reference_equals_pytorch_on_the_torchvision_network() {
+        compare_with_pytorch(Variant::Torchvision);
     }
 }

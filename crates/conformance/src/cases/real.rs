@@ -1,14 +1,14 @@
 //! Single operations on real numbers.
 //!
-//! Convolution and linear layers: `|error| ≤ 4·√K·2⁻²⁴·Σ|aᵢbᵢ|` for each element, where K is the number of products in its
-//! sum; the bound of direct methods, in any order of summation. The probe's outputs are multiples of 1/64, hence exact,
-//! and the cotangent is given, so the bound holds for the output and for the operation's own gradients. The
-//! probe's gradients are `Σ dx·x` over P positions of an input gradient that itself is off by `4·√K·2⁻²⁴·Σ|w·dy|`, so
-//! theirs is `4·(√K + √P)·2⁻²⁴·Σ(Σ|w·dy|)·|x|`.
+//! Convolution and linear layers: `|error| ≤ 4·√K·2⁻²⁴·Σ|aᵢbᵢ|` for each element, where K is the number of products in its sum.
+//! This is the bound of direct methods, for any order of summation. The probe's outputs are multiples of 1/64 and therefore
+//! exact, and the cotangent is given, so the bound holds for the output and for the gradients of the operation's parameters. The
+//! probe's gradients are `Σ dx·x` over P positions of the input gradient, which has an error of up to `4·√K·2⁻²⁴·Σ|w·dy|`. Their
+//! bound is therefore `4·(√K + √P)·2⁻²⁴·Σ(Σ|w·dy|)·|x|`.
 //!
-//! Normalization, softmax and loss: rtol 1.3e-6, atol 1e-5. Normalization's gradient is seen element by element, because
-//! on a single image of one pixel the gradient of the probe's bias *is* the input gradient; over many pixels the probe's
-//! gradients are held to a relative L2 distance of 1e-5.
+//! Normalization, softmax and loss: rtol 1.3e-6, atol 1e-5. For a single image of one pixel, the gradient of the probe's bias is
+//! the input gradient, so the gradient of the normalization is tested element by element. For several pixels, the relative L2
+//! distance of the probe's gradients must be at most 1e-5.
 
 use alexnet_core::{Batch, Mode, Op, Optimizer, Step, Topology, alexnet::Variant, topology::Role};
 use rand::RngExt;
@@ -16,18 +16,19 @@ use rand::RngExt;
 use crate::{
     case::{Case, Engine, Outcome},
     compare,
-    experiment::{Answers, Experiment, Place, lay_out},
+    experiment::{Experiment, Place, Results, build_topology},
     fixtures, naming,
     reference::{self, Network, NodeView, Tensor},
 };
 
-/// Small shapes, and everything about normalization, dropout and loss.
+/// Returns the cases with small shapes, and all cases of normalization, dropout and loss.
 pub fn cases() -> Vec<Case> {
     [products(), normalizations(), dropouts(), losses()].into_iter().flatten().collect()
 }
 
-/// The tutorial's convolutions and linear layers and the original's grouped convolutions, two images.
-pub fn whole_size_cases() -> Vec<Case> {
+/// Returns cases of the tutorial's convolutions and linear layers, and of the original's grouped convolutions and normalization,
+/// at full size with two images.
+pub fn full_size_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for variant in [Variant::Tutorial, Variant::Original] {
         let topology = variant.topology(5);
@@ -78,10 +79,10 @@ fn products() -> Vec<Case> {
     cases
 }
 
-/// The parameters, images and cotangent of a real-valued experiment.
+/// Returns an experiment with real numbers.
 fn experiment(key: &str, place: Place, size: [usize; 2], batch: usize, op: &Op) -> Outcome<Experiment> {
     let mut rng = fixtures::rng(key);
-    let topology = lay_out(place, size, std::slice::from_ref(op));
+    let topology = build_topology(place, size, std::slice::from_ref(op));
     let state = fixtures::state(&topology, |parameter| {
         let probe = place != Place::First && parameter.node == 0;
         match (probe, parameter.role) {
@@ -110,29 +111,29 @@ fn product_case(place: Place, size: [usize; 2], batch: usize, op: &Op) -> Case {
     let op = op.clone();
     Case::new(name, move |engine| {
         let experiment = experiment(&key, place, size, batch, &op)?;
-        let answers = experiment.perform(engine)?;
-        check_bound(&experiment, &answers)
+        let results = experiment.run(engine)?;
+        check_bound(&experiment, &results)
     })
 }
 
-/// `4·√K·2⁻²⁴`
+/// Returns `4·√K·2⁻²⁴`.
 fn bound(k: usize) -> f64 {
     4.0 * (k as f64).sqrt() * 2f64.powi(-24)
 }
 
-/// Holds the last product of an experiment to the bound.
-pub fn check_bound(experiment: &Experiment, answers: &Answers) -> Outcome {
+/// Checks the error bound for the last convolution or linear layer of an experiment.
+pub fn check_bound(experiment: &Experiment, results: &Results) -> Outcome {
     let is_product = |op: &Op| matches!(op, Op::Conv2d { .. } | Op::Linear { .. });
     let index = experiment.topology.nodes.iter().rposition(|node| is_product(&node.op)).unwrap_or_default();
     let node = &experiment.topology.nodes[index];
-    let parameters = answers.network.parameters();
+    let parameters = results.network.parameters();
     let weight = parameters[&format!("{}.weight", node.name)].map(f64::abs);
     let bias = parameters[&format!("{}.bias", node.name)].map(f64::abs);
     let view =
         NodeView { op: &node.op, index, mode: Mode::Differentiate, parameters: Some((&weight, &bias)) };
-    let x = answers.trace.input_of(index).map(f64::abs);
-    let dy = experiment.output_gradient(&answers.derivative, index).map(f64::abs);
-    // The same sums with every product positive.
+    let x = results.trace.input_of(index).map(f64::abs);
+    let dy = experiment.output_gradient(&results.derivative, index).map(f64::abs);
+    // The same sums with the absolute values of all products.
     let y = reference::forward(&view, &x);
     let (dx, [dw, db]) = match reference::backward(&view, &x, &dy) {
         (dx, Some(gradients)) => (dx, gradients),
@@ -141,8 +142,8 @@ pub fn check_bound(experiment: &Experiment, answers: &Answers) -> Outcome {
 
     let per_output: usize = weight.shape[1..].iter().product();
     let positions = experiment.images.len() * dy.shape[2..].iter().product::<usize>();
-    let truth = answers.trace.logits();
-    compare::within("logits", &answers.logits.values, &truth.values, |i| {
+    let truth = results.trace.logits();
+    compare::within("logits", &results.logits.values, &truth.values, |i| {
         bound(per_output + 1) * y.values[i]
     })?;
     let mut limits = vec![
@@ -156,23 +157,23 @@ pub fn check_bound(experiment: &Experiment, answers: &Answers) -> Outcome {
         let view =
             NodeView { op: &probe.op, index: 0, mode: Mode::Differentiate, parameters: Some((weight, bias)) };
         let mut shape = vec![experiment.images.len(), weight.shape[0]];
-        shape.extend(&answers.trace.input.shape[2..]);
+        shape.extend(&results.trace.input.shape[2..]);
         let dx = Tensor { shape, values: dx.values };
-        let (_, gradients) = reference::backward(&view, &answers.trace.input.map(f64::abs), &dx);
+        let (_, gradients) = reference::backward(&view, &results.trace.input.map(f64::abs), &dx);
         let per_input = weight_uses(&node.op);
-        let pixels = answers.trace.input.values.len() / 3;
+        let pixels = results.trace.input.values.len() / 3;
         for (gradient, role) in gradients.into_iter().flatten().zip(["weight", "bias"]) {
             limits.push((format!("{}.{role}", probe.name), bound(per_input) + bound(pixels), gradient));
         }
     }
-    compare::gradients(&answers.gradients, &answers.derivative.parameters, |name, found, truth| {
+    compare::gradients(&results.gradients, &results.derivative.parameters, |name, found, truth| {
         let limit = limits.iter().find(|(parameter, ..)| name.ends_with(parameter.as_str()));
-        let (_, factor, magnitude) = limit.ok_or("a gradient of nothing")?;
+        let (_, factor, magnitude) = limit.ok_or("a gradient of an unknown parameter")?;
         compare::within(name, found, truth, |i| factor * magnitude.values[i])
     })
 }
 
-/// How many outputs an input contributes to, at most.
+/// Returns the maximum number of outputs that an input contributes to.
 fn weight_uses(op: &Op) -> usize {
     match *op {
         Op::Conv2d { outputs, kernel, groups, .. } => outputs / groups * kernel * kernel,
@@ -207,10 +208,10 @@ fn normalization_case(channels: usize, size: [usize; 2], batch: usize, op: &Op) 
     let op = op.clone();
     Case::new(name, move |engine| {
         let experiment = experiment(&key, place, size, batch, &op)?;
-        let answers = experiment.perform(engine)?;
-        compare::close("logits", &answers.logits.values, &answers.trace.logits().values)?;
+        let results = experiment.run(engine)?;
+        compare::close("logits", &results.logits.values, &results.trace.logits().values)?;
         let single = batch * size[0] * size[1] == 1;
-        compare::gradients(&answers.gradients, &answers.derivative.parameters, |name, found, truth| {
+        compare::gradients(&results.gradients, &results.derivative.parameters, |name, found, truth| {
             if single {
                 compare::close(name, found, truth)
             } else {
@@ -220,7 +221,7 @@ fn normalization_case(channels: usize, size: [usize; 2], batch: usize, op: &Op) 
     })
 }
 
-/// Dropout at several probabilities, steps, seeds and nodes: the masks show in every gradient.
+/// Returns cases of dropout with several probabilities, steps, seeds and nodes. All gradients depend on the masks.
 fn dropouts() -> Vec<Case> {
     let mut cases = Vec::new();
     for (p, number, seed) in
@@ -254,7 +255,8 @@ fn dropouts() -> Vec<Case> {
     cases
 }
 
-/// Softmax cross-entropy alone: integer logits are exact, and on one image the bias's gradient is the loss's.
+/// Returns cases of softmax cross-entropy. Integer logits are exact, and for one image the gradient of the bias is that of the
+/// loss.
 fn losses() -> Vec<Case> {
     let mut cases = Vec::new();
     for (batch, classes, limit) in
@@ -264,7 +266,8 @@ fn losses() -> Vec<Case> {
         let key = format!("loss: {batch} pictures, {classes} classes, weights to {limit}");
         cases.push(Case::new(name, move |engine| {
             let mut rng = fixtures::rng(&key);
-            let topology = lay_out(Place::First, [2, 2], &[Op::Linear { inputs: 12, outputs: classes }]);
+            let topology =
+                build_topology(Place::First, [2, 2], &[Op::Linear { inputs: 12, outputs: classes }]);
             let state = fixtures::state(&topology, |parameter| {
                 fixtures::integers(&mut rng, parameter.elements(), limit)
             });
@@ -275,7 +278,7 @@ fn losses() -> Vec<Case> {
     }
     cases.push(Case::new("loss::ordinary_images", |engine| {
         let mut rng = fixtures::rng("loss: ordinary pictures");
-        let topology = lay_out(Place::First, [9, 7], &[Op::Linear { inputs: 189, outputs: 5 }]);
+        let topology = build_topology(Place::First, [9, 7], &[Op::Linear { inputs: 189, outputs: 5 }]);
         let state = fixtures::balanced_state(&mut rng, &topology);
         let batch = fixtures::batch(&mut rng, 6, &topology);
         check_loss(engine, &topology, &state, &batch)

@@ -1,4 +1,4 @@
-//! What goes in comes out, and a run that is interrupted is the run that is not, bit for bit.
+//! Loading and saving of states is lossless, and an interrupted run gives the same bits as an uninterrupted one.
 
 use alexnet_core::{Array, Batch, Model, Optimizer, State, Step, optimizer::Adam};
 
@@ -8,7 +8,7 @@ use crate::{
     naming::slug,
 };
 
-/// With each kind of optimizer.
+/// Returns the cases for each kind of optimizer.
 pub fn cases() -> Vec<Case> {
     let adam = Adam::default();
     [
@@ -40,16 +40,16 @@ pub fn cases() -> Vec<Case> {
                         format!("moments {:?}, not {:?}", after.moments.keys(), expected.keys()).into()
                     );
                 }
-                let unmoved = |(name, array): &(&String, &Array)| state.parameters[*name] == **array;
-                match after.parameters.iter().find(unmoved) {
-                    Some((name, _)) => Err(format!("{name} has not moved").into()),
+                let unchanged = |(name, array): &(&String, &Array)| state.parameters[*name] == **array;
+                match after.parameters.iter().find(unchanged) {
+                    Some((name, _)) => Err(format!("{name} has not changed").into()),
                     None => Ok(()),
                 }
             }),
             Case::new(format!("state::{}::interrupted_and_resumed", slug(name)), move |engine| {
                 let (state, batches) = start();
-                let mut whole = engine.compile(&fixtures::miniature(), &state, optimizer)?;
-                let losses = train(whole.as_mut(), &batches, 1..=6)?;
+                let mut uninterrupted = engine.compile(&fixtures::miniature(), &state, optimizer)?;
+                let losses = train(uninterrupted.as_mut(), &batches, 1..=6)?;
 
                 let mut first = engine.compile(&fixtures::miniature(), &state, optimizer)?;
                 let mut resumed_losses = train(first.as_mut(), &batches, 1..=3)?;
@@ -60,14 +60,14 @@ pub fn cases() -> Vec<Case> {
                 if losses != resumed_losses {
                     return Err(format!("losses {resumed_losses:?}, uninterrupted {losses:?}").into());
                 }
-                same_state("after resuming", &second.state()?, &whole.state()?)
+                same_state("after resuming", &second.state()?, &uninterrupted.state()?)
             }),
         ]
     })
     .collect()
 }
 
-/// A start and three batches for the miniature.
+/// Returns a state and three batches for the miniature network.
 pub fn start() -> (State, Vec<Batch>) {
     let topology = fixtures::miniature();
     let mut rng = fixtures::rng("a miniature run");
@@ -76,7 +76,7 @@ pub fn start() -> (State, Vec<Batch>) {
     (state, batches)
 }
 
-/// Moments that could be: no second moment is negative.
+/// Returns valid moments: none is negative.
 fn moments(state: &State, optimizer: Optimizer) -> std::collections::BTreeMap<String, Array> {
     let mut rng = fixtures::rng("moments");
     let mut all = std::collections::BTreeMap::new();
@@ -90,7 +90,7 @@ fn moments(state: &State, optimizer: Optimizer) -> std::collections::BTreeMap<St
     all
 }
 
-/// Trains steps `numbers` and gives their losses.
+/// Trains the steps `numbers` and returns their losses.
 pub fn train(
     model: &mut dyn Model,
     batches: &[Batch],
@@ -104,7 +104,7 @@ pub fn train(
     Ok(losses)
 }
 
-/// The same arrays under the same names, to the last bit.
+/// Checks that names, shapes and bits of parameters and moments are equal.
 pub fn same_state(when: &str, found: &State, expected: &State) -> Outcome {
     for (kind, found, expected) in [
         ("parameters", &found.parameters, &expected.parameters),
@@ -115,14 +115,14 @@ pub fn same_state(when: &str, found: &State, expected: &State) -> Outcome {
         }
         for (name, expected) in expected {
             if !same_bits(&found[name], expected) {
-                return Err(format!("{when}: {name} is not the same").into());
+                return Err(format!("{when}: {name} differs").into());
             }
         }
     }
     Ok(())
 }
 
-/// The same shape and the same numbers, to the last bit.
+/// Whether shapes and bits are equal.
 pub fn same_bits(one: &Array, other: &Array) -> bool {
     let bits = |array: &Array| -> Vec<u32> { array.values.iter().map(|v| v.to_bits()).collect() };
     one.shape == other.shape && bits(one) == bits(other)

@@ -1,4 +1,5 @@
-//! Steps of training: losses, norms and, where no kink can amplify a rounding, every weight and moment.
+//! Training steps: losses and norms are compared, and also all weights and moments for networks without kinks, which could
+//! amplify rounding errors.
 
 use alexnet_core::{Batch, Model, Op, Optimizer, State, Step, Topology, alexnet::Variant, optimizer::Adam};
 
@@ -9,12 +10,12 @@ use crate::{
     reference::{Network, Tensor},
 };
 
-/// Ten steps of everything.
+/// Returns the cases, each of ten steps.
 pub fn cases() -> Vec<Case> {
     [equations(), networks(), clipped()].into_iter().flatten().collect()
 }
 
-/// The optimizers of the tutorial and the paper, with their learning rates.
+/// Returns the optimizers of the tutorial and the paper, and AdamW, with their learning rates.
 pub fn usual_optimizers() -> [(&'static str, Optimizer, f32); 3] {
     let adam = Adam::default();
     [
@@ -24,8 +25,8 @@ pub fn usual_optimizers() -> [(&'static str, Optimizer, f32); 3] {
     ]
 }
 
-/// A linear layer, whose weights and moments can be followed one by one, under constants that make each term of the
-/// equations weigh.
+/// Returns cases of a linear layer, whose weights and moments are compared one by one. The constants are chosen so that each term
+/// of the equations matters.
 fn equations() -> Vec<Case> {
     let adam = Adam::default();
     let coarse = Adam { beta1: 0.8, beta2: 0.9, eps: 0.01 };
@@ -65,7 +66,7 @@ fn networks() -> Vec<Case> {
     cases
 }
 
-/// Clipping below, at about and above the norm that occurs; the report is of the norm before clipping.
+/// Returns cases of clipping below, near and above the actual norms. The reported norm is that before clipping.
 fn clipped() -> Vec<Case> {
     let case = |limit: f32| {
         let key = format!("clipping: to {limit}");
@@ -83,7 +84,7 @@ fn clipped() -> Vec<Case> {
     [0.01, 0.1, 1.0, 100.0].map(case).into()
 }
 
-/// A start, its batches and how to train.
+/// The initial state, the batches and the settings of a run.
 struct Run {
     topology: Topology,
     state: State,
@@ -108,7 +109,7 @@ impl Run {
         Self { topology, state, batches, optimizer, lr, clip_grad_norm }
     }
 
-    /// Trains the engine and the reference side by side over three batches in turn.
+    /// Trains the engine and the reference in parallel, with three batches in turn.
     fn ten_steps(&self, engine: &Engine) -> Outcome<(Box<dyn Model>, Network)> {
         let mut model = engine.compile(&self.topology, &self.state, self.optimizer)?;
         let mut network = Network::new(&self.topology, &self.state, self.optimizer)?;
@@ -120,15 +121,16 @@ impl Run {
         Ok((model, network))
     }
 
-    /// Every parameter's way and every moment to 1e-4 of the largest of its tensor; a weight also has ten times three
-    /// roundings of its own (of `1 - ηλ`, of the decay and of the step), each at most 2⁻²⁵ of it, about 1e-6 in all.
+    /// Compares the state. The tolerance for the change of a parameter and for a moment is 1e-4 of the largest absolute value in
+    /// its tensor. Weights also have three roundings in each of the ten steps (of `1 - ηλ`, of the decay and of the step), each
+    /// at most 2⁻²⁵ of the weight, together about 1e-6.
     fn check_state(&self, found: &State, network: &Network) -> Outcome {
         let largest = |values: &[f64]| values.iter().fold(0.0f64, |a, v| a.max(v.abs()));
         for (name, truth) in network.parameters() {
             let start = Tensor::from_array(&self.state.parameters[name]);
-            let way: Vec<f64> =
+            let change: Vec<f64> =
                 truth.values.iter().zip(&start.values).map(|(end, start)| end - start).collect();
-            let tolerance = 1e-4 * largest(&way) + 1e-6 * largest(&truth.values);
+            let tolerance = 1e-4 * largest(&change) + 1e-6 * largest(&truth.values);
             let found = found.parameters.get(name).ok_or(format!("no {name} in the state"))?;
             compare::within(name, &found.values, &truth.values, |_| tolerance)?;
         }

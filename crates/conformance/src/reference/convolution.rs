@@ -6,7 +6,7 @@ use alexnet_core::Op;
 
 use super::tensor::Tensor;
 
-/// `x` `[N, C, H, W]`, `weight` `[O, C/groups, k, k]`, `bias` `[O]` to `[N, O, H', W']`.
+/// Computes the output `[N, O, H', W']` from `x` `[N, C, H, W]`, `weight` `[O, C/groups, k, k]` and `bias` `[O]`.
 pub(crate) fn forward(op: &Op, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
     let g = Geometry::new(op, x);
     let mut y = Tensor::zeros(&[g.batch, g.outputs, g.height_out, g.width_out]);
@@ -22,7 +22,7 @@ pub(crate) fn forward(op: &Op, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Te
     y
 }
 
-/// The gradient of `x`, and those of weight and bias, for the gradient `dy` of the output.
+/// Returns the gradient of `x`, and those of weight and bias, for the gradient `dy` of the output.
 pub(crate) fn backward(op: &Op, x: &Tensor, weight: &Tensor, dy: &Tensor) -> (Tensor, [Tensor; 2]) {
     let g = Geometry::new(op, x);
     let mut dx = Tensor::zeros(&x.shape);
@@ -61,7 +61,7 @@ struct Geometry {
     groups: usize,
 }
 
-/// One weight meets one row of the output: `output[j]` and `input + j·stride` for each j.
+/// The products of one weight with one row: those of the inputs `input + j·stride` for the outputs `output[j]`, for each j.
 struct Row {
     weight: usize,
     output: Range<usize>,
@@ -79,7 +79,7 @@ impl Geometry {
         Self { batch, inputs, height, width, outputs, height_out, width_out, kernel, stride, padding, groups }
     }
 
-    /// Visits every product of the convolution once, a row at a time, leaving out those with the zeros of the padding.
+    /// Visits every product of the convolution once, row by row, except those with the zeros of the padding.
     fn for_each_row(&self, mut visit: impl FnMut(Row)) {
         let (inputs, outputs) = (self.inputs / self.groups, self.outputs / self.groups);
         for n in 0..self.batch {
@@ -109,7 +109,7 @@ impl Geometry {
         }
     }
 
-    /// The output positions at which kernel position `k` lies on the image, not on the padding.
+    /// Returns the output positions for which kernel position `k` is on the image and not on the padding.
     fn inside(&self, k: usize, size: usize, size_out: usize) -> Range<usize> {
         let first = self.padding.saturating_sub(k).div_ceil(self.stride);
         let last = (size + self.padding).saturating_sub(k).div_ceil(self.stride).min(size_out);

@@ -1,4 +1,4 @@
-//! The reference behind the engine boundary.
+//! The reference as an engine.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use alexnet_core::{
 
 use super::{network::Network, tensor::Tensor};
 
-/// The f64 engine, rounded to f32 wherever something crosses the boundary, the state after each step included: a run that
-/// is interrupted and resumed is then the run that is not.
+/// The f64 engine. All inputs and outputs are rounded to f32, also the state after each step, so that interrupted and resumed
+/// runs equal uninterrupted ones.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reference;
 
@@ -29,7 +29,7 @@ impl Backend for Reference {
             return Err(Error::Device {
                 backend: self.name(),
                 device: options.device.to_string(),
-                reason: "it computes on the host only; use cpu".into(),
+                reason: "it runs on the CPU only; use cpu".into(),
             });
         }
         let network = Network::new(topology, state, options.optimizer)?;

@@ -2,7 +2,7 @@
 
 use super::tensor::Tensor;
 
-/// `x` `[N, I]`, `weight` `[O, I]`, `bias` `[O]` to `[N, O]`.
+/// Computes the output `[N, O]` from `x` `[N, I]`, `weight` `[O, I]` and `bias` `[O]`.
 pub(crate) fn forward(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
     let (inputs, outputs) = (weight.shape[1], weight.shape[0]);
     let mut y = Tensor::zeros(&[x.batch(), outputs]);
@@ -14,7 +14,7 @@ pub(crate) fn forward(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
     y
 }
 
-/// The gradient of `x`, and those of weight and bias, for the gradient `dy` of the output.
+/// Returns the gradient of `x`, and those of weight and bias, for the gradient `dy` of the output.
 pub(crate) fn backward(x: &Tensor, weight: &Tensor, dy: &Tensor) -> (Tensor, [Tensor; 2]) {
     let (inputs, outputs) = (weight.shape[1], weight.shape[0]);
     let mut dx = Tensor::zeros(&x.shape);

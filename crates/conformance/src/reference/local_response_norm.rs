@@ -21,12 +21,12 @@ impl Constants {
         Self { size, alpha: alpha.into(), beta: beta.into(), k: k.into() }
     }
 
-    /// The channels in the sum of channel `c`.
+    /// Returns the channels in the sum of channel `c`.
     fn window(&self, c: usize, channels: usize) -> Range<usize> {
         c.saturating_sub(self.size / 2)..(c + (self.size - 1) / 2 + 1).min(channels)
     }
 
-    /// `k + alpha · Σ x²` for every element of `x`.
+    /// Returns `k + alpha · Σ x²` for every element of `x`.
     fn base(&self, x: &Tensor) -> Tensor {
         let mut base = x.map(|_| self.k);
         let [batch, channels, height, width] = x.dimensions();
@@ -35,8 +35,8 @@ impl Constants {
             for c in 0..channels {
                 for j in self.window(c, channels) {
                     for p in 0..plane {
-                        let neighbour = x.values[(n * channels + j) * plane + p];
-                        base.values[(n * channels + c) * plane + p] += self.alpha * neighbour * neighbour;
+                        let neighbor = x.values[(n * channels + j) * plane + p];
+                        base.values[(n * channels + c) * plane + p] += self.alpha * neighbor * neighbor;
                     }
                 }
             }
@@ -45,7 +45,7 @@ impl Constants {
     }
 }
 
-/// `[N, C, H, W]` to the same shape.
+/// Computes the output `[N, C, H, W]`.
 pub(crate) fn forward(op: &Op, x: &Tensor) -> Tensor {
     let constants = Constants::new(op);
     let mut y = constants.base(x);
@@ -55,8 +55,8 @@ pub(crate) fn forward(op: &Op, x: &Tensor) -> Tensor {
     y
 }
 
-/// The gradient of `x` for the gradient `dy` of the output: with s the base,
-/// `dx[j] = dy[j]·s[j]^-β - 2αβ·x[j]·Σ dy[c]·x[c]·s[c]^(-β-1)`, over the channels c that have j in their window.
+/// Returns the gradient of `x` for the gradient `dy` of the output. With s the base, it is `dx[j] = dy[j]·s[j]^-β - 2αβ·x[j]·Σ
+/// dy[c]·x[c]·s[c]^(-β-1)`, summed over the channels c that have j in their window.
 pub(crate) fn backward(op: &Op, x: &Tensor, dy: &Tensor) -> Tensor {
     let constants = Constants::new(op);
     let base = constants.base(x);

@@ -2,7 +2,7 @@
 
 use super::tensor::Tensor;
 
-/// Mean softmax cross-entropy of `logits` `[N, C]` with soft targets, and its gradient with respect to the logits.
+/// Returns the mean softmax cross-entropy of `logits` `[N, C]` with soft targets, and its gradient with respect to the logits.
 pub(crate) fn cross_entropy(logits: &Tensor, targets: &[f32]) -> (f64, Tensor) {
     let [n, classes] = [logits.shape[0], logits.shape[1]];
     let mut loss = 0.0;

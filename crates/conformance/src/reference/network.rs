@@ -1,4 +1,4 @@
-//! A network in f64: forward, backward and update.
+//! A network in f64 with its forward pass, backward pass and update.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,33 +14,33 @@ use super::{
     update,
 };
 
-/// What each node made of a batch.
+/// The outputs of all nodes for a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trace {
-    /// The batch as numbers, `[N, 3, H, W]`.
+    /// The normalized images, `[N, 3, H, W]`.
     pub input: Tensor,
     /// The output of each node, `[N, …]`.
     pub outputs: Vec<Tensor>,
 }
 
 impl Trace {
-    /// What node `index` works on.
+    /// Returns the input of node `index`.
     pub fn input_of(&self, index: usize) -> &Tensor {
         if index == 0 { &self.input } else { &self.outputs[index - 1] }
     }
 
-    /// The network's answer, `[N, C]`.
+    /// Returns the logits, `[N, C]`.
     pub fn logits(&self) -> &Tensor {
         self.outputs.last().unwrap_or(&self.input)
     }
 }
 
-/// What the backward pass gives.
+/// The results of the backward pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Derivative {
-    /// With respect to each trainable parameter, by name.
+    /// The gradient of each trainable parameter, by name.
     pub parameters: BTreeMap<String, Tensor>,
-    /// With respect to the input of each node; the first is the gradient of the batch.
+    /// The gradient of the input of each node; the first one is that of the images.
     pub inputs: Vec<Tensor>,
 }
 
@@ -55,7 +55,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Starts from an f32 state.
+    /// Creates a network from an f32 state.
     ///
     /// # Errors
     /// [`alexnet_core::Error::Topology`], [`alexnet_core::Error::Parameters`].
@@ -74,7 +74,7 @@ impl Network {
         })
     }
 
-    /// The same network in which the parameters of these names are not trainable ([`alexnet_core::Options::frozen`]).
+    /// Returns the network with these parameters not trainable ([`alexnet_core::Options::frozen`]).
     pub fn freeze(mut self, frozen: &BTreeSet<String>) -> Self {
         let trainable = |moment: &str| moment.rsplit_once('.').is_none_or(|(name, _)| !frozen.contains(name));
         self.moments.retain(|moment, _| trainable(moment));
@@ -82,22 +82,22 @@ impl Network {
         self
     }
 
-    /// The network as data.
+    /// Returns the topology.
     pub fn topology(&self) -> &Topology {
         &self.topology
     }
 
-    /// The parameters as they are now.
+    /// Returns the current parameters.
     pub fn parameters(&self) -> &BTreeMap<String, Tensor> {
         &self.parameters
     }
 
-    /// The optimizer's moments as they are now, by `parameter.moment`.
+    /// Returns the current moments of the optimizer, by `parameter.moment`.
     pub fn moments(&self) -> &BTreeMap<String, Tensor> {
         &self.moments
     }
 
-    /// Parameters and moments rounded to f32.
+    /// Returns parameters and moments rounded to f32.
     pub fn state(&self) -> State {
         let round = |tensors: &BTreeMap<String, Tensor>| {
             tensors.iter().map(|(name, tensor)| (name.clone(), tensor.to_array())).collect()
@@ -105,7 +105,7 @@ impl Network {
         State { parameters: round(&self.parameters), moments: round(&self.moments), ..State::default() }
     }
 
-    /// Every node's output for a batch of images.
+    /// Computes the outputs of all nodes for a batch of images.
     ///
     /// # Errors
     /// [`alexnet_core::Error::Shape`].
@@ -114,7 +114,7 @@ impl Network {
         Ok(self.forward_from(Tensor::from_images(images), mode))
     }
 
-    /// Every node's output for `input` `[N, C, H, W]`.
+    /// Computes the outputs of all nodes for `input` `[N, C, H, W]`.
     pub fn forward_from(&self, input: Tensor, mode: Mode) -> Trace {
         let mut trace = Trace { input, outputs: Vec::new() };
         for index in 0..self.topology.nodes.len() {
@@ -124,7 +124,7 @@ impl Network {
         trace
     }
 
-    /// The gradients of `Σ cotangent · logits`, with `cotangent` `[N, C]` and the trace and mode of the forward pass.
+    /// Computes the gradients of `Σ cotangent · logits`, with `cotangent` `[N, C]` and the trace and mode of the forward pass.
     pub fn backward(&self, trace: &Trace, cotangent: Tensor, mode: Mode) -> Derivative {
         let mut parameters = BTreeMap::new();
         let mut inputs = Vec::new();
@@ -143,7 +143,7 @@ impl Network {
         Derivative { parameters, inputs }
     }
 
-    /// The report and the unclipped gradients of one step of training, before the update.
+    /// Returns the report and the unclipped gradients of one training step, before the update.
     ///
     /// # Errors
     /// [`alexnet_core::Error::Shape`].
@@ -156,7 +156,7 @@ impl Network {
         Ok((StepReport { loss, gradient_norm: norm(&gradients) }, gradients))
     }
 
-    /// One step of training.
+    /// Does one training step.
     ///
     /// # Errors
     /// [`alexnet_core::Error::Shape`].
@@ -166,7 +166,7 @@ impl Network {
         Ok(report)
     }
 
-    /// Clips these gradients, which must be all, and updates with them; their norm before clipping.
+    /// Clips the gradients of all trainable parameters and updates the parameters. Returns the norm before clipping.
     ///
     /// # Errors
     /// [`alexnet_core::Error::Shape`].
@@ -180,7 +180,7 @@ impl Network {
         Ok(norm)
     }
 
-    /// Clips the gradients of norm `gradient_norm` and updates their parameters with them.
+    /// Clips the gradients, whose norm is `gradient_norm`, and updates their parameters.
     pub(crate) fn update(&mut self, gradients: &BTreeMap<String, Tensor>, step: &Step, gradient_norm: f64) {
         let scale = update::clip_factor(gradient_norm, step.clip_grad_norm);
         for (name, gradient) in gradients {
@@ -198,7 +198,7 @@ impl Network {
         }
     }
 
-    /// Rounds parameters and moments to f32, as an engine in f32 keeps them.
+    /// Rounds parameters and moments to f32, as an engine in f32 stores them.
     pub(crate) fn round(&mut self) {
         for tensor in self.parameters.values_mut().chain(self.moments.values_mut()) {
             *tensor = tensor.map(|v| f64::from(v as f32));
@@ -212,7 +212,7 @@ impl Network {
     }
 }
 
-/// The L2 norm over all tensors.
+/// Returns the L2 norm over all tensors.
 pub(crate) fn norm(tensors: &BTreeMap<String, Tensor>) -> f64 {
     tensors.values().flat_map(|t| &t.values).map(|v| v * v).sum::<f64>().sqrt()
 }

@@ -1,14 +1,14 @@
-//! One operation of a network, forward and backward.
+//! The forward and backward pass of one operation.
 
 use alexnet_core::{Mode, Op, rng::dropout_scale};
 
 use super::{convolution, linear, local_response_norm, pooling, tensor::Tensor};
 
-/// A node with all that its operation depends on beside its input.
+/// A node with everything that its operation depends on, except its input.
 #[derive(Clone, Copy)]
 pub(crate) struct NodeView<'a> {
     pub op: &'a Op,
-    /// In [`Topology::nodes`]; part of the key of the dropout masks.
+    /// The index in `Topology::nodes`, which is part of the key of the dropout masks.
     pub index: usize,
     pub mode: Mode,
     /// Weight and bias.
@@ -17,12 +17,12 @@ pub(crate) struct NodeView<'a> {
 
 impl NodeView<'_> {
     fn weight_and_bias(&self) -> (&Tensor, &Tensor) {
-        // `State::check` has seen both for every convolution and linear layer.
+        // `State::check` has checked that every convolution and linear layer has both.
         self.parameters.expect("a checked state has the parameters of each node")
     }
 }
 
-/// One node, `[N, …]` to `[N, …]`.
+/// Computes the output `[N, …]` of one node.
 pub(crate) fn forward(node: &NodeView, x: &Tensor) -> Tensor {
     match node.op {
         Op::Conv2d { .. } => {
@@ -41,7 +41,8 @@ pub(crate) fn forward(node: &NodeView, x: &Tensor) -> Tensor {
     }
 }
 
-/// One node backward: its input and the gradient of its output, to the gradient of its input and of weight and bias.
+/// Computes the gradients of the input and of weight and bias of one node, from its input `x` and the gradient `dy` of its
+/// output.
 pub(crate) fn backward(node: &NodeView, x: &Tensor, dy: &Tensor) -> (Tensor, Option<[Tensor; 2]>) {
     match node.op {
         Op::Conv2d { .. } => {
@@ -61,7 +62,7 @@ pub(crate) fn backward(node: &NodeView, x: &Tensor, dy: &Tensor) -> (Tensor, Opt
             let (dx, gradients) = linear::backward(x, weight, dy);
             (dx, Some(gradients))
         }
-        // Linear in its input, with the same masks.
+        // Dropout is linear, so its backward pass multiplies by the same masks.
         Op::Dropout { p } => (dropout(node, *p, dy), None),
     }
 }

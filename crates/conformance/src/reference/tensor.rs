@@ -1,38 +1,38 @@
-//! The array of the reference.
+//! The array type of the reference.
 
 use alexnet_core::{Array, Images};
 
 /// An f64 array, row-major.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
-    /// The extent of each dimension; activations begin with the batch.
+    /// The size of each dimension. The first dimension of activations is the batch.
     pub shape: Vec<usize>,
-    /// The elements; as many as the product of `shape`.
+    /// The elements. Their number is the product of `shape`.
     pub values: Vec<f64>,
 }
 
 impl Tensor {
-    /// All elements zero.
+    /// Creates an array of zeros.
     pub fn zeros(shape: &[usize]) -> Self {
         Self { shape: shape.to_vec(), values: vec![0.0; shape.iter().product()] }
     }
 
-    /// The same numbers in f64.
+    /// Converts to f64.
     pub fn from_array(array: &Array) -> Self {
         Self { shape: array.shape.clone(), values: array.values.iter().map(|v| f64::from(*v)).collect() }
     }
 
-    /// Rounded to f32.
+    /// Rounds to f32.
     pub fn to_array(&self) -> Array {
         Array { shape: self.shape.clone(), values: self.values.iter().map(|v| *v as f32).collect() }
     }
 
-    /// Element by element.
+    /// Applies `f` to each element.
     pub fn map(&self, f: impl Fn(f64) -> f64) -> Self {
         Self { shape: self.shape.clone(), values: self.values.iter().map(|v| f(*v)).collect() }
     }
 
-    /// Images as numbers, `[N, 3, H, W]`, by the f32 table of their normalization.
+    /// Converts images to normalized numbers `[N, 3, H, W]`, with the f32 table of their normalization.
     pub fn from_images(images: &Images) -> Self {
         let table = images.normalization.table();
         let plane = images.height * images.width;
@@ -44,14 +44,14 @@ impl Tensor {
         x
     }
 
-    /// N.
+    /// Returns the batch size, N.
     pub(crate) fn batch(&self) -> usize {
         self.shape[0]
     }
 
-    /// `[N, C, H, W]` of an activation that is still an image.
+    /// Returns `[N, C, H, W]` of an activation that is an image.
     pub(crate) fn dimensions(&self) -> [usize; 4] {
-        // The topology was validated, so operations on images see images.
+        // The topology was validated, so the inputs of operations on images are images.
         [self.shape[0], self.shape[1], self.shape[2], self.shape[3]]
     }
 }

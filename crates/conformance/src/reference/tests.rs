@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{Network, Tensor, cross_entropy, norm, pooling};
 
-/// What `tests/goldens/reference.py` repeats.
+/// Returns pseudorandom numbers. `tests/goldens/reference.py` has the same function.
 fn pattern(count: usize, salt: u64, scale: f32) -> Vec<f32> {
     let value = |i: u64| ((i * 7919 + i * i * 31 + salt * 104_729) % 201) as f32 - 100.0;
     (0..count as u64).map(|i| value(i) * (scale / 128.0)).collect()
@@ -96,7 +96,7 @@ fn assert_close(what: &str, found: &[f64], expected: &[f64]) {
 }
 
 #[test]
-fn the_network_is_pytorchs() {
+fn the_network_equals_pytorch() {
     let (golden, topology, batch) = golden();
     let network = Network::new(&topology, &patterned_state(&topology, 0.5), Optimizer::default()).unwrap();
     let trace = network.forward(&batch.images, Mode::Differentiate).unwrap();
@@ -113,7 +113,7 @@ fn the_network_is_pytorchs() {
 }
 
 #[test]
-fn ten_steps_are_pytorchs() {
+fn ten_steps_equal_pytorch() {
     let (golden, topology, batch) = golden();
     let adam = Adam::default();
     let sgd = Optimizer::Sgd { momentum: 0.9, weight_decay: 5e-4 };
@@ -134,7 +134,7 @@ fn ten_steps_are_pytorchs() {
 }
 
 #[test]
-fn the_moving_average_is_pytorchs() {
+fn the_moving_average_equals_pytorch() {
     let (golden, topology, batch) = golden();
     let optimizer = Optimizer::AdamW { adam: Adam::default(), weight_decay: 0.1 };
     let mut network = Network::new(&topology, &patterned_state(&topology, 0.5), optimizer).unwrap();
@@ -153,7 +153,7 @@ fn the_moving_average_is_pytorchs() {
     }
 }
 
-/// Central differences of `Σ cotangent · logits` for every parameter and every input.
+/// Compares the gradients with central differences of `Σ cotangent · logits` for all parameters and inputs.
 fn check_gradients(input: [usize; 3], ops: &[Op]) {
     let topology = topology(input, ops);
     let state = patterned_state(&topology, 1.0);
@@ -161,7 +161,7 @@ fn check_gradients(input: [usize; 3], ops: &[Op]) {
     let mode = Mode::Train { seed: 5, step: 2, sample_offset: 0 };
     let batch = 2;
     let [c, h, w] = input;
-    // All different, so neither a kink nor a tie is within reach of the differences.
+    // All numbers are different, so the finite differences do not cross a kink or a tie.
     let values = (0..batch * c * h * w).map(|i| ((i * 7919) % 1009) as f64 / 300.0 - 1.68);
     let x = Tensor { shape: vec![batch, c, h, w], values: values.collect() };
     let trace = network.forward_from(x.clone(), mode);
@@ -201,7 +201,7 @@ fn check_gradients(input: [usize; 3], ops: &[Op]) {
 }
 
 #[test]
-fn gradients_are_slopes() {
+fn gradients_equal_finite_differences() {
     for (input, op) in [
         ([4, 7, 6], conv(4, 6, 3, 1, 1, 1)),
         ([4, 7, 6], conv(4, 6, 3, 2, 2, 2)),
@@ -222,7 +222,7 @@ fn gradients_are_slopes() {
 }
 
 #[test]
-fn the_losss_gradient_is_its_slope() {
+fn the_gradient_of_the_loss_equals_finite_differences() {
     let logits = Tensor { shape: vec![2, 3], values: vec![0.3, -1.2, 2.0, 0.1, 0.7, -0.4] };
     let targets = [0.2, 0.5, 0.3, 0.0, 0.9, 0.1];
     let gradient = cross_entropy(&logits, &targets).1;

@@ -1,15 +1,15 @@
-//! The optimizer's equations ([`alexnet_core::optimizer`]) in f64.
+//! The equations of the optimizers ([`alexnet_core::optimizer`]) in f64.
 
 use alexnet_core::{Optimizer, Step, optimizer::Adam};
 
 use super::tensor::Tensor;
 
-/// The factor of `torch.nn.utils.clip_grad_norm_`.
+/// Returns the factor of `torch.nn.utils.clip_grad_norm_`.
 pub(crate) fn clip_factor(gradient_norm: f64, limit: Option<f32>) -> f64 {
     limit.map_or(1.0, |limit| (f64::from(limit) / (gradient_norm + 1e-6)).min(1.0))
 }
 
-/// Updates one parameter and its moments, which stand in the order of [`Optimizer::moments`].
+/// Updates one parameter and its moments, which are in the order of [`Optimizer::moments`].
 pub(crate) fn update(
     optimizer: &Optimizer,
     step: &Step,

@@ -1,40 +1,40 @@
-//! Whether a network is right as often as it says.
+//! Calibration: whether the confidence of the predictions matches their accuracy.
 
 use serde::Serialize;
 
 use super::ratio;
 
-/// Of equal width between 0 and 1.
+/// The number of bins, of equal width between 0 and 1.
 const BINS: usize = 15;
 
-/// Confidence, the probability of the predicted class, against accuracy: C. Guo et al., "On calibration of modern neural
-/// networks", ICML 2017, with 15 bins.
+/// The confidence (the probability of the predicted class) compared with the accuracy: C. Guo et al., "On calibration of modern
+/// neural networks", ICML 2017, with 15 bins.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Calibration {
-    /// Expected calibration error: the difference between accuracy and mean confidence of a bin, in the mean over images.
-    /// NaN without images, or when a confidence is NaN.
+    /// The expected calibration error: the absolute difference between accuracy and mean confidence of each bin, averaged over
+    /// images. NaN without images, or when a confidence is NaN.
     pub ece: f64,
-    /// From low confidence to high.
+    /// The bins, from low to high confidence.
     pub bins: Vec<Bin>,
 }
 
-/// The images whose confidence is above `from` and not above `to`.
+/// The images with a confidence above `from` and at most `to`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Bin {
-    /// Its lower edge, which is outside.
+    /// The lower edge, exclusive.
     pub from: f64,
-    /// Its upper edge, which is inside.
+    /// The upper edge, inclusive.
     pub to: f64,
-    /// How many images.
+    /// The number of images.
     pub images: u64,
-    /// Their mean confidence; not a number, in JSON `null`, when there are none.
+    /// Their mean confidence; NaN (`null` in JSON) without images.
     pub confidence: f64,
-    /// The share of them that was recognized; likewise.
+    /// Their accuracy; NaN (`null` in JSON) without images.
     pub accuracy: f64,
 }
 
 impl Calibration {
-    /// From the confidence of each image, between 0 and 1, and whether it was recognized.
+    /// Computes the calibration from the confidence of each image, between 0 and 1, and whether its prediction was right.
     pub fn new(answers: impl IntoIterator<Item = (f64, bool)>) -> Self {
         let edge = |index: usize| index as f64 / BINS as f64;
         let mut sums = [(0, 0, 0.0); BINS];
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn all_right_and_all_wrong() {
+    fn predictions_that_are_all_right_or_all_wrong() {
         for (confidence, right, ece) in
             [(1.0, true, 0.0), (1.0, false, 1.0), (0.5, true, 0.5), (0.5, false, 0.5), (0.25, false, 0.25)]
         {
@@ -103,7 +103,7 @@ mod tests {
         }
     }
 
-    /// Two bins that err in opposite directions do not cancel.
+    /// The errors of two bins in opposite directions do not cancel.
     #[test]
     fn the_error_is_a_mean_of_distances() {
         let calibration = Calibration::new([(0.5, true), (0.9, false), (0.9, true), (0.9, true)]);
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_number_is_not_hidden() {
+    fn a_nan_confidence_gives_a_nan_error() {
         assert!(Calibration::new([]).ece.is_nan());
         let calibration = Calibration::new([(1.0, true), (f64::NAN, false)]);
         assert!(calibration.ece.is_nan());

@@ -1,43 +1,43 @@
-//! Which class was taken for which, and what that says of each.
+//! The confusion matrix, and precision, recall and F1 from it.
 
 use serde::Serialize;
 
 use super::{ratio, wilson95};
 
-/// How often each class was taken for each: `counts[true][predicted]`.
+/// The confusion matrix: `counts[true][predicted]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Confusion {
-    /// `[C][C]`, rows true, columns predicted.
+    /// The counts `[C][C]`: rows are the true classes, columns the predicted ones.
     pub counts: Vec<Vec<u64>>,
 }
 
-/// The quality of one class, or of several in the mean, by the definitions of scikit-learn's `classification_report` with all
-/// classes as `labels` and `zero_division=0`.
+/// The quality of the predictions for one class, or the mean over classes, by the definitions of scikit-learn's
+/// `classification_report` with all classes as `labels` and `zero_division=0`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Quality {
-    /// Of the images taken for the class, the share that is of it.
+    /// The share of the images predicted as this class that belong to it.
     pub precision: f64,
-    /// Of the images of the class, the share that is taken for it.
+    /// The share of the images of this class that are predicted as this class.
     pub recall: f64,
-    /// Harmonic mean of both.
+    /// The harmonic mean of precision and recall.
     pub f1: f64,
-    /// Images of the class.
+    /// The number of images of this class.
     pub support: u64,
 }
 
 impl Confusion {
-    /// No image of any of `classes` classes.
+    /// Creates an empty matrix for `classes` classes.
     pub fn new(classes: usize) -> Self {
         Self { counts: vec![vec![0; classes]; classes] }
     }
 
-    /// Counts one image; both are indices of classes.
+    /// Counts one image. Both arguments are indices of classes.
     pub fn add(&mut self, truth: usize, predicted: usize) {
         self.counts[truth][predicted] += 1;
     }
 
-    /// The number of images.
+    /// Returns the number of images.
     pub fn total(&self) -> u64 {
         self.counts.iter().flatten().sum()
     }
@@ -46,17 +46,18 @@ impl Confusion {
         (0..self.counts.len()).map(|class| self.counts[class][class]).sum()
     }
 
-    /// The share of images that were recognized; 0 of none.
+    /// Returns the share of images whose predicted class is the true one; 0 without images.
     pub fn accuracy(&self) -> f64 {
         ratio(self.hits(), self.total())
     }
 
-    /// The 95 % interval of the accuracy, by [`wilson95`].
+    /// Returns the 95 % confidence interval of the accuracy, by [`wilson95`].
     pub fn interval95(&self) -> [f64; 2] {
         wilson95(self.hits(), self.total())
     }
 
-    /// `[C][C]`, the counts divided by the sum of their row, the images of the true class; 0 in a class without images.
+    /// Returns the counts `[C][C]` divided by the sum of their row, which is the number of images of the true class; 0 for a
+    /// class without images.
     pub fn normalized(&self) -> Vec<Vec<f64>> {
         let share_of = |row: &Vec<u64>| {
             let support = row.iter().sum();
@@ -65,7 +66,7 @@ impl Confusion {
         self.counts.iter().map(share_of).collect()
     }
 
-    /// The quality of each class.
+    /// Returns the quality of each class.
     pub fn per_class(&self) -> Vec<Quality> {
         let quality = |class: usize| {
             let hits = self.counts[class][class];
@@ -81,22 +82,22 @@ impl Confusion {
         (0..self.counts.len()).map(quality).collect()
     }
 
-    /// The mean over classes: all count alike, those without images too.
+    /// Returns the unweighted mean over all classes, including those without images.
     pub fn macro_avg(&self) -> Quality {
         self.average(|_| 1)
     }
 
-    /// The mean over classes, each by its number of images.
+    /// Returns the mean over classes, weighted by their numbers of images.
     pub fn weighted_avg(&self) -> Quality {
         self.average(|class| class.support)
     }
 
     fn average(&self, weight: fn(&Quality) -> u64) -> Quality {
         let classes = self.per_class();
-        let whole: u64 = classes.iter().map(weight).sum();
+        let total: u64 = classes.iter().map(weight).sum();
         let mean = |measure: fn(&Quality) -> f64| {
             let sum: f64 = classes.iter().map(|class| weight(class) as f64 * measure(class)).sum();
-            sum / whole.max(1) as f64
+            sum / total.max(1) as f64
         };
         Quality {
             precision: mean(|class| class.precision),
@@ -119,7 +120,7 @@ mod tests {
     /// ```
     /// Class 2 is never predicted, class 3 never occurs.
     #[test]
-    fn qualities_are_scikit_learns() {
+    fn qualities_are_those_of_scikit_learn() {
         let mut confusion = Confusion::new(4);
         for (truth, predicted) in [0, 0, 0, 0, 1, 1, 1, 2, 2].into_iter().zip([0, 0, 0, 1, 1, 1, 0, 0, 1]) {
             confusion.add(truth, predicted);
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_seen_is_no_success() {
+    fn an_empty_matrix_has_accuracy_zero() {
         for classes in [0, 3] {
             let confusion = Confusion::new(classes);
             assert_eq!((confusion.accuracy(), confusion.interval95()), (0.0, [0.0, 1.0]));

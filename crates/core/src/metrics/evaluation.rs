@@ -1,4 +1,4 @@
-//! Measures the predictions for a set of images.
+//! Metrics of the predictions for a set of images.
 
 use serde::Serialize;
 
@@ -23,9 +23,9 @@ pub struct Answer {
     pub truth: usize,
     /// The most probable class.
     pub predicted: usize,
-    /// Of the predicted class: the confidence.
+    /// The probability of the predicted class, which is the confidence.
     pub probability: f64,
-    /// Of the true class.
+    /// The probability of the true class.
     pub probability_of_truth: f64,
 }
 
@@ -39,25 +39,25 @@ impl Answer {
 /// An [`Evaluation`] with the names of its classes: the JSON of `evaluate`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// Images seen.
+    /// Returns the number of images.
     pub images: u64,
     /// Mean cross-entropy.
     pub loss: f64,
-    /// The share recognized.
+    /// The accuracy.
     pub top1: f64,
-    /// Its 95 % interval.
+    /// The 95 % confidence interval of the accuracy.
     pub interval95: [f64; 2],
-    /// One entry a class, in the order of the logits.
+    /// One entry per class, in the order of the logits.
     pub per_class: Vec<ClassReport>,
-    /// Mean over classes.
+    /// The unweighted mean over classes.
     pub macro_avg: Quality,
-    /// Mean over classes by their images.
+    /// The mean over classes, weighted by their numbers of images.
     pub weighted_avg: Quality,
-    /// Rows true, columns predicted.
+    /// The confusion matrix; rows are the true classes, columns the predicted ones.
     pub confusion: Confusion,
-    /// The same with rows that sum to 1.
+    /// The confusion matrix with rows that sum to 1.
     pub confusion_normalized: Vec<Vec<f64>>,
-    /// Confidence against accuracy.
+    /// Confidence compared with accuracy.
     pub calibration: Calibration,
 }
 
@@ -72,7 +72,7 @@ pub struct ClassReport {
 }
 
 impl Evaluation {
-    /// Nothing seen yet.
+    /// Creates an empty evaluation for `classes` classes.
     pub fn new(classes: usize) -> Self {
         Self { loss: 0.0, confusion: Confusion::new(classes), answers: vec![] }
     }
@@ -82,8 +82,8 @@ impl Evaluation {
         self.add_views(logits, targets, 1);
     }
 
-    /// Adds a batch of images each of which was shown `views` times in a row: logits and targets, both `[N·views, C]`. An
-    /// image's probabilities are the means of those of its views, and its loss is that of the mean.
+    /// Adds a batch with `views` consecutive rows for each image (test-time augmentation): logits and targets, both `[N·views,
+    /// C]`. The probabilities of an image are the means over its views, and its loss is computed from these means.
     pub fn add_views(&mut self, logits: &Logits, targets: &[f32], views: usize) {
         let each = views * logits.classes;
         for (rows, targets) in logits.values.chunks_exact(each).zip(targets.chunks_exact(each)) {
@@ -92,7 +92,7 @@ impl Evaluation {
             let probabilities = mean_softmax(&rows);
             let truth = argmax(target);
             let predicted = match rows[..] {
-                // Where probabilities are rounded to equals or are no numbers, logits can still differ.
+                // Logits can differ where their probabilities are rounded to equal numbers or are NaN.
                 [row] => argmax(row),
                 _ => argmax(&probabilities),
             };
@@ -107,27 +107,28 @@ impl Evaluation {
         }
     }
 
-    /// The number of images.
+    /// Returns the number of images.
     pub fn images(&self) -> u64 {
         self.confusion.total()
     }
 
-    /// Mean cross-entropy over all images; not a number when there was none.
+    /// Returns the mean cross-entropy over all images; NaN without images.
     pub fn loss(&self) -> f64 {
         self.loss / self.images() as f64
     }
 
-    /// Which class was taken for which.
+    /// Returns the confusion matrix.
     pub fn confusion(&self) -> &Confusion {
         &self.confusion
     }
 
-    /// The answers in the order in which they were added.
+    /// Returns the predictions in the order in which they were added.
     pub fn answers(&self) -> &[Answer] {
         &self.answers
     }
 
-    /// The indices of the answers that are wrong, the most confident first, equals in the order in which they were added.
+    /// Returns the indices of the wrong predictions, the most confident first; equal confidences in the order in which they were
+    /// added.
     pub fn mistakes(&self) -> Vec<usize> {
         let mut wrong: Vec<usize> =
             (0..self.answers.len()).filter(|i| !self.answers[*i].is_right()).collect();
@@ -135,7 +136,7 @@ impl Evaluation {
         wrong
     }
 
-    /// With the names of the classes, in the order of the logits.
+    /// Returns the report. `classes` are the names of the classes in the order of the logits.
     pub fn report(&self, classes: &[String]) -> Report {
         let class = |(name, quality): (&String, _)| ClassReport { class: name.clone(), quality };
         let confidences = self.answers.iter().map(|answer| (answer.probability, answer.is_right()));
@@ -163,7 +164,8 @@ fn mean_softmax(rows: &[&[f32]]) -> Vec<f64> {
     mean
 }
 
-/// `-Σ t·ln(mean of softmax(x) over rows)`, from logarithms, so that a tiny probability costs no infinite loss.
+/// Returns `-Σ t·ln(mean of softmax(x) over rows)`. It computes with logarithms, so that a tiny probability does not give an
+/// infinite loss.
 fn mean_loss(rows: &[&[f32]], target: &[f32]) -> f64 {
     let logarithms: Vec<Vec<f64>> = rows.iter().map(|row| log_softmax(row)).collect();
     let views = (rows.len() as f64).ln();
@@ -183,11 +185,11 @@ mod tests {
     }
 
     #[test]
-    fn an_evaluation_is_a_mean_over_images_not_batches() {
+    fn the_loss_is_a_mean_over_images_not_over_batches() {
         let mut evaluation = Evaluation::new(2);
         assert!(evaluation.loss().is_nan());
         let three = [3f32.ln(), 0.0];
-        // Probabilities 3/4, 1/4; two images of class 0, then one of class 1, softly.
+        // Probabilities 3/4, 1/4; two images of class 0, then one with a soft target whose largest class is 1.
         evaluation.add(&logits(&[three, three].concat(), 2), &[1.0, 0.0, 1.0, 0.0]);
         evaluation.add(&logits(&three, 2), &[0.25, 0.75]);
         let (likely, unlikely) = ((4f64 / 3.0).ln(), 4f64.ln());
@@ -219,7 +221,7 @@ mod tests {
     /// print(ece)
     /// ```
     #[test]
-    fn a_report_is_scikit_learns_and_numpys() {
+    fn a_report_equals_scikit_learn_and_numpy() {
         let value = |i: usize, j: usize| ((i * 7 + j * j * 5 + i * j * 3) % 23) as f32 / 4.0;
         let mut evaluation = Evaluation::new(4);
         for i in 0..40 {
@@ -268,7 +270,7 @@ mod tests {
     fn views_are_averaged_as_probabilities() {
         let [sure, doubtful, other] = [[9f32.ln(), 0.0], [3f32.ln(), 0.0], [0.0, 3f32.ln()]];
         let mut evaluation = Evaluation::new(2);
-        // Means 0.825 and 0.175, then 0.5 twice, where the first wins.
+        // The means are 0.825 and 0.175, then 0.5 and 0.5, where the first class is predicted.
         let rows = [sure, doubtful, doubtful, other].concat();
         evaluation.add_views(&logits(&rows, 2), &[0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0], 2);
         let expected = [(1, 0, 0.825, 0.175), (0, 0, 0.5, 0.5)];
@@ -282,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn one_view_is_the_image_itself() {
+    fn one_view_gives_the_result_of_a_plain_image() {
         let target = [0.2, 0.5, 0.3];
         for row in [[0.1, 0.7, -0.3], [1e30, 0.0, -1e30], [1e-30, 2e-30, 0.0]] {
             let mut evaluation = Evaluation::new(3);
@@ -298,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn certain_answers_stay_finite() {
+    fn losses_of_certain_predictions_are_finite() {
         let mut evaluation = Evaluation::new(2);
         evaluation.add(&logits(&[2e3, 0.0, 2e3, 0.0], 2), &[1.0, 0.0, 0.0, 1.0]);
         let [right, wrong] = [evaluation.answers()[0], evaluation.answers()[1]];
@@ -313,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_number_is_not_hidden() {
+    fn nan_logits_give_a_nan_report() {
         for views in [1, 2] {
             let mut evaluation = Evaluation::new(2);
             evaluation.add_views(&logits(&[f32::NAN, 1.0, 2.0, 1.0], 2), &[1.0, 0.0, 1.0, 0.0], views);
@@ -328,7 +330,7 @@ mod tests {
         let rows = [row(1.0), row(3.0), row(f32::NAN), row(2.0), row(3.0), row(9.0)].concat();
         // All but the last are of class 1.
         evaluation.add(&logits(&rows, 2), &[[0.0, 1.0].repeat(5), vec![1.0, 0.0]].concat());
-        // Of a row with not-a-number the other is the largest, which is right here.
+        // In the row with a NaN, the other class is the largest; it is the true class, so this row is no mistake.
         assert_eq!(evaluation.mistakes(), [1, 4, 3, 0]);
         assert_eq!(Evaluation::new(2).mistakes(), [] as [usize; 0]);
     }

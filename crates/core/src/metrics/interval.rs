@@ -1,22 +1,22 @@
-//! How far an accuracy can be trusted.
+//! The confidence interval of an accuracy.
 
 /// The 97.5 % quantile of the normal distribution.
 const Z: f64 = 1.959_963_984_540_054;
 
-/// The 95 % interval of a share of which `hits` of `n` were seen, by the score method: E. B. Wilson, "Probable inference, the
-/// law of succession, and statistical inference", Journal of the American Statistical Association 22 (1927). Unlike the mean
-/// plus or minus two standard errors it stays within 0 and 1 and is no point where all or none are hits. Of nothing it is
-/// `[0, 1]`.
+/// Returns the 95 % confidence interval of a proportion with `hits` of `n` successes, by the score method: E. B. Wilson,
+/// "Probable inference, the law of succession, and statistical inference", Journal of the American Statistical Association 22
+/// (1927). Unlike the mean plus or minus two standard errors, it stays within 0 and 1 and has a positive width even if `hits` is
+/// 0 or `n`. For `n` = 0 it is `[0, 1]`.
 pub fn wilson95(hits: u64, n: u64) -> [f64; 2] {
     if n == 0 {
         return [0.0, 1.0];
     }
     let (hits, n) = (hits as f64, n as f64);
     let share = hits / n;
-    let centre = share + Z * Z / (2.0 * n);
+    let center = share + Z * Z / (2.0 * n);
     let radius = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
     let scale = 1.0 + Z * Z / n;
-    [((centre - radius) / scale).max(0.0), ((centre + radius) / scale).min(1.0)]
+    [((center - radius) / scale).max(0.0), ((center + radius) / scale).min(1.0)]
 }
 
 #[cfg(test)]
@@ -29,7 +29,7 @@ mod tests {
     ///     print(proportion_confint(hits, n, method="wilson"))
     /// ```
     #[test]
-    fn it_is_statsmodels_wilson() {
+    fn the_interval_equals_statsmodels() {
         for (hits, n, expected) in [
             (0, 1, [0.0, 0.7934506856227627]),
             (1, 1, [0.2065493143772374, 1.0]),

@@ -1,10 +1,10 @@
-//! The largest numbers of a row.
+//! The largest numbers of a row of logits.
 
 use std::cmp::Ordering;
 
 use crate::loss::softmax;
 
-/// The index of the largest number; the first of equals. Not-a-number counts as smallest.
+/// Returns the index of the largest number, and the first one of equal numbers. NaN counts as the smallest number.
 pub fn argmax<T: Copy + Into<f64>>(row: &[T]) -> usize {
     let mut best = 0;
     for (index, value) in row.iter().enumerate() {
@@ -15,8 +15,8 @@ pub fn argmax<T: Copy + Into<f64>>(row: &[T]) -> usize {
     best
 }
 
-/// The `k` most probable classes of a row of logits with their softmax probabilities, the most probable first, equals by
-/// index (fewer when the row is shorter). The first is [`argmax`].
+/// Returns the `k` most probable classes of a row of logits (fewer if the row is shorter) with their softmax probabilities, the
+/// most probable first; equal ones in the order of their indices. The first class is [`argmax`].
 pub fn top_k(row: &[f32], k: usize) -> Vec<(usize, f64)> {
     let probabilities = softmax(row);
     let mut order: Vec<usize> = (0..row.len()).collect();
@@ -24,7 +24,7 @@ pub fn top_k(row: &[f32], k: usize) -> Vec<(usize, f64)> {
     order.into_iter().take(k).map(|class| (class, probabilities[class])).collect()
 }
 
-/// A total order with not-a-number equal to -∞.
+/// Compares numbers in a total order in which NaN equals -∞.
 pub(super) fn compare<T: Into<f64>>(a: T, b: T) -> Ordering {
     let ordered = |x: f64| if x.is_nan() { f64::NEG_INFINITY } else { x };
     ordered(a.into()).partial_cmp(&ordered(b.into())).unwrap_or(Ordering::Equal)
@@ -38,7 +38,7 @@ mod tests {
     const INF: f32 = f32::INFINITY;
 
     #[test]
-    fn the_first_largest_number_wins() {
+    fn argmax_is_the_first_of_equal_numbers() {
         for (row, best) in [
             (&[1.0, 3.0, 3.0][..], 1),
             (&[-0.0, 0.0], 0),
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn top_k_gives_softmax_probabilities_in_order() {
+    fn top_k_returns_softmax_probabilities_in_order() {
         let ln = |x: f32| x.ln();
         let top = top_k(&[ln(2.0), ln(5.0), ln(1.0), ln(2.0)], 3);
         assert_eq!(top.iter().map(|t| t.0).collect::<Vec<_>>(), [1, 0, 3]);

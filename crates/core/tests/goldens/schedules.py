@@ -1,4 +1,4 @@
-"""Writes schedules.json: learning rates of PyTorch 2.13's schedulers, stepped after every update.
+"""Writes schedules.json: the learning rates of PyTorch 2.13's schedulers, which are stepped after every update.
 
     python crates/core/tests/goldens/schedules.py > crates/core/tests/goldens/schedules.json
 """
@@ -11,7 +11,7 @@ from torch.optim import lr_scheduler as S
 
 warnings.simplefilter("ignore")
 CASES = [
-    # name, rate, warm-up epochs, epochs, updates an epoch, step size, gamma
+    # name, rate, warm-up epochs, epochs, updates per epoch, step size, gamma
     ("constant", 2e-4, 0, 3, 4, 30, 0.1),
     ("constant", 2e-4, 2, 4, 5, 30, 0.1),
     ("cosine", 1e-3, 0, 5, 7, 30, 0.1),

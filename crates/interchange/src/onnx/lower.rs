@@ -1,14 +1,14 @@
-//! From a node of the network to one of ONNX.
+//! Lowers nodes of the network to nodes of ONNX.
 
 use alexnet_core::{Error, Node, Op, Result};
 
 use super::messages::{AttributeProto, AttributeType, NodeProto};
 
-/// The node that does in evaluation what `node` does, on the value `input`; its output has the node's name. `None` when that
-/// is nothing.
+/// Returns the ONNX node for `node` in evaluation mode, with the input value `input`. Its output has the name of the node.
+/// Returns `None` for a node that does nothing in evaluation mode.
 ///
 /// # Errors
-/// [`Error::Topology`] when ONNX has no such operation.
+/// [`Error::Topology`] when ONNX has no equivalent operation.
 pub fn lower(node: &Node, input: &str) -> Result<Option<NodeProto>> {
     let Node { name, op } = node;
     let with_parameters = || vec![input.to_owned(), format!("{name}.weight"), format!("{name}.bias")];
@@ -31,7 +31,7 @@ pub fn lower(node: &Node, input: &str) -> Result<Option<NodeProto>> {
         ),
         Op::LocalResponseNorm { size, .. } if size.is_multiple_of(2) => {
             let reason = format!(
-                "of a window of {size} channels, the one without a partner lies below the centre here and above it in ONNX; \
+                "a window of {size} channels has one more channel before its center here, and after its center in ONNX; \
                  only odd sizes can be exported"
             );
             return Err(Error::Topology { node: name.clone(), reason });
@@ -60,7 +60,7 @@ pub fn lower(node: &Node, input: &str) -> Result<Option<NodeProto>> {
     }))
 }
 
-/// From logits to probabilities.
+/// Returns the node that computes probabilities from logits.
 pub fn softmax(input: &str, output: &str) -> NodeProto {
     NodeProto {
         input: vec![input.into()],

@@ -1,11 +1,11 @@
-//! The part of `onnx.proto` (ONNX 1.12) that these networks need, field by field as it stands there.
+//! The part of `onnx.proto` (ONNX 1.12) that these networks need, with the same names and tags.
 //!
-//! The schema is proto2, where a scalar of value 0 may be written or not. It is written for the fields that are `Option` here:
-//! ONNX's checker wants to see the value of an attribute. Lists of numbers are written one by one, as proto2 does.
+//! The schema is proto2, in which writing a scalar of value 0 is optional. It is written for the fields that are `Option` here,
+//! since ONNX's checker requires the value of an attribute. Lists of numbers are not packed, as in proto2.
 
 use prost::{Enumeration, Message};
 
-/// The keys of the fields that are written without their message: number, and the wire type of bytes (2).
+/// The keys of the fields that are written without their message: field number, and the wire type of bytes (2).
 pub mod key {
     /// [`super::ModelProto::graph`]
     pub const MODEL_GRAPH: u8 = 7 << 3 | 2;
@@ -15,7 +15,7 @@ pub mod key {
     pub const TENSOR_RAW_DATA: u8 = 9 << 3 | 2;
 }
 
-/// A file.
+/// The content of a file.
 #[derive(Clone, PartialEq, Message)]
 pub struct ModelProto {
     #[prost(int64, tag = 1)]
@@ -34,7 +34,7 @@ pub struct ModelProto {
     pub metadata_props: Vec<StringStringEntryProto>,
 }
 
-/// The operators that are meant; the empty domain is ONNX's own.
+/// An operator set. The empty domain is that of ONNX.
 #[derive(Clone, PartialEq, Message)]
 pub struct OperatorSetIdProto {
     #[prost(string, tag = 1)]
@@ -52,7 +52,7 @@ pub struct StringStringEntryProto {
     pub value: String,
 }
 
-/// Nodes in an order in which they can be run.
+/// A network. The nodes are in topological order.
 #[derive(Clone, PartialEq, Message)]
 pub struct GraphProto {
     #[prost(message, repeated, tag = 1)]
@@ -82,7 +82,7 @@ pub struct NodeProto {
     pub attribute: Vec<AttributeProto>,
 }
 
-/// A setting of a node; `type` says which of the values it has.
+/// An attribute of a node. `type` says which field contains the value.
 #[derive(Clone, PartialEq, Message)]
 pub struct AttributeProto {
     #[prost(string, tag = 1)]
@@ -107,7 +107,7 @@ pub enum AttributeType {
     Ints = 7,
 }
 
-/// Numbers in the file, little-endian.
+/// A tensor with little-endian numbers.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorProto {
     #[prost(int64, repeated, packed = "false", tag = 1)]
@@ -128,7 +128,7 @@ pub enum DataType {
     Float = 1,
 }
 
-/// A value that enters or leaves the graph.
+/// An input or output of the graph.
 #[derive(Clone, PartialEq, Message)]
 pub struct ValueInfoProto {
     #[prost(string, tag = 1)]
@@ -137,7 +137,7 @@ pub struct ValueInfoProto {
     pub r#type: Option<TypeProto>,
 }
 
-/// The type of a value; tensors are the one kind that is needed.
+/// The type of a value. Only tensors are needed.
 #[derive(Clone, PartialEq, Message)]
 pub struct TypeProto {
     #[prost(message, optional, tag = 1)]

@@ -20,7 +20,7 @@ fn metadata(variant: Variant, classes: usize) -> Metadata {
     }
 }
 
-/// Every parameter is filled with its number in the network's order, but for its first element.
+/// Each parameter is filled with its number in the order of the network, except its first element.
 fn weights(variant: Variant, classes: usize) -> Weights {
     let parameters = variant.topology(classes).parameters().unwrap();
     let filled = parameters.iter().zip(1u8..).map(|(p, i)| {
@@ -38,7 +38,7 @@ fn saved(weights: &Weights, softmax: bool) -> Vec<u8> {
     fs::read(path).unwrap()
 }
 
-/// The model and its graph, without numbers.
+/// Returns the model and its graph, without numbers.
 fn described(variant: Variant, softmax: bool) -> (ModelProto, GraphProto) {
     let metadata = metadata(variant, 3);
     (model(&metadata).unwrap(), graph(&metadata, &variant.topology(3), softmax).unwrap())
@@ -52,7 +52,7 @@ fn node<'a>(graph: &'a GraphProto, name: &str) -> &'a NodeProto {
     graph.node.iter().find(|node| node.name == name).unwrap()
 }
 
-/// `[batch, …]` of the only value.
+/// Returns the name and the shape `[batch, …]` of the only value.
 fn shape(values: &[ValueInfoProto]) -> (String, Vec<String>) {
     let [value] = values else { panic!("{values:?}") };
     let tensor = value.r#type.clone().unwrap().tensor_type.unwrap();
@@ -65,9 +65,9 @@ fn shape(values: &[ValueInfoProto]) -> (String, Vec<String>) {
     (value.name.clone(), extents.collect())
 }
 
-/// What was streamed is one valid message, with every number in its place.
+/// The streamed bytes are one valid message with all numbers at the right positions.
 #[test]
-fn a_file_holds_the_parameters_in_the_order_of_the_network() {
+fn a_file_contains_the_parameters_in_the_order_of_the_network() {
     for variant in Variant::ALL {
         let weights = weights(variant, 3);
         let mut file = ModelProto::decode(saved(&weights, false).as_slice()).unwrap();
@@ -89,7 +89,7 @@ fn a_file_holds_the_parameters_in_the_order_of_the_network() {
 }
 
 #[test]
-fn every_value_is_made_before_it_is_used_and_used_once_made() {
+fn values_are_defined_before_use_and_all_are_used() {
     for variant in Variant::ALL {
         for softmax in [false, true] {
             let (_, graph) = described(variant, softmax);
@@ -103,7 +103,7 @@ fn every_value_is_made_before_it_is_used_and_used_once_made() {
                     unused.remove(input.as_str());
                 }
                 let [output] = node.output.as_slice() else { panic!("{node:?}") };
-                assert!(known.insert(output), "{variant}: {output} is made twice");
+                assert!(known.insert(output), "{variant}: {output} is defined twice");
                 unused.insert(output);
             }
             assert_eq!(Vec::from_iter(unused), [if softmax { PROBABILITIES } else { LOGITS }]);
@@ -138,9 +138,9 @@ fn the_nodes_are_those_of_the_network_without_dropout() {
     }
 }
 
-/// Against numbers that `torch.nn` would be given, written out.
+/// Compares with the arguments of the `torch.nn` modules.
 #[test]
-fn settings_are_those_of_the_layers() {
+fn attributes_are_those_of_the_layers() {
     let (_, graph) = described(Variant::Original, true);
     let ints = |name: &str, key: &str| attribute(node(&graph, name), key).ints.clone();
     let int = |name: &str, key: &str| attribute(node(&graph, name), key).i.unwrap();
@@ -167,7 +167,7 @@ fn settings_are_those_of_the_layers() {
 }
 
 #[test]
-fn any_batch_goes_in_and_a_row_each_comes_out() {
+fn the_batch_size_is_a_free_dimension() {
     for (variant, size) in [(Variant::Tutorial, "224"), (Variant::Original, "227")] {
         for (softmax, output) in [(false, LOGITS), (true, PROBABILITIES)] {
             let (_, graph) = described(variant, softmax);
@@ -181,7 +181,7 @@ fn any_batch_goes_in_and_a_row_each_comes_out() {
 }
 
 #[test]
-fn a_file_says_what_it_is_and_what_it_wants() {
+fn a_file_contains_metadata_and_versions() {
     let (model, _) = described(Variant::Tutorial, false);
     let entries: BTreeMap<_, _> = model.metadata_props.into_iter().map(|e| (e.key, e.value)).collect();
     assert_eq!(
@@ -198,7 +198,7 @@ fn a_file_says_what_it_is_and_what_it_wants() {
 }
 
 #[test]
-fn bytes_are_a_function_of_the_content() {
+fn equal_weights_give_equal_bytes() {
     let mut weights = weights(Variant::Tutorial, 2);
     let file = saved(&weights, true);
     assert!(file == saved(&weights.clone(), true));
@@ -207,7 +207,7 @@ fn bytes_are_a_function_of_the_content() {
     assert!(file != saved(&weights, true));
 }
 
-/// The asymmetric windows of ONNX and of `torch.nn.LocalResponseNorm` lean to different sides.
+/// The asymmetric windows of ONNX and of `torch.nn.LocalResponseNorm` have their extra channel on different sides.
 #[test]
 fn normalization_over_an_even_number_of_channels_is_refused() {
     let norm = |size| Node {
@@ -217,7 +217,7 @@ fn normalization_over_an_even_number_of_channels_is_refused() {
     assert!(lower::lower(&norm(3), IMAGES).is_ok());
     let error = lower::lower(&norm(4), IMAGES).unwrap_err();
     assert!(matches!(error, Error::Topology { .. }));
-    assert!(error.to_string().contains("`features.3`: of a window of 4 channels"), "{error}");
+    assert!(error.to_string().contains("`features.3`: a window of 4 channels"), "{error}");
 }
 
 #[test]

@@ -1,11 +1,11 @@
-//! Python's pickle, as far as a dictionary of tensors needs it (`pickletools`, PEP 307 and 3154).
+//! A parser for the subset of Python's pickle that a dictionary of tensors needs (`pickletools`, PEP 307 and 3154).
 //!
-//! A pickle is a program for a stack machine that may call anything in Python. This machine knows the operations that build
-//! plain values and a short list of names, for which it makes inert values of its own; every other operation or name ends the reading
-//! with an error that says where it is. Nothing is ever executed.
+//! A pickle is a program for a stack machine that may call anything in Python. This machine supports only the operations that
+//! build plain values, and a short list of names, which it represents by inert values. Any other operation or name is an error
+//! with its position. Nothing is executed.
 //!
-//! All compound values live in lists, one a kind, and refer to each other by their places there: a value that contains itself, or
-//! a nesting of any depth, is then neither walked nor dropped recursively.
+//! Compound values are stored in one list per kind, and refer to each other by their indices. Values that contain themselves and
+//! deeply nested values are therefore not traversed or dropped recursively.
 
 use std::collections::BTreeMap;
 
@@ -13,17 +13,18 @@ use alexnet_core::text::shown;
 
 use crate::tensor::Dtype;
 
-/// A pickle may be of this many bytes, execute this many operations, and have this many values on its stack at once. A state
-/// dictionary takes some fifty bytes and thirty operations a tensor.
+/// The limits of a pickle: its size, the number of its operations, and the number of values on its stack. A state dictionary has
+/// about fifty bytes and thirty operations per tensor.
 pub const MAX_BYTES: usize = 16 << 20;
 const MAX_OPERATIONS: usize = 250_000;
 const MAX_STACK: usize = 1 << 16;
 
-/// No name is longer, nor has a tensor more dimensions (PyTorch's limit): both are copied each time that they are used.
+/// The limits of the length of a name and of the number of dimensions (that of PyTorch). Names and shapes are copied each time
+/// they are used.
 const MAX_NAME: usize = 1 << 10;
 const MAX_DIMENSIONS: usize = 64;
 
-/// A value; compound ones by their place in [`Pickle`].
+/// A value. Compound values are indices in the lists of [`Pickle`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value {
     None,
@@ -37,11 +38,11 @@ pub enum Value {
     Storage(usize),
     Tensor(usize),
     Global(Global),
-    /// Something beside the tensors whose content is of no interest.
+    /// A value other than a tensor, whose content is not needed.
     Opaque,
 }
 
-/// The names that a pickle may use.
+/// The names that are allowed in a pickle.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Global {
     OrderedDict,
@@ -49,10 +50,10 @@ pub enum Global {
     RebuildTensor,
     RebuildTensorV2,
     RebuildParameter,
-    /// Of a tensor with attributes.
+    /// For a tensor with attributes.
     RebuildFromType,
     StorageType(Dtype),
-    /// Names that a checkpoint holds beside its tensors; nothing is made of them.
+    /// Names that checkpoints use for other values than tensors; the values are ignored.
     Opaque,
 }
 
@@ -96,7 +97,7 @@ impl Global {
     }
 }
 
-/// A block of numbers that tensors look into.
+/// A block of numbers that tensors are views of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Storage {
     pub key: String,
@@ -104,7 +105,7 @@ pub struct Storage {
     pub elements: u64,
 }
 
-/// A tensor: a view into a storage; offset and strides in elements.
+/// A tensor, which is a view into a storage. Offset and strides are in elements.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     pub storage: usize,
@@ -113,7 +114,7 @@ pub struct Tensor {
     pub strides: Vec<u64>,
 }
 
-/// What a pickle built.
+/// The values that a pickle built.
 #[derive(Debug, Default)]
 pub struct Pickle {
     pub texts: Vec<String>,
@@ -125,11 +126,11 @@ pub struct Pickle {
 }
 
 impl Pickle {
-    /// Runs the program at the start of `bytes`: what it builds, its result, and its length. Places in errors are counted from
-    /// `start`.
+    /// Runs the program at the start of `bytes`. Returns the values that it builds, its result and its length. `start` is added
+    /// to the positions in errors.
     ///
     /// # Errors
-    /// In words, with the operation and its place.
+    /// A message with the operation and its position.
     pub fn read(bytes: &[u8], start: usize) -> Result<(Self, Value, usize), String> {
         let mut machine = Machine { bytes, ..Machine::default() };
         for _ in 0..MAX_OPERATIONS {
@@ -143,36 +144,38 @@ impl Pickle {
             let value = machine.execute(operation).map_err(refuse)?;
             machine.stack.extend(value);
             if machine.stack.len() + machine.marks.len() > MAX_STACK {
-                return Err(refuse(format!("it is nested too deep: {MAX_STACK} values wait for their end")));
+                return Err(refuse(format!(
+                    "it is nested too deep: more than {MAX_STACK} values are on the stack"
+                )));
             }
         }
         Err(format!("it has more than {MAX_OPERATIONS} operations"))
     }
 
-    /// The text that `value` is.
+    /// Returns `value` if it is a string.
     pub fn text(&self, value: Value) -> Option<&str> {
-        if let Value::Text(place) = value { self.texts.get(place).map(String::as_str) } else { None }
+        if let Value::Text(index) = value { self.texts.get(index).map(String::as_str) } else { None }
     }
 
-    /// The text that `value` is, fit for a message.
+    /// Returns `value` if it is a string that can be shown in a message.
     ///
     /// # Errors
-    /// When it is no text, a long one, or one that would move the cursor.
+    /// When it is not a string, is too long, or contains control characters.
     pub fn name(&self, value: Value) -> Result<&str, String> {
         match self.text(value) {
-            None => Err("a name is no text".into()),
+            None => Err("a name is not a string".into()),
             Some(text) if text.len() > MAX_NAME => Err(format!("a name is longer than {MAX_NAME} bytes")),
-            Some(text) if text.contains(char::is_control) => Err(format!("{text:?} is no name")),
+            Some(text) if text.contains(char::is_control) => Err(format!("{text:?} is not a valid name")),
             Some(text) => Ok(text),
         }
     }
 
     fn tuple(&self, value: Value) -> Option<&[Value]> {
-        if let Value::Tuple(place) = value { self.tuples.get(place).map(Vec::as_slice) } else { None }
+        if let Value::Tuple(index) = value { self.tuples.get(index).map(Vec::as_slice) } else { None }
     }
 }
 
-/// The operations of pickle, by their names in Python's `pickletools`.
+/// The operations of pickle, with their names in Python's `pickletools`.
 mod operation {
     pub const MARK: u8 = b'(';
     pub const STOP: u8 = b'.';
@@ -218,7 +221,8 @@ mod operation {
 }
 use operation::*;
 
-/// For errors: the refused operations that a hostile file is most likely to hold, the others by their byte.
+/// Returns the name of an operation for messages: the name of operations that malicious files are likely to contain, the byte of
+/// others.
 fn name(operation: u8) -> String {
     match operation {
         b'i' => "INST".into(),
@@ -246,25 +250,25 @@ struct Machine<'a> {
     at: usize,
     built: Pickle,
     stack: Vec<Value>,
-    /// Lengths of the stack at the marks.
+    /// The lengths of the stack at the marks.
     marks: Vec<usize>,
     memo: BTreeMap<u32, Value>,
-    /// Places of the storages by their keys.
+    /// The indices of the storages by their keys.
     storages: BTreeMap<String, usize>,
-    /// Entries of lists that became dictionaries.
+    /// The number of entries of lists that were copied to dictionaries.
     copied: usize,
 }
 
 type Outcome<T = ()> = Result<T, String>;
 
-/// Keeps a compound value and gives its place.
-fn keep<T>(values: &mut Vec<T>, value: T) -> usize {
+/// Stores a compound value and returns its index.
+fn store<T>(values: &mut Vec<T>, value: T) -> usize {
     values.push(value);
     values.len() - 1
 }
 
 impl<'a> Machine<'a> {
-    /// One operation, and the value that it leaves on the stack.
+    /// Executes one operation. Returns the value that it pushes on the stack, if any.
     fn execute(&mut self, operation: u8) -> Outcome<Option<Value>> {
         let value = match operation {
             PROTO => {
@@ -306,15 +310,15 @@ impl<'a> Machine<'a> {
                 let length = u64::from_le_bytes(self.array()?);
                 self.text(usize::try_from(length).unwrap_or(usize::MAX))?
             }
-            EMPTY_LIST => Value::List(keep(&mut self.built.lists, vec![])),
-            EMPTY_DICT => Value::Dict(keep(&mut self.built.dicts, vec![])),
+            EMPTY_LIST => Value::List(store(&mut self.built.lists, vec![])),
+            EMPTY_DICT => Value::Dict(store(&mut self.built.dicts, vec![])),
             EMPTY_TUPLE => self.tuple(vec![]),
             EMPTY_SET => Value::Opaque,
             ADDITEMS => {
                 self.since_mark()?;
                 match self.stack.last() {
                     Some(Value::Opaque) => return Ok(None),
-                    _ => return Err("there is no set to put something in".into()),
+                    _ => return Err("there is no set to add items to".into()),
                 }
             }
             TUPLE1 | TUPLE2 | TUPLE3 => {
@@ -351,27 +355,27 @@ impl<'a> Machine<'a> {
                 return Ok(None);
             }
             BUILD => {
-                // The attributes of a dictionary (`_metadata`) say nothing about its tensors.
+                // The attributes of a dictionary (`_metadata`) are not needed for its tensors.
                 self.pop()?;
                 self.dict()?;
                 return Ok(None);
             }
             BINPUT => {
-                let place = self.byte()?.into();
-                return self.remember(place);
+                let index = self.byte()?.into();
+                return self.memo_put(index);
             }
             LONG_BINPUT => {
-                let place = u32::from_le_bytes(self.array()?);
-                return self.remember(place);
+                let index = u32::from_le_bytes(self.array()?);
+                return self.memo_put(index);
             }
-            MEMOIZE => return self.remember(self.memo.len() as u32),
+            MEMOIZE => return self.memo_put(self.memo.len() as u32),
             BINGET => {
-                let place = self.byte()?.into();
-                self.recall(place)?
+                let index = self.byte()?.into();
+                self.memo_get(index)?
             }
             LONG_BINGET => {
-                let place = u32::from_le_bytes(self.array()?);
-                self.recall(place)?
+                let index = u32::from_le_bytes(self.array()?);
+                self.memo_get(index)?
             }
             GLOBAL => {
                 let (module, name) = (self.line()?, self.line()?);
@@ -381,19 +385,19 @@ impl<'a> Machine<'a> {
                 let (name, module) = (self.pop()?, self.pop()?);
                 match (self.built.text(module), self.built.text(name)) {
                     (Some(module), Some(name)) => global(module, name)?,
-                    _ => return Err("a name is no text".into()),
+                    _ => return Err("a name is not a string".into()),
                 }
             }
             BINPERSID => self.storage()?,
             REDUCE => self.reduce()?,
-            _ => return Err("it is not one that a state dictionary needs, and is not executed".into()),
+            _ => return Err("state dictionaries do not need this operation, and it is not executed".into()),
         };
         Ok(Some(value))
     }
 
     fn take(&mut self, length: usize) -> Outcome<&'a [u8]> {
         let rest = &self.bytes[self.at..];
-        let taken = rest.get(..length).ok_or("the pickle ends within it")?;
+        let taken = rest.get(..length).ok_or("the pickle ends inside it")?;
         self.at += length;
         Ok(taken)
     }
@@ -408,20 +412,20 @@ impl<'a> Machine<'a> {
         self.array().map(|[byte]| byte)
     }
 
-    /// Up to the next line feed.
+    /// Reads up to the next line feed.
     fn line(&mut self) -> Outcome<&'a str> {
         let rest = &self.bytes[self.at..];
-        let length = rest.iter().position(|byte| *byte == b'\n').ok_or("the pickle ends within it")?;
+        let length = rest.iter().position(|byte| *byte == b'\n').ok_or("the pickle ends inside it")?;
         let line = self.take(length + 1)?;
         std::str::from_utf8(&line[..length]).map_err(|_| "a name is not UTF-8".into())
     }
 
     fn text(&mut self, length: usize) -> Outcome<Value> {
-        let text = std::str::from_utf8(self.take(length)?).map_err(|_| "its text is not UTF-8")?;
-        Ok(Value::Text(keep(&mut self.built.texts, text.to_owned())))
+        let text = std::str::from_utf8(self.take(length)?).map_err(|_| "its string is not UTF-8")?;
+        Ok(Value::Text(store(&mut self.built.texts, text.to_owned())))
     }
 
-    /// Two's complement, little-endian.
+    /// Reads an integer in little-endian two's complement.
     fn long(&mut self, length: usize) -> Outcome<Value> {
         let bytes = self.take(length)?;
         let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
@@ -431,11 +435,11 @@ impl<'a> Machine<'a> {
     }
 
     fn tuple(&mut self, items: Vec<Value>) -> Value {
-        Value::Tuple(keep(&mut self.built.tuples, items))
+        Value::Tuple(store(&mut self.built.tuples, items))
     }
 
     fn pop(&mut self) -> Outcome<Value> {
-        // What stands before a mark belongs to it.
+        // The values before a mark must not be popped.
         if self.stack.len() <= self.marks.last().copied().unwrap_or(0) {
             return Err(UNDERFLOW.into());
         }
@@ -447,33 +451,33 @@ impl<'a> Machine<'a> {
         Ok(self.stack.split_off(mark))
     }
 
-    /// The list on top of the stack.
+    /// Returns the list on top of the stack.
     fn list(&mut self) -> Outcome<&mut Vec<Value>> {
         match self.stack.last() {
-            Some(Value::List(place)) => Ok(&mut self.built.lists[*place]),
+            Some(Value::List(index)) => Ok(&mut self.built.lists[*index]),
             _ => Err("there is no list to append to".into()),
         }
     }
 
-    /// The dictionary on top of the stack.
+    /// Returns the dictionary on top of the stack.
     fn dict(&mut self) -> Outcome<&mut Vec<(Value, Value)>> {
         match self.stack.last() {
-            Some(Value::Dict(place)) => Ok(&mut self.built.dicts[*place]),
-            _ => Err("there is no dictionary to put something in".into()),
+            Some(Value::Dict(index)) => Ok(&mut self.built.dicts[*index]),
+            _ => Err("there is no dictionary to add items to".into()),
         }
     }
 
-    fn remember(&mut self, place: u32) -> Outcome<Option<Value>> {
+    fn memo_put(&mut self, index: u32) -> Outcome<Option<Value>> {
         let value = *self.stack.last().ok_or(UNDERFLOW)?;
-        self.memo.insert(place, value);
+        self.memo.insert(index, value);
         Ok(None)
     }
 
-    fn recall(&self, place: u32) -> Outcome<Value> {
-        self.memo.get(&place).copied().ok_or_else(|| format!("nothing was remembered as {place}"))
+    fn memo_get(&self, index: u32) -> Outcome<Value> {
+        self.memo.get(&index).copied().ok_or_else(|| format!("the memo has no entry {index}"))
     }
 
-    /// `('storage', type, key, location, elements)`
+    /// Reads a storage, `('storage', type, key, location, elements)`.
     fn storage(&mut self) -> Outcome<Value> {
         let id = self.pop()?;
         let (kind, storage) = match self.built.tuple(id) {
@@ -488,28 +492,28 @@ impl<'a> Machine<'a> {
                 ],
             ) if matches!(view, [] | [Value::None]) => {
                 let key = self.built.name(key)?.to_owned();
-                let elements =
-                    u64::try_from(elements).map_err(|_| format!("a storage of {elements} elements"))?;
+                let elements = u64::try_from(elements)
+                    .map_err(|_| format!("a storage of {elements} elements is not valid"))?;
                 (kind, Storage { key, dtype, elements })
             }
-            _ => return Err("it names no storage as PyTorch does".into()),
+            _ => return Err("it does not describe a storage as PyTorch does".into()),
         };
         if self.built.text(kind) != Some("storage") {
-            return Err("it names something else than a storage".into());
+            return Err("it does not refer to a storage".into());
         }
         match self.storages.get(&storage.key) {
-            Some(&place) if self.built.storages[place] == storage => Ok(Value::Storage(place)),
+            Some(&index) if self.built.storages[index] == storage => Ok(Value::Storage(index)),
             Some(_) => Err(format!("the storage `{}` is described in two ways", storage.key)),
             None => {
                 let key = storage.key.clone();
-                let place = keep(&mut self.built.storages, storage);
-                self.storages.insert(key, place);
-                Ok(Value::Storage(place))
+                let index = store(&mut self.built.storages, storage);
+                self.storages.insert(key, index);
+                Ok(Value::Storage(index))
             }
         }
     }
 
-    /// A call of one of the known names.
+    /// Calls one of the known names.
     fn reduce(&mut self) -> Outcome<Value> {
         let (mut arguments, mut function) = (self.pop()?, self.pop()?);
         if function == Value::Global(Global::RebuildFromType)
@@ -517,11 +521,13 @@ impl<'a> Machine<'a> {
         {
             (function, arguments) = (inner, inners);
         }
-        let arguments = self.built.tuple(arguments).ok_or("its arguments are no tuple")?;
-        let Value::Global(function) = function else { return Err("it calls what is no function".into()) };
+        let arguments = self.built.tuple(arguments).ok_or("its arguments are not a tuple")?;
+        let Value::Global(function) = function else {
+            return Err("it calls a value that is not a function".into());
+        };
         match (function, arguments) {
-            (Global::OrderedDict, []) => Ok(Value::Dict(keep(&mut self.built.dicts, vec![]))),
-            (Global::OrderedDict, &[Value::List(pairs)]) => self.ordered(pairs),
+            (Global::OrderedDict, []) => Ok(Value::Dict(store(&mut self.built.dicts, vec![]))),
+            (Global::OrderedDict, &[Value::List(pairs)]) => self.ordered_dict(pairs),
             (Global::Opaque, _) => Ok(Value::Opaque),
             (Global::Size, &[sizes @ Value::Tuple(_)]) => Ok(sizes),
             (Global::RebuildParameter, &[tensor @ Value::Tensor(_), ..]) => Ok(tensor),
@@ -536,50 +542,50 @@ impl<'a> Machine<'a> {
                     strides: self.numbers(strides)?,
                 };
                 if tensor.shape.len() != tensor.strides.len() {
-                    return Err("a tensor has not as many strides as dimensions".into());
+                    return Err("a tensor does not have as many strides as dimensions".into());
                 }
-                Ok(Value::Tensor(keep(&mut self.built.tensors, tensor)))
+                Ok(Value::Tensor(store(&mut self.built.tensors, tensor)))
             }
-            _ => Err("its arguments are not those that PyTorch gives it".into()),
+            _ => Err("its arguments are not those that PyTorch writes".into()),
         }
     }
 
-    /// A dictionary that keeps its order as Python 2 wrote it: a list of pairs, each a list of two.
-    fn ordered(&mut self, pairs: usize) -> Outcome<Value> {
+    /// Builds an ordered_dict dictionary as Python 2 wrote it: from a list of pairs, each a list of two values.
+    fn ordered_dict(&mut self, pairs: usize) -> Outcome<Value> {
         let Pickle { lists, tuples, dicts, .. } = &mut self.built;
-        // Which takes no operation for each, as long as the list is the same.
+        // A list can be copied many times with few operations, so the entries are counted here.
         self.copied += lists[pairs].len();
         if self.copied > MAX_OPERATIONS {
             return Err(format!("its dictionaries have more than {MAX_OPERATIONS} entries"));
         }
         let pair = |item: &Value| match *item {
-            Value::List(place) => lists[place].as_slice(),
-            Value::Tuple(place) => tuples[place].as_slice(),
+            Value::List(index) => lists[index].as_slice(),
+            Value::Tuple(index) => tuples[index].as_slice(),
             _ => &[],
         };
         let pairs = lists[pairs].iter().map(|item| match *pair(item) {
             [key, value] => Ok((key, value)),
-            _ => Err("an entry of a dictionary is no pair"),
+            _ => Err("an entry of a dictionary is not a pair"),
         });
         let pairs = pairs.collect::<Result<_, _>>()?;
-        Ok(Value::Dict(keep(dicts, pairs)))
+        Ok(Value::Dict(store(dicts, pairs)))
     }
 
     fn numbers(&self, tuple: Value) -> Outcome<Vec<u64>> {
-        let numbers = self.built.tuple(tuple).ok_or("a shape is no tuple")?;
+        let numbers = self.built.tuple(tuple).ok_or("a shape is not a tuple")?;
         if numbers.len() > MAX_DIMENSIONS {
-            return Err(format!("a tensor of more than {MAX_DIMENSIONS} dimensions"));
+            return Err(format!("a tensor has more than {MAX_DIMENSIONS} dimensions"));
         }
         numbers.iter().map(|value| number(*value)).collect()
     }
 }
 
-const UNDERFLOW: &str = "there is nothing on the stack";
+const UNDERFLOW: &str = "the stack is empty";
 
 fn global(module: &str, name: &str) -> Outcome<Value> {
     Global::find(module, name).map(Value::Global).ok_or_else(|| {
         format!(
-            "it asks for `{}.{}`, which is not loaded from a file; in Python, \
+            "it refers to `{}.{}`, which is not loaded from files; in Python, \
              `torch.save(model.state_dict(), …)` writes a file without it",
             shown(module),
             shown(name)
@@ -589,7 +595,7 @@ fn global(module: &str, name: &str) -> Outcome<Value> {
 
 fn number(value: Value) -> Outcome<u64> {
     match value {
-        Value::Int(number) => u64::try_from(number).map_err(|_| format!("a size of {number}")),
-        _ => Err("a size is no number".into()),
+        Value::Int(number) => u64::try_from(number).map_err(|_| format!("a size of {number} is not valid")),
+        _ => Err("a size is not an integer".into()),
     }
 }

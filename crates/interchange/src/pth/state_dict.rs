@@ -1,4 +1,4 @@
-//! The state dictionary among what a pickle built: tensors by name.
+//! Finds the state dictionary (tensors by name) among the values of a pickle.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,31 +12,32 @@ use crate::{
     tensor::View,
 };
 
-/// Under these a training script keeps the state dictionary beside its epoch, its optimiser and so on.
+/// The keys under which training scripts store the state dictionary in a checkpoint.
 const WRAPPERS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
 
-/// Names in a message.
+/// The maximum number of names in a message.
 const SHOWN: usize = 8;
 
-/// How deep it may be wrapped.
+/// The maximum depth of nested dictionaries.
 const MAX_DEPTH: usize = 4;
 
-/// The tensors of the state dictionary by their names, and the names of what else is in it.
+/// Returns the tensors of the state dictionary by their names, and the names of its other entries.
 ///
 /// # Errors
-/// In words, when there is none.
+/// A message when there is no state dictionary.
 pub fn tensors(saved: &Saved) -> Result<(BTreeMap<String, View>, Vec<String>), String> {
     let Saved { pickle, value, .. } = saved;
     let mut value = *value;
     for _ in 0..MAX_DEPTH {
         let Value::Dict(dict) = value else {
-            return Err("it holds no dictionary; save one with `torch.save(model.state_dict(), …)`".into());
+            return Err("it contains no dictionary; save one with `torch.save(model.state_dict(), …)`".into());
         };
         let entries = &pickle.dicts[dict];
         let wrapped = WRAPPERS.iter().find_map(|name| {
-            // Of equal keys the last counts, as in Python.
-            let same = |(key, value): &(Value, Value)| (pickle.text(*key) == Some(name)).then_some(*value);
-            entries.iter().rev().find_map(same)
+            // Of equal keys the last one is used, as in Python.
+            let value_of =
+                |(key, value): &(Value, Value)| (pickle.text(*key) == Some(name)).then_some(*value);
+            entries.iter().rev().find_map(value_of)
         });
         match wrapped {
             Some(inner @ Value::Dict(_)) => value = inner,
@@ -46,7 +47,7 @@ pub fn tensors(saved: &Saved) -> Result<(BTreeMap<String, View>, Vec<String>), S
     Err("its state dictionary is wrapped in too many dictionaries".into())
 }
 
-/// Tensors among `entries`, and the names of the others.
+/// Returns the tensors among `entries`, and the names of the others.
 fn named(saved: &Saved, entries: &[(Value, Value)]) -> Result<(BTreeMap<String, View>, Vec<String>), String> {
     let (mut views, mut others) = (BTreeMap::new(), BTreeSet::new());
     for (key, value) in entries {
@@ -63,7 +64,7 @@ fn named(saved: &Saved, entries: &[(Value, Value)]) -> Result<(BTreeMap<String, 
     if views.is_empty() {
         let others: Vec<String> = others.iter().take(SHOWN).map(|name| shown(name).to_string()).collect();
         return Err(format!(
-            "its dictionary holds no tensor ({}), and no `state_dict`; save one with `torch.save(model.state_dict(), …)`",
+            "its dictionary contains no tensor ({}) and no `state_dict`; save one with `torch.save(model.state_dict(), …)`",
             if others.is_empty() { "it is empty".into() } else { others.join(", ") }
         ));
     }

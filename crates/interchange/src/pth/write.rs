@@ -1,5 +1,5 @@
-//! Writing what `torch.load` reads with `weights_only=True`, its default: an archive of stored entries with a pickle of an
-//! `OrderedDict` of tensors. Nothing in it depends on the time, the machine or the file's name.
+//! Writes files that `torch.load` reads with `weights_only=True`, its default: an archive of uncompressed entries with a pickle
+//! of an `OrderedDict` of tensors. The bytes do not depend on the time, the machine or the name of the file.
 
 use std::{collections::BTreeMap, fs::File, io::Write};
 
@@ -8,16 +8,16 @@ use zip::{CompressionMethod, DateTime, ZipWriter, write::SimpleFileOptions};
 
 use crate::{pth::METADATA, tensor::contiguous_strides};
 
-/// The archive's folder. PyTorch names it after the file; it reads any.
+/// The folder in the archive. PyTorch names it after the file, but reads any name.
 const FOLDER: &str = "archive";
 
-/// Writes an archive. `parameters` come in the order of the dictionary.
+/// Writes an archive. `parameters` are in the order of the dictionary.
 pub fn write(
     file: &mut File,
     parameters: &[(&str, &Array)],
     metadata: &BTreeMap<String, String>,
 ) -> std::io::Result<()> {
-    // 64 bytes, so that the numbers can be mapped into memory, as PyTorch's are.
+    // Aligned to 64 bytes as in PyTorch, so that the numbers can be mapped into memory.
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Stored)
         .last_modified_time(DateTime::default())
@@ -41,7 +41,8 @@ pub fn write(
     Ok(())
 }
 
-/// `OrderedDict` of `torch._utils._rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict())`, protocol 2.
+/// Returns a pickle in protocol 2 of an `OrderedDict` of `torch._utils._rebuild_tensor_v2(storage, 0, shape, strides, False,
+/// OrderedDict())`.
 fn pickle(parameters: &[(&str, &Array)]) -> Vec<u8> {
     let mut p = Pickler(vec![0x80, 2]);
     p.global("collections", "OrderedDict").op(b")R(");
@@ -65,12 +66,12 @@ impl Pickler {
         self
     }
 
-    /// `BINUNICODE`
+    /// Writes a string (`BINUNICODE`).
     fn text(&mut self, text: &str) -> &mut Self {
         self.op(b"X").op(&(text.len() as u32).to_le_bytes()).op(text.as_bytes())
     }
 
-    /// `LONG1`, which takes any size.
+    /// Writes an integer (`LONG1`, which allows any size).
     fn int(&mut self, number: u64) -> &mut Self {
         self.op(&[0x8a, 9]).op(&number.to_le_bytes()).op(&[0])
     }

@@ -1,10 +1,10 @@
-"""Writes the small state dictionaries beside it, as PyTorch 2.13 saves them, and kinds.json, what is in them:
+"""Writes small state dictionaries to its folder, as PyTorch 2.13 saves them, and their content to kinds.json:
 
     pip install torch==2.13.0 numpy
     python crates/interchange/tests/goldens/make.py
 
-The older container names its storages by their addresses, so those files differ in these from run to run.
-kinds.json holds for each file and tensor its shape and the bits of its numbers as float32.
+The older format uses memory addresses as names of storages, so those files differ between runs.
+kinds.json contains the shape of each tensor of each file, and the bits of its numbers as float32.
 """
 import json
 import pathlib
@@ -26,7 +26,7 @@ def numbers(*shape, dtype=torch.float32, seed=0):
 
 
 def specials(dtype):
-    """Zeros, subnormals, infinities, a number that is none: with all their bits."""
+    """Zeros, subnormals, infinities and NaN."""
     info = torch.finfo(dtype)
     return torch.tensor([0.0, -0.0, info.tiny, info.tiny / 8, info.max, -info.max, float('inf'), float('-inf'), float('nan')],
                         dtype=dtype)
@@ -42,7 +42,7 @@ def save(name, saved, tensors, **options):
 
 for form, options in [('zip', {}), ('legacy', {'_use_new_zipfile_serialization': False})]:
     for dtype in [torch.float32, torch.float16, torch.bfloat16, torch.float64]:
-        # float64 only of numbers that float32 has: rounding is another matter.
+        # For float64, only numbers that are exact in float32, since rounding is not tested here.
         both = {'a.weight': numbers(3, 2, dtype=dtype), 'a.bias': specials(torch.float32 if dtype == torch.float64 else dtype).to(dtype)}
         save(f"{form}_{str(dtype).removeprefix('torch.')}", both, both, **options)
 
@@ -70,13 +70,13 @@ for protocol in [3, 4, 5]:
     parameters = dict(network.named_parameters())
     save(f'protocol_{protocol}', parameters, parameters, pickle_protocol=protocol)
 
-# The zip library that reads it guessed where the directory begins: 46 + 21 + 9 bytes, an entry with a name of 21 letters, are as
-# many as the two records after the directory have.
+# The zip library that reads it guessed where the directory starts. The directory entry for a name of 21 letters has 46 + 21 + 9
+# bytes, which is also the size of the two records after the directory.
 save('checkpoint_best_model', state, state)
 
 
 class Python2Pickler(pickle._Pickler):
-    """Dictionaries that keep their order, and texts, as Python 2 wrote them."""
+    """Writes ordered dictionaries and strings as Python 2 did."""
     dispatch = dict(pickle._Pickler.dispatch)
 
     def save_text(self, text):
@@ -91,7 +91,7 @@ class Python2Pickler(pickle._Pickler):
         return NotImplemented
 
     def save(self, value, save_persistent_id=True):
-        # The override is not asked for types with a function of their own.
+        # The override is not called for types with their own reduce function.
         if type(value) is OrderedDict and id(value) not in self.memo:
             return self.save_reduce(*self.reducer_override(value), obj=value)
         return super().save(value, save_persistent_id)
@@ -113,16 +113,16 @@ beside = {'classes': {'daisy', 'roses'}, 'none': set(), 'impedance': 1 + 2j, 'by
           'counts': Counter('aab'), 'dtype': torch.uint8, 'device': torch.device('cpu'), 'layout': torch.strided,
           'nested': {'rates': [0.1, (1, None)]}}
 save('beside', {**beside, 'state_dict': state}, state)
-# Numbers, texts and the like among the tensors themselves.
+# Numbers, strings and other values among the tensors.
 save('among', {'epoch': 3, **state, 'best': 0.75, 'name': 'alexnet', 'done': True, 'nothing': None, **beside}, state)
 
-# As a file is after it was unpacked and packed again.
+# A file that was unpacked and packed again with compression.
 with zipfile.ZipFile(HERE / 'zip_state_dict.pth') as stored, zipfile.ZipFile(HERE / 'deflated.pth', 'w', zipfile.ZIP_DEFLATED) as packed:
     for entry in stored.infolist():
         packed.writestr(zipfile.ZipInfo(entry.filename), stored.read(entry), zipfile.ZIP_DEFLATED)
 kinds['deflated.pth'] = kinds['zip_state_dict.pth']
 
-# PyTorch reads them all without running anything, but for the newest protocols.
+# PyTorch loads all of them with weights_only=True, except the newest protocols.
 for name in kinds:
     if name not in ['protocol_4.pth', 'protocol_5.pth']:
         torch.load(HERE / name, weights_only=True)
