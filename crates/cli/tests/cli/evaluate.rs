@@ -174,7 +174,7 @@ fn text_tells_the_same() {
         "macro avg",
         "weighted avg",
         "expected calibration error",
-        "most confident mistakes of ",
+        "misclassified: ",
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }

@@ -25,7 +25,7 @@ const INPUTS: [(&str, &str); 14] = [
     ("deep.png", ""),
     ("dot.png", ""),
     ("huge.png", "huge.png is not a readable image: it has 40000×40000 pixels"),
-    ("none", "the folder holds no image"),
+    ("none", "the folder has no image"),
     ("*.tiff", "the pattern matches no file"),
     ("[", "the pattern is not valid"),
 ];

@@ -84,7 +84,7 @@ fn a_file_that_makes_no_sense_is_named_with_the_cause() {
         ("crop-scale = [0.5, 0.1]", "the lesser first"),
         ("crop-scale = 0.5", "the lesser first"),
         ("opt = \"lion\"", "invalid value 'lion'"),
-        ("resume = \"runs/train\"", "`resume` is for the command line alone"),
+        ("resume = \"runs/train\"", "`resume` is only allowed on the command line"),
         ("[lr]\nhigh = 1", "`lr` must be a number"),
     ] {
         fs::write(place.file("my.toml"), text).unwrap();

@@ -178,13 +178,13 @@ fn interrupt(place: &Place) {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut err = BufReader::new(child.stderr.take().unwrap());
     let mut said = String::new();
-    while !said.contains("the run is kept in interrupted") {
+    while !said.contains("the run is stored in interrupted") {
         assert!(err.read_line(&mut said).unwrap() > 0, "{said}");
     }
     signal(&child, "INT");
     err.read_to_string(&mut said).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
-    assert!(said.contains("go on with `train --resume interrupted`"), "{said}");
+    assert!(said.contains("continue with `train --resume interrupted`"), "{said}");
     let (_, progress): (State, Progress) =
         checkpoint::load(place.file("interrupted/checkpoint/checkpoint.safetensors")).unwrap();
     assert!((1..8).contains(&progress.step), "{}", progress.step);
@@ -225,13 +225,13 @@ fn a_run_is_kept_when_its_terminal_ends() {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut err = BufReader::new(child.stderr.take().unwrap());
         let mut said = String::new();
-        while !said.contains("the run is kept in") {
+        while !said.contains("the run is stored in") {
             assert!(err.read_line(&mut said).unwrap() > 0, "{said}");
         }
         signal(&child, "HUP");
         err.read_to_string(&mut said).unwrap();
         assert_eq!(child.wait().unwrap().code(), code, "{said}");
-        assert_eq!(said.contains("go on with `train --resume"), code == Some(129), "{said}");
+        assert_eq!(said.contains("continue with `train --resume"), code == Some(129), "{said}");
         assert!(place.file(&run).join("checkpoint/checkpoint.safetensors").exists());
     }
 }

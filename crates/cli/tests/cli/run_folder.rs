@@ -166,7 +166,7 @@ fn what_is_not_the_run_that_was_begun_is_refused_and_stays_as_it_is() {
             "best.safetensors is missing",
             "copy of damaged/weights/last",
         ),
-        ("fewer epochs than are done", &|_| {}, &["--epochs", "1"], "2 epochs are done", "from 2 on"),
+        ("fewer epochs than are done", &|_| {}, &["--epochs", "1"], "2 epochs are done", "at least 2"),
         (
             "images that are not its own",
             &|_| {},
@@ -254,7 +254,7 @@ fn training(place: &Place, args: &[&str]) -> Child {
     let mut child = place.command(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut err = BufReader::new(child.stderr.take().unwrap());
     let mut said = String::new();
-    while !said.contains("the run is kept in ") {
+    while !said.contains("the run is stored in ") {
         assert!(err.read_line(&mut said).unwrap() > 0, "{said}");
     }
     // Nobody reads on, and that is no reason to stop.

@@ -112,9 +112,9 @@ fn the_next_step_is_an_option_of_the_command() {
 fn an_option_without_what_it_is_for_is_told() {
     let place = Place::new();
     for (args, words) in [
-        (&["--momentum", "0.5"][..], "`--momentum` changes nothing without `--opt sgd`"),
-        (&["--lr-gamma", "0.5"], "`--lr-gamma` changes nothing without `--lr-scheduler step`"),
-        (&["--model-ema-decay", "0.5"], "`--model-ema-decay` changes nothing without `--model-ema`"),
+        (&["--momentum", "0.5"][..], "`--momentum` has no effect without `--opt sgd`"),
+        (&["--lr-gamma", "0.5"], "`--lr-gamma` has no effect without `--lr-scheduler step`"),
+        (&["--model-ema-decay", "0.5"], "`--model-ema-decay` has no effect without `--model-ema`"),
     ] {
         let ran = place.run(&[&["train", "--data", "none"][..], args].concat());
         assert!(ran.code == Some(1) && ran.err.contains(words), "{args:?}: {ran:?}");
@@ -123,7 +123,7 @@ fn an_option_without_what_it_is_for_is_told() {
         [&["--momentum", "0.5", "--opt", "sgd"][..], &["--model-ema-decay", "0.5", "--recipe", "fast"]]
     {
         let ran = place.run(&[&["train", "--data", "none"][..], args].concat());
-        assert!(!ran.err.contains("changes nothing"), "{args:?}: {ran:?}");
+        assert!(!ran.err.contains("has no effect"), "{args:?}: {ran:?}");
     }
 }
 
@@ -132,7 +132,7 @@ fn onnx_is_written_by_export_alone() {
     let place = Place::new();
     place.save_fresh_weights("w.safetensors");
     for (args, words) in [
-        (&["convert", "w.safetensors", "w.onnx"][..], "`export --weights w.safetensors w.onnx` does it"),
+        (&["convert", "w.safetensors", "w.onnx"][..], "use `export --weights w.safetensors w.onnx`"),
         (&["convert", "w.onnx", "w.pth"], "ONNX is written, but not read"),
         (&["predict", "a.jpg", "--weights", "w.ONNX"], "name the weights that it was made from"),
     ] {
