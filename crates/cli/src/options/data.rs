@@ -21,7 +21,7 @@ pub struct DataOptions {
     /// What to do with an image that cannot be read [default: error]
     #[arg(long, value_name = "ACTION", value_enum)]
     pub on_bad_image: Option<BadImage>,
-    /// Whether to turn images by their EXIF or XMP orientation [default: that of --weights, else apply]
+    /// Whether to apply the EXIF or XMP orientation of images [default: that of --weights, else apply]
     #[arg(long, value_name = "ACTION", value_enum)]
     pub exif_orientation: Option<OrientationAction>,
 }
@@ -43,7 +43,7 @@ pub fn source(path: Option<&PathBuf>) -> DataSource {
 /// `--exif-orientation` for commands that read the default from a weights file.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct OrientationOption {
-    /// Whether to turn images by their EXIF or XMP orientation [default: as in training]
+    /// Whether to apply the EXIF or XMP orientation of images [default: as in training]
     #[arg(long, value_name = "ACTION", value_enum)]
     exif_orientation: Option<OrientationAction>,
 }

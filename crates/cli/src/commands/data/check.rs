@@ -35,7 +35,7 @@ pub struct Args {
     /// Random seed of the split, as for `train`
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::at_least(0u64))]
     seed: u64,
-    /// Whether to turn images by their EXIF or XMP orientation
+    /// Whether to apply the EXIF or XMP orientation of images
     #[arg(long, value_name = "ACTION", value_enum, default_value = "apply")]
     exif_orientation: OrientationAction,
     /// Output format

@@ -35,7 +35,7 @@ pub struct Args {
     /// File to write the figure to
     #[arg(long, value_name = "PNG")]
     out: PathBuf,
-    /// Whether to turn images by their EXIF or XMP orientation
+    /// Whether to apply the EXIF or XMP orientation of images
     #[arg(long, value_name = "ACTION", value_enum, default_value = "apply")]
     exif_orientation: OrientationAction,
     /// Random seed of the selection of images and of their augmentation
