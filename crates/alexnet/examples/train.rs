@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use alexnet::{Note, Observer, Recipe, RunInfo, TrainConfig, Trainer, core::StepReport};
+use alexnet::{Note, Observer, Recipe, RunInfo, TrainConfig, TrainObserver, Trainer, core::StepReport};
 
 struct Lines;
 
@@ -10,7 +10,9 @@ impl Observer for Lines {
     fn note(&mut self, note: Note) {
         eprintln!("{note}");
     }
+}
 
+impl TrainObserver for Lines {
     fn step(&mut self, run: &RunInfo, report: &StepReport) -> ControlFlow<()> {
         println!("step {}: loss {:.3}", run.progress.step, report.loss);
         ControlFlow::Continue(())

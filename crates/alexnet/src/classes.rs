@@ -1,29 +1,27 @@
-//! Two lists of classes: whether they are the same, and weights of the one made weights of the other.
+//! Comparing lists of classes, and reordering the last layer of weights to another order of classes.
 
 use std::{collections::BTreeMap, path::Path};
 
-use alexnet_core::{Array, text::shown, weights::Weights};
+use alexnet_core::{Array, weights::Weights};
 use alexnet_data::dataset::Dataset;
 use alexnet_interchange::Loaded;
 use unicode_normalization::UnicodeNormalization;
 
-use crate::{Note, Observer};
-
-/// Names in a line.
-const MOST_LISTED: usize = 20;
+pub use crate::note::listed;
+use crate::{note::Note, observer::Observer};
 
 /// How a list of classes compares with another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Alignment {
     /// The same names in the same order.
     Same,
-    /// The same names in another order: for each wanted class, its place among the known ones.
+    /// The same names in another order: for each wanted class, its index among the known ones.
     Permuted(Vec<usize>),
     /// Other names, or a name twice.
     Other,
 }
 
-/// Compares names as people read them: in Unicode's form NFC, since file systems keep either form.
+/// Compares names in Unicode's normalization form NFC, because file systems use different forms.
 pub fn align(known: &[String], wanted: &[String]) -> Alignment {
     if known == wanted {
         return Alignment::Same;
@@ -42,8 +40,9 @@ pub fn align(known: &[String], wanted: &[String]) -> Alignment {
     }
 }
 
-/// Gives weights the classes of a data set, in its order, and notes what was done: classes without names get those of the data
-/// set if they are as many, and the rows of the last layer move with their classes. False when the classes are others.
+/// Gives weights the classes of a data set, in its order, and notes what changed. If the classes of the weights have no names and
+/// are as many, they get the names of the data set. Otherwise the rows of the last layer are reordered. Returns false when the
+/// classes differ.
 pub(crate) fn adopt(
     loaded: &mut Loaded,
     path: &Path,
@@ -54,7 +53,7 @@ pub(crate) fn adopt(
     let known = &weights.metadata.classes;
     let alignment = match *named {
         true => align(known, &dataset.classes),
-        // Numbers that are no names.
+        // The classes are only numbered.
         false if known.len() == dataset.classes.len() => Alignment::Same,
         false => Alignment::Other,
     };
@@ -73,15 +72,7 @@ pub(crate) fn adopt(
     true
 }
 
-/// The names for a line, or how many they are.
-pub fn listed(names: &[String]) -> String {
-    if names.len() > MOST_LISTED {
-        return names.len().to_string();
-    }
-    names.iter().map(|name| shown(name).to_string()).collect::<Vec<_>>().join(", ")
-}
-
-/// Moves the rows of the last layer: row `i` becomes what row `order[i]` was.
+/// Reorders the rows of the last layer: row `i` becomes the old row `order[i]`.
 fn reorder(weights: &mut Weights, order: &[usize]) {
     let topology = weights.metadata.variant.topology(order.len());
     let last = topology.nodes.last().and_then(|last| topology.parameters_of(&last.name).ok());
@@ -113,7 +104,7 @@ mod tests {
             (vec![composed, "b"], vec![decomposed, "b"], Same),
             (vec!["b", decomposed], vec![composed, "b"], Permuted(vec![1, 0])),
             (vec!["A"], vec!["a"], Other),
-            // Which of the two is meant cannot be told.
+            // Ambiguous: both spell the same name.
             (vec!["a", "a"], vec!["a", "b"], Other),
             (vec!["a", "b"], vec!["b", "b"], Other),
             (vec![composed, decomposed], vec![decomposed, composed], Other),

@@ -1,4 +1,4 @@
-//! Trained weights that answer what is on an image.
+//! Classifying images with trained weights.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use crate::{EngineConfig, Error, Note, Observer, Result, weights::WeightsFile};
 
-/// Images that go through the network at once.
+/// Images per batch.
 const BATCH: usize = 32;
 
 /// Trained weights on an engine, ready to classify images.
@@ -36,7 +36,7 @@ pub struct Classifier {
     notes: Vec<Note>,
 }
 
-/// How a [`Classifier`] computes.
+/// The settings of a [`Classifier`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ClassifierBuilder {
     engine: EngineConfig,
@@ -44,25 +44,25 @@ pub struct ClassifierBuilder {
 }
 
 impl ClassifierBuilder {
-    /// On this engine; the default is the engine `cpu`.
+    /// Sets the engine; the default is `cpu`.
     pub fn engine(mut self, engine: impl Into<EngineConfig>) -> Self {
         self.engine = engine.into();
         self
     }
 
-    /// On this device of the engine.
+    /// Sets the device of the engine.
     pub fn device(mut self, device: Device) -> Self {
         self.engine.device = device;
         self
     }
 
-    /// Whether images are turned as their EXIF or XMP says; the default is what the weights were trained with.
+    /// Sets whether the EXIF or XMP orientation is applied to images; the default is as in the training of the weights.
     pub fn exif_orientation(mut self, orientation: ExifOrientation) -> Self {
         self.exif_orientation = Some(orientation);
         self
     }
 
-    /// Loads weights: any weights file, or the folder of a run for its best weights.
+    /// Loads a weights file of any format, or the best weights of a run folder.
     ///
     /// # Errors
     /// Those of [`EngineConfig::start`] and [`WeightsFile::read`].
@@ -73,12 +73,12 @@ impl ClassifierBuilder {
         Ok(classifier)
     }
 
-    /// The same for a program that shows notes as they come: those of the newest run in `runs/` if no path is given.
+    /// [`ClassifierBuilder::load`] that sends notes to an observer; `None` means the best weights of the newest run in `runs/`.
     ///
     /// # Errors
     /// As [`ClassifierBuilder::load`].
     pub fn load_observed(self, path: Option<&Path>, observer: &mut dyn Observer) -> Result<Classifier> {
-        // An engine that is missing is said before a file is read.
+        // A missing engine is reported before a file is read.
         let backend = self.engine.start()?;
         let WeightsFile { path, loaded } = WeightsFile::read(path, observer)?;
         let Weights { metadata, parameters } = loaded.weights;
@@ -91,8 +91,8 @@ impl ClassifierBuilder {
     }
 }
 
-/// The handling of the EXIF orientation for images that are shown to weights trained with `trained`; noted when it is not what one
-/// expects.
+/// The handling of the EXIF orientation for weights that were trained with `trained`. A difference from the training, and images
+/// that are not turned, are noted.
 pub fn orientation(
     asked: Option<ExifOrientation>,
     trained: ExifOrientation,
@@ -108,7 +108,7 @@ pub fn orientation(
     asked.unwrap_or(trained)
 }
 
-/// Keeps notes.
+/// Collects notes.
 struct Notes(Vec<Note>);
 
 impl Observer for Notes {
@@ -124,7 +124,7 @@ pub enum ImageSource<'a> {
     Path(PathBuf),
     /// The bytes of a file.
     Bytes(&'a [u8]),
-    /// Pixels. An alpha channel is dropped, as from files.
+    /// Pixels. An alpha channel is dropped, as for files.
     Image(&'a DynamicImage),
 }
 
@@ -170,22 +170,22 @@ impl<'a> From<&'a DynamicImage> for ImageSource<'a> {
     }
 }
 
-/// A class with its probability.
+/// A class and its probability.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassProbability {
     /// Its name.
     pub name: String,
-    /// Its index: the place of its logit.
+    /// Its index among the logits.
     pub index: usize,
     /// From 0 to 1.
     pub probability: f64,
 }
 
-/// The answer to an image.
+/// The prediction for an image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
     classes: Vec<ClassProbability>,
-    /// What is damaged in the image's file though it could be read: clauses about it.
+    /// Damage in an image file that could still be read: clauses whose subject is the file.
     pub damage: Vec<String>,
 }
 
@@ -202,13 +202,13 @@ impl Prediction {
 
     /// The most probable class.
     pub fn best(&self) -> &ClassProbability {
-        // A network has a class: `Topology` refuses layers without outputs.
+        // A network has at least one class: `Topology` refuses layers without outputs.
         &self.classes[0]
     }
 }
 
 impl Classifier {
-    /// Loads weights for the engine `cpu`: any weights file, or the folder of a run for its best weights.
+    /// Loads a weights file of any format, or the best weights of a run folder, for the engine `cpu`.
     ///
     /// # Errors
     /// Those of [`WeightsFile::read`]; [`Error::NoEngine`] when this build lacks the engine.
@@ -234,7 +234,7 @@ impl Classifier {
         &self.metadata.classes
     }
 
-    /// What the weights file says beside its parameters.
+    /// The metadata of the weights file.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
@@ -244,7 +244,7 @@ impl Classifier {
         &self.path
     }
 
-    /// How image files are decoded.
+    /// The options for decoding image files.
     pub fn decoding(&self) -> decode::Options {
         self.decoding
     }
@@ -257,17 +257,17 @@ impl Classifier {
     /// Classifies one image.
     ///
     /// # Errors
-    /// [`Error::Data`] when it cannot be read; [`Error::NotFinite`] when the weights give no finite answer.
+    /// [`Error::Data`] when it cannot be read; [`Error::NotFinite`] when a logit is not finite.
     pub fn predict<'a>(&mut self, image: impl Into<ImageSource<'a>>) -> Result<Prediction> {
-        // As many answers as images.
+        // There is one prediction per image.
         self.predict_batch([image])?.remove(0)
     }
 
-    /// Classifies many images: the answers come in their order, and an image that cannot be read does not stop the others. At most
-    /// 32 images are in memory at a time.
+    /// Classifies many images and returns one result per image, in their order. An image that cannot be read does not stop the
+    /// others. At most 32 images are in memory at a time.
     ///
     /// # Errors
-    /// Those of the engine; each answer has its own.
+    /// Errors of the engine; errors of an image are in its own result.
     pub fn predict_batch<'a, I>(
         &mut self,
         images: impl IntoIterator<Item = I>,
@@ -286,7 +286,7 @@ impl Classifier {
     fn predict_chunk(&mut self, images: &[ImageSource]) -> Result<Vec<Result<Prediction>>> {
         let size = self.metadata.input_size;
         let decoding = self.decoding;
-        // Large images are let go as soon as they are resized, so that memory does not grow with their number.
+        // Images are freed as soon as they are resized, so that memory does not grow with their number.
         let read: Vec<Result<(Vec<u8>, Vec<String>)>> =
             images.par_iter().map(|image| preprocess(image, decoding, size)).collect();
         let pixels: Vec<u8> = read.iter().flatten().flat_map(|(pixels, _)| pixels).copied().collect();
@@ -313,11 +313,11 @@ impl Classifier {
     }
 }
 
-/// The pixels that the network is shown, and what is damaged in the file.
+/// The preprocessed pixels, and the damage in the file.
 fn preprocess(image: &ImageSource, decoding: decode::Options, size: usize) -> Result<(Vec<u8>, Vec<String>)> {
     let decoded = match image {
         ImageSource::Path(path) => {
-            // A pipe would be waited for.
+            // Reading a pipe could block forever.
             alexnet_core::files::open(path).map_err(alexnet_core::Error::io("open", path))?;
             decode(path, decoding)?
         }

@@ -17,12 +17,11 @@ use crate::{DataSource, EngineConfig, Error, Result, source::VAL_FRACTION};
 
 /// All settings of a training run. The default is the tutorial's; [`TrainConfig::recipe`] has more presets.
 ///
-/// Written as TOML, in this order and with `-` for `_`, the settings that decide the weights are the `args.toml` of a run, together
-/// with the engine.
+/// The settings that decide the weights, and the engine, are the `args.toml` of a run: TOML, in this order, with `-` for `_`.
 ///
-/// Four settings may be left open (`None`), because what they should be depends on what is read when the run begins: `mean`, `std`
-/// and `exif_orientation` are then those of the initial weights, and `model_ema_steps` follows from the number of images. From the
-/// first step on, and in `args.toml`, none is open.
+/// Four settings may be open (`None`), because their values depend on what is read when the run starts: `mean`, `std` and
+/// `exif_orientation` are then taken from the initial weights, and `model_ema_steps` follows from the number of images. From the
+/// first step on, and in `args.toml`, all settings have values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct TrainConfig {
@@ -32,46 +31,46 @@ pub struct TrainConfig {
     /// The folder of the run; `None` chooses the next free `runs/train…`.
     #[serde(skip)]
     pub run_dir: Option<PathBuf>,
-    /// Save a checkpoint after so many steps, beside the one after each epoch.
+    /// Saves a checkpoint after this number of steps, in addition to the one after each epoch.
     #[serde(skip)]
     pub checkpoint_every: Option<u64>,
 
     /// The images.
     #[serde(skip_serializing_if = "DataSource::is_default")]
     pub data: DataSource,
-    /// Share of the images of each class that validate, where the folder is not split; at least 0, below 1.
+    /// Fraction of the images of each class used for validation if the folder is not split; at least 0, below 1.
     pub val_fraction: f64,
     /// What happens when an image cannot be read.
     pub on_bad_image: OnBadImage,
-    /// Whether images are turned as their EXIF or XMP says; if open as the initial weights were trained, else yes.
+    /// Whether the EXIF or XMP orientation is applied to images. If open: as for the training of the initial weights, otherwise yes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exif_orientation: Option<ExifOrientation>,
 
     /// The network.
     pub variant: Variant,
-    /// The initialization of layers that do not begin with given weights.
+    /// The initialization of layers without given weights.
     pub init: Init,
-    /// The weights file, or the folder of a run, to begin with.
+    /// The weights file, or the run folder, with the initial weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<PathBuf>,
     /// The modules whose layers are not trained, such as `features`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<String>,
-    /// Subtracted from pixels between 0 and 1, for red, green and blue; if open that of the initial weights, else 0.5.
+    /// Subtracted from pixel values between 0 and 1, for red, green and blue. If open: that of the initial weights, otherwise 0.5.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mean: Option<[f32; 3]>,
-    /// What they are divided by; if open that of the initial weights, else 0.5.
+    /// Pixel values are divided by it after the mean is subtracted. If open: that of the initial weights, otherwise 0.5.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub std: Option<[f32; 3]>,
 
-    /// Images of a batch; at least 1.
+    /// Images per batch; at least 1.
     pub batch_size: u32,
 
-    /// How training varies images and targets.
+    /// The augmentation of images and targets in training.
     #[serde(flatten)]
     pub augmentation: Augmentation,
 
-    /// Decides the split, the initial weights, the order, the augmentation and the dropout.
+    /// The seed of the split, the initial weights, the order of the images, the augmentation and dropout.
     #[serde(serialize_with = "whole_number", deserialize_with = "number_or_text")]
     pub seed: u64,
     /// Passes over the training images; at least 1.
@@ -83,29 +82,29 @@ pub struct TrainConfig {
     pub weight_decay: f32,
     /// Momentum of SGD.
     pub momentum: f32,
-    /// Learning rate, the highest of the schedule.
+    /// The highest learning rate of the schedule.
     pub lr: f32,
     /// How the learning rate changes.
     pub lr_scheduler: LrScheduler,
-    /// Epochs in which the learning rate first rises (see [`Schedule::warmup_epochs`]).
+    /// Epochs of linear warm-up at the start (see [`Schedule::warmup_epochs`]).
     pub warmup_epochs: u64,
     /// Epochs between two steps of [`LrScheduler::Step`].
     pub lr_step_size: u64,
     /// The factor of such a step.
     pub lr_gamma: f64,
-    /// The largest norm of the gradients, which are scaled down to it.
+    /// The largest norm of the gradients; larger gradients are scaled down to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_grad_norm: Option<f32>,
     /// Batches whose gradients are averaged for one step; at least 1.
     pub accumulate: u32,
-    /// End early when the accuracy has not risen for so many epochs.
+    /// Stops the run when the validation accuracy has not risen for this number of epochs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
-    /// Whether an exponential moving average of the weights is evaluated and kept in their place.
+    /// Whether an exponential moving average of the weights is evaluated and saved instead of the weights.
     pub model_ema: bool,
-    /// Share of the average that is kept each time it moves.
+    /// The decay: the fraction of the average that remains at each update.
     pub model_ema_decay: f32,
-    /// Steps between two moves of the average; if open 16, or a sixth of an epoch where that is less.
+    /// Steps between two updates of the average. If open: 16, or a sixth of an epoch if that is less.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model_ema_steps: Option<u64>,
 }
@@ -148,16 +147,16 @@ impl Default for TrainConfig {
     }
 }
 
-/// A preset of settings that go together.
+/// A named preset of settings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum Recipe {
-    /// The tutorial to the letter, which is the default of every option
+    /// The tutorial's settings; the defaults of all options
     #[default]
     Tutorial,
-    /// More accuracy in the time of the tutorial's script
+    /// More accuracy in about the time that the tutorial's script takes
     Fast,
-    /// More still, in about three times as long
+    /// The highest accuracy, in about three times the time of `fast`
     Best,
 }
 
@@ -174,7 +173,7 @@ impl Recipe {
         }
     }
 
-    /// The settings that it changes, as TOML.
+    /// The settings of the preset that differ from the defaults, as TOML.
     pub fn text(self) -> &'static str {
         match self {
             Self::Tutorial => include_str!("../recipes/tutorial.toml"),
@@ -213,28 +212,28 @@ impl Opt {
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum LrScheduler {
-    /// Not at all
+    /// Constant
     #[default]
     Constant,
-    /// Down to 0 along half a cosine
+    /// Down to 0 along a cosine
     Cosine,
     /// Up from a 25th, then down to nearly 0, along cosines
     Onecycle,
-    /// In steps, each of a number of epochs, by a factor
+    /// Multiplied by a factor after each fixed number of epochs
     Step,
 }
 
 impl TrainConfig {
     /// The settings of a preset.
     pub fn recipe(recipe: Recipe) -> Self {
-        // Each of the three is read in a test.
+        // A test parses each of the three.
         toml::from_str(recipe.text()).unwrap_or_default()
     }
 
-    /// Checks that every setting is within its limits.
+    /// Checks that each setting is within its limits.
     ///
     /// # Errors
-    /// [`alexnet_core::Error::Invalid`] with the first setting that is not.
+    /// [`alexnet_core::Error::Invalid`] for the first setting that is not.
     pub fn check(&self) -> Result<()> {
         let Augmentation {
             crop_scale: [least, most],
@@ -332,7 +331,7 @@ impl TrainConfig {
         }
     }
 
-    /// The optimizer, for an engine.
+    /// The optimizer with its constants.
     pub fn optimizer(&self) -> Optimizer {
         let Self { weight_decay, momentum, .. } = *self;
         match self.opt {
@@ -342,7 +341,7 @@ impl TrainConfig {
         }
     }
 
-    /// The learning rates.
+    /// The schedule of learning rates.
     pub fn schedule(&self) -> Schedule {
         let Self { lr, warmup_epochs, epochs, .. } = *self;
         let scheduler = match self.lr_scheduler {
@@ -359,13 +358,13 @@ impl TrainConfig {
         SplitOptions { val_fraction: self.val_fraction, seed: self.seed }
     }
 
-    /// The moving average, if there is one. An open number of steps is that of runs which could not say it.
+    /// The settings of the moving average, if one is configured. An open number of steps means the number that runs of earlier versions used.
     pub(crate) fn ema(&self) -> Option<Ema> {
         let steps = self.model_ema_steps.unwrap_or(Ema::STEPS);
         self.model_ema.then_some(Ema { decay: self.model_ema_decay, steps })
     }
 
-    /// How pixels are normalized; what is open is 0.5.
+    /// The normalization of pixel values; open values are 0.5.
     pub(crate) fn normalization(&self) -> Normalization {
         let Normalization { mean, std } = Normalization::HALF;
         Normalization { mean: self.mean.unwrap_or(mean), std: self.std.unwrap_or(std) }
@@ -384,7 +383,7 @@ impl TrainConfig {
     }
 }
 
-/// As a number where TOML has one, which ends at 2⁶³, and as a text above, which is read alike.
+/// Writes a number as TOML's integer below 2⁶³, and as a string from there on, because TOML's integers are signed.
 fn whole_number<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     match i64::try_from(*number) {
         Ok(number) => serializer.serialize_i64(number),
@@ -392,7 +391,7 @@ fn whole_number<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::
     }
 }
 
-/// What [`whole_number`] writes.
+/// Reads what [`whole_number`] writes.
 fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -413,7 +412,7 @@ mod tests {
     #[test]
     fn every_recipe_is_read_and_valid() {
         for recipe in Recipe::ALL {
-            // Refuses what is no setting, or out of its limits.
+            // Fails for unknown settings and for values out of their limits.
             let config = crate::saved::parse(recipe.text()).unwrap();
             assert_eq!(config, TrainConfig::recipe(recipe));
         }

@@ -1,4 +1,4 @@
-//! The errors of the library: each says what is wrong in the library's own terms; a program adds the next step in its own.
+//! The errors of the library, in its own terms. A program adds the next step in the terms of its interface.
 
 use std::path::PathBuf;
 
@@ -8,22 +8,25 @@ use alexnet_core::{
     text::{shown, shown_path},
 };
 
-use crate::{Engine, Split, source::FOLDER};
+use crate::{
+    engine::{Engine, NoInstructionSet},
+    split::Split,
+};
 
-/// An error of a program that uses the library, handed through it.
+/// An error of an observer, returned unchanged.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A result with this crate's [`enum@Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong.
+/// An error of the library.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// An engine, a topology, a file of a run or a setting was refused.
+    /// An error of an engine, a topology, a file of a run or a setting.
     #[error(transparent)]
     Core(#[from] CoreError),
-    /// Images, folders or archives were refused.
+    /// An error of an image, a folder or an archive.
     #[error(transparent)]
     Data(#[from] alexnet_data::Error),
     /// The observer ended the run.
@@ -33,64 +36,62 @@ pub enum Error {
     /// This build lacks an engine.
     #[error("this build lacks the engine `{}`; it has: {}", engine.name(), compiled.join(", "))]
     NoEngine {
-        /// The engine asked for.
+        /// The requested engine.
         engine: Engine,
         /// The engines of this build.
         compiled: Vec<&'static str>,
     },
-    /// An engine has no such device here.
+    /// The engine does not have the requested device on this machine.
     #[error("the engine `{}` has no device `{device}` here; it has: {}", engine.name(), listed(devices))]
     NoDevice {
         /// The engine.
         engine: Engine,
-        /// The device asked for.
+        /// The requested device.
         device: Device,
-        /// The devices that it has.
+        /// The devices of the engine on this machine.
         devices: Vec<Device>,
     },
     /// The processor lacks an instruction set.
-    #[error("this processor has no `{isa}`; it has: {}", available.join(", "))]
-    NoInstructionSet {
-        /// The instruction set asked for.
-        isa: String,
-        /// Those that it has.
-        available: Vec<String>,
-    },
-    /// An instruction set or a way to convolve was chosen for another engine than `cpu`.
-    #[error("instruction set and convolution can be chosen for the engine `cpu`, not for `{}`", engine.name())]
+    #[error(transparent)]
+    NoInstructionSet(#[from] NoInstructionSet),
+    /// An instruction set or a convolution algorithm was set for another engine than `cpu`.
+    #[error("instruction set and convolution can be set for the engine `cpu`, not for `{}`", engine.name())]
     OnlyForCpu {
         /// The engine.
         engine: Engine,
     },
 
-    /// No data set is named, and none is in the usual places.
+    /// No data set was given, and the default folders are missing.
     #[error("there are no images in {}", shown_path(looked_in))]
     NoImages {
-        /// Where the flower photos would be.
+        /// The folder that was searched.
         looked_in: PathBuf,
     },
-    /// There is nothing at the path of a data set.
+    /// The path of a data set does not exist.
     #[error("there is nothing at {}", shown_path(path))]
     NoData {
         /// The path.
         path: PathBuf,
     },
-    /// A name that a run could not keep.
-    #[error("the name of {what} {} is not UTF-8, so no run could keep it: rename it", shown_path(path))]
+    /// A name that is not UTF-8 and cannot be stored in the files of a run.
+    #[error("the name of {what} {} is not UTF-8, so a run cannot store it: rename it", shown_path(path))]
     NotUtf8 {
         /// The folder or file.
         path: PathBuf,
         /// `the folder` or `the archive`.
         what: &'static str,
     },
-    /// An archive whose folder would have no name.
+    /// The name of an archive is only an extension, so the folder of its images would have no name.
     #[error(
-        "{} has no name before its ending, which the folder in {FOLDER}/ would be called: rename it",
-        shown_path(path)
+        "{} has no name before its extension, which the folder in {}/ would have: rename it",
+        shown_path(path),
+        shown_path(into)
     )]
     NamelessArchive {
         /// The archive.
         path: PathBuf,
+        /// The folder that archives are unpacked into.
+        into: PathBuf,
     },
     /// Some images of a data set cannot be read.
     #[error(
@@ -99,20 +100,20 @@ pub enum Error {
         if images > &named.len() { "; …" } else { "" }
     )]
     Unreadable {
-        /// How many.
+        /// Their number.
         images: usize,
-        /// Of how many.
+        /// The number of all images.
         of: usize,
-        /// The first of them, with their reasons.
+        /// The first of them with their errors.
         named: Vec<String>,
     },
-    /// The images of a run are not where they were.
+    /// The images of a run are no longer in their folder.
     #[error("the images of this run are no longer in {}", shown_path(folder))]
     ImagesMoved {
-        /// Where they were.
+        /// The folder.
         folder: PathBuf,
     },
-    /// A folder does not hold the images of a run.
+    /// A folder does not have all images of a run.
     #[error(
         "{} does not have the images of this run: {missing} of {all} are missing, such as {first}",
         shown_path(folder)
@@ -120,71 +121,71 @@ pub enum Error {
     ImagesMissing {
         /// The folder.
         folder: PathBuf,
-        /// Images that it lacks.
+        /// The number of missing images.
         missing: usize,
-        /// Images of the run.
+        /// The number of images of the run.
         all: usize,
-        /// The first that it lacks.
+        /// The first missing image.
         first: String,
     },
-    /// A run has no images in a part of its split.
+    /// A run has no images of a subset.
     #[error("the run has no {}", split.kind())]
     RunHasNone {
-        /// The part.
+        /// The subset.
         split: Split,
     },
-    /// None of a run's images in a part of its split are in a folder.
+    /// None of a run's images of a subset is in a folder.
     #[error("none of the run's {of} {} is in {}", split.kind(), shown_path(folder))]
     NoneOfTheRun {
-        /// The part.
+        /// The subset.
         split: Split,
-        /// How many the run has.
+        /// The number of such images of the run.
         of: usize,
         /// The folder.
         folder: PathBuf,
     },
-    /// A data set has no images in a part of its split.
+    /// A data set has no images of a subset.
     #[error("{}", match split {
         Split::Test => format!(
-            "{} has no test half: a folder named test/ with the class folders in it, beside train/",
+            "{} has no test subset: a folder named test/ with the class folders in it, beside train/",
             shown_path(folder)
         ),
         split => format!("there are no {} in {}", split.kind(), shown_path(folder)),
     })]
     NoSuchImages {
-        /// The part.
+        /// The subset.
         split: Split,
         /// The folder.
         folder: PathBuf,
     },
 
-    /// There are no weights of any run.
+    /// No run has weights.
     #[error("there are no weights yet in {}/", shown_path(folder))]
     NoWeights {
         /// The folder of runs.
         folder: PathBuf,
     },
-    /// A folder has no weights as that of a run has.
+    /// A folder has no weights file where run folders have one.
     #[error(
-        "{} is a folder, and holds no weights/best.safetensors as that of a run does; name a file",
+        "{} is a folder without weights/best.safetensors, which run folders have; name a file",
         shown_path(folder)
     )]
     NoBestWeights {
         /// The folder.
         folder: PathBuf,
     },
-    /// ONNX is only written.
+    /// ONNX files can only be written.
     #[error(
-        "{} is ONNX, which is written and not read here; name the weights that it was made from",
+        "{} is ONNX, which can be written but not read; name the weights file that it was exported from",
         shown_path(path)
     )]
     Onnx {
         /// The file.
         path: PathBuf,
     },
-    /// Weights and images are of other classes.
+    /// The classes of weights and images differ.
     #[error(
-        "{} has the classes {wanted}, but the weights {} know {known}",
+        "{} has the classes {wanted}, but the weights {} have {known}",
         shown_path(folder),
         shown_path(path)
     )]
@@ -198,7 +199,7 @@ pub enum Error {
         /// Its classes.
         known: String,
     },
-    /// Weights are of another network than the run's.
+    /// Weights belong to another network than that of the run.
     #[error("{} holds `{found}`, but this run is `{wanted}`", shown_path(path))]
     OtherVariant {
         /// The weights file.
@@ -208,21 +209,21 @@ pub enum Error {
         /// The run's.
         wanted: Variant,
     },
-    /// A layer that has to be trained anew is frozen.
-    #[error("`{layer}` is replaced, because the classes are others, and cannot be frozen too")]
+    /// A frozen layer would be replaced.
+    #[error("`{layer}` is replaced because the classes differ, so it cannot be frozen")]
     ReplacedLayerFrozen {
         /// The layer.
         layer: String,
     },
 
-    /// The folder of a run cannot be made.
-    #[error("there is no place for the run: {error}")]
+    /// The folder of a run cannot be created.
+    #[error("the run folder cannot be created: {error}")]
     NoPlace {
-        /// Why.
+        /// The cause.
         error: CoreError,
     },
-    /// A folder already holds a run.
-    #[error("{} already holds a run", shown_path(folder))]
+    /// A folder already contains a run.
+    #[error("{} already contains a run", shown_path(folder))]
     RunExists {
         /// The folder.
         folder: PathBuf,
@@ -239,13 +240,13 @@ pub enum Error {
         /// The process and its host.
         by: String,
     },
-    /// A folder is not that of a run.
-    #[error("{} is not the folder of a run: it has no args.toml", shown_path(folder))]
+    /// A folder is not a run folder.
+    #[error("{} is not a run folder: it has no args.toml", shown_path(folder))]
     NotARun {
         /// The folder.
         folder: PathBuf,
     },
-    /// Settings that would be lost in a file.
+    /// Settings that cannot be written to a file without loss.
     #[error("these settings cannot be saved in a file: {reason}")]
     Unsaveable {
         /// Which, and why.
@@ -259,19 +260,19 @@ pub enum Error {
         /// What is wrong, as a clause whose subject is the file.
         reason: String,
     },
-    /// A setting of a run is not that which it was begun with.
-    #[error("the run was begun with `{key}` {begun_with}, and its args.toml has it {found}")]
+    /// A setting of a run differs from the one in its checkpoint.
+    #[error("the run was started with `{key}` {started_with}, but its args.toml has {found}")]
     SettingChanged {
         /// The setting.
         key: String,
-        /// Its value by the checkpoint.
-        begun_with: String,
-        /// Its value now.
+        /// Its value in the checkpoint.
+        started_with: String,
+        /// Its value in `args.toml`.
         found: String,
     },
     /// A run has weights or results, but no checkpoint.
     #[error(
-        "{} is missing, but {} has weights or results: copy the checkpoint from where the run was made",
+        "{} is missing, but {} has weights or results: copy the checkpoint from the original run folder",
         shown_path(path),
         shown_path(folder)
     )]
@@ -280,21 +281,21 @@ pub enum Error {
         path: PathBuf,
         /// The run's folder.
         folder: PathBuf,
-        /// Its settings, for another run.
+        /// Its `args.toml`, for a new run.
         settings: PathBuf,
     },
     /// A run has no split.
     #[error(
-        "{} is missing: copy it from where the run was made, since it says which images train",
+        "{} is missing: copy it from the original run folder, since it lists the training images",
         shown_path(path)
     )]
     SplitMissing {
         /// The file.
         path: PathBuf,
     },
-    /// A run has no best weights, though epochs are done.
+    /// A run has no best weights although epochs are complete.
     #[error(
-        "{} is missing: copy it from where the run was made; or put a copy of {} there, and the run goes on with that as its best",
+        "{} is missing: copy it from the original run folder; or put a copy of {} there to use it as the best weights",
         shown_path(path),
         shown_path(last)
     )]
@@ -304,16 +305,16 @@ pub enum Error {
         /// The weights of the last epoch.
         last: PathBuf,
     },
-    /// A run has more epochs behind it than it is to have.
-    #[error("{done} epochs are done, more than {epochs}")]
+    /// A run has completed more epochs than requested.
+    #[error("{done} epochs are complete, more than {epochs}")]
     MoreEpochsDone {
-        /// Epochs done.
+        /// The completed epochs.
         done: u64,
-        /// Epochs asked for.
+        /// The requested epochs.
         epochs: u64,
     },
-    /// An image ended a run; what was done is kept.
-    #[error("what was done is kept: {error}")]
+    /// An image ended a run; its files remain.
+    #[error("the run was saved and stopped: {error}")]
     StoppedByImage {
         /// The run's folder.
         folder: PathBuf,
@@ -321,11 +322,11 @@ pub enum Error {
         error: CoreError,
     },
 
-    /// There is no image to evaluate on.
-    #[error("there is no image to evaluate on")]
+    /// There is no image to evaluate.
+    #[error("there is no image to evaluate")]
     NothingToEvaluate,
-    /// Weights give an answer that is not finite.
-    #[error("the weights give no finite answer")]
+    /// A logit is not finite.
+    #[error("the weights give logits that are not finite")]
     NotFinite,
 }
 

@@ -1,4 +1,4 @@
-//! What is known of weights after they were asked about images: the report of an evaluation, and its files.
+//! Evaluating weights on images: the report and its files.
 
 use std::{
     fs::File,
@@ -26,30 +26,30 @@ use crate::{
     observer::{ImageNotes, Work},
 };
 
-/// Images with the answers to them.
+/// Images with the predictions for them.
 #[derive(Clone, Debug)]
 pub struct Evaluated {
     evaluation: Evaluation,
     views: Views,
     decoding: decode::Options,
-    /// The image file of each answer.
+    /// The image file of each prediction.
     images: Vec<PathBuf>,
     classes: Vec<String>,
 }
 
-/// All numbers of an evaluation; as JSON what the command `evaluate` prints.
+/// All numbers of an evaluation. As JSON, the output of the command `evaluate`.
 #[derive(Clone, Debug, Serialize)]
 pub struct EvaluationOutput {
     /// Loss, accuracy, quality by class, confusion, calibration.
     #[serde(flatten)]
     pub report: Report,
-    /// Views shown of each image; more than one is test-time augmentation.
+    /// Views of each image; more than one is test-time augmentation.
     pub views: usize,
-    /// All mistakes, the most confident first.
+    /// All wrong predictions, the most confident first.
     pub mistakes: Vec<Mistake>,
 }
 
-/// An image that was taken for something else: a row of `misclassified.csv`.
+/// A misclassified image: a row of `misclassified.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Mistake {
     /// The image file.
@@ -60,16 +60,16 @@ pub struct Mistake {
     pub predicted: String,
     /// Its probability.
     pub probability: f64,
-    /// That of the true class.
+    /// The probability of the true class.
     pub probability_of_truth: f64,
 }
 
 impl Evaluated {
-    /// Asks `model`, whose classes are `classes`, about `items` of the loader's images.
+    /// Evaluates `model`, whose classes are `classes`, on `items` of the loader's images.
     ///
     /// # Errors
-    /// The first of the engine or the images; [`Error::NothingToEvaluate`] when there is no image, [`Error::NotFinite`] when an
-    /// answer is not finite.
+    /// The first error of the engine or the images; [`Error::NothingToEvaluate`] when there is no image, [`Error::NotFinite`] when a
+    /// logit is not finite.
     pub fn new(
         model: &mut dyn Model,
         loader: &Loader,
@@ -100,7 +100,7 @@ impl Evaluated {
         Ok(Self { evaluation, views, decoding: loader.decoding(), images, classes: classes.to_vec() })
     }
 
-    /// The answers, and what is measured of them.
+    /// The predictions and the metrics.
     pub fn evaluation(&self) -> &Evaluation {
         &self.evaluation
     }
@@ -131,7 +131,7 @@ impl Evaluated {
         }
     }
 
-    /// The image files with wrong answers, the most confident first.
+    /// The misclassified image files, the most confident first.
     pub fn mistakes(&self) -> impl Iterator<Item = (&Path, &Answer)> {
         let answers = self.evaluation.answers();
         self.evaluation.mistakes().into_iter().map(|index| (self.images[index].as_path(), &answers[index]))
@@ -154,7 +154,7 @@ impl Evaluated {
 
 fn write_csv(file: &mut File, mistakes: &[Mistake]) -> io::Result<()> {
     let mut csv = csv::WriterBuilder::new().has_headers(false).from_writer(file);
-    // By hand, so that a table without rows has it too.
+    // Written explicitly, so that a table without rows has a header.
     csv.write_record(["path", "truth", "predicted", "probability", "probability_of_truth"])?;
     for mistake in mistakes {
         csv.serialize(mistake)?;
@@ -162,7 +162,7 @@ fn write_csv(file: &mut File, mistakes: &[Mistake]) -> io::Result<()> {
     csv.flush()
 }
 
-/// Weights, images and how they are evaluated.
+/// The settings of an evaluation.
 ///
 /// ```no_run
 /// use alexnet::Evaluator;
@@ -174,19 +174,19 @@ fn write_csv(file: &mut File, mistakes: &[Mistake]) -> io::Result<()> {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Evaluator {
-    /// The weights: a file, or the folder of a run for its best; `None` takes the best of the newest run in `runs/`.
+    /// The weights file, or a run folder for its best weights; `None` means the best weights of the newest run in `runs/`.
     pub weights: Option<PathBuf>,
     /// The images; by default those of the run that the weights come from.
     pub data: DataSource,
-    /// Which of them, see [`Subset::choose`].
+    /// The subset of the images, see [`Subset::choose`].
     pub split: Option<Split>,
-    /// The views that the network is shown of each image.
+    /// The views of each image that the network evaluates.
     pub views: Views,
-    /// Views that go through the network at once.
+    /// Views per batch.
     pub batch_size: usize,
     /// What happens when an image cannot be read.
     pub on_bad_image: OnBadImage,
-    /// Whether images are turned as their EXIF or XMP says; `None` does as in training.
+    /// Whether the EXIF or XMP orientation is applied to images; `None` means as in training.
     pub exif_orientation: Option<ExifOrientation>,
     /// The engine and its device.
     pub engine: EngineConfig,
@@ -208,10 +208,10 @@ impl Default for Evaluator {
 }
 
 impl Evaluator {
-    /// Asks the weights about the images.
+    /// Evaluates the weights on the images.
     ///
     /// # Errors
-    /// When weights or images cannot be read, or are of other classes.
+    /// When weights or images cannot be read, or their classes differ.
     pub fn run(&self, observer: &mut dyn Observer) -> Result<Evaluated> {
         let backend = self.engine.start()?;
         let mut file = WeightsFile::read(self.weights.as_deref(), observer)?;
@@ -240,7 +240,7 @@ mod tests {
 
     use super::*;
 
-    /// Four images, and how each is answered: right or wrong, with logits of this difference.
+    /// Four images with right or wrong predictions, whose logits have this difference.
     fn evaluated(answers: [(bool, f32); 4]) -> Evaluated {
         let mut evaluation = Evaluation::new(2);
         for (right, difference) in answers {

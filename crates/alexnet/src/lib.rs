@@ -1,4 +1,4 @@
-//! AlexNet as a library: train the network on a folder of images, evaluate it, ask it what is on an image.
+//! AlexNet as a library: trains the network on a folder of images, evaluates it and classifies images.
 //!
 //! ```no_run
 //! use alexnet::Classifier;
@@ -11,28 +11,32 @@
 //! ```
 //!
 //! [`Classifier`] takes any weights file: safetensors, PyTorch's `.pth`, or the folder of a run. [`Trainer`] makes runs from a
-//! [`TrainConfig`]; [`Recipe`] has presets. An [`Observer`] is told what happens meanwhile. [`Evaluated`] measures weights on a set
+//! [`TrainConfig`]; [`Recipe`] has presets. A [`TrainObserver`] receives its events. [`Evaluator`] measures weights on a set
 //! of images.
 //!
 //! Engines are features of this crate: `cpu` (on by default, pure Rust), `candle` and `tch` (libtorch). They give the same answers;
 //! [`Engine`] chooses one at run time.
 //!
-//! The library never prints, exits or reads the environment. It reads and writes files in the working directory only where no other
-//! place is named: `data/` and `runs/`.
+//! The library never prints, exits or reads the environment. It uses the folders `data/` and `runs/` of the working directory only when no
+//! path is given.
 #![forbid(unsafe_code)]
 
 pub mod classes;
 pub mod classifier;
 pub mod config;
 pub mod engine;
+pub mod engine_config;
 pub mod error;
 pub mod evaluation;
+pub mod note;
 pub mod observer;
 pub mod prepare;
 pub mod run_folder;
 mod saved;
 pub mod source;
+pub mod split;
 pub mod subset;
+pub mod train_observer;
 pub mod trainer;
 pub mod weights;
 
@@ -44,15 +48,19 @@ pub use image;
 pub use self::{
     classifier::{ClassProbability, Classifier, ClassifierBuilder, ImageSource, Prediction},
     config::{LrScheduler, Opt, Recipe, TrainConfig},
-    engine::{Convolution, Engine, EngineChanges, EngineConfig, InstructionSet},
+    engine::{Convolution, Engine, InstructionSet, NoInstructionSet},
+    engine_config::{EngineChanges, EngineConfig},
     error::{BoxError, Error, Result},
     evaluation::{Evaluated, EvaluationOutput, Evaluator, Mistake},
-    observer::{Note, Observer, RunInfo, Work},
+    note::Note,
+    observer::{Observer, Work},
     prepare::Prepared,
     run_folder::RunFolder,
     saved::MAX_BYTES as MAX_SETTINGS_BYTES,
     source::DataSource,
-    subset::{Split, Subset},
+    split::Split,
+    subset::Subset,
+    train_observer::{RunInfo, TrainObserver},
     trainer::{Resume, Run, Trainer},
     weights::WeightsFile,
 };

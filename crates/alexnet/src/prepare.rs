@@ -1,4 +1,4 @@
-//! What training begins with: images as batches, weights that are initialized or read, and no setting left open.
+//! Preparing a run: the images as batches, initialized or loaded weights, and values for open settings.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -17,9 +17,9 @@ use alexnet_data::{
 
 use crate::{Error, Note, Observer, Result, TrainConfig, classes, weights::WeightsFile};
 
-/// A configuration with the network, the images and the state that training begins with.
+/// A complete configuration with the network, the images and the initial state.
 pub struct Prepared {
-    /// No setting in it is open.
+    /// The configuration, without open settings.
     pub config: TrainConfig,
     /// The network.
     pub topology: Topology,
@@ -32,11 +32,11 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Reads or initializes the weights for a data set, and decides what the configuration leaves open; what it takes from
-    /// [`TrainConfig::weights`] is noted.
+    /// Reads or initializes the weights for a data set, and chooses values for open settings. Values taken from
+    /// [`TrainConfig::weights`] are noted.
     ///
     /// # Errors
-    /// When a setting is invalid, the data set makes no sense, or the weights cannot be read or are of another network.
+    /// When a setting is invalid, an image's path or class is invalid, or the weights cannot be read or belong to another network.
     pub fn new(mut config: TrainConfig, dataset: Dataset, observer: &mut dyn Observer) -> Result<Self> {
         config.check()?;
         let topology = config.variant.topology(dataset.classes.len());
@@ -56,7 +56,7 @@ impl Prepared {
     }
 }
 
-/// How weights expect images.
+/// The preprocessing that weights were trained with.
 #[derive(Clone, Copy)]
 struct Preprocessing {
     normalization: Normalization,
@@ -72,7 +72,7 @@ impl Default for Preprocessing {
 /// The images as batches.
 ///
 /// # Errors
-/// When the data set makes no sense.
+/// When the data set is invalid.
 pub(crate) fn loader(config: &TrainConfig, dataset: Dataset) -> Result<Loader> {
     let [_, size, _] = config.variant.topology(dataset.classes.len()).input;
     let options = LoaderOptions {
@@ -88,7 +88,7 @@ pub(crate) fn loader(config: &TrainConfig, dataset: Dataset) -> Result<Loader> {
     Ok(Loader::new(dataset, options)?)
 }
 
-/// What the weights files of a run say beside their parameters.
+/// The metadata in the weights files of a run.
 pub(crate) fn metadata(config: &TrainConfig, topology: &Topology, dataset: &Dataset) -> Metadata {
     Metadata {
         variant: config.variant,
@@ -99,7 +99,7 @@ pub(crate) fn metadata(config: &TrainConfig, topology: &Topology, dataset: &Data
     }
 }
 
-/// The state that a weights file holds, and how its weights expect images.
+/// The state in a weights file, and the preprocessing its weights were trained with.
 fn read_state(
     config: &TrainConfig,
     path: &Path,
@@ -140,7 +140,7 @@ fn read_state(
     Ok((state, Preprocessing { normalization, exif_orientation }))
 }
 
-/// Puts a layer as it is initialized into others' parameters. It must be trained.
+/// Replaces the parameters of a layer by its initial ones. The layer must not be frozen.
 fn replace_layer(
     layer: &str,
     parameters: &mut Parameters,

@@ -18,19 +18,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Note, Observer, Result};
 
-/// Where runs are kept unless another folder is named.
+/// The default folder of runs.
 pub const RUNS: &str = "runs";
 
-/// A run's folder and the names in it.
+/// The folder of a run, and the paths of its files.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    /// Held by whoever writes to the run.
+    /// Held while this process writes to the run.
     _lock: Option<Lock>,
 }
 
-/// What a checkpoint says beside state and progress, so that a resume knows whether the run's other files are those it was saved
-/// with. Absent in checkpoints of earlier versions.
+/// Stored in a checkpoint beside state and progress, so that a resume can detect that other files of the run have changed. Absent
+/// in checkpoints of earlier versions.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Marks {
     /// The options that decide the weights, as TOML.
@@ -41,7 +41,7 @@ pub(crate) struct Marks {
     pub split: Option<String>,
 }
 
-/// What a run's checkpoint holds beside the state.
+/// The content of a checkpoint beside the state.
 #[derive(Serialize, Deserialize)]
 struct Kept<P> {
     #[serde(flatten)]
@@ -55,11 +55,11 @@ impl RunFolder {
         Self { path: path.into(), _lock: None }
     }
 
-    /// Makes the folder of a new run, and locks it: `path`, or the next free `runs/train…`.
+    /// Creates and locks the folder of a new run: `path`, or the next free `runs/train…`.
     ///
     /// # Errors
-    /// [`Error::RunExists`] when it holds a run, [`Error::InUse`] when another process begins one there, [`Error::NoPlace`] when it
-    /// cannot be made.
+    /// [`Error::RunExists`] when it contains a run, [`Error::InUse`] when another process starts one there, [`Error::NoPlace`] when it
+    /// cannot be created.
     pub(crate) fn create(path: Option<&Path>, observer: &mut dyn Observer) -> Result<Self> {
         let folder = match path {
             Some(path) => Self::at(path),
@@ -70,7 +70,7 @@ impl RunFolder {
             create_folders(place).map_err(|error| Error::NoPlace { error })?;
         }
         let folder = folder.locked(observer)?;
-        // Another process may have begun one since, and ended.
+        // Another process may have started a run since, and ended.
         folder.holds_no_run()?;
         Ok(folder)
     }
@@ -82,10 +82,10 @@ impl RunFolder {
         }
     }
 
-    /// Locks the folder for as long as this lives: to be called before anything in it is written.
+    /// Locks the folder until this value is dropped. Call it before anything in the folder is written.
     ///
     /// # Errors
-    /// [`Error::InUse`] names another process that has locked it; when the disk refuses.
+    /// [`Error::InUse`] when another process has locked it; when creating the lock file fails.
     pub(crate) fn locked(self, observer: &mut dyn Observer) -> Result<Self> {
         let lock = Lock::acquire(self.file(".lock")).map_err(|error| match error {
             CoreError::Held { by, .. } => Error::InUse { folder: self.path.clone(), by },
@@ -97,7 +97,7 @@ impl RunFolder {
         Ok(Self { _lock: Some(lock), ..self })
     }
 
-    /// The folder of a run that exists.
+    /// Opens the folder of an existing run.
     ///
     /// # Errors
     /// [`Error::NotARun`] when it has no `args.toml`.
@@ -109,11 +109,11 @@ impl RunFolder {
         }
     }
 
-    /// Removes temporary files that a killed writer left. Only whoever writes to the run may do this: they could be files
-    /// that are being written.
+    /// Removes temporary files of a killed writer. The folder must be locked: otherwise the files could belong to another process
+    /// that is writing them.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When writing fails.
     pub(crate) fn remove_leftovers(&self) -> CoreResult<()> {
         for place in [self.path.clone(), self.weights(), self.path.join("checkpoint")] {
             remove_leftovers(&place).map_err(CoreError::io("clean", &place))?;
@@ -121,10 +121,10 @@ impl RunFolder {
         Ok(())
     }
 
-    /// The best weights of the run that a folder is.
+    /// The best weights in a run folder.
     ///
     /// # Errors
-    /// [`Error::NoBestWeights`] when there are none.
+    /// [`Error::NoBestWeights`] when the file is missing.
     pub fn weights_in(folder: &Path) -> Result<PathBuf> {
         let best = Self::at(folder).best();
         match best.is_file() {
@@ -136,7 +136,7 @@ impl RunFolder {
     /// The best weights of the newest run in `runs/`.
     ///
     /// # Errors
-    /// [`Error::NoWeights`] when there are none.
+    /// [`Error::NoWeights`] when no run has weights.
     pub fn newest_weights() -> Result<PathBuf> {
         let folders = fs::read_dir(RUNS).into_iter().flatten().flatten();
         let weights = folders.map(|entry| Self::at(entry.path()).best()).filter_map(|best| {
@@ -156,7 +156,7 @@ impl RunFolder {
         self.path.join(name)
     }
 
-    /// `args.toml`: the effective options.
+    /// `args.toml`: the settings.
     pub fn args(&self) -> PathBuf {
         self.file("args.toml")
     }
@@ -180,12 +180,12 @@ impl RunFolder {
         self.weights().join("last.safetensors")
     }
 
-    /// The file that a resume begins from.
+    /// The checkpoint.
     pub fn checkpoint(&self) -> PathBuf {
         self.path.join("checkpoint").join("checkpoint.safetensors")
     }
 
-    /// Whether a run has got as far as to write weights or results here.
+    /// Whether a run has written weights or results here.
     pub fn has_results(&self) -> bool {
         [self.best(), self.last(), self.file("results.csv")].iter().any(|file| file.exists())
     }
@@ -193,7 +193,7 @@ impl RunFolder {
     /// Writes the checkpoint.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When writing fails.
     pub(crate) fn save_checkpoint(
         &self,
         state: &State,
@@ -203,7 +203,7 @@ impl RunFolder {
         checkpoint::save(self.checkpoint(), state, &Kept { progress, marks: marks.clone() })
     }
 
-    /// How far the run is by its checkpoint; none before the first was written.
+    /// The progress in the checkpoint; `None` before the first checkpoint.
     ///
     /// # Errors
     /// When the checkpoint is damaged.
@@ -211,7 +211,7 @@ impl RunFolder {
         Ok(self.load_checkpoint()?.map(|(_, progress, _)| progress))
     }
 
-    /// Reads the checkpoint; none before the first was written.
+    /// Reads the checkpoint; `None` before the first one.
     ///
     /// # Errors
     /// When it is damaged.
@@ -224,26 +224,26 @@ impl RunFolder {
         Ok(Some((state, progress, marks)))
     }
 
-    /// Writes `name` with this content.
+    /// Writes the file `name`.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When writing fails.
     pub(crate) fn write(&self, name: &str, content: &[u8]) -> CoreResult<()> {
         write_atomically(self.file(name), |file| file.write_all(content))
     }
 
-    /// `class_indices.json` as the tutorial writes it: indices as strings to names, indented by four.
+    /// Writes `class_indices.json` in the tutorial's format: from indices, as strings, to names, with an indent of 4.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When writing fails.
     pub(crate) fn write_class_indices(&self, metadata: &Metadata) -> CoreResult<()> {
         class_indices::write(self.file(class_indices::NAME), &metadata.classes)
     }
 
-    /// `results.csv`: all of `history`.
+    /// Writes `history` to `results.csv`.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When writing fails.
     pub(crate) fn write_results(&self, history: &[EpochRow]) -> CoreResult<()> {
         let mut text = String::from("epoch,time,train/loss,val/loss,metrics/accuracy_top1,lr\n");
         for EpochRow { epoch, time, train_loss, val_loss, accuracy, lr } in history {
@@ -252,17 +252,17 @@ impl RunFolder {
         self.write("results.csv", text.as_bytes())
     }
 
-    /// A value as indented JSON.
+    /// Writes a value as indented JSON.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When writing fails.
     pub(crate) fn write_json(&self, name: &str, value: &impl Serialize) -> CoreResult<()> {
         let text = serde_json::to_vec_pretty(value);
         self.write(name, &text.map_err(|error| CoreError::io("write", self.file(name))(error.into()))?)
     }
 }
 
-/// Makes `train`, or `train2`, … . Two runs that begin at once each get their own.
+/// Creates `train`, or the next free of `train2`, `train3`, …. Creation is atomic, so concurrent runs get different folders.
 fn claim_next(runs: &Path) -> CoreResult<PathBuf> {
     create_folders(runs)?;
     let mut path = runs.join("train");
@@ -279,7 +279,7 @@ fn claim_next(runs: &Path) -> CoreResult<PathBuf> {
     }
 }
 
-/// Removes what [`write_atomically`] leaves when it is killed: `.NAME.tmp-…`.
+/// Removes the temporary files of a killed [`write_atomically`]: `.NAME.tmp-…`.
 fn remove_leftovers(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -312,7 +312,7 @@ mod tests {
         assert!(error.contains("is in use by process "), "{error}");
         run.write("args.toml", b"").unwrap();
         let error = RunFolder::create(Some(folder.path()), &mut ()).unwrap_err().to_string();
-        assert!(error.contains("already holds a run"), "{error}");
+        assert!(error.contains("already contains a run"), "{error}");
         let error = RunFolder::open(folder.path()).unwrap().locked(&mut ()).unwrap_err().to_string();
         assert!(error.contains("is in use by process "), "{error}");
         drop(run);

@@ -1,5 +1,5 @@
-//! The configuration of a run as its folder keeps it: all of it in `args.toml`, the settings that decide the weights in its
-//! checkpoint too.
+//! The configuration of a run in its folder: all settings are in `args.toml`; those that decide the weights are also in the
+//! checkpoint.
 
 use alexnet_core::{files::read_text, text::shown};
 use alexnet_data::dataset::Dataset;
@@ -11,20 +11,21 @@ use crate::{
     run_folder::{Marks, RunFolder},
 };
 
-/// What a resume may change, beside the engine.
+/// Settings that a resume may change, in addition to the engine.
 const FREE: [&str; 3] = ["data", "epochs", "on-bad-image"];
 
-/// A file of options is a page long; one of this many bytes is something else.
+/// The largest file of settings, in bytes. Real ones have a few hundred.
 pub const MAX_BYTES: u64 = 1 << 20;
 
-/// What `args.toml` begins with, before the checksum of all below its first line. The last line would be lost with a file's end.
+/// The start of `args.toml`, followed by the checksum of all lines after the first. At the end of the file, the checksum would be lost when
+/// the file is truncated.
 const SEAL: &str = "# crc32 ";
 
-/// What follows the checksum, for people.
+/// The rest of the first line, for readers.
 const ABOUT_THE_SEAL: &str =
     " of all below; to resume the run, this file must be as it was written; a new run takes any copy";
 
-/// `args.toml`, as it is written.
+/// The content of `args.toml`.
 #[derive(Serialize)]
 struct Written<'a> {
     #[serde(flatten)]
@@ -38,10 +39,10 @@ fn text(config: &TrainConfig) -> Result<String> {
     toml::to_string(&written).map_err(|error| Error::Unsaveable { reason: error.to_string() })
 }
 
-/// Whether what will be saved is read back as the same settings, or the run could not be resumed.
+/// Checks that the saved text is read back as the same settings. Otherwise the run could not be resumed.
 ///
 /// # Errors
-/// [`Error::Unsaveable`] when it is not.
+/// [`Error::Unsaveable`] when it is not the same.
 pub(crate) fn check(config: &TrainConfig) -> Result<()> {
     let written = text(config)?;
     let read = text(&parse(&written).map_err(|reason| Error::Unsaveable { reason })?)?;
@@ -51,11 +52,11 @@ pub(crate) fn check(config: &TrainConfig) -> Result<()> {
     }
     match written.len() == read.len() {
         true => Ok(()),
-        false => Err(Error::Unsaveable { reason: "some would be lost".into() }),
+        false => Err(Error::Unsaveable { reason: "some would not be saved".into() }),
     }
 }
 
-/// The settings in the text of an `args.toml`; those that it does not name are the tutorial's.
+/// The settings in the text of an `args.toml`; settings that are not in it have their defaults.
 pub(crate) fn parse(text: &str) -> Result<TrainConfig, String> {
     let first_line = |error: toml::de::Error| shown(error.message()).to_string();
     let mut settings: Table = text.parse().map_err(first_line)?;
@@ -66,7 +67,7 @@ pub(crate) fn parse(text: &str) -> Result<TrainConfig, String> {
     let engine = EngineConfig::deserialize(engine).map_err(first_line)?;
     let mut config =
         TrainConfig { engine, ..TrainConfig::deserialize(settings.clone()).map_err(first_line)? };
-    // A setting that is read is written again.
+    // Every known setting appears in the text that is written again.
     let known = Table::try_from(&config).map_err(|error| error.to_string())?;
     if let Some(key) = settings.keys().find(|key| !known.contains_key(*key)) {
         return Err(format!("there is no setting `{}`", shown(key)));
@@ -81,15 +82,15 @@ pub(crate) fn parse(text: &str) -> Result<TrainConfig, String> {
 /// Writes `args.toml`.
 ///
 /// # Errors
-/// When the settings cannot be saved, or the disk refuses.
+/// When the settings cannot be saved, or writing fails.
 pub(crate) fn write(config: &TrainConfig, folder: &RunFolder) -> Result<()> {
     Ok(folder.write("args.toml", sealed(&text(config)?).as_bytes())?)
 }
 
-/// Reads `args.toml`, and whether it carries a checksum, as those of earlier versions do not.
+/// Reads `args.toml`, and whether it has a checksum; files of earlier versions have none.
 ///
 /// # Errors
-/// [`Error::RunFile`] when it is damaged, or holds what is no setting.
+/// [`Error::RunFile`] when it is damaged, or has an unknown setting.
 pub(crate) fn read(folder: &RunFolder) -> Result<(TrainConfig, bool)> {
     let path = folder.args();
     let text = read_text(&path, MAX_BYTES)?;
@@ -98,13 +99,13 @@ pub(crate) fn read(folder: &RunFolder) -> Result<(TrainConfig, bool)> {
         return Err(refuse("has changed since it was written".into()));
     };
     if settings.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
-        return Err(refuse("holds no option, so it is damaged".into()));
+        return Err(refuse("has no settings, so it is damaged".into()));
     }
     let config = parse(settings).map_err(|reason| refuse(format!("is damaged: {reason}")))?;
     Ok((config, is_sealed))
 }
 
-/// What a checkpoint says of the files beside it.
+/// What a checkpoint stores about the other files of the run.
 ///
 /// # Errors
 /// As [`check`].
@@ -121,10 +122,10 @@ fn decisive(config: &TrainConfig) -> Result<String> {
     toml::to_string(&table).map_err(|error| refuse(error.to_string()))
 }
 
-/// Compares the settings that decide the weights with those that a checkpoint kept. What it did not know of is not compared.
+/// Compares the settings that decide the weights with those in a checkpoint. Settings that are not in the checkpoint are not compared.
 ///
 /// # Errors
-/// [`Error::RunFile`] names the first that differs.
+/// [`Error::SettingChanged`] with the first setting that differs.
 pub(crate) fn agree(config: &TrainConfig, kept: &str, folder: &RunFolder) -> Result<()> {
     let refuse = |path, reason| Error::RunFile { path, reason };
     let damaged =
@@ -135,9 +136,9 @@ pub(crate) fn agree(config: &TrainConfig, kept: &str, folder: &RunFolder) -> Res
         let found = ours.get(&key);
         if found != Some(&value) {
             let found = found.map_or("left out".into(), ToString::to_string);
-            let [key, found, begun_with] =
+            let [key, found, started_with] =
                 [&key, &found, &value.to_string()].map(|text| shown(text).to_string());
-            return Err(Error::SettingChanged { key, begun_with, found });
+            return Err(Error::SettingChanged { key, started_with, found });
         }
     }
     Ok(())
@@ -147,7 +148,7 @@ fn sealed(text: &str) -> String {
     format!("{SEAL}{:08x}{ABOUT_THE_SEAL}\n{text}", crc32fast::hash(text.as_bytes()))
 }
 
-/// The text below the seal, or the whole text of a file without one, and whether it has one. `None` when it has changed since.
+/// The settings' text, and whether the file has a checksum. `None` when the text does not match its checksum.
 fn unsealed(text: &str) -> Option<(&str, bool)> {
     let Some(rest) = text.strip_prefix(SEAL) else { return Some((text, false)) };
     let (line, below) = rest.split_once('\n')?;
@@ -184,11 +185,11 @@ mod tests {
         let text = "lr = 0.1\nopt = \"sgd\"\n";
         let whole = sealed(text);
         assert_eq!(unsealed(&whole), Some((text, true)));
-        assert_eq!(unsealed(text), Some((text, false)), "of an earlier version");
-        assert!(whole.parse::<Table>().is_ok(), "the seal is a comment");
+        assert_eq!(unsealed(text), Some((text, false)), "a file of an earlier version");
+        assert!(whole.parse::<Table>().is_ok(), "the first line is a comment");
         let start = whole.len() - text.len();
         for end in [SEAL.len(), start - 1, start, start + 9, whole.len() - 1] {
-            assert_eq!(unsealed(&whole[..end]), None, "cut at {end}");
+            assert_eq!(unsealed(&whole[..end]), None, "truncated at {end}");
         }
         for (from, to) in [("sgd", "adam"), ("0.1", "0.2"), ("lr", "lR")] {
             assert_eq!(unsealed(&whole.replace(from, to)), None, "{from}");

@@ -1,4 +1,4 @@
-//! Where images come from: a folder, an archive, the usual places, or flowers that are drawn.
+//! Where images come from: a folder, an archive, the default folders, or drawn flowers.
 
 use std::{
     fs,
@@ -23,40 +23,40 @@ use crate::{
 /// Where archives are unpacked and flowers are drawn, relative to the working directory.
 pub const FOLDER: &str = "data";
 
-/// The folder in [`FOLDER`] where the flower photos are looked for.
+/// The folder in [`FOLDER`] that is searched for the flower photos.
 pub const PHOTOS: &str = "flower_photos";
 
 /// The folder in [`FOLDER`] where flowers are drawn when there are no photos.
 pub const DRAWN: &str = "drawn_flowers";
 
-/// The share of images that validates unless another is asked for.
+/// The default fraction of images used for validation.
 pub const VAL_FRACTION: f64 = 0.1;
 
-/// How the names of archives end.
+/// The extensions of archives.
 const ENDINGS: [&str; 4] = [".tar.gz", ".tgz", ".tar", ".zip"];
 
 /// Where images come from: a folder with `train/` and `val/` (or other usual names of splits), a folder of class folders, or a
-/// `.tgz`, `.tar` or `.zip` of either. The default is `data/flower_photos`, or drawn flowers where that is missing.
+/// `.tgz`, `.tar` or `.zip` of either. The default is `data/flower_photos`, or drawn flowers if that is missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DataSource(Option<PathBuf>);
 
 impl DataSource {
-    /// The folder or archive, if one is named.
+    /// The folder or archive, if one was given.
     pub fn path(&self) -> Option<&Path> {
         self.0.as_deref()
     }
 
-    /// Whether none is named.
+    /// Whether no folder or archive was given.
     pub fn is_default(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Reads which images there are. An archive is unpacked first, to `data/NAME`, once.
+    /// Lists the images. An archive is first unpacked to `data/NAME`, once.
     ///
     /// # Errors
-    /// [`Error::NoImages`] when no place is named and the usual ones are empty, [`Error::NoData`] when there is nothing at the named
-    /// place; those of [`archive::unpack`] and [`Listing::read`].
+    /// [`Error::NoImages`] when no path was given and the default folders are missing, [`Error::NoData`] when the path does not exist;
+    /// errors of [`archive::unpack`] and [`Listing::read`].
     pub fn listing(&self, observer: &mut dyn Observer) -> Result<Listing> {
         let Some(folder) = self.folder(observer)? else {
             return Err(Error::NoImages { looked_in: Path::new(FOLDER).join(PHOTOS) });
@@ -64,15 +64,15 @@ impl DataSource {
         listing(&folder, observer)
     }
 
-    /// [`DataSource::listing`], split into images that train and images that validate, unless they come split.
+    /// Lists the images and splits them into training and validation images, unless the folder is split already.
     ///
     /// # Errors
-    /// As [`DataSource::listing`]; when a class is empty, or nothing is left to validate with.
+    /// As [`DataSource::listing`]; when a class is empty, or no image is left for validation.
     pub fn open(&self, options: &SplitOptions, observer: &mut dyn Observer) -> Result<Dataset> {
         Ok(self.listing(observer)?.split(options)?)
     }
 
-    /// [`DataSource::open`] for training: flowers are drawn when no place is named and the usual ones are empty.
+    /// [`DataSource::open`] for training: draws flowers when no path was given and the default folders are missing.
     ///
     /// # Errors
     /// As [`DataSource::open`].
@@ -84,7 +84,7 @@ impl DataSource {
         Ok(listing(&folder, observer)?.split(options)?)
     }
 
-    /// The folder that holds the images; none when none is named and none is in the usual places.
+    /// The folder of the images; `None` when no path was given and the default folders are missing.
     fn folder(&self, observer: &mut dyn Observer) -> Result<Option<PathBuf>> {
         match self.path() {
             Some(path) if path.is_dir() => Ok(Some(path.to_owned())),
@@ -109,7 +109,7 @@ impl<P: Into<PathBuf>> From<P> for DataSource {
 }
 
 fn listing(folder: &Path, observer: &mut dyn Observer) -> Result<Listing> {
-    // Absolute, so that a run finds its images from whichever folder it is resumed.
+    // Absolute, so that a resumed run finds its images from any working directory.
     let folder = fs::canonicalize(folder).map_err(CoreError::io("read", folder))?;
     if folder.to_str().is_none() {
         return Err(Error::NotUtf8 { path: folder, what: "the folder" });
@@ -124,14 +124,14 @@ fn listing(folder: &Path, observer: &mut dyn Observer) -> Result<Listing> {
 /// Unpacks an archive to `data/NAME`, once.
 ///
 /// # Errors
-/// When it is no archive, or one that is refused.
+/// When it is not an archive, or violates the limits.
 pub fn unpack(path: &Path, observer: &mut dyn Observer) -> Result<PathBuf> {
     let into = Path::new(FOLDER).join(stem(path)?);
     let mut progress = |done, total| observer.progress(Work::Unpacking(path), done, total);
     Ok(archive::unpack(path, &into, &Limits::default(), &mut progress)?)
 }
 
-/// An archive's name without its ending.
+/// The name of an archive without its extension.
 fn stem(path: &Path) -> Result<&str> {
     let name = path.file_name().and_then(|name| name.to_str());
     let name = name.ok_or_else(|| Error::NotUtf8 { path: path.to_owned(), what: "the archive" })?;
@@ -141,7 +141,7 @@ fn stem(path: &Path) -> Result<&str> {
     });
     let stem = stem.unwrap_or(name);
     match stem {
-        "" | "." | ".." => Err(Error::NamelessArchive { path: path.to_owned() }),
+        "" | "." | ".." => Err(Error::NamelessArchive { path: path.to_owned(), into: FOLDER.into() }),
         stem => Ok(stem),
     }
 }

@@ -1,4 +1,4 @@
-//! Which images weights are asked about: those that they were not trained on, as far as that can be known.
+//! Choosing the images to evaluate weights on, without images that they were trained on as far as that is known.
 
 use std::path::Path;
 
@@ -8,62 +8,25 @@ use alexnet_data::{
     known_split::{MatchedSplit, SplitMatch, match_split},
     split::SplitOptions,
 };
-use serde::{Deserialize, Serialize};
 
-use crate::{DataSource, Error, Note, Observer, Result, RunFolder};
+use crate::{DataSource, Error, Note, Observer, Result, RunFolder, Split};
 
-/// A part of a data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
-#[serde(rename_all = "kebab-case")]
-pub enum Split {
-    /// Those that validate
-    Val,
-    /// Those that train
-    Train,
-    /// Those of the test half, where the folder has one
-    Test,
-    /// All of them
-    All,
-}
-
-impl Split {
-    fn items(self, dataset: &Dataset) -> Vec<Item> {
-        match self {
-            Self::Val => dataset.val.clone(),
-            Self::Train => dataset.train.clone(),
-            Self::Test => dataset.test.clone(),
-            Self::All => dataset.all().cloned().collect(),
-        }
-    }
-
-    /// What its images are called.
-    pub fn kind(self) -> &'static str {
-        match self {
-            Self::Val => "validation images",
-            Self::Train => "training images",
-            Self::Test => "test images",
-            Self::All => "images",
-        }
-    }
-}
-
-/// Images to ask weights about.
+/// The images to evaluate weights on.
 #[derive(Clone, Debug)]
 pub struct Subset {
-    /// The data set that they are of.
+    /// Their data set.
     pub dataset: Dataset,
     /// The images.
     pub items: Vec<Item>,
 }
 
 impl Subset {
-    /// The images of `data`, or else of the run that the weights come from, that are wanted. A run's own split is used for its own
-    /// images, wherever they are now, so that no image it was trained on is taken for a validation image. Of other images no split
-    /// means their validation half, or all of them.
+    /// Chooses the images of `data`, or by default those of the run of the weights. For the images of the run, wherever they are
+    /// now, the split of the run is used, so that no training image is taken for a validation image. For other images, `None` as
+    /// `split` means their validation subset if the folder has one, otherwise all images.
     ///
     /// # Errors
-    /// When there are no such images.
+    /// When there is no such image.
     pub fn choose(
         data: &DataSource,
         weights: &Path,
@@ -72,7 +35,7 @@ impl Subset {
     ) -> Result<Self> {
         match split_of_run(weights)? {
             Some(run) if data.is_default() => of_run(run, split),
-            None => of_others(data.listing(observer)?, split, "no run tells how they were split", observer),
+            None => of_others(data.listing(observer)?, split, "no run is known that split them", observer),
             Some(run) => {
                 let listing = data.listing(observer)?;
                 match match_split(&listing, &run) {
@@ -91,7 +54,7 @@ impl Subset {
     }
 }
 
-/// The split of the run that holds the weights.
+/// The split of the run that the weights belong to.
 fn split_of_run(weights: &Path) -> Result<Option<Dataset>> {
     let folder = weights.parent().and_then(Path::parent).and_then(|run| RunFolder::open(run).ok());
     let file = folder.map(|run| run.split()).filter(|file| file.is_file());
@@ -110,7 +73,7 @@ fn of_run(run: Dataset, split: Option<Split>) -> Result<Subset> {
     Ok(Subset { dataset: run, items })
 }
 
-/// Images that the run knows.
+/// Images of the run.
 fn of_the_same(
     listing: &Listing,
     run: &Dataset,
@@ -124,7 +87,7 @@ fn of_the_same(
         let items = listing.items().cloned().collect();
         return Ok(Subset { dataset, items });
     }
-    // A test half that was added later has nothing to do with the run.
+    // A test subset that was added later does not belong to the run.
     let added = split == Split::Test && run.test.is_empty();
     if added {
         let seen = |item: &Item| dataset.items().any(|known| known == item);
@@ -148,23 +111,23 @@ fn of_the_same(
     Ok(Subset { dataset, items })
 }
 
-/// Images that no run is known to have been trained on.
+/// Images that no known run was trained on.
 fn of_others(
     listing: Listing,
     split: Option<Split>,
     why: &'static str,
     observer: &mut dyn Observer,
 ) -> Result<Subset> {
-    let in_halves = listing.val.is_some();
+    let is_split = listing.val.is_some();
     let all = listing.items().count();
-    let split_now = matches!(split, Some(Split::Val | Split::Train)) && !in_halves;
+    let split_now = matches!(split, Some(Split::Val | Split::Train)) && !is_split;
     let dataset = if split_now {
         listing.split(&SplitOptions::default())?
     } else {
         let Listing { root, classes, train, val, test, .. } = listing;
         Dataset { root, classes, train, val: val.unwrap_or_default(), test }
     };
-    let chosen = split.unwrap_or(if in_halves { Split::Val } else { Split::All });
+    let chosen = split.unwrap_or(if is_split { Split::Val } else { Split::All });
     let items = chosen.items(&dataset);
     let (used, kind) = (items.len(), chosen.kind());
     if split.is_none() || split_now {

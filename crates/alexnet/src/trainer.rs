@@ -1,6 +1,7 @@
-//! Training runs, new ones and those that go on.
+//! Training: new runs and resumed runs.
 
 mod environment;
+mod ready;
 mod resume;
 
 use std::{ops::ControlFlow, path::Path};
@@ -8,29 +9,24 @@ use std::{ops::ControlFlow, path::Path};
 use alexnet_core::{
     Backend, Error as CoreError, Options, Parameters, Progress, State, StepReport, Topology,
     metrics::Evaluation,
-    train::{self, Averaging, Batches, EpochRow, Outcome, Settings, fit},
+    train::{self, Averaging, EpochRow, Outcome, Settings, fit},
     weights::{self, Metadata, Weights},
 };
-use alexnet_data::{
-    augment::views::Views,
-    check,
-    dataset::Dataset,
-    loader::{Loader, OnBadImage},
-};
+use alexnet_data::{augment::views::Views, loader::Loader};
 
-use self::environment::Environment;
+use self::{
+    environment::Environment,
+    ready::{Ready, new_run},
+};
 use crate::{
-    EngineConfig, Error, Evaluated, Note, Observer, Result, RunFolder, RunInfo, TrainConfig,
-    observer::{ImageNotes, Work, shared},
-    prepare::{Prepared, metadata},
-    run_folder::Marks,
-    saved,
+    EngineConfig, Error, Evaluated, Result, RunFolder, RunInfo, TrainConfig, TrainObserver,
+    observer::ImageNotes, prepare::metadata, run_folder::Marks, saved,
 };
 
 pub use self::resume::Resume;
 
-/// Trains a network on a folder of images and keeps everything in a run folder: what the command `train` does, but for printing
-/// and pictures, which an [`Observer`] may add.
+/// Trains a network on a folder of images and writes weights, results and checkpoints to a run folder. The command `train` is this
+/// plus a [`TrainObserver`] that prints and draws figures.
 ///
 /// ```no_run
 /// use alexnet::{Recipe, TrainConfig, Trainer};
@@ -43,7 +39,7 @@ pub use self::resume::Resume;
 /// # Ok::<(), alexnet::Error>(())
 /// ```
 ///
-/// Everything that computes runs in the current rayon thread pool; results do not depend on its size (engine `cpu`).
+/// The computation runs in the current rayon thread pool. Results of the engine `cpu` do not depend on the number of threads.
 pub struct Trainer {
     config: TrainConfig,
     begin: Begin,
@@ -54,17 +50,7 @@ enum Begin {
     Resumed(RunFolder, Resume),
 }
 
-/// A run as it stands before its first or next step.
-struct Ready {
-    config: TrainConfig,
-    folder: RunFolder,
-    marks: Marks,
-    loader: Loader,
-    state: State,
-    progress: Progress,
-}
-
-/// A run that has ended, or was stopped.
+/// A run that has finished or was stopped.
 #[derive(Debug)]
 pub struct Run {
     folder: RunFolder,
@@ -83,17 +69,17 @@ impl Run {
         self.outcome
     }
 
-    /// How far it is.
+    /// Its progress.
     pub fn progress(&self) -> &Progress {
         &self.progress
     }
 
-    /// The epochs done.
+    /// The completed epochs.
     pub fn history(&self) -> &[EpochRow] {
         &self.progress.history
     }
 
-    /// The epoch whose weights are the best, if one is done.
+    /// The epoch with the best weights; `None` before the first epoch is complete.
     pub fn best(&self) -> Option<&EpochRow> {
         self.progress.best()
     }
@@ -109,15 +95,15 @@ impl Trainer {
         Ok(Self { config, begin: Begin::New })
     }
 
-    /// Prepares to go on with the run in a folder, as it was begun.
+    /// Prepares to resume the run in a folder with its own settings.
     ///
     /// # Errors
-    /// When the folder is no run, or its `args.toml` is damaged.
+    /// When the folder is not a run folder, or its `args.toml` is damaged.
     pub fn resume(run: impl AsRef<Path>) -> Result<Self> {
         Self::resume_with(run, Resume::default())
     }
 
-    /// Prepares to go on with the run in a folder, with the changes that a resume may make.
+    /// Prepares to resume the run in a folder with changed settings.
     ///
     /// # Errors
     /// As [`Trainer::resume`].
@@ -128,7 +114,7 @@ impl Trainer {
         Ok(Self { config, begin: Begin::Resumed(folder, changes) })
     }
 
-    /// The engine that will compute.
+    /// The engine of the run.
     pub fn engine(&self) -> EngineConfig {
         self.config.engine
     }
@@ -136,9 +122,9 @@ impl Trainer {
     /// Trains to the last epoch, or until the observer stops it.
     ///
     /// # Errors
-    /// When the images, the settings or the disk do not allow it, or a loss, a gradient or the state is not finite. What was done
-    /// is kept then, and the run can be resumed.
-    pub fn run(self, observer: &mut dyn Observer) -> Result<Run> {
+    /// When images, settings or files are invalid, writing fails, or a loss, a gradient or the state is not finite. The files written
+    /// until then remain, and the run can be resumed.
+    pub fn run(self, observer: &mut dyn TrainObserver) -> Result<Run> {
         let engine = self.config.engine;
         let backend = engine.start()?;
         let ready = match self.begin {
@@ -165,7 +151,7 @@ impl Trainer {
         let compile =
             |parameters: &Parameters| backend.compile(&topology, &State::from(parameters.clone()), &options);
         let averaging = config.ema().map(|ema| Averaging { ema, average: state.average, compile: &compile });
-        // Nothing of the state is needed any more.
+        // The engine has copies.
         drop((state.parameters, state.moments));
         if progress.step == 0 {
             folder.write_json("environment.json", &Environment::here(engine))?;
@@ -197,48 +183,7 @@ impl Trainer {
     }
 }
 
-/// A new run, with its folder.
-fn new_run(config: TrainConfig, observer: &mut dyn Observer) -> Result<Ready> {
-    let dataset = config.data.open_or_draw(&config.split_options(), observer)?;
-    if !config.frozen(&config.variant.topology(dataset.classes.len()))?.is_empty() && config.weights.is_none()
-    {
-        observer.note(Note::FrozenUntrained);
-    }
-    if config.on_bad_image == OnBadImage::Error {
-        look_at_all(&dataset, observer)?;
-    }
-    let run_dir = config.run_dir.clone();
-    let Prepared { config, loader, state, .. } = Prepared::new(config, dataset, observer)?;
-    // A run that cannot take its first step leaves no folder.
-    loader.train(0, 0).next().transpose()?;
-    saved::check(&config)?;
-    let (marks, progress) = (saved::marks(&config, loader.dataset())?, Progress::default());
-    let folder = RunFolder::create(run_dir.as_deref(), observer)?;
-    // The settings come first: with them a run that is killed now can already be resumed.
-    saved::write(&config, &folder)?;
-    loader.dataset().save(&folder.split())?;
-    // From here on a run without a checkpoint has lost it, and its initial weights may move.
-    folder.save_checkpoint(&state, &progress, &marks)?;
-    Ok(Ready { config, folder, marks, loader, state, progress })
-}
-
-/// Of images that cannot be read so many are named.
-const NAMED: usize = 5;
-
-/// Looks for images that cannot be read before hours of training meet them.
-fn look_at_all(dataset: &Dataset, observer: &mut dyn Observer) -> Result<()> {
-    let unreadable = check::unreadable(dataset, &shared(observer, Work::LookingAtImages));
-    if unreadable.is_empty() {
-        return Ok(());
-    }
-    Err(Error::Unreadable {
-        images: unreadable.len(),
-        of: dataset.items().count(),
-        named: unreadable.iter().take(NAMED).map(ToString::to_string).collect(),
-    })
-}
-
-/// What stays the same through a run.
+/// The parts of a run that do not change.
 #[derive(Clone, Copy)]
 struct Fixed<'a> {
     folder: &'a RunFolder,
@@ -255,12 +200,12 @@ impl<'a> Fixed<'a> {
     }
 }
 
-/// Keeps the files of a run and tells its observer.
+/// Writes the files of a run and calls its observer.
 struct Keeper<'a> {
     fixed: Fixed<'a>,
     marks: &'a Marks,
     images: ImageNotes,
-    observer: &'a mut dyn Observer,
+    observer: &'a mut dyn TrainObserver,
 }
 
 impl train::Observer for Keeper<'_> {
@@ -291,12 +236,12 @@ impl train::Observer for Keeper<'_> {
     }
 }
 
-/// The report on what the best weights say of the validation images.
+/// Evaluates the best weights on the validation images and writes the report.
 fn finish(
     info: &RunInfo,
     backend: &dyn Backend,
     options: &Options,
-    observer: &mut dyn Observer,
+    observer: &mut dyn TrainObserver,
 ) -> Result<()> {
     let Weights { metadata, parameters } = Weights::load(info.folder.best())?;
     let topology = metadata.variant.topology(metadata.classes.len());

@@ -1,4 +1,4 @@
-//! Weights files: finding and reading them, and what they assume.
+//! Finding and reading weights files, with notes about missing metadata.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use alexnet_interchange::Loaded;
 
 use crate::{DataSource, Error, Note, Observer, Result, RunFolder, Split, Subset, classes, classes::listed};
 
-/// A weights file that was read.
+/// A weights file and its content.
 #[derive(Clone, Debug)]
 pub struct WeightsFile {
     /// The file.
@@ -16,8 +16,8 @@ pub struct WeightsFile {
 }
 
 impl WeightsFile {
-    /// Reads weights of any format: `path` is a file, or the folder of a run for its best weights; without one the best of the
-    /// newest run in `runs/` are read. What the file does not say is assumed and noted.
+    /// Reads weights of any format. `path` is a file, or a run folder for its best weights; `None` means the best weights of the
+    /// newest run in `runs/`. Missing metadata gets defaults, which are noted.
     ///
     /// # Errors
     /// [`Error::NoWeights`], [`Error::NoBestWeights`], [`Error::Onnx`]; those of [`alexnet_interchange::load`].
@@ -28,10 +28,10 @@ impl WeightsFile {
         Ok(Self { path, loaded })
     }
 
-    /// The images to ask these weights about, see [`Subset::choose`]. The weights get the classes of the images, in their order.
+    /// Chooses the images to evaluate these weights on, see [`Subset::choose`]. The weights get the classes of the images, in their order.
     ///
     /// # Errors
-    /// As [`Subset::choose`]; [`Error::OtherClasses`] when the weights are of other classes.
+    /// As [`Subset::choose`]; [`Error::OtherClasses`] when the classes of the weights differ.
     pub fn subset(
         &mut self,
         data: &DataSource,
@@ -52,15 +52,15 @@ impl WeightsFile {
     }
 }
 
-/// Whether a file is to be ONNX, by its name.
+/// Whether the name of a file has the extension of ONNX.
 pub fn is_onnx(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"))
 }
 
-/// The file that `weights` stand for: for the folder of a run its best, without any the best of the newest run in `runs/`.
+/// The weights file that `weights` refers to: the best of a run for its folder, the best of the newest run in `runs/` for `None`.
 ///
 /// # Errors
-/// [`Error::NoWeights`], [`Error::NoBestWeights`]; [`Error::Onnx`] for a format that is only written.
+/// [`Error::NoWeights`], [`Error::NoBestWeights`]; [`Error::Onnx`] for ONNX, which can only be written.
 pub fn locate(weights: Option<&Path>, observer: &mut dyn Observer) -> Result<PathBuf> {
     let path = match weights {
         Some(file) if !file.is_dir() => file.to_owned(),
@@ -79,7 +79,7 @@ pub fn locate(weights: Option<&Path>, observer: &mut dyn Observer) -> Result<Pat
     Ok(path)
 }
 
-/// Notes what a file does not say.
+/// Notes the metadata that a file lacks.
 pub fn note_assumed(path: &Path, loaded: &Loaded, observer: &mut dyn Observer) {
     for note in &loaded.notes {
         observer.note(Note::Weights { path: path.to_owned(), note: note.clone() });

@@ -3,7 +3,7 @@
 use std::{fs, ops::ControlFlow, path::Path, process::Command};
 
 use alexnet::{
-    Classifier, Error, Evaluator, Note, Observer, Resume, RunInfo, TrainConfig, Trainer, Work,
+    Classifier, Error, Evaluator, Note, Observer, Resume, RunInfo, TrainConfig, TrainObserver, Trainer, Work,
     core::{StepReport, train::Outcome},
     data::synthetic,
     image,
@@ -28,9 +28,9 @@ fn config(place: &Path, run: &str) -> TrainConfig {
     }
 }
 
-/// Keeps what it is told, and stops after a step.
+/// Records notes and events, and stops the run after a step.
 #[derive(Default)]
-struct Told {
+struct Recorder {
     notes: Vec<Note>,
     looked_at: u64,
     steps: u64,
@@ -38,7 +38,7 @@ struct Told {
     stop_after: Option<u64>,
 }
 
-impl Observer for Told {
+impl Observer for Recorder {
     fn note(&mut self, note: Note) {
         self.notes.push(note);
     }
@@ -48,7 +48,9 @@ impl Observer for Told {
             self.looked_at = self.looked_at.max(done);
         }
     }
+}
 
+impl TrainObserver for Recorder {
     fn step(&mut self, run: &RunInfo, report: &StepReport) -> ControlFlow<()> {
         assert!(report.loss.is_finite());
         self.steps = run.progress.step;
@@ -61,22 +63,22 @@ impl Observer for Told {
 }
 
 #[test]
-fn a_stopped_run_goes_on_to_the_same_bytes_and_classifies() {
+fn a_stopped_run_resumes_to_the_same_bytes_and_classifies() {
     let place = flowers(4);
     let place = place.path();
-    let mut told = Told::default();
-    let run = Trainer::new(config(place, "whole")).unwrap().run(&mut told).unwrap();
+    let mut events = Recorder::default();
+    let run = Trainer::new(config(place, "whole")).unwrap().run(&mut events).unwrap();
     assert_eq!((run.outcome(), run.history().len()), (Outcome::Finished, 2));
-    assert_eq!((told.looked_at, told.steps, told.epochs), (20, 6, 2));
+    assert_eq!((events.looked_at, events.steps, events.epochs), (20, 6, 2));
 
-    let mut told = Told { stop_after: Some(4), ..Told::default() };
-    let run = Trainer::new(config(place, "stopped")).unwrap().run(&mut told).unwrap();
+    let mut events = Recorder { stop_after: Some(4), ..Recorder::default() };
+    let run = Trainer::new(config(place, "stopped")).unwrap().run(&mut events).unwrap();
     assert_eq!((run.outcome(), run.history().len()), (Outcome::Stopped, 1));
     drop(run);
-    let mut told = Told::default();
-    let run = Trainer::resume(place.join("stopped")).unwrap().run(&mut told).unwrap();
+    let mut events = Recorder::default();
+    let run = Trainer::resume(place.join("stopped")).unwrap().run(&mut events).unwrap();
     assert_eq!(run.outcome(), Outcome::Finished);
-    assert!(told.notes.contains(&Note::Resuming { step: 4, epoch: 2 }), "{:?}", told.notes);
+    assert!(events.notes.contains(&Note::Resuming { step: 4, epoch: 2 }), "{:?}", events.notes);
     let file = |run: &str, name: &str| fs::read(place.join(run).join(name)).unwrap();
     for name in ["weights/best.safetensors", "weights/last.safetensors", "misclassified.csv", "split.json"] {
         assert_eq!(file("whole", name), file("stopped", name), "{name}");

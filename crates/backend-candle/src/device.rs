@@ -2,7 +2,7 @@
 
 use alexnet_core::{Device, Error, Result};
 
-use crate::NAME;
+use crate::error::NAME;
 
 /// The host, and each GPU that opens.
 pub fn present() -> Vec<Device> {

@@ -22,6 +22,7 @@
 
 mod convolution;
 mod device;
+mod error;
 mod kernels;
 mod layers;
 mod lower;
@@ -31,18 +32,13 @@ mod parameter;
 #[cfg(test)]
 mod test_support;
 
-use alexnet_core::{
-    Backend, Device, Error, Model, Options, Result, State, Topology, autodiff::AutodiffModel,
-};
+use alexnet_core::{Backend, Device, Model, Options, Result, State, Topology, autodiff::AutodiffModel};
 
-use crate::{lower::lower, model::Candle};
+use crate::{error::NAME, lower::lower, model::Candle};
 
 /// The engine `candle`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CandleBackend;
-
-/// The name of this engine.
-const NAME: &str = "candle";
 
 impl Backend for CandleBackend {
     fn name(&self) -> &'static str {
@@ -57,9 +53,4 @@ impl Backend for CandleBackend {
         let device = device::open(options.device)?;
         Ok(Box::new(AutodiffModel::compile(Candle { device }, topology, state, options, lower)?))
     }
-}
-
-/// For `map_err`: candle's error in the words of the boundary.
-fn failed(error: candle_core::Error) -> Error {
-    Error::Backend { backend: NAME, message: error.to_string() }
 }

@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor, Var};
 use rayon::prelude::*;
 
 use crate::{
-    NAME, failed,
+    error::{NAME, failed},
     optimizer::{square_sum, update},
     parameter::{to_array, to_tensor},
 };

@@ -2,7 +2,8 @@
 
 use alexnet_core::{Device, Error, Result};
 
-use crate::NAME;
+/// The name of this engine.
+pub const NAME: &str = "cpu";
 
 /// The devices present on this machine.
 pub fn present() -> Vec<Device> {

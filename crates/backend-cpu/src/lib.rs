@@ -25,24 +25,8 @@ mod tensor;
 
 use alexnet_core::{Backend, Device, Model, Options, Result, State, Topology};
 
-pub use crate::kernels::Isa;
-use crate::{lower::lower, model::CpuModel, tensor::Pool};
-
-/// How the engine computes.
-#[derive(Clone, Copy, Debug)]
-pub struct Kernels {
-    /// The instruction set.
-    pub isa: Isa,
-    /// Whether all convolutions are sums of products in plain order, exact on small integers, instead of Winograd's where
-    /// they apply.
-    pub exact: bool,
-}
-
-impl Default for Kernels {
-    fn default() -> Self {
-        Self { isa: Isa::best(), exact: false }
-    }
-}
+pub use crate::kernels::{Isa, Kernels};
+use crate::{device::NAME, lower::lower, model::CpuModel, tensor::Pool};
 
 /// The engine `cpu`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,9 +34,6 @@ pub struct CpuBackend {
     /// How it computes.
     pub kernels: Kernels,
 }
-
-/// The name of this engine.
-const NAME: &str = "cpu";
 
 impl Backend for CpuBackend {
     fn name(&self) -> &'static str {

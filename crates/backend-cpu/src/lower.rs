@@ -3,8 +3,8 @@
 use alexnet_core::{Array, Node, Op, Options, Result, State, Topology};
 
 use crate::{
-    Kernels,
     convolution::Geometry,
+    kernels::Kernels,
     layers::{
         Constants, Conv2d, CpuLayer, Dropout, Flatten, Fused, Linear, LocalResponseNorm, MaxPool2d, Relu,
     },

@@ -3,7 +3,7 @@
 use alexnet_core::{Device, Error, Result};
 use tch::Cuda;
 
-use crate::NAME;
+use crate::error::NAME;
 
 /// The host, and the GPUs that libtorch sees.
 pub fn present() -> Vec<Device> {

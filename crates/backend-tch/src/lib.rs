@@ -10,6 +10,7 @@
 #![deny(unsafe_code)]
 
 mod device;
+mod error;
 mod layers;
 mod lower;
 #[expect(unsafe_code, reason = "the C library's settings are foreign functions")]
@@ -18,19 +19,12 @@ mod model;
 mod optimizer;
 mod parameter;
 
-use alexnet_core::{
-    Backend, Device, Error, Model, Options, Result, State, Topology, autodiff::AutodiffModel,
-};
-use tch::TchError;
-
-use crate::{lower::lower, model::Libtorch};
+use crate::{error::NAME, lower::lower, model::Libtorch};
+use alexnet_core::{Backend, Device, Model, Options, Result, State, Topology, autodiff::AutodiffModel};
 
 /// The engine `tch`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TchBackend;
-
-/// The name of this engine.
-const NAME: &str = "tch";
 
 impl Backend for TchBackend {
     fn name(&self) -> &'static str {
@@ -56,11 +50,4 @@ impl Backend for TchBackend {
 fn share_threads() {
     rayon::broadcast(|_| tch::set_num_threads(1));
     tch::set_num_threads(i32::try_from(rayon::current_num_threads()).unwrap_or(i32::MAX));
-}
-
-/// libtorch's error as core's.
-fn failed(error: TchError) -> Error {
-    // The first line says what is wrong; the rest is a trace of C++.
-    let message = error.to_string();
-    Error::Backend { backend: NAME, message: message.lines().next().unwrap_or_default().into() }
 }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::{
-    failed,
+    error::failed,
     optimizer::{square_sum, update},
     parameter::{to_array, to_tensor},
 };

@@ -1,4 +1,4 @@
-//! Creates a folder that appears whole or not at all, even when the process is killed or another does the same.
+//! Creates a folder atomically: it is complete or does not exist, even if the process is killed or several processes create it.
 
 use std::{
     fs::{self, File},
@@ -14,23 +14,23 @@ use crate::{
     files::{open_own, sync},
 };
 
-/// The file inside a finished folder that says what it was made of.
+/// The file in a complete folder that identifies its source.
 const MARKER: &str = ".complete";
 
-/// Creates `destination`: fills a hidden folder beside it with `fill`, syncs it and renames it.
+/// Creates `destination`: fills a hidden folder next to it with `fill`, syncs it and renames it.
 ///
-/// With `made_of`, a folder that was finished earlier from the same source is taken as it is; without, only an empty folder may be
-/// there. A lock makes a second process wait for the first and then find its result; the leftovers of an interrupted process are
-/// removed.
+/// With `source`, a folder that was created earlier from the same source is left unchanged. Without, the folder may exist only if it
+/// is empty. A lock file makes a second process wait for the first one and then use its result. The partial folder of an
+/// interrupted process is removed.
 ///
 /// # Errors
-/// [`Error::Exists`] when something else is there; [`Error::Io`]; the errors of `fill`.
+/// [`Error::Exists`] if the folder holds something else; [`Error::Io`]; the errors of `fill`.
 pub fn create(
     destination: &Path,
-    made_of: Option<&str>,
+    source: Option<&str>,
     fill: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<()> {
-    if is_finished(destination, made_of)? {
+    if is_complete(destination, source)? {
         return Ok(());
     }
     let parent = match destination.parent() {
@@ -38,7 +38,7 @@ pub fn create(
         _ => Path::new("."),
     };
     fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
-    let lock_path = beside(destination, "lock")?;
+    let lock_path = hidden_sibling(destination, "lock")?;
     let lock = open_own(&lock_path)?;
     match lock.lock() {
         Err(error) if error.kind() != ErrorKind::Unsupported => {
@@ -46,25 +46,25 @@ pub fn create(
         }
         _ => {}
     }
-    if !is_finished(destination, made_of)? {
-        let partial = beside(destination, "partial")?;
+    if !is_complete(destination, source)? {
+        let partial = hidden_sibling(destination, "partial")?;
         remove(&partial)?;
         fs::create_dir(&partial).map_err(Error::io("create", &partial))?;
-        let made = fill(&partial).and_then(|()| finish(&partial, destination, made_of));
-        if let Err(error) = made {
-            // The error that matters is the first one; a leftover is removed by the next run.
+        let created = fill(&partial).and_then(|()| finish(&partial, destination, source));
+        if let Err(error) = created {
+            // Report the first error only; if this removal fails, the next call removes the folder.
             let _ = remove(&partial);
             return Err(error);
         }
         sync(parent)?;
     }
-    // Only now: whoever still waits for the removed file finds the folder finished.
+    // Remove the lock file last: processes that still wait for it then find the complete folder.
     let _ = fs::remove_file(&lock_path);
     Ok(())
 }
 
-/// Whether the folder is there and was made from the same source.
-fn is_finished(destination: &Path, made_of: Option<&str>) -> Result<bool> {
+/// Returns whether the folder exists and was created from the same source. An empty folder counts as missing.
+fn is_complete(destination: &Path, source: Option<&str>) -> Result<bool> {
     let mut entries = match fs::read_dir(destination) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
@@ -74,20 +74,20 @@ fn is_finished(destination: &Path, made_of: Option<&str>) -> Result<bool> {
         return Ok(false);
     }
     let found = fs::read_to_string(destination.join(MARKER)).ok();
-    match (found, made_of) {
-        (Some(found), Some(made_of)) if found == made_of => Ok(true),
+    match (found, source) {
+        (Some(found), Some(source)) if found == source => Ok(true),
         (Some(_), Some(_)) => {
-            Err(Error::Exists { path: destination.to_owned(), holds: "it was made from something else" })
+            Err(Error::Exists { path: destination.to_owned(), holds: "it was created from another source" })
         }
         _ => Err(Error::Exists { path: destination.to_owned(), holds: "it is not empty" }),
     }
 }
 
-fn finish(partial: &Path, destination: &Path, made_of: Option<&str>) -> Result<()> {
-    if let Some(made_of) = made_of {
+fn finish(partial: &Path, destination: &Path, source: Option<&str>) -> Result<()> {
+    if let Some(source) = source {
         let marker = partial.join(MARKER);
         File::create(&marker)
-            .and_then(|mut file| file.write_all(made_of.as_bytes()))
+            .and_then(|mut file| file.write_all(source.as_bytes()))
             .map_err(Error::io("write", &marker))?;
     }
     let entries: Vec<_> = WalkDir::new(partial)
@@ -104,8 +104,8 @@ fn finish(partial: &Path, destination: &Path, made_of: Option<&str>) -> Result<(
     fs::rename(partial, destination).map_err(Error::io("create", destination))
 }
 
-/// `.NAME.suffix` in the same folder.
-fn beside(destination: &Path, suffix: &str) -> Result<PathBuf> {
+/// Returns the path `.NAME.suffix` in the same folder.
+fn hidden_sibling(destination: &Path, suffix: &str) -> Result<PathBuf> {
     let Some(name) = destination.file_name() else {
         let source = ErrorKind::InvalidFilename.into();
         return Err(Error::Io { action: "create", path: destination.to_owned(), source });
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_in_the_place_of_the_lock_is_not_followed() {
+    fn a_link_with_the_name_of_the_lock_file_is_not_followed() {
         let place = tempfile::tempdir().unwrap();
         let [precious, lock] = ["precious", ".new.lock"].map(|name| place.path().join(name));
         fs::write(&precious, "words").unwrap();
@@ -140,7 +140,7 @@ mod tests {
         let message = make().unwrap_err().to_string();
         assert!(message.contains(".new.lock: it is a link; remove it"), "{message}");
         assert_eq!(fs::read_to_string(&precious).unwrap(), "words");
-        // What is no link is kept as it is while it is held.
+        // A regular file keeps its content while it is locked.
         fs::remove_file(&lock).unwrap();
         fs::write(&lock, "words").unwrap();
         assert!(

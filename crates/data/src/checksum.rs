@@ -10,9 +10,12 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 
-/// The size of a file and the SHA-256 of its bytes, in lower-case hexadecimal digits.
+/// Returns the size of a file in bytes and its SHA-256 in lower-case hexadecimal digits.
+///
+/// # Errors
+/// [`Error::Io`], also if the path is not a regular file.
 pub fn sha256_of_file(path: &Path) -> Result<(u64, String)> {
-    // A pipe would be waited for, and some devices never end.
+    // Reading a pipe would block, and some devices never end.
     if !fs::metadata(path).map_err(Error::io("read", path))?.is_file() {
         let source = std::io::Error::other("it is not a regular file");
         return Err(Error::Io { action: "read", path: path.to_owned(), source });
@@ -33,7 +36,7 @@ pub fn sha256_of_file(path: &Path) -> Result<(u64, String)> {
     Ok((bytes, digits))
 }
 
-/// The SHA-256 of bytes.
+/// Returns the SHA-256 of the bytes.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }

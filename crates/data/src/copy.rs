@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use crate::{
     Error, Result, atomic_folder,
-    dataset::{Dataset, Item, below_half, halves::Half},
+    dataset::{Dataset, Item, below_subset, subsets::Subset},
 };
 
 /// Progress of [`Dataset::copy_to`].
@@ -12,45 +12,44 @@ use crate::{
 pub struct CopyProgress<'a> {
     /// The class that is being copied.
     pub class: &'a str,
-    /// Number of its images copied so far.
+    /// Number of images of the class copied so far.
     pub done: usize,
-    /// Number of its images in all.
+    /// Number of images of the class.
     pub total: usize,
 }
 
 impl Dataset {
-    /// Copies the images to `out/train/<class>/` and `out/val/<class>/`, as the tutorial's `split_data.py` does, with their names
-    /// and any sub-folders of a class; test images to `out/test/<class>/`. `out` appears when all are copied, so it is never
-    /// incomplete.
+    /// Copies the images to `out/train/<class>/` and `out/val/<class>/`, as the tutorial's `split_data.py` does, and test images to
+    /// `out/test/<class>/`. File names and sub-folders of classes are preserved. `out` is created after all images are copied, so it
+    /// is never incomplete.
     ///
     /// # Errors
-    /// [`Error::Exists`] when `out` is there and not empty; [`Error::Dataset`] when it lies in the data set
-    /// itself; [`Error::Io`].
+    /// [`Error::Exists`] if `out` exists and is not empty; [`Error::Dataset`] if `out` is inside the data set; [`Error::Io`].
     pub fn copy_to(&self, out: &Path, progress: &mut dyn FnMut(&CopyProgress)) -> Result<()> {
         let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io("find", path));
         if absolute(out)?.starts_with(absolute(&self.root)?) {
             return Err(refuse(
                 out,
-                "the images would be copied into their own folder; choose another".into(),
+                "the images would be copied into their own folder; choose another folder".into(),
             ));
         }
-        let in_halves = self.in_halves();
-        let mut halves = vec![(Half::Train, &self.train), (Half::Val, &self.val)];
-        halves.extend((!self.test.is_empty()).then_some((Half::Test, &self.test)));
+        let in_subsets = self.in_subsets();
+        let mut subsets = vec![(Subset::Train, &self.train), (Subset::Val, &self.val)];
+        subsets.extend((!self.test.is_empty()).then_some((Subset::Test, &self.test)));
         atomic_folder::create(out, None, |partial| {
             for (class, name) in self.classes.iter().enumerate() {
-                // A class of which no image validates is one all the same.
-                for (half, _) in &halves {
-                    let folder = partial.join(half.folder()).join(name);
+                // Create the folder of a class in each subset, even if the class has no validation image.
+                for (subset, _) in &subsets {
+                    let folder = partial.join(subset.folder()).join(name);
                     fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
                 }
                 let of_class = |item: &&Item| item.class == class;
-                let total = halves.iter().map(|(_, items)| items.iter().filter(of_class).count()).sum();
-                let items = halves
-                    .iter()
-                    .flat_map(|(half, items)| items.iter().filter(of_class).map(move |item| (half, item)));
-                for (done, (half, item)) in items.enumerate() {
-                    let to = partial.join(half.folder()).join(below_half(&item.path, in_halves));
+                let total = subsets.iter().map(|(_, items)| items.iter().filter(of_class).count()).sum();
+                let items = subsets.iter().flat_map(|(subset, items)| {
+                    items.iter().filter(of_class).map(move |item| (subset, item))
+                });
+                for (done, (subset, item)) in items.enumerate() {
+                    let to = partial.join(subset.folder()).join(below_subset(&item.path, in_subsets));
                     copy(&self.root.join(&item.path), &to)?;
                     progress(&CopyProgress { class: name, done: done + 1, total });
                 }
@@ -94,17 +93,17 @@ mod tests {
         assert_eq!(seen, [("a".to_owned(), 10), ("b".to_owned(), 21)]);
 
         let copied = open(&out).unwrap();
-        for (half, before, after) in
+        for (subset, before, after) in
             [("train/", &dataset.train, &copied.train), ("val/", &dataset.val, &copied.val)]
         {
             let stripped: Vec<&str> =
-                after.iter().map(|item| item.path.strip_prefix(half).unwrap()).collect();
+                after.iter().map(|item| item.path.strip_prefix(subset).unwrap()).collect();
             assert_eq!(stripped, paths(before));
         }
         let sub = if out.join("val/b/sub/000.jpg").exists() { "val" } else { "train" };
         assert_eq!(fs::read_to_string(out.join(sub).join("b/sub/000.jpg")).unwrap(), "b/sub/000.jpg");
 
-        // A copy of the copy has the same paths: no train/train.
+        // A copy of the copy has the same paths, not train/train.
         let again = parent.path().join("again");
         copied.copy_to(&again, &mut |_| {}).unwrap();
         assert_eq!(open(&again).unwrap().val, copied.val);

@@ -1,4 +1,4 @@
-//! The errors of this crate. Each names the file and the cause; programs add the next step.
+//! The errors of this crate. Messages name the file and the cause; programs that use the crate add the next step.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use alexnet_core::text::{escaped, shown_path};
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The operating system refused.
+    /// An error of the operating system.
     #[error("cannot {action} {}: {source}", shown_path(path))]
     Io {
         /// `read`, `write`, `create`, …
@@ -30,10 +30,10 @@ pub enum Error {
     Dataset {
         /// The folder.
         path: PathBuf,
-        /// Why it is none.
+        /// Why it is not a data set.
         reason: String,
     },
-    /// A share of so few images that none validates.
+    /// The classes are so small that no image is used for validation.
     #[error(
         "{} is too small to split: a share of {fraction} leaves no image to validate with",
         shown_path(path)
@@ -41,7 +41,7 @@ pub enum Error {
     NoneValidates {
         /// The folder.
         path: PathBuf,
-        /// The share of each class that should validate.
+        /// The share of validation images in each class.
         fraction: f64,
     },
     /// An archive that is refused.
@@ -49,36 +49,36 @@ pub enum Error {
     Archive {
         /// The archive.
         path: PathBuf,
-        /// Which entry, and why.
+        /// The reason, with the entry if one is the cause.
         reason: String,
     },
     /// A download that failed.
     #[error("cannot fetch {url}: {}", escaped(reason))]
     Fetch {
-        /// The address.
+        /// The URL.
         url: String,
-        /// Why.
+        /// The cause.
         reason: String,
     },
-    /// A file or folder that would have to be overwritten.
+    /// A file or folder that exists and is not overwritten.
     #[error("{} was not written: {holds}; remove it or choose another folder", shown_path(path))]
     Exists {
         /// The file or folder.
         path: PathBuf,
-        /// What it holds, as a clause.
+        /// What it holds, as a clause such as "it is not empty".
         holds: &'static str,
     },
-    /// A field of a configuration has an invalid value.
+    /// A setting has an invalid value.
     #[error("{field} cannot be {value}: {reason}")]
     Invalid {
-        /// The name of the field.
+        /// The name of the setting.
         field: &'static str,
         /// The value given.
         value: String,
         /// Why it is invalid.
         reason: &'static str,
     },
-    /// An error of the core, such as a file that cannot be written.
+    /// An error of the core crate, such as a file that cannot be written.
     #[error(transparent)]
     Core(#[from] alexnet_core::Error),
 }
@@ -87,13 +87,13 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// Makes an [`Error::Io`] that names the action and the file, for `map_err`.
+    /// Returns a closure for `map_err` that creates an [`Error::Io`] with the action and the file.
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_owned();
         move |source| Self::Io { action, path, source }
     }
 
-    /// The reason without the path.
+    /// Returns the reason without the path.
     pub(crate) fn reason(self) -> String {
         match self {
             Self::Image { reason, .. } => reason,

@@ -1,6 +1,6 @@
-//! Downloads an archive whose size and SHA-256 are known, and resumes a download that was interrupted.
+//! Downloads an archive with known size and SHA-256, and resumes interrupted downloads.
 //!
-//! Plain HTTP suffices: the hash proves what arrived, and a TLS library would be the largest dependency of all.
+//! Plain HTTP is sufficient because the hash verifies the content, and a TLS library would be the largest dependency.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -19,7 +19,7 @@ use crate::{
 /// An archive on a server, with its size and hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArchiveSpec<'a> {
-    /// Its address, `http://…`.
+    /// Its URL, `http://…`.
     pub url: &'a str,
     /// Its size in bytes.
     pub bytes: u64,
@@ -27,7 +27,7 @@ pub struct ArchiveSpec<'a> {
     pub sha256: &'a str,
 }
 
-/// The flower photos of the tutorial: 3,670 in five classes.
+/// The archive of the tutorial's flower photos: 3,670 images in five classes.
 pub const FLOWER_PHOTOS: ArchiveSpec<'static> = ArchiveSpec {
     url: "http://download.tensorflow.org/example_images/flower_photos.tgz",
     bytes: 228_813_984,
@@ -39,7 +39,7 @@ pub const FLOWER_PHOTOS: ArchiveSpec<'static> = ArchiveSpec {
 pub enum Verdict {
     /// The file is the archive.
     Official,
-    /// The file is something else.
+    /// The file is a different file.
     Other {
         /// Its size in bytes.
         bytes: u64,
@@ -48,40 +48,40 @@ pub enum Verdict {
     },
 }
 
-/// The first bytes of an archive.
+/// The first bytes of a gzip archive.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// Limit for a name server, a connection, an answer or the next bytes: a dead network is an error within 30 seconds.
+/// Limit of each of: name resolution, connection, response, next bytes. A network failure is reported within 30 seconds.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Compares the size and SHA-256 of a file with those of the archive.
 ///
 /// # Errors
-/// [`Error::Io`] when it cannot be read.
+/// [`Error::Io`] if the file cannot be read.
 pub fn verify(path: &Path, spec: &ArchiveSpec) -> Result<Verdict> {
     let (bytes, sha256) = sha256_of_file(path)?;
     let official = bytes == spec.bytes && sha256 == spec.sha256;
     Ok(if official { Verdict::Official } else { Verdict::Other { bytes, sha256 } })
 }
 
-/// Downloads the archive to the file `to`, unless it is there.
+/// Downloads the archive to the file `to`, unless it is already there.
 ///
-/// The bytes go to `TO.part`, from which an interrupted download is resumed; `to` appears when size and hash are right. Each
-/// answer is checked by status, length, type and first bytes before any of it is written. An answer from the first byte goes to
-/// `TO.part.new`, so that `TO.part` is not lost. A complete download with a wrong hash is removed, or it would be resumed for
-/// ever.
+/// The bytes are written to `TO.part`, from which an interrupted download is resumed. The file is renamed to `to` if its size and hash
+/// are correct. The status, length, type and first bytes of each response are checked before anything is written. If the server sends
+/// the archive from the first byte, the bytes are written to `TO.part.new`, so that `TO.part` is not lost. A complete download with a
+/// wrong hash is removed; otherwise it would be resumed each time.
 ///
-/// `progress` is called with the number of bytes received and of all bytes.
+/// `progress` is called with the number of bytes received so far and the size of the archive.
 ///
 /// # Errors
-/// [`Error::Fetch`] when the network or the server fails and when what came is not the archive;
-/// [`Error::Exists`] when `to` is something else; [`Error::Io`].
+/// [`Error::Fetch`] if the network or the server fails or if the downloaded file is not the archive; [`Error::Exists`] if `to` is
+/// another file; [`Error::Io`].
 pub fn fetch(spec: &ArchiveSpec, to: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
     if to.exists() {
         return match verify(to, spec)? {
             Verdict::Official => Ok(()),
             Verdict::Other { .. } => {
-                Err(Error::Exists { path: to.to_owned(), holds: "a file that is not the archive is there" })
+                Err(Error::Exists { path: to.to_owned(), holds: "it exists and is not the archive" })
             }
         };
     }
@@ -90,40 +90,41 @@ pub fn fetch(spec: &ArchiveSpec, to: &Path, progress: &mut dyn FnMut(u64, u64)) 
         _ => Path::new("."),
     };
     fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
-    let beside = |ending: &str| {
+    let with_suffix = |suffix: &str| {
         let mut name = to.as_os_str().to_owned();
-        name.push(ending);
+        name.push(suffix);
         PathBuf::from(name)
     };
-    let (part, anew) = (beside(".part"), beside(".part.new"));
+    let (part, new_part) = (with_suffix(".part"), with_suffix(".part.new"));
     let file = open_own(&part)?;
     if let Err(fs::TryLockError::WouldBlock) = file.try_lock() {
-        return Err(refuse(spec, "another process is fetching it"));
+        return Err(refuse(spec, "another process is downloading it"));
     }
-    let whole = download(spec, file, &part, &anew, progress)?;
-    if let Verdict::Other { bytes, sha256 } = verify(whole, spec)? {
-        fs::remove_file(whole).map_err(Error::io("remove", whole))?;
+    let complete = download(spec, file, &part, &new_part, progress)?;
+    if let Verdict::Other { bytes, sha256 } = verify(complete, spec)? {
+        fs::remove_file(complete).map_err(Error::io("remove", complete))?;
         let reason = format!(
-            "what came is not the archive ({bytes} bytes, SHA-256 {sha256}) and was removed; try again"
+            "the downloaded file is not the archive ({bytes} bytes, SHA-256 {sha256}) and was removed; try again"
         );
         return Err(refuse(spec, reason));
     }
-    fs::rename(whole, to).map_err(Error::io("create", to))?;
-    if whole != part {
+    fs::rename(complete, to).map_err(Error::io("create", to))?;
+    if complete != part {
         fs::remove_file(&part).map_err(Error::io("remove", &part))?;
     }
     sync(parent)
 }
 
-/// Downloads the rest of the archive to `part`, if the server knows ranges, else all of it to `anew`; returns which.
+/// Downloads the rest of the archive to `part` if the server supports ranges, otherwise the whole archive to `new_part`. Returns the
+/// path of the complete file.
 fn download<'a>(
     spec: &ArchiveSpec,
     mut file: File,
     part: &'a Path,
-    anew: &'a Path,
+    new_part: &'a Path,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<&'a Path> {
-    let have = beginning(&mut file, spec).map_err(Error::io("read", part))?;
+    let have = resumable_bytes(&mut file, spec).map_err(Error::io("read", part))?;
     if have == Some(spec.bytes) {
         return Ok(part);
     }
@@ -131,54 +132,54 @@ fn download<'a>(
         let mut response = request(spec, have)?;
         match response.status() {
             StatusCode::PARTIAL_CONTENT => {
-                check_answer(spec, &response, have)?;
+                check_response(spec, &response, have)?;
                 file.seek(SeekFrom::End(0)).map_err(Error::io("write", part))?;
                 receive(spec, &mut response, &mut file, (part, have), progress)?;
                 return Ok(part);
             }
-            // The server knows no ranges.
+            // The server does not support ranges.
             StatusCode::OK => {
-                whole(spec, response, || open_own(anew), anew, progress)?;
-                return Ok(anew);
+                receive_all(spec, response, || open_own(new_part), new_part, progress)?;
+                return Ok(new_part);
             }
             StatusCode::RANGE_NOT_SATISFIABLE => {}
-            _ => check_answer(spec, &response, have)?,
+            _ => check_response(spec, &response, have)?,
         }
     }
     let response = request(spec, 0)?;
     if file.metadata().map_err(Error::io("read", part))?.len() == 0 {
-        whole(spec, response, || Ok(file), part, progress)?;
+        receive_all(spec, response, || Ok(file), part, progress)?;
         return Ok(part);
     }
-    // What is there is not the beginning of the archive, or the server does not go on from it.
-    whole(spec, response, || open_own(anew), anew, progress)?;
-    Ok(anew)
+    // The partial file is not the start of the archive, or the server cannot resume from it.
+    receive_all(spec, response, || open_own(new_part), new_part, progress)?;
+    Ok(new_part)
 }
 
-/// The number of bytes in a file that can be the beginning of the archive; none when it is empty, too long, or begins otherwise.
-fn beginning(file: &mut File, spec: &ArchiveSpec) -> std::io::Result<Option<u64>> {
+/// Returns the length of a file that can be the start of the archive; `None` if it is empty, too long, or has other first bytes.
+fn resumable_bytes(file: &mut File, spec: &ArchiveSpec) -> std::io::Result<Option<u64>> {
     let length = file.metadata()?.len();
     let mut magic = [0; GZIP.len()];
-    let may_be = length >= magic.len() as u64 && length <= spec.bytes;
-    Ok((may_be && file.read_exact(&mut magic).is_ok() && magic == GZIP).then_some(length))
+    let in_range = length >= magic.len() as u64 && length <= spec.bytes;
+    Ok((in_range && file.read_exact(&mut magic).is_ok() && magic == GZIP).then_some(length))
 }
 
-/// Receives all of the archive into the file that `open` opens, which happens when there is something to write.
-fn whole(
+/// Receives the whole archive into the file that `open` opens. The file is opened after the response is checked.
+fn receive_all(
     spec: &ArchiveSpec,
     mut response: Response<Body>,
     open: impl FnOnce() -> Result<File>,
     path: &Path,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<()> {
-    check_answer(spec, &response, 0)?;
+    check_response(spec, &response, 0)?;
     let mut magic = [0; GZIP.len()];
     let read = response.body_mut().as_reader().read_exact(&mut magic);
-    read.map_err(|error| cut(spec, 0, &error.to_string()))?;
+    read.map_err(|error| interrupted(spec, 0, &error.to_string()))?;
     if magic != GZIP {
         return Err(refuse(
             spec,
-            "the server sends something else than an archive; is there a page to log in on?",
+            "the server sent something that is not an archive; check whether the network needs a login page",
         ));
     }
     let mut file = open()?;
@@ -186,13 +187,13 @@ fn whole(
     receive(spec, &mut response, &mut file, (path, magic.len() as u64), progress)
 }
 
-/// Checks by its headers that an answer can be the archive from byte `have` on.
-fn check_answer(spec: &ArchiveSpec, response: &Response<Body>, have: u64) -> Result<()> {
-    let kept = match have {
+/// Checks the headers of a response: whether it can be the archive from byte `have` on.
+fn check_response(spec: &ArchiveSpec, response: &Response<Body>, have: u64) -> Result<()> {
+    let suffix = match have {
         0 => String::new(),
-        have => format!("; the {have} bytes that are here are kept"),
+        have => format!("; the {have} bytes downloaded earlier are kept"),
     };
-    let fail = |reason: String| Err(refuse(spec, reason + &kept));
+    let fail = |reason: String| Err(refuse(spec, reason + &suffix));
     let header =
         |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let wanted = if have == 0 { StatusCode::OK } else { StatusCode::PARTIAL_CONTENT };
@@ -201,27 +202,33 @@ fn check_answer(spec: &ArchiveSpec, response: &Response<Body>, have: u64) -> Res
     }
     let range = header(header::CONTENT_RANGE);
     if have > 0 && !is_rest(range, have, spec.bytes) {
-        return fail(format!("the server sends another part than the one asked for, `{range}`"));
+        return fail(format!("the server sent a range that was not requested, `{range}`"));
     }
     if let Some(length) = response.body().content_length().filter(|length| have + length != spec.bytes) {
-        return fail(format!("the server has {} bytes where the archive has {}", have + length, spec.bytes));
+        return fail(format!(
+            "the file on the server has {} bytes, the archive has {}",
+            have + length,
+            spec.bytes
+        ));
     }
     let kind = header(header::CONTENT_TYPE);
     match kind.starts_with("text/") {
-        true => fail(format!("the server sends {kind}, not an archive; is there a page to log in on?")),
+        true => fail(format!(
+            "the server sent {kind}, not an archive; check whether the network needs a login page"
+        )),
         false => Ok(()),
     }
 }
 
-/// Whether a `Content-Range` is that of the bytes from `have` to the end, of as many as there are or it does not say how many.
+/// Returns whether a `Content-Range` is that of the bytes from `have` to the end. The total may be `*` instead of `all`.
 fn is_rest(range: &str, have: u64, all: u64) -> bool {
-    let Some((bytes, of)) = range.strip_prefix("bytes ").and_then(|range| range.split_once('/')) else {
+    let Some((bytes, total)) = range.strip_prefix("bytes ").and_then(|range| range.split_once('/')) else {
         return false;
     };
-    bytes == format!("{have}-{}", all - 1) && (of == "*" || of == all.to_string())
+    bytes == format!("{have}-{}", all - 1) && (total == "*" || total == all.to_string())
 }
 
-/// Appends the bytes of an answer to the file, until the archive has its size.
+/// Appends the bytes of a response to the file, up to the size of the archive.
 fn receive(
     spec: &ArchiveSpec,
     response: &mut Response<Body>,
@@ -236,19 +243,19 @@ fn receive(
         let n = match body.read(&mut buffer) {
             Ok(0) => break,
             Ok(n) => n,
-            Err(error) => return Err(cut(spec, have, &error.to_string())),
+            Err(error) => return Err(interrupted(spec, have, &error.to_string())),
         };
         have += n as u64;
         file.write_all(&buffer[..n]).map_err(Error::io("write", path))?;
         progress(have, spec.bytes);
     }
     match have < spec.bytes {
-        true => Err(cut(spec, have, "the connection was closed")),
+        true => Err(interrupted(spec, have, "the connection was closed")),
         false => file.sync_all().map_err(Error::io("sync", path)),
     }
 }
 
-/// Requests the archive from byte `from` on; any status is an answer.
+/// Requests the archive from byte `from` on. A response with an error status is not an error here.
 fn request(spec: &ArchiveSpec, from: u64) -> Result<Response<Body>> {
     let agent: Agent = Agent::config_builder()
         .timeout_resolve(Some(TIMEOUT))
@@ -266,7 +273,7 @@ fn request(spec: &ArchiveSpec, from: u64) -> Result<Response<Body>> {
     request.call().map_err(|error| refuse(spec, error.to_string()))
 }
 
-fn cut(spec: &ArchiveSpec, have: u64, cause: &str) -> Error {
+fn interrupted(spec: &ArchiveSpec, have: u64, cause: &str) -> Error {
     refuse(
         spec,
         format!("{cause} after {have} of {} bytes; the next download continues from there", spec.bytes),
@@ -285,8 +292,8 @@ mod tests {
 
     use super::*;
 
-    /// How the server of a test answers one request, told the first byte that was asked for.
-    type Answer = fn(&[u8], Option<usize>) -> Vec<u8>;
+    /// Returns the response to a request, from the content and the first requested byte.
+    type Response = fn(&[u8], Option<usize>) -> Vec<u8>;
 
     fn http(status: &str, headers: &str, length: usize, body: &[u8]) -> Vec<u8> {
         let head =
@@ -294,18 +301,18 @@ mod tests {
         [head.as_bytes(), body].concat()
     }
 
-    fn all_of_it(content: &[u8], _: Option<usize>) -> Vec<u8> {
+    fn full(content: &[u8], _: Option<usize>) -> Vec<u8> {
         http("200 OK", "", content.len(), content)
     }
 
     fn ranged(content: &[u8], from: Option<usize>) -> Vec<u8> {
-        let Some(from) = from else { return all_of_it(content, None) };
+        let Some(from) = from else { return full(content, None) };
         let (all, rest) = (content.len(), &content[from..]);
         let range = format!("Content-Range: bytes {from}-{}/{all}\r\n", all - 1);
         http("206 Partial Content", &range, rest.len(), rest)
     }
 
-    /// Closes the connection after half of what it promised.
+    /// Closes the connection after half of the declared length.
     fn broken(content: &[u8], _: Option<usize>) -> Vec<u8> {
         http("200 OK", "", content.len(), &content[..content.len() / 2])
     }
@@ -313,7 +320,7 @@ mod tests {
     fn no_such_range(content: &[u8], from: Option<usize>) -> Vec<u8> {
         match from {
             Some(_) => http("416 Range Not Satisfiable", "", 0, &[]),
-            None => all_of_it(content, None),
+            None => full(content, None),
         }
     }
 
@@ -325,22 +332,23 @@ mod tests {
         http("500 Internal Server Error", "Content-Type: text/html\r\n", 4, b"oops")
     }
 
-    /// A captive portal: a page to log in on.
+    /// The login page of a captive portal.
     fn portal(_: &[u8], _: Option<usize>) -> Vec<u8> {
         http("200 OK", "Content-Type: text/html; charset=utf-8\r\n", 300_000, &[b'<'; 300_000])
     }
 
-    /// The same without a content type.
-    fn silent_portal(_: &[u8], _: Option<usize>) -> Vec<u8> {
+    /// A login page without a content type.
+    fn untyped_portal(_: &[u8], _: Option<usize>) -> Vec<u8> {
         [b"HTTP/1.0 200 OK\r\n\r\n", &b"<html>log in</html>"[..]].concat()
     }
 
-    /// A part, but not the one that was asked for.
+    /// A range that was not requested.
     fn another_range(content: &[u8], _: Option<usize>) -> Vec<u8> {
         http("206 Partial Content", "Content-Range: bytes 0-299999/300000\r\n", 300_000, content)
     }
 
-    fn of_another_file(content: &[u8], from: Option<usize>) -> Vec<u8> {
+    /// A range of a file of another size.
+    fn another_size(content: &[u8], from: Option<usize>) -> Vec<u8> {
         let rest = &content[from.unwrap_or_default()..];
         let range = format!("Content-Range: bytes {}-299999/400000\r\n", 300_000 - rest.len());
         http("206 Partial Content", &range, rest.len(), rest)
@@ -350,23 +358,23 @@ mod tests {
         http("200 OK", "", content.len() + 1, &[content, b"x"].concat())
     }
 
-    /// Promises no length.
+    /// Twice the content, without a declared length.
     fn endless(content: &[u8], _: Option<usize>) -> Vec<u8> {
         [b"HTTP/1.0 200 OK\r\n\r\n", content, content].concat()
     }
 
-    /// Promises no length and closes the connection early.
-    fn silent(content: &[u8], _: Option<usize>) -> Vec<u8> {
+    /// Declares no length and closes the connection early.
+    fn without_length(content: &[u8], _: Option<usize>) -> Vec<u8> {
         [b"HTTP/1.0 200 OK\r\n\r\n", &content[..1000]].concat()
     }
 
-    /// Answers one request after the other and tells from which byte on each one asked.
-    fn serve(content: Vec<u8>, answers: Vec<Answer>) -> (String, Receiver<Option<usize>>) {
+    /// Starts a server that sends these responses one after the other. Returns its URL and the first requested byte of each request.
+    fn serve(content: Vec<u8>, responses: Vec<Response>) -> (String, Receiver<Option<usize>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/flowers.tgz", listener.local_addr().unwrap());
-        let (asked, requests) = channel();
+        let (sender, requests) = channel();
         std::thread::spawn(move || {
-            for answer in answers {
+            for response in responses {
                 let (mut stream, _) = listener.accept().unwrap();
                 let mut from = None;
                 for line in BufReader::new(&stream).lines() {
@@ -378,15 +386,15 @@ mod tests {
                         break;
                     }
                 }
-                asked.send(from).unwrap();
-                // The client may have hung up already.
-                let _ = stream.write_all(&answer(&content, from));
+                sender.send(from).unwrap();
+                // The client may have closed the connection.
+                let _ = stream.write_all(&response(&content, from));
             }
         });
         (url, requests)
     }
 
-    /// It begins as an archive does.
+    /// Returns the content of the archive, which starts with the gzip bytes.
     fn content() -> Vec<u8> {
         let mut bytes: Vec<u8> =
             (0..300_000u32).map(|k| (k.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
@@ -394,22 +402,23 @@ mod tests {
         bytes
     }
 
-    struct Trial {
+    /// The result of a download in a test.
+    struct Download {
         folder: tempfile::TempDir,
         result: Result<()>,
-        asked: Vec<Option<usize>>,
+        requested: Vec<Option<usize>>,
     }
 
-    impl Trial {
-        /// Fetches once, with `part` there from before.
-        fn new(part: Option<&[u8]>, answers: Vec<Answer>) -> Self {
+    impl Download {
+        /// Downloads once, with `part` as the content of an existing partial file.
+        fn new(part: Option<&[u8]>, responses: Vec<Response>) -> Self {
             let folder = tempfile::tempdir().unwrap();
             if let Some(part) = part {
                 fs::write(folder.path().join("f.tgz.part"), part).unwrap();
             }
-            let (url, requests) = serve(content(), answers);
+            let (url, requests) = serve(content(), responses);
             let result = fetch(&spec(&url), &folder.path().join("f.tgz"), &mut |_, _| {});
-            Self { folder, result, asked: requests.try_iter().collect() }
+            Self { folder, result, requested: requests.try_iter().collect() }
         }
 
         fn file(&self) -> Option<Vec<u8>> {
@@ -421,9 +430,9 @@ mod tests {
         }
 
         #[track_caller]
-        fn succeeds(&self, asked: &[Option<usize>]) {
+        fn succeeds(&self, requested: &[Option<usize>]) {
             self.result.as_ref().unwrap();
-            assert_eq!(self.asked, asked);
+            assert_eq!(self.requested, requested);
             assert!(self.file() == Some(content()));
             assert_eq!(self.part(), None);
         }
@@ -447,94 +456,97 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_download() {
-        Trial::new(None, vec![all_of_it]).succeeds(&[None]);
-        Trial::new(None, vec![ranged]).succeeds(&[None]);
+    fn an_archive_is_downloaded() {
+        Download::new(None, vec![full]).succeeds(&[None]);
+        Download::new(None, vec![ranged]).succeeds(&[None]);
     }
 
     #[test]
-    fn a_part_is_continued() {
-        Trial::new(Some(&content()[..1234]), vec![ranged]).succeeds(&[Some(1234)]);
-        Trial::new(Some(&content()), vec![]).succeeds(&[]);
+    fn a_partial_file_is_resumed() {
+        Download::new(Some(&content()[..1234]), vec![ranged]).succeeds(&[Some(1234)]);
+        Download::new(Some(&content()), vec![]).succeeds(&[]);
     }
 
     #[test]
-    fn a_server_without_ranges_starts_anew() {
-        Trial::new(Some(&content()[..1234]), vec![all_of_it]).succeeds(&[Some(1234)]);
-        Trial::new(Some(&content()[..1234]), vec![no_such_range, no_such_range])
+    fn without_ranges_the_download_restarts() {
+        Download::new(Some(&content()[..1234]), vec![full]).succeeds(&[Some(1234)]);
+        Download::new(Some(&content()[..1234]), vec![no_such_range, no_such_range])
             .succeeds(&[Some(1234), None]);
     }
 
     #[test]
-    fn a_part_that_is_too_large_starts_anew() {
-        Trial::new(Some(&[0; 300_001]), vec![ranged]).succeeds(&[None]);
+    fn with_a_too_large_partial_file_the_download_restarts() {
+        Download::new(Some(&[0; 300_001]), vec![ranged]).succeeds(&[None]);
     }
 
     #[test]
-    fn a_cut_download_goes_on_where_it_was_cut() {
-        let trial = Trial::new(None, vec![broken]);
-        trial.fails("of 300000 bytes; the next download", Some(150_000));
+    fn an_interrupted_download_is_resumed() {
+        let download = Download::new(None, vec![broken]);
+        download.fails("of 300000 bytes; the next download", Some(150_000));
         let (url, requests) = serve(content(), vec![ranged]);
         let mut first = None;
-        fetch(&spec(&url), &trial.folder.path().join("f.tgz"), &mut |have, total| {
+        fetch(&spec(&url), &download.folder.path().join("f.tgz"), &mut |have, total| {
             first.get_or_insert((have, total));
         })
         .unwrap();
         assert_eq!(first, Some((150_000, 300_000)));
         assert_eq!(requests.try_iter().collect::<Vec<_>>(), [Some(150_000)]);
-        assert!(trial.file() == Some(content()));
+        assert!(download.file() == Some(content()));
 
-        Trial::new(None, vec![silent]).fails("closed after 1000 of 300000 bytes", Some(1000));
+        Download::new(None, vec![without_length]).fails("closed after 1000 of 300000 bytes", Some(1000));
     }
 
-    /// A part of something else has the right size in the end, but not the right hash; it must not stay.
+    /// If the partial file is that of another archive, the complete file has the right size but a wrong hash. It must be removed.
     #[test]
     fn a_wrong_hash_is_refused_and_removed() {
         let wrong = [&GZIP[..], &[0; 1232]].concat();
-        Trial::new(Some(&wrong), vec![ranged]).fails("not the archive", None);
+        Download::new(Some(&wrong), vec![ranged]).fails("not the archive", None);
     }
 
-    /// Whatever a server answers, what was fetched before is not lost by it.
+    /// No response of a server removes the bytes downloaded earlier.
     #[test]
-    fn a_part_survives_wrong_answers() {
+    fn a_partial_file_is_preserved_after_wrong_responses() {
         let part = &content()[..1234];
-        for (answers, cause) in [
-            (&[missing as Answer][..], "answered 404 Not Found; the 1234 bytes that are here are kept"),
+        for (responses, cause) in [
+            (
+                &[missing as Response][..],
+                "answered 404 Not Found; the 1234 bytes downloaded earlier are kept",
+            ),
             (&[failing], "answered 500 Internal Server Error; the 1234 bytes"),
-            (&[portal], "the server sends text/html"),
-            (&[silent_portal], "something else than an archive"),
-            (&[another_range], "another part than the one asked for, `bytes 0-299999/300000`"),
-            (&[of_another_file], "another part"),
-            (&[longer], "300001 bytes where the archive has 300000"),
+            (&[portal], "the server sent text/html"),
+            (&[untyped_portal], "something that is not an archive"),
+            (&[another_range], "a range that was not requested, `bytes 0-299999/300000`"),
+            (&[another_size], "a range that was not requested"),
+            (&[longer], "300001 bytes, the archive has 300000"),
             (&[broken], "of 300000 bytes; the next download"),
             (&[no_such_range, missing], "answered 404"),
             (&[], ""),
         ] {
-            let trial = Trial::new(Some(part), answers.to_vec());
-            trial.fails(cause, Some(1234));
-            assert_eq!(fs::read(trial.folder.path().join("f.tgz.part")).unwrap(), part, "{cause}");
+            let download = Download::new(Some(part), responses.to_vec());
+            download.fails(cause, Some(1234));
+            assert_eq!(fs::read(download.folder.path().join("f.tgz.part")).unwrap(), part, "{cause}");
         }
     }
 
-    /// Nothing that cannot be the archive is written, so nothing can be continued that is none.
+    /// Bytes that cannot be the archive are not written, so that they cannot be resumed.
     #[test]
-    fn pages_are_no_parts() {
-        Trial::new(None, vec![portal]).fails("text/html", Some(0));
-        Trial::new(None, vec![silent_portal]).fails("something else", Some(0));
-        // What older versions left.
+    fn login_pages_are_not_written() {
+        Download::new(None, vec![portal]).fails("text/html", Some(0));
+        Download::new(None, vec![untyped_portal]).fails("not an archive", Some(0));
+        // Older versions could leave a page in the partial file.
         let page = [b'<'; 5000];
-        Trial::new(Some(&page), vec![ranged]).succeeds(&[None]);
-        Trial::new(Some(&page), vec![missing]).fails("404", Some(5000));
+        Download::new(Some(&page), vec![ranged]).succeeds(&[None]);
+        Download::new(Some(&page), vec![missing]).fails("404", Some(5000));
     }
 
     #[cfg(unix)]
     #[test]
-    fn a_link_in_the_place_of_the_part_is_not_followed() {
+    fn a_link_with_the_name_of_the_partial_file_is_not_followed() {
         let folder = tempfile::tempdir().unwrap();
         let precious = folder.path().join("precious");
         fs::write(&precious, "words").unwrap();
         std::os::unix::fs::symlink(&precious, folder.path().join("f.tgz.part")).unwrap();
-        let (url, _) = serve(content(), vec![all_of_it]);
+        let (url, _) = serve(content(), vec![full]);
         let error = fetch(&spec(&url), &folder.path().join("f.tgz"), &mut |_, _| {}).unwrap_err();
         assert!(error.to_string().contains("it is a link"), "{error}");
         assert_eq!(fs::read_to_string(&precious).unwrap(), "words");
@@ -542,19 +554,19 @@ mod tests {
 
     #[test]
     fn a_wrong_size_is_refused() {
-        Trial::new(None, vec![longer]).fails("300001 bytes where the archive has 300000", Some(0));
-        // The right bytes, and then more, which are not taken.
-        Trial::new(None, vec![endless]).succeeds(&[None]);
+        Download::new(None, vec![longer]).fails("300001 bytes, the archive has 300000", Some(0));
+        // The right bytes, followed by more, which are ignored.
+        Download::new(None, vec![endless]).succeeds(&[None]);
     }
 
     #[test]
-    fn refusals_of_the_server_are_told() {
-        Trial::new(None, vec![missing]).fails("404", Some(0));
-        Trial::new(None, vec![]).fails("", Some(0));
+    fn server_errors_are_reported() {
+        Download::new(None, vec![missing]).fails("404", Some(0));
+        Download::new(None, vec![]).fails("", Some(0));
     }
 
     #[test]
-    fn what_is_there_is_not_fetched_again() {
+    fn an_existing_file_is_not_downloaded_again() {
         let folder = tempfile::tempdir().unwrap();
         let to = folder.path().join("f.tgz");
         fs::write(&to, content()).unwrap();
@@ -569,7 +581,7 @@ mod tests {
     }
 
     #[test]
-    fn two_processes_do_not_write_one_part() {
+    fn two_processes_do_not_write_the_same_partial_file() {
         let folder = tempfile::tempdir().unwrap();
         let part = File::create(folder.path().join("f.tgz.part")).unwrap();
         part.lock().unwrap();

@@ -1,4 +1,4 @@
-//! Folders of files for the tests of this crate.
+//! Creates folders of files for the tests of this crate.
 
 use std::{fs, path::Path};
 
@@ -8,7 +8,7 @@ use crate::{
     split::SplitOptions,
 };
 
-/// Makes files that hold their own path; a path that ends in `/` is a folder.
+/// Creates files that hold their own path as text. A path that ends in `/` creates a folder.
 pub fn tree(paths: impl IntoIterator<Item = impl AsRef<str>>) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     for path in paths {
@@ -24,7 +24,7 @@ pub fn tree(paths: impl IntoIterator<Item = impl AsRef<str>>) -> tempfile::TempD
     root
 }
 
-/// The paths of so many images of a class.
+/// Returns the paths of `count` images of a class.
 pub fn images<'a>(class: &'a str, count: usize) -> impl Iterator<Item = String> + 'a {
     (0..count).map(move |k| format!("{class}/{k:03}.jpg"))
 }

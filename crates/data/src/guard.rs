@@ -10,13 +10,13 @@ thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether a panic of this thread is caught by this crate and becomes an error that names the file. A panic hook can be silent
-/// then.
+/// Returns whether this crate catches a panic of this thread and turns it into an error that names the file. A panic hook need not
+/// print such a panic.
 pub fn is_guarded() -> bool {
     GUARDED.get()
 }
 
-/// Runs `work`; a panic becomes an error with its message.
+/// Runs `work`. A panic is returned as an error with the message of the panic.
 pub(crate) fn guard<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let before = GUARDED.replace(true);
     let done = catch_unwind(AssertUnwindSafe(work));
@@ -34,14 +34,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_becomes_its_words() {
+    fn a_panic_becomes_an_error_with_its_message() {
         assert_eq!(guard(|| 5), Ok(5));
         assert_eq!(guard(|| panic!("over{}", "flow")), Err::<(), _>("overflow".into()));
         assert_eq!(guard(|| std::panic::panic_any(5)), Err::<(), _>("no message".into()));
     }
 
     #[test]
-    fn only_what_is_caught_is_guarded() {
+    fn threads_are_guarded_only_inside_guard() {
         assert!(!is_guarded());
         assert_eq!(guard(|| (is_guarded(), guard(is_guarded), is_guarded())), Ok((true, Ok(true), true)));
         let _ = guard(|| panic!());

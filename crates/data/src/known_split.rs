@@ -1,48 +1,48 @@
-//! Recognizes a folder of images that was split before, by the relative paths of its images, and restores that split.
+//! Detects, by the relative paths of its images, that a folder was split before, and restores that split.
 
 use std::collections::{HashMap, HashSet};
 
 use unicode_normalization::UnicodeNormalization;
 
-use crate::dataset::{Dataset, Item, below_half, in_halves, listing::Listing};
+use crate::dataset::{Dataset, Item, below_subset, in_subsets, listing::Listing};
 
-/// Whether a folder holds the images of an earlier split.
+/// The result of comparing a folder with an earlier split.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SplitMatch {
     /// The folder holds the images of that split.
     Same(MatchedSplit),
     /// The folder holds other images.
     Other {
-        /// Number of its images whose path is that of a training image of that split.
+        /// Number of its images with the path of a training image of that split.
         trained: usize,
     },
 }
 
-/// A folder whose images are split as before.
+/// A folder with its earlier split.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MatchedSplit {
-    /// The images of that split that are still there, in the same order, with their present folder as the root.
+    /// The images of the split that are in the folder, in the same order. The root is the current folder.
     pub dataset: Dataset,
-    /// Number of images that are not in that split.
+    /// Number of images in the folder that are not in the split.
     pub new: usize,
-    /// Number of images of that split that are missing.
+    /// Number of images of the split that are not in the folder.
     pub missing: usize,
 }
 
-/// Compares the relative paths of a listing with those of an earlier split. They match when the images in common are at least
-/// half of either. The folders of halves do not count, so a copy that was split into them matches too; neither do the Unicode
-/// forms of names, which copying from macOS can change.
+/// Compares the relative paths of a listing with those of an earlier split. They match if the images in common are at least half of
+/// the images of the listing or of the split. The folders of subsets are ignored, so that a copy in subset folders matches too. So are
+/// the Unicode normalization forms of names, which copying from macOS can change.
 pub fn match_split(listing: &Listing, before: &Dataset) -> SplitMatch {
     let [now, then] = [listing.items().collect::<Vec<_>>(), before.all().collect()];
-    let now_in_halves = in_halves(now.iter().copied(), &listing.classes);
-    let then_in_halves = in_halves(then.iter().copied(), &before.classes);
+    let now_in_subsets = in_subsets(now.iter().copied(), &listing.classes);
+    let then_in_subsets = in_subsets(then.iter().copied(), &before.classes);
     let mut trained = 0;
-    for by_half in [true, false] {
-        let key_now = |item: &Item| key(item, now_in_halves && !by_half);
-        let key_then = |item: &Item| key(item, then_in_halves && !by_half);
+    for by_subset in [true, false] {
+        let key_now = |item: &Item| key(item, now_in_subsets && !by_subset);
+        let key_then = |item: &Item| key(item, then_in_subsets && !by_subset);
         let here: HashMap<String, &Item> = now.iter().map(|item| (key_now(item), *item)).collect();
         let there: HashSet<String> = then.iter().map(|item| key_then(item)).collect();
-        // Without their folders, images of two halves can have one name.
+        // Without the folders of the subsets, keys may not be unique.
         if here.len() < now.len() || there.len() < then.len() {
             continue;
         }
@@ -69,9 +69,9 @@ pub fn match_split(listing: &Listing, before: &Dataset) -> SplitMatch {
     SplitMatch::Other { trained }
 }
 
-/// The key of an image: its path, with or without the folder of its half.
-fn key(item: &Item, below: bool) -> String {
-    below_half(&item.path, below).nfc().collect()
+/// Returns the key of an image: its path, without the folder of its subset if `without_subset`.
+fn key(item: &Item, without_subset: bool) -> String {
+    below_subset(&item.path, without_subset).nfc().collect()
 }
 
 #[cfg(test)]
@@ -121,7 +121,7 @@ mod tests {
     fn matched(listing: &Listing, before: &Dataset) -> MatchedSplit {
         match match_split(listing, before) {
             SplitMatch::Same(matched) => matched,
-            SplitMatch::Other { trained } => panic!("no match, {trained} trained"),
+            SplitMatch::Other { trained } => panic!("no match, {trained} training images"),
         }
     }
 
@@ -137,9 +137,9 @@ mod tests {
         assert_eq!(found.dataset, Dataset { root: "now".into(), ..before });
     }
 
-    /// More than half of the folder is new; to take it for another would ask about images that trained.
+    /// More than half of the images in the grown folder are new. Without a match, training images would be used for evaluation.
     #[test]
-    fn a_folder_that_has_grown_or_shrunk_is_the_same() {
+    fn a_folder_with_added_or_removed_images_matches() {
         let before = run(names("", 0..24), names("", 24..30));
         let grown = matched(&listing(names("", 0..80), None), &before);
         assert_eq!((grown.new, grown.missing), (100, 0));
@@ -150,21 +150,21 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_in_halves_is_split_as_before() {
+    fn a_copy_in_subsets_is_split_as_before() {
         let before = run(names("", 0..7), names("", 7..10));
         let copy = listing(names("train/", 1..10), Some(names("val/", 0..1)));
         let found = matched(&copy, &before);
         assert_eq!(paths(&found.dataset.val), paths(&items(&names("train/", 7..10), &classes())));
         assert!(found.dataset.train.iter().any(|item| item.path == "val/a/0.jpg"));
-        // And the other way round, with other names of the halves.
-        let halves = run(names("Training/", 0..7), names("Testing/", 7..10));
-        let found = matched(&listing(names("", 0..10), None), &halves);
+        // The reverse, with other names of the subsets.
+        let subsets = run(names("Training/", 0..7), names("Testing/", 7..10));
+        let found = matched(&listing(names("", 0..10), None), &subsets);
         assert_eq!(paths(&found.dataset.val), paths(&before.val));
     }
 
-    /// As in many collections, both halves number their images from 0.
+    /// In many collections, each subset numbers its images from 0.
     #[test]
-    fn halves_with_equal_names_are_told_apart() {
+    fn equal_names_in_different_subsets_are_different_images() {
         let before = run(names("train/", 0..5), names("val/", 0..5));
         let found = matched(&listing(names("train/", 0..5), Some(names("val/", 0..5))), &before);
         assert_eq!(found.dataset.val, before.val);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn other_images_are_others_and_what_trained_is_counted() {
+    fn training_images_in_another_folder_are_counted() {
         let before = run(names("", 0..40), names("", 40..50));
         let of = |range| match_split(&listing(names("", range), None), &before);
         assert_eq!(of(50..60), SplitMatch::Other { trained: 0 });
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn names_may_change_their_unicode_form() {
+    fn the_unicode_form_of_names_is_ignored() {
         let before = run(vec!["a/caf\u{e9}.jpg".into()], vec!["b/caf\u{e9}.jpg".into()]);
         let now = listing(vec!["a/cafe\u{301}.jpg".into(), "b/cafe\u{301}.jpg".into()], None);
         assert_eq!(paths(&matched(&now, &before).dataset.val), ["b/cafe\u{301}.jpg"]);

@@ -1,10 +1,10 @@
-//! Everything between image files and the batches that a network is trained and evaluated on.
+//! Image data sets: from files to the batches for training and evaluation.
 //!
-//! - Where they come from: [`fetch`] downloads an archive, [`archive`] unpacks one, [`synthetic`] draws flowers.
-//! - What a folder holds: [`dataset`] reads the layouts that are accepted, [`split`] decides which images train and which validate,
-//!   [`copy`] writes a split into folders, [`known_split`] finds an earlier split again, [`check`] reports what is wrong.
-//! - From a file to a batch: [`decode`] gives pixels, [`resize`] resizes them, [`augment`] varies them for training,
-//!   [`preprocess`] prepares them for evaluation and prediction, [`loader`] makes batches.
+//! - Sources: [`fetch`] downloads an archive, [`archive`] unpacks one, [`synthetic`] draws flowers.
+//! - Data sets: [`dataset`] reads folders of the accepted layouts, [`split`] splits them into training and validation images, [`copy`]
+//!   writes a split into folders, [`known_split`] detects an earlier split, [`check`] reports issues.
+//! - Images: [`decode`] decodes files, [`resize`] resizes images, [`augment`] augments them for training, [`preprocess`] prepares them for
+//!   evaluation and prediction, [`loader`] loads batches.
 #![forbid(unsafe_code)]
 
 pub mod archive;

@@ -1,11 +1,11 @@
-//! Preprocesses an image for evaluation and prediction: the whole image, which [`crate::decode`] has turned upright, or the crop of
-//! each view is resized to the size of the network's input.
+//! Preprocesses images for evaluation and prediction: resizes the whole image, or the crop of each view, to the size of the network's
+//! input. [`crate::decode`] has already rotated the image upright.
 
 use image::RgbImage;
 
 use crate::{augment::views::Views, resize::resize_into};
 
-/// The network's input for an image, `size`×`size` pixels of three bytes: the whole image, resized (torchvision's
+/// Returns the network's input for an image: the whole image resized to `size`×`size` pixels of three bytes (torchvision's
 /// `Resize((size, size))`).
 pub fn evaluation_image(image: &RgbImage, size: usize) -> Vec<u8> {
     let mut pixels = vec![0; size * size * 3];
@@ -13,11 +13,10 @@ pub fn evaluation_image(image: &RgbImage, size: usize) -> Vec<u8> {
     pixels
 }
 
-/// Writes the network's input for each view of an image to `pixels`, one after the other, each of `size`×`size` pixels of three
-/// bytes.
+/// Writes the network's input for each view of an image to `pixels`, one after the other: `size`×`size` pixels of three bytes each.
 ///
 /// # Panics
-/// When `pixels` is of another length.
+/// If the length of `pixels` is not `views.count() * size * size * 3`.
 pub fn evaluation_views(image: &RgbImage, views: Views, size: usize, pixels: &mut [u8]) {
     let views = views.of(image.width(), image.height());
     assert_eq!(pixels.len(), views.len() * size * size * 3);

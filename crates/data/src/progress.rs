@@ -1,4 +1,4 @@
 //! The type of callbacks that report progress.
 
-/// Called with the number of images that are done and of all, from several threads.
+/// A callback with the number of processed images and the number of all images. Several threads call it.
 pub type Progress<'a> = dyn Fn(usize, usize) + Sync + 'a;

@@ -1,9 +1,9 @@
-//! Resizes a part of an image, bilinear and antialiased, byte for byte as Pillow's `Image.crop(…).resize(…, BILINEAR)` computes it
-//! and torchvision's `resized_crop` and `Resize` use it (`src/libImaging/Resample.c`).
+//! Resizes a crop of an image with antialiased bilinear interpolation. The result is that of Pillow's
+//! `Image.crop(…).resize(…, BILINEAR)` byte for byte (`src/libImaging/Resample.c`), which torchvision's `resized_crop` and `Resize` use.
 //!
-//! Each output position is a weighted mean of the pixels within one output pixel's width (or one input pixel's, when enlarging).
-//! Weights are rounded to 22 bits. One direction is resized after the other, with bytes between them; which is the first shows in
-//! the roundings, and is Pillow 13's choice.
+//! Each output pixel is a weighted mean of the input pixels within the width of one output pixel (of one input pixel, when enlarging).
+//! Weights are rounded to 22 fractional bits. Rows and columns are resized one after the other, with results rounded to bytes in
+//! between. The order affects the rounding and is that of Pillow 13.
 
 use std::cell::RefCell;
 
@@ -13,9 +13,9 @@ use pulp::{Arch, Simd, WithSimd};
 /// A rectangle of an image, in whole pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crop {
-    /// Columns left of it.
+    /// Number of columns to the left of it.
     pub left: u32,
-    /// Rows above it.
+    /// Number of rows above it.
     pub top: u32,
     /// Its width, at least 1.
     pub width: u32,
@@ -24,39 +24,39 @@ pub struct Crop {
 }
 
 impl Crop {
-    /// The whole of an image of `width`×`height` pixels.
+    /// Returns the crop of a whole image of `width`×`height` pixels.
     pub fn whole(width: u32, height: u32) -> Self {
         Self { left: 0, top: 0, width, height }
     }
 }
 
-/// Resizes `crop` to `width`×`height` pixels of three bytes, row by row. Pixels outside the crop have no influence.
+/// Resizes `crop` to `width`×`height` pixels of three bytes, row by row. Pixels outside the crop are not used.
 ///
 /// # Panics
-/// When `crop` is empty or not inside the image, or when `width` or `height` is 0.
+/// If `crop` is empty or not inside the image, or if `width` or `height` is 0.
 pub fn resize(image: &RgbImage, crop: Crop, width: u32, height: u32) -> Vec<u8> {
     let mut pixels = vec![0; width as usize * height as usize * 3];
     resize_into(image, crop, false, width, height, &mut pixels);
     pixels
 }
 
-/// [`resize`] into `width·height·3` bytes; with `flip` left and right are exchanged.
+/// Does the same as [`resize`], but writes to `pixels`, `width·height·3` bytes. With `flip`, the result is mirrored horizontally.
 ///
 /// # Panics
-/// As [`resize`], and when `pixels` is of another length.
+/// In the cases of [`resize`], and if `pixels` has another length.
 pub fn resize_into(image: &RgbImage, crop: Crop, flip: bool, width: u32, height: u32, pixels: &mut [u8]) {
     assert!(width > 0 && height > 0, "an image has at least one pixel");
     assert!(crop.width > 0 && crop.height > 0, "a crop has at least one pixel");
     assert!(
         crop.left + crop.width <= image.width() && crop.top + crop.height <= image.height(),
-        "the crop lies inside the image"
+        "the crop is inside the image"
     );
     assert_eq!(pixels.len(), width as usize * height as usize * 3);
     let size = [width, height].map(|side| side as usize);
     BUFFERS.with_borrow_mut(|buffers| Arch::new().dispatch(Job { buffers, image, crop, flip, size, pixels }));
 }
 
-/// A call of [`Buffers::resize`], compiled for each kind of processor. A closure would not do: it is not inlined.
+/// A call of [`Buffers::resize`], compiled for each instruction set. A closure cannot be used because it is not inlined.
 struct Job<'a> {
     buffers: &'a mut Buffers,
     image: &'a RgbImage,
@@ -86,57 +86,59 @@ thread_local! {
 const FRACTION: u32 = 22;
 const HALF: i32 = 1 << (FRACTION - 1);
 
-/// So many rows are resized at once: four bytes a pixel fill a vector register of sixteen numbers.
+/// Number of rows whose columns are resized at once. With four bytes per pixel, they fill a vector register of sixteen numbers.
 const ROWS: usize = 4;
 
-/// What lies between the two passes, kept to be used again.
+/// Weights and intermediate results, stored for reuse.
 #[derive(Default)]
 struct Buffers {
     columns: Weights,
     rows: Weights,
-    /// The image with one side resized, row by row.
-    between: Vec<u8>,
-    /// [`ROWS`] rows side by side, before and after their columns are resized.
-    columns_of_pixels: [Vec<[u8; 4 * ROWS]>; 2],
+    /// The image after the first pass, row by row.
+    intermediate: Vec<u8>,
+    /// [`ROWS`] interleaved rows, before and after their columns are resized.
+    interleaved: [Vec<[u8; 4 * ROWS]>; 2],
 }
 
 impl Buffers {
     #[inline(always)]
     fn resize(&mut self, image: &RgbImage, crop: Crop, [width, height]: [usize; 2], pixels: &mut [u8]) {
-        let Self { columns, rows, between, columns_of_pixels } = self;
+        let Self { columns, rows, intermediate, interleaved } = self;
         let [left, top, crop_width, crop_height] =
             [crop.left, crop.top, crop.width, crop.height].map(|side| side as usize);
         let stride = image.width() as usize * 3;
         let source = &image.as_raw()[top * stride + left * 3..];
         if rows_first([crop_width, crop_height], [width, height]) {
-            between.resize(height * crop_width * 3, 0);
-            rows.resize_rows(source, stride, crop_width * 3, between);
-            columns.resize_columns(between, crop_width * 3, crop_width, columns_of_pixels, pixels);
+            intermediate.resize(height * crop_width * 3, 0);
+            rows.resize_rows(source, stride, crop_width * 3, intermediate);
+            columns.resize_columns(intermediate, crop_width * 3, crop_width, interleaved, pixels);
         } else {
-            between.resize(crop_height * width * 3, 0);
-            columns.resize_columns(source, stride, crop_width, columns_of_pixels, between);
-            rows.resize_rows(between, width * 3, width * 3, pixels);
+            intermediate.resize(crop_height * width * 3, 0);
+            columns.resize_columns(source, stride, crop_width, interleaved, intermediate);
+            rows.resize_rows(intermediate, width * 3, width * 3, pixels);
         }
     }
 }
 
-/// Whether the number of rows is changed first: when it loses more than twice as many as that of the columns.
+/// Returns whether the number of rows is changed first: if it decreases by more than twice the decrease of the number of columns.
 fn rows_first([width, height]: [usize; 2], [to_width, to_height]: [usize; 2]) -> bool {
-    let lost = |from, to| from as i64 - to as i64;
-    let lost_rows = lost(height, to_height);
-    lost_rows > 0 && lost_rows > 2 * lost(width, to_width)
+    let decrease = |from, to| from as i64 - to as i64;
+    let of_rows = decrease(height, to_height);
+    of_rows > 0 && of_rows > 2 * decrease(width, to_width)
 }
 
-/// For each output position the input positions that count and their weights.
+/// The input positions of each output position, with their weights.
 #[derive(Default)]
 struct Weights {
-    /// Input and output length that this is for, and whether the output is in reverse.
+    /// Input and output length.
     lengths: [usize; 2],
+    /// Whether the output is in reverse order.
     reverse: bool,
-    /// First input position and number of them; their weights begin at the position times `most`.
+    /// For each output position, the first input position and the number of input positions.
     spans: Vec<[usize; 2]>,
+    /// The weights; those of an output position start at the position times `stride`.
     weights: Vec<i32>,
-    most: usize,
+    stride: usize,
 }
 
 impl Weights {
@@ -145,10 +147,10 @@ impl Weights {
             return;
         }
         let scale = input as f64 / output as f64;
-        // Half the width of the triangle; never below a pixel, or enlarging would leave gaps.
+        // Half the width of the triangle filter, at least one pixel: otherwise enlarging would leave gaps.
         let support = scale.max(1.0);
         (self.lengths, self.reverse) = ([input, output], reverse);
-        self.most = support.ceil() as usize * 2 + 1;
+        self.stride = support.ceil() as usize * 2 + 1;
         self.spans.clear();
         self.weights.clear();
         for position in 0..output {
@@ -158,21 +160,21 @@ impl Weights {
             let end = ((center + support + 0.5) as usize).min(input);
             let triangle = |x: usize| (1.0 - ((x as f64 - center + 0.5) * (1.0 / support)).abs()).max(0.0);
             let sum: f64 = (first..end).map(triangle).sum();
-            // All are at least 0, so that adding a half and cutting off rounds.
+            // Weights are at least 0, so that adding 0.5 and truncating rounds to the nearest.
             let weight = |x| (triangle(x) / sum * f64::from(1 << FRACTION) + 0.5) as i32;
             self.spans.push([first, end - first]);
             self.weights.extend((first..end).map(weight));
-            self.weights.resize(self.spans.len() * self.most, 0);
+            self.weights.resize(self.spans.len() * self.stride, 0);
         }
     }
 
     #[inline(always)]
     fn of(&self, position: usize) -> (usize, &[i32]) {
         let [first, count] = self.spans[position];
-        (first, &self.weights[position * self.most..][..count])
+        (first, &self.weights[position * self.stride..][..count])
     }
 
-    /// Resizes rows of `width` pixels, which begin `stride` bytes apart in `source`, to those that fill `target`.
+    /// Changes the number of columns: resizes rows of `width` pixels, which start `stride` bytes apart in `source`, and fills `target`.
     #[inline(always)]
     fn resize_columns(
         &self,
@@ -204,7 +206,7 @@ impl Weights {
         }
     }
 
-    /// Resizes to the rows of `length` bytes that fill `target`; those of `source` begin `stride` bytes apart.
+    /// Changes the number of rows: fills `target` with rows of `length` bytes. The rows of `source` start `stride` bytes apart.
     #[inline(always)]
     fn resize_rows(&self, source: &[u8], stride: usize, length: usize, target: &mut [u8]) {
         const BLOCK: usize = 32;
@@ -244,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_order_is_pillows() {
+    fn the_order_is_that_of_pillow() {
         for (from, to, rows) in [
             ([51, 40], [33, 19], false),
             ([27, 59], [10, 14], true),
@@ -259,13 +261,13 @@ mod tests {
 
     #[test]
     #[should_panic = "inside the image"]
-    fn a_crop_below_the_image_is_a_mistake() {
+    fn a_crop_below_the_image_panics() {
         resize(&RgbImage::new(5, 4), Crop { left: 0, top: 2, width: 5, height: 3 }, 2, 2);
     }
 
     #[test]
     #[should_panic = "inside the image"]
-    fn a_crop_beside_the_image_is_a_mistake() {
+    fn a_crop_right_of_the_image_panics() {
         resize(&RgbImage::new(5, 4), Crop { left: 3, top: 0, width: 3, height: 2 }, 2, 2);
     }
 }

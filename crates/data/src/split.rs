@@ -1,4 +1,4 @@
-//! Splits the images of each class into training and validation images by a seed; groups of images can be kept together.
+//! Splits the images of each class into training and validation images, chosen by a seed. Groups of images can be kept together.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -12,9 +12,9 @@ use crate::{
 /// Options of a split of class folders.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SplitOptions {
-    /// The share of each class that validates, rounded down to whole images; at least 0, below 1.
+    /// The share of validation images in each class, at least 0 and below 1. The number of images is rounded down.
     pub val_fraction: f64,
-    /// Seed of the permutations that choose the images.
+    /// Seed of the permutations that choose the validation images.
     pub seed: u64,
 }
 
@@ -25,13 +25,13 @@ impl Default for SplitOptions {
 }
 
 impl Dataset {
-    /// Splits class folders again so that the images of each of `groups` are in one half. Groups hold indices in
-    /// [`Dataset::items`]; an image is in at most one. Each class gets as many validation images as from [`Dataset::open`], or as
-    /// near to it as whole groups allow. Without groups the split is that of [`Dataset::open`] with these options. A data set
-    /// that came split stays as it is.
+    /// Splits class folders again so that the images of each group are in the same subset. Groups hold indices in
+    /// [`Dataset::items`]; an image is in at most one group. The number of validation images of each class is that of
+    /// [`Dataset::open`], or as close as undivided groups allow. Without groups, the split is that of [`Dataset::open`] with these
+    /// options. A data set that was already split in folders is not changed.
     ///
     /// # Errors
-    /// [`Error::NoneValidates`]; [`Error::Invalid`] for a fraction outside `0.0..1.0`.
+    /// [`Error::NoneValidates`] if there is no validation image; [`Error::Invalid`] if the fraction is outside `0.0..1.0`.
     pub fn keep_together(self, groups: &[Vec<usize>], options: &SplitOptions) -> Result<Self> {
         if self.comes_split() {
             return Ok(self);
@@ -44,7 +44,7 @@ impl Dataset {
         }
         let mut items: Vec<(Item, Option<usize>)> =
             self.train.into_iter().chain(self.val).zip(grouped).collect();
-        // The order of `folder::scan`, which the seed's permutations refer to.
+        // The order of `folder::scan`; the permutations hold indices in this order.
         items.sort_by(|(a, _), (b, _)| (a.class, by_folder(&a.path)).cmp(&(b.class, by_folder(&b.path))));
         let (items, grouped): (Vec<Item>, Vec<Option<usize>>) = items.into_iter().unzip();
         let mut units = vec![Vec::new(); groups.len()];
@@ -62,7 +62,8 @@ impl Dataset {
     }
 }
 
-/// Splits `items`, sorted by class; `test` stays as it is. `units` are as in [`validating`].
+/// Splits `items`, which are sorted by class, into training and validation images; `test` is not changed. See
+/// [`is_validation`] for `units`.
 pub(crate) fn divide(
     root: PathBuf,
     classes: Vec<String>,
@@ -78,24 +79,25 @@ pub(crate) fn divide(
         });
     }
     let (mut train, mut val) = (Vec::new(), Vec::new());
-    let validates = validating(&items, classes.len(), units, options);
-    for (item, validates) in items.into_iter().zip(validates) {
-        if validates { &mut val } else { &mut train }.push(item);
+    let in_val = is_validation(&items, classes.len(), units, options);
+    for (item, in_val) in items.into_iter().zip(in_val) {
+        if in_val { &mut val } else { &mut train }.push(item);
     }
     Ok(Dataset { root, classes, train, val, test })
 }
 
-/// Which of `items`, sorted by class, validate. `units` are a partition of the items: those of one unit stay together.
+/// Returns for each item whether it is a validation image. `items` are sorted by class. `units` are a partition of the item indices;
+/// the items of a unit stay together.
 ///
-/// Units are taken in the order in which the permutation of a class meets them, unless one would give a class more than its
-/// share; then further ones, if that brings the classes nearer to their shares. Without larger units, the first of each
-/// permutation validate.
-fn validating(items: &[Item], classes: usize, units: &[Vec<usize>], options: &SplitOptions) -> Vec<bool> {
+/// The first pass goes through the permutation of each class and takes each unit that gives no class more than its share. The second
+/// pass takes further units if the class sizes get closer to the shares. If each unit is one item, the first items of each
+/// permutation are taken.
+fn is_validation(items: &[Item], classes: usize, units: &[Vec<usize>], options: &SplitOptions) -> Vec<bool> {
     let mut sizes = vec![0; classes];
     for item in items {
         sizes[item.class] += 1;
     }
-    // Always below n, as the fraction is below 1, in floating point too: each class keeps an image to train with.
+    // Always below n, also with rounding, because the fraction is below 1: each class has a training image.
     let shares: Vec<usize> = sizes.iter().map(|n| (*n as f64 * options.val_fraction) as usize).collect();
     let mut unit_of = vec![0; items.len()];
     for (unit, members) in units.iter().enumerate() {
@@ -113,23 +115,24 @@ fn validating(items: &[Item], classes: usize, units: &[Vec<usize>], options: &Sp
     }
     let mut counts = vec![0; classes];
     let mut taken = vec![false; units.len()];
-    for filling in [true, false] {
+    for first_pass in [true, false] {
         for unit in &order {
-            let mut more = BTreeMap::new();
+            let mut added = BTreeMap::new();
             for member in &units[*unit] {
-                *more.entry(items[*member].class).or_insert(0) += 1;
+                *added.entry(items[*member].class).or_insert(0) += 1;
             }
-            let suits = if filling {
-                more.iter().all(|(class, more)| counts[*class] + more <= shares[*class])
+            let fits = if first_pass {
+                added.iter().all(|(class, added)| counts[*class] + added <= shares[*class])
             } else {
-                let off = |class: usize, count: usize| count.abs_diff(shares[class]);
-                let now: usize = more.keys().map(|class| off(*class, counts[*class])).sum();
-                let then: usize = more.iter().map(|(class, more)| off(*class, counts[*class] + more)).sum();
-                then < now && more.iter().all(|(class, more)| counts[*class] + more < sizes[*class])
+                let error = |class: usize, count: usize| count.abs_diff(shares[class]);
+                let before: usize = added.keys().map(|class| error(*class, counts[*class])).sum();
+                let after: usize =
+                    added.iter().map(|(class, added)| error(*class, counts[*class] + added)).sum();
+                after < before && added.iter().all(|(class, added)| counts[*class] + added < sizes[*class])
             };
-            if suits && !taken[*unit] {
+            if fits && !taken[*unit] {
                 taken[*unit] = true;
-                more.iter().for_each(|(class, more)| counts[*class] += more);
+                added.iter().for_each(|(class, added)| counts[*class] += added);
             }
         }
     }
@@ -141,16 +144,16 @@ mod tests {
     use super::*;
     use crate::fixtures::{images, open, paths, refused, tree};
 
-    /// `groups` of paths as `keep_together` wants them.
+    /// Calls `keep_together` with groups of paths.
     fn together(dataset: Dataset, groups: &[Vec<String>], options: &SplitOptions) -> Result<Dataset> {
         let index = |path: &String| dataset.items().position(|item| item.path == *path).unwrap();
         let groups: Vec<Vec<usize>> = groups.iter().map(|group| group.iter().map(index).collect()).collect();
         dataset.keep_together(&groups, options)
     }
 
-    /// The sizes of the flower photos' classes, and what `int(n * 0.1)` of the tutorial makes of them.
+    /// Class sizes of the flower photos, and their validation images by the tutorial's `int(n * 0.1)`.
     #[test]
-    fn the_flowers_split_into_3306_and_364() {
+    fn the_flower_photos_split_into_3306_and_364() {
         let sizes = [633, 898, 641, 699, 799];
         let root = tree(sizes.iter().zip(["a", "b", "c", "d", "e"]).flat_map(|(n, class)| images(class, *n)));
         let dataset = open(root.path()).unwrap();
@@ -159,9 +162,9 @@ mod tests {
         assert_eq!([0, 1, 2, 3, 4].map(of_class), [63, 89, 64, 69, 79]);
     }
 
-    /// A seed must mean the same images next year.
+    /// A seed must choose the same images in all versions.
     #[test]
-    fn a_seed_keeps_its_meaning() {
+    fn a_seed_always_chooses_the_same_images() {
         let root = tree(images("a", 20).chain(images("b", 31)));
         let val = |seed| {
             let options = SplitOptions { seed, ..SplitOptions::default() };
@@ -172,14 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn without_groups_the_split_is_the_plain_one() {
+    fn without_groups_the_split_is_that_of_open() {
         let root =
             tree(images("a", 20).chain(images("b", 31)).chain(images("b/sub", 9)).chain(images("c", 1)));
         for seed in 0..20 {
             let options = SplitOptions { seed, val_fraction: 0.25 };
             let plain = Dataset::open(root.path(), &options).unwrap();
             assert_eq!(plain.clone().keep_together(&[], &options).unwrap(), plain);
-            // Each image a group of its own is no group.
+            // Groups of one image have no effect.
             let alone: Vec<Vec<usize>> = (0..plain.items().count()).map(|item| vec![item]).collect();
             assert_eq!(plain.clone().keep_together(&alone, &options).unwrap(), plain);
         }
@@ -189,7 +192,7 @@ mod tests {
     fn groups_stay_together_and_classes_keep_their_shares() {
         let root = tree(images("a", 40).chain(images("b", 55)).chain(images("c", 23)));
         let name = |class: &str, k: usize| format!("{class}/{k:03}.jpg");
-        // Within classes and across them, of two to six.
+        // Groups of two to six images, within classes and across them.
         let groups: Vec<Vec<String>> = vec![
             (0..2).map(|k| name("a", k)).collect(),
             (2..8).map(|k| name("a", k)).collect(),
@@ -217,9 +220,9 @@ mod tests {
         assert!(differ > 25, "{differ}");
     }
 
-    /// Of ten images two are to validate, and they come in a group of three, one of five, and one of two.
+    /// Two of the ten images of a class should be validation images, with groups of different sizes.
     #[test]
-    fn whole_groups_come_as_near_as_they_can() {
+    fn undivided_groups_come_as_close_to_the_share_as_possible() {
         let root = tree(images("a", 10).chain(images("b", 10)));
         let options = SplitOptions { val_fraction: 0.2, seed: 0 };
         let group = |range: std::ops::Range<usize>| range.map(|k| format!("a/{k:03}.jpg")).collect();
@@ -229,27 +232,27 @@ mod tests {
         };
         assert_eq!(counts(&[group(0..5), group(5..8), group(8..10)]), [2, 2]);
         assert_eq!(counts(&[group(0..3), group(3..10)]), [3, 2]);
-        // Five are three too many, none are two too few.
+        // Five images are three too many, zero images are two too few.
         assert_eq!(counts(&[group(0..5), group(5..10)]), [0, 2]);
-        // A class that is one group has to train.
+        // The only group of a class is used for training.
         assert_eq!(counts(&[group(0..10)]), [0, 2]);
     }
 
     #[test]
-    fn data_sets_that_come_split_stay_so() {
+    fn data_sets_that_are_already_split_are_not_changed() {
         let root = tree(["train/a/1.jpg", "train/b/1.jpg", "val/a/2.jpg", "val/b/2.jpg"]);
         let dataset = open(root.path()).unwrap();
         assert!(dataset.comes_split());
-        let kept = dataset.clone().keep_together(&[vec![0, 2]], &SplitOptions::default()).unwrap();
-        assert_eq!(kept, dataset);
+        let split = dataset.clone().keep_together(&[vec![0, 2]], &SplitOptions::default()).unwrap();
+        assert_eq!(split, dataset);
         let classes_of_these_names =
             tree(images("train", 20).chain(images("val", 20)).chain(images("bus", 20)));
         assert!(!open(classes_of_these_names.path()).unwrap().comes_split());
     }
 
-    /// Two to a thousand classes, names with spaces and of any script, counts that differ.
+    /// Six and a thousand classes, names with spaces and in several scripts, different numbers of images.
     #[test]
-    fn any_folders_of_ones_own_are_split() {
+    fn folders_with_any_names_and_sizes_are_split() {
         let names = ["common daisy", "Löwenzahn", "薔薇", "подсолнух", "tulipes d'été", "🌷"];
         let root = tree(names.iter().enumerate().flat_map(|(k, name)| images(name, 1 + 10 * k)));
         let dataset = open(root.path()).unwrap();
@@ -260,7 +263,7 @@ mod tests {
         let copied = tempfile::tempdir().unwrap();
         dataset.copy_to(copied.path(), &mut |_| {}).unwrap();
         let copied = open(copied.path()).unwrap();
-        // The class of one image has none to validate with.
+        // The class with one image has no validation image.
         assert_eq!((copied.classes.len(), copied.train.len(), copied.val.len()), (6, 141, 15));
 
         let classes: Vec<String> = (0..1000).map(|class| format!("class {class}")).collect();
@@ -271,12 +274,12 @@ mod tests {
     }
 
     #[test]
-    fn each_image_is_in_one_half_in_order() {
+    fn each_image_is_in_one_subset_in_order() {
         let root = tree(images("a", 20).chain(images("b", 31)));
         let dataset = open(root.path()).unwrap();
-        for half in [&dataset.train, &dataset.val] {
-            assert!(paths(half).is_sorted());
-            assert!(half.iter().all(|item| dataset.classes[item.class] == item.path[..1]));
+        for subset in [&dataset.train, &dataset.val] {
+            assert!(paths(subset).is_sorted());
+            assert!(subset.iter().all(|item| dataset.classes[item.class] == item.path[..1]));
         }
         let mut all: Vec<&str> = dataset.items().map(|item| item.path.as_str()).collect();
         all.sort_unstable();

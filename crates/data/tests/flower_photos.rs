@@ -1,4 +1,4 @@
-//! The real flower photos, where the environment variable `ALEXNET_FLOWER_PHOTOS` names their archive.
+//! Tests with the flower photos, if the environment variable `ALEXNET_FLOWER_PHOTOS` is the path of their archive.
 
 use std::{env, fs::File, io::Read};
 
@@ -10,7 +10,7 @@ use alexnet_data::{
 use flate2::read::GzDecoder;
 
 #[test]
-fn crops_of_a_part_are_those_of_the_whole() {
+fn partially_decoded_crops_are_those_of_the_whole_image() {
     let Ok(archive) = env::var("ALEXNET_FLOWER_PHOTOS") else {
         eprintln!("skipped: no photos");
         return;

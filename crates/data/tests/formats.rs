@@ -1,5 +1,6 @@
-//! The format sweep: small files of every kind of every format against Pillow; `goldens/formats.py` wrote them and the truth. Each
-//! is Pillow's byte for byte, refused by both, or listed here with the reason.
+//! Compares the decoding of small files of all formats and their variants with Pillow. `goldens/formats.py` wrote the files and the
+//! expected results. For each file, the pixels are those of Pillow byte for byte, or both refuse it, or it is listed here with the
+//! reason of the difference.
 
 use std::{collections::BTreeMap, fmt::Write, io::Read};
 
@@ -18,66 +19,66 @@ const ARCHIVES: [(&str, &[u8]); 7] = [
     ("webp", include_bytes!("goldens/formats/webp.tar.gz")),
 ];
 
-/// How the answers differ.
+/// How the results differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Difference {
-    /// The high byte of grey of more than 8 bits, not Pillow's white.
+    /// Gray of more than 8 bits: the high byte, not Pillow's clipped values.
     HighByte,
-    /// Other pixels.
+    /// Different pixels.
     Pixels,
-    /// Refused here, with these words.
+    /// Refused by this crate with an error that contains this text.
     Refused(&'static str),
-    /// Read here, refused by Pillow.
+    /// Read by this crate, refused by Pillow.
     Read,
 }
 
 use Difference::{HighByte, Pixels, Read as ReadHere, Refused};
 
-/// Files, how they differ, and why.
+/// Patterns of file names, the difference, and the reason.
 const LISTED: &[(&[&str], Difference, &str)] = &[
-    (&["*"], HighByte, "Pillow cuts grey of more than 8 bits off at 255, which leaves a white image"),
+    (&["*"], HighByte, "Pillow clips gray of more than 8 bits at 255, which gives a white image"),
     // BMP
     (
         &["bmp/fields-888-low-*", "bmp/fields-rgbx-*"],
         ReadHere,
-        "colours are whole bytes, in an order that Pillow does not know",
+        "colors are whole bytes, in an order that Pillow does not support",
     ),
     (
         &["bmp/two-colors-of-eight-bits"],
         Pixels,
-        "Pillow takes a palette of black and white for one bit a pixel, whatever the header says",
+        "Pillow reads one bit per pixel if the palette is black and white, regardless of the header",
     ),
     // GIF
     (
         &["gif/ramp-over-colors"],
         Pixels,
-        "Pillow takes the file's palette where the frame's own is a ramp of greys",
+        "Pillow uses the global palette if the palette of the frame is a ramp of grays",
     ),
     (&["gif/two-controls"], Pixels, "Pillow keeps the transparent index of an earlier control block"),
     // JPEG
     (
         &["jpeg/*-grouped", "jpeg/restart-scans"],
-        Refused("scans of some of its components"),
-        "the decoder knows scans of one component and of all",
+        Refused("scans of several but not all components"),
+        "the decoder supports only scans of one or of all components",
     ),
     (
         &["jpeg/sampling-11-2*", "jpeg/sampling-12-22*", "jpeg/sampling-21-12*"],
-        Refused("finer resolution than brightness"),
-        "the decoder knows no chroma finer than luma",
+        Refused("higher resolution than luma"),
+        "the decoder does not support chroma of higher resolution than luma",
     ),
-    (&["jpeg/restart-lost*"], Refused("a part is lost inside"), "the decoder does not resynchronize"),
+    (&["jpeg/restart-lost*"], Refused("data inside are missing"), "the decoder does not resynchronize"),
     (&["jpeg/no-end"], ReadHere, "only the end marker is missing"),
-    (&["jpeg/arithmetic-progressive-header"], ReadHere, "the decoder knows it"),
+    (&["jpeg/arithmetic-progressive-header"], ReadHere, "the decoder supports it"),
     // PNG
-    (&["png/text-bad-crc"], ReadHere, "all pixels are there"),
+    (&["png/text-bad-crc"], ReadHere, "all pixels can be read"),
     // PNM
     (
         &["pnm/pf-*", "pnm/p0cmyk", "pnm/pyrgba"],
-        Refused("none of"),
-        "no kinds of PNM but Pillow's own and PFM",
+        Refused("not a JPEG"),
+        "PFM and Pillow's own variants of PNM are not supported",
     ),
     // TIFF
-    (&["tiff/big-*-be", "tiff/big-*-be-*"], ReadHere, "Pillow knows no big-endian BigTIFF"),
+    (&["tiff/big-*-be", "tiff/big-*-be-*"], ReadHere, "Pillow does not support big-endian BigTIFF"),
     (
         &[
             "tiff/*-fill2-none-*",
@@ -86,22 +87,18 @@ const LISTED: &[(&[&str], Difference, &str)] = &[
             "tiff/unsigned12-*-be",
         ],
         ReadHere,
-        "Pillow knows fewer combinations of depth, order of bytes and order of bits",
+        "Pillow supports fewer combinations of bit depth, byte order and bit order",
     ),
     (
         &["tiff/unsigned32-*-be", "tiff/float32-predictor2-be"],
         ReadHere,
-        "Pillow knows no big-endian 32-bit grey",
+        "Pillow does not support big-endian 32-bit gray",
     ),
-    (&["tiff/photometric1-2x*"], ReadHere, "Pillow knows fewer kinds of grey with alpha"),
-    (&["tiff/photometric*-planar2-*"], ReadHere, "Pillow knows fewer kinds with a plane a sample"),
-    (&["tiff/photometric5-5x8-extra2-*"], ReadHere, "Pillow knows no inks with alpha"),
-    (
-        &["tiff/ycbcr-*-none-*"],
-        ReadHere,
-        "Pillow leaves the subsampling of uncompressed YCbCr out of account",
-    ),
-    (&["tiff/ycbcr-*-none-*"], Pixels, "Pillow leaves the subsampling of uncompressed YCbCr out of account"),
+    (&["tiff/photometric1-2x*"], ReadHere, "Pillow supports fewer variants of gray with alpha"),
+    (&["tiff/photometric*-planar2-*"], ReadHere, "Pillow supports fewer variants with one plane per sample"),
+    (&["tiff/photometric5-5x8-extra2-*"], ReadHere, "Pillow does not support CMYK with alpha"),
+    (&["tiff/ycbcr-*-none-*"], ReadHere, "Pillow ignores the subsampling of uncompressed YCbCr"),
+    (&["tiff/ycbcr-*-none-*"], Pixels, "Pillow ignores the subsampling of uncompressed YCbCr"),
     (
         &["tiff/float32-*-be", "tiff/signed*-deflate-be"],
         Pixels,
@@ -110,16 +107,16 @@ const LISTED: &[(&[&str], Difference, &str)] = &[
     (
         &["tiff/photometric*-4x*-planar2-*-be"],
         Pixels,
-        "Pillow divides colours by a fourth sample of unknown meaning, if planes are compressed",
+        "Pillow divides colors by a fourth sample without declared meaning if planes are compressed",
     ),
     (
         &["tiff/photometric*x16-*-planar2-none-le"],
         Pixels,
-        "Pillow reads uncompressed planes of 16 bits as if they had 8",
+        "Pillow reads uncompressed planes of 16 bits as planes of 8 bits",
     ),
-    (&["tiff/photometric8-3x8-*"], Refused("CIELAB"), "colours need a profile's library"),
-    (&["tiff/jpeg-strip-too-short"], Refused("cut off"), "rows are missing, which Pillow takes for black"),
-    (&["tiff/old-jpeg"], Refused("JPEG compression of the old kind"), "no library knows it"),
+    (&["tiff/photometric8-3x8-*"], Refused("CIELAB"), "the conversion needs a color management library"),
+    (&["tiff/jpeg-strip-too-short"], Refused("truncated"), "rows are missing, which Pillow fills with black"),
+    (&["tiff/old-jpeg"], Refused("old-style JPEG compression"), "no library supports it"),
 ];
 
 fn matches(pattern: &str, name: &str) -> bool {
@@ -142,7 +139,7 @@ fn crc(image: &RgbImage) -> u64 {
     crc.sum().into()
 }
 
-/// How our answer differs from Pillow's, and in what words it was refused.
+/// Returns how the result differs from Pillow's, and the error if the file was refused.
 fn difference(name: &str, file: &[u8], pillow: &Value) -> (Option<Difference>, String) {
     let [stored, upright] = [ExifOrientation::Ignore, ExifOrientation::Apply]
         .map(|orientation| decode_bytes(name, file, Options { orientation }).map(|decoded| decoded.image));
@@ -167,11 +164,11 @@ fn difference(name: &str, file: &[u8], pillow: &Value) -> (Option<Difference>, S
 }
 
 #[test]
-fn every_kind_of_file_is_pillows_or_listed() {
+fn files_decode_as_by_pillow_or_are_listed() {
     let expected: BTreeMap<String, Value> =
         serde_json::from_str(include_str!("goldens/formats/expected.json")).unwrap();
     let mut used = vec![false; LISTED.len()];
-    let (mut silent, mut report, mut files) = (vec![], String::new(), 0);
+    let (mut unlisted, mut report, mut files) = (vec![], String::new(), 0);
     for (format, archive) in ARCHIVES {
         let [mut equal, mut both_refuse] = [0; 2];
         let mut listed: BTreeMap<String, usize> = BTreeMap::new();
@@ -181,15 +178,15 @@ fn every_kind_of_file_is_pillows_or_listed() {
             let mut file = vec![];
             entry.read_to_end(&mut file).unwrap();
             files += 1;
-            let (difference, words) = difference(&name, &file, &expected[&name]);
+            let (difference, error) = difference(&name, &file, &expected[&name]);
             let Some(difference) = difference else {
-                *if words.is_empty() { &mut equal } else { &mut both_refuse } += 1;
+                *if error.is_empty() { &mut equal } else { &mut both_refuse } += 1;
                 continue;
             };
             let place = LISTED.iter().position(|(patterns, listed, _)| {
                 patterns.iter().any(|pattern| matches(pattern, &name))
                     && match listed {
-                        Refused(word) => matches!(difference, Refused(_)) && words.contains(word),
+                        Refused(text) => matches!(difference, Refused(_)) && error.contains(text),
                         other => *other == difference,
                     }
             });
@@ -199,7 +196,7 @@ fn every_kind_of_file_is_pillows_or_listed() {
                     let (_, difference, reason) = LISTED[place];
                     *listed.entry(format!("{difference:?}: {reason}")).or_default() += 1;
                 }
-                None => silent.push(format!("{name}: {difference:?} {words}")),
+                None => unlisted.push(format!("{name}: {difference:?} {error}")),
             }
         }
         let total = equal + both_refuse + listed.values().sum::<usize>();
@@ -210,9 +207,14 @@ fn every_kind_of_file_is_pillows_or_listed() {
     }
     println!("{report}");
     assert_eq!(files, expected.len());
-    assert!(silent.is_empty(), "{} files differ and are not listed:\n{}", silent.len(), silent.join("\n"));
+    assert!(
+        unlisted.is_empty(),
+        "{} files differ and are not listed:\n{}",
+        unlisted.len(),
+        unlisted.join("\n")
+    );
     for (used, (patterns, ..)) in used.into_iter().zip(LISTED) {
-        assert!(used, "{patterns:?} is listed, and no file differs so");
+        assert!(used, "{patterns:?} is listed, but no file has this difference");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Decoding, resizing and augmentation against Pillow and torchvision; `goldens/make.py` wrote the truth.
+//! Compares decoding, resizing and augmentation with Pillow and torchvision. `goldens/make.py` wrote the expected results.
 
 use alexnet_core::{
     Normalization,
@@ -41,7 +41,7 @@ fn largest_difference(a: &[u8], b: &[u8]) -> u8 {
 }
 
 #[test]
-fn resizing_is_pillows() {
+fn resizing_is_that_of_pillow() {
     let mut reader = Reader(include_bytes!("goldens/resize.bin"));
     let mut cases = 0;
     while !reader.0.is_empty() {
@@ -57,7 +57,7 @@ fn resizing_is_pillows() {
     assert_eq!(cases, 14);
 }
 
-/// A file with Pillow's image of it.
+/// A file and the pixels that Pillow decodes it to.
 struct Golden {
     name: &'static str,
     file: &'static [u8],
@@ -80,8 +80,8 @@ fn decoded() -> Vec<Golden> {
 }
 
 #[test]
-fn decoding_is_pillows() {
-    // The goldens are what is stored.
+fn decoding_is_that_of_pillow() {
+    // The goldens are not rotated.
     let options = Options { orientation: ExifOrientation::Ignore };
     let mut failures = vec![];
     for Golden { name, file, size, pixels } in decoded() {
@@ -101,17 +101,17 @@ fn decoding_is_pillows() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// Pillow's `image file is truncated`. Nothing may be filled in for the missing half.
+/// Pillow reports `image file is truncated`. Missing pixels must not be filled in.
 #[test]
-fn half_a_file_is_an_error() {
+fn a_truncated_file_is_an_error() {
     for Golden { name, file, .. } in decoded() {
-        let half = &file[..file.len() / 2];
-        let error = decode_bytes(name, half, Options::default()).unwrap_err();
+        let truncated = &file[..file.len() / 2];
+        let error = decode_bytes(name, truncated, Options::default()).unwrap_err();
         assert!(error.to_string().starts_with(&format!("{name} is not a readable image: ")), "{error}");
     }
 }
 
-/// Seeded: the same few thousand damaged files every time.
+/// The seed is fixed, so that the same 3,000 damaged files are tested each time.
 #[test]
 fn damaged_files_do_not_panic() {
     let mut rng = generator(0, Purpose::Synthetic, 0, 0);
@@ -137,14 +137,14 @@ fn damaged_files_do_not_panic() {
     }
 }
 
-/// The Kolmogorov–Smirnov distance, the largest between two distribution functions, of torchvision's crops and ours, at the
-/// percentiles that are stored. It must be below 0.015: with the 20,000 draws here and torchvision's 100,000, equal
-/// distributions are farther apart once in a thousand times (1.95·√(1/20,000 + 1/100,000)), and the seed is fixed. A ratio
-/// drawn uniformly instead of its logarithm is 0.07 away.
+/// Computes the Kolmogorov–Smirnov distance (the largest distance between two distribution functions) of torchvision's crops and
+/// ours, at the stored percentiles. It must be below 0.015. With 20,000 draws here and torchvision's 100,000, the distance of equal
+/// distributions is larger in one of a thousand cases (1.95·√(1/20,000 + 1/100,000)); the seed is fixed. If the ratio were drawn
+/// uniformly, not log-uniformly, the distance would be 0.07.
 #[test]
-fn crops_are_distributed_as_torchvisions() {
+fn crops_have_the_distribution_of_torchvision() {
     const DRAWS: usize = 20_000;
-    const FARTHEST: f64 = 0.015;
+    const MAX_DISTANCE: f64 = 0.015;
     let cases: serde_json::Value = serde_json::from_str(include_str!("goldens/augment.json")).unwrap();
     for case in cases.as_array().unwrap() {
         let side = |name: &str| case[name].as_u64().unwrap() as u32;
@@ -165,12 +165,12 @@ fn crops_are_distributed_as_torchvisions() {
             };
             for (i, percentile) in case[name].as_array().unwrap().iter().enumerate() {
                 let (percentile, truth) = (percentile.as_f64().unwrap(), (i + 1) as f64 / 100.0);
-                // Values repeat, so the distribution function jumps: the percentile must lie within the jump.
+                // The distribution function has steps because values repeat. The percentile must be within the step.
                 let (low, high) = (share(&|v| v < percentile - 1e-6), share(&|v| v <= percentile + 1e-6));
                 assert!(
-                    low - FARTHEST < truth && truth < high + FARTHEST,
-                    "{name} of {width}×{height}: {truth} of torchvision's are up to {percentile}, \
-                     of ours {low} to {high}"
+                    low - MAX_DISTANCE < truth && truth < high + MAX_DISTANCE,
+                    "{name} of {width}×{height}: a share of {truth} of torchvision's values is at most {percentile}, \
+                     here {low} to {high}"
                 );
             }
         }
@@ -178,7 +178,7 @@ fn crops_are_distributed_as_torchvisions() {
 }
 
 #[test]
-fn bytes_become_torchvisions_numbers_bit_by_bit() {
+fn normalized_bytes_are_those_of_torchvision_bit_for_bit() {
     let mut reader = Reader(include_bytes!("goldens/normalise.bin"));
     for normalization in [Normalization::HALF, Normalization::IMAGENET] {
         assert_eq!(reader.floats(6), [normalization.mean, normalization.std].concat());
@@ -195,7 +195,7 @@ fn bytes_become_torchvisions_numbers_bit_by_bit() {
     assert!(reader.0.is_empty());
 }
 
-/// A image with what torchvision makes of it, `[3, size, size]` each.
+/// An image and torchvision's tensors of it for training and evaluation, `[3, size, size]` each.
 struct Prepared {
     image: RgbImage,
     augmentation: Variation,
@@ -229,7 +229,7 @@ fn prepared() -> Vec<Prepared> {
 
 const NORMALIZATION: Normalization = Normalization::IMAGENET;
 
-/// Asserts that `[size, size, 3]` bytes, normalised, are `expected`, `[3, size, size]`, to the last bit.
+/// Asserts that the `[size, size, 3]` bytes, normalized, equal `expected`, `[3, size, size]`, bit for bit.
 fn assert_same(pixels: &[u8], expected: &[f32]) {
     assert_eq!(pixels.len(), expected.len());
     let table = NORMALIZATION.table();
@@ -241,10 +241,10 @@ fn assert_same(pixels: &[u8], expected: &[f32]) {
     }
 }
 
-/// From files through the loader to numbers: torchvision's `resized_crop`, `hflip`, `to_tensor` and `normalize` for training,
-/// `resize`, `to_tensor` and `normalize` for evaluation.
+/// Loads files and normalizes them. torchvision's functions are `resized_crop`, `hflip`, `to_tensor` and `normalize` for training,
+/// and `resize`, `to_tensor` and `normalize` for evaluation.
 #[test]
-fn images_become_torchvisions_tensors() {
+fn loaded_images_are_the_tensors_of_torchvision() {
     const SEED: u64 = 0;
     const EPOCH: u64 = 1;
     let cases = prepared();
@@ -253,9 +253,9 @@ fn images_become_torchvisions_tensors() {
     for (item, Prepared { image, augmentation: expected, .. }) in cases.iter().enumerate() {
         image.save(folder.path().join(&items[item].path)).unwrap();
         let found = variation(&Augmentation::TUTORIAL, (SEED, EPOCH, item), image.dimensions(), 224);
-        assert_eq!(found, *expected, "other draws: put them into make.py and run it");
+        assert_eq!(found, *expected, "the draws changed: copy them to make.py and run it");
     }
-    // Or flipping the image before its crop would go unseen.
+    // One flipped crop must be off center, so that the test fails if the image is flipped before it is cropped.
     assert!(cases.iter().any(|Prepared { image, augmentation: Variation { crop, flip, .. }, .. }| {
         *flip && (image.width() - crop.width).abs_diff(2 * crop.left) > 10
     }));

@@ -1,4 +1,5 @@
-//! Colours, mixing and smoothing against Pillow, torchvision and PyTorch; `goldens/variation.py` wrote the truth.
+//! Compares color jitter, mixing and label smoothing with Pillow, torchvision and PyTorch. `goldens/variation.py` wrote the expected
+//! results.
 
 use std::collections::BTreeMap;
 
@@ -14,12 +15,13 @@ use serde::Deserialize;
 
 #[derive(Deserialize)]
 struct Goldens {
-    colours: Vec<Colours>,
+    #[serde(rename = "colours")]
+    colors: Vec<Colors>,
     mixed: Vec<Mixed>,
 }
 
 #[derive(Deserialize)]
-struct Colours {
+struct Colors {
     pixels: Vec<u8>,
     adjustments: [(String, f32); 3],
     result: Vec<u8>,
@@ -29,9 +31,9 @@ struct Colours {
 struct Mixed {
     size: usize,
     classes: usize,
-    /// Of mixup.
+    /// The share of the image itself in mixup.
     share: Option<f64>,
-    /// Left, top, right, bottom, of cutmix.
+    /// Left, top, right and bottom of the rectangle of cutmix.
     #[serde(rename = "box")]
     area: Option<[u32; 4]>,
     smoothing: f64,
@@ -48,15 +50,15 @@ fn goldens() -> Goldens {
 }
 
 #[test]
-fn colours_are_pillows() {
+fn color_adjustments_are_those_of_pillow() {
     let kinds = BTreeMap::from([
         ("brightness", Adjustment::Brightness),
         ("contrast", Adjustment::Contrast),
         ("saturation", Adjustment::Saturation),
     ]);
-    let goldens = goldens().colours;
+    let goldens = goldens().colors;
     assert_eq!(goldens.len(), 45);
-    for Colours { mut pixels, adjustments, result } in goldens {
+    for Colors { mut pixels, adjustments, result } in goldens {
         let jitter =
             ColorJitter { adjustments: adjustments.clone().map(|(name, factor)| (kinds[&*name], factor)) };
         jitter.apply(&mut pixels);
@@ -65,7 +67,7 @@ fn colours_are_pillows() {
 }
 
 #[test]
-fn mixtures_and_their_losses_are_pytorchs() {
+fn mixed_batches_and_their_losses_are_those_of_pytorch() {
     for golden in goldens().mixed {
         let Mixed { size, classes, share, area, smoothing, pixels, labels, mixed, targets, logits, loss } =
             golden;
@@ -82,7 +84,7 @@ fn mixtures_and_their_losses_are_pytorchs() {
             (_, Some([left, top, right, bottom])) => {
                 Mix::Cutmix(Crop { left, top, width: right - left, height: bottom - top })
             }
-            _ => panic!("neither"),
+            _ => panic!("neither mixup nor cutmix"),
         };
         mix.apply(&mut batch);
         for (found, expected) in batch.images.pixels.iter().zip(&mixed) {
@@ -99,7 +101,7 @@ fn mixtures_and_their_losses_are_pytorchs() {
 }
 
 #[test]
-fn an_image_alone_is_not_mixed() {
+fn a_batch_of_one_image_is_not_mixed() {
     let mut batch = Batch::random(1, 8, 3);
     let before = batch.clone();
     Mix::Mixup(0.5).apply(&mut batch);

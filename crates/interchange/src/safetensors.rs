@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, io::Seek};
 use alexnet_core::tensors::{Dtype as Type, Header};
 
 use crate::{
-    file::{Source, unread},
-    tensor::{Dtype, Place, View},
+    file::{Place, Source, unread},
+    tensor::{Dtype, View},
 };
 
 /// A header may be this long.

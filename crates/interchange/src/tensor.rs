@@ -5,7 +5,7 @@ use std::{fmt, ops::Range};
 use alexnet_core::Array;
 use half::{bf16, f16};
 
-use crate::file::Source;
+use crate::file::{Place, Source};
 
 /// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,30 +39,6 @@ impl fmt::Display for Dtype {
             Self::F64 => "float64",
             Self::Other(name, _) => name,
         })
-    }
-}
-
-/// A part of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    pub start: u64,
-    /// Of its content.
-    pub bytes: u64,
-    /// Of its content, where the file says it.
-    pub crc32: Option<u32>,
-    /// The bytes that it takes in the file, where it is deflated.
-    pub deflated: Option<u64>,
-}
-
-impl Place {
-    /// Bytes that stand in the file as they are.
-    pub fn stored(start: u64, bytes: u64) -> Self {
-        Self { start, bytes, crc32: None, deflated: None }
-    }
-
-    /// Where it ends in the file, if that is a number.
-    pub fn end(self) -> Option<u64> {
-        self.start.checked_add(self.deflated.unwrap_or(self.bytes))
     }
 }
 

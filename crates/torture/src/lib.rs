@@ -15,6 +15,7 @@ pub mod memory;
 pub mod mutate;
 pub mod panics;
 pub mod predict;
+pub mod repair;
 pub mod seeds;
 pub mod targets;
 

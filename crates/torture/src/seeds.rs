@@ -19,7 +19,7 @@ use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use safetensors::{Dtype, tensor::TensorView};
 use tempfile::TempDir;
 
-use crate::targets;
+use crate::repair;
 
 /// A file of this repository, by its path from the crate.
 fn ours(path: &str) -> PathBuf {
@@ -298,7 +298,7 @@ pub fn tars() -> Vec<Vec<u8>> {
     for block in ustar.chunks_exact_mut(512).filter(|block| block[257..262] == *b"ustar") {
         block[257..265].copy_from_slice(b"ustar\x0000");
     }
-    targets::repair_tar(&mut ustar);
+    repair::tar(&mut ustar);
     vec![tar(&["top/", "top/daisy/", "top/daisy/1.jpg", &long]), tar(&["daisy/1.jpg", "roses/ü.jpg"]), ustar]
 }
 

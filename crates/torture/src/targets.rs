@@ -20,7 +20,7 @@ use alexnet_data::{
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use walkdir::WalkDir;
 
-use crate::seeds;
+use crate::{repair, seeds};
 
 /// Longer messages fill a terminal.
 const MAX_MESSAGE: usize = 8 << 10;
@@ -86,7 +86,7 @@ pub fn all() -> Vec<Target> {
         &[b"null", b"{}", b"[]", b"\"\"", b"\\u0000", b"\xEF\xBB\xBF", b"-", b"[[[[[[[[", b"{\"0\":"];
     vec![
         image("jpeg", 6000, None, JPEG),
-        image("png", 6000, Some(repair_png as fn(&mut [u8])), PNG),
+        image("png", 6000, Some(repair::png as fn(&mut [u8])), PNG),
         image("gif", 6000, None, &[b"GIF89a", b"\x21\xF9\x04", b"\x2C", b"\x3B", b"\x21\xFF\x0BNETSCAPE2.0"]),
         image(
             "webp",
@@ -107,7 +107,7 @@ pub fn all() -> Vec<Target> {
             None,
             &[b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7\nWIDTH 3\n", b"#", b"\n65535\n"],
         ),
-        Target { repair: Some(repair_zip), ..other("pth", 4000, seeds::pth(), weights, PTH) },
+        Target { repair: Some(repair::zip), ..other("pth", 4000, seeds::pth(), weights, PTH) },
         other("pickle", 4000, seeds::pickles(), pickle, PICKLE),
         other("whole_pth", 60, seeds::whole_pickles(), whole_pth, PICKLE),
         other(
@@ -130,7 +130,7 @@ pub fn all() -> Vec<Target> {
             &[b"\x1f\x8b\x08"],
         ),
         Target {
-            repair: Some(repair_tar),
+            repair: Some(repair::tar),
             ..other(
                 "tar",
                 3000,
@@ -139,7 +139,7 @@ pub fn all() -> Vec<Target> {
                 &[b"ustar", b"../", b"/etc/", b"././@LongLink", b"C:\\"],
             )
         },
-        Target { repair: Some(repair_zip), ..other("zip", 3000, seeds::zips(), unpack, PTH) },
+        Target { repair: Some(repair::zip), ..other("zip", 3000, seeds::zips(), unpack, PTH) },
         Target {
             needs_program: true,
             ..other(
@@ -327,21 +327,6 @@ fn decoded(bytes: &[u8]) -> Outcome {
     Outcome::Read(format!("{}x{} bits", width.ilog2(), height.ilog2()))
 }
 
-/// The checksum of each chunk.
-fn repair_png(bytes: &mut [u8]) {
-    let mut place = 8;
-    while let Some(length) = bytes.get(place..place + 4) {
-        let length = length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
-        let (start, end) = (place + 4, place.saturating_add(8).saturating_add(length));
-        if end.saturating_add(4) > bytes.len() {
-            break;
-        }
-        let crc = crc32fast::hash(&bytes[start..end]);
-        bytes[end..end + 4].copy_from_slice(&crc.to_be_bytes());
-        place = end + 4;
-    }
-}
-
 fn weights(bytes: &[u8], place: &Place) -> Outcome {
     let path = place.folder.join("it.pth");
     fs::write(&path, bytes).expect("a temporary folder");
@@ -425,37 +410,6 @@ fn split(text: &[u8], place: &Place) -> Outcome {
     match Dataset::load(&path) {
         Ok(dataset) => Outcome::Read(format!("{} and {}", dataset.train.len(), dataset.val.len())),
         Err(error) => Outcome::Refused(error.to_string()),
-    }
-}
-
-/// The checksum of each header.
-pub fn repair_tar(bytes: &mut [u8]) {
-    for header in bytes.chunks_exact_mut(512).filter(|header| header[257..262] == *b"ustar") {
-        header[148..156].fill(b' ');
-        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    }
-}
-
-/// The checksum of each entry that is stored, at both places.
-fn repair_zip(bytes: &mut [u8]) {
-    let number = |bytes: &[u8], place: usize, width: usize| {
-        bytes[place..place + width].iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte))
-    };
-    for place in 0..bytes.len().saturating_sub(46) {
-        if bytes[place..place + 4] != *b"PK\x01\x02" || number(bytes, place + 10, 2) != 0 {
-            continue;
-        }
-        let (size, local) = (number(bytes, place + 20, 4), number(bytes, place + 42, 4));
-        if local + 30 > bytes.len() {
-            continue;
-        }
-        let start = local + 30 + number(bytes, local + 26, 2) + number(bytes, local + 28, 2);
-        if let Some(content) = bytes.get(start..start + size) {
-            let crc = crc32fast::hash(content).to_le_bytes();
-            bytes[place + 16..place + 20].copy_from_slice(&crc);
-            bytes[local + 14..local + 18].copy_from_slice(&crc);
-        }
     }
 }
 

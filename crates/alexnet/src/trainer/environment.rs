@@ -1,10 +1,10 @@
-//! What a run keeps about the machine that it was made on.
+//! The machine of a run.
 
 use serde::Serialize;
 
 use crate::EngineConfig;
 
-/// Where a run was made: `environment.json`.
+/// The machine and the version, written to `environment.json`.
 #[derive(Serialize)]
 pub(super) struct Environment {
     version: &'static str,

@@ -1,38 +1,38 @@
-//! A run that was left goes on: its files are compared with each other before any of them is written.
+//! Resuming a run: its files are compared with each other before any of them is written.
 
 use std::{collections::BTreeSet, path::PathBuf};
 
 use alexnet_core::{ExifOrientation, Progress, text::escaped};
 use alexnet_data::{dataset::Dataset, loader::OnBadImage};
 
-use super::{Ready, look_at_all};
+use super::ready::{Ready, look_at_all};
 use crate::{
     DataSource, EngineConfig, Error, Note, Observer, Result, RunFolder,
-    engine::EngineChanges,
+    engine_config::EngineChanges,
     prepare::{self, Prepared},
     run_folder::Marks,
     saved,
 };
 
-/// What a resume may change. What decides the weights stays as the run was begun.
+/// The settings that a resume may change. Those that decide the weights cannot change.
 #[derive(Clone, Debug, Default)]
 pub struct Resume {
     /// The engine, its device and how it computes.
     pub engine: EngineChanges,
-    /// Another number of epochs in all.
+    /// Another total number of epochs.
     pub epochs: Option<u64>,
-    /// Where the run's images are now.
+    /// The new folder of the run's images.
     pub data: Option<PathBuf>,
     /// What happens when an image cannot be read.
     pub on_bad_image: Option<OnBadImage>,
-    /// Save a checkpoint after so many steps, beside the one after each epoch.
+    /// Saves a checkpoint after this number of steps, in addition to the one after each epoch.
     pub checkpoint_every: Option<u64>,
 }
 
-/// The run in `folder` as it stands, with the changes.
+/// Loads the run in `folder` and applies the changes.
 ///
 /// # Errors
-/// When it cannot go on as it was begun; then nothing in the folder has changed.
+/// When its files are missing, damaged or inconsistent. No file was changed then.
 pub(super) fn ready(
     folder: RunFolder,
     engine: EngineConfig,
@@ -40,7 +40,7 @@ pub(super) fn ready(
     observer: &mut dyn Observer,
 ) -> Result<Ready> {
     let folder = folder.locked(observer)?;
-    // Once more: only now nobody else writes it.
+    // Read again: only now no other process writes it.
     let (mut config, is_sealed) = saved::read(&folder)?;
     config.engine = engine;
     config.checkpoint_every = changes.checkpoint_every;
@@ -48,7 +48,7 @@ pub(super) fn ready(
     config.on_bad_image = changes.on_bad_image.unwrap_or(config.on_bad_image);
     config.data = changes.data.clone().map_or(config.data, DataSource::from);
     if config.exif_orientation.is_none() {
-        // A run of the time before the setting was begun with images as they are stored.
+        // Runs of versions without this setting did not apply the orientation.
         observer.note(Note::OrientationIgnoredByRun);
         config.exif_orientation = Some(ExifOrientation::Ignore);
     }
@@ -78,14 +78,14 @@ pub(super) fn ready(
     let is_split = split.exists();
     let known = match &checkpoint {
         _ if is_split => Dataset::load(&split)?,
-        // It was killed before it had one.
+        // The run was killed before it wrote the split.
         None => config.data.open_or_draw(&config.split_options(), observer)?,
         Some(_) => return Err(Error::SplitMissing { path: split }),
     };
     if let Some((_, _, Marks { split: Some(kept), .. })) = &checkpoint
         && *kept != known.checksum()
     {
-        let reason = "is not the split that the run was begun with".into();
+        let reason = "is not the split that the run was started with".into();
         return Err(Error::RunFile { path: split, reason });
     }
     let dataset = match &changes.data {
@@ -138,7 +138,7 @@ fn can_go_on(folder: &RunFolder, progress: &Progress, epochs: u64) -> Result<()>
     Ok(())
 }
 
-/// The images of a run where they are now.
+/// The images of a run in their new folder.
 fn moved(known: Dataset, to: DataSource, observer: &mut dyn Observer) -> Result<Dataset> {
     let found = to.listing(observer)?;
     let taken = found.train.iter().chain(found.val.iter().flatten());

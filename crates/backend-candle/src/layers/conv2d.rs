@@ -6,7 +6,9 @@ use candle_core::Tensor;
 #[cfg(any(feature = "cuda", feature = "metal", test))]
 use super::gpu::Implementation;
 use super::seen;
-use crate::{convolution::Convolution, failed};
+#[cfg(any(feature = "cuda", feature = "metal", test))]
+use crate::convolution;
+use crate::{convolution::Convolution, error::failed};
 
 /// Cross-correlation with bias, and a ReLU if one follows.
 pub struct Conv2d {
@@ -34,7 +36,7 @@ impl Conv2d {
     }
 
     /// With the products of this engine.
-    pub fn patches(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> candle_core::Result<Tensor> {
+    fn patches(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> candle_core::Result<Tensor> {
         let weight = weight.flatten_from(1)?;
         if self.groups == 1 {
             return self.convolution.apply(x, &weight, bias);
@@ -45,10 +47,96 @@ impl Conv2d {
         let ys = groups.map(|((x, weight), bias)| self.convolution.apply(&x.contiguous()?, weight, bias));
         Tensor::cat(&ys.collect::<candle_core::Result<Vec<_>>>()?, 3)
     }
+
+    /// With candle-nn's layer, which takes `[N, C, H, W]` and weights in PyTorch's layout.
+    #[cfg(any(feature = "cuda", feature = "metal", test))]
+    fn candle_nn(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> candle_core::Result<Tensor> {
+        use candle_core::conv::CudnnFwdAlgo;
+        use candle_nn::{Conv2dConfig, Module};
+
+        let config = Conv2dConfig {
+            padding: self.convolution.window.padding,
+            stride: self.convolution.window.stride,
+            dilation: 1,
+            groups: self.groups,
+            // Plain sums. Left to choose, cuDNN may take Winograd's, which are not exact on integers.
+            cudnn_fwd_algo: Some(CudnnFwdAlgo::ImplicitPrecompGemm),
+        };
+        let channels_first = |tensor: &Tensor| tensor.permute((0, 3, 1, 2))?.contiguous();
+        let layer = candle_nn::Conv2d::new(channels_first(weight)?, Some(bias.clone()), config);
+        let y = layer.forward(&channels_first(x)?)?.permute((0, 2, 3, 1))?.contiguous()?;
+        if self.convolution.relu { convolution::relu(&y) } else { Ok(y) }
+    }
 }
 
 impl Layer<Tensor> for Conv2d {
     fn forward(&mut self, x: Tensor, mode: Mode) -> Result<Tensor> {
         self.apply(&x, mode).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        convolution::Window,
+        test_support::{flat, integers, with_gradients},
+    };
+
+    /// candle-nn's layer runs on GPUs alone, which the suite does not reach where there are none. Integers, so that the
+    /// results are exact.
+    #[test]
+    fn candle_nn_convolves_the_same() {
+        for (n, channels, groups, kernel, stride, padding, input, output) in [
+            (2, 3, 1, 3, 2, 1, [7, 9], [4, 5]),
+            (1, 2, 1, 1, 1, 0, [8, 6], [8, 6]),
+            (2, 4, 2, 5, 1, 2, [8, 6], [8, 6]),
+            // A row and a column at the edge that no window touches.
+            (3, 3, 1, 4, 3, 0, [8, 11], [2, 3]),
+            // The tutorial's first convolution on a smaller image.
+            (2, 3, 1, 11, 4, 2, [32, 32], [7, 7]),
+        ] {
+            let window = Window { input, output, kernel, stride, padding };
+            assert!(window.leaves_equal_margins());
+            let x = integers(&[n, input[0], input[1], channels], 0);
+            let weight = integers(&[6, kernel, kernel, channels / groups], 1);
+            let arguments = [x, weight, integers(&[6], 2)];
+            let [x, weight, bias] = &arguments;
+            for relu in [false, true] {
+                let layer = Conv2d {
+                    weight: weight.as_tensor().clone(),
+                    bias: bias.as_tensor().clone(),
+                    groups,
+                    convolution: Convolution { window, relu },
+                };
+                let ours = layer.patches(x, weight, bias).unwrap();
+                let theirs = layer.candle_nn(x, weight, bias).unwrap();
+                let ours = with_gradients(&ours, &arguments);
+                assert!(
+                    ours == with_gradients(&theirs, &arguments),
+                    "groups {groups}, {:?}",
+                    layer.convolution
+                );
+                assert!(ours.iter().all(|values| values.iter().any(|value| *value != 0.0)));
+            }
+        }
+    }
+
+    /// Why [`Window::leaves_equal_margins`] is asked. When this fails, candle differentiates such convolutions, and they may
+    /// be candle-nn's as well.
+    #[test]
+    fn candle_cannot_differentiate_with_unequal_margins() {
+        let window = Window { input: [6, 5], output: [2, 2], kernel: 3, stride: 2, padding: 0 };
+        assert!(!window.leaves_equal_margins());
+        let [x, weight, bias] = [integers(&[1, 6, 5, 1], 0), integers(&[1, 3, 3, 1], 1), integers(&[1], 2)];
+        let layer = Conv2d {
+            weight: weight.as_tensor().clone(),
+            bias: bias.as_tensor().clone(),
+            groups: 1,
+            convolution: Convolution { window, relu: false },
+        };
+        let y = layer.candle_nn(&x, &weight, &bias).unwrap();
+        assert_eq!(flat(&y), flat(&layer.patches(&x, &weight, &bias).unwrap()));
+        assert!(y.sum_all().unwrap().backward().is_err());
     }
 }

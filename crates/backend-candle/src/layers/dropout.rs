@@ -4,7 +4,7 @@ use alexnet_core::{Layer, Mode, Result, rng::dropout_scale};
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use crate::failed;
+use crate::error::failed;
 
 /// Multiplies by 0 or 1/(1-p) in training.
 pub struct Dropout {

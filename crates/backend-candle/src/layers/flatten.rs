@@ -3,7 +3,7 @@
 use alexnet_core::{Layer, Mode, Result};
 use candle_core::Tensor;
 
-use crate::failed;
+use crate::error::failed;
 
 /// In PyTorch's order of features, so the channels come first.
 pub struct Flatten;

@@ -2,11 +2,9 @@
 //! are right.
 
 use alexnet_core::Mode;
-use candle_core::{DeviceLocation, Result, Tensor, conv::CudnnFwdAlgo};
-use candle_nn::{Conv2dConfig, Module};
+use candle_core::DeviceLocation;
 
-use super::{Conv2d, Linear};
-use crate::convolution::{Window, relu};
+use crate::convolution::Window;
 
 /// Whose layer runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,39 +39,9 @@ impl Implementation {
     }
 }
 
-impl Conv2d {
-    /// With candle-nn's layer, which takes `[N, C, H, W]` and weights in PyTorch's layout.
-    pub fn candle_nn(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-        let config = Conv2dConfig {
-            padding: self.convolution.window.padding,
-            stride: self.convolution.window.stride,
-            dilation: 1,
-            groups: self.groups,
-            // Plain sums. Left to choose, cuDNN may take Winograd's, which are not exact on integers.
-            cudnn_fwd_algo: Some(CudnnFwdAlgo::ImplicitPrecompGemm),
-        };
-        let channels_first = |tensor: &Tensor| tensor.permute((0, 3, 1, 2))?.contiguous();
-        let layer = candle_nn::Conv2d::new(channels_first(weight)?, Some(bias.clone()), config);
-        let y = layer.forward(&channels_first(x)?)?.permute((0, 2, 3, 1))?.contiguous()?;
-        if self.convolution.relu { relu(&y) } else { Ok(y) }
-    }
-}
-
-impl Linear {
-    /// With candle-nn's layer.
-    pub fn candle_nn(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-        let y = candle_nn::Linear::new(weight.clone(), Some(bias.clone())).forward(x)?;
-        if self.relu { relu(&y) } else { Ok(y) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        convolution::Convolution,
-        test_support::{flat, integers, with_gradients},
-    };
 
     const CUDA: DeviceLocation = DeviceLocation::Cuda { gpu_id: 0 };
     const METAL: DeviceLocation = DeviceLocation::Metal { gpu_id: 0 };
@@ -107,76 +75,5 @@ mod tests {
         assert_eq!(convolutions(CUDA, SQUARE), [CandleNn, CandleNn, CandleNn]);
         assert_eq!(convolutions(CUDA, UNEQUAL), [CandleNn, Patches, Patches]);
         assert_eq!(convolutions(METAL, SQUARE), [CandleNn, Patches, Patches]);
-    }
-
-    /// candle-nn's layer runs on GPUs alone, which the suite does not reach where there are none. Integers, so that the
-    /// results are exact.
-    #[test]
-    fn candle_nn_convolves_the_same() {
-        for (n, channels, groups, kernel, stride, padding, input, output) in [
-            (2, 3, 1, 3, 2, 1, [7, 9], [4, 5]),
-            (1, 2, 1, 1, 1, 0, [8, 6], [8, 6]),
-            (2, 4, 2, 5, 1, 2, [8, 6], [8, 6]),
-            // A row and a column at the edge that no window touches.
-            (3, 3, 1, 4, 3, 0, [8, 11], [2, 3]),
-            // The tutorial's first convolution on a smaller image.
-            (2, 3, 1, 11, 4, 2, [32, 32], [7, 7]),
-        ] {
-            let window = Window { input, output, kernel, stride, padding };
-            assert!(window.leaves_equal_margins());
-            let x = integers(&[n, input[0], input[1], channels], 0);
-            let weight = integers(&[6, kernel, kernel, channels / groups], 1);
-            let arguments = [x, weight, integers(&[6], 2)];
-            let [x, weight, bias] = &arguments;
-            for relu in [false, true] {
-                let layer = Conv2d {
-                    weight: weight.as_tensor().clone(),
-                    bias: bias.as_tensor().clone(),
-                    groups,
-                    convolution: Convolution { window, relu },
-                };
-                let ours = layer.patches(x, weight, bias).unwrap();
-                let theirs = layer.candle_nn(x, weight, bias).unwrap();
-                let ours = with_gradients(&ours, &arguments);
-                assert!(
-                    ours == with_gradients(&theirs, &arguments),
-                    "groups {groups}, {:?}",
-                    layer.convolution
-                );
-                assert!(ours.iter().all(|values| values.iter().any(|value| *value != 0.0)));
-            }
-        }
-    }
-
-    /// Why [`Window::leaves_equal_margins`] is asked. When this fails, candle differentiates such convolutions, and they may
-    /// be candle-nn's as well.
-    #[test]
-    fn candle_cannot_differentiate_with_unequal_margins() {
-        let window = Window { input: [6, 5], output: [2, 2], kernel: 3, stride: 2, padding: 0 };
-        assert!(!window.leaves_equal_margins());
-        let [x, weight, bias] = [integers(&[1, 6, 5, 1], 0), integers(&[1, 3, 3, 1], 1), integers(&[1], 2)];
-        let layer = Conv2d {
-            weight: weight.as_tensor().clone(),
-            bias: bias.as_tensor().clone(),
-            groups: 1,
-            convolution: Convolution { window, relu: false },
-        };
-        let y = layer.candle_nn(&x, &weight, &bias).unwrap();
-        assert_eq!(flat(&y), flat(&layer.patches(&x, &weight, &bias).unwrap()));
-        assert!(y.sum_all().unwrap().backward().is_err());
-    }
-
-    /// As for convolutions: integers, so that the results are exact.
-    #[test]
-    fn candle_nn_multiplies_the_same() {
-        let arguments = [integers(&[5, 12], 0), integers(&[7, 12], 1), integers(&[7], 2)];
-        let [x, weight, bias] = arguments.each_ref().map(|var| var.as_tensor().clone());
-        for relu in [false, true] {
-            let layer = Linear { weight: weight.clone(), bias: bias.clone(), relu };
-            let ours = with_gradients(&layer.patches(&x, &weight, &bias).unwrap(), &arguments);
-            let theirs = layer.candle_nn(&x, &weight, &bias).unwrap();
-            assert!(ours == with_gradients(&theirs, &arguments), "ReLU: {relu}");
-            assert!(ours.iter().all(|values| values.iter().any(|value| *value != 0.0)));
-        }
     }
 }

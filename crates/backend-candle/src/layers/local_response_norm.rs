@@ -3,7 +3,7 @@
 use alexnet_core::{Layer, Mode, Result};
 use candle_core::{Device, Tensor};
 
-use crate::failed;
+use crate::error::failed;
 
 /// `y[c] = x[c] · s[c]^-beta` with `s[c] = k + alpha · Σ x[j]²`, j in the window around c.
 pub struct LocalResponseNorm {

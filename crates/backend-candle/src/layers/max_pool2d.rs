@@ -4,7 +4,7 @@ use alexnet_core::{Layer, Mode, Result};
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Device, Layout, Shape, Tensor};
 use rayon::prelude::*;
 
-use crate::{convolution::Window, failed, kernels::values};
+use crate::{convolution::Window, error::failed, kernels::values};
 
 /// Largest value of each window; the first of equals in row-major order. A NaN wins, as in PyTorch.
 pub struct MaxPool2d {

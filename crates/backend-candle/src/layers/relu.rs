@@ -3,7 +3,7 @@
 use alexnet_core::{Layer, Mode, Result};
 use candle_core::Tensor;
 
-use crate::{convolution::relu, failed};
+use crate::{convolution::relu, error::failed};
 
 /// `max(x, 0)`.
 pub struct Relu;

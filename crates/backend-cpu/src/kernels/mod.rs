@@ -25,6 +25,22 @@ use std::fmt;
 
 use pulp::{Arch, WithSimd};
 
+/// How the engine computes.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernels {
+    /// The instruction set.
+    pub isa: Isa,
+    /// Whether all convolutions are sums of products in plain order, exact on small integers, instead of Winograd's where
+    /// they apply.
+    pub exact: bool,
+}
+
+impl Default for Kernels {
+    fn default() -> Self {
+        Self { isa: Isa::best(), exact: false }
+    }
+}
+
 /// An instruction set that the kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {

@@ -3,7 +3,7 @@
 use alexnet_core::{Layer, Mode, Result};
 use tch::Tensor;
 
-use crate::failed;
+use crate::error::failed;
 
 /// `torch.flatten` of all but the first dimension, in the order `[C, H, W]`.
 pub struct Flatten;

@@ -3,7 +3,7 @@
 use alexnet_core::{Layer, Mode, Result};
 use tch::Tensor;
 
-use crate::failed;
+use crate::error::failed;
 
 /// `torch.nn.functional.linear`.
 pub struct Linear {

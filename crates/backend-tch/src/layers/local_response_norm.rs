@@ -3,7 +3,7 @@
 use alexnet_core::{Layer, Mode, Result};
 use tch::{TchError, Tensor};
 
-use crate::failed;
+use crate::error::failed;
 
 /// `x · (k + alpha · Σ x²)^-beta` over a window of channels, composed: libtorch has no such operation.
 pub struct LocalResponseNorm {

@@ -3,7 +3,7 @@
 use alexnet_core::{Layer, Mode, Result};
 use tch::Tensor;
 
-use crate::failed;
+use crate::error::failed;
 
 /// `torch.nn.functional.max_pool2d`; the first of equals wins there too.
 pub struct MaxPool2d {

@@ -40,7 +40,7 @@ pub struct Args {
     data: Option<PathBuf>,
     /// Subset to evaluate; images of the run of the weights are split as in that run, also if they have been moved [default: val, or all if
     /// the images are not those of the run and are not split by folders]
-    #[arg(long, value_name = "HALF", value_enum)]
+    #[arg(long, value_name = "SUBSET", value_enum)]
     split: Option<Split>,
     /// What to do with an image that cannot be read
     #[arg(long, value_name = "ACTION", value_enum, default_value = "error")]

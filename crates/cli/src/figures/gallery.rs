@@ -1,6 +1,6 @@
 //! A figure of the images that `data check` reports.
 
-use alexnet::data::check::{Group, Half, Likeness, Oddity, Report};
+use alexnet::data::check::{Group, Likeness, Oddity, Report, Subset};
 use image::RgbImage;
 
 use super::{
@@ -37,12 +37,12 @@ pub fn gallery(report: &Report, image: impl Fn(&str) -> Option<RgbImage>) -> (Rg
         tiles.extend((0..skipped).map(|_| Tile { image: None, caption: vec![] }));
         let (what, color) = describe(group);
         for image in &group.images[..shown] {
-            let half = match image.half {
-                Half::Train => "trains",
-                Half::Val => "validates",
-                Half::Test => "is for tests",
+            let subset = match image.subset {
+                Subset::Train => "trains",
+                Subset::Val => "validates",
+                Subset::Test => "is for tests",
             };
-            tiles.push(tile(&image.path, &format!("{}, {half}", image.class), &what, color));
+            tiles.push(tile(&image.path, &format!("{}, {subset}", image.class), &what, color));
         }
     }
     let damaged = report.damaged.iter().map(|image| (&image.path, &image.class, image.reason.clone(), RED));

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use alexnet_data::{
-    check::{Damage, Format, Group, Half, Likeness, Oddity, Report, SplitBy},
+    check::{Damage, Format, Group, Likeness, Oddity, Report, SplitBy, Subset},
     synthetic::draw_flower,
 };
 use image::{ImageFormat, RgbImage, codecs::jpeg::JpegEncoder, imageops};
@@ -37,8 +37,8 @@ fn half_size(image: &RgbImage) -> RgbImage {
 fn write_clean_dataset(dir: &TestDir) {
     for (class, name) in DRAWN.into_iter().enumerate() {
         for index in 0..22 {
-            let half = if index < 17 { "train" } else { "val" };
-            let path = dir.file(&format!("images/{half}/{name}/{index:02}.jpg"));
+            let subset = if index < 17 { "train" } else { "val" };
+            let path = dir.file(&format!("images/{subset}/{name}/{index:02}.jpg"));
             write(&path, &jpeg(&draw_flower(class, index, 0), 88));
         }
     }
@@ -101,8 +101,8 @@ fn all_injected_issues_are_found() {
     let strip = imageops::crop_imm(&draw_flower(1, 44, 0), 0, 90, 240, 70).to_image();
     inject("train/dandelion/strip.jpg", &jpeg(&strip, 90));
     for index in 0..4 {
-        let half = if index < 3 { "train" } else { "val" };
-        inject(&format!("{half}/zinnia/{index}.jpg"), &jpeg(&draw_flower(3, index, 0), 88));
+        let subset = if index < 3 { "train" } else { "val" };
+        inject(&format!("{subset}/zinnia/{index}.jpg"), &jpeg(&draw_flower(3, index, 0), 88));
     }
 
     let args = ["--data", "images", "--gallery", "seen.jpg"];
@@ -143,7 +143,7 @@ fn all_injected_issues_are_found() {
     assert_eq!([how(1), how(4)], [Likeness::Bytes; 2]);
     assert!(matches!(how(2), Likeness::Near { mirrored: true, .. }));
     assert!(matches!(how(3), Likeness::Near { mirrored: false, .. }));
-    assert_eq!(found.duplicates[2].images[1].half, Half::Val);
+    assert_eq!(found.duplicates[2].images[1].subset, Subset::Val);
     let sizes: Vec<_> = found.sizes.iter().map(|image| (image.path.as_str(), image.oddity)).collect();
     assert_eq!(
         sizes,

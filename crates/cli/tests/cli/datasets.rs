@@ -56,7 +56,7 @@ fn a_run_recognizes_its_images_after_they_have_moved() {
     assert_eq!(own.images, 15);
     let same = |found: &Evaluated| {
         assert_eq!((found.images, &found.report["loss"]), (15, &own.report["loss"]), "{}", found.messages);
-        assert!(found.messages.contains("split as the run was"), "{}", found.messages);
+        assert!(found.messages.contains("split as in the run"), "{}", found.messages);
     };
     copy(&dir.file("flowers"), &dir.file("elsewhere"));
     let copied = evaluate(&dir, &["--data", "elsewhere"]);
@@ -70,11 +70,11 @@ fn a_run_recognizes_its_images_after_they_have_moved() {
     assert!(train.images == 35 && train.messages.contains("its 35 training images"), "{}", train.messages);
     assert_eq!(evaluate(&dir, &["--data", "elsewhere", "--split", "all"]).images, 50);
 
-    // A copy in halves, by another seed.
-    dir.succeeds(&["data", "split", "--data", "flowers", "--copy", "halves", "--seed", "9"]);
-    let halves = evaluate(&dir, &["--data", "halves"]);
-    same(&halves);
-    assert!(halves.messages.contains("the folders here divide them otherwise"), "{}", halves.messages);
+    // A copy that is split into subsets with another seed.
+    dir.succeeds(&["data", "split", "--data", "flowers", "--copy", "subsets", "--seed", "9"]);
+    let subsets = evaluate(&dir, &["--data", "subsets"]);
+    same(&subsets);
+    assert!(subsets.messages.contains("the folders here split them differently"), "{}", subsets.messages);
 
     // Images are added, to nearly three times as many.
     for class in CLASSES {
@@ -85,7 +85,7 @@ fn a_run_recognizes_its_images_after_they_have_moved() {
     }
     let grown = evaluate(&dir, &["--data", "elsewhere"]);
     same(&grown);
-    assert!(grown.messages.contains("; 90 images are new since, and in neither half"), "{}", grown.messages);
+    assert!(grown.messages.contains("; 90 images are new and in no subset"), "{}", grown.messages);
 
     // One validation image is deleted, then all of them.
     fs::rename(dir.file("flowers"), dir.file("renamed")).unwrap();
@@ -121,21 +121,21 @@ fn all_images_that_are_not_of_the_run_are_evaluated_with_a_note() {
     let others = evaluate(&dir, &["--data", "others"]);
     assert_eq!(others.images, 15);
     assert!(
-        others.messages.contains("they are not the run's images: all 15 images are asked about"),
+        others.messages.contains("they are not the run's images: all 15 images are evaluated"),
         "{}",
         others.messages
     );
     let message = fails(&dir, &["--data", "others", "--split", "val"]);
     assert!(message.contains("leaves no image to validate with"), "{message}");
     let message = fails(&dir, &["--data", "others", "--split", "test"]);
-    assert!(message.contains("no test half") && message.contains("`--split all`"), "{message}");
+    assert!(message.contains("no test subset") && message.contains("`--split all`"), "{message}");
 
     // Weights outside of a run folder, on images that are split by folders.
     fs::copy(dir.file("run/weights/best.safetensors"), dir.file("alone.safetensors")).unwrap();
-    dir.succeeds(&["data", "split", "--data", "flowers", "--copy", "halves"]);
-    let ran = dir.run(&["evaluate", "--weights", "alone.safetensors", "--data", "halves"]);
+    dir.succeeds(&["data", "split", "--data", "flowers", "--copy", "subsets"]);
+    let ran = dir.run(&["evaluate", "--weights", "alone.safetensors", "--data", "subsets"]);
     assert!(ran.out.starts_with("images 5 "), "{ran:?}");
-    assert!(ran.err.contains("the 5 validation images of 50 images are asked about"), "{ran:?}");
+    assert!(ran.err.contains("the 5 validation images of 50 images are evaluated"), "{ran:?}");
     let ran = dir.run(&["evaluate", "--weights", "alone.safetensors", "--data", "flowers", "--split", "val"]);
     assert!(ran.out.starts_with("images 5 ") && ran.err.contains("5 of 50 images"), "{ran:?}");
 
@@ -173,8 +173,8 @@ fn an_image_that_cannot_be_read_can_be_left_out_of_an_evaluation() {
 #[test]
 fn folders_of_a_split_are_detected_by_their_names_with_a_note() {
     let dir = TestDir::with_flowers(2);
-    for half in ["Training", "Testing"] {
-        copy(&dir.file("flowers"), &dir.file("mine").join(half));
+    for subset in ["Training", "Testing"] {
+        copy(&dir.file("flowers"), &dir.file("mine").join(subset));
     }
     let train =
         ["train", "--data", "mine", "--val-fraction", "0.5", "--epochs", "1", "-b", "5", "--run-dir", "run"];
@@ -183,7 +183,7 @@ fn folders_of_a_split_are_detected_by_their_names_with_a_note() {
     assert!(ran.out.contains("using 5 images for training, 5 images for validation."), "{ran:?}");
     assert!(
         ran.err.contains(
-            "it comes split: Training/ trains, a share of it validates, Testing/ is kept for tests"
+            "the data set is already split: Training/ for training, a share of it for validation, Testing/ for tests"
         ),
         "{ran:?}"
     );
@@ -198,11 +198,11 @@ fn folders_of_a_split_are_detected_by_their_names_with_a_note() {
     assert!(output.contains("10 images for testing") && dir.file("copy/test/roses").is_dir(), "{output}");
 
     fs::create_dir(dir.file("flat")).unwrap();
-    for half in ["Train", "Val"] {
-        copy(&dir.file("flowers/roses"), &dir.file("flat").join(half));
+    for subset in ["Train", "Val"] {
+        copy(&dir.file("flowers/roses"), &dir.file("flat").join(subset));
     }
     let ran = dir.run(&["train", "--data", "flat"]);
-    assert!(ran.code == Some(1) && ran.err.contains("Train/ and Val/ are named like halves"), "{ran:?}");
+    assert!(ran.code == Some(1) && ran.err.contains("Train/ and Val/ are named like subsets"), "{ran:?}");
 }
 
 #[cfg(unix)]
@@ -225,7 +225,7 @@ fn other_files_among_the_images_are_ignored_with_a_note() {
         fs::create_dir_all(at(name).parent().unwrap()).unwrap();
         fs::write(at(name), "words").unwrap();
     }
-    let output = "5 files were not taken: 1 HEIC, 1 dangling link, 1 db, 1 no regular file, 1 txt; HEIC and AVIF are not read";
+    let output = "5 files were skipped: 1 HEIC, 1 dangling link, 1 db, 1 not a regular file, 1 txt; HEIC and AVIF are not supported";
     for args in [
         &["train", "--epochs", "1", "-b", "5", "--val-fraction", "0.5"][..],
         &["data", "preview", "--out", "seen.png"],
@@ -287,7 +287,7 @@ fn archives_of_any_kind_are_data_sets() {
     // The name of the archive is also that of the folder, so it cannot be empty.
     fs::copy(dir.file("packed.TAR"), dir.file(".tar")).unwrap();
     let ran = dir.run(&["data", "fetch", "--archive", ".tar"]);
-    assert!(ran.code == Some(1) && ran.err.contains("no name before its ending"), "{ran:?}");
+    assert!(ran.code == Some(1) && ran.err.contains("no name before its extension"), "{ran:?}");
     assert!(!dir.file("data/roses").exists() && !dir.file("data/flowers").exists());
 }
 
@@ -334,7 +334,7 @@ fn only_train_draws_flowers_if_there_are_no_images() {
     // Existing drawn flowers are used by all commands.
     dir.succeeds(&["data", "synth", "--out", "data/drawn_flowers", "--per-class", "1"]);
     let ran = dir.run(&["evaluate", "--weights", "w.safetensors"]);
-    assert!(ran.out.starts_with("images 5 ") && ran.err.contains("all 5 images are asked about"), "{ran:?}");
+    assert!(ran.out.starts_with("images 5 ") && ran.err.contains("all 5 images are evaluated"), "{ran:?}");
 }
 
 #[test]

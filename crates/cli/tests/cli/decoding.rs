@@ -79,7 +79,7 @@ fn the_orientation_setting_is_stored_with_the_run_and_its_weights() {
     let run = "run/weights/best.safetensors";
     let (stored, output) = answer(run, "turned.jpg", &[]);
     assert_eq!(stored, answer(run, "stored.png", &[]).0);
-    assert_eq!(output, "images are not turned by their EXIF orientation, as in training");
+    assert_eq!(output, "the EXIF orientation of images is not applied, as in training");
     let (upright, output) = answer(run, "turned.jpg", &["--exif-orientation", "apply"]);
     assert_eq!(upright, answer(run, "upright.png", &[]).0);
     assert!(output.contains("trained with ignore"), "{output}");

@@ -40,7 +40,7 @@ fn the_folder_of_a_run_names_its_best_weights() {
 
     checkpoint::save(dir.file("run/checkpoint.safetensors"), &State::default(), &0).unwrap();
     for (weights, message) in [
-        ("flowers", "flowers is a folder, and holds no weights/best.safetensors"),
+        ("flowers", "flowers is a folder without weights/best.safetensors"),
         ("run/checkpoint.safetensors", "it is the checkpoint of a run"),
     ] {
         for args in [&["predict", image, "--weights", weights][..], &["convert", weights, "a.pth"]] {
@@ -174,8 +174,8 @@ fn names_are_escaped_and_truncated() {
 fn names_in_a_dataset_are_escaped() {
     let dir = TestDir::with_flowers(2);
     dir.save_fresh_weights("w.safetensors");
-    let image = |half: &str, class: &str, name: &str, from: &str| {
-        let folder = dir.file(EVIL).join(half).join(class);
+    let image = |subset: &str, class: &str, name: &str, from: &str| {
+        let folder = dir.file(EVIL).join(subset).join(class);
         fs::create_dir_all(&folder).unwrap();
         fs::copy(dir.file("flowers").join(from), folder.join(name)).unwrap();
     };
@@ -209,10 +209,10 @@ fn names_in_a_dataset_are_escaped() {
     check(&dir.run(&["evaluate", "--weights", "w.safetensors", "--data", EVIL]));
     check(&dir.run(&["train", "--resume", &run, "--data", "flowers"]));
 
-    for half in ["train/a", "train/b", "val/a", &format!("val/{EVIL}")] {
-        fs::create_dir_all(dir.file("halves").join(half)).unwrap();
+    for subset in ["train/a", "train/b", "val/a", &format!("val/{EVIL}")] {
+        fs::create_dir_all(dir.file("subsets").join(subset)).unwrap();
     }
-    check(&dir.run(&["data", "check", "--data", "halves"]));
+    check(&dir.run(&["data", "check", "--data", "subsets"]));
     fs::create_dir_all(dir.file("one").join(EVIL)).unwrap();
     check(&dir.run(&["data", "check", "--data", "one"]));
     check(&dir.run(&["data", "synth", "--out", &format!("{EVIL}drawn"), "--per-class", "1"]));

@@ -70,7 +70,7 @@ fn a_pytorch_state_dictionary_can_be_used_as_weights() {
     let ran = dir.run(&["evaluate", "--weights", "AlexNet.pth", "--data", "flowers", "--format", "json"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.err.contains("detected as `tutorial` with 5 classes"), "{ran:?}");
-    assert!(ran.err.contains("the classes are taken for those of"), "{ran:?}");
+    assert!(ran.err.contains("the classes are assumed to be those of"), "{ran:?}");
     let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(report["per_class"][2]["class"], "roses");
 
@@ -135,7 +135,7 @@ fn save_both_orders(dir: &TestDir) {
 fn the_order_of_classes_does_not_matter() {
     let dir = TestDir::with_flowers(10);
     save_both_orders(&dir);
-    let note = "knows the classes of";
+    let note = "has the classes of";
     let report = |weights| {
         let ran = dir.run(&["evaluate", "--weights", weights, "--data", "flowers", "--format", "json"]);
         assert_eq!(ran.code, Some(0), "{ran:?}");

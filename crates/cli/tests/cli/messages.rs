@@ -102,7 +102,7 @@ fn the_next_step_is_an_option_of_the_command() {
     fs::rename(dir.file("images"), dir.file("flat")).unwrap();
     fill("images/train", 1);
     fill("images/val", 1);
-    let (cause, split) = ("the 5 validation images of 10 images are asked about", "`--split all`");
+    let (cause, split) = ("the 5 validation images of 10 images are evaluated", "`--split all`");
     check(&evaluate, cause, split, true);
     check(&parity, cause, split, false);
 }

@@ -17,7 +17,7 @@ const INPUTS: [(&str, &str); 14] = [
     ("good.jpg", ""),
     ("missing.jpg", "cannot open missing.jpg"),
     ("empty.jpg", "empty.jpg is not a readable image: the file is empty"),
-    ("text.jpg", "text.jpg is not a readable image: it is none of JPEG, PNG"),
+    ("text.jpg", "text.jpg is not a readable image: it is not a JPEG, PNG"),
     ("cut.jpg", "cut.jpg is not a readable image: "),
     ("cmyk.jpg", ""),
     ("gray.jpg", ""),
@@ -194,7 +194,7 @@ fn folders_patterns_and_stdin(dir: &TestDir) {
     let ran = predict(dir, "json", &["flowers/roses"]);
     assert_eq!(top(&ran), good);
     assert!(
-        ran.err.contains("flowers/roses: 2 files were not taken: 1 HEIC, 1 txt; HEIC and AVIF"),
+        ran.err.contains("flowers/roses: 2 files were skipped: 1 HEIC, 1 txt; HEIC and AVIF"),
         "{}",
         ran.err
     );

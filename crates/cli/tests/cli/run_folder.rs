@@ -81,7 +81,7 @@ fn a_damaged_or_changed_run_is_refused_and_not_modified() {
     let args = |change: fn(String) -> String| move |run: &Path| edit(&run.join("args.toml"), change);
     let split = |change: fn(String) -> String| move |run: &Path| edit(&run.join("split.json"), change);
     let cases: &[(&str, Damage, &[&str], &str, &str)] = &[
-        ("empty options", &args(|_| String::new()), &[], "args.toml holds no option", "put back the file"),
+        ("empty options", &args(|_| String::new()), &[], "args.toml has no settings", "put back the file"),
         (
             "options truncated at the end of a line",
             &args(|text| text[..=text.trim_end().rfind('\n').unwrap()].to_owned()),
@@ -114,22 +114,22 @@ fn a_damaged_or_changed_run_is_refused_and_not_modified() {
             "the options of another run",
             &args(|text| with_checksum(&without_first_line(&text).replace("opt = \"sgd\"\n", ""))),
             &[],
-            "begun with `opt` \"sgd\", and its args.toml has it \"adam\"",
+            "started with `opt` \"sgd\", but its args.toml has \"adam\"",
             "put back",
         ),
-        ("an empty split", &split(|_| String::new()), &[], "it is no split", ""),
+        ("an empty split", &split(|_| String::new()), &[], "it is not a valid split", ""),
         (
             "a digit of a class",
             &split(|text| text.replacen("\"class\": 1", "\"class\": 2", 1)),
             &[],
-            "split.json is not a data set: it has changed since it was written",
-            "put back",
+            "split.json is not a data set: it was changed after it was written",
+            "restore the original file",
         ),
         (
             "a digit of a class, without its checksum",
             &split(|text| text.replacen("\"class\": 1", "\"class\": 2", 1).replace("\"crc32\"", "\"crc\"")),
             &[],
-            "split.json is not the split that the run was begun with",
+            "split.json is not the split that the run was started with",
             "put back",
         ),
         (
@@ -273,7 +273,7 @@ fn only_one_process_writes_to_a_run_and_a_killed_process_frees_it() {
     let in_use = format!("run is in use by process {} on ", first.id());
     assert!(second.err.contains(&in_use) && second.err.contains("wait"), "{second:?}");
     assert!(leftover.exists() && !fs::read_to_string(dir.file("run/args.toml")).unwrap().contains("2000"));
-    assert!(dir.run(&long).err.contains("run already holds a run"));
+    assert!(dir.run(&long).err.contains("run already contains a run"));
     first.kill().unwrap();
     first.wait().unwrap();
     let mut third = training(&dir, &["train", "--resume", "run"]);
@@ -294,7 +294,7 @@ fn of_several_runs_started_at_once_in_a_folder_one_succeeds() {
         children.into_iter().map(|child| Ran::from(child.wait_with_output().unwrap(), &[])).collect();
     assert_eq!(ran.iter().filter(|ran| ran.code == Some(0)).count(), 1, "{ran:?}");
     for ran in ran.iter().filter(|ran| ran.code != Some(0)) {
-        let refused = ran.err.contains("is in use by process ") || ran.err.contains("already holds a run");
+        let refused = ran.err.contains("is in use by process ") || ran.err.contains("already contains a run");
         assert!(ran.code == Some(1) && refused, "{ran:?}");
     }
 }
@@ -345,8 +345,8 @@ fn an_image_that_cannot_be_read_does_not_lose_an_epoch() {
         |run: &'static str| ["train", "--data", "split", "-b", "16", "--epochs", "1", "--run-dir", run];
 
     // Damage at the start or end of a file is found before the first step.
-    for (half, name) in [("train", "words.jpg"), ("val", "cut.jpg")] {
-        let path = dir.file(&format!("split/{half}/roses/{name}"));
+    for (subset, name) in [("train", "words.jpg"), ("val", "cut.jpg")] {
+        let path = dir.file(&format!("split/{subset}/roses/{name}"));
         let image = fs::read(dir.file("flowers/roses/roses_0001.jpg")).unwrap();
         fs::write(path, if name == "cut.jpg" { &image[..image.len() / 2] } else { b"words" }).unwrap();
     }
@@ -371,7 +371,7 @@ fn an_image_that_cannot_be_read_does_not_lose_an_epoch() {
     assert!(dir.run(&["train", "--resume", "run"]).err.contains("inside.png"));
     let ran = dir.run(&["train", "--resume", "run", "--on-bad-image", "skip"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert!(ran.err.contains("going on after step 1") && ran.err.contains("left out: "), "{ran:?}");
+    assert!(ran.err.contains("resuming after step 1") && ran.err.contains("left out: "), "{ran:?}");
     let (_, after) = progress(&dir.file("run"));
     assert_eq!((after.step, after.history.len()), (1, 1));
     assert!(fs::read_to_string(dir.file("run/args.toml")).unwrap().contains("on-bad-image = \"skip\""));

@@ -54,7 +54,7 @@ fn a_run_that_cannot_start_leaves_no_files() {
     for (args, cause, step) in [
         ("--data none", "nothing at none", "name a folder, a .tgz"),
         ("--data void", "void is not a data set: it has no class folder", "needs a folder"),
-        ("--data bare", "no image in the class folder roses", "images end in .jpg"),
+        ("--data bare", "no image in the class folder roses", "the extensions of images are .jpg"),
         ("--data one", "one class, `daisy`", "at least two are needed"),
         ("--data flowers --val-fraction 0.1", "no image to validate with", "raise `--val-fraction`"),
         ("--data broken", "broken/roses/roses_000", "`--on-bad-image skip`"),
@@ -67,8 +67,8 @@ fn a_run_that_cannot_start_leaves_no_files() {
         ),
         ("--data flowers --weights none", "none is not a weights file", "name another file"),
         ("--data flowers --device cuda", "no device `cuda:0`", "it has: cpu"),
-        ("--resume flowers", "flowers is not the folder of a run", "such as runs/train"),
-        ("--resume none", "none is not the folder of a run", "such as runs/train"),
+        ("--resume flowers", "flowers is not a run folder", "such as runs/train"),
+        ("--resume none", "none is not a run folder", "such as runs/train"),
     ] {
         let mut line = vec!["train"];
         if args.starts_with("--data") && !args.contains("--val-fraction") {
@@ -109,7 +109,7 @@ fn a_bad_image_can_be_left_out_and_a_run_is_not_overwritten() {
     );
     assert!(ran.out.contains("\nFinished Training\nbest: epoch 1, "), "{ran:?}");
     let notes: Vec<&str> = ran.err.lines().filter(|line| line.starts_with("left out: ")).collect();
-    assert!(notes.len() == 1 && notes[0].contains("tulips/bad.jpg: it is none of JPEG"), "{notes:?}");
+    assert!(notes.len() == 1 && notes[0].contains("tulips/bad.jpg: it is not a JPEG"), "{notes:?}");
     for name in [
         "args.toml",
         "environment.json",

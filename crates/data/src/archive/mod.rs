@@ -1,7 +1,7 @@
-//! Unpacks an untrusted `.tgz`, `.tar` or `.zip`; the content tells which it is.
+//! Unpacks untrusted `.tgz`, `.tar` and `.zip` archives. The format is detected by the content.
 //!
-//! An archive holds files and folders. Links, devices and paths that leave the folder are refused, sizes are counted while they are
-//! read, and the unpacked folder appears whole or not at all.
+//! Archives may contain only files and folders. Links, devices and paths that leave the folder are refused. Sizes are counted while the
+//! entries are read. The unpacked folder is created atomically.
 
 mod tar;
 mod unpacked;
@@ -15,18 +15,16 @@ pub use self::unpacked::Limits;
 use self::unpacked::{Unpacked, refuse};
 use crate::{Error, Result, atomic_folder, checksum::sha256_of_file};
 
-/// Unpacks `archive` into the folder `into`, and returns it.
+/// Unpacks `archive` into the folder `into` and returns `into`.
 ///
-/// If everything lies in one top folder, `into` takes its place: `flower_photos/daisy/1.jpg` becomes
-/// `INTO/daisy/1.jpg`. An earlier unpacking of the same archive (the same bytes, by size and SHA-256) is
-/// taken as it is; the hash is computed each time, half a second for the flower photos, since the date of a copied file tells
-/// nothing.
+/// If the archive has a single top folder, `into` replaces it: `flower_photos/daisy/1.jpg` becomes `INTO/daisy/1.jpg`. If `into` was
+/// already unpacked from the same archive (by size and SHA-256), it is left unchanged. The hash is computed each time, which takes
+/// 0.5 s for the flower photos, because the modification date is not reliable for copied files.
 ///
-/// `progress` is called with the number of bytes of the archive that were read and of all bytes.
+/// `progress` is called with the number of bytes of the archive read so far and the size of the archive.
 ///
 /// # Errors
-/// [`Error::Archive`] names the entry and the reason; [`Error::Exists`] when `into` holds anything else;
-/// [`Error::Io`].
+/// [`Error::Archive`], with the entry and the reason; [`Error::Exists`] if `into` holds anything else; [`Error::Io`].
 pub fn unpack(
     archive: &Path,
     into: &Path,
@@ -37,15 +35,15 @@ pub fn unpack(
     if bytes == 0 {
         return Err(refuse(archive, "it is empty; download it again"));
     }
-    let made_of = format!("sha256 {digest}\nbytes {bytes}\n");
-    atomic_folder::create(into, Some(&made_of), |partial| {
+    let source = format!("sha256 {digest}\nbytes {bytes}\n");
+    atomic_folder::create(into, Some(&source), |partial| {
         extract(archive, partial, limits, &mut |read| progress(read, bytes))?;
         lift_top_folder(partial)
     })?;
     Ok(into.to_owned())
 }
 
-/// The format of an archive, by its first bytes.
+/// The format of an archive.
 #[derive(Clone, Copy)]
 enum Format {
     Tgz,
@@ -53,8 +51,8 @@ enum Format {
     Zip,
 }
 
-/// First bytes and names of formats that are not read.
-const UNREAD: [(&[u8], &str); 5] = [
+/// First bytes and names of unsupported formats.
+const UNSUPPORTED: [(&[u8], &str); 5] = [
     (b"BZh", "bzip2"),
     (b"\xfd7zXZ\0", "xz"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
@@ -63,24 +61,25 @@ const UNREAD: [(&[u8], &str); 5] = [
 ];
 
 impl Format {
+    /// Detects the format by the first bytes.
     fn of(archive: &Path) -> Result<Self> {
         let mut start = Vec::new();
         File::open(archive)
             .and_then(|file| file.take(tar::BLOCK).read_to_end(&mut start))
             .map_err(Error::io("read", archive))?;
-        if let Some((_, name)) = UNREAD.iter().find(|(magic, _)| start.starts_with(magic)) {
-            return Err(refuse(archive, format!("it is packed with {name}; pack it as .tgz, .tar or .zip")));
+        if let Some((_, name)) = UNSUPPORTED.iter().find(|(magic, _)| start.starts_with(magic)) {
+            return Err(refuse(archive, format!("it is a {name} archive; pack it as .tgz, .tar or .zip")));
         }
         match &start[..] {
             [0x1f, 0x8b, ..] => Ok(Self::Tgz),
             [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Ok(Self::Zip),
             block if tar::is_header(block) => Ok(Self::Tar),
-            _ => Err(refuse(archive, "it is none of .tgz, .tar and .zip, or its beginning is damaged")),
+            _ => Err(refuse(archive, "it is not a .tgz, .tar or .zip archive, or its start is damaged")),
         }
     }
 }
 
-/// Writes the entries below `folder`.
+/// Writes the entries to `folder`.
 fn extract(archive: &Path, folder: &Path, limits: &Limits, progress: &mut dyn FnMut(u64)) -> Result<()> {
     let format = Format::of(archive)?;
     let mut unpacked = Unpacked::new(archive, folder, limits);
@@ -95,7 +94,7 @@ fn extract(archive: &Path, folder: &Path, limits: &Limits, progress: &mut dyn Fn
     Ok(())
 }
 
-/// Moves the content of the only folder one level up, if there is nothing else but hidden files.
+/// If `folder` holds a single sub-folder besides hidden files, moves the content of that sub-folder one level up.
 fn lift_top_folder(folder: &Path) -> Result<()> {
     let list = |folder: &Path| -> Result<Vec<PathBuf>> {
         let entries = fs::read_dir(folder).map_err(Error::io("read", folder))?;
@@ -109,14 +108,14 @@ fn lift_top_folder(folder: &Path) -> Result<()> {
     if !top.is_dir() {
         return Ok(());
     }
-    // Out of the way first: it may hold something of its own name.
-    let aside = folder.join(".top");
-    fs::rename(top, &aside).map_err(Error::io("rename", top))?;
-    for path in list(&aside)? {
+    // Rename the sub-folder first: it may hold an entry of the same name.
+    let renamed = folder.join(".top");
+    fs::rename(top, &renamed).map_err(Error::io("rename", top))?;
+    for path in list(&renamed)? {
         let to = folder.join(path.file_name().unwrap_or_default());
         fs::rename(&path, to).map_err(Error::io("rename", &path))?;
     }
-    fs::remove_dir(&aside).map_err(Error::io("remove", &aside))
+    fs::remove_dir(&renamed).map_err(Error::io("remove", &renamed))
 }
 
 #[cfg(test)]
@@ -129,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    /// A header as an attacker would write it, without a library that corrects it.
+    /// Returns a header with unchecked fields, as an attacker would write it.
     fn header(path: &[u8], kind: EntryType, size: u64) -> Header {
         let mut header = Header::new_ustar();
         header.as_mut_bytes()[..path.len()].copy_from_slice(path);
@@ -163,14 +162,14 @@ mod tests {
         gzip(&[entries.concat(), vec![0; 1024]].concat())
     }
 
-    /// An archive in a folder of its own, to be unpacked into `images` beside it.
-    struct Trial(tempfile::TempDir);
+    /// A temporary folder with an archive, which is unpacked into the folder `images` next to it.
+    struct TestArchive(tempfile::TempDir);
 
-    impl Trial {
+    impl TestArchive {
         fn new(archive: &[u8]) -> Self {
-            let trial = Self(tempfile::tempdir().unwrap());
-            fs::write(trial.archive(), archive).unwrap();
-            trial
+            let test = Self(tempfile::tempdir().unwrap());
+            fs::write(test.archive(), archive).unwrap();
+            test
         }
 
         fn archive(&self) -> PathBuf {
@@ -185,7 +184,7 @@ mod tests {
             unpack(&self.archive(), &self.images(), limits, &mut |_, _| {})
         }
 
-        /// All files, with their content, below the folder that holds the archive.
+        /// Returns the names and contents of all files in the temporary folder, except the archive and the marker.
         fn files(&self) -> Vec<(String, String)> {
             let mut files: Vec<(String, String)> = walkdir::WalkDir::new(self.0.path())
                 .into_iter()
@@ -203,69 +202,69 @@ mod tests {
 
     #[track_caller]
     fn refused(archive: &[u8], limits: &Limits, cause: &str) {
-        let trial = Trial::new(archive);
-        let message = trial.unpack(limits).unwrap_err().to_string();
+        let test = TestArchive::new(archive);
+        let message = test.unpack(limits).unwrap_err().to_string();
         assert!(message.contains(cause), "expected `{cause}`: {message}");
         assert!(message.contains("a.tgz was not unpacked"), "{message}");
-        assert!(!trial.images().exists(), "{cause}: something was unpacked");
-        let left = trial.files();
+        assert!(!test.images().exists(), "{cause}: something was unpacked");
+        let left = test.files();
         assert!(left.iter().all(|(name, _)| name == ".images.lock"), "{cause}: {left:?}");
     }
 
     #[test]
-    fn a_lone_top_folder_gives_way() {
-        let trial = Trial::new(&tgz(&[
+    fn a_single_top_folder_is_removed() {
+        let test = TestArchive::new(&tgz(&[
             special("top/", EntryType::Directory),
             file("top/LICENSE.txt", b"free"),
             file("./top/daisy/1.jpg", b"one"),
             file("top/top/2.jpg", b"two"),
             file("top/empty", b""),
         ]));
-        assert_eq!(trial.unpack(&Limits::default()).unwrap(), trial.images());
+        assert_eq!(test.unpack(&Limits::default()).unwrap(), test.images());
         let expected = [("LICENSE.txt", "free"), ("daisy/1.jpg", "one"), ("empty", ""), ("top/2.jpg", "two")];
-        assert_eq!(trial.files(), expected.map(|(name, text)| (format!("images/{name}"), text.to_owned())));
+        assert_eq!(test.files(), expected.map(|(name, text)| (format!("images/{name}"), text.to_owned())));
     }
 
     #[test]
-    fn class_folders_at_the_top_stay() {
-        let trial = Trial::new(&tgz(&[
+    fn class_folders_at_the_top_are_preserved() {
+        let test = TestArchive::new(&tgz(&[
             file("a/1.jpg", b"1"),
             file("b/1.jpg", b"2"),
             special("c/", EntryType::Directory),
         ]));
-        trial.unpack(&Limits::default()).unwrap();
-        assert_eq!(trial.files().len(), 2);
-        assert!(trial.images().join("a/1.jpg").is_file() && trial.images().join("c").is_dir());
+        test.unpack(&Limits::default()).unwrap();
+        assert_eq!(test.files().len(), 2);
+        assert!(test.images().join("a/1.jpg").is_file() && test.images().join("c").is_dir());
     }
 
-    /// GNU and PAX write names above 100 bytes in different ways; `git archive` begins with a note.
+    /// GNU and PAX store names above 100 bytes in different ways; `git archive` starts with a global header.
     #[test]
-    fn long_names_and_notes_are_read() {
+    fn long_names_and_global_headers_are_read() {
         let long = format!("top/{}/{}.jpg", "d".repeat(120), "f".repeat(150));
         let mut gnu = Builder::new(Vec::new());
         let mut small = Header::new_gnu();
         small.set_size(3);
         small.set_mode(0o644);
         gnu.append_data(&mut small, &long, &b"gnu"[..]).unwrap();
-        let trial = Trial::new(&gzip(&gnu.into_inner().unwrap()));
-        trial.unpack(&Limits::default()).unwrap();
-        assert_eq!(trial.files()[0].0, long.replace("top/", "images/"));
+        let test = TestArchive::new(&gzip(&gnu.into_inner().unwrap()));
+        test.unpack(&Limits::default()).unwrap();
+        assert_eq!(test.files()[0].0, long.replace("top/", "images/"));
 
         let record = format!("path={long}\n");
         let record = format!("{} {record}", record.len() + 4);
         let mut pax = header(b"pax", EntryType::XHeader, record.len() as u64).as_bytes().to_vec();
         pax.extend(record.as_bytes());
         pax.resize(pax.len().next_multiple_of(512), 0);
-        let mut note = header(b"pax_global_header", EntryType::XGlobalHeader, 14).as_bytes().to_vec();
-        note.extend(b"14 comment=ab\n");
-        note.resize(1024, 0);
-        let trial = Trial::new(&tgz(&[note, pax, file("short", b"pax")]));
-        trial.unpack(&Limits::default()).unwrap();
-        assert_eq!(trial.files(), [(long.replace("top/", "images/"), "pax".to_owned())]);
+        let mut global = header(b"pax_global_header", EntryType::XGlobalHeader, 14).as_bytes().to_vec();
+        global.extend(b"14 comment=ab\n");
+        global.resize(1024, 0);
+        let test = TestArchive::new(&tgz(&[global, pax, file("short", b"pax")]));
+        test.unpack(&Limits::default()).unwrap();
+        assert_eq!(test.files(), [(long.replace("top/", "images/"), "pax".to_owned())]);
     }
 
     #[test]
-    fn entries_that_are_no_files_are_refused() {
+    fn links_and_devices_are_refused() {
         for (kind, cause) in [
             (EntryType::Symlink, "`x/evil` is a symbolic link"),
             (EntryType::Link, "`x/evil` is a hard link"),
@@ -304,16 +303,16 @@ mod tests {
     }
 
     #[test]
-    fn bombs_are_refused() {
+    fn archive_bombs_are_refused() {
         let limits = Limits { total_bytes: 2500, file_bytes: 1000, entries: 4 };
         let kilo = |name: &str| file(name, &[b'x'; 1000]);
-        Trial::new(&tgz(&[kilo("a"), kilo("b")])).unpack(&limits).unwrap();
+        TestArchive::new(&tgz(&[kilo("a"), kilo("b")])).unpack(&limits).unwrap();
         refused(&tgz(&[file("big", &[0; 1001])]), &limits, "`big` unpacks to more than 1000");
         refused(&tgz(&[kilo("a"), kilo("b"), kilo("c")]), &limits, "more than 2500 bytes");
         let many: Vec<_> = (0..5).map(|k| file(&k.to_string(), b"")).collect();
         refused(&tgz(&many), &limits, "more than 4 entries");
 
-        // A name of 3 MB would be held in memory before anyone sees the entry.
+        // A name of 3 MiB would be read into memory before the entry is returned.
         let mut name = header(b"././@LongLink", EntryType::GNULongName, 3 << 20).as_bytes().to_vec();
         name.resize(512 + (3 << 20), b'n');
         refused(&tgz(&[name.clone(), file("x", b"1")]), &Limits::default(), "headers are too large");
@@ -321,78 +320,78 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_archive_is_refused() {
+    fn files_that_are_not_archives_are_refused() {
         refused(b"", &Limits::default(), "is empty");
-        refused(b"<html>404</html>", &Limits::default(), "none of .tgz, .tar and .zip");
-        refused(b"BZh91AY&SY", &Limits::default(), "packed with bzip2; pack it as .tgz");
+        refused(b"<html>404</html>", &Limits::default(), "not a .tgz, .tar or .zip");
+        refused(b"BZh91AY&SY", &Limits::default(), "a bzip2 archive; pack it as .tgz");
         refused(&gzip(b"no tar in here"), &Limits::default(), "");
         refused(&tgz(&[]), &Limits::default(), "holds no files");
         refused(&tgz(&[special("x/", EntryType::Directory)]), &Limits::default(), "holds no files");
     }
 
-    /// Wherever it is cut, and whichever byte is changed: refused.
+    /// Truncated at several lengths, and with changed bytes.
     #[test]
     fn a_damaged_archive_is_refused() {
         let noise: Vec<u8> = (0..3000u32).map(|k| (k.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let good = tgz(&[file("x/1.jpg", &noise), file("x/2.jpg", &noise)]);
-        for cut in [9, 100, 1500, good.len() / 2, good.len() - 9, good.len() - 8, good.len() - 1] {
-            refused(&good[..cut], &Limits::default(), "");
+        for length in [9, 100, 1500, good.len() / 2, good.len() - 9, good.len() - 8, good.len() - 1] {
+            refused(&good[..length], &Limits::default(), "");
         }
         for at in [700, good.len() - 5] {
             let mut bad = good.clone();
             bad[at] ^= 1;
             refused(&bad, &Limits::default(), "");
         }
-        // Cut before it was compressed.
+        // Truncated before compression.
         let entry = file("x/1.jpg", &noise);
-        refused(&gzip(&entry[..2000]), &Limits::default(), "ends in the middle");
+        refused(&gzip(&entry[..2000]), &Limits::default(), "is truncated");
     }
 
     #[test]
-    fn a_finished_unpacking_is_kept_and_another_is_not_touched() {
-        let trial = Trial::new(&tgz(&[file("x/1.jpg", b"1")]));
-        trial.unpack(&Limits::default()).unwrap();
-        fs::write(trial.images().join("mine.txt"), "mine").unwrap();
+    fn a_complete_folder_is_reused_and_another_is_not_changed() {
+        let test = TestArchive::new(&tgz(&[file("x/1.jpg", b"1")]));
+        test.unpack(&Limits::default()).unwrap();
+        fs::write(test.images().join("mine.txt"), "mine").unwrap();
         let mut calls = 0;
-        unpack(&trial.archive(), &trial.images(), &Limits::default(), &mut |_, _| calls += 1).unwrap();
+        unpack(&test.archive(), &test.images(), &Limits::default(), &mut |_, _| calls += 1).unwrap();
         assert_eq!(calls, 0);
-        assert_eq!(trial.files().len(), 2);
+        assert_eq!(test.files().len(), 2);
 
-        fs::write(trial.archive(), tgz(&[file("x/2.jpg", b"2")])).unwrap();
-        assert!(matches!(trial.unpack(&Limits::default()), Err(Error::Exists { .. })));
-        fs::remove_file(trial.images().join(".complete")).unwrap();
-        assert!(matches!(trial.unpack(&Limits::default()), Err(Error::Exists { .. })));
-        assert_eq!(trial.files().len(), 2);
+        fs::write(test.archive(), tgz(&[file("x/2.jpg", b"2")])).unwrap();
+        assert!(matches!(test.unpack(&Limits::default()), Err(Error::Exists { .. })));
+        fs::remove_file(test.images().join(".complete")).unwrap();
+        assert!(matches!(test.unpack(&Limits::default()), Err(Error::Exists { .. })));
+        assert_eq!(test.files().len(), 2);
     }
 
     #[test]
-    fn the_leftovers_of_a_killed_process_are_removed() {
-        let trial = Trial::new(&tgz(&[file("x/1.jpg", b"whole"), file("y/1.jpg", b"whole")]));
-        let partial = trial.0.path().join(".images.partial/x");
+    fn the_partial_folder_of_a_killed_process_is_removed() {
+        let test = TestArchive::new(&tgz(&[file("x/1.jpg", b"content"), file("y/1.jpg", b"content")]));
+        let partial = test.0.path().join(".images.partial/x");
         fs::create_dir_all(&partial).unwrap();
         fs::write(partial.join("1.jpg"), "ha").unwrap();
-        fs::write(trial.0.path().join(".images.lock"), "").unwrap();
-        trial.unpack(&Limits::default()).unwrap();
+        fs::write(test.0.path().join(".images.lock"), "").unwrap();
+        test.unpack(&Limits::default()).unwrap();
         assert_eq!(
-            trial.files(),
+            test.files(),
             [
-                ("images/x/1.jpg".to_owned(), "whole".to_owned()),
-                ("images/y/1.jpg".to_owned(), "whole".to_owned())
+                ("images/x/1.jpg".to_owned(), "content".to_owned()),
+                ("images/y/1.jpg".to_owned(), "content".to_owned())
             ]
         );
     }
 
     #[test]
-    fn two_at_once_end_with_one_result() {
+    fn concurrent_calls_give_one_result() {
         let entries: Vec<_> = (0..200).map(|k| file(&format!("x/{k}.jpg"), &[b'x'; 999])).collect();
-        let trial = Trial::new(&tgz(&entries));
+        let test = TestArchive::new(&tgz(&entries));
         std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..4).map(|_| scope.spawn(|| trial.unpack(&Limits::default()))).collect();
+            let workers: Vec<_> = (0..4).map(|_| scope.spawn(|| test.unpack(&Limits::default()))).collect();
             for worker in workers {
                 worker.join().unwrap().unwrap();
             }
         });
-        assert_eq!(trial.files().len(), 200);
+        assert_eq!(test.files().len(), 200);
     }
 
     fn zip_entry(zip: &mut ZipWriter<io::Cursor<Vec<u8>>>, name: &str, content: &[u8]) {
@@ -410,52 +409,52 @@ mod tests {
     }
 
     #[test]
-    fn a_tar_and_a_zip_hold_the_same() {
+    fn the_three_formats_unpack_to_the_same_files() {
         let plain =
             [file("top/a/1.jpg", b"one"), file("top/\u{e9}/2.jpg", &[b'2'; 2000]), vec![0; 1024]].concat();
         let zip = zip(&[("top/a/1.jpg", b"one"), ("top/\u{e9}/2.jpg", &[b'2'; 2000])]);
         for archive in [gzip(&plain), plain, zip] {
-            let trial = Trial::new(&archive);
-            trial.unpack(&Limits::default()).unwrap();
+            let test = TestArchive::new(&archive);
+            test.unpack(&Limits::default()).unwrap();
             let expected = [("a/1.jpg", "one".to_owned()), ("\u{e9}/2.jpg", "2".repeat(2000))];
-            assert_eq!(trial.files(), expected.map(|(name, text)| (format!("images/{name}"), text)));
+            assert_eq!(test.files(), expected.map(|(name, text)| (format!("images/{name}"), text)));
         }
     }
 
-    /// A disk or a tape fills its last block, and some servers do.
+    /// Tapes, disks and some servers pad the last block with zeros.
     #[test]
-    fn zeros_behind_the_end_are_padding() {
+    fn zeros_after_the_end_are_padding() {
         let content = [file("x/1.jpg", b"1"), vec![0; 1024]].concat();
         for archive in [
             [gzip(&content), vec![0; 100_000]].concat(),
             [gzip(&content[..600]), gzip(&content[600..]), vec![0; 7]].concat(),
             [content.clone(), vec![0; 9 * 512]].concat(),
         ] {
-            let trial = Trial::new(&archive);
-            trial.unpack(&Limits::default()).unwrap();
-            assert_eq!(trial.files(), [("images/1.jpg".to_owned(), "1".to_owned())]);
+            let test = TestArchive::new(&archive);
+            test.unpack(&Limits::default()).unwrap();
+            assert_eq!(test.files(), [("images/1.jpg".to_owned(), "1".to_owned())]);
         }
         refused(&[gzip(&content), vec![0, 0], vec![7; 30]].concat(), &Limits::default(), "is damaged");
     }
 
-    /// A tar has no checksum, but an end.
+    /// A tar archive has no checksum of its content, but an end marker.
     #[test]
-    fn a_tar_that_lacks_its_end_is_refused() {
-        let whole = [file("x/1.jpg", &[1; 700]), file("x/2.jpg", &[2; 700]), vec![0; 1024]].concat();
-        Trial::new(&whole).unpack(&Limits::default()).unwrap();
-        for cut in [600, 512 + 1024, whole.len() - 1024, whole.len() - 512] {
-            refused(&whole[..cut], &Limits::default(), "ends in the middle");
+    fn a_tar_without_end_marker_is_refused() {
+        let complete = [file("x/1.jpg", &[1; 700]), file("x/2.jpg", &[2; 700]), vec![0; 1024]].concat();
+        TestArchive::new(&complete).unpack(&Limits::default()).unwrap();
+        for length in [600, 512 + 1024, complete.len() - 1024, complete.len() - 512] {
+            refused(&complete[..length], &Limits::default(), "is truncated");
         }
     }
 
     #[test]
-    fn a_zip_that_is_cut_damaged_or_hostile_is_refused() {
+    fn a_truncated_damaged_or_malicious_zip_is_refused() {
         let noise: Vec<u8> = (0..3000u32).map(|k| (k.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-        let whole = zip(&[("x/1.jpg", &noise), ("x/2.jpg", &noise)]);
-        for cut in [100, 1500, whole.len() / 2, whole.len() - 9, whole.len() - 1] {
-            refused(&whole[..cut], &Limits::default(), "not a whole .zip");
+        let complete = zip(&[("x/1.jpg", &noise), ("x/2.jpg", &noise)]);
+        for length in [100, 1500, complete.len() / 2, complete.len() - 9, complete.len() - 1] {
+            refused(&complete[..length], &Limits::default(), "not a complete .zip");
         }
-        let mut bad = whole.clone();
+        let mut bad = complete.clone();
         bad[1000] ^= 1;
         refused(&bad, &Limits::default(), "`x/1.jpg` cannot be unpacked");
 
@@ -474,7 +473,7 @@ mod tests {
         linked.add_symlink("x/evil", "/etc/passwd", SimpleFileOptions::default()).unwrap();
         refused(&linked.finish().unwrap().into_inner(), &Limits::default(), "`x/evil` is a symbolic link");
 
-        // The flag of each header that says that a password is needed.
+        // The encryption flag of each header.
         let mut encrypted = zip(&[("x/1.jpg", b"1")]);
         let central = encrypted.windows(4).position(|magic| magic == b"PK\x01\x02").unwrap();
         encrypted[6] |= 1;
@@ -483,50 +482,51 @@ mod tests {
     }
 
     #[test]
-    fn bombs_in_a_zip_are_refused() {
+    fn zip_bombs_are_refused() {
         let limits = Limits { total_bytes: 2500, file_bytes: 1000, entries: 4 };
         let kilo: &[u8] = &[b'x'; 1000];
-        Trial::new(&zip(&[("a", kilo), ("b", kilo)])).unpack(&limits).unwrap();
+        TestArchive::new(&zip(&[("a", kilo), ("b", kilo)])).unpack(&limits).unwrap();
         refused(&zip(&[("big", &[0; 1001])]), &limits, "`big` unpacks to more than 1000");
         refused(&zip(&[("a", kilo), ("b", kilo), ("c", kilo)]), &limits, "more than 2500 bytes");
         refused(&zip(&[("1", b""), ("2", b""), ("3", b""), ("4", b""), ("5", b"")]), &limits, "more than 4");
-        // A header that promises little.
-        let mut lying = zip(&[("big", &[0; 5000])]);
-        let central = lying.windows(4).position(|magic| magic == b"PK\x01\x02").unwrap();
+        // Headers with a too small uncompressed size.
+        let mut forged = zip(&[("big", &[0; 5000])]);
+        let central = forged.windows(4).position(|magic| magic == b"PK\x01\x02").unwrap();
         for at in [22, central + 24] {
-            lying[at..at + 4].copy_from_slice(&10_u32.to_le_bytes());
+            forged[at..at + 4].copy_from_slice(&10_u32.to_le_bytes());
         }
-        refused(&lying, &limits, "`big`");
+        refused(&forged, &limits, "`big`");
     }
 
-    /// Names of another code page would become class names that nobody wrote.
+    /// Names in an unknown code page would become wrong class names.
     #[test]
     fn names_of_an_unknown_encoding_are_refused() {
-        // "ä" in code page 437, in the place of "q".
+        // Replaces "q" by "ä" in code page 437.
         let bytes = zip(&[("x/q.jpg", b"1"), ("y/1.jpg", b"1")]);
         let bytes: Vec<u8> = bytes.iter().map(|byte| if *byte == b'q' { 0x84 } else { *byte }).collect();
         refused(&bytes, &Limits::default(), "pack the folder as .tgz, or with names in UTF-8");
-        // UTF-8 without the flag that says so, as macOS packs.
+        // UTF-8 names without the UTF-8 flag, as macOS writes them.
         let mut bytes = zip(&[("x/\u{e9}.jpg", b"1")]);
         let central = bytes.windows(4).position(|magic| magic == b"PK\x01\x02").unwrap();
         bytes[7] &= !8;
         bytes[central + 9] &= !8;
-        let trial = Trial::new(&bytes);
-        trial.unpack(&Limits::default()).unwrap();
-        assert!(trial.images().join("\u{e9}.jpg").is_file());
+        let test = TestArchive::new(&bytes);
+        test.unpack(&Limits::default()).unwrap();
+        assert!(test.images().join("\u{e9}.jpg").is_file());
     }
 
     #[test]
-    fn backslashes_of_windows_are_read_in_a_zip() {
-        let trial = Trial::new(&zip(&[("top\\a\\1.jpg", b"1"), ("top\\b\\", b""), ("top\\b\\2.jpg", b"2")]));
-        trial.unpack(&Limits::default()).unwrap();
-        assert!(trial.images().join("a/1.jpg").is_file() && trial.images().join("b/2.jpg").is_file());
+    fn backslashes_in_a_zip_separate_folders() {
+        let test =
+            TestArchive::new(&zip(&[("top\\a\\1.jpg", b"1"), ("top\\b\\", b""), ("top\\b\\2.jpg", b"2")]));
+        test.unpack(&Limits::default()).unwrap();
+        assert!(test.images().join("a/1.jpg").is_file() && test.images().join("b/2.jpg").is_file());
     }
 
-    /// Reading a pipe would block for ever.
+    /// Reading `/dev/zero` would never end.
     #[cfg(unix)]
     #[test]
-    fn a_device_is_no_archive() {
+    fn a_device_is_refused() {
         let into = tempfile::tempdir().unwrap();
         let error =
             unpack(Path::new("/dev/zero"), &into.path().join("x"), &Limits::default(), &mut |_, _| {});
@@ -543,14 +543,14 @@ mod tests {
     }
 
     fn progress_ends_at_the_size_of(archive: &[u8]) {
-        let trial = Trial::new(archive);
+        let test = TestArchive::new(archive);
         let mut last = (0, 0);
-        unpack(&trial.archive(), &trial.images(), &Limits::default(), &mut |read, total| {
+        unpack(&test.archive(), &test.images(), &Limits::default(), &mut |read, total| {
             assert!(read >= last.0 && read <= total);
             last = (read, total);
         })
         .unwrap();
         assert_eq!(last.0, last.1);
-        assert_eq!(last.1, fs::metadata(trial.archive()).unwrap().len());
+        assert_eq!(last.1, fs::metadata(test.archive()).unwrap().len());
     }
 }

@@ -11,13 +11,13 @@ use tar::{Archive, Entry, EntryType, Header};
 use super::unpacked::{Unpacked, explain, refuse};
 use crate::{Error, Result};
 
-/// Size of a header in bytes, and of the blocks that contents are padded to.
+/// Size in bytes of a header and of the blocks that contents are padded to.
 pub const BLOCK: u64 = 512;
 
-/// Limit of the bytes between two files: padding, headers, and names too long for a header. More would fill the memory.
+/// Limit of the bytes between the contents of two files: padding, headers, and long names. The library reads them into memory.
 const BETWEEN_FILES: u64 = 1 << 20;
 
-/// Whether a file begins as an archive does, with a header whose checksum is right.
+/// Returns whether a block is a header with a correct checksum.
 pub fn is_header(block: &[u8]) -> bool {
     let Ok(block) = <&[u8; BLOCK as usize]>::try_from(block) else { return false };
     let mut header = Header::new_old();
@@ -34,11 +34,11 @@ pub fn extract_compressed(unpacked: &mut Unpacked, progress: &mut dyn FnMut(u64)
 
 pub fn extract_plain(unpacked: &mut Unpacked, progress: &mut dyn FnMut(u64)) -> Result<()> {
     let (mut file, read) = open(unpacked)?;
-    // Nothing else tells that a file is missing behind the last one.
+    // Without this check of the end marker, missing files at the end would not be detected.
     let mut end = [1; 2 * BLOCK as usize];
     let ends = file.seek(SeekFrom::End(-(end.len() as i64))).and_then(|_| file.read_exact(&mut end));
     if ends.is_err() || end.iter().any(|byte| *byte != 0) {
-        return Err(refuse(unpacked.archive, "it ends in the middle; download it again"));
+        return Err(refuse(unpacked.archive, "it is truncated; download it again"));
     }
     file.seek(SeekFrom::Start(0)).map_err(Error::io("read", unpacked.archive))?;
     read.set(0);
@@ -47,7 +47,7 @@ pub fn extract_plain(unpacked: &mut Unpacked, progress: &mut dyn FnMut(u64)) -> 
 
 type Source = BufReader<Counted<File>>;
 
-/// The archive, and how much of it was read.
+/// Opens the archive. Returns its reader and the number of bytes read so far.
 fn open(unpacked: &Unpacked) -> Result<(Source, Rc<Cell<u64>>)> {
     let read = Rc::new(Cell::new(0));
     let file = File::open(unpacked.archive).map_err(Error::io("read", unpacked.archive))?;
@@ -70,7 +70,7 @@ fn extract(
         unpacked.count()?;
         let name = entry.path_bytes().into_owned();
         match kind(&entry).map_err(|reason| unpacked.refuse(&name, reason))? {
-            Kind::Note => {}
+            Kind::GlobalHeader => {}
             Kind::Folder => unpacked.add_folder(&name)?,
             Kind::File => {
                 allowance.set(u64::MAX);
@@ -80,7 +80,7 @@ fn extract(
         allowance.set(BETWEEN_FILES);
         progress(read.get());
     }
-    // To the end, where the checksum stands.
+    // Read to the end, so that the gzip checksum is verified.
     io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(broken)?;
     progress(read.get());
     Ok(())
@@ -89,17 +89,17 @@ fn extract(
 enum Kind {
     File,
     Folder,
-    /// About the archive itself, such as the commit that `git archive` records.
-    Note,
+    /// Metadata of the archive, such as the commit that `git archive` records.
+    GlobalHeader,
 }
 
 fn kind<R: Read>(entry: &Entry<'_, R>) -> Result<Kind, &'static str> {
     match entry.header().entry_type() {
-        // Before POSIX, a slash at the end made a folder.
+        // Before POSIX, a slash at the end of the name marked a folder.
         EntryType::Regular if entry.path_bytes().ends_with(b"/") => Ok(Kind::Folder),
         EntryType::Regular | EntryType::Continuous => Ok(Kind::File),
         EntryType::Directory => Ok(Kind::Folder),
-        EntryType::XGlobalHeader => Ok(Kind::Note),
+        EntryType::XGlobalHeader => Ok(Kind::GlobalHeader),
         EntryType::Symlink => Err("is a symbolic link"),
         EntryType::Link => Err("is a hard link"),
         EntryType::Char | EntryType::Block => Err("is a device"),
@@ -108,7 +108,7 @@ fn kind<R: Read>(entry: &Entry<'_, R>) -> Result<Kind, &'static str> {
     }
 }
 
-/// The members of a gzip file, one after the other. Zeros behind the last are padding, such as a tape or a disk leaves.
+/// Reads the members of a gzip file one after the other. Zeros after the last member are padding, as tapes and disks write it.
 struct Members<R>(Option<GzDecoder<R>>);
 
 impl<R: BufRead> Read for Members<R> {
@@ -127,7 +127,7 @@ impl<R: BufRead> Read for Members<R> {
     }
 }
 
-/// Whether anything follows.
+/// Skips zeros. Returns whether other bytes follow.
 fn skip_zeros(reader: &mut impl BufRead) -> io::Result<bool> {
     loop {
         let bytes = reader.fill_buf()?;
@@ -139,7 +139,7 @@ fn skip_zeros(reader: &mut impl BufRead) -> io::Result<bool> {
     }
 }
 
-/// Counts the bytes that pass.
+/// A reader that counts the bytes read.
 struct Counted<R> {
     inner: R,
     read: Rc<Cell<u64>>,
@@ -153,7 +153,7 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// Fails when more bytes pass than are allowed just now.
+/// A reader that fails if more bytes are read than currently allowed.
 struct Allowed<R> {
     inner: R,
     allowance: Rc<Cell<u64>>,

@@ -1,4 +1,4 @@
-//! Writes the entries of an archive below a folder, within limits.
+//! Writes the entries of an archive to a folder, within limits.
 
 use std::{
     fs::{self, File},
@@ -13,22 +13,22 @@ use crate::{Error, Result};
 /// Limits of the content of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of all files together.
+    /// Limit of the bytes of all files together.
     pub total_bytes: u64,
-    /// Bytes of one file.
+    /// Limit of the bytes of one file.
     pub file_bytes: u64,
-    /// Files and folders.
+    /// Limit of the number of files and folders.
     pub entries: u64,
 }
 
 impl Default for Limits {
-    /// 4 GiB in at most 1,000,000 entries of at most 256 MiB: ten times the flower photos, and more.
+    /// 4 GiB in at most 1,000,000 entries of at most 256 MiB, which is more than ten times the size of the flower photos.
     fn default() -> Self {
         Self { total_bytes: 4 << 30, file_bytes: 256 << 20, entries: 1_000_000 }
     }
 }
 
-/// The state of unpacking: the folder, and how much may still be written.
+/// The state of unpacking an archive: the target folder and the remaining limits.
 pub struct Unpacked<'a> {
     pub archive: &'a Path,
     folder: &'a Path,
@@ -49,7 +49,7 @@ impl<'a> Unpacked<'a> {
         self.files == 0
     }
 
-    /// Counts an entry.
+    /// Counts an entry, and fails if there are more than the limit.
     pub fn count(&mut self) -> Result<()> {
         self.entries += 1;
         match self.entries {
@@ -70,7 +70,7 @@ impl<'a> Unpacked<'a> {
         fs::create_dir_all(&target).map_err(Error::io("create", &target))
     }
 
-    /// Writes a file of the size that its header promises, if that and the bytes that come are within the limits.
+    /// Writes a file. `size` is its size in the header. Fails if the content is shorter than `size` or longer than the limits.
     pub fn add_file(&mut self, name: &[u8], size: u64, content: &mut dyn Read) -> Result<()> {
         let target = self.target(name)?;
         let limit = self.limits.file_bytes.min(self.bytes_left);
@@ -90,27 +90,27 @@ impl<'a> Unpacked<'a> {
     }
 
     fn target(&self, name: &[u8]) -> Result<PathBuf> {
-        Ok(self.folder.join(inside(name).map_err(|reason| self.refuse(name, reason))?))
+        Ok(self.folder.join(relative(name).map_err(|reason| self.refuse(name, reason))?))
     }
 }
 
-/// The path of an entry, if it stays below the folder on every operating system.
-fn inside(path: &[u8]) -> Result<PathBuf, &'static str> {
+/// Returns the path of an entry relative to the target folder, if it cannot leave the folder on any operating system.
+fn relative(path: &[u8]) -> Result<PathBuf, &'static str> {
     let path = std::str::from_utf8(path).map_err(|_| "has a name that is not UTF-8")?;
     if path.starts_with('/') {
         return Err("has an absolute path");
     }
     if path.contains('\\') || path.as_bytes().get(1) == Some(&b':') {
-        return Err("has a path of Windows");
+        return Err("has a Windows path");
     }
     let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
     if parts.clone().any(|part| part == "..") {
-        return Err("leaves its folder by `..`");
+        return Err("leaves its folder with `..`");
     }
     Ok(parts.collect())
 }
 
-/// Writes one file of at most `limit` bytes, whatever its header says, and returns its size.
+/// Writes one file of at least `size` and at most `limit` bytes. Returns its size.
 fn write(content: &mut dyn Read, size: u64, target: &Path, limit: u64) -> io::Result<u64> {
     if let Some(parent) = target.parent() {
         fs::create_dir_all(parent)?;
@@ -124,10 +124,10 @@ fn write(content: &mut dyn Read, size: u64, target: &Path, limit: u64) -> io::Re
     }
 }
 
-/// Explains an error of the decompressors.
+/// Describes an error of the decompressors.
 pub fn explain(error: &io::Error) -> String {
     match error.kind() {
-        ErrorKind::UnexpectedEof => "it ends in the middle; download it again".into(),
+        ErrorKind::UnexpectedEof => "it is truncated; download it again".into(),
         ErrorKind::InvalidInput | ErrorKind::InvalidData => format!("it is damaged ({error})"),
         _ => error.to_string(),
     }

@@ -44,29 +44,28 @@ pub fn extract(unpacked: &mut Unpacked, progress: &mut dyn FnMut(u64)) -> Result
     Ok(())
 }
 
-/// The name, with `/` between its parts: some packers of Windows write `\\`.
+/// Returns the name with `/` between its parts. Some Windows programs write `\\`.
 fn name(entry: &ZipFileEntry) -> Result<String, &'static str> {
-    let name = std::str::from_utf8(entry.name_raw()).map_err(|_| {
-        "has a name in an encoding that the archive does not tell; pack the folder as .tgz, or with names in UTF-8"
-    })?;
+    let name = std::str::from_utf8(entry.name_raw())
+        .map_err(|_| "has a name in an unknown encoding; pack the folder as .tgz, or with names in UTF-8")?;
     Ok(name.replace('\\', "/"))
 }
 
 fn is_folder(entry: &ZipFileEntry) -> Result<bool, &'static str> {
-    // What the highest bits of a mode of Unix say.
+    // The highest bits of a Unix mode are the file type.
     match entry.unix_mode().unwrap_or_default() & 0o170_000 {
-        _ if entry.encrypted() => Err("is encrypted; unpack it and name the folder"),
+        _ if entry.encrypted() => Err("is encrypted; unpack the archive and use the folder"),
         0o120_000 => Err("is a symbolic link"),
         0 | 0o100_000 | 0o040_000 => Ok(entry.is_dir() || entry.name_raw().ends_with(b"\\")),
         _ => Err("is neither a file nor a folder"),
     }
 }
 
-/// Explains an error of the library.
+/// Describes an error of the zip library.
 fn reason(error: &ZipError) -> String {
     match error {
         ZipError::Io(error) => explain(error),
-        ZipError::InvalidArchive(_) => format!("it is not a whole .zip ({error}); download it again"),
+        ZipError::InvalidArchive(_) => format!("it is not a complete .zip ({error}); download it again"),
         _ => error.to_string(),
     }
 }

@@ -7,8 +7,8 @@ use crate::resize::Crop;
 /// Bounds of a crop's aspect ratio, width by height.
 const RATIO: (f64, f64) = (3.0 / 4.0, 4.0 / 3.0);
 
-/// Draws the box of `torchvision.transforms.RandomResizedCrop.get_params`: ten attempts at a share of the area uniform in `scale`
-/// and a ratio log-uniform in `RATIO`, then the largest centred box whose ratio is in bounds.
+/// Draws a crop like `torchvision.transforms.RandomResizedCrop.get_params`: in up to ten attempts, a share of the area uniform in the
+/// given range and a ratio log-uniform in `RATIO`. If no crop fits, returns the largest centered crop whose ratio is in bounds.
 pub fn random_resized_crop([least, most]: [f64; 2], width: u32, height: u32, rng: &mut impl RngExt) -> Crop {
     let scale = |rng: &mut _| if least < most { RngExt::random_range(rng, least..most) } else { most };
     let area = f64::from(width) * f64::from(height);
@@ -35,7 +35,7 @@ pub fn random_resized_crop([least, most]: [f64; 2], width: u32, height: u32, rng
     Crop { left: (width - w) / 2, top: (height - h) / 2, width: w, height: h }
 }
 
-/// Whether an image is flipped: `torchvision.transforms.RandomHorizontalFlip()`.
+/// Draws whether an image is flipped: `torchvision.transforms.RandomHorizontalFlip()`.
 pub fn random_flip(rng: &mut impl RngExt) -> bool {
     rng.random_bool(0.5)
 }
@@ -48,7 +48,7 @@ mod tests {
 
     const SCALE: [f64; 2] = [0.08, 1.0];
 
-    /// Draws the upper end of every range so many times, then the lower end.
+    /// Gives the largest random number the given number of times, then the smallest.
     struct HighestThenLowest(usize);
 
     impl rand::TryRng for HighestThenLowest {
@@ -69,23 +69,23 @@ mod tests {
         }
 
         fn try_fill_bytes(&mut self, _: &mut [u8]) -> Result<(), Infallible> {
-            unreachable!("boxes are drawn from numbers")
+            unreachable!("crops are drawn from numbers")
         }
     }
 
     #[test]
-    fn an_image_of_good_ratio_is_whole_when_every_attempt_fails() {
-        // 0.08 of one pixel rounds to none.
+    fn the_whole_image_is_used_if_all_attempts_fail() {
+        // 0.08 of one pixel rounds to 0 pixels.
         assert_eq!(
             random_resized_crop(SCALE, 1, 1, &mut HighestThenLowest(0)),
             Crop { left: 0, top: 0, width: 1, height: 1 }
         );
     }
 
-    /// The whole area at the ratio 4/3 does not fit into a square; 0.08 of it at 3/4 does. An attempt draws two numbers
-    /// before it fails, and there are ten.
+    /// The whole area with the ratio 4/3 does not fit into a square; 0.08 of the area with the ratio 3/4 does. A failing attempt draws
+    /// two numbers.
     #[test]
-    fn a_box_that_does_not_fit_is_drawn_again_ten_times_at_most() {
+    fn there_are_ten_attempts_to_draw_a_crop_that_fits() {
         let smallest = Crop { left: 0, top: 0, width: 24, height: 33 };
         let whole = Crop { left: 0, top: 0, width: 100, height: 100 };
         for (failures, expected) in [(0, smallest), (1, smallest), (9, smallest), (10, whole)] {

@@ -3,7 +3,7 @@
 
 use rand::{RngExt, seq::SliceRandom};
 
-/// Changes of brightness, contrast and saturation, each once, in some order.
+/// Changes of brightness, contrast and saturation, each once, in any order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ColorJitter {
     /// The adjustments in their order, each with its factor; 1 changes nothing.
@@ -13,11 +13,11 @@ pub struct ColorJitter {
 /// A property of an image that a factor scales.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Adjustment {
-    /// Away from black (`PIL.ImageEnhance.Brightness`).
+    /// Difference to black (`PIL.ImageEnhance.Brightness`).
     Brightness,
-    /// Away from the mean grey (`PIL.ImageEnhance.Contrast`).
+    /// Difference to the mean gray (`PIL.ImageEnhance.Contrast`).
     Contrast,
-    /// Away from the same image in grey (`PIL.ImageEnhance.Color`).
+    /// Difference to the gray image (`PIL.ImageEnhance.Color`).
     Saturation,
 }
 
@@ -46,22 +46,22 @@ impl Adjustment {
         match self {
             Self::Brightness => blend_all(0, factor, pixels),
             Self::Contrast => {
-                let greys = pixels.as_chunks().0.iter().map(|pixel| u64::from(grey(*pixel)));
-                let (sum, n) = (greys.sum::<u64>(), (pixels.len() / 3).max(1));
+                let grays = pixels.as_chunks().0.iter().map(|pixel| u64::from(gray(*pixel)));
+                let (sum, n) = (grays.sum::<u64>(), (pixels.len() / 3).max(1));
                 blend_all((sum as f64 / n as f64 + 0.5) as u8, factor, pixels);
             }
             Self::Saturation => {
                 for pixel in pixels.as_chunks_mut().0 {
-                    let grey = grey(*pixel);
-                    *pixel = pixel.map(|byte| blend(grey, byte, factor));
+                    let gray = gray(*pixel);
+                    *pixel = pixel.map(|byte| blend(gray, byte, factor));
                 }
             }
         }
     }
 }
 
-/// Pillow's `L` of an RGB pixel: ITU-R 601-2 luma in 16-bit fractions.
-fn grey([r, g, b]: [u8; 3]) -> u8 {
+/// Converts an RGB pixel to gray like Pillow's mode `L`: ITU-R 601-2 luma with 16 fractional bits.
+fn gray([r, g, b]: [u8; 3]) -> u8 {
     ((19_595 * u32::from(r) + 38_470 * u32::from(g) + 7_471 * u32::from(b) + 0x8000) >> 16) as u8
 }
 
@@ -70,7 +70,7 @@ fn blend_all(from: u8, factor: f32, pixels: &mut [u8]) {
     pixels.iter_mut().for_each(|byte| *byte = table[usize::from(*byte)]);
 }
 
-/// `PIL.Image.blend`: `from + factor·(to - from)`, cut off to a byte.
+/// Computes `from + factor·(to - from)`, clipped to a byte and truncated, as `PIL.Image.blend` does.
 fn blend(from: u8, to: u8, factor: f32) -> u8 {
     (f32::from(from) + factor * (f32::from(to) - f32::from(from))) as u8
 }

@@ -1,5 +1,5 @@
 //! Mixes the images of a batch and their targets: `torchvision.transforms.v2.MixUp` and `CutMix`, on bytes. The partner of an image
-//! is the one before it in the batch; that of the first is the last.
+//! is the previous image in the batch; the partner of the first image is the last one.
 
 use alexnet_core::Batch;
 use rand::RngExt;
@@ -10,15 +10,15 @@ use crate::resize::Crop;
 /// How the images of a batch are mixed with their partners.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mix {
-    /// Each image is this share of itself plus the rest of its partner (Zhang et al. 2018).
+    /// `λ·image + (1-λ)·partner` with this λ (Zhang et al. 2018).
     Mixup(f64),
-    /// Each image has this rectangle of its partner instead of its own (Yun et al. 2019).
+    /// This rectangle is replaced by that of the partner (Yun et al. 2019).
     Cutmix(Crop),
 }
 
 impl Mix {
-    /// Draws how a batch of images of `size`×`size` pixels is mixed, with λ of `Beta(α, α)`; α is 0 for none. When both kinds
-    /// have an α, either is taken with equal probability.
+    /// Draws how a batch of images of `size`×`size` pixels is mixed, with λ from `Beta(α, α)`. `mixup` and `cutmix` are the values of α;
+    /// 0 disables the method. If both are enabled, each is used with probability 0.5.
     pub fn random(mixup: f64, cutmix: f64, size: u32, rng: &mut impl RngExt) -> Option<Self> {
         let cuts = cutmix > 0.0 && (mixup <= 0.0 || rng.random_bool(0.5));
         let beta = if cuts { cutmix } else { mixup };
@@ -28,15 +28,15 @@ impl Mix {
         }
         let half = (0.5 * (1.0 - lambda).sqrt() * f64::from(size)) as u32;
         let mut span = || {
-            let centre = rng.random_range(0..size);
-            let (from, to) = (centre.saturating_sub(half), (centre + half).min(size));
+            let center = rng.random_range(0..size);
+            let (from, to) = (center.saturating_sub(half), (center + half).min(size));
             (from, to - from)
         };
         let ((left, width), (top, height)) = (span(), span());
         Some(Self::Cutmix(Crop { left, top, width, height }))
     }
 
-    /// Mixes the images and targets of a batch; a batch of one image stays as it is.
+    /// Mixes the images and targets of a batch. A batch of one image is not changed.
     pub fn apply(self, batch: &mut Batch) {
         let n = batch.len();
         if n < 2 {
@@ -72,7 +72,7 @@ impl Mix {
     }
 }
 
-/// Changes each item by the item before it, as that was.
+/// Calls `change` with each item and the original value of its previous item.
 fn with_partner<T: Copy>(values: &mut [T], item: usize, change: impl Fn(&mut [T], &[T])) {
     let last = values[values.len() - item..].to_vec();
     for at in (item..values.len()).step_by(item).rev() {
@@ -82,7 +82,7 @@ fn with_partner<T: Copy>(values: &mut [T], item: usize, change: impl Fn(&mut [T]
     change(&mut values[..item], &last);
 }
 
-/// Smooths targets: `(1-ε)·t + ε/C` for each (`label_smoothing` of `torch.nn.CrossEntropyLoss`).
+/// Smooths targets to `(1-ε)·t + ε/C` (`label_smoothing` of `torch.nn.CrossEntropyLoss`).
 pub fn smooth_labels(targets: &mut [f32], classes: usize, smoothing: f64) {
     let share = smoothing / classes as f64;
     targets.iter_mut().for_each(|t| *t = ((1.0 - smoothing) * f64::from(*t) + share) as f32);

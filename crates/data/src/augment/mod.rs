@@ -1,8 +1,8 @@
-//! Augmentation: how training varies images ([`crop_flip`], [`jitter`], [`mod@erase`]) and mixes those of a batch ([`mix`]), and
-//! the views of an image that evaluation averages over ([`views`]).
+//! Augmentation of training images ([`crop_flip`], [`jitter`], [`mod@erase`]), mixing of the images of a batch ([`mix`]), and the views
+//! of an image that evaluation averages over ([`views`]).
 //!
-//! An image gets `torchvision.transforms.RandomResizedCrop(size, scale)` and `RandomHorizontalFlip()`, then the other variations
-//! that are switched on.
+//! Training images are transformed by `torchvision.transforms.RandomResizedCrop(size, scale)` and `RandomHorizontalFlip()`, then by the
+//! other enabled transforms.
 
 pub mod crop_flip;
 pub mod erase;
@@ -26,17 +26,17 @@ use crate::resize::{Crop, resize_into};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Augmentation {
-    /// Least and largest share of an image's area that a crop covers (`scale` of `RandomResizedCrop`).
+    /// Smallest and largest share of an image's area that a crop covers (`scale` of `RandomResizedCrop`).
     pub crop_scale: [f64; 2],
-    /// Strength of colour jitter, as in [`ColorJitter::random`]; 0 for none.
+    /// Strength of color jitter, as in [`ColorJitter::random`]; 0 disables it.
     pub color_jitter: f64,
     /// Probability that a rectangle is erased ([`random_erasing`]).
     pub random_erasing: f64,
     /// Label smoothing ε, as in [`mix::smooth_labels`].
     pub label_smoothing: f64,
-    /// α of mixup ([`mix::Mix`]); 0 for none.
+    /// α of mixup ([`mix::Mix`]); 0 disables it.
     pub mixup: f64,
-    /// α of cutmix ([`mix::Mix`]); 0 for none.
+    /// α of cutmix ([`mix::Mix`]); 0 disables it.
     pub cutmix: f64,
 }
 
@@ -63,25 +63,25 @@ impl Augmentation {
 pub struct Variation {
     /// The crop that is resized to the network's input.
     pub crop: Crop,
-    /// Whether left and right are exchanged afterwards.
+    /// Whether the resized crop is mirrored horizontally.
     pub flip: bool,
-    /// Colour jitter, applied after the flip.
+    /// Color jitter, applied after the flip.
     pub jitter: Option<ColorJitter>,
     /// The rectangle of the network's input that is erased last.
     pub erased: Option<Crop>,
 }
 
 impl Variation {
-    /// No augmentation of an image of `width`×`height` pixels.
+    /// Returns the variation that changes nothing, for an image of `width`×`height` pixels.
     pub fn none(width: u32, height: u32) -> Self {
         Self { crop: Crop::whole(width, height), flip: false, jitter: None, erased: None }
     }
 
-    /// Fills `pixels` with the network's input, `size`×`size` pixels of three bytes. `image` may be a part of the whole that holds
-    /// the crop; `crop` is where it lies in there. What is erased gets the colour `fill`.
+    /// Fills `pixels` with the network's input, `size`×`size` pixels of three bytes. `image` may be a part of the original image that
+    /// includes the crop; `crop` is its position in `image`. The erased rectangle gets the color `fill`.
     ///
     /// # Panics
-    /// As [`resize_into`].
+    /// In the cases of [`resize_into`].
     pub fn apply(&self, image: &RgbImage, crop: Crop, size: usize, fill: [u8; 3], pixels: &mut [u8]) {
         resize_into(image, crop, self.flip, size as u32, size as u32, pixels);
         if let Some(jitter) = self.jitter {
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_wide_and_too_tall_images_give_their_centre() {
+    fn very_wide_and_very_tall_images_are_cropped_at_the_center() {
         for (width, height, crop) in [
             (1000, 10, Crop { left: 493, top: 0, width: 13, height: 10 }),
             (10, 1000, Crop { left: 0, top: 493, width: 10, height: 13 }),
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn crops_lie_inside_the_image_and_half_are_flipped() {
+    fn crops_are_inside_the_image_and_half_are_flipped() {
         for (width, height) in [(320, 240), (3, 2), (1, 1), (17, 40), (65_535, 1)] {
             let mut flipped = 0;
             for item in 0..4000 {
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn seed_epoch_and_item_each_matter() {
+    fn variations_depend_on_seed_epoch_and_item() {
         let base = variation(&Augmentation::TUTORIAL, (0, 0, 0), (320, 240), 224);
         assert_eq!(base, variation(&Augmentation::TUTORIAL, (0, 0, 0), (320, 240), 224));
         for (seed, epoch, item) in [(1, 0, 0), (0, 1, 0), (0, 0, 1)] {

@@ -1,4 +1,4 @@
-//! The views of an image in evaluation. More than one is test-time augmentation: the result is the mean over the views.
+//! The views of an image in evaluation. Several views are test-time augmentation: the result is the mean over the views.
 
 use super::Variation;
 use crate::resize::Crop;
@@ -11,18 +11,18 @@ pub enum Views {
     Whole,
     /// The whole image and its mirror image.
     Flip,
-    /// The ten patches of the paper's section 4.1, "Data augmentation": the four corners and the centre, then the mirror image
-    /// of each. A patch is 224/256 of the image's width and height.
+    /// The ten patches of the paper's section 4.1, "Data augmentation": the four corners and the center, then the mirror image of each.
+    /// The width and height of a patch are 224/256 of those of the image.
     TenCrop,
 }
 
 impl Views {
-    /// Number of views of an image.
+    /// Returns the number of views of an image.
     pub fn count(self) -> usize {
         self.of(1, 1).len()
     }
 
-    /// The views of an image of `width`×`height` pixels.
+    /// Returns the views of an image of `width`×`height` pixels.
     pub fn of(self, width: u32, height: u32) -> Vec<Variation> {
         let parts = match self {
             Self::Whole | Self::Flip => vec![Crop::whole(width, height)],
@@ -38,7 +38,7 @@ impl Views {
     }
 }
 
-/// Upper left, upper right, lower left, lower right, centre.
+/// Returns the patches at the upper left, upper right, lower left, lower right and center.
 fn patches(width: u32, height: u32) -> [Crop; 5] {
     let part = |extent: u32| (f64::from(extent) * 224.0 / 256.0).round().max(1.0) as u32;
     let (w, h) = (part(width), part(height));
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ten_patches_are_the_papers() {
+    fn ten_patches_are_those_of_the_paper() {
         let views = Views::TenCrop.of(256, 512);
         let places: Vec<_> = views.iter().map(|view| (view.crop.left, view.crop.top, view.flip)).collect();
         let corners = [(0, 0), (32, 0), (0, 64), (32, 64), (16, 32)];
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn views_lie_inside_images_of_any_size() {
+    fn views_are_inside_images_of_any_size() {
         for (views, count) in [(Views::Whole, 1), (Views::Flip, 2), (Views::TenCrop, 10)] {
             assert_eq!(views.count(), count);
             for (width, height) in [(1, 1), (2, 3), (5, 1), (333, 500), (65_535, 65_535)] {

@@ -15,36 +15,36 @@ use crate::{
     guard::guard,
 };
 
-/// What the check keeps of an image file.
+/// The properties of an image file that the check uses.
 #[derive(Clone, Debug, Default)]
 pub struct Inspection {
-    /// The format, by the content.
+    /// The format of the content.
     pub format: Option<Format>,
     /// The damage of the file, with the reason.
     pub damage: Option<(Damage, String)>,
-    /// Width and height, of an image that can be decoded.
+    /// Width and height, if the image can be decoded.
     pub size: Option<[u32; 2]>,
-    /// The fingerprint of an image that can be decoded.
+    /// The fingerprint, if the image can be decoded.
     pub fingerprint: Option<Fingerprint>,
-    /// Whether the orientation that the file tells is other than upright.
+    /// Whether the orientation in the metadata is not upright.
     pub turned: bool,
 }
 
-/// Reads and decodes an image file. Every failure is in the result, a panic of a decoder too.
+/// Reads and decodes an image file. All failures, including panics of decoders, are in the result.
 pub fn inspect(path: &Path, decoding: decode::Options) -> Inspection {
-    without_panic(|| look(path, decoding))
+    without_panic(|| inspect_unguarded(path, decoding))
 }
 
-fn without_panic(look: impl FnOnce() -> Inspection) -> Inspection {
-    guard(look).unwrap_or_else(|panic| {
-        let reason = format!("looking at it failed inside: {panic}");
+fn without_panic(work: impl FnOnce() -> Inspection) -> Inspection {
+    guard(work).unwrap_or_else(|panic| {
+        let reason = format!("checking it failed with an internal error: {panic}");
         Inspection { damage: Some((Damage::Undecodable, reason)), ..Inspection::default() }
     })
 }
 
-/// The format of a file that can be decoded, whatever its name.
+/// Returns the format of a file, regardless of its name, if it can be decoded.
 pub fn format_of_image(path: &Path) -> Option<Format> {
-    // Only the beginning is read of large files that are no images.
+    // Of other files, which may be large, read only the start.
     let mut start = Vec::new();
     File::open(path).ok()?.take(32).read_to_end(&mut start).ok()?;
     guess(&start)?;
@@ -52,7 +52,7 @@ pub fn format_of_image(path: &Path) -> Option<Format> {
     image.size.and(image.format)
 }
 
-fn look(path: &Path, decoding: decode::Options) -> Inspection {
+fn inspect_unguarded(path: &Path, decoding: decode::Options) -> Inspection {
     let (bytes, memory) = match read_file(path) {
         Ok(read) => read,
         Err(error) => {
@@ -63,15 +63,15 @@ fn look(path: &Path, decoding: decode::Options) -> Inspection {
         }
     };
     let guessed = guess(&bytes);
-    let cut = guessed.is_some_and(|(guessed, _)| is_truncated(guessed, &bytes));
+    let truncated = guessed.is_some_and(|(guessed, _)| is_truncated(guessed, &bytes));
     let format = guessed.map(|(_, format)| format);
     match decode_in(path, &bytes, decoding, memory) {
         Ok(Decoded { image, turned, notes, .. }) => {
             let file = sha256(&bytes);
-            // From here on only the pixels count.
+            // Free the memory before the hashes are computed; only the pixels are needed.
             drop(bytes);
             let damage = match notes.is_empty() {
-                _ if cut => Some((Damage::Truncated, "the file ends before the image does".into())),
+                _ if truncated => Some((Damage::Truncated, "the end of the file is missing".into())),
                 false => Some((Damage::Checksum, notes.join("; "))),
                 true => None,
             };
@@ -86,7 +86,7 @@ fn look(path: &Path, decoding: decode::Options) -> Inspection {
         Err(error) => {
             let kind = match bytes.is_empty() {
                 true => Damage::Empty,
-                false if cut => Damage::Truncated,
+                false if truncated => Damage::Truncated,
                 false => Damage::Undecodable,
             };
             Inspection { format, damage: Some((kind, error.reason())), ..Inspection::default() }
@@ -108,19 +108,22 @@ mod tests {
     #[test]
     fn a_panic_is_damage() {
         let (kind, reason) = without_panic(|| panic!("overflow")).damage.unwrap();
-        assert_eq!((kind, reason.as_str()), (Damage::Undecodable, "looking at it failed inside: overflow"));
+        assert_eq!(
+            (kind, reason.as_str()),
+            (Damage::Undecodable, "checking it failed with an internal error: overflow")
+        );
     }
 
     #[test]
-    fn a_file_that_is_not_there_is_not_readable() {
+    fn a_missing_file_is_unreadable() {
         let image = inspect(Path::new("no/such/file.jpg"), decode::Options::default());
         assert_eq!(image.damage.unwrap().0, Damage::Unreadable);
         assert!(image.size.is_none() && image.fingerprint.is_none());
     }
 
-    /// While others have taken all of it, a file waits, image or not.
+    /// While other threads use the whole budget, a file waits, even if it is not an image.
     #[test]
-    fn the_memory_is_that_of_all_decoding() {
+    fn inspection_uses_the_memory_budget_of_decoding() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("0.png");
         fs::write(&path, "words").unwrap();

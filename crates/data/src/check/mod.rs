@@ -1,7 +1,7 @@
 //! Checks the images of a data set before training: damaged files, extensions that do not match the content, duplicates and near
 //! duplicates, class imbalance, unusual sizes.
 //!
-//! Every image is decoded once, in parallel. Its size, two digests and two perceptual hashes are kept, about 150 bytes.
+//! Every image is decoded once, in parallel. Its size, two digests and two perceptual hashes are stored, about 150 bytes per image.
 
 mod inspection;
 mod near_duplicates;
@@ -28,7 +28,7 @@ pub use self::{
     },
     unreadable::unreadable,
 };
-pub use crate::dataset::halves::Half;
+pub use crate::dataset::subsets::Subset;
 use crate::{
     Result,
     dataset::{
@@ -41,11 +41,11 @@ use crate::{
     split::SplitOptions,
 };
 
-/// Checks all images of a folder, split with `options` and decoded as `decoding` says. Damaged images and classes without images
-/// are in the report, never an error.
+/// Checks all images of a folder, split with `options` and decoded with `decoding`. Damaged images and classes without images are
+/// reported; they are not errors.
 ///
 /// # Errors
-/// [`crate::Error::Invalid`] for a fraction outside `0.0..1.0`.
+/// [`crate::Error::Invalid`] if the fraction is outside `0.0..1.0`.
 pub fn check(
     listing: Listing,
     options: &SplitOptions,
@@ -58,9 +58,10 @@ pub fn check(
         None => SplitBy::Seed { seed: options.seed, val_fraction: options.val_fraction },
     };
     let dataset = &listing.divided(options)?;
-    let halves = [(Half::Train, &dataset.train), (Half::Val, &dataset.val), (Half::Test, &dataset.test)];
-    let mut items: Vec<(&Item, Half)> =
-        halves.iter().flat_map(|(half, items)| items.iter().map(|item| (item, *half))).collect();
+    let subsets =
+        [(Subset::Train, &dataset.train), (Subset::Val, &dataset.val), (Subset::Test, &dataset.test)];
+    let mut items: Vec<(&Item, Subset)> =
+        subsets.iter().flat_map(|(subset, items)| items.iter().map(|item| (item, *subset))).collect();
     items.sort_by(|(a, _), (b, _)| (a.class, &a.path).cmp(&(b.class, &b.path)));
     let images = inspect_all(&dataset.root, items.iter().map(|(item, _)| *item), decoding, progress);
     let class_of = |item: &Item| dataset.classes[item.class].clone();
@@ -82,7 +83,7 @@ pub fn check(
 
     let groups = near_duplicates::groups(&fingerprints(&images));
     let mut duplicates: Vec<Group> = groups.iter().map(|group| describe(group, &items, dataset)).collect();
-    // The most serious first; the sort is stable, so paths stay in order.
+    // The most serious groups first. The sort is stable, so that paths stay in order.
     duplicates.sort_by_key(|group| (!group.across_classes, !group.across_split));
 
     let classes: Vec<Class> = dataset
@@ -90,21 +91,20 @@ pub fn check(
         .iter()
         .enumerate()
         .map(|(class, name)| {
-            let counts = halves.map(|(_, items)| items.iter().filter(|item| item.class == class).count());
+            let counts = subsets.map(|(_, items)| items.iter().filter(|item| item.class == class).count());
             Class::new(name, counts, items.len())
         })
         .collect();
-    let sizes_of_classes = || classes.iter().map(|class| class.images);
-    let imbalance =
-        sizes_of_classes().max().unwrap_or(0) as f64 / sizes_of_classes().min().unwrap_or(0).max(1) as f64;
+    let class_sizes = || classes.iter().map(|class| class.images);
+    let imbalance = class_sizes().max().unwrap_or(0) as f64 / class_sizes().min().unwrap_or(0).max(1) as f64;
 
-    let hidden_images = not_images.iter().filter(|file| file.is_image()).count();
-    let empty = classes.iter().filter(|class| class.images == 0).count();
+    let skipped_images = not_images.iter().filter(|file| file.is_image()).count();
+    let empty_classes = classes.iter().filter(|class| class.images == 0).count();
     Ok(Report {
         root: dataset.root.clone(),
         split,
         images: items.len(),
-        issues: damaged.len() + wrong_extension.len() + hidden_images + duplicates.len() + empty,
+        issues: damaged.len() + wrong_extension.len() + skipped_images + duplicates.len() + empty_classes,
         classes,
         imbalance,
         damaged,
@@ -116,8 +116,8 @@ pub fn check(
     })
 }
 
-/// Finds the duplicates and near duplicates in a data set: groups of indices in [`Dataset::items`]. Images that cannot be decoded
-/// are in no group.
+/// Finds the duplicates and near duplicates in a data set. Returns groups of indices in [`Dataset::items`]. Images that cannot be
+/// decoded are in no group.
 pub fn duplicates(dataset: &Dataset, progress: &Progress) -> Vec<Vec<usize>> {
     let images = inspect_all(&dataset.root, dataset.items(), decode::Options::default(), progress);
     near_duplicates::groups(&fingerprints(&images)).into_iter().map(|group| group.members).collect()
@@ -145,18 +145,18 @@ fn fingerprints(images: &[Inspection]) -> Vec<Option<Fingerprint>> {
     images.iter().map(|image| image.fingerprint).collect()
 }
 
-fn describe(group: &near_duplicates::Group, items: &[(&Item, Half)], dataset: &Dataset) -> Group {
+fn describe(group: &near_duplicates::Group, items: &[(&Item, Subset)], dataset: &Dataset) -> Group {
     let images: Vec<Member> = group
         .members
         .iter()
         .map(|index| {
-            let (item, half) = items[*index];
-            Member { path: item.path.clone(), class: dataset.classes[item.class].clone(), half }
+            let (item, subset) = items[*index];
+            Member { path: item.path.clone(), class: dataset.classes[item.class].clone(), subset }
         })
         .collect();
     Group {
         across_classes: images.iter().any(|image| image.class != images[0].class),
-        across_split: images.iter().any(|image| image.half != images[0].half),
+        across_split: images.iter().any(|image| image.subset != images[0].subset),
         images,
         links: group.links.clone(),
     }
@@ -194,9 +194,9 @@ mod tests {
     use super::*;
     use crate::synthetic::draw_flower;
 
-    /// Copies of an image in every pair of places; the most serious come first.
+    /// Pairs of copies within and across classes and subsets. The most serious groups come first.
     #[test]
-    fn groups_tell_conflicts_and_leaks() {
+    fn groups_report_label_conflicts_and_leaks() {
         let root = tempfile::tempdir().unwrap();
         for (image, paths) in [
             ["train/a/0.png", "train/a/1.png"],

@@ -1,8 +1,8 @@
-//! Finds duplicates and near duplicates: images of the same bytes, of the same pixels, or of similar perceptual hashes.
+//! Finds duplicates and near duplicates: images with the same bytes, the same pixels or similar perceptual hashes.
 //!
-//! The hash is pHash: a discrete cosine transform of the image, shrunk to 32×32 grey pixels; each of the 16×16 lowest frequencies
-//! gives one bit, whether it is above their median. Copies that were saved anew, resized, recoloured or trimmed by a few pixels
-//! differ in few bits, other images in about half of them.
+//! The hash is pHash: the image is resized to 32×32 gray pixels and transformed by a discrete cosine transform. Each of the 16×16
+//! lowest frequencies gives one bit: whether its coefficient is above their median. Copies that were saved again, resized, recolored
+//! or cropped by a few pixels differ in few bits; different images differ in about half of the bits.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -17,13 +17,13 @@ use sha2::{Digest, Sha256};
 
 use crate::resize::{Crop, resize};
 
-/// Two images are near duplicates when at most so many of the 256 bits of their hashes differ, as they are or mirrored.
+/// The largest number of different bits, of 256, in the hashes of two near duplicates, one of which may be mirrored.
 pub const NEAR_BITS: u32 = 56;
 
-/// Height and width that an image is shrunk to for the hash.
+/// Height and width of the resized image that is hashed.
 const SIDE: u32 = 32;
 
-/// An image whose brightness (0 to 255) has a lower standard deviation is flat: its hash would be that of its noise.
+/// An image whose brightness (0 to 255) has a lower standard deviation is flat: its hash would depend on its noise only.
 const FLAT: f64 = 2.0;
 
 type Hash = [u64; 4];
@@ -38,12 +38,12 @@ static HASHER: LazyLock<Hasher<[u8; 32]>> = LazyLock::new(|| {
 pub struct Fingerprint {
     file: [u8; 32],
     pixels: [u8; 32],
-    /// Hashes of the image and of its mirror image; none for a flat image.
+    /// Hashes of the image and of its mirror image; `None` for a flat image.
     hashes: Option<[Hash; 2]>,
 }
 
 impl Fingerprint {
-    /// The fingerprint of a file with this SHA-256 and of the image that it decodes to.
+    /// Computes the fingerprint of an image from the SHA-256 of its file and its pixels.
     pub fn new(file: [u8; 32], image: &RgbImage) -> Self {
         let (width, height) = image.dimensions();
         let mut pixels = Sha256::new_with_prefix(width.to_le_bytes());
@@ -64,9 +64,9 @@ fn hash(small: &RgbImage) -> Hash {
 
 fn is_flat(image: &RgbImage) -> bool {
     let n = f64::from(image.width() * image.height());
-    let light = || image.pixels().map(|pixel| f64::from(pixel.to_luma()[0]));
-    let mean = light().sum::<f64>() / n;
-    light().map(|light| (light - mean).powi(2)).sum::<f64>() / n < FLAT * FLAT
+    let luma = || image.pixels().map(|pixel| f64::from(pixel.to_luma()[0]));
+    let mean = luma().sum::<f64>() / n;
+    luma().map(|luma| (luma - mean).powi(2)).sum::<f64>() / n < FLAT * FLAT
 }
 
 fn distance(a: &Hash, b: &Hash) -> u32 {
@@ -102,25 +102,25 @@ pub struct Link {
     pub likeness: Likeness,
 }
 
-/// Images that are joined by links, directly or through others.
+/// Images that are connected by links, directly or through others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// Indices of images, ascending.
     pub members: Vec<usize>,
-    /// The closest links that join them all; their indices are those in `members`.
+    /// The closest links that connect all members. They hold indices in `members`.
     pub links: Vec<Link>,
 }
 
-/// Groups of duplicates and near duplicates, in the order of their first members. An image without fingerprint is in none.
+/// Finds the groups of duplicates and near duplicates, sorted by their first members. An image without fingerprint is in no group.
 pub fn groups(prints: &[Option<Fingerprint>]) -> Vec<Group> {
     let mut links = links(prints);
     links.sort_unstable_by_key(|link| (link.likeness, link.a, link.b));
-    let mut sets = Sets::new(prints.len());
-    links.retain(|link| sets.join(link.a, link.b));
+    let mut sets = DisjointSets::new(prints.len());
+    links.retain(|link| sets.union(link.a, link.b));
 
     let mut groups: BTreeMap<usize, (BTreeSet<usize>, Vec<Link>)> = BTreeMap::new();
     for link in links {
-        let (members, links) = groups.entry(sets.first(link.a)).or_default();
+        let (members, links) = groups.entry(sets.find(link.a)).or_default();
         members.extend([link.a, link.b]);
         links.push(link);
     }
@@ -128,19 +128,20 @@ pub fn groups(prints: &[Option<Fingerprint>]) -> Vec<Group> {
         .into_values()
         .map(|(members, mut links)| {
             let members: Vec<usize> = members.into_iter().collect();
-            let place = |index: usize| members.partition_point(|member| *member < index);
+            let position = |index: usize| members.partition_point(|member| *member < index);
             for link in &mut links {
-                *link = Link { a: place(link.a), b: place(link.b), ..*link };
+                *link = Link { a: position(link.a), b: position(link.b), ..*link };
             }
             Group { members, links }
         })
         .collect()
 }
 
-/// Links by the indices of images: enough to join all copies, and one for each pair of near duplicates.
+/// Returns links between indices of images: one from each exact copy to its first occurrence, and one for each pair of near
+/// duplicates.
 fn links(prints: &[Option<Fingerprint>]) -> Vec<Link> {
     let mut links = Vec::new();
-    // Of identical copies only the first is compared with all others.
+    // Of exact copies, only the first is compared with all other images.
     let mut distinct: Vec<(usize, [Hash; 2])> = Vec::new();
     let (mut files, mut pixels) = (HashMap::new(), HashMap::new());
     for (b, print) in prints.iter().enumerate() {
@@ -156,9 +157,9 @@ fn links(prints: &[Option<Fingerprint>]) -> Vec<Link> {
         }
     }
     links.par_extend((0..distinct.len()).into_par_iter().flat_map_iter(|row| {
-        let (a, [as_it_is, _]) = distinct[row];
+        let (a, [unmirrored, _]) = distinct[row];
         distinct[row + 1..].iter().filter_map(move |(b, hashes)| {
-            let [bits, bits_mirrored] = hashes.map(|hash| distance(&as_it_is, &hash));
+            let [bits, bits_mirrored] = hashes.map(|hash| distance(&unmirrored, &hash));
             let (bits, mirrored) = (bits.min(bits_mirrored), bits_mirrored < bits);
             let likeness = Likeness::Near { bits, mirrored };
             (bits <= NEAR_BITS).then_some(Link { a, b: *b, likeness })
@@ -167,30 +168,31 @@ fn links(prints: &[Option<Fingerprint>]) -> Vec<Link> {
     links
 }
 
-/// Disjoint sets of indices.
-struct Sets {
-    /// For each index one of its set that is no larger; for the first of a set, itself.
-    towards_first: Vec<usize>,
+/// Disjoint sets of indices (union-find).
+struct DisjointSets {
+    /// The parent of each index, which is never larger. The smallest index of a set is its root and its own parent.
+    parents: Vec<usize>,
 }
 
-impl Sets {
+impl DisjointSets {
     fn new(len: usize) -> Self {
-        Self { towards_first: (0..len).collect() }
+        Self { parents: (0..len).collect() }
     }
 
-    fn first(&mut self, mut index: usize) -> usize {
-        while self.towards_first[index] != index {
-            let next = self.towards_first[index];
-            self.towards_first[index] = self.towards_first[next];
-            index = next;
+    /// Returns the root of the set of `index`, which is its smallest index.
+    fn find(&mut self, mut index: usize) -> usize {
+        while self.parents[index] != index {
+            let parent = self.parents[index];
+            self.parents[index] = self.parents[parent];
+            index = parent;
         }
         index
     }
 
-    /// Unites the sets of `a` and `b`; `false` when they are one already.
-    fn join(&mut self, a: usize, b: usize) -> bool {
-        let (a, b) = (self.first(a), self.first(b));
-        self.towards_first[a.max(b)] = a.min(b);
+    /// Unites the sets of `a` and `b`. Returns `false` if they were in the same set.
+    fn union(&mut self, a: usize, b: usize) -> bool {
+        let (a, b) = (self.find(a), self.find(b));
+        self.parents[a.max(b)] = a.min(b);
         a != b
     }
 }
@@ -206,14 +208,13 @@ mod tests {
         Some(Fingerprint::new(sha256(image.as_raw()), image))
     }
 
-    fn saved_anew(image: &RgbImage, quality: u8) -> RgbImage {
+    fn saved_again(image: &RgbImage, quality: u8) -> RgbImage {
         let mut bytes = Vec::new();
         image.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, quality)).unwrap();
         decode_bytes("it", &bytes, Default::default()).unwrap().image
     }
 
-    /// `image` at half its size.
-    fn half(image: &RgbImage) -> RgbImage {
+    fn half_size(image: &RgbImage) -> RgbImage {
         let (width, height) = image.dimensions();
         let pixels = resize(image, Crop::whole(width, height), width / 2, height / 2);
         RgbImage::from_raw(width / 2, height / 2, pixels).unwrap()
@@ -228,15 +229,15 @@ mod tests {
         for class in 0..5 {
             let image = draw_flower(class, 7, 0);
             let (width, height) = image.dimensions();
-            let trimmed = imageops::crop_imm(&image, 2, 2, width - 4, height - 4).to_image();
-            let grey = image::DynamicImage::from(image.clone()).grayscale().into_rgb8();
+            let cropped = imageops::crop_imm(&image, 2, 2, width - 4, height - 4).to_image();
+            let gray = image::DynamicImage::from(image.clone()).grayscale().into_rgb8();
             for other in [
-                saved_anew(&image, 30),
-                saved_anew(&half(&image), 60),
+                saved_again(&image, 30),
+                saved_again(&half_size(&image), 60),
                 imageops::brighten(&image, 30),
                 imageops::contrast(&image, 20.0),
-                trimmed,
-                grey,
+                cropped,
+                gray,
             ] {
                 let found = likeness(&image, &other);
                 assert!(matches!(found, Some(Likeness::Near { mirrored: false, .. })), "{class}: {found:?}");
@@ -261,13 +262,13 @@ mod tests {
             [Group {
                 members: vec![0, 2, 3],
                 links: vec![
-                    // The second file with these bytes is first of its bytes, not of its pixels.
+                    // Index 2 has the same bytes as index 1, and index 1 the same pixels as index 0.
                     Link { a: 1, b: 2, likeness: Likeness::Bytes },
                     Link { a: 0, b: 1, likeness: Likeness::Pixels },
                 ],
             }]
         );
-        // The same bytes of other width are another image.
+        // The same pixel bytes with another width are a different image.
         let [wide, high] =
             [[8, 2], [2, 8]].map(|[w, h]| RgbImage::from_fn(w, h, |x, y| Rgb([(x + y * w) as u8 * 9; 3])));
         assert_eq!(wide.as_raw(), high.as_raw());
@@ -276,15 +277,15 @@ mod tests {
         assert!(found.iter().all(|group| group.links[0].likeness > Likeness::Pixels), "{found:?}");
     }
 
-    /// White pages, black frames: their hashes would be noise.
+    /// White pages, black frames: their hashes would depend on noise only.
     #[test]
-    fn flat_images_are_duplicates_only_when_they_are_the_same() {
-        let flat = |light: u8| RgbImage::from_pixel(90, 60, Rgb([light; 3]));
+    fn flat_images_are_duplicates_only_if_they_are_equal() {
+        let flat = |brightness: u8| RgbImage::from_pixel(90, 60, Rgb([brightness; 3]));
         assert_eq!(likeness(&flat(255), &flat(254)), None);
         assert_eq!(likeness(&flat(255), &flat(255)), Some(Likeness::Bytes));
     }
 
-    /// A print of which so many bits of the hash are set; its mirror image is like nothing.
+    /// Returns a fingerprint with `bits` bits of the hash set. The hash of its mirror image is far from all others.
     fn with_bits(name: u8, bits: u32) -> Option<Fingerprint> {
         let word = |at: u32| u64::MAX.checked_shr(64 - bits.saturating_sub(at).min(64)).unwrap_or(0);
         let hash = [0, 64, 128, 192].map(word);
@@ -295,7 +296,7 @@ mod tests {
     #[test]
     fn groups_are_chains_of_near_images() {
         let near = |bits| Likeness::Near { bits, mirrored: false };
-        // 0, 40 and 80 are a chain; 250 is far; 194 is at the limit from it, 137 beyond.
+        // 0, 40 and 80 are a chain. 250 is far from them. 194 is at the limit from 250, 137 beyond the limit from 194.
         let prints = [0, 250, 80, 40, 194, 137].map(|bits| with_bits(bits as u8, bits));
         assert_eq!(
             groups(&prints),

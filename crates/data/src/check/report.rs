@@ -7,57 +7,57 @@ use serde::{Deserialize, Serialize};
 
 use super::near_duplicates::Link;
 use crate::dataset::{
-    folder::{Why, is_unread},
-    halves::Half,
+    folder::{Why, is_unsupported},
+    subsets::Subset,
 };
 
-/// A class with fewer images has few: with the usual validation share of a tenth, one of them validates, or none.
+/// A class with fewer images is reported: with the default validation share of 10 %, it has at most one validation image.
 pub const FEW_IMAGES: usize = 20;
 
-/// An image is tiny when its shorter side has fewer pixels: a network for 224 sees each of them spread over more than three.
+/// An image is tiny if its shorter side has fewer pixels: resizing to 224 enlarges it more than three times.
 pub const TINY_SIDE: u32 = 64;
 
-/// An image is extreme when its longer side is more than this many times its shorter side: resizing to a square distorts it.
+/// An image is extreme if its longer side is more than this many times its shorter side: resizing to a square distorts it.
 pub const EXTREME_RATIO: u32 = 3;
 
-/// An image is huge when it has more pixels, 4096×4096: decoding it in every epoch is slow.
+/// An image is huge if it has more pixels than this (4096×4096): decoding it in every epoch is slow.
 pub const HUGE_PIXELS: u64 = 1 << 24;
 
-/// The result of a check. Lists are sorted by class, then by path, unless said otherwise.
+/// The result of a check. Lists are sorted by class, then by path, unless their description names another order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The folder that paths are relative to.
     pub root: PathBuf,
     /// How the images are split.
     pub split: SplitBy,
-    /// Number of images, damaged ones included.
+    /// Number of images, including damaged ones.
     #[serde(rename = "photos")]
     pub images: usize,
-    /// Number of issues that should be fixed: damaged images, wrong extensions, images whose extensions hide them, groups of
-    /// duplicates, classes without images. Imbalance and sizes do not count.
+    /// Number of issues that should be fixed: damaged images, wrong extensions, images that are skipped because of their extension,
+    /// groups of duplicates, classes without images. Imbalance and sizes do not count.
     #[serde(rename = "to_mend")]
     pub issues: usize,
     /// The classes, sorted by name.
     pub classes: Vec<Class>,
-    /// Number of images of the largest class, divided by that of the smallest.
+    /// Number of images of the largest class divided by that of the smallest class.
     pub imbalance: f64,
     /// Damaged files.
     pub damaged: Vec<Damaged>,
-    /// Files whose content is of another format than their extension says.
+    /// Files whose extension is that of another format than their content.
     pub wrong_extension: Vec<WrongExtension>,
-    /// Files that are not taken for images of a class.
+    /// Files that are skipped because they are not images of a class.
     #[serde(rename = "not_photos")]
     pub not_images: Vec<NotImage>,
-    /// Groups of duplicates: those across classes first, then those across the split.
+    /// Groups of duplicates: first those across classes, then those across the split.
     pub duplicates: Vec<Group>,
     /// Images of unusual size.
     pub sizes: Vec<OddSize>,
-    /// Number of images whose files tell an orientation other than upright.
+    /// Number of images whose metadata has an orientation that is not upright.
     #[serde(default)]
     pub turned: usize,
 }
 
-/// How the images are split into halves.
+/// How the images are split into subsets.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "snake_case")]
 pub enum SplitBy {
@@ -67,7 +67,7 @@ pub enum SplitBy {
     Seed {
         /// The seed.
         seed: u64,
-        /// The share of each class that validates.
+        /// The share of validation images in each class.
         val_fraction: f64,
     },
 }
@@ -89,7 +89,7 @@ pub struct Class {
     pub test: usize,
     /// Its share of all images, 0 to 1.
     pub share: f64,
-    /// Whether it has fewer than [`FEW_IMAGES`] images, or none that validates.
+    /// Whether it has fewer than [`FEW_IMAGES`] images or no validation image.
     pub few: bool,
 }
 
@@ -112,7 +112,7 @@ pub struct Damaged {
     pub kind: Damage,
     /// The message of the decoder or of the system.
     pub reason: String,
-    /// Whether it can be decoded all the same.
+    /// Whether it can be decoded despite the damage.
     pub decodes: bool,
 }
 
@@ -120,13 +120,13 @@ pub struct Damaged {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Damage {
-    /// The file has no bytes.
+    /// The file is empty.
     Empty,
-    /// The end of the file is missing. Found in JPEG, PNG, GIF and WebP.
+    /// The end of the file is missing. Detected in JPEG, PNG, GIF and WebP.
     Truncated,
-    /// All pixels can be read, but a checksum in the file is wrong. Found in PNG.
+    /// All pixels can be read, but a checksum in the file is wrong. Detected in PNG.
     Checksum,
-    /// The file has other damage, or is no image.
+    /// The file has other damage or is not an image.
     Undecodable,
     /// The system cannot read the file.
     Unreadable,
@@ -143,28 +143,28 @@ pub struct WrongExtension {
     pub content: Format,
 }
 
-/// A file that is not taken for an image of a class.
+/// A file that is skipped because it is not an image of a class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NotImage {
     /// Relative to the root.
     pub path: String,
-    /// Its class's name; empty when it lies in no class folder.
+    /// Its class's name; empty outside of the class folders.
     pub class: String,
-    /// The format, when the content is an image.
+    /// The format, if the content is an image.
     pub content: Option<Format>,
-    /// Why it is not taken.
+    /// Why it is skipped.
     #[serde(default)]
     pub why: Why,
 }
 
 impl NotImage {
-    /// Whether the file is an image: by its content or, in a format that is not read, by its extension.
+    /// Returns whether the file is an image by its content or has the extension of an unsupported image format.
     pub fn is_image(&self) -> bool {
-        self.content.is_some() || self.why == Why::Extension && is_unread(Path::new(&self.path))
+        self.content.is_some() || self.why == Why::Extension && is_unsupported(Path::new(&self.path))
     }
 }
 
-/// A format that is decoded.
+/// An image format that this crate decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 #[allow(missing_docs)]
@@ -192,7 +192,7 @@ impl Format {
         })
     }
 
-    /// Whether the file's extension is one of this format's.
+    /// Returns whether the file has an extension of this format.
     pub(super) fn is_named(self, path: &str) -> bool {
         ImageFormat::from_path(Path::new(path)).ok().and_then(Self::of) == Some(self)
     }
@@ -218,11 +218,11 @@ pub struct Group {
     /// At least two images, by class, then by path.
     #[serde(rename = "photos")]
     pub images: Vec<Member>,
-    /// Whether they are of different classes: at least one label is wrong.
+    /// Whether they are in different classes: at least one label is wrong.
     pub across_classes: bool,
-    /// Whether some train and some validate: a leak.
+    /// Whether they are in different subsets: a leak.
     pub across_split: bool,
-    /// The closest links that join all images of the group, one fewer than images.
+    /// The closest links that connect all images of the group, one fewer than images.
     pub links: Vec<Link>,
 }
 
@@ -233,8 +233,9 @@ pub struct Member {
     pub path: String,
     /// Its class's name.
     pub class: String,
-    /// The half of the split that it is in.
-    pub half: Half,
+    /// The subset that it is in.
+    #[serde(rename = "half")]
+    pub subset: Subset,
 }
 
 /// An image of unusual size.

@@ -1,23 +1,24 @@
-//! Finds image files that end before their own structure does.
+//! Detects truncated image files: the file ends before its structure is complete.
 
 use image::ImageFormat;
 
-/// Whether the end of the file is missing. `false` too for formats that do not tell, and where the structure is damaged, which is
-/// no sign of truncation.
+/// Returns whether the end of the file is missing. Returns `false` for formats without an end marker or length, and for files with a
+/// damaged structure, since damage is not truncation.
 pub fn is_truncated(format: ImageFormat, bytes: &[u8]) -> bool {
-    let is_whole = match format {
+    let ends = match format {
         ImageFormat::Jpeg => jpeg_ends(bytes),
         ImageFormat::Png => png_ends(bytes),
         ImageFormat::Gif => gif_ends(bytes),
         ImageFormat::WebP => webp_ends(bytes),
         _ => Some(true),
     };
-    is_whole.is_none()
+    ends.is_none()
 }
 
-/// What ends in `None` ran over the end of the file. So do the functions below.
+/// Returns `None` if the file ends before its structure does, `Some(true)` if the structure is complete, and `Some(false)` if the
+/// structure is damaged. The same holds for the functions below.
 fn jpeg_ends(bytes: &[u8]) -> Option<bool> {
-    // Most files; and damage before their end may look like a segment that is longer than the file.
+    // Fast path for most files. Without it, damage could look like a segment that is longer than the file.
     if bytes.ends_with(&[0xFF, 0xD9]) {
         return Some(true);
     }
@@ -38,7 +39,7 @@ fn jpeg_ends(bytes: &[u8]) -> Option<bool> {
             _ => at += usize::from(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?)),
         }
         if marker == 0xDA {
-            // The scan's data, up to a marker that is neither a stuffed byte nor a restart.
+            // Skip the data of the scan, up to a marker that is neither a stuffed byte nor a restart marker.
             let pairs = bytes.get(at..)?.windows(2);
             at += pairs.into_iter().position(|pair| match *pair {
                 [0xFF, next] => !matches!(next, 0x00 | 0xD0..=0xD7 | 0xFF),
@@ -68,7 +69,7 @@ fn png_ends(bytes: &[u8]) -> Option<bool> {
 }
 
 fn gif_ends(bytes: &[u8]) -> Option<bool> {
-    // What the flags of a colour table say of its length.
+    // The length of a color table in bytes, from its flags.
     let table = |flags: u8| if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) };
     let mut at = 13 + table(*bytes.get(10)?);
     loop {
@@ -78,7 +79,7 @@ fn gif_ends(bytes: &[u8]) -> Option<bool> {
             0x2C => at += 11 + table(*bytes.get(at + 9)?),
             _ => return Some(false),
         }
-        // Blocks of data, each after its length; the last has none.
+        // Data blocks, each preceded by its length. The last block has length 0.
         loop {
             let length = usize::from(*bytes.get(at)?);
             at += 1 + length;
@@ -127,10 +128,10 @@ mod tests {
         bytes
     }
 
-    /// Wherever it is cut behind its signature.
+    /// Truncates complete files at every position after the signature.
     #[test]
-    fn a_truncated_file_differs_from_a_whole_one() {
-        for (format, whole) in [
+    fn truncated_files_are_detected() {
+        for (format, complete) in [
             (ImageFormat::Jpeg, file(ImageFormat::Jpeg)),
             (ImageFormat::Jpeg, progressive()),
             (ImageFormat::Png, file(ImageFormat::Png)),
@@ -138,12 +139,16 @@ mod tests {
             (ImageFormat::Gif, animation()),
             (ImageFormat::WebP, file(ImageFormat::WebP)),
         ] {
-            assert!(!is_truncated(format, &whole), "{format:?}");
-            let followed = [&whole[..], b"and more"].concat();
+            assert!(!is_truncated(format, &complete), "{format:?}");
+            let followed = [&complete[..], b"and more"].concat();
             assert!(!is_truncated(format, &followed), "{format:?}");
-            // 20: behind what tells the format.
-            for length in 20..whole.len() {
-                assert!(is_truncated(format, &whole[..length]), "{format:?}, {length} of {}", whole.len());
+            // The first 20 bytes identify the format.
+            for length in 20..complete.len() {
+                assert!(
+                    is_truncated(format, &complete[..length]),
+                    "{format:?}, {length} of {}",
+                    complete.len()
+                );
             }
         }
     }
@@ -157,10 +162,10 @@ mod tests {
     }
 
     #[test]
-    fn damage_before_the_end_is_no_truncation() {
-        let whole = file(ImageFormat::Jpeg);
-        for at in 2..whole.len() - 2 {
-            let mut bytes = whole.clone();
+    fn damage_before_the_end_is_not_truncation() {
+        let complete = file(ImageFormat::Jpeg);
+        for at in 2..complete.len() - 2 {
+            let mut bytes = complete.clone();
             bytes[at] ^= 0xFF;
             assert!(!is_truncated(ImageFormat::Jpeg, &bytes), "{at}");
         }

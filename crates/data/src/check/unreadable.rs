@@ -1,4 +1,5 @@
-//! Finds images that cannot be read, fast enough to run before training. Most damage shows at the beginning or the end of a file.
+//! Finds images that cannot be read, fast enough to run before each training. Only the start and the end of most files are read, since
+//! most damage can be detected there.
 
 use std::{
     fs::File,
@@ -17,30 +18,30 @@ use crate::{
     progress::Progress,
 };
 
-/// The images that cannot be decoded, in the order of the data set, an error each. Files that begin and end as they should are not
+/// Returns an error for each image that cannot be decoded, in the order of the data set. Files with a valid start and end are not
 /// read further; all others are decoded.
 pub fn unreadable(dataset: &Dataset, progress: &Progress) -> Vec<Error> {
     let items: Vec<_> = dataset.items().collect();
     let done = AtomicUsize::new(0);
-    let look = |path: &Path| match looks_whole(path) {
+    let check = |path: &Path| match looks_complete(path) {
         Ok(true) => None,
         _ => decode(path, Options::default()).err(),
     };
     items
         .par_iter()
         .filter_map(|item| {
-            let error = look(&dataset.root.join(&item.path));
+            let error = check(&dataset.root.join(&item.path));
             progress(done.fetch_add(1, Ordering::Relaxed) + 1, items.len());
             error
         })
         .collect()
 }
 
-/// Bytes read from the beginning of a file, which may hold a thumbnail.
+/// Number of bytes read from the start of a file; it may include a thumbnail.
 const HEAD: u64 = 1 << 16;
 
-/// Whether a file begins and ends as its format demands; always `false` for formats whose end has no mark.
-fn looks_whole(path: &Path) -> io::Result<bool> {
+/// Returns whether the start and the end of a file are valid in its format; always `false` for formats without an end marker.
+fn looks_complete(path: &Path) -> io::Result<bool> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
     let mut head = Vec::new();
@@ -62,7 +63,7 @@ fn looks_whole(path: &Path) -> io::Result<bool> {
     Ok(ends && format.is_some_and(|format| has_header(format, &head)))
 }
 
-/// Whether the header tells a size within the limits.
+/// Returns whether the size in the header is within the limits.
 fn has_header(format: ImageFormat, head: &[u8]) -> bool {
     let size = ImageReader::with_format(Cursor::new(head), format).into_dimensions();
     size.is_ok_and(|(width, height)| {
@@ -80,12 +81,12 @@ mod tests {
     use super::*;
     use crate::dataset::Item;
 
-    /// Whatever is cut off, and whatever stands there instead of an image.
+    /// Complete, truncated and extended files of each format, and a text file.
     #[test]
-    fn what_decode_refuses_is_named_and_nothing_else() {
+    fn exactly_the_files_that_decode_refuses_are_listed() {
         let root = tempfile::tempdir().unwrap();
         let image = RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8, y as u8, (x * y) as u8]));
-        let (mut items, mut whole) = (vec![], 0);
+        let (mut items, mut complete) = (vec![], 0);
         let mut add = |name: String, bytes: &[u8]| {
             fs::write(root.path().join(&name), bytes).unwrap();
             items.push(Item { path: name, class: 0 });
@@ -94,8 +95,8 @@ mod tests {
             let mut bytes = Cursor::new(vec![]);
             image.write_to(&mut bytes, ImageFormat::from_extension(extension).unwrap()).unwrap();
             let bytes = bytes.into_inner();
-            add(format!("whole.{extension}"), &bytes);
-            whole += 1;
+            add(format!("complete.{extension}"), &bytes);
+            complete += 1;
             for (cut, lost) in
                 [1, 2, 12, bytes.len() / 2, bytes.len() - 4, bytes.len()].into_iter().enumerate()
             {
@@ -118,9 +119,9 @@ mod tests {
             .map(|e| e.to_string())
             .collect();
         assert_eq!(found, expected);
-        assert!(expected.len() >= 4 * whole, "{expected:?}");
-        // Only those are decoded that must be.
-        let looked: Vec<bool> = paths().map(|path| looks_whole(&path).unwrap_or(false)).collect();
-        assert_eq!(looked.iter().filter(|whole| **whole).count(), 4);
+        assert!(expected.len() >= 4 * complete, "{expected:?}");
+        // Only the complete JPEG, PNG, GIF and WebP are not decoded.
+        let complete: Vec<bool> = paths().map(|path| looks_complete(&path).unwrap_or(false)).collect();
+        assert_eq!(complete.iter().filter(|complete| **complete).count(), 4);
     }
 }

@@ -1,8 +1,12 @@
 //! Reads a folder of class folders as `torchvision.datasets.ImageFolder` does.
 //!
-//! Deliberate differences: hidden files and folders (`.DS_Store`, `._daisy.jpg`, `.ipynb_checkpoints`) and what systems
-//! leave behind (`__MACOSX`) are skipped, `.gif` is accepted as well, and class folders whose names differ only in their
-//! Unicode form are an error. A dangling link, or one to itself, is skipped too; like every file that is not taken it is listed.
+//! Deliberate differences:
+//!
+//! - Hidden files and folders (`.DS_Store`, `._daisy.jpg`, `.ipynb_checkpoints`) and folders that systems create (`__MACOSX`) are
+//!   ignored.
+//! - `.gif` is accepted as well.
+//! - Class folders whose names differ only in their Unicode normalization form are an error.
+//! - Dangling links and links to themselves are skipped. All skipped files are listed, except hidden ones.
 
 use std::{
     cmp::Reverse,
@@ -21,41 +25,41 @@ use walkdir::WalkDir;
 use super::Item;
 use crate::{Error, Result};
 
-/// Extensions of images, in any case: torchvision's `IMG_EXTENSIONS`, and GIF.
+/// Extensions of images, in any case: torchvision's `IMG_EXTENSIONS` and GIF.
 pub const EXTENSIONS: [&str; 10] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp", "gif"];
 
-/// Extensions of image formats that are not read, though cameras and phones write them.
-const UNREAD: [&str; 3] = ["heic", "heif", "avif"];
+/// Extensions of unsupported image formats that cameras and phones write.
+const UNSUPPORTED: [&str; 3] = ["heic", "heif", "avif"];
 
-/// Folders that systems make among those of users: resource forks in archives of macOS, thumbnails, recycle bins.
-const CLUTTER: [&str; 4] = ["__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"];
+/// Folders that systems create inside user folders: resource forks in archives of macOS, thumbnails, recycle bins.
+const SYSTEM_FOLDERS: [&str; 4] = ["__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"];
 
-/// Number of kinds of files that [`summary`] names.
-const KINDS: usize = 6;
+/// Number of kinds of files that [`summary`] lists by name.
+const MAX_KINDS: usize = 6;
 
 /// The classes of a folder and its images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folder {
     /// The names of the sub-folders, sorted by bytes.
     pub classes: Vec<String>,
-    /// The images by class, then by folder, then by name, which is torchvision's order. Paths are relative to the folder.
+    /// The images, sorted by class, folder and name, which is torchvision's order. Paths are relative to the folder.
     pub items: Vec<Item>,
-    /// The files that are not taken, except hidden ones: those beside the class folders first, then by class.
+    /// The skipped files, except hidden ones: first those outside of the class folders, then by class.
     pub left_out: Vec<LeftOut>,
 }
 
-/// A file that is not taken for an image of a class.
+/// A file that is skipped: not an image of a class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftOut {
     /// Path relative to the folder, with `/` between the parts.
     pub path: String,
-    /// The name of the class folder that it lies in.
+    /// The name of the class folder that it is in; `None` outside of the class folders.
     pub class: Option<String>,
-    /// Why it is not taken.
+    /// Why it is skipped.
     pub why: Why,
 }
 
-/// Why a file is not taken.
+/// Why a file is skipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
@@ -66,44 +70,44 @@ pub enum Why {
     DanglingLink,
     /// It is a pipe, a socket or a device.
     Special,
-    /// It is an image, but lies in no class folder.
+    /// It is an image outside of the class folders.
     NoClass,
 }
 
 impl Folder {
-    /// The classes without an image.
+    /// Returns the classes without images.
     pub fn empty_classes(&self) -> Vec<&str> {
         empty_classes(&self.classes, &self.items)
     }
 }
 
-/// The classes without an item.
+/// Returns the classes without items.
 pub(crate) fn empty_classes<'a>(classes: &'a [String], items: &[Item]) -> Vec<&'a str> {
     let mut counts = vec![0; classes.len()];
     items.iter().for_each(|item| counts[item.class] += 1);
     classes.iter().zip(counts).filter(|(_, count)| *count == 0).map(|(class, _)| class.as_str()).collect()
 }
 
-/// Reads the names below `root`; no image is opened. Class folders may be empty.
+/// Lists the class folders in `root` and their images; no image is opened. Class folders may be empty.
 ///
-/// Sub-folders of a class belong to it, symbolic links are followed.
+/// Images in sub-folders of a class folder belong to the class. Symbolic links are followed.
 ///
 /// # Errors
-/// [`Error::Dataset`] without at least two classes, with a name that is not UTF-8, with two classes of one name in
-/// different Unicode forms and with links that form a loop; [`Error::Io`] when a folder cannot be read.
+/// [`Error::Dataset`] for fewer than two classes, for a name that is not UTF-8, for two classes of the same name in different
+/// Unicode normalization forms, and for links that form a loop; [`Error::Io`] if a folder cannot be read.
 pub fn scan(root: &Path) -> Result<Folder> {
     let classes = subfolders(root)?;
     match &classes[..] {
         [] => Err(refuse(root, "it has no class folder; each class needs a folder of its images".into())),
         [only] => {
-            let reason = format!("it has one class, `{only}`; at least two are needed, a folder each");
+            let reason = format!("it has one class, `{only}`; at least two are needed, one folder each");
             Err(refuse(root, reason))
         }
         _ => of_classes(root, classes),
     }
 }
 
-/// [`scan`] of known class folders, however many.
+/// Does the same as [`scan`] for given class folders of any number.
 pub(crate) fn of_classes(root: &Path, classes: Vec<String>) -> Result<Folder> {
     check_unicode_forms(root, &classes)?;
     let loose = loose_images(root)?.into_iter();
@@ -127,11 +131,11 @@ pub(crate) fn of_classes(root: &Path, classes: Vec<String>) -> Result<Folder> {
     Ok(Folder { classes, items, left_out })
 }
 
-/// Walks all files below a folder, except hidden ones, in no particular order: images without a reason, files that are not taken
-/// with one. Links are followed.
+/// Iterates over all files below a folder, except hidden ones, in no particular order. Links are followed. Skipped files come with
+/// the reason, images with `None`.
 ///
 /// # Errors
-/// For each entry that cannot be read: [`Error::Io`]; [`Error::Dataset`] for links that form a loop.
+/// For each entry that cannot be read, [`Error::Io`], or [`Error::Dataset`] for links that form a loop.
 pub fn walk(folder: &Path) -> impl Iterator<Item = Result<(PathBuf, Option<Why>)>> {
     let entries = WalkDir::new(folder)
         .follow_links(true)
@@ -155,24 +159,24 @@ pub fn walk(folder: &Path) -> impl Iterator<Item = Result<(PathBuf, Option<Why>)
     })
 }
 
-/// The system's error for links in a circle.
+/// The system's error code for symbolic links that form a loop.
 #[cfg(unix)]
-const LINKS_IN_A_CIRCLE: i32 = libc::ELOOP;
+const LINK_LOOP: i32 = libc::ELOOP;
 /// `ERROR_CANT_RESOLVE_FILENAME`.
 #[cfg(not(unix))]
-const LINKS_IN_A_CIRCLE: i32 = 1921;
+const LINK_LOOP: i32 = 1921;
 
-/// The dangling link, if that is the error.
+/// Returns the path of the link if the error is a dangling link.
 fn dangling_link(error: &walkdir::Error) -> Option<&Path> {
     let path = error.path()?;
     let cause = error.io_error()?;
-    let nowhere = matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
-        || cause.raw_os_error() == Some(LINKS_IN_A_CIRCLE);
-    // A file that vanished while the folder was read is no link.
-    (nowhere && path.is_symlink()).then_some(path)
+    let no_target = matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+        || cause.raw_os_error() == Some(LINK_LOOP);
+    // A regular file that was removed while the folder was read gives the same error.
+    (no_target && path.is_symlink()).then_some(path)
 }
 
-/// One sentence that counts the files that are not taken, and says what can be done; none when there are none.
+/// Returns one sentence that counts the skipped files and names the next step, or `None` without skipped files.
 pub fn summary(left_out: &[LeftOut]) -> Option<String> {
     let mut counts = BTreeMap::new();
     for file in left_out {
@@ -180,53 +184,53 @@ pub fn summary(left_out: &[LeftOut]) -> Option<String> {
     }
     let mut counts: Vec<((String, &str), usize)> = counts.into_iter().collect();
     counts.sort_by_key(|(_, count)| Reverse(*count));
-    let further: usize = counts.iter().skip(KINDS).map(|(_, count)| count).sum();
-    let name = |((one, several), count): ((String, &str), usize)| match count {
-        1 => format!("1 {one}"),
-        n => format!("{n} {one}{several}"),
+    let others: usize = counts.iter().skip(MAX_KINDS).map(|(_, count)| count).sum();
+    let describe = |((kind, plural), count): ((String, &str), usize)| match count {
+        1 => format!("1 {kind}"),
+        n => format!("{n} {kind}{plural}"),
     };
-    let mut named: Vec<String> = counts.into_iter().take(KINDS).map(name).collect();
-    named.extend((further > 0).then(|| format!("{further} others")));
+    let mut parts: Vec<String> = counts.into_iter().take(MAX_KINDS).map(describe).collect();
+    parts.extend((others > 0).then(|| format!("{others} others")));
     let files = match left_out.len() {
         0 => return None,
         1 => "1 file was",
         n => &format!("{n} files were"),
     };
-    let mut sentence = format!("{files} not taken: {}", named.join(", "));
-    if left_out.iter().any(|file| is_unread(Path::new(&file.path))) {
-        sentence.push_str("; HEIC and AVIF are not read: convert them to JPEG or PNG");
+    let mut sentence = format!("{files} skipped: {}", parts.join(", "));
+    if left_out.iter().any(|file| is_unsupported(Path::new(&file.path))) {
+        sentence.push_str("; HEIC and AVIF are not supported: convert them to JPEG or PNG");
     }
     if left_out.iter().any(|file| file.why == Why::NoClass) {
-        sentence.push_str("; an image belongs in the folder of its class");
+        sentence.push_str("; move each image into the folder of its class");
     }
     Some(sentence)
 }
 
-/// The kind that a file is counted as, and its plural ending.
+/// Returns the kind that a file is counted as and its plural ending.
 fn kind(file: &LeftOut) -> (String, &'static str) {
     let path = Path::new(&file.path);
     let name = match (file.why, path.extension().and_then(|extension| extension.to_str())) {
         (Why::DanglingLink, _) => return ("dangling link".into(), "s"),
-        (Why::Special, _) => "no regular file".into(),
+        (Why::Special, _) => "not a regular file".into(),
         (Why::NoClass, _) => "outside of the class folders".into(),
-        (Why::Extension, Some(extension)) if is_unread(path) => extension.to_uppercase(),
+        (Why::Extension, Some(extension)) if is_unsupported(path) => extension.to_uppercase(),
         (Why::Extension, Some(extension)) => extension.to_lowercase(),
         (Why::Extension, None) => "without an extension".into(),
     };
     (name, "")
 }
 
-/// Whether the extension is that of an image.
+/// Returns whether the extension is that of an image.
 pub fn is_image(path: &Path) -> bool {
     has_extension(path, &EXTENSIONS)
 }
 
-/// Whether the extension is that of an image format that is not read.
-pub fn is_unread(path: &Path) -> bool {
-    has_extension(path, &UNREAD)
+/// Returns whether the extension is that of an unsupported image format.
+pub fn is_unsupported(path: &Path) -> bool {
+    has_extension(path, &UNSUPPORTED)
 }
 
-/// The names of the sub-folders that are not hidden, sorted by bytes; links to folders count.
+/// Returns the names of the sub-folders that are not hidden, sorted by bytes. Links to folders are included.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Dataset`] for a name that is not UTF-8.
@@ -234,12 +238,12 @@ pub fn subfolders(root: &Path) -> Result<Vec<String>> {
     names(root, |path| path.is_dir())
 }
 
-/// The names of the images directly in a folder, of formats that are not read too, sorted.
+/// Returns the sorted names of the images directly in a folder, including those of unsupported formats.
 ///
 /// # Errors
-/// As [`subfolders`].
+/// The same as [`subfolders`].
 pub(crate) fn loose_images(root: &Path) -> Result<Vec<String>> {
-    names(root, |path| (is_image(path) || is_unread(path)) && path.is_file())
+    names(root, |path| (is_image(path) || is_unsupported(path)) && path.is_file())
 }
 
 fn names(root: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<String>> {
@@ -254,28 +258,28 @@ fn names(root: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Checks that no two classes have the same name in different Unicode forms, which look the same.
+/// Checks that no two classes have the same name in different Unicode normalization forms, which look the same on screen.
 fn check_unicode_forms(root: &Path, classes: &[String]) -> Result<()> {
     let mut forms: HashMap<String, &String> = HashMap::new();
     for class in classes {
         if let Some(other) = forms.insert(class.nfc().collect(), class) {
             let mut reason =
-                format!("the class folders {class} and {other} have one name in two Unicode forms, ");
+                format!("the class folders {class} and {other} have the same name in two Unicode forms, ");
             let _ = write!(reason, "{} and {}", class.escape_default(), other.escape_default());
-            reason.push_str("; move the images of one into the other");
+            reason.push_str("; move the images of one folder into the other");
             return Err(refuse(root, reason));
         }
     }
     Ok(())
 }
 
-/// The key that torchvision sorts the images of a class by: the folder, then the name. A path always holds a `/`, since it begins
-/// with the class.
+/// Returns the key that torchvision sorts the images of a class by: the folder, then the name. `None` without a `/`, which does not
+/// occur in a data set, since each path starts with the class.
 pub fn by_folder(path: &str) -> Option<(&str, &str)> {
     path.rsplit_once('/')
 }
 
-/// The path below `root`, with `/` between the parts on every system.
+/// Returns the path relative to `root`, with `/` between the parts on every system.
 fn relative(root: &Path, path: &Path) -> Result<String> {
     let below = path.strip_prefix(root).unwrap_or(path);
     let parts: Option<Vec<&str>> = below.iter().map(|part| part.to_str()).collect();
@@ -289,17 +293,18 @@ fn has_extension(path: &Path, extensions: &[&str]) -> bool {
     extensions.iter().any(|known| known.eq_ignore_ascii_case(extension))
 }
 
-/// Whether a file or folder is hidden, or is a folder that a system made.
+/// Returns whether a file or folder is hidden or has the name of a system folder.
 fn is_ignored(path: &Path) -> bool {
     path.file_name().is_some_and(|name| {
-        name.as_encoded_bytes().starts_with(b".") || CLUTTER.iter().any(|clutter| name == *clutter)
+        name.as_encoded_bytes().starts_with(b".") || SYSTEM_FOLDERS.iter().any(|known| name == *known)
     })
 }
 
 fn walk_error(folder: &Path, error: walkdir::Error) -> Error {
     let path = error.path().unwrap_or(folder).to_owned();
     if let Some(ancestor) = error.loop_ancestor() {
-        let reason = format!("the link {} leads back to {}", shown_path(&path), shown_path(ancestor));
+        let reason =
+            format!("the link {} forms a loop: it points to {}", shown_path(&path), shown_path(ancestor));
         return refuse(folder, reason);
     }
     match error.into_io_error() {
@@ -321,10 +326,10 @@ mod tests {
         folder.items.iter().map(|item| item.path.as_str()).collect()
     }
 
-    /// The order is what torchvision 0.28 answers for this tree:
+    /// The expected order is that of torchvision 0.28 for this tree:
     /// `[os.path.relpath(p, root) for p, _ in torchvision.datasets.ImageFolder(root).samples]`.
     #[test]
-    fn the_order_is_torchvisions() {
+    fn the_order_is_that_of_torchvision() {
         let root = tree([
             "b/2.jpg",
             "b/10.JPG",
@@ -372,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_taken_is_listed() {
+    fn skipped_files_are_listed() {
         let root = tree([
             "a/1.jpg",
             "a/x/2.jfif",
@@ -399,20 +404,20 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_counts_kinds_and_names_the_way_out() {
+    fn the_summary_counts_kinds_and_names_the_next_step() {
         let of = |why, paths: &[&str]| -> Vec<LeftOut> {
             paths.iter().map(|path| LeftOut { path: (*path).into(), class: None, why }).collect()
         };
         assert_eq!(summary(&[]), None);
-        assert_eq!(summary(&of(Why::Extension, &["a/1.TXT"])).unwrap(), "1 file was not taken: 1 txt");
+        assert_eq!(summary(&of(Why::Extension, &["a/1.TXT"])).unwrap(), "1 file was skipped: 1 txt");
         let files = [
             of(Why::Extension, &["a/1.txt", "a/2.heic", "a/3.HEIC", "a/4"]),
             of(Why::DanglingLink, &["a/5.jpg"]),
         ];
         assert_eq!(
             summary(&files.concat()).unwrap(),
-            "5 files were not taken: 2 HEIC, 1 dangling link, 1 txt, 1 without an extension; \
-             HEIC and AVIF are not read: convert them to JPEG or PNG"
+            "5 files were skipped: 2 HEIC, 1 dangling link, 1 txt, 1 without an extension; \
+             HEIC and AVIF are not supported: convert them to JPEG or PNG"
         );
         assert!(summary(&of(Why::NoClass, &["1.jpg"])).unwrap().contains("folder of its class"));
         let many: Vec<String> = (0..9).map(|kind| format!("a/1.e{kind}")).collect();
@@ -420,9 +425,9 @@ mod tests {
         assert!(summary(&of(Why::Extension, &many)).unwrap().ends_with("1 e5, 3 others"));
     }
 
-    /// What a Mac calls `é` is two characters, on other systems one.
+    /// macOS writes `é` as two characters (NFD), other systems as one (NFC).
     #[test]
-    fn classes_of_one_name_in_two_forms_are_refused() {
+    fn classes_with_the_same_name_in_two_unicode_forms_are_refused() {
         let root = tree(["caf\u{e9}/1.jpg", "cafe\u{301}/1.jpg", "tea/1.jpg"]);
         let message = scan(root.path()).unwrap_err().to_string();
         assert!(message.contains(r"cafe\u{301}") && message.contains(r"caf\u{e9}"), "{message}");
@@ -431,7 +436,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn links_to_nowhere_pipes_and_sockets_are_skipped_and_listed() {
+    fn dangling_links_and_sockets_are_skipped_and_listed() {
         use std::os::unix::{fs::symlink, net::UnixListener};
         let root = tree(["a/1.jpg", "b/1.jpg"]);
         symlink("user@host.1:2", root.path().join("a/.#notes.txt")).unwrap();
@@ -455,7 +460,7 @@ mod tests {
         );
     }
 
-    /// What the system does not let us see is no empty folder.
+    /// A folder without read permission is not treated as an empty folder.
     #[cfg(unix)]
     #[test]
     fn a_folder_that_cannot_be_read_is_an_error() {
@@ -466,18 +471,18 @@ mod tests {
         let unreadable = fs::read_dir(&sub).is_err();
         let scanned = scan(root.path());
         fs::set_permissions(&sub, fs::Permissions::from_mode(0o755)).unwrap();
-        // Root may read everything.
+        // For root, the folder stays readable.
         assert_eq!(scanned.is_err(), unreadable);
     }
 
     #[test]
-    fn a_hidden_root_is_fine() {
+    fn a_hidden_root_is_accepted() {
         let root = tree([".images/a/1.jpg", ".images/b/1.jpg"]);
         assert_eq!(scan(&root.path().join(".images")).unwrap().items.len(), 2);
     }
 
     #[test]
-    fn refusals_name_the_cause() {
+    fn errors_name_the_cause() {
         for (files, cause) in [(vec!["1.jpg"], "no class folder"), (vec!["a/1.jpg"], "one class, `a`")] {
             let root = tree(&files);
             let message = scan(root.path()).unwrap_err().to_string();
@@ -488,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_classes_are_named() {
+    fn empty_classes_are_listed() {
         let root = tree(["a/1.jpg", "b/", "c/1.txt"]);
         assert_eq!(scan(root.path()).unwrap().empty_classes(), ["b", "c"]);
     }
@@ -506,7 +511,7 @@ mod tests {
 
         symlink(root.path(), root.path().join("b/up")).unwrap();
         let message = scan(root.path()).unwrap_err().to_string();
-        assert!(message.contains("leads back"), "{message}");
+        assert!(message.contains("forms a loop"), "{message}");
     }
 
     #[cfg(target_os = "linux")]

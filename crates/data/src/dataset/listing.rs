@@ -5,29 +5,29 @@ use std::path::{Path, PathBuf};
 use super::{
     Dataset, Item,
     folder::{self, Folder, LeftOut},
-    halves::{self, Half, Halves},
+    subsets::{self, Subset, Subsets},
 };
 use crate::{
     Error, Result,
     split::{SplitOptions, divide},
 };
 
-/// The images of a folder by class, and by half where the folder comes split.
+/// The images of a folder, by class and, if the folder is already split, by subset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
     /// The folder that paths are relative to.
     pub root: PathBuf,
     /// Class names, sorted.
     pub classes: Vec<String>,
-    /// Training images; validation images too, unless there is a half of them.
+    /// Training images. If the folder has no validation subset, the validation images are taken from these.
     pub train: Vec<Item>,
-    /// Validation images, where the folder has such a half.
+    /// Validation images, if the folder has a validation subset.
     pub val: Option<Vec<Item>>,
     /// Test images.
     pub test: Vec<Item>,
-    /// The files that are not taken.
+    /// The files that are skipped.
     pub left_out: Vec<LeftOut>,
-    /// What was assumed and what was ignored, a sentence each.
+    /// Notes about what was assumed and what is ignored, one sentence each.
     pub notes: Vec<String>,
 }
 
@@ -35,7 +35,7 @@ impl Dataset {
     /// Reads a folder and splits it: [`Listing::read`] and [`Listing::split`].
     ///
     /// # Errors
-    /// As these.
+    /// See these functions.
     pub fn open(path: &Path, options: &SplitOptions) -> Result<Self> {
         Listing::read(path)?.split(options)
     }
@@ -44,16 +44,16 @@ impl Dataset {
 impl Listing {
     /// Reads the names of a data set; no image is opened.
     ///
-    /// `path` holds either halves, each with the same class folders (see [`halves::find`]), or class folders (see
-    /// [`folder::scan`]), or nothing but one folder that holds one of these, such as the top folder of an archive. Class
-    /// folders may be empty.
+    /// `path` holds one of: subset folders with the same class folders in each (see [`subsets::find`]); class folders (see
+    /// [`folder::scan`]); a single folder with one of these layouts, such as the top folder of an archive. Class folders may be
+    /// empty.
     ///
     /// # Errors
     /// [`Error::Dataset`] for anything else; [`Error::Io`].
     pub fn read(path: &Path) -> Result<Self> {
         let root = top(path)?;
-        let mut listing = match halves::find(&root)? {
-            Some(halves) => Self::of_halves(root, halves)?,
+        let mut listing = match subsets::find(&root)? {
+            Some(subsets) => Self::of_subsets(root, subsets)?,
             None => {
                 let Folder { classes, items, left_out } = folder::scan(&root)?;
                 Self { root, classes, train: items, val: None, test: vec![], left_out, notes: vec![] }
@@ -63,24 +63,24 @@ impl Listing {
         Ok(listing)
     }
 
-    /// All images: training, validation and test.
+    /// Iterates over all images: training, validation, test.
     pub fn items(&self) -> impl Iterator<Item = &Item> {
         self.train.iter().chain(self.val.iter().flatten()).chain(&self.test)
     }
 
-    /// Splits the images into training and validation images, unless they come split.
+    /// Splits the images into training and validation images, unless they are already split.
     ///
-    /// Class folders are split as by the tutorial's `split_data.py`: of the `n` images of a class `int(n * val_fraction)`
-    /// validate. Which ones is a pure function of the seed, the index of the class and `n`.
+    /// Class folders are split as in the tutorial's `split_data.py`: of the `n` images of a class, `int(n * val_fraction)` are
+    /// validation images. The choice depends only on the seed, the index of the class and `n`.
     ///
     /// # Errors
-    /// [`Error::Dataset`] when a class has no image to train with; [`Error::NoneValidates`]; [`Error::Invalid`] for a
-    /// fraction outside `0.0..1.0`.
+    /// [`Error::Dataset`] if a class has no training image; [`Error::NoneValidates`] if there is no validation image;
+    /// [`Error::Invalid`] if the fraction is outside `0.0..1.0`.
     pub fn split(self, options: &SplitOptions) -> Result<Dataset> {
         let empty = folder::empty_classes(&self.classes, &self.train);
         if !empty.is_empty() {
             let reason = format!(
-                "there is no image in the class folder {}; images end in .{}",
+                "there is no image in the class folder {}; the extensions of images are .{}",
                 empty.join(", "),
                 folder::EXTENSIONS.join(", .")
             );
@@ -93,10 +93,10 @@ impl Listing {
         }
     }
 
-    /// [`Listing::split`] that accepts classes without images and an empty validation half.
+    /// Splits the images like [`Listing::split`], but accepts classes without images and an empty validation subset.
     ///
     /// # Errors
-    /// [`Error::Invalid`].
+    /// [`Error::Invalid`] if the fraction is outside `0.0..1.0`.
     pub fn divided(self, options: &SplitOptions) -> Result<Dataset> {
         let Self { root, classes, train, val, test, .. } = self;
         match val {
@@ -108,26 +108,26 @@ impl Listing {
         }
     }
 
-    fn of_halves(root: PathBuf, halves: Halves) -> Result<Self> {
-        let Halves { train, val, test, others } = halves;
-        let mut notes = vec![which_is_which(&train, val.as_deref(), test.as_deref())];
-        let Folder { classes, items, left_out } = below(&train, folder::scan(&root.join(&train))?);
+    fn of_subsets(root: PathBuf, subsets: Subsets) -> Result<Self> {
+        let Subsets { train, val, test, others } = subsets;
+        let mut notes = vec![describe_split(&train, val.as_deref(), test.as_deref())];
+        let Folder { classes, items, left_out } = prefixed(&train, folder::scan(&root.join(&train))?);
         let mut listing =
             Self { root, classes, train: items, val: None, test: vec![], left_out, notes: vec![] };
         if let Some(val) = val {
-            let found = listing.half(&train, &val)?;
+            let found = listing.subset(&train, &val)?;
             if found.is_empty() {
                 return Err(refuse(&listing.root, format!("there is no image in {val}/")));
             }
             listing.val = Some(found);
         }
         if let Some(test) = test {
-            // Unlabelled test images lie in one folder of any name.
-            let named = folder::subfolders(&listing.root.join(&test))?;
-            if named.iter().any(|name| listing.classes.contains(name)) {
-                listing.test = listing.half(&train, &test)?;
+            // Unlabeled test images may be in one sub-folder of any name.
+            let subfolders = folder::subfolders(&listing.root.join(&test))?;
+            if subfolders.iter().any(|name| listing.classes.contains(name)) {
+                listing.test = listing.subset(&train, &test)?;
             } else {
-                notes.push(format!("{test}/ has no folder of a class that {train}/ has, and is not taken"));
+                notes.push(format!("{test}/ has no folder of a class of {train}/ and is skipped"));
             }
         }
         for other in others {
@@ -135,7 +135,7 @@ impl Listing {
             let images = folder::walk(&folder).filter(|file| matches!(file, Ok((_, None)))).count();
             if images > 0 {
                 notes.push(format!(
-                    "{other}/, with {images} images, is no half with class folders, and is not taken"
+                    "{other}/, with {images} images, is not a subset with class folders and is skipped"
                 ));
             }
         }
@@ -143,62 +143,63 @@ impl Listing {
         Ok(listing)
     }
 
-    /// Reads a half beside the training half, which names the classes. It must have all of them, unless it is the test half.
-    fn half(&mut self, train: &str, name: &str) -> Result<Vec<Item>> {
+    /// Reads the folder `name` of the validation or test subset. Its classes must be those of the training subset; the test subset
+    /// may have fewer.
+    fn subset(&mut self, train: &str, name: &str) -> Result<Vec<Item>> {
         let path = self.root.join(name);
         let found = folder::of_classes(&path, folder::subfolders(&path)?)?;
         let only_in = |a: &[String], b: &[String]| -> Vec<String> {
             a.iter().filter(|class| !b.contains(class)).cloned().collect()
         };
-        let mut lacking = only_in(&self.classes, &found.classes);
-        if Half::of(name) == Some(Half::Test) {
-            lacking.clear();
+        let mut missing = only_in(&self.classes, &found.classes);
+        if Subset::of(name) == Some(Subset::Test) {
+            missing.clear();
         }
-        let differences: Vec<String> = [(train, lacking), (name, only_in(&found.classes, &self.classes))]
+        let differences: Vec<String> = [(train, missing), (name, only_in(&found.classes, &self.classes))]
             .into_iter()
             .filter(|(_, classes)| !classes.is_empty())
-            .map(|(half, classes)| format!("only {half}/ has {}", classes.join(", ")))
+            .map(|(subset, classes)| format!("only {subset}/ has {}", classes.join(", ")))
             .collect();
         if !differences.is_empty() {
             return Err(refuse(&self.root, format!("its classes differ: {}", differences.join("; "))));
         }
-        let Folder { classes, items, left_out } = below(name, found);
+        let Folder { classes, items, left_out } = prefixed(name, found);
         self.left_out.extend(left_out);
         let index = |class: usize| self.classes.iter().position(|known| *known == classes[class]);
         Ok(items.into_iter().filter_map(|item| Some(Item { class: index(item.class)?, ..item })).collect())
     }
 }
 
-/// Prefixes the paths of a half with its folder.
-fn below(half: &str, folder: Folder) -> Folder {
+/// Prefixes the paths of a subset with the name of its folder.
+fn prefixed(subset: &str, folder: Folder) -> Folder {
     let Folder { classes, mut items, mut left_out } = folder;
     let paths =
         items.iter_mut().map(|item| &mut item.path).chain(left_out.iter_mut().map(|file| &mut file.path));
-    paths.for_each(|path| *path = format!("{half}/{path}"));
+    paths.for_each(|path| *path = format!("{subset}/{path}"));
     Folder { classes, items, left_out }
 }
 
-fn which_is_which(train: &str, val: Option<&str>, test: Option<&str>) -> String {
-    let mut note = format!("it comes split: {train}/ trains");
+fn describe_split(train: &str, val: Option<&str>, test: Option<&str>) -> String {
+    let mut note = format!("the data set is already split: {train}/ for training");
     match val {
-        Some(val) => note.push_str(&format!(", {val}/ validates")),
-        None => note.push_str(", a share of it validates"),
+        Some(val) => note.push_str(&format!(", {val}/ for validation")),
+        None => note.push_str(", a share of it for validation"),
     }
     if let Some(test) = test {
-        note.push_str(&format!(", {test}/ is kept for tests"));
+        note.push_str(&format!(", {test}/ for tests"));
     }
     note
 }
 
-/// The folder that holds the data set: the one sub-folder, where `path` holds nothing else and that holds folders.
+/// Returns the folder of the data set: the only sub-folder of `path`, if that has sub-folders itself; otherwise `path`.
 fn top(path: &Path) -> Result<PathBuf> {
     if !path.is_dir() {
-        let reason = if path.exists() { "it is not a folder" } else { "there is no such folder" };
+        let reason = if path.exists() { "it is not a folder" } else { "the folder does not exist" };
         return Err(refuse(path, reason.into()));
     }
     if let [only] = &folder::subfolders(path)?[..] {
         let below = path.join(only);
-        if Half::of(only).is_none() && !folder::subfolders(&below)?.is_empty() {
+        if Subset::of(only).is_none() && !folder::subfolders(&below)?.is_empty() {
             return Ok(below);
         }
     }
@@ -216,8 +217,8 @@ mod tests {
     use super::*;
     use crate::fixtures::{self, images, open, paths, tree};
 
-    /// Two classes of images in each of these folders.
-    fn halves(names: &[&str]) -> tempfile::TempDir {
+    /// Creates these subset folders, each with two classes of ten images.
+    fn subsets(names: &[&str]) -> tempfile::TempDir {
         let classes = |name: &&str| {
             ["a", "b"]
                 .map(|class| (0..10).map(move |k| format!("{class}/{k}.jpg")))
@@ -243,28 +244,29 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_names_of_halves_are_known_in_any_case() {
+    fn subset_names_are_detected_in_any_case() {
         for [train, val] in
             [["train", "val"], ["Train", "Val"], ["training", "validation"], ["TRAINING", "Valid"]]
         {
-            let listing = read(&halves(&[train, val]));
+            let listing = read(&subsets(&[train, val]));
             assert_eq!(listing.classes, ["a", "b"]);
             assert_eq!(listing.train.len(), 20);
             assert_eq!(first(&listing.train), format!("{train}/a/0.jpg"));
             assert_eq!(first(listing.val.as_ref().unwrap()), format!("{val}/a/0.jpg"));
-            assert_eq!(listing.notes, [format!("it comes split: {train}/ trains, {val}/ validates")]);
+            let note = format!("the data set is already split: {train}/ for training, {val}/ for validation");
+            assert_eq!(listing.notes, [note]);
         }
         for test in ["test", "Testing"] {
-            let listing = read(&halves(&["train", "valid", test]));
+            let listing = read(&subsets(&["train", "valid", test]));
             assert_eq!(first(&listing.test), format!("{test}/a/0.jpg"));
-            assert!(listing.notes[0].ends_with(&format!(", {test}/ is kept for tests")));
+            assert!(listing.notes[0].ends_with(&format!(", {test}/ for tests")));
         }
     }
 
-    /// The seed means the same images as when the half is opened alone.
+    /// A seed chooses the same images as when the training folder is opened alone.
     #[test]
-    fn without_a_validation_half_a_share_of_the_training_half_validates() {
-        let root = halves(&["Training", "Testing"]);
+    fn without_a_validation_subset_the_training_subset_is_split() {
+        let root = subsets(&["Training", "Testing"]);
         let options = SplitOptions { seed: 3, val_fraction: 0.3 };
         let dataset = read(&root).split(&options).unwrap();
         assert_eq!((dataset.train.len(), dataset.val.len(), dataset.test.len()), (14, 6, 20));
@@ -276,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_may_be_named_like_halves() {
+    fn classes_may_be_named_like_subsets() {
         let of = |class: &str| (0..10).map(|k| format!("{class}/{k}.jpg")).collect::<Vec<_>>();
         for classes in [["bus", "train", "tram"], ["Test", "train", "tram"], ["test", "train", "val2"]] {
             let listing = read(&tree(classes.iter().flat_map(|class| of(class))));
@@ -285,7 +287,7 @@ mod tests {
         // A class with sub-folders and images.
         let listing = read(&tree(["bus/1.jpg", "tram/1.jpg", "train/1.jpg", "train/ice/2.jpg"]));
         assert_eq!((listing.classes.len(), listing.train.len()), (3, 4));
-        // And in halves.
+        // A class named `train` in a split data set.
         let listing =
             read(&tree(["train/bus/1.jpg", "train/train/1.jpg", "val/bus/2.jpg", "val/train/2.jpg"]));
         assert_eq!(
@@ -295,28 +297,28 @@ mod tests {
     }
 
     #[test]
-    fn halves_are_never_classes() {
+    fn subsets_are_never_classes() {
         let flat = tree(["Training/1.jpg", "Testing/1.jpg"]);
-        refused(&flat, &["Testing/ and Training/ are named like halves", "hold no class folders"]);
-        refused(&halves(&["train", "Train", "val"]), &["Train/ and train/ are both its half `train`"]);
-        refused(&halves(&["train", "val", "validation"]), &["val/ and validation/ are both its half `val`"]);
-        refused(&halves(&["Training"]), &["it has Training/ but no class folders in val/", "alone"]);
-        refused(&halves(&["train", "extra"]), &["it has train/ but no class folders in val/"]);
-        refused(&halves(&["valid", "test"]), &["no class folders in train/"]);
-        refused(&halves(&["test"]), &["it has test/ but no class folders in train/"]);
+        refused(&flat, &["Testing/ and Training/ are named like subsets", "hold no class folders"]);
+        refused(&subsets(&["train", "Train", "val"]), &["Train/ and train/ are both its train subset"]);
+        refused(&subsets(&["train", "val", "validation"]), &["val/ and validation/ are both its val subset"]);
+        refused(&subsets(&["Training"]), &["it has Training/ but no class folders in val/", "use only"]);
+        refused(&subsets(&["train", "extra"]), &["it has train/ but no class folders in val/"]);
+        refused(&subsets(&["valid", "test"]), &["no class folders in train/"]);
+        refused(&subsets(&["test"]), &["it has test/ but no class folders in train/"]);
     }
 
-    /// As competitions publish their images.
+    /// Competitions publish their images in this layout.
     #[test]
-    fn unlabelled_test_images_are_not_taken_and_noted() {
-        let root = halves(&["train"]);
+    fn unlabeled_test_images_are_skipped_with_a_note() {
+        let root = subsets(&["train"]);
         fs::create_dir_all(root.path().join("test")).unwrap();
         fs::write(root.path().join("test/1.jpg"), "").unwrap();
         let listing = read(&root);
         assert_eq!((listing.train.len(), listing.test.len()), (20, 0));
-        assert!(listing.notes[1].starts_with("test/, with 1 images, is no half"), "{:?}", listing.notes);
+        assert!(listing.notes[1].starts_with("test/, with 1 images, is not a subset"), "{:?}", listing.notes);
 
-        let root = halves(&["train", "val"]);
+        let root = subsets(&["train", "val"]);
         fs::create_dir_all(root.path().join("test/unknown")).unwrap();
         fs::write(root.path().join("test/unknown/1.jpg"), "").unwrap();
         let listing = read(&root);
@@ -325,8 +327,8 @@ mod tests {
     }
 
     #[test]
-    fn a_test_half_may_lack_classes_and_knows_no_others() {
-        let root = halves(&["train", "val"]);
+    fn a_test_subset_may_have_fewer_classes_but_no_others() {
+        let root = subsets(&["train", "val"]);
         fs::create_dir_all(root.path().join("test/b")).unwrap();
         fs::write(root.path().join("test/b/1.jpg"), "").unwrap();
         let listing = read(&root);
@@ -336,15 +338,15 @@ mod tests {
     }
 
     #[test]
-    fn folders_and_files_that_are_not_taken_are_noted() {
-        let root = halves(&["train", "val", "extra"]);
+    fn skipped_folders_and_files_are_noted() {
+        let root = subsets(&["train", "val", "extra"]);
         fs::write(root.path().join("train/a/1.heic"), "").unwrap();
         fs::write(root.path().join("val/2.jpg"), "").unwrap();
         let listing = read(&root);
         assert_eq!(listing.items().count(), 40);
         assert!(listing.notes[1].starts_with("extra/, with 20 images"), "{:?}", listing.notes);
         assert!(
-            listing.notes[2].starts_with("2 files were not taken: 1 HEIC, 1 outside"),
+            listing.notes[2].starts_with("2 files were skipped: 1 HEIC, 1 outside"),
             "{:?}",
             listing.notes
         );
@@ -353,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_class_is_listed_but_cannot_train() {
+    fn an_empty_class_is_listed_but_split_refuses_it() {
         let root = tree(["a/1.jpg", "b/1.txt"]);
         let listing = read(&root);
         assert_eq!(listing.classes, ["a", "b"]);
@@ -363,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn train_and_val_are_taken_as_they_are() {
+    fn train_and_val_folders_are_used_as_the_split() {
         let root = tree(["train/a/1.jpg", "train/b/1.jpg", "val/a/2.jpg", "val/b/2.jpg", "val/b/sub/3.jpg"]);
         let dataset = open(root.path()).unwrap();
         assert_eq!(dataset.root, root.path());
@@ -373,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn halves_that_do_not_fit_are_refused() {
+    fn subsets_with_different_classes_are_refused() {
         let root = tree(["train/a/1.jpg", "train/b/1.jpg", "train/c/1.jpg", "val/a/2.jpg", "val/B/2.jpg"]);
         fixtures::refused(open(root.path()), "only train/ has b, c; only val/ has B");
         let root = tree(["train/a/1.jpg", "train/b/1.jpg", "val/1.jpg"]);
@@ -402,10 +404,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_folder_is_refused() {
+    fn a_path_that_is_not_a_folder_is_refused() {
         fixtures::refused(
             open(Path::new("no/such/folder")),
-            "no/such/folder is not a data set: there is no such folder",
+            "no/such/folder is not a data set: the folder does not exist",
         );
         let root = tree(["a.txt"]);
         fixtures::refused(open(&root.path().join("a.txt")), "it is not a folder");

@@ -1,8 +1,8 @@
-//! A data set: labelled images with their split, and its file `split.json`. The modules below read folders of the accepted layouts.
+//! A data set: labeled images with their split, and the file `split.json`. The modules below read folders of the accepted layouts.
 
 pub mod folder;
-pub mod halves;
 pub mod listing;
+pub mod subsets;
 
 use std::{
     fs,
@@ -41,7 +41,7 @@ pub struct Dataset {
     pub test: Vec<Item>,
 }
 
-/// A data set as `split.json` holds it, with its checksum.
+/// The content of `split.json`: a data set and its checksum.
 #[derive(Serialize, Deserialize)]
 struct Saved<D> {
     #[serde(flatten)]
@@ -51,28 +51,28 @@ struct Saved<D> {
 }
 
 impl Dataset {
-    /// Whether the folder came split into a training and a validation half, which no seed changes.
+    /// Returns whether the folder was already split into a training and a validation subset. The seed does not change such a split.
     pub fn comes_split(&self) -> bool {
         let [train, val] = [&self.train, &self.val].map(|items| items.first().map(first_folder));
-        self.in_halves() && val.is_some() && train != val
+        self.in_subsets() && val.is_some() && train != val
     }
 
-    /// Whether the paths begin with the folder of a half, not with that of a class.
-    pub(crate) fn in_halves(&self) -> bool {
-        in_halves(self.all(), &self.classes)
+    /// Returns whether the paths start with the folder of a subset, not with that of a class.
+    pub(crate) fn in_subsets(&self) -> bool {
+        in_subsets(self.all(), &self.classes)
     }
 
-    /// The training and the validation images, in this order.
+    /// Iterates over the training images, then the validation images.
     pub fn items(&self) -> impl Iterator<Item = &Item> {
         self.train.iter().chain(&self.val)
     }
 
-    /// All images: training, validation and test.
+    /// Iterates over all images: training, validation, test.
     pub fn all(&self) -> impl Iterator<Item = &Item> {
         self.items().chain(&self.test)
     }
 
-    /// CRC-32 of the classes and of the items of each half. The root does not count, so the folder may move.
+    /// Returns the CRC-32 of the classes and of the items of each subset. It does not depend on the root, so the folder may be moved.
     pub fn checksum(&self) -> String {
         let mut hasher = Hasher::new();
         let mut add = |text: &str| {
@@ -80,9 +80,9 @@ impl Dataset {
             hasher.update(text.as_bytes());
         };
         self.classes.iter().for_each(|class| add(class));
-        for (half, items) in [("train", &self.train), ("val", &self.val), ("test", &self.test)] {
+        for (subset, items) in [("train", &self.train), ("val", &self.val), ("test", &self.test)] {
             for Item { path, class } in items {
-                add(half);
+                add(subset);
                 add(path);
                 add(&class.to_string());
             }
@@ -107,14 +107,14 @@ impl Dataset {
     /// Reads `split.json`.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Dataset`] when it is no split, has changed since it was written, or names a class that it does not
-    /// list. Splits of earlier versions carry no checksum.
+    /// [`Error::Io`]; [`Error::Dataset`] if the file is not a split, was changed after it was written, or refers to a class that it
+    /// does not list. Files of earlier versions have no checksum and are not checked for changes.
     pub fn load(path: &Path) -> Result<Self> {
         let text = fs::read(path).map_err(Error::io("read", path))?;
         let Saved { dataset, crc32 }: Saved<Self> = serde_json::from_slice(&text)
-            .map_err(|error| refuse(path, format!("it is no split: {error}")))?;
+            .map_err(|error| refuse(path, format!("it is not a valid split: {error}")))?;
         if crc32.is_some_and(|written| written != dataset.checksum()) {
-            let reason = "it has changed since it was written; put back the file as it was".into();
+            let reason = "it was changed after it was written; restore the original file".into();
             return Err(refuse(path, reason));
         }
         if let Some(item) = dataset.all().find(|item| item.class >= dataset.classes.len()) {
@@ -127,15 +127,15 @@ impl Dataset {
     }
 }
 
-/// Whether the paths begin with the folder of a half, not with that of a class. All images of one half may be of the one
-/// class that is named like it, but not all of a data set.
-pub(crate) fn in_halves<'a>(mut items: impl Iterator<Item = &'a Item>, classes: &[String]) -> bool {
+/// Returns whether the paths of all items of a data set start with the folder of a subset, not with that of a class. One differing
+/// path is enough: in a subset, only the images of a class with the name of that subset start with their class name.
+pub(crate) fn in_subsets<'a>(mut items: impl Iterator<Item = &'a Item>, classes: &[String]) -> bool {
     items.any(|item| first_folder(item) != classes[item.class])
 }
 
-/// The path below the folder of a half: it begins with a class.
-pub(crate) fn below_half(path: &str, in_halves: bool) -> &str {
-    path.split_once('/').filter(|_| in_halves).map_or(path, |(_, below)| below)
+/// Removes the folder of the subset from a path, so that it starts with the class.
+pub(crate) fn below_subset(path: &str, in_subsets: bool) -> &str {
+    path.split_once('/').filter(|_| in_subsets).map_or(path, |(_, below)| below)
 }
 
 fn first_folder(item: &Item) -> &str {
@@ -152,7 +152,7 @@ mod tests {
     use crate::fixtures::{images, open, refused, tree};
 
     #[test]
-    fn a_split_survives_its_file() {
+    fn a_saved_split_loads_unchanged() {
         let root = tree(images("a", 10).chain(images("b", 10)));
         let dataset = open(root.path()).unwrap();
         let file = root.path().join("split.json");
@@ -161,13 +161,13 @@ mod tests {
 
         let text = fs::read_to_string(&file).unwrap();
         fs::write(&file, &text[..text.len() / 2]).unwrap();
-        refused(Dataset::load(&file), "it is no split");
+        refused(Dataset::load(&file), "it is not a valid split");
         fs::write(&file, text.replace("crc32", "other").replace("\"class\": 1", "\"class\": 2")).unwrap();
         refused(Dataset::load(&file), "is of class 2, which is not listed");
     }
 
     #[test]
-    fn a_split_that_has_changed_is_refused_unless_its_folder_alone_has() {
+    fn a_changed_split_is_refused_but_a_moved_folder_is_not() {
         let root = tree(images("a", 10).chain(images("b", 10)));
         let dataset = open(root.path()).unwrap();
         let file = root.path().join("split.json");
@@ -185,11 +185,11 @@ mod tests {
             assert!(Dataset::load(&file).is_err(), "{from}");
         }
         fs::write(&file, text.replacen("\"class\": 1", "\"class\": 0", 1)).unwrap();
-        refused(Dataset::load(&file), "it has changed since it was written");
+        refused(Dataset::load(&file), "it was changed after it was written");
 
         let moved = Dataset { root: "elsewhere".into(), ..dataset.clone() };
         assert_eq!(moved.checksum(), dataset.checksum());
-        // As an earlier version wrote it.
+        // The format of earlier versions, without a checksum.
         fs::write(&file, serde_json::to_vec_pretty(&dataset).unwrap()).unwrap();
         assert_eq!(Dataset::load(&file).unwrap(), dataset);
     }

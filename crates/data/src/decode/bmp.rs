@@ -1,28 +1,28 @@
-//! Decodes BMP: the headers of Windows and OS/2; plain pixels, bit fields or run-length coding.
+//! Decodes BMP: headers of Windows and OS/2; uncompressed pixels, bit fields or run-length coding.
 
 use image::RgbImage;
 
 use super::memory_budget::Reservation;
 
-/// A colour of the palette, or a pixel.
+/// A color of the palette, or a pixel.
 type Rgb = [u8; 3];
 
 pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String> {
-    let header = Header::read(bytes).ok_or("its header is cut off")??;
+    let header = Header::read(bytes).ok_or("its header is truncated")??;
     let Header { width, height, bits, compression, .. } = header;
     let runs = matches!(compression, RLE8 | RLE4);
     memory.for_image(width.into(), height.into(), if runs { 4 } else { 3 })?;
     let (colors, after_palette) = header.palette(bytes);
     let start = match header.pixels {
         0 => after_palette,
-        // Without the colours it should count.
+        // Some files give the offset without counting the palette.
         place if place == header.end && bits <= 8 => after_palette,
         place => place,
     };
-    let data = bytes.get(start..).ok_or(CUT)?;
+    let data = bytes.get(start..).ok_or(TRUNCATED)?;
     let (width, height) = (width as usize, height as usize);
     let mut pixels = vec![0; width * height * 3];
-    // In the order of the file.
+    // Rows in the order of the file.
     let mut rows: Vec<&mut [Rgb]> = pixels.as_chunks_mut().0.chunks_mut(width).collect();
     if !header.top_down {
         rows.reverse();
@@ -40,18 +40,18 @@ pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String
         let stride = row_bytes.next_multiple_of(4);
         for (y, row) in rows.into_iter().enumerate() {
             // The last row may lack its padding.
-            let bytes = data.get(y * stride..).and_then(|rest| rest.get(..row_bytes)).ok_or(CUT)?;
+            let bytes = data.get(y * stride..).and_then(|rest| rest.get(..row_bytes)).ok_or(TRUNCATED)?;
             for (x, pixel) in row.iter_mut().enumerate() {
                 *pixel = layout.pixel(bytes, x, &colors);
             }
         }
     }
-    RgbImage::from_raw(width as u32, height as u32, pixels).ok_or_else(|| CUT.into())
+    RgbImage::from_raw(width as u32, height as u32, pixels).ok_or_else(|| TRUNCATED.into())
 }
 
-const CUT: &str = "it is cut off: pixels are missing";
+const TRUNCATED: &str = "it is truncated: pixels are missing";
 
-const PLAIN: u32 = 0;
+const UNCOMPRESSED: u32 = 0;
 const RLE8: u32 = 1;
 const RLE4: u32 = 2;
 const BIT_FIELDS: u32 = 3;
@@ -64,17 +64,17 @@ struct Header {
     compression: u32,
     /// The bit masks of red, green, blue and alpha.
     masks: [u32; 4],
-    /// Number of colours in the palette, and bytes of each.
+    /// Number of colors in the palette, and bytes per color.
     colors: usize,
     color_bytes: usize,
-    /// Offsets of the end of the header, of the palette, and of the pixels; 0 when the file does not say.
+    /// Offsets of the end of the header, of the palette, and of the pixels. The offset of the pixels is 0 if the file does not have it.
     end: usize,
     palette: usize,
     pixels: usize,
 }
 
 impl Header {
-    /// Reads the header; `None` when the file is too short.
+    /// Reads the header; `None` if the file is too short.
     fn read(bytes: &[u8]) -> Option<Result<Self, String>> {
         let u16_at = |at: usize| Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
         let u32_at = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
@@ -86,7 +86,7 @@ impl Header {
             height: 0,
             top_down: false,
             bits: 0,
-            compression: PLAIN,
+            compression: UNCOMPRESSED,
             masks: [0; 4],
             colors: 0,
             color_bytes: 4,
@@ -112,7 +112,7 @@ impl Header {
                 header.compression = u32_at(30)?;
                 header.colors = u32_at(46)? as usize;
                 if header.compression == BIT_FIELDS {
-                    // A short header is followed by them; alpha is in those alone that have memory for it.
+                    // The masks follow a short header of 40 bytes. Only headers of at least 56 bytes have an alpha mask.
                     let masks = if size >= 56 { 4 } else { 3 };
                     for (index, mask) in header.masks.iter_mut().take(masks).enumerate() {
                         *mask = u32_at(54 + 4 * index)?;
@@ -135,20 +135,20 @@ impl Header {
         let Self { bits, compression, colors, .. } = self;
         let unsupported = |what: String| Err(format!("BMP with {what} is not supported: convert it"));
         match (bits, compression) {
-            (8, RLE8) | (4, RLE4) | (1 | 4 | 8 | 16 | 24 | 32, PLAIN) => {}
+            (8, RLE8) | (4, RLE4) | (1 | 4 | 8 | 16 | 24 | 32, UNCOMPRESSED) => {}
             (16 | 24 | 32, BIT_FIELDS) => {}
-            (_, 4) => return unsupported("JPEG or 24-bit runs inside".into()),
-            (_, 5) => return unsupported("PNG inside".into()),
-            (_, PLAIN) => return unsupported(format!("{bits} bits a pixel")),
-            _ => return unsupported(format!("compression {compression} at {bits} bits a pixel")),
+            (_, 4) => return unsupported("JPEG data or 24-bit run-length coding".into()),
+            (_, 5) => return unsupported("PNG data".into()),
+            (_, UNCOMPRESSED) => return unsupported(format!("{bits} bits per pixel")),
+            _ => return unsupported(format!("compression {compression} at {bits} bits per pixel")),
         }
         if bits <= 8 && colors > 65_536 {
-            return Err(format!("its palette has {colors} colours"));
+            return Err(format!("its palette has {colors} colors"));
         }
         Ok(self)
     }
 
-    /// The colours of the palette, black where it lacks them, and the offset of its end.
+    /// Returns the colors of the palette, with black for missing colors, and the offset of its end.
     fn palette(&self, bytes: &[u8]) -> (Vec<Rgb>, usize) {
         let mut colors = vec![[0; 3]; 256];
         if self.bits > 8 {
@@ -166,18 +166,18 @@ impl Header {
 /// The layout of a pixel in its row.
 #[derive(Clone, Copy)]
 enum Layout {
-    /// An index of so many bits.
+    /// A palette index with this number of bits.
     Index(usize),
-    /// Green of so many bits between five of red and five of blue.
+    /// 16 bits: five bits of red, `green` bits of green, five bits of blue.
     Packed { green: u32 },
-    /// So many bytes, and which of them are red, green and blue.
+    /// The number of bytes, and the positions of the bytes of red, green and blue.
     Bytes(usize, [usize; 3]),
 }
 
 impl Layout {
     fn of(header: &Header) -> Result<Self, String> {
         let Header { bits, masks, .. } = *header;
-        if header.compression == PLAIN {
+        if header.compression == UNCOMPRESSED {
             return Ok(match bits {
                 1 | 4 | 8 => Self::Index(bits.into()),
                 16 => Self::Packed { green: 5 },
@@ -225,7 +225,8 @@ fn is_byte(mask: u32) -> bool {
     matches!(mask, 0xFF | 0xFF00 | 0xFF_0000 | 0xFF00_0000)
 }
 
-/// Decodes run-length coding to indices. `start` is the offset of the data in the file, since literal pixels end at even offsets.
+/// Decodes run-length coding to palette indices. `start` is the offset of the data in the file: literal pixels are padded to even
+/// offsets.
 fn unpack_runs(
     data: &[u8],
     start: usize,
@@ -270,7 +271,7 @@ fn unpack_runs(
                 x += literal;
             }
             (count, value) => {
-                // What is too long for the row is left out.
+                // Pixels beyond the end of the row are dropped.
                 let count = usize::from(count).min(width.saturating_sub(x));
                 let pair = if four_bits { [value >> 4, value & 15] } else { [value; 2] };
                 indices.extend((0..count).map(|place| pair[place % 2]));
@@ -279,5 +280,5 @@ fn unpack_runs(
         }
     }
     indices.truncate(all);
-    if indices.len() == all { Ok(indices) } else { Err(CUT.into()) }
+    if indices.len() == all { Ok(indices) } else { Err(TRUNCATED.into()) }
 }

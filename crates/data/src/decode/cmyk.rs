@@ -15,7 +15,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn black_hides_all() {
+    fn cmyk_is_converted_as_by_pillow() {
         assert_eq!(to_rgb([0, 0, 0, 0]), [255; 3]);
         assert_eq!(to_rgb([255, 0, 0, 0]), [0, 255, 255]);
         assert_eq!(to_rgb([1, 2, 3, 255]), [0; 3]);

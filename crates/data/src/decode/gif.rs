@@ -1,4 +1,4 @@
-//! Decodes the first frame of a GIF, placed on its logical screen, through the `gif` crate.
+//! Decodes the first frame of a GIF with the `gif` crate, at its position on the logical screen.
 
 use std::borrow::Cow;
 
@@ -7,8 +7,8 @@ use image::RgbImage;
 
 use super::memory_budget::Reservation;
 
-/// Decodes a file. The screen grows to hold the frame. Pixels outside the frame have its transparent index or the index 0, as in
-/// Pillow; browsers show them transparent.
+/// Decodes a file. The screen is enlarged if the frame is larger. Pixels outside of the frame get the transparent index of the frame,
+/// or index 0, as in Pillow; browsers show them as transparent.
 pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String> {
     let bytes = &with_palette(bytes)[..];
     let mut options = DecodeOptions::new();
@@ -18,7 +18,7 @@ pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String
     let mut decoder = options.read_info(bytes).map_err(|e| e.to_string())?;
     let frame = decoder.next_frame_info().map_err(|e| e.to_string())?.ok_or("it has no frame")?;
     let [left, top, across, down] = [frame.left, frame.top, frame.width, frame.height].map(usize::from);
-    let outside = frame.transparent.unwrap_or(0);
+    let background = frame.transparent.unwrap_or(0);
     if across == 0 || down == 0 {
         return Err("its first frame has no pixels".into());
     }
@@ -27,7 +27,7 @@ pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String
     memory.for_image(width as u64, height as u64, 5)?;
     let mut indices = vec![0; across * down];
     decoder.read_into_buffer(&mut indices).map_err(|e| e.to_string())?;
-    let mut screen = vec![outside; width * height];
+    let mut screen = vec![background; width * height];
     for (row, indices) in screen.chunks_mut(width).skip(top).zip(indices.chunks(across)) {
         row[left..left + across].copy_from_slice(indices);
     }
@@ -38,7 +38,7 @@ pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String
     RgbImage::from_raw(width as u32, height as u32, pixels).ok_or_else(|| "its pixels are incomplete".into())
 }
 
-/// The file with a palette of greys if it has no global palette: the meaning of indices then.
+/// Adds a global palette of 256 grays to a file that has none: its indices are gray values.
 fn with_palette(bytes: &[u8]) -> Cow<'_, [u8]> {
     const HAS_PALETTE: u8 = 0x80;
     const OF_256_COLORS: u8 = 7;
@@ -46,8 +46,8 @@ fn with_palette(bytes: &[u8]) -> Cow<'_, [u8]> {
         Some((header, rest)) if header[10] & HAS_PALETTE == 0 => {
             let mut header = *header;
             header[10] |= HAS_PALETTE | OF_256_COLORS;
-            let greys: Vec<u8> = (0..=255).flat_map(|grey| [grey; 3]).collect();
-            [&header[..], &greys, rest].concat().into()
+            let grays: Vec<u8> = (0..=255).flat_map(|gray| [gray; 3]).collect();
+            [&header[..], &grays, rest].concat().into()
         }
         _ => bytes.into(),
     }

@@ -1,4 +1,4 @@
-//! Decodes JPEG as libjpeg-turbo does, which Pillow uses.
+//! Decodes JPEG with the same pixels as libjpeg-turbo, which Pillow uses.
 
 use std::{borrow::Cow, collections::BTreeSet};
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::resize::Crop;
 
-/// Limit of the scans of a progressive JPEG; ten are usual.
+/// Limit of the number of scans of a progressive JPEG; ten are usual.
 const MAX_SCANS: usize = 100;
 
 /// The size in the header of a JPEG.
@@ -24,20 +24,20 @@ pub struct Size {
     pub height_at: usize,
 }
 
-/// The size of a baseline, extended or progressive JPEG; `None` for everything else, and for sizes above the limits.
+/// Reads the size of a baseline, extended or progressive JPEG; `None` for all other files and for sizes above the limits.
 pub fn size(bytes: &[u8]) -> Option<Size> {
     let mut rest = bytes.strip_prefix(&[0xFF, 0xD8])?;
     loop {
         let [0xFF, marker, length @ ..] = *rest.first_chunk::<4>()? else { return None };
         match marker {
-            // A frame of the baseline, extended or progressive kind: bits a sample, height, width.
+            // The frame header of these three kinds: bits per sample, height, width.
             0xC0..=0xC2 => {
                 let [.., h0, h1, w0, w1] = *rest.first_chunk::<9>()?;
                 let [height, width] = [[h0, h1], [w0, w1]].map(|side| u16::from_be_bytes(side).into());
                 check_size(u64::from(width), u64::from(height)).ok()?;
                 return Some(Size { width, height, height_at: bytes.len() - rest.len() + 5 });
             }
-            // Tables, restart interval, applications' data, comments.
+            // Tables, restart interval, application data, comments.
             0xC4 | 0xDB | 0xDD | 0xE0..=0xEF | 0xFE => {
                 rest = rest.get(2 + usize::from(u16::from_be_bytes(length))..)?;
             }
@@ -54,14 +54,14 @@ struct Segment<'a> {
     data: &'a [u8],
 }
 
-/// All segments of a file, as Pillow finds them: bytes between two are skipped, such as the data of a scan.
+/// Iterates over all segments of a file as Pillow does: bytes between segments, such as the data of a scan, are skipped.
 fn segments(bytes: &[u8]) -> impl Iterator<Item = Segment<'_>> {
     let mut at = 2;
     std::iter::from_fn(move || {
         loop {
             at += bytes.get(at..)?.iter().position(|byte| *byte == 0xFF)? + 1;
             let marker = *bytes.get(at)?;
-            // Stuffed and fill bytes, and markers without data.
+            // Stuffed bytes, fill bytes and markers without data.
             if matches!(marker, 0x00 | 0xFF | 0x01 | 0xC8 | 0xD0..=0xD9 | 0xF0..=0xFD) {
                 continue;
             }
@@ -77,7 +77,7 @@ fn segments(bytes: &[u8]) -> impl Iterator<Item = Segment<'_>> {
 /// The marker of the header of a scan.
 const SCAN: u8 = 0xDA;
 
-/// Reads EXIF and XMP up to the first scan, as Pillow does: parts of EXIF are joined, the last XMP counts.
+/// Reads EXIF and XMP before the first scan, as Pillow does: parts of EXIF are joined, and the last XMP is used.
 pub fn metadata(bytes: &[u8]) -> Metadata {
     let mut metadata = Metadata::default();
     for Segment { marker, data, .. } in segments(bytes).take_while(|segment| segment.marker != SCAN) {
@@ -96,27 +96,30 @@ fn add_metadata(metadata: &mut Metadata, data: &[u8]) {
     }
 }
 
-/// Decodes a file, or of it the rows of a `region`, with its columns and some to the left of them, or all columns. The decoder of
-/// the `image` crate is not used: it rounds differently from libjpeg-turbo.
+/// Decodes a file, or only the rows of a `region`. For a region, the result has the columns of the region and some to the left of them,
+/// or all columns. The decoder of the `image` crate is not used because it rounds differently from libjpeg-turbo.
 pub fn decode(bytes: &[u8], region: Option<Crop>, memory: &mut Reservation) -> Result<RgbImage, String> {
     let frame = Frame::of(bytes);
     if let Some(feature) = frame.as_ref().and_then(Frame::unsupported) {
-        return Err(format!("JPEG with {feature} is not supported; save the image anew"));
+        return Err(format!("JPEG with {feature} is not supported; save the image again"));
     }
-    let renamed = frame.as_ref().filter(|frame| frame.has_equal_ids()).map(|frame| frame.renamed(bytes));
-    let bytes = renamed.transpose()?.map_or(Cow::from(bytes), Cow::from);
+    let renumbered =
+        frame.as_ref().filter(|frame| frame.has_equal_ids()).map(|frame| frame.renumbered(bytes));
+    let bytes = renumbered.transpose()?.map_or(Cow::from(bytes), Cow::from);
     let is_sequential = frame.as_ref().is_some_and(Frame::is_sequential);
     decode_known(&bytes, is_sequential, region, memory).map_err(|error| {
         let grouped = frame.as_ref().is_some_and(|frame| frame.has_grouped_scans(&bytes));
         match error {
             _ if grouped => {
-                "JPEG with scans of some of its components is not supported; save the image anew".into()
+                "JPEG with scans of several but not all components is not supported; save the image again"
+                    .into()
             }
             Failure::Decoder(JpegError::UnexpectedEof) => {
-                "its data end before its pixels do: it is cut, or a part is lost inside".into()
+                "its data end before all pixels are decoded: it is truncated, or data inside are missing"
+                    .into()
             }
             Failure::Decoder(JpegError::Unsupported(feature)) => {
-                format!("JPEG with {feature} is not supported; save the image anew")
+                format!("JPEG with {feature} is not supported; save the image again")
             }
             Failure::Decoder(error) => error.to_string(),
             Failure::Other(reason) => reason,
@@ -157,7 +160,7 @@ fn decode_known(
     if let Some(region) = region {
         let [left, top, width, height] =
             [region.left, region.top, region.width, region.height].map(|side| side as usize);
-        // In CMYK the decoder would take the wrong columns.
+        // For CMYK, the decoder would return the wrong columns.
         if is_cmyk {
             decoder.set_crop_y(top, height);
         } else {
@@ -172,7 +175,8 @@ fn decode_known(
         .ok_or_else(|| Failure::Other("its pixels are incomplete".into()))
 }
 
-/// Memory that the decoder needs: a byte for each sample, two for its coefficient where these are kept, and the image.
+/// Returns the memory that the decoder needs per pixel: one byte for each sample, two for its coefficient if coefficients are stored,
+/// and the bytes of the image.
 fn bytes_per_pixel(components: usize, is_sequential: bool) -> usize {
     let coefficients = if is_sequential { 0 } else { 2 * components };
     components + coefficients + components.max(3)
@@ -182,7 +186,7 @@ fn bytes_per_pixel(components: usize, is_sequential: bool) -> usize {
 struct Frame<'a> {
     marker: u8,
     bits: u8,
-    /// For each component its number, its horizontal and vertical sampling in one byte, and its table.
+    /// For each component its identifier, its horizontal and vertical sampling factors in one byte, and its table.
     components: &'a [[u8; 3]],
     /// Offset of the components in the file.
     at: usize,
@@ -190,7 +194,7 @@ struct Frame<'a> {
 
 impl<'a> Frame<'a> {
     fn of(bytes: &'a [u8]) -> Option<Self> {
-        // Huffman tables and arithmetic conditioning have numbers between those of frames.
+        // 0xC4, 0xC8 and 0xCC are Huffman tables, a reserved marker and arithmetic conditioning.
         let is_frame = |marker: u8| matches!(marker, 0xC0..=0xCF) && !matches!(marker, 0xC4 | 0xC8 | 0xCC);
         let Segment { marker, at, data } = segments(bytes).find(|segment| is_frame(segment.marker))?;
         let [bits, _, _, _, _, count, components @ ..] = data else { return None };
@@ -198,7 +202,7 @@ impl<'a> Frame<'a> {
         Some(Self { marker, bits: *bits, components, at: at + 6 })
     }
 
-    /// The name of a feature that Pillow cannot read, or that the decoder cannot read as Pillow does.
+    /// Returns the name of a feature that Pillow cannot read, or that the decoder cannot read as Pillow does.
     fn unsupported(&self) -> Option<String> {
         let samplings: Vec<[u8; 2]> =
             self.components.iter().map(|component| [component[1] >> 4, component[1] & 15]).collect();
@@ -207,17 +211,17 @@ impl<'a> Frame<'a> {
         match (self.marker, self.bits, self.components.len()) {
             (0xC5..=0xC7 | 0xCD..=0xCF, ..) => Some("hierarchical coding".into()),
             (0xCB, ..) => Some("lossless arithmetic coding".into()),
-            (_, bits, _) if bits != 8 => Some(format!("{bits} bits a sample")),
+            (_, bits, _) if bits != 8 => Some(format!("{bits} bits per sample")),
             (_, _, count) if !matches!(count, 1 | 3 | 4) => Some(format!("{count} components")),
-            (_, _, 3) if finer => Some("colours of finer resolution than brightness".into()),
+            (_, _, 3) if finer => Some("chroma of higher resolution than luma".into()),
             (_, _, 4) if finer || uneven => {
-                Some("CMYK whose first and last channels are not the finest".into())
+                Some("CMYK whose first and last channels do not have the highest resolution".into())
             }
             _ => None,
         }
     }
 
-    /// Whether it is sequential: Huffman coding, each sample at once.
+    /// Returns whether the coding is sequential with Huffman codes. Coefficients then need not be stored.
     fn is_sequential(&self) -> bool {
         matches!(self.marker, 0xC0 | 0xC1)
     }
@@ -227,11 +231,14 @@ impl<'a> Frame<'a> {
         ids.clone().collect::<BTreeSet<_>>().len() < ids.len()
     }
 
-    /// A copy of the file with components numbered 1, 2, …, where all are in one scan: libjpeg identifies them by their order.
-    fn renamed(&self, bytes: &[u8]) -> Result<Vec<u8>, String> {
+    /// Copies a file with equal component identifiers and changes the identifiers to 1, 2, …, as libjpeg does by their order. All
+    /// components must be in one scan.
+    fn renumbered(&self, bytes: &[u8]) -> Result<Vec<u8>, String> {
         let scan = segments(bytes).find(|segment| segment.marker == SCAN);
-        let whole = scan.filter(|scan| scan.data.first() == Some(&(self.components.len() as u8)));
-        let scan = whole.ok_or("JPEG with components of one number in several scans is not supported")?;
+        let full_scan = scan.filter(|scan| scan.data.first() == Some(&(self.components.len() as u8)));
+        let scan = full_scan.ok_or(
+            "JPEG with several scans and equal component identifiers is not supported; save the image again",
+        )?;
         let mut bytes = bytes.to_vec();
         for (index, number) in (1..=self.components.len() as u8).enumerate() {
             bytes[self.at + 3 * index] = number;
@@ -242,7 +249,7 @@ impl<'a> Frame<'a> {
         Ok(bytes)
     }
 
-    /// Whether a sequential file has a scan of several components, but not all.
+    /// Returns whether a sequential file has a scan of several, but not all, components.
     fn has_grouped_scans(&self, bytes: &[u8]) -> bool {
         let grouped = |count: u8| (2..self.components.len()).contains(&usize::from(count));
         self.is_sequential()
@@ -252,7 +259,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Converts CMYK of JPEG to RGB. It is inverted, as Adobe's programs write it and Pillow reads it.
+/// Converts CMYK of JPEG to RGB. The values are inverted, as Adobe's programs write them and Pillow reads them.
 fn rgb_of_inverted_cmyk(pixels: &[u8]) -> Vec<u8> {
     pixels.as_chunks::<4>().0.iter().flat_map(|pixel| cmyk::to_rgb(pixel.map(|byte| 255 - byte))).collect()
 }
@@ -280,8 +287,8 @@ mod tests {
         decode(file, None, &mut Reservation::default()).map(RgbImage::into_raw)
     }
 
-    /// A file with a part of its frame header changed: the marker is at 0, then come length, bits, height, width, count and
-    /// components.
+    /// Returns a file with a changed frame header. `change` gets the bytes from the marker on: marker, length, bits, height, width,
+    /// count, components.
     fn with_frame(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
         let mut file = encode(|encoder| encoder);
         let at = Frame::of(&file).unwrap().at - 9;
@@ -290,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn another_coding_of_the_same_coefficients_gives_the_same_pixels() {
+    fn all_codings_of_the_same_coefficients_give_the_same_pixels() {
         let pixels = read(&encode(|encoder| encoder)).unwrap();
         assert!(read(&encode(|encoder| encoder.progressive(true))).unwrap() == pixels);
         assert!(read(&encode(|encoder| encoder.arithmetic(true))).unwrap() == pixels);
@@ -299,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn components_of_one_number_are_told_by_their_order() {
+    fn components_with_equal_identifiers_are_read_in_their_order() {
         let file = encode(|encoder| encoder);
         let pixels = read(&file).unwrap();
         let mut same = file.clone();
@@ -313,16 +320,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_supported_is_named() {
+    fn errors_name_unsupported_features() {
         let samplings = |values: [u8; 3]| {
             move |frame: &mut [u8]| (0..3).for_each(|index| frame[10 + 3 * index] = values[index])
         };
         for (file, feature) in [
             (with_frame(|frame| frame[0] = 0xC5), "hierarchical coding"),
             (with_frame(|frame| frame[0] = 0xCB), "lossless arithmetic coding"),
-            (with_frame(|frame| frame[3] = 12), "12 bits a sample"),
-            (with_frame(samplings([0x11, 0x22, 0x22])), "colours of finer resolution than brightness"),
-            (with_frame(samplings([0x12, 0x21, 0x11])), "colours of finer resolution than brightness"),
+            (with_frame(|frame| frame[3] = 12), "12 bits per sample"),
+            (with_frame(samplings([0x11, 0x22, 0x22])), "chroma of higher resolution than luma"),
+            (with_frame(samplings([0x12, 0x21, 0x11])), "chroma of higher resolution than luma"),
             (with_frame(samplings([0x31, 0x21, 0x11])), "fractional chroma sampling"),
         ] {
             let error = read(&file).unwrap_err();
@@ -331,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn cmyk_is_read_where_the_first_and_the_last_channel_are_the_finest() {
+    fn cmyk_is_read_if_the_first_and_last_channels_have_the_highest_resolution() {
         let cmyk = |fourth: u8| {
             encode_as(PixelFormat::Cmyk, |encoder| {
                 encoder.sampling_factors(vec![(2, 2), (1, 1), (1, 1), (fourth, fourth)])
@@ -341,18 +348,18 @@ mod tests {
         assert!(read(&cmyk(1)).unwrap_err().contains("CMYK whose first and last channels"));
     }
 
-    /// A part of the data is lost behind a restart marker.
+    /// The data after a restart marker are missing.
     #[test]
-    fn data_that_end_early_are_told() {
+    fn missing_data_are_an_error() {
         let file = encode(|encoder| encoder.restart_blocks(3));
         let marker =
             file.windows(2).rposition(|pair| pair[0] == 0xFF && matches!(pair[1], 0xD0..=0xD7)).unwrap();
-        let cut = [&file[..marker], &file[file.len() - 2..]].concat();
-        assert!(read(&cut).unwrap_err().contains("its data end before its pixels do"));
+        let truncated = [&file[..marker], &file[file.len() - 2..]].concat();
+        assert!(read(&truncated).unwrap_err().contains("its data end before all pixels"));
     }
 
     #[test]
-    fn metadata_are_joined_and_the_last_xmp_counts() {
+    fn exif_is_joined_and_the_last_xmp_is_used() {
         let segment = |data: &[u8]| [&[0xFF, 0xE1, 0, data.len() as u8 + 2], data].concat();
         let file = [
             &[0xFF, 0xD8][..],

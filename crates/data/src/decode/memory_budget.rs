@@ -1,31 +1,33 @@
-//! Limits the memory that all threads together use for decoding. A thread reserves memory when the size of its image is known,
-//! and gives it back when the image is dropped; when too little is left it waits for others. One image at a time may exceed the
-//! budget: it waits for nobody, so those that wait for it do not wait for ever.
+//! Limits the memory that all threads together use for decoding. A thread reserves memory when the size of its image is known, and
+//! releases it when the image is dropped. If too little memory is left, the thread waits for others. One image at a time may exceed
+//! the budget and does not wait, which prevents deadlocks.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::limits::check_size;
 
-/// The budget: 1 GiB, enough for 25 JPEGs of twelve megapixels.
+/// 1 GiB, enough for 25 JPEG images of 12 megapixels.
 static BUDGET: Budget = Budget::new(1 << 30);
 
 #[derive(Debug)]
 struct Budget {
     bytes: usize,
     state: Mutex<State>,
-    given_back: Condvar,
+    released: Condvar,
 }
 
 #[derive(Debug)]
 struct State {
+    /// Bytes reserved by all threads.
     taken: usize,
+    /// Whether a reservation currently exceeds the budget.
     exceeded: bool,
 }
 
 impl Budget {
     const fn new(bytes: usize) -> Self {
         let state = Mutex::new(State { taken: 0, exceeded: false });
-        Self { bytes, state, given_back: Condvar::new() }
+        Self { bytes, state, released: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -33,7 +35,8 @@ impl Budget {
     }
 }
 
-/// The memory that is reserved for an image. A thread that holds one must neither wait for another thread nor make a second.
+/// The memory reserved for an image. To avoid a deadlock, a thread that holds one must neither wait for another thread nor create a
+/// second one.
 #[derive(Debug)]
 pub struct Reservation {
     budget: &'static Budget,
@@ -52,23 +55,22 @@ impl Reservation {
         Self { budget, bytes: 0, exceeds: false }
     }
 
-    /// Checks the size that a header tells and reserves the memory that decoding needs: `bytes_per_pixel` includes those of the RGB
-    /// image.
+    /// Checks the size in a header and reserves the memory that decoding needs. `bytes_per_pixel` includes the RGB image.
     ///
     /// # Errors
-    /// A message, when the image is too large or has no pixels.
+    /// A message, if the image is too large or has no pixels.
     pub fn for_image(&mut self, width: u64, height: u64, bytes_per_pixel: usize) -> Result<(), String> {
         check_size(width, height)?;
         self.take((width * height) as usize * bytes_per_pixel);
         Ok(())
     }
 
-    /// Reserves more bytes; waits while others hold too much.
+    /// Reserves more bytes. Waits while the reservations of others leave too little.
     pub fn take(&mut self, bytes: usize) {
         let mut state = self.budget.lock();
         while !self.exceeds && state.taken + bytes > self.budget.bytes {
             if state.exceeded {
-                state = self.budget.given_back.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.budget.released.wait(state).unwrap_or_else(PoisonError::into_inner);
             } else {
                 state.exceeded = true;
                 self.exceeds = true;
@@ -78,18 +80,18 @@ impl Reservation {
         self.bytes += bytes;
     }
 
-    /// Gives back all but so many bytes.
+    /// Releases all but `bytes` bytes.
     pub fn keep(&mut self, bytes: usize) {
         let mut state = self.budget.lock();
-        let too_much = self.bytes.saturating_sub(bytes);
-        state.taken -= too_much;
-        self.bytes -= too_much;
+        let excess = self.bytes.saturating_sub(bytes);
+        state.taken -= excess;
+        self.bytes -= excess;
         if self.exceeds && state.taken <= self.budget.bytes {
             state.exceeded = false;
             self.exceeds = false;
         }
         drop(state);
-        self.budget.given_back.notify_all();
+        self.budget.released.notify_all();
     }
 }
 
@@ -105,9 +107,9 @@ mod tests {
 
     use super::*;
 
-    /// The largest sum of what all threads hold, of images of `each` bytes that are taken in two steps.
-    fn most_taken(budget: &'static Budget, threads: usize, each: usize) -> usize {
-        let most = Mutex::new(0);
+    /// Returns the largest sum of the reservations of all threads, for images of `each` bytes that are reserved in two steps.
+    fn peak(budget: &'static Budget, threads: usize, each: usize) -> usize {
+        let peak = Mutex::new(0);
         thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
@@ -117,22 +119,22 @@ mod tests {
                         thread::yield_now();
                         memory.take(each - each / 5);
                         let taken = budget.lock().taken;
-                        let mut most = most.lock().unwrap();
-                        *most = taken.max(*most);
+                        let mut peak = peak.lock().unwrap();
+                        *peak = taken.max(*peak);
                     }
                 });
             }
         });
-        most.into_inner().unwrap()
+        peak.into_inner().unwrap()
     }
 
     #[test]
     fn threads_share_a_budget_that_one_image_may_exceed() {
         static SMALL: Budget = Budget::new(100);
-        // So large that each is alone, so small that some fit at once, and more than there is.
+        // One image fits at a time, several fit at a time, and one image exceeds the budget.
         for each in [80, 30, 250] {
-            let most = most_taken(&SMALL, 8, each);
-            assert!((each..=100 + each).contains(&most), "{each}: {most}");
+            let peak = peak(&SMALL, 8, each);
+            assert!((each..=100 + each).contains(&peak), "{each}: {peak}");
             let state = SMALL.lock();
             assert_eq!((state.taken, state.exceeded), (0, false));
         }

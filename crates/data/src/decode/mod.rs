@@ -1,12 +1,12 @@
-//! Decodes an image file to RGB, as Pillow's `Image.open(file).convert("RGB")` does: the format is told by the content, an alpha
-//! channel is dropped, not blended, an animation gives its first frame, and the image is turned upright as by
-//! `ImageOps.exif_transpose`, unless [`Options`] say no.
+//! Decodes image files to RGB, as Pillow's `Image.open(file).convert("RGB")` does. The format is detected by the content. An alpha
+//! channel is dropped, not blended. Of an animation, the first frame is decoded. The image is rotated upright as by
+//! `ImageOps.exif_transpose`, unless [`Options`] disable it.
 //!
-//! The bytes are those of Pillow 13, of each kind of file that is accepted. Where its answer is a fault of its own, the right
-//! pixels are given: of grey of more than 8 bits the high byte (Pillow cuts off at 255, which leaves a white image), and a few
-//! rare kinds of TIFF, BMP and GIF. A JPEG whose data make no sense is an error (Pillow decodes on as long as data come), and one
-//! that lacks only its end marker is not (Pillow's is). `docs/formats.md` lists what is read, what differs and what is refused;
-//! the test `tests/formats.rs` keeps the list complete.
+//! For all supported files, the pixels are those of Pillow 13 byte for byte, except where Pillow has a bug. In these cases the correct
+//! pixels are returned: for gray of more than 8 bits the high byte (Pillow clips at 255, which gives a white image), and for a few rare
+//! kinds of TIFF, BMP and GIF. A JPEG with invalid data is an error (Pillow decodes as much as it can). A JPEG without an end marker
+//! is read (Pillow refuses it). `docs/formats.md` lists what is supported, what differs and what is refused; the test
+//! `tests/formats.rs` checks that the list is complete.
 
 mod bmp;
 mod cmyk;
@@ -31,32 +31,32 @@ pub use self::limits::{MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE};
 use self::{memory_budget::Reservation, orientation::turn, stored::StoredImage};
 use crate::{Error, Result, guard::guard, resize::Crop};
 
-/// Number of pixels around a crop that are decoded too: subsampled chroma is interpolated from its neighbours, and differently in
-/// an image of a few columns.
+/// Number of additional pixels that are decoded on each side of a crop: subsampled chroma is interpolated from its neighbors, and
+/// differently in an image of a few columns.
 const MARGIN: u32 = 8;
 
 /// Options of decoding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Whether the orientation that the file tells is applied. That of a TIFF always is, as in Pillow.
+    /// Whether the orientation in the metadata is applied. The orientation of a TIFF is always applied, as in Pillow.
     pub orientation: ExifOrientation,
 }
 
-/// A decoded image. Until it is dropped it counts against the memory budget of decoding, which all threads share: a thread that
-/// holds one must neither wait for another thread nor decode a second.
+/// A decoded image. Until it is dropped, its memory counts against the budget of decoding, which all threads share. To avoid a
+/// deadlock, a thread that holds one must neither wait for another thread nor decode a second image.
 #[derive(Debug)]
 pub struct Decoded {
     /// The pixels.
     pub image: RgbImage,
-    /// Whether the file's orientation is other than upright. The pixels are turned then, unless the options say no.
+    /// Whether the orientation in the metadata is not upright. The pixels are then rotated, unless the options disable it.
     pub turned: bool,
-    /// Damage of the file in spite of which all pixels could be read: sentences about "it".
+    /// Damage of the file that did not prevent reading all pixels, one clause each, such as "its end is missing".
     pub notes: Vec<String>,
     memory: Reservation,
 }
 
 impl Decoded {
-    /// Takes the image off the memory budget, for a caller that limits its memory in another way.
+    /// Removes the image from the memory budget, for a caller that limits its memory in another way.
     pub(crate) fn leave_budget(&mut self) {
         self.memory.keep(0);
     }
@@ -65,19 +65,19 @@ impl Decoded {
 /// Decodes an image file.
 ///
 /// # Errors
-/// [`Error::Io`] when the file cannot be read, [`Error::Image`] when its content is not a whole image.
+/// [`Error::Io`] if the file cannot be read, [`Error::Image`] if its content is not a complete image.
 pub fn decode(path: impl AsRef<Path>, options: Options) -> Result<Decoded> {
     let path = path.as_ref();
     let (bytes, memory) = read_file(path)?;
     decode_in(path, &bytes, options, memory)
 }
 
-/// Decodes at least the crop that `choose` returns for an image's width and height, and tells where it lies in the decoded
-/// pixels. Its pixels are those of [`decode`], which takes longer. Meant for files that [`decode`] has accepted: damage below the
-/// crop is not noticed.
+/// Decodes at least the crop that `choose` returns for the image's width and height. Also returns the position of the crop in the
+/// decoded pixels. The pixels are those of [`decode`], which takes longer. Use it for files that [`decode`] has accepted, because
+/// damage below the crop is not detected.
 ///
 /// # Errors
-/// As [`decode`].
+/// The same as [`decode`].
 pub fn decode_crop(
     path: impl AsRef<Path>,
     options: Options,
@@ -94,7 +94,7 @@ pub fn decode_crop(
 /// [`Error::Io`].
 pub(crate) fn read_file(path: &Path) -> Result<(Vec<u8>, Reservation)> {
     let file = File::open(path).map_err(Error::io("open", path))?;
-    // What is no file has no length, and is read all the same. The byte more finds the end without growing the buffer.
+    // Pipes and the like have no length, and are read as well. With the additional byte, the buffer need not grow to find the end.
     let length = file.metadata().map_or(0, |metadata| metadata.len()).min(MAX_FILE_BYTES) as usize;
     let mut memory = Reservation::default();
     memory.take(length);
@@ -103,10 +103,10 @@ pub(crate) fn read_file(path: &Path) -> Result<(Vec<u8>, Reservation)> {
     Ok((bytes, memory))
 }
 
-/// Decodes the bytes of a reader, to its end; `name` stands for it in an error.
+/// Decodes all bytes of a reader; errors refer to it as `name`.
 ///
 /// # Errors
-/// As [`decode`].
+/// The same as [`decode`].
 pub fn decode_reader(name: impl AsRef<Path>, reader: impl Read, options: Options) -> Result<Decoded> {
     let mut bytes = Vec::new();
     read(name.as_ref(), reader, &mut bytes)?;
@@ -118,18 +118,18 @@ fn read(name: &Path, reader: impl Read, bytes: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// Decodes the bytes of an image file; `name` stands for them in an error.
+/// Decodes the bytes of an image file; errors refer to them as `name`.
 ///
 /// # Errors
-/// [`Error::Image`] when they are not a whole image.
+/// [`Error::Image`] if they are not a complete image.
 pub fn decode_bytes(name: impl AsRef<Path>, bytes: &[u8], options: Options) -> Result<Decoded> {
     decode_in(name.as_ref(), bytes, options, Reservation::default())
 }
 
-/// [`decode_crop`] of the bytes of an image file, which are changed; `name` stands for them in an error.
+/// Does the same as [`decode_crop`] for the bytes of an image file. The bytes are changed temporarily. Errors refer to them as `name`.
 ///
 /// # Errors
-/// As [`decode_bytes`].
+/// The same as [`decode_bytes`].
 pub fn decode_bytes_crop(
     name: impl AsRef<Path>,
     bytes: &mut [u8],
@@ -139,10 +139,10 @@ pub fn decode_bytes_crop(
     decode_crop_in(name.as_ref(), bytes, options, choose, Reservation::default())
 }
 
-/// [`decode_bytes`] with the memory that was reserved for the bytes.
+/// Does the same as [`decode_bytes`], with the memory reservation of the bytes.
 ///
 /// # Errors
-/// As [`decode_bytes`].
+/// The same as [`decode_bytes`].
 pub(crate) fn decode_in(
     name: &Path,
     bytes: &[u8],
@@ -150,7 +150,7 @@ pub(crate) fn decode_in(
     mut memory: Reservation,
 ) -> Result<Decoded> {
     let StoredImage { mut image, orientation, mut turned, notes } =
-        guarded(name, || find(bytes, &mut memory))?;
+        guarded(name, || decode_stored(bytes, &mut memory))?;
     if orientation != Orientation::NoTransforms {
         turned = true;
         if options.orientation == ExifOrientation::Apply {
@@ -162,31 +162,33 @@ pub(crate) fn decode_in(
     Ok(Decoded { image, turned, notes, memory })
 }
 
-/// Runs a decoder, which happens only here: its panic becomes an error that names the file.
+/// Runs a decoder. All decoders run through this function, which turns a panic into an error that names the file.
 fn guarded<T>(name: &Path, decode: impl FnOnce() -> Result<T, String>) -> Result<T> {
-    let decoded = guard(decode).unwrap_or_else(|panic| Err(format!("decoding it failed inside: {panic}")));
+    let decoded = guard(decode)
+        .unwrap_or_else(|panic| Err(format!("the decoder failed with an internal error: {panic}")));
     decoded.map_err(|reason| Error::Image { path: name.to_owned(), reason: shortened(reason) })
 }
 
-/// Shortens a message: some libraries list thousands of numbers of a damaged file.
+/// Shortens a message: some libraries print thousands of numbers from a damaged file.
 fn shortened(reason: String) -> String {
-    const MOST: usize = 300;
-    match reason.char_indices().nth(MOST) {
+    const MAX_CHARS: usize = 300;
+    match reason.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => format!("{}…", &reason[..end]),
         None => reason,
     }
 }
 
-/// The format, by the first bytes of a file.
+/// Detects the format by the first bytes of a file.
 pub(crate) fn format(bytes: &[u8]) -> Option<ImageFormat> {
     match bytes {
-        // BigTIFF, which the `image` crate does not know.
+        // BigTIFF, which the `image` crate does not detect.
         [b'I', b'I', 43, 0, ..] | [b'M', b'M', 0, 43, ..] => Some(ImageFormat::Tiff),
         _ => image::guess_format(bytes).ok(),
     }
 }
 
-fn find(bytes: &[u8], memory: &mut Reservation) -> Result<StoredImage, String> {
+/// Decodes an image with the decoder of its format.
+fn decode_stored(bytes: &[u8], memory: &mut Reservation) -> Result<StoredImage, String> {
     if bytes.is_empty() {
         return Err("the file is empty".into());
     }
@@ -207,7 +209,7 @@ fn find(bytes: &[u8], memory: &mut Reservation) -> Result<StoredImage, String> {
             Ok(StoredImage { orientation, ..webp::decode(bytes, memory)?.into() })
         }
         Some(ImageFormat::Pnm) => pnm::decode(bytes, memory).map(StoredImage::from),
-        _ => Err("it is none of JPEG, PNG, GIF, BMP, TIFF, WebP and PNM".into()),
+        _ => Err("it is not a JPEG, PNG, GIF, BMP, TIFF, WebP or PNM image".into()),
     }
 }
 
@@ -218,16 +220,16 @@ fn decode_crop_in(
     choose: impl FnOnce(u32, u32) -> Crop,
     mut memory: Reservation,
 ) -> Result<(Decoded, Crop)> {
-    let few_enough = bytes.len() as u64 <= MAX_FILE_BYTES;
-    let turned = few_enough && jpeg::metadata(bytes).orientation() != Orientation::NoTransforms;
-    let as_stored = few_enough && (!turned || options.orientation == ExifOrientation::Ignore);
+    let within_limit = bytes.len() as u64 <= MAX_FILE_BYTES;
+    let turned = within_limit && jpeg::metadata(bytes).orientation() != Orientation::NoTransforms;
+    let as_stored = within_limit && (!turned || options.orientation == ExifOrientation::Ignore);
     let Some(size) = jpeg::size(bytes).filter(|_| as_stored) else {
         let decoded = decode_in(name, bytes, options, memory)?;
         let crop = choose(decoded.image.width(), decoded.image.height());
         return Ok((decoded, crop));
     };
     let crop = choose(size.width, size.height);
-    // A damaged file can fail here though it decodes as a whole.
+    // A damaged file can fail here although the whole image can be decoded.
     let Ok((image, place)) = decode_region(bytes, &size, crop, &mut memory) else {
         return Ok((decode_in(name, bytes, options, memory)?, crop));
     };
@@ -235,7 +237,7 @@ fn decode_crop_in(
     Ok((Decoded { image, turned, notes: vec![], memory }, place))
 }
 
-/// The pixels around `crop`, and where in them it lies.
+/// Decodes the pixels around `crop`. Returns them and the position of the crop in them.
 fn decode_region(
     bytes: &mut [u8],
     size: &jpeg::Size,
@@ -243,15 +245,15 @@ fn decode_region(
     memory: &mut Reservation,
 ) -> Result<(RgbImage, Crop), String> {
     let region = with_margin(crop, size.width, size.height);
-    // What is below the region is not decoded when the header does not tell of it.
-    let height_in = |bytes: &mut [u8], height: u32| {
+    // With a smaller height in the header, the rows below the region are not decoded.
+    let set_height = |bytes: &mut [u8], height: u32| {
         bytes[size.height_at..size.height_at + 2].copy_from_slice(&(height as u16).to_be_bytes());
     };
-    height_in(bytes, region.top + region.height);
+    set_height(bytes, region.top + region.height);
     let image = guard(|| jpeg::decode(bytes, Some(region), memory));
-    height_in(bytes, size.height);
+    set_height(bytes, size.height);
     let image = image??;
-    // The columns begin at a block's boundary, to the left of the region or at its own, and end with it; or they are all there.
+    // The decoded columns are either all columns, or start at the block boundary at or left of the region and end with the region.
     let left = if image.width() == size.width { 0 } else { region.left + region.width - image.width() };
     Ok((image, Crop { left: crop.left - left, top: crop.top - region.top, ..crop }))
 }
@@ -288,14 +290,14 @@ mod tests {
         image::imageops::crop_imm(image, left, top, width, height).to_image().into_raw()
     }
 
-    /// Every way to store colours, and every way to store coefficients; of each a sound file, and damaged ones that decode.
+    /// All color formats and codings of coefficients, for undamaged files and for damaged files that can be decoded.
     #[test]
-    fn a_crop_has_the_pixels_of_the_whole() {
+    fn a_crop_has_the_pixels_of_the_whole_image() {
         const SIDES: [u32; 2] = [103, 91];
         let [width, height] = SIDES.map(|side| side as usize);
         let mut rng = generator(0, Purpose::Synthetic, 0, 0);
         let pixels: Vec<u8> = (0..width * height * 4).map(|_| rng.random()).collect();
-        // Grey and CMYK are not subsampled.
+        // Gray and CMYK are not subsampled.
         let kinds = [
             (PixelFormat::Rgb, ColorSpace::YCbCr, [(1, 1), (1, 1), (1, 1)]),
             (PixelFormat::Rgb, ColorSpace::YCbCr, [(2, 1), (1, 1), (1, 1)]),
@@ -309,16 +311,16 @@ mod tests {
             (PixelFormat::Cmyk, ColorSpace::Cmyk, [(1, 1); 3]),
         ];
         let mut crops = 0;
-        for (kind, (format, colours, sampling)) in kinds.into_iter().enumerate() {
+        for (kind, (format, colors, sampling)) in kinds.into_iter().enumerate() {
             let encoder = || {
                 let pixels = &pixels[..width * height * format.bytes_per_pixel()];
-                let encoder = Encoder::new(pixels, width, height, format).quality(80).colorspace(colours);
+                let encoder = Encoder::new(pixels, width, height, format).quality(80).colorspace(colors);
                 if format == PixelFormat::Rgb { encoder.sampling_factors(sampling.into()) } else { encoder }
             };
-            // The encoder knows no progressive CMYK.
-            let ways =
+            // The encoder does not support progressive CMYK.
+            let codings =
                 [encoder(), encoder().progressive(format != PixelFormat::Cmyk), encoder().restart_blocks(5)];
-            for (way, encoder) in ways.into_iter().enumerate() {
+            for (coding, encoder) in codings.into_iter().enumerate() {
                 let file = encoder.encode().unwrap();
                 for round in 0..60 {
                     let mut file = file.clone();
@@ -332,7 +334,7 @@ mod tests {
                     let crop = random_crop(whole.width(), whole.height(), &mut rng);
                     let (decoded, place) = decode_bytes_crop("it", &mut file, OPTIONS, |_, _| crop).unwrap();
                     let same = part(&decoded.image, place) == part(&whole, crop);
-                    assert!(same, "{kind}, {way}, {round}: {crop:?}");
+                    assert!(same, "{kind}, {coding}, {round}: {crop:?}");
                     crops += usize::from(decoded.image.dimensions() != whole.dimensions());
                 }
             }
@@ -354,7 +356,7 @@ mod tests {
         image.write_with_encoder(encoder).unwrap();
     }
 
-    /// Files of this image that tell this orientation.
+    /// Returns files of this image with this orientation in their metadata.
     fn turned_files(image: &RgbImage, orientation: u8) -> [(&'static str, Vec<u8>); 3] {
         let exif = exif(orientation);
         let (mut jpeg, mut png, mut webp) = (vec![], vec![], vec![]);
@@ -364,13 +366,13 @@ mod tests {
         [("JPEG", jpeg), ("PNG", png), ("WebP", webp)]
     }
 
-    /// The pixel of the stored image that is shown at a place, from the standard's drawings.
+    /// For each pixel of the upright image, the position in the stored image follows from the figures of the EXIF standard.
     #[test]
     fn images_are_turned_upright() {
         let stored = noise(45, 37);
         let (right, bottom) = (44, 36);
         for orientation in 1..=8 {
-            let shown = |x, y| match orientation {
+            let stored_position = |x, y| match orientation {
                 1 => (x, y),
                 2 => (right - x, y),
                 3 => (right - x, bottom - y),
@@ -389,7 +391,7 @@ mod tests {
                 assert_eq!(upright.image.dimensions(), size, "{format}, {orientation}");
                 assert_eq!([as_stored.turned, upright.turned], [orientation != 1; 2], "{format}");
                 for (x, y, pixel) in upright.image.enumerate_pixels() {
-                    let (from_x, from_y) = shown(x, y);
+                    let (from_x, from_y) = stored_position(x, y);
                     assert_eq!(pixel, as_stored.image.get_pixel(from_x, from_y), "{format}, {orientation}");
                 }
             }
@@ -397,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crop_of_a_turned_image_has_the_pixels_of_the_whole() {
+    fn a_crop_of_a_rotated_image_has_the_pixels_of_the_whole_image() {
         let mut rng = generator(2, Purpose::Synthetic, 0, 0);
         let stored = noise(103, 91);
         for orientation in 1..=8 {
@@ -418,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_image_is_named_with_the_reason() {
+    fn errors_name_the_file_and_the_reason() {
         assert_eq!(refusal("a/b.jpg", b""), "a/b.jpg is not a readable image: the file is empty");
         let text = refusal("text.jpg", b"These are words, not pixels.");
         assert!(text.starts_with("text.jpg") && text.contains("JPEG, PNG, GIF, BMP, TIFF"), "{text}");
@@ -430,17 +432,17 @@ mod tests {
         assert!(matches!(decode("no/such/file.jpg", OPTIONS), Err(Error::Io { action: "open", .. })));
     }
 
-    /// PNGs of few bytes that say otherwise.
+    /// Small PNG files with a large size in the header.
     #[test]
     fn a_huge_image_is_refused_by_its_header() {
         let error = refusal("huge.png", &png(40_000, 40_000, 8, 2, &[(b"IDAT", b"")]));
         assert!(error.contains("40000×40000 pixels"), "{error}");
         let error = refusal("long.png", &png(67_108_864, 1, 8, 2, &[(b"IDAT", b"")]));
-        assert!(error.contains("67108864×1 pixels, and the limit is 65535 a side"), "{error}");
+        assert!(error.contains("67108864×1 pixels, and the limit is 65535 per side"), "{error}");
     }
 
     #[test]
-    fn a_file_without_end_is_not_read_to_its_end() {
+    fn an_endless_file_is_read_up_to_the_limit() {
         let error = decode_reader("endless", std::io::repeat(0xFF), OPTIONS).unwrap_err().to_string();
         assert!(error.contains("larger than 128 MiB"), "{error}");
     }

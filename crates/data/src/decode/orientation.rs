@@ -1,5 +1,5 @@
-//! Reads the orientation of an image as Pillow's `ImageOps.exif_transpose` does: the tag 274 of EXIF, or else the first
-//! `tiff:Orientation` of XMP. What Pillow cannot read counts as upright.
+//! Reads the orientation of an image as Pillow's `ImageOps.exif_transpose` does: tag 274 of EXIF, or, if that is missing, the first
+//! `tiff:Orientation` of XMP. Metadata that Pillow cannot read count as upright.
 
 use std::collections::BTreeSet;
 
@@ -10,14 +10,14 @@ const TAG: u16 = 274;
 /// The metadata of a file.
 #[derive(Debug, Default)]
 pub struct Metadata {
-    /// A TIFF header and its directory, with or without `Exif\0\0` before it.
+    /// EXIF: a TIFF header and its directory, with or without a leading `Exif\0\0`.
     pub exif: Option<Vec<u8>>,
-    /// XML.
+    /// XMP, which is XML text.
     pub xmp: Option<Vec<u8>>,
 }
 
 impl Metadata {
-    /// How the stored image must be turned to be upright.
+    /// Returns the transform that makes the stored image upright.
     pub fn orientation(&self) -> Orientation {
         let value = match self.exif.as_deref().map(of_exif) {
             Some(Exif::Unreadable) => None,
@@ -28,14 +28,14 @@ impl Metadata {
     }
 }
 
-/// Turns an image.
+/// Applies an orientation to an image.
 pub fn turn(image: RgbImage, orientation: Orientation) -> RgbImage {
     let mut image = DynamicImage::from(image);
     image.apply_orientation(orientation);
     image.into_rgb8()
 }
 
-/// The value of the first `tiff:Orientation`, an attribute or an element.
+/// Reads the value of the first `tiff:Orientation` attribute or element.
 pub fn of_xmp(xmp: &[u8]) -> Option<u8> {
     const NAME: &[u8] = b"tiff:Orientation";
     xmp.windows(NAME.len()).enumerate().filter(|(_, window)| *window == NAME).find_map(|(at, _)| {
@@ -47,10 +47,11 @@ pub fn of_xmp(xmp: &[u8]) -> Option<u8> {
 
 #[derive(Debug, PartialEq)]
 enum Exif {
-    /// Without a header that Pillow accepts.
+    /// The header is one that Pillow does not accept.
     Unreadable,
+    /// The tag is missing.
     Absent,
-    /// The tag is there; `None` when its value is no small number.
+    /// The value of the tag; `None` if it is not an integer of one byte.
     Value(Option<u8>),
 }
 
@@ -95,8 +96,9 @@ impl Tiff<'_> {
         self.bytes(at).map(u32::from_le_bytes)
     }
 
-    /// The value in a directory, `None` when that ends before the tag. Entries are read in turn: one of a tag that was there
-    /// before or whose data would be longer than the file is left out, one whose data are cut off ends the directory.
+    /// Reads the value in a directory; `None` if the directory ends before the tag. As in Pillow, entries are skipped if their tag
+    /// occurred before or if the data outside of entries, summed up, are longer than the file. An entry whose data are truncated ends
+    /// the directory.
     fn orientation(&self, directory: usize) -> Option<Exif> {
         let (mut out_of_line, mut read) = (0, BTreeSet::new());
         for entry in 0..usize::from(self.u16(directory)?) {
@@ -119,15 +121,15 @@ impl Tiff<'_> {
                 continue;
             }
             if tag == TAG {
-                return Some(Exif::Value(self.whole_number(kind, place)));
+                return Some(Exif::Value(self.integer(kind, place)));
             }
             read.insert(tag);
         }
         None
     }
 
-    /// A number of a byte, if the kind is one of whole numbers.
-    fn whole_number(&self, kind: u16, at: usize) -> Option<u8> {
+    /// Reads a value of an integer type, if it fits into one byte.
+    fn integer(&self, kind: u16, at: usize) -> Option<u8> {
         match kind {
             3 => self.u16(at)?.try_into().ok(),
             4 | 13 => self.u32(at)?.try_into().ok(),
@@ -140,7 +142,7 @@ impl Tiff<'_> {
     }
 }
 
-/// Bytes of a value of a TIFF type.
+/// Returns the size in bytes of a value of a TIFF type.
 fn unit_bytes(kind: u16) -> Option<u64> {
     match kind {
         1 | 2 | 6 | 7 => Some(1),
@@ -155,7 +157,7 @@ fn unit_bytes(kind: u16) -> Option<u64> {
 pub(super) mod tests {
     use super::*;
 
-    /// An entry of a directory: type, count and field, as they are in a little-endian file.
+    /// An entry of a directory: tag, type, count and field, as they are in a little-endian file.
     type Entry = (u16, u16, u32, u32);
 
     fn directory(entries: &[Entry]) -> Vec<u8> {
@@ -171,7 +173,7 @@ pub(super) mod tests {
         bytes
     }
 
-    /// EXIF with an orientation and nothing else.
+    /// Returns EXIF with an orientation as the only tag.
     pub fn exif(orientation: u8) -> Vec<u8> {
         directory(&[(TAG, 3, 1, orientation.into())])
     }
@@ -181,7 +183,7 @@ pub(super) mod tests {
         Metadata { exif: Some(exif.to_vec()), xmp }.orientation().to_exif()
     }
 
-    /// What Pillow 13 gives for each.
+    /// The expected values are those of Pillow 13.
     #[test]
     fn exif_is_read_as_pillow_reads_it() {
         const MAKER: u16 = 0x010F;
@@ -191,10 +193,10 @@ pub(super) mod tests {
             (&[(TAG, 3, 1, 8)][..], 8),
             (&[(TAG, 3, 1, 9)], 1),
             (&[(TAG, 3, 1, 0)], 1),
-            // Of two the first counts; a short one needs no place of its own.
+            // The first of two values or of two tags is used.
             (&[(TAG, 3, 2, 0x0003_0006)], 6),
             (&[(TAG, 3, 1, 5), (TAG, 3, 1, 7)], 5),
-            // Other kinds of whole numbers, and what is none.
+            // Other integer types, and values that are not integers.
             (&[(TAG, 4, 1, 6)], 6),
             (&[(TAG, 9, 1, 6)], 6),
             (&[(TAG, 8, 1, 0xFFFA)], 1),
@@ -202,7 +204,7 @@ pub(super) mod tests {
             (&[(TAG, 2, 2, 0x36)], 1),
             (&[(TAG, 3, 0, 6)], 1),
             (&[(TAG, 99, 1, 6)], 1),
-            // Data longer than the file are left out, data behind its end end the directory.
+            // Entries with data longer than the file are skipped; data after the end of the file end the directory.
             (&[(MAKER, 2, 9000, 10), (TAG, 3, 1, 6)], 6),
             (&[(MAKER, 2, 8, 9000), (TAG, 3, 1, 6)], 1),
             (&[(MAKER, 2, 1, 0), (MAKER, 2, 8, 9000), (TAG, 3, 1, 6)], 6),
@@ -216,7 +218,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn xmp_is_asked_where_exif_tells_nothing() {
+    fn xmp_is_used_if_exif_has_no_orientation() {
         let attribute = r#"<rdf:Description tiff:Orientation="6"/>"#;
         let without = directory(&[(0x0100, 3, 1, 5)]);
         assert_eq!(of(&without, Some(attribute)), 6);

@@ -1,15 +1,15 @@
-//! The result of the decoder of a format.
+//! The result of a format's decoder.
 
 use image::{RgbImage, metadata::Orientation};
 
 /// An image as its file stores it.
 pub struct StoredImage {
     pub image: RgbImage,
-    /// How it must still be turned to be upright.
+    /// The transform that makes it upright, if the decoder did not apply it.
     pub orientation: Orientation,
-    /// Whether the decoder has turned it already.
+    /// Whether the decoder has already rotated it.
     pub turned: bool,
-    /// Damage in spite of which all pixels could be read.
+    /// Damage that did not prevent reading all pixels.
     pub notes: Vec<String>,
 }
 

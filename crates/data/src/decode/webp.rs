@@ -1,4 +1,4 @@
-//! Decodes WebP through the `image` crate.
+//! Decodes WebP with the `image` crate.
 
 use image::{ImageFormat, RgbImage, imageops};
 
@@ -11,16 +11,16 @@ pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String
     }
 }
 
-/// Decodes a file. The first frame of an animation is placed on a black canvas, without blending. The `image` crate would blend
-/// it with the colour of the background, which Pillow ignores.
+/// Decodes the first frame of an animation, placed on a black canvas without blending. The `image` crate would blend it with the
+/// background color, which Pillow ignores.
 fn first_frame(bytes: &[u8], frame: &[u8], memory: &mut Reservation) -> Result<RgbImage, String> {
-    const CUT: &str = "its animation is cut off";
+    const TRUNCATED: &str = "its animation is truncated";
     let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte));
-    let (_, canvas) = chunks(bytes).find(|(kind, _)| *kind == b"VP8X").ok_or(CUT)?;
-    let canvas = canvas.get(4..10).ok_or(CUT)?;
+    let (_, canvas) = chunks(bytes).find(|(kind, _)| *kind == b"VP8X").ok_or(TRUNCATED)?;
+    let canvas = canvas.get(4..10).ok_or(TRUNCATED)?;
     let [width, height] = [&canvas[..3], &canvas[3..]].map(|side| number(side) + 1);
-    let (place, parts) = frame.split_first_chunk::<16>().ok_or(CUT)?;
-    let [left, top] = [&place[..3], &place[3..6]].map(|half| number(half) * 2);
+    let (place, parts) = frame.split_first_chunk::<16>().ok_or(TRUNCATED)?;
+    let [left, top] = [&place[..3], &place[3..6]].map(|offset| number(offset) * 2);
     let [across, down] = [&place[6..9], &place[9..12]].map(|side| number(side) + 1);
     if left + across > width || top + down > height {
         return Err("its first frame is larger than its canvas".into());
@@ -28,7 +28,7 @@ fn first_frame(bytes: &[u8], frame: &[u8], memory: &mut Reservation) -> Result<R
     memory.for_image(width.into(), height.into(), 3)?;
     let image = image_crate::decode(ImageFormat::WebP, &still(&place[6..12], parts), memory)?;
     if image.dimensions() != (across, down) {
-        return Err("its first frame is of another size".into());
+        return Err("the size of its first frame is not that in its header".into());
     }
     if (across, down) == (width, height) {
         return Ok(image);
@@ -38,7 +38,7 @@ fn first_frame(bytes: &[u8], frame: &[u8], memory: &mut Reservation) -> Result<R
     Ok(screen)
 }
 
-/// Makes a file of the parts of a frame.
+/// Creates a file from the chunks of a frame.
 fn still(sides: &[u8], parts: &[u8]) -> Vec<u8> {
     const ALPHA: u32 = 1 << 4;
     let flags = if parts.starts_with(b"ALPH") { ALPHA } else { 0 };
@@ -47,7 +47,7 @@ fn still(sides: &[u8], parts: &[u8]) -> Vec<u8> {
     [b"RIFF", &(body.len() as u32).to_le_bytes(), &body[..]].concat()
 }
 
-/// Reads EXIF and XMP: the first chunk of each that the header announces.
+/// Reads the first EXIF chunk and the first XMP chunk, if the header declares them.
 pub fn metadata(bytes: &[u8]) -> Metadata {
     let mut metadata = Metadata::default();
     let mut flags = 0;
@@ -62,7 +62,7 @@ pub fn metadata(bytes: &[u8]) -> Metadata {
     metadata
 }
 
-/// The kinds and the data of the chunks of RIFF.
+/// Iterates over the RIFF chunks: kind and data.
 fn chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
     let mut rest = bytes.get(12..).unwrap_or_default();
     std::iter::from_fn(move || {
@@ -72,12 +72,12 @@ fn chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
     })
 }
 
-/// The kind and the data of a chunk, and what follows it.
+/// Returns the kind and the data of the first chunk, and the bytes after it.
 fn chunk(bytes: &[u8]) -> Option<(&[u8; 4], &[u8], &[u8])> {
     let (kind, rest) = bytes.split_first_chunk()?;
     let (length, rest) = rest.split_first_chunk()?;
     let (data, after) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-    // An odd length is followed by a byte that says nothing.
+    // Data of odd length are followed by a padding byte.
     Some((kind, data, after.get(data.len() % 2..).unwrap_or_default()))
 }
 
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metadata_are_what_the_header_announces() {
+    fn only_metadata_that_the_header_declares_are_read() {
         let chunk = |kind: &[u8; 4], data: &[u8]| {
             let padding = &[0][..data.len() % 2];
             [&kind[..], &(data.len() as u32).to_le_bytes(), data, padding].concat()

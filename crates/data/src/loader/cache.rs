@@ -1,4 +1,4 @@
-//! Keeps decoded images in memory, up to a number of bytes. The first that fit are kept; none is ever evicted.
+//! Caches decoded images in memory, up to a number of bytes. The first images that fit are cached; none is evicted.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -15,51 +15,51 @@ pub(super) struct Cache {
 
 #[derive(Default)]
 struct Content {
-    images: HashMap<PathBuf, Known>,
+    images: HashMap<PathBuf, Lookup>,
     bytes: usize,
 }
 
-/// An image that was decoded before.
+/// The state of an image that was decoded before.
 #[derive(Clone)]
-pub(super) enum Known {
-    /// Its pixels are here.
-    Kept(Arc<Decoded>),
+pub(super) enum Lookup {
+    /// Its pixels are in the cache.
+    Cached(Arc<Decoded>),
     /// There was no space for its pixels.
-    Dropped,
+    NotCached,
 }
 
 impl Cache {
-    /// An empty cache of at most so many bytes of pixels.
+    /// Creates an empty cache of at most `capacity` bytes of pixels.
     pub fn new(capacity: usize) -> Self {
         Self { capacity, content: Mutex::default() }
     }
 
-    /// What is known of the image of a path; nothing before it was [added](Self::add).
-    pub fn get(&self, path: &Path) -> Option<Known> {
+    /// Returns the state of an image; `None` before it was [added](Self::add).
+    pub fn get(&self, path: &Path) -> Option<Lookup> {
         self.lock().images.get(path).cloned()
     }
 
-    /// Keeps an image, if there is space for it and no other thread was first.
+    /// Adds an image, if there is space for it and no other thread has added it.
     pub fn add(&self, path: &Path, mut decoded: Decoded) -> Arc<Decoded> {
         let Content { images, bytes } = &mut *self.lock();
-        let more = *bytes + decoded.image.as_raw().len();
-        let fits = more <= self.capacity;
+        let new_bytes = *bytes + decoded.image.as_raw().len();
+        let fits = new_bytes <= self.capacity;
         if fits {
             decoded.leave_budget();
         }
         let decoded = Arc::new(decoded);
-        if let Entry::Vacant(place) = images.entry(path.to_owned()) {
+        if let Entry::Vacant(entry) = images.entry(path.to_owned()) {
             if fits {
-                place.insert(Known::Kept(Arc::clone(&decoded)));
-                *bytes = more;
+                entry.insert(Lookup::Cached(Arc::clone(&decoded)));
+                *bytes = new_bytes;
             } else {
-                place.insert(Known::Dropped);
+                entry.insert(Lookup::NotCached);
             }
         }
         decoded
     }
 
-    /// What the pixels that are kept take.
+    /// Returns the size of the cached pixels.
     #[cfg(test)]
     pub fn bytes(&self) -> usize {
         self.lock().bytes

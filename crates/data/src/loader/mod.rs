@@ -1,5 +1,5 @@
-//! Loads batches of images for training and evaluation. The content of a batch is a function of the data set, the seed, the epoch
-//! and the index of the batch; threads, prefetching and the cache only change when it is ready.
+//! Loads batches of images for training and evaluation. The content of a batch depends only on the data set, the seed, the epoch and the
+//! index of the batch. Threads, prefetching and the cache do not change it.
 
 mod cache;
 mod prefetch;
@@ -19,7 +19,7 @@ use alexnet_core::{
 use serde::{Deserialize, Serialize};
 
 use self::{
-    cache::{Cache, Known},
+    cache::{Cache, Lookup},
     prefetch::{Filled, Prefetch},
 };
 use crate::{
@@ -37,44 +37,44 @@ use crate::{
     resize::Crop,
 };
 
-/// Default size of the cache of decoded images: none is kept. The 3,670 flower photos would take 0.8 GB, more than training itself,
-/// and save about a twentieth of the processor time of an epoch.
+/// Default size of the cache of decoded images: no cache. The 3,670 flower photos would take 0.8 GB, more than training itself, and save
+/// about 5 % of the CPU time of an epoch.
 pub const DEFAULT_CACHE_BYTES: usize = 0;
 
 /// What the loader does with an image that cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnBadImage {
-    /// The iterator yields an error that names the image, and ends.
+    /// The iterator returns an error that names the image, and ends.
     #[default]
     Error,
-    /// The image is left out of its batch, which is smaller then, and listed by [`Loader::skipped`].
+    /// The image is left out of its batch, which is then smaller, and listed by [`Loader::skipped`].
     Skip,
 }
 
 /// Options of a [`Loader`].
 #[derive(Clone, Copy, Debug)]
 pub struct LoaderOptions {
-    /// Images in a batch; the last batch of an epoch may have fewer.
+    /// Number of images in a batch. The last batch of an epoch may have fewer.
     pub batch_size: usize,
-    /// Seed of the order and of the augmentation.
+    /// Seed of the order of the images and of the augmentation.
     pub seed: u64,
     /// Height and width of the network's input, in pixels.
     pub size: usize,
-    /// Mean and standard deviation, handed to the engine with each batch.
+    /// Mean and standard deviation, which the engine gets with each batch.
     pub normalization: Normalization,
     /// The augmentation of training images.
     pub augmentation: Augmentation,
-    /// Memory for decoded images, in bytes; the first that fit are kept. 0 keeps none.
+    /// Size of the cache of decoded images in bytes. The first images that fit are cached; 0 disables the cache.
     pub cache_bytes: usize,
-    /// What happens with an image that cannot be read.
+    /// What the loader does with an image that cannot be read.
     pub on_bad_image: OnBadImage,
-    /// Whether the orientation that a file tells is applied.
+    /// Whether the orientation in the metadata of a file is applied.
     pub exif_orientation: ExifOrientation,
 }
 
 impl Default for LoaderOptions {
-    /// The settings of the tutorial: batches of 32, images of 224×224 with mean and standard deviation 0.5, seed 0.
+    /// The settings of the tutorial: batches of 32, images of 224×224 pixels with mean and standard deviation 0.5, seed 0.
     fn default() -> Self {
         Self {
             batch_size: 32,
@@ -90,7 +90,7 @@ impl Default for LoaderOptions {
 }
 
 impl LoaderOptions {
-    /// Options for weights with this metadata: their input size, normalization and EXIF orientation.
+    /// Returns the default options with the input size, normalization and EXIF orientation of these weights.
     pub fn of(metadata: &Metadata) -> Self {
         Self {
             size: metadata.input_size,
@@ -105,17 +105,17 @@ impl LoaderOptions {
     }
 }
 
-/// Loads the batches of a data set. Images are prepared on the rayon pool of the thread that asks for a batch.
+/// Loads the batches of a data set. Images are prepared on the rayon pool of the thread that requests a batch.
 pub struct Loader {
     source: Arc<Source>,
 }
 
 impl Loader {
-    /// A loader of a data set. No file is read yet.
+    /// Creates a loader of a data set. No file is read yet.
     ///
     /// # Errors
-    /// [`alexnet_core::Error::Invalid`] when the batch size or the image size is 0, [`Error::Dataset`] when an item's class
-    /// does not exist.
+    /// [`alexnet_core::Error::Invalid`] if the batch size or the image size is 0, [`Error::Dataset`] if the class of an item does not
+    /// exist.
     pub fn new(dataset: Dataset, options: LoaderOptions) -> alexnet_core::Result<Self> {
         for (field, value) in [("batch_size", options.batch_size), ("size", options.size)] {
             if value == 0 {
@@ -125,7 +125,7 @@ impl Loader {
         }
         let classes = dataset.classes.len();
         if let Some(Item { path, class }) = dataset.all().find(|item| item.class >= classes) {
-            let reason = format!("{path} has class {class}, and there are {classes} classes");
+            let reason = format!("{path} has class {class}, but there are only {classes} classes");
             return Err(Error::Dataset { path: dataset.root.clone(), reason }.into());
         }
         let source = Source {
@@ -138,28 +138,28 @@ impl Loader {
         Ok(Self { source: Arc::new(source) })
     }
 
-    /// The data set.
+    /// Returns the data set.
     pub fn dataset(&self) -> &Dataset {
         &self.source.dataset
     }
 
-    /// How images are decoded.
+    /// Returns the options that images are decoded with.
     pub fn decoding(&self) -> decode::Options {
         self.source.options.decoding()
     }
 
-    /// The images left out so far, each once, with the reason, sorted by path.
+    /// Returns the images that were left out so far, with the reason, sorted by path. Each image is listed once.
     pub fn skipped(&self) -> Vec<(PathBuf, String)> {
         listed(&self.source.skipped)
     }
 
-    /// The images that were decoded though their files are damaged, each once, with the damage, sorted by path.
+    /// Returns the images that were decoded although their files are damaged, with the damage, sorted by path. Each image is listed once.
     pub fn notes(&self) -> Vec<(PathBuf, String)> {
         listed(&self.source.notes)
     }
 
-    /// Batches of `items` for evaluation: in order, each image whole. Each batch comes with the indices of its images in `items`,
-    /// since some can be left out.
+    /// Iterates over batches of `items` for evaluation: whole images, in order. Each batch comes with the indices of its images in `items`,
+    /// because some images can be left out.
     pub fn evaluation(
         &self,
         items: &[Item],
@@ -167,8 +167,8 @@ impl Loader {
         self.evaluation_views(items, Views::Whole)
     }
 
-    /// [`Loader::evaluation`] with all `views` of each image: they follow each other in one batch, each with the image's target.
-    /// The batch size counts views; a batch holds those of at least one image.
+    /// Does the same as [`Loader::evaluation`] with several views of each image. The views of an image are next to each other in one
+    /// batch, each with the target of the image. The batch size counts views; a batch has the views of at least one image.
     pub fn evaluation_views(
         &self,
         items: &[Item],
@@ -236,7 +236,7 @@ impl Batches for Loader {
     }
 }
 
-/// What the tasks on the pool share.
+/// The state shared by the tasks on the pool.
 struct Source {
     dataset: Dataset,
     options: LoaderOptions,
@@ -246,8 +246,8 @@ struct Source {
 }
 
 impl Source {
-    /// Writes the network's input for an item to `pixels`; `view` chooses the variation by the image's width and height. `false`
-    /// when the image was left out.
+    /// Writes the network's input for an item to `pixels`. `view` returns the variation for the image's width and height. Returns `false`
+    /// if the image is left out.
     fn prepare(
         &self,
         item: &Item,
@@ -256,21 +256,21 @@ impl Source {
     ) -> Result<bool> {
         let path = self.dataset.root.join(&item.path);
         let prepared = without_panic(&path, || {
-            let mut chosen = Variation::none(0, 0);
+            let mut variation = Variation::none(0, 0);
             let (decoded, crop) = self.decoded(&path, |width, height| {
-                chosen = view(width, height);
-                chosen.crop
+                variation = view(width, height);
+                variation.crop
             })?;
             let LoaderOptions { size, normalization, .. } = self.options;
-            // 0 once it is normalized.
+            // The erased area is filled with the mean, which is 0 after normalization.
             let mean = normalization.mean.map(|mean| (255.0 * mean).round_ties_even() as u8);
-            chosen.apply(&decoded.image, crop, size, mean, pixels);
+            variation.apply(&decoded.image, crop, size, mean, pixels);
             Ok(())
         });
-        self.or_skipped(path, prepared)
+        self.check(path, prepared)
     }
 
-    /// Writes all views of an item's image to `pixels`. `false` when the image was left out.
+    /// Writes all views of an item's image to `pixels`. Returns `false` if the image is left out.
     fn prepare_views(&self, item: &Item, pixels: &mut [u8], views: Views) -> Result<bool> {
         let path = self.dataset.root.join(&item.path);
         let prepared = without_panic(&path, || {
@@ -278,11 +278,12 @@ impl Source {
             evaluation_views(&decoded.image, views, self.options.size, pixels);
             Ok(())
         });
-        self.or_skipped(path, prepared)
+        self.check(path, prepared)
     }
 
-    /// `true` for an image that was prepared; `false` for one that failed and is skipped, which is remembered.
-    fn or_skipped(&self, path: PathBuf, prepared: Result<()>) -> Result<bool> {
+    /// Returns `true` for an image that was prepared. For an image that failed, records it and returns `false`, or returns the error,
+    /// depending on the options.
+    fn check(&self, path: PathBuf, prepared: Result<()>) -> Result<bool> {
         match prepared {
             Ok(()) => Ok(true),
             Err(error) if self.options.on_bad_image == OnBadImage::Skip => {
@@ -293,13 +294,13 @@ impl Source {
         }
     }
 
-    /// Decodes an image, at least the crop that `choose` returns for its width and height, and tells where the crop lies in the
-    /// decoded pixels. The first time all of the image is decoded, so that damage is found whatever crop is wanted.
+    /// Decodes at least the crop that `choose` returns for the image's width and height. Also returns the position of the crop in the
+    /// decoded pixels. The first time, the whole image is decoded, so that damage outside of the crop is detected.
     fn decoded(&self, path: &Path, choose: impl FnOnce(u32, u32) -> Crop) -> Result<(Arc<Decoded>, Crop)> {
         let options = self.options.decoding();
         let whole = match self.cache.get(path) {
-            Some(Known::Kept(image)) => image,
-            Some(Known::Dropped) => {
+            Some(Lookup::Cached(image)) => image,
+            Some(Lookup::NotCached) => {
                 return decode_crop(path, options, choose).map(|(part, crop)| (Arc::new(part), crop));
             }
             None => {
@@ -326,16 +327,16 @@ impl Source {
     }
 }
 
-/// A panic inside rayon's `spawn` ends the process, so one in a decoder becomes an error that names the image.
+/// Turns a panic into an error that names the image. A panic inside rayon's `spawn` would abort the process.
 fn without_panic<T>(path: &Path, prepare: impl FnOnce() -> Result<T>) -> Result<T> {
     guard(prepare).unwrap_or_else(|panic| {
-        let reason = format!("preparing it failed inside: {panic}");
+        let reason = format!("preparing it failed with an internal error: {panic}");
         Err(Error::Image { path: path.to_owned(), reason })
     })
 }
 
-fn listed(sentences: &Mutex<BTreeMap<PathBuf, String>>) -> Vec<(PathBuf, String)> {
-    lock(sentences).iter().map(|(path, sentence)| (path.clone(), sentence.clone())).collect()
+fn listed(reasons: &Mutex<BTreeMap<PathBuf, String>>) -> Vec<(PathBuf, String)> {
+    lock(reasons).iter().map(|(path, reason)| (path.clone(), reason.clone())).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -354,7 +355,7 @@ mod tests {
         resize::{resize, resize_into},
     };
 
-    /// Ten images of two classes: noise that differs in every pixel, odd sizes.
+    /// Creates ten images of two classes: noise of different sizes.
     fn images() -> (tempfile::TempDir, Dataset) {
         let root = tempfile::tempdir().unwrap();
         let mut items = vec![];
@@ -430,11 +431,11 @@ mod tests {
     }
 
     #[test]
-    fn threads_cache_and_entry_point_change_nothing() {
+    fn threads_cache_and_first_batch_do_not_change_batches() {
         let (_root, dataset) = images();
         let expected = train(&loader(&dataset, OPTIONS), 1, 0);
         assert_ne!(expected, train(&loader(&dataset, OPTIONS), 2, 0));
-        // Space for none, some and all of the images; asked twice, so that the cache answers.
+        // Space for no, some and all images. Each epoch is read several times, so that the cache is used.
         for cache_bytes in [0, 6000, 1 << 20] {
             for threads in [1, 2, 5] {
                 let loader = loader(&dataset, LoaderOptions { cache_bytes, ..OPTIONS });
@@ -460,7 +461,7 @@ mod tests {
         assert!(uncached.train(0, 0).next().unwrap().is_err());
     }
 
-    /// A data set of one image of 130×110.
+    /// Creates a data set of one JPEG image of 130×110 pixels.
     fn a_jpeg() -> (tempfile::TempDir, Dataset) {
         let root = tempfile::tempdir().unwrap();
         let image = RgbImage::from_fn(130, 110, |x, y| image::Rgb([(x * y) as u8, x as u8, y as u8]));
@@ -476,19 +477,19 @@ mod tests {
         (root, dataset)
     }
 
-    /// Of the one only a part is decoded, of the other all.
+    /// An image that is not cached is decoded only around the crop.
     #[test]
-    fn an_image_that_is_not_kept_gives_the_same_crops() {
+    fn an_image_that_is_not_cached_gives_the_same_crops() {
         let (_root, dataset) = a_jpeg();
-        let kept = loader(&dataset, LoaderOptions { cache_bytes: 1 << 20, ..OPTIONS });
-        let not_kept = loader(&dataset, OPTIONS);
+        let cached = loader(&dataset, LoaderOptions { cache_bytes: 1 << 20, ..OPTIONS });
+        let not_cached = loader(&dataset, OPTIONS);
         for epoch in 0..20 {
-            assert_eq!(train(&kept, epoch, 0), train(&not_kept, epoch, 0), "{epoch}");
+            assert_eq!(train(&cached, epoch, 0), train(&not_cached, epoch, 0), "{epoch}");
         }
     }
 
     #[test]
-    fn an_image_cut_off_below_the_crop_is_left_out_all_the_same() {
+    fn an_image_truncated_below_the_crop_is_left_out() {
         let (root, dataset) = a_jpeg();
         let path = root.path().join("0.jpg");
         let file = fs::read(&path).unwrap();
@@ -501,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn validation_is_the_whole_image_in_order() {
+    fn validation_uses_whole_images_in_order() {
         let (root, dataset) = images();
         let loader = loader(&dataset, LoaderOptions { batch_size: 2, ..OPTIONS });
         let batches: Vec<Batch> = loader.validation().map(Result::unwrap).collect();
@@ -566,7 +567,7 @@ mod tests {
         let options = LoaderOptions { batch_size: 7, on_bad_image: OnBadImage::Skip, ..OPTIONS };
         let loader = loader(&dataset, options);
 
-        // The others stay what they were.
+        // The other images of the batch are the same.
         let place = permutation(5, Purpose::Shuffle, 0, 0, 7).iter().position(|i| *i == 2).unwrap();
         let mut expected = good;
         expected.images.pixels.drain(place * 768..(place + 1) * 768);
@@ -582,7 +583,7 @@ mod tests {
         let skipped = loader.skipped();
         let names: Vec<_> = skipped.iter().map(|(path, _)| path.file_name().unwrap()).collect();
         assert_eq!(names, ["2.png", "8.png"]);
-        assert!(skipped[0].1.starts_with("it is none of JPEG"), "{}", skipped[0].1);
+        assert!(skipped[0].1.starts_with("it is not a JPEG"), "{}", skipped[0].1);
         assert!(skipped[1].1.starts_with("cannot open it: "), "{}", skipped[1].1);
     }
 
@@ -598,7 +599,7 @@ mod tests {
     }
 
     #[test]
-    fn senseless_options_and_classes_are_refused() {
+    fn invalid_options_and_classes_are_refused() {
         let (_root, mut dataset) = images();
         for options in [LoaderOptions { batch_size: 0, ..OPTIONS }, LoaderOptions { size: 0, ..OPTIONS }] {
             let error = Loader::new(dataset.clone(), options).err().unwrap().to_string();

@@ -1,5 +1,5 @@
-//! Prepares batches ahead of their consumer, one task per image, on the rayon pool that the engine computes on: these tasks fill
-//! the gaps that the engine leaves, and a batch never waits for more than its own images.
+//! Prepares batches ahead of their consumer, with one task per image. The tasks run on the rayon pool of the engine: they use the
+//! threads while the engine leaves them idle. A batch waits only for its own images.
 
 use std::{
     cell::RefCell,
@@ -16,23 +16,23 @@ use rayon::Yield;
 
 use crate::Result;
 
-/// Batches in preparation beside the one that the consumer works on.
+/// Number of batches that are prepared while the consumer uses one.
 const AHEAD: usize = 1;
 
-/// Fills the bytes of the image at a position; `false` leaves it out of its batch. Must not panic: rayon would end the
-/// process.
+/// Fills the bytes of the image at a position. Returns `false` to leave the image out of its batch. Must not panic, because rayon would
+/// abort the process.
 pub(super) type Work = dyn Fn(usize, &mut [u8]) -> Result<bool> + Send + Sync;
 
 /// The prepared images of one batch.
 #[derive(Debug, PartialEq)]
 pub(super) struct Filled {
-    /// Their positions in the sequence, ascending.
+    /// The positions of the images in the sequence, ascending.
     pub positions: Vec<usize>,
-    /// Their bytes, one after the other.
+    /// The bytes of the images, one after the other.
     pub pixels: Vec<u8>,
 }
 
-/// The batches of a range of positions, in order. Ends after the first error. Dropping it cancels what is queued.
+/// An iterator over the batches of a range of positions, in order. It ends after the first error. Dropping it cancels queued tasks.
 pub(super) struct Prefetch {
     work: Arc<Work>,
     image_bytes: usize,
@@ -51,13 +51,13 @@ struct Pending {
 struct Slots {
     first: usize,
     pixels: Vec<u8>,
-    /// What became of each image; `None` is not done yet.
+    /// The result for each image; `None` if it is not done yet.
     outcomes: Vec<Option<Result<bool>>>,
     missing: usize,
 }
 
 impl Prefetch {
-    /// Prepares nothing before the first call of `next`.
+    /// Creates the iterator. No image is prepared before the first call of `next`.
     pub fn new(positions: Range<usize>, batch_size: usize, image_bytes: usize, work: Arc<Work>) -> Self {
         let cancelled = Arc::new(AtomicBool::new(false));
         Self { work, image_bytes, batch_size, positions, queue: VecDeque::new(), cancelled }
@@ -118,8 +118,8 @@ impl Pending {
         thread_local! {
             static IMAGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
-        // Prepared in a buffer of the thread and copied under the lock, a few microseconds: tasks of a pool outlive the
-        // caller's borrows, so they cannot share the batch's buffer any other way without `unsafe`.
+        // The image is prepared in a buffer of the thread and copied under the lock, which takes a few microseconds. Tasks of a pool may
+        // outlive the borrows of the caller, so without `unsafe` they cannot write to the buffer of the batch directly.
         IMAGE.with_borrow_mut(|image| {
             image.resize(bytes, 0);
             let outcome = work(position, image);
@@ -133,13 +133,13 @@ impl Pending {
         });
     }
 
-    /// The finished batch.
+    /// Waits for all images and returns the batch.
     fn wait(&self) -> Result<Filled> {
-        // A thread of the pool must not sleep: with one thread, it is the one that the images wait for.
-        let helps = rayon::current_thread_index().is_some();
+        // A thread of the pool must run tasks while it waits: with a single thread, the tasks would never run otherwise.
+        let in_pool = rayon::current_thread_index().is_some();
         let mut slots = self.lock();
         while slots.missing > 0 {
-            if !helps {
+            if !in_pool {
                 slots = self.complete.wait(slots).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
@@ -160,7 +160,7 @@ impl Pending {
 }
 
 impl Slots {
-    /// Moves the images that are kept together; the first error in the order of positions wins.
+    /// Returns the batch without the images that are left out. If there are errors, returns the one with the lowest position.
     fn take(&mut self) -> Result<Filled> {
         let mut pixels = std::mem::take(&mut self.pixels);
         let bytes = pixels.len() / self.outcomes.len();
@@ -187,7 +187,7 @@ mod tests {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
     }
 
-    /// Images of two bytes that hold their position; those divisible by 5 are left out.
+    /// Returns images of two bytes that hold their position. Positions divisible by 5 are left out.
     fn numbers(positions: Range<usize>) -> Prefetch {
         let work = |position: usize, bytes: &mut [u8]| {
             bytes.fill(position as u8);
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_come_in_order_and_close_ranks() {
+    fn batches_are_in_order_and_have_no_gaps() {
         let batches: Vec<Filled> = numbers(3..13).map(Result::unwrap).collect();
         let filled = |positions: &[usize]| Filled {
             positions: positions.to_vec(),
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_consumer_on_the_pools_only_thread_helps() {
+    fn a_consumer_on_the_only_thread_of_the_pool_runs_tasks() {
         let expected: Vec<Filled> = numbers(0..50).map(Result::unwrap).collect();
         for threads in [1, 3] {
             let found = pool(threads).install(|| numbers(0..50).map(Result::unwrap).collect::<Vec<_>>());
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn dropping_cancels_what_is_queued() {
+    fn dropping_cancels_queued_tasks() {
         let done = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&done);
         let work = move |_: usize, _: &mut [u8]| {
@@ -241,7 +241,7 @@ mod tests {
             let mut batches = Prefetch::new(0..1000, 10, 1, Arc::new(work));
             batches.next().unwrap().unwrap();
         });
-        // Dropping the pool waits for its queue; the last task holds the last reference to the work.
+        // Queued tasks hold references to `done`; wait until all of them are dropped.
         drop(one);
         while Arc::strong_count(&done) > 1 {
             std::thread::yield_now();

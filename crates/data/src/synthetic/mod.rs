@@ -1,7 +1,7 @@
-//! Draws a synthetic data set: five classes of flowers, to train on when there are no images.
+//! Draws a synthetic data set with five classes of flowers, for training without photos.
 //!
-//! An image is a pure function of (seed, class, index). The classes differ in shape (`flower`); colours overlap, and background,
-//! light and camera (`scene`) are drawn alike for all, so a network has to learn shapes.
+//! An image depends only on the seed, the class and the index. The classes differ in shape (`flower`). Their colors overlap, and
+//! background, light and camera (`scene`) have the same distribution for all classes, so that a network has to learn shapes.
 
 mod canvas;
 mod flower;
@@ -22,22 +22,22 @@ use tiny_skia::Transform;
 use self::canvas::Canvas;
 use crate::{Error, Result, atomic_folder, progress::Progress};
 
-/// The classes, sorted: those of the flower photos.
+/// The classes of the flower photos, sorted.
 pub const CLASSES: [&str; 5] = ["daisy", "dandelion", "roses", "sunflowers", "tulips"];
 
-/// Default number of images of each class, validation images included: ten epochs train on fewer than 10,000 images.
+/// Default number of images of each class, including validation images: ten epochs then train on fewer than 10,000 images.
 pub const DEFAULT_PER_CLASS: usize = 200;
 
-/// Range of the width and height, in pixels.
+/// Range of width and height in pixels.
 const SIDES: RangeInclusive<u32> = 240..=400;
 
-/// JPEG quality; thin lines survive it.
+/// JPEG quality, high enough to preserve thin lines.
 const QUALITY: u8 = 88;
 
-/// Draws one image, 240 to 400 pixels a side.
+/// Draws one image. Width and height are 240 to 400 pixels.
 ///
 /// # Panics
-/// When `class` is not an index of [`CLASSES`].
+/// If `class` is not an index of [`CLASSES`].
 pub fn draw_flower(class: usize, index: usize, seed: u64) -> RgbImage {
     let mut rng = rng::generator(seed, Purpose::Draw, class as u64, index as u64);
     let rng = &mut rng;
@@ -48,7 +48,7 @@ pub fn draw_flower(class: usize, index: usize, seed: u64) -> RgbImage {
 fn paint(class: usize, width: u32, height: u32, rng: &mut impl Rng) -> RgbImage {
     let mut canvas = scene::background(width, height, rng);
     let name = CLASSES[class];
-    let places = if name == "tulips" { standing(&canvas, rng) } else { scattered(&canvas, rng) };
+    let places = if name == "tulips" { side_view(&canvas, rng) } else { top_view(&canvas, rng) };
     for place in places {
         match name {
             "daisy" => flower::daisy(&mut canvas, place, rng),
@@ -61,34 +61,34 @@ fn paint(class: usize, width: u32, height: u32, rng: &mut impl Rng) -> RgbImage 
     scene::photograph(canvas, rng)
 }
 
-/// Where flowers seen from above lie: apart from each other, in any pose, so large that they leave little of
-/// the background and a crop shows one.
-fn scattered(canvas: &Canvas, rng: &mut impl Rng) -> Vec<Transform> {
+/// Returns the transforms of flowers seen from above: at a distance from each other, in any pose, and so large that they cover most of
+/// the background and a crop shows a flower.
+fn top_view(canvas: &Canvas, rng: &mut impl Rng) -> Vec<Transform> {
     let (w, h) = (canvas.width(), canvas.height());
     let count: usize = rng.random_range(2..=7);
     let radius = (w * h * rng.random_range(1.3..1.9) / (count as f32 * std::f32::consts::PI)).sqrt();
-    let mut centres: Vec<(f32, f32)> = Vec::new();
+    let mut centers: Vec<(f32, f32)> = Vec::new();
     for _ in 0..count {
         let candidates: Vec<(f32, f32)> =
             (0..12).map(|_| (rng.random_range(0.08..0.92) * w, rng.random_range(0.08..0.92) * h)).collect();
         let apart =
-            |a: &(f32, f32)| centres.iter().map(|b| (a.0 - b.0).hypot(a.1 - b.1)).fold(w + h, f32::min);
-        centres.extend(candidates.into_iter().max_by(|a, b| apart(a).total_cmp(&apart(b))));
+            |a: &(f32, f32)| centers.iter().map(|b| (a.0 - b.0).hypot(a.1 - b.1)).fold(w + h, f32::min);
+        centers.extend(candidates.into_iter().max_by(|a, b| apart(a).total_cmp(&apart(b))));
     }
-    centres
+    centers
         .into_iter()
         .map(|(x, y)| {
             let radius = radius * rng.random_range(0.8..1.1);
             Transform::from_translate(x, y)
-                .pre_concat(spin(rng))
+                .pre_concat(random_rotation(rng))
                 .pre_scale(radius, radius * rng.random_range(0.72..1.0))
-                .pre_concat(spin(rng))
+                .pre_concat(random_rotation(rng))
         })
         .collect()
 }
 
-/// Where flowers seen from the side stand: upright, those behind first.
-fn standing(canvas: &Canvas, rng: &mut impl Rng) -> Vec<Transform> {
+/// Returns the transforms of flowers seen from the side: upright, those in the background first.
+fn side_view(canvas: &Canvas, rng: &mut impl Rng) -> Vec<Transform> {
     let (w, h) = (canvas.width(), canvas.height());
     let count: usize = rng.random_range(3..=8);
     let radius = (w * h * rng.random_range(1.3..1.9) / (count as f32 * 4.0)).sqrt();
@@ -107,22 +107,22 @@ fn standing(canvas: &Canvas, rng: &mut impl Rng) -> Vec<Transform> {
     places.into_iter().map(|(_, place)| place).collect()
 }
 
-/// A rotation by any angle.
-fn spin(rng: &mut impl Rng) -> Transform {
+/// Returns a rotation by a random angle.
+fn random_rotation(rng: &mut impl Rng) -> Transform {
     Transform::from_rotate(rng.random_range(0.0..360.0))
 }
 
-/// Writes `out/<class>/<class>_0001.jpg`, …: `per_class` images of each class.
+/// Writes `per_class` images of each class to `out/<class>/<class>_0001.jpg`, ….
 ///
-/// `progress` is called with the number of images drawn so far and of all. `out` appears when all are written; a folder that was
-/// drawn earlier with the same parameters is kept as it is.
+/// `progress` is called with the number of images drawn so far and the number of all images. `out` is created after all images are
+/// written. A folder that was drawn earlier with the same parameters is left unchanged.
 ///
 /// # Errors
-/// [`Error::Exists`] when `out` holds something else; [`Error::Io`].
+/// [`Error::Exists`] if `out` holds something else; [`Error::Io`].
 pub fn generate(out: &Path, per_class: usize, seed: u64, progress: &Progress) -> Result<()> {
     let total = CLASSES.len() * per_class;
-    let made_of = format!("drawn flowers 1: {per_class} per class, seed {seed}\n");
-    atomic_folder::create(out, Some(&made_of), |partial| {
+    let source = format!("drawn flowers 1: {per_class} per class, seed {seed}\n");
+    atomic_folder::create(out, Some(&source), |partial| {
         for class in CLASSES {
             let folder = partial.join(class);
             fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_is_a_function_of_seed_class_and_index() {
+    fn an_image_depends_on_seed_class_and_index() {
         let image = draw_flower(1, 2, 3);
         assert_eq!(image, draw_flower(1, 2, 3));
         assert!(SIDES.contains(&image.width()) && SIDES.contains(&image.height()));
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_is_written_once() {
+    fn a_data_set_is_written_once() {
         let parent = tempfile::tempdir().unwrap();
         let out = parent.path().join("drawn");
         let calls = AtomicUsize::new(0);
@@ -174,16 +174,16 @@ mod tests {
         let image = image::open(out.join(&folder.items[5].path)).unwrap().into_rgb8();
         let drawn = draw_flower(2, 1, 7);
         assert_eq!(image.dimensions(), drawn.dimensions());
-        let off: f64 = image.iter().zip(drawn.iter()).map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
-        assert!(off / (drawn.len() as f64) < 6.0, "JPEG is not that bad: {off}");
+        let difference: f64 = image.iter().zip(drawn.iter()).map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
+        assert!(difference / (drawn.len() as f64) < 6.0, "too large for JPEG compression: {difference}");
 
         generate(&out, 2, 7, &count).unwrap();
         assert_eq!(calls.load(Ordering::Relaxed), 10);
         assert!(matches!(generate(&out, 2, 8, &count), Err(Error::Exists { .. })));
     }
 
-    /// The mean colour of small images, which is that of large ones, from 0 to 1.
-    fn mean_colours(class: usize, indices: std::ops::Range<usize>) -> Vec<[f64; 3]> {
+    /// Returns the mean colors, 0 to 1, of images drawn at a fifth of the size, which hardly changes their mean colors.
+    fn mean_colors(class: usize, indices: std::ops::Range<usize>) -> Vec<[f64; 3]> {
         indices
             .into_par_iter()
             .map(|index| {
@@ -199,12 +199,12 @@ mod tests {
             .collect()
     }
 
-    /// Colour alone must not suffice: a linear classifier of mean colours, multinomial logistic regression fitted
-    /// to 100 images of each class, is right about fewer than 70 of 100 others. It is better than chance,
-    /// so it has learnt.
+    /// The color must not be sufficient to classify the images. A linear classifier of mean colors (multinomial logistic regression,
+    /// trained on 100 images of each class) has an accuracy below 70 % on 100 other images of each class. An accuracy above 40 %, better
+    /// than chance, shows that the classifier was trained.
     #[test]
-    fn colour_alone_does_not_tell_the_class() {
-        let fitted: Vec<_> = (0..5).map(|class| mean_colours(class, 0..100)).collect();
+    fn mean_colors_do_not_determine_the_class() {
+        let training: Vec<_> = (0..5).map(|class| mean_colors(class, 0..100)).collect();
         let mut weights = [[0.0; 4]; 5];
         let logits = |weights: &[[f64; 4]; 5], [r, g, b]: [f64; 3]| {
             let x = [r - 0.4, g - 0.4, b - 0.4].map(|value| value * 5.0);
@@ -213,9 +213,9 @@ mod tests {
         };
         for _ in 0..2000 {
             let mut gradient = [[0.0; 4]; 5];
-            for (class, colours) in fitted.iter().enumerate() {
-                for colour in colours {
-                    let (x, logits) = logits(&weights, *colour);
+            for (class, colors) in training.iter().enumerate() {
+                for color in colors {
+                    let (x, logits) = logits(&weights, *color);
                     let total: f64 = logits.iter().map(|logit| logit.exp()).sum();
                     for (k, row) in gradient.iter_mut().enumerate() {
                         let error = logits[k].exp() / total - f64::from(u8::from(k == class));
@@ -227,13 +227,13 @@ mod tests {
                 row.iter_mut().zip(gradient).for_each(|(w, g)| *w -= g);
             }
         }
-        let mut right = 0;
+        let mut correct = 0;
         for class in 0..5 {
-            for colour in mean_colours(class, 100..200) {
-                let (_, logits) = logits(&weights, colour);
-                right += usize::from((0..5).all(|k| logits[k] <= logits[class]));
+            for color in mean_colors(class, 100..200) {
+                let (_, logits) = logits(&weights, color);
+                correct += usize::from((0..5).all(|k| logits[k] <= logits[class]));
             }
         }
-        assert!((200..350).contains(&right), "{right} of 500");
+        assert!((200..350).contains(&correct), "{correct} of 500");
     }
 }

@@ -1,25 +1,24 @@
-//! Draws the background of the flowers, and simulates the camera. Neither depends on the class, so background and light tell
-//! nothing about the flower.
+//! Draws the background of the flowers and simulates the camera. Neither depends on the class, so that background and light contain no
+//! information about the flower.
 
 use image::RgbImage;
 use image::imageops::fast_blur;
 use rand::{Rng, RngExt};
 use tiny_skia::Transform;
 
-use super::canvas::{Canvas, Colour, Fill, disc, outline};
+use super::canvas::{Canvas, Color, Fill, disc, outline};
 
-/// A canvas with a background: sky, meadow, earth, dusk, sunset, fog or night, out of focus, at times with
-/// grass.
+/// Creates a canvas with an out-of-focus background: sky, meadow, earth, dusk, sunset, fog or night, sometimes with grass.
 pub fn background(width: u32, height: u32, rng: &mut impl Rng) -> Canvas {
     let (far, near) = match rng.random_range(0..8) {
-        0 => (Colour(0.45, 0.65, 0.9), Colour(0.75, 0.87, 0.95)),
-        1 => (Colour(0.25, 0.4, 0.15), Colour(0.1, 0.22, 0.08)),
-        2 => (Colour(0.55, 0.68, 0.35), Colour(0.25, 0.42, 0.15)),
-        3 => (Colour(0.4, 0.35, 0.3), Colour(0.2, 0.17, 0.13)),
-        4 => (Colour(0.75, 0.6, 0.6), Colour(0.35, 0.4, 0.45)),
-        5 => (Colour(0.95, 0.6, 0.25), Colour(0.55, 0.2, 0.25)),
-        6 => (Colour(0.93, 0.94, 0.92), Colour(0.75, 0.8, 0.78)),
-        _ => (Colour(0.08, 0.1, 0.16), Colour(0.02, 0.03, 0.04)),
+        0 => (Color(0.45, 0.65, 0.9), Color(0.75, 0.87, 0.95)),
+        1 => (Color(0.25, 0.4, 0.15), Color(0.1, 0.22, 0.08)),
+        2 => (Color(0.55, 0.68, 0.35), Color(0.25, 0.42, 0.15)),
+        3 => (Color(0.4, 0.35, 0.3), Color(0.2, 0.17, 0.13)),
+        4 => (Color(0.75, 0.6, 0.6), Color(0.35, 0.4, 0.45)),
+        5 => (Color(0.95, 0.6, 0.25), Color(0.55, 0.2, 0.25)),
+        6 => (Color(0.93, 0.94, 0.92), Color(0.75, 0.8, 0.78)),
+        _ => (Color(0.08, 0.1, 0.16), Color(0.02, 0.03, 0.04)),
     };
     let mut canvas = Canvas::new(width, height, far);
     let (w, h) = (width as f32, height as f32);
@@ -32,10 +31,10 @@ pub fn background(width: u32, height: u32, rng: &mut impl Rng) -> Canvas {
         Transform::identity(),
     );
     for _ in 0..rng.random_range(6..18) {
-        let colour =
-            far.mix(near, rng.random_range(-0.5..1.5)).mix(any_colour(rng), rng.random_range(0.0..0.35));
+        let color =
+            far.mix(near, rng.random_range(-0.5..1.5)).mix(any_color(rng), rng.random_range(0.0..0.35));
         let radius = rng.random_range(0.1..0.4) * w.min(h);
-        let fill = Fill::Radial((0.0, 0.0), radius, [(colour, rng.random_range(0.4..0.7)), (colour, 0.0)]);
+        let fill = Fill::Radial((0.0, 0.0), radius, [(color, rng.random_range(0.4..0.7)), (color, 0.0)]);
         let place = Transform::from_translate(rng.random_range(0.0..w), rng.random_range(0.0..h));
         canvas.fill(&disc(radius), &fill, place);
     }
@@ -45,7 +44,7 @@ pub fn background(width: u32, height: u32, rng: &mut impl Rng) -> Canvas {
     canvas
 }
 
-/// Blades that grow from below the lower edge.
+/// Draws blades of grass that start at the lower edge.
 fn grass(canvas: &mut Canvas, rng: &mut impl Rng) {
     let (w, h) = (canvas.width(), canvas.height());
     for _ in 0..rng.random_range(20..70) {
@@ -62,14 +61,14 @@ fn grass(canvas: &mut Canvas, rng: &mut impl Rng) {
     }
 }
 
-/// The green of a leaf or a stem.
-pub fn leaf_green(rng: &mut impl Rng) -> Colour {
-    let light = Colour(0.5, 0.66, 0.28);
-    Colour(0.1, 0.3, 0.1).mix(light, rng.random_range(0.0..1.0))
+/// Returns a random green for leaves and stems.
+pub fn leaf_green(rng: &mut impl Rng) -> Color {
+    let light = Color(0.5, 0.66, 0.28);
+    Color(0.1, 0.3, 0.1).mix(light, rng.random_range(0.0..1.0))
 }
 
-fn any_colour(rng: &mut impl Rng) -> Colour {
-    Colour(rng.random(), rng.random(), rng.random())
+fn any_color(rng: &mut impl Rng) -> Color {
+    Color(rng.random(), rng.random(), rng.random())
 }
 
 /// Simulates the camera: exposure, tint, contrast, focus and sensor noise.
@@ -89,7 +88,7 @@ pub fn photograph(canvas: Canvas, rng: &mut impl Rng) -> RgbImage {
     });
     let noise: f32 = rng.random_range(0.0..5.0);
     for pixel in image.pixels_mut() {
-        // Four bytes of one word add up to something close enough to a bell curve.
+        // The sum of four random bytes is approximately normally distributed.
         let sum: u32 = rng.next_u32().to_le_bytes().iter().map(|byte| u32::from(*byte)).sum();
         let grain = (sum as f32 / 510.0 - 1.0) * noise * 1.7;
         for (channel, curve) in pixel.0.iter_mut().zip(&curves) {

@@ -1,11 +1,11 @@
-"""Writes formats/*.tar.gz and formats/expected.json: small files of every kind of every format, and what Pillow says of them.
+"""Writes formats/*.tar.gz and formats/expected.json: small files of all formats and their variants, and Pillow's results for them.
 
     python formats.py        # pillow 13.0.0, numpy, zstandard, imagecodecs
 
-The files are made by Pillow where it writes the kind, and by the small writers below where it does not. Of each file the JSON
-has `mode` and `size` as Pillow opens it, `stored` and `upright`, the CRC-32 of its RGB bytes without and with
-`ImageOps.exif_transpose`, or `refused`, Pillow's words. `high` is the CRC-32 of the high bytes of grey of more than 8 bits, which
-Pillow cuts off at 255 and does not invert where white is 0.
+Pillow writes the variants that it supports; the functions below write the others. For each file, the JSON has `mode` and `size`
+as Pillow opens it, and `stored` and `upright`, the CRC-32 of its RGB bytes without and with `ImageOps.exif_transpose`; or `refused`,
+Pillow's error. `high` is the CRC-32 of the high bytes of gray of more than 8 bits, which Pillow clips at 255 and does not invert
+where 0 is white.
 """
 
 import gzip
@@ -33,7 +33,7 @@ RNG = np.random.default_rng(13)
 
 
 def smooth(width, height, channels, seed=0):
-    """Waves with a little noise, in 0...1: something for predictors, filters and dictionaries to do."""
+    """Returns waves with a little noise, in 0...1, so that predictors, filters and dictionaries have an effect."""
     y, x, c = np.mgrid[0:height, 0:width, 0:channels].astype(np.float64)
     waves = 0.5 + 0.5 * np.sin(0.37 * x + 0.23 * y * (1 + c) + 1.9 * c + seed)
     noise = np.random.default_rng(seed).random(waves.shape) - 0.5
@@ -41,12 +41,12 @@ def smooth(width, height, channels, seed=0):
 
 
 def samples(width, height, channels, bits, seed=0):
-    """The image in whole numbers of so many bits."""
+    """Returns the image as integers of `bits` bits."""
     return np.round(smooth(width, height, channels, seed) * (2**bits - 1)).astype(np.uint64)
 
 
 def drawn(mode, width=WIDTH, height=HEIGHT, seed=0):
-    """The image in a mode of Pillow's."""
+    """Returns the image in a mode of Pillow."""
     if mode == "P":
         return drawn("RGB", width, height, seed).quantize(40)
     if mode == "1":
@@ -63,7 +63,7 @@ def saved(image, format, **options):
 
 
 def packed(rows, bits, reverse=False):
-    """Rows of whole numbers, each of so many bits, the highest bit first, rows padded to bytes."""
+    """Packs rows of integers of `bits` bits, the highest bit first. Rows are padded to bytes."""
     rows = np.asarray(rows, np.uint64).reshape(len(rows), -1)
     shifts = np.arange(bits - 1, -1, -1, dtype=np.uint64)
     planes = ((rows[..., None] >> shifts) & 1).astype(np.uint8).reshape(len(rows), -1)
@@ -118,7 +118,7 @@ def compressed(data, how):
 
 
 def directory(order, big, entries, blocks, tag_of_blocks):
-    """A TIFF of one directory; of the blocks of pixels the offsets stand in one tag and the counts in another."""
+    """Returns a TIFF with one directory. `tag_of_blocks` are the tags of the offsets and byte counts of the blocks of pixels."""
     offset_type = "Q" if big else "I"
     offsets_tag, counts_tag = tag_of_blocks
     entries = dict(entries)
@@ -145,7 +145,7 @@ def directory(order, big, entries, blocks, tag_of_blocks):
 
 
 def predicted(rows):
-    """Of each sample its difference to the one on the left."""
+    """Returns for each sample its difference to the sample on its left."""
     difference = rows.copy()
     difference[:, 1:] = rows[:, 1:] - rows[:, :-1]
     return difference
@@ -155,7 +155,7 @@ def tiff(
     pixels, bits, photometric, *, how="none", order="<", big=False, planar=1, tile=None, rows=5, predictor=1, fill=1,
     format=None, extra=None, map=None, tags=None, block=None,
 ):  # fmt: skip
-    """`pixels` are height × width × channels, whole numbers or floats; `block` compresses a block of them in place of `how`."""
+    """Returns a TIFF. `pixels` are height × width × channels, integers or floats; `block` compresses a block instead of `how`."""
     height, width, channels = pixels.shape
     float_type = {16: np.float16, 32: np.float32, 64: np.float64}
     entries = {
@@ -215,7 +215,7 @@ def color_map(bits):
 
 
 def fax_block(compression, options=0):
-    """A block as libtiff compresses it."""
+    """Returns a block compressed by libtiff."""
 
     def block(part):
         height, width = part.shape[:2]
@@ -241,7 +241,7 @@ def jpeg_block(mode, **options):
 
 
 def subsampled(h, v):
-    """YCbCr in TIFF's clumps: h × v luma samples, one Cb, one Cr."""
+    """Returns YCbCr in the data units of TIFF: h × v luma samples, one Cb, one Cr."""
 
     def block(part):
         height, width = part.shape[:2]
@@ -260,14 +260,14 @@ def tiffs():
     w, h = WIDTH, HEIGHT
     orders = {"le": "<", "be": ">"}
     lossless = ["none", "lzw", "packbits", "deflate", "old-deflate", "zstd", "lzma"]
-    # Grey and palettes of each depth, both photometric kinds, both orders of bits.
+    # Gray and palettes of each bit depth, both photometric interpretations of gray, both bit orders.
     for bits, (name, photometric) in itertools.product((1, 2, 4, 8), (("white0", 0), ("black0", 1), ("palette", 3))):
         for fill, (end, order), how in itertools.product((1, 2), orders.items(), ("none", "lzw")):
             map = color_map(bits) if photometric == 3 else None
             yield f"{name}-{bits}bit-fill{fill}-{how}-{end}", tiff(
                 samples(w, h, 1, bits), bits, photometric, how=how, order=order, fill=fill, map=map
             )
-    # Kinds of pixels under each compression.
+    # Several pixel formats with each compression.
     kinds = {
         "bilevel": (1, 1, 1, {}), "grey": (1, 8, 1, {}), "grey16": (1, 16, 1, {}), "rgb": (3, 8, 2, {}), "rgb16": (3, 16, 2, {}),
         "rgba": (4, 8, 2, {"extra": [2]}), "cmyk": (4, 8, 5, {}), "palette": (1, 8, 3, {"map": color_map(8)}),
@@ -291,7 +291,7 @@ def tiffs():
     yield "predictor2-not-compressed", tiff(samples(w, h, 3, 8), 8, 2, tags={317: ("H", [2])})
     yield "predictor2-packbits", tiff(samples(w, h, 3, 8), 8, 2, how="packbits", tags={317: ("H", [2])})
     yield "predictor2-4bit", tiff(samples(w, h, 1, 4), 4, 1, how="lzw", tags={317: ("H", [2])})
-    # Extra samples, of each meaning; and one plane a channel.
+    # Extra samples with each meaning; one plane per channel.
     for channels, bits, photometric, extra in [
         (2, 8, 1, [0]), (2, 8, 1, [1]), (2, 8, 1, [2]), (2, 16, 1, [2]), (3, 8, 2, None), (3, 16, 2, None), (4, 8, 2, None), (4, 8, 2, [0]),
         (4, 8, 2, [1]), (4, 8, 2, [2]), (4, 8, 2, [999]), (5, 8, 2, [0, 0]), (5, 8, 2, [1, 0]), (5, 8, 2, [2, 0]), (6, 8, 2, [0, 0, 0]),
@@ -317,7 +317,7 @@ def tiffs():
         yield f"rgb-one-strip-{how}", tiff(samples(w, h, 3, 8), 8, 2, how=how, rows=2**32 - 1)
         yield f"rgb-rows-of-strip-past-height-{how}", tiff(samples(w, h, 3, 8), 8, 2, how=how, rows=100)
         yield f"rgb-strip-a-row-{how}", tiff(samples(w, h, 3, 8), 8, 2, how=how, rows=1)
-    # Signs, floats, depths of no byte.
+    # Signed samples, floats, bit depths that are not whole bytes.
     wave = smooth(w, h, 1)
     for (end, order), how in itertools.product(orders.items(), ("none", "deflate")):
         name = f"{how}-{end}"
@@ -345,7 +345,7 @@ def tiffs():
         yield f"float32-predictor3-{end}", tiff(wave * 300 - 20, 32, 1, how="deflate", order=order, format=3, predictor=3)
         yield f"float32-predictor2-{end}", tiff(samples(w, h, 1, 9), 32, 1, how="lzw", order=order, predictor=2)
     yield "float16-predictor3", tiff(wave * 300, 16, 1, how="deflate", format=3, predictor=3)
-    # Faxes.
+    # Fax codings.
     for rows, size in itertools.product((5, 13), ((w, h), (93, 13), (2600, 2))):
         for compression, options in (("tiff_ccitt", 0), ("group3", 0), ("group3", 4), ("group3", 1), ("group3", 5), ("group4", 0)):
             if rows == 13 and size == (w, h):
@@ -361,11 +361,11 @@ def tiffs():
             yield f"fax-{how}-{options}-{size[0]}x{size[1]}-rows{rows}-fill2", tiff(
                 pixels, 1, 0, how=how, rows=rows, fill=2, block=lambda part: block(part).translate(REVERSED), tags=tags
             )
-    # A white image, a black one, and one whose rows begin in black.
+    # A white image, a black image, and an image whose rows start with black.
     for name, pixels in [("white", np.zeros((h, w, 1))), ("black", np.ones((h, w, 1))), ("comb", np.indices((h, w, 1))[1] % 2)]:
         for compression, how in (("tiff_ccitt", "ccitt"), ("group3", "g3"), ("group4", "g4")):
             yield f"fax-{how}-{name}", tiff(pixels, 1, 0, how=how, block=fax_block(compression))
-    # JPEG within.
+    # JPEG compression.
     jpegs = {
         "grey": ("L", 1, 1, {}), "rgb": ("RGB", 3, 2, {"keep_rgb": True}), "ycbcr444": ("RGB", 3, 6, {"subsampling": 0}),
         "ycbcr422": ("RGB", 3, 6, {"subsampling": 1}), "ycbcr420": ("RGB", 3, 6, {"subsampling": 2}), "cmyk": ("CMYK", 4, 5, {}),
@@ -410,7 +410,7 @@ def tiffs():
                 block=fax_block(compression, options),
             )  # fmt: skip
     yield "jpeg-white0", tiff(samples(w, h, 1, 8), 8, 0, how="jpeg", rows=16, block=jpeg_block("L"))
-    # YCbCr as it is.
+    # YCbCr without JPEG compression.
     for (sh, sv), how in itertools.product(((1, 1), (2, 1), (2, 2), (1, 2), (4, 1), (4, 4), (4, 2)), ("none", "lzw", "deflate")):
         clumps = subsampled(sh, sv)
         for size in ((24, 16), (w, h)):
@@ -425,7 +425,7 @@ def tiffs():
     )  # fmt: skip
     floats = {530: ("H", [1, 1]), 529: ("f", [0.2125, 0.7154, 0.0721]), 532: ("f", [16, 235, 128, 240, 128, 240])}
     yield "ycbcr-11-coefficients-lzw", tiff(samples(w, h, 3, 8), 8, 6, how="lzw", tags=floats)
-    # BigTIFF, orientation, more pages, tags that are missing or odd.
+    # BigTIFF, orientation, several pages, missing and unusual tags.
     for (end, order), how in itertools.product(orders.items(), ("none", "lzw", "zstd")):
         yield f"big-rgb-{how}-{end}", tiff(samples(w, h, 3, 8), 8, 2, how=how, order=order, big=True)
         yield f"big-grey16-{how}-{end}", tiff(samples(w, h, 1, 16), 16, 1, how=how, order=order, big=True)
@@ -474,7 +474,7 @@ def map_to_text(values):
 
 
 def without(file, tag):
-    """A little-endian TIFF whose directory has another, unknown tag in place of `tag`; the order of tags is lost."""
+    """Returns a little-endian TIFF in which an unknown tag replaces `tag`. The tags are then not sorted."""
     file = bytearray(file)
     (place,) = struct.unpack_from("<I", file, 4)
     (count,) = struct.unpack_from("<H", file, place)
@@ -496,7 +496,7 @@ def chunk(kind, data, crc=None):
 
 
 def filtered(rows, length, filter):
-    """Bytes of rows under PNG's filters; `filter` is 0...4, or "all" for one after the other."""
+    """Returns rows with a PNG filter. `filter` is 0...4, or "all" for one after the other."""
     out, before = bytearray(), np.zeros(rows.shape[1], np.uint8)
     for y, row in enumerate(rows):
         left = np.concatenate([np.zeros(length, np.uint8), row])[: len(row)]
@@ -624,7 +624,7 @@ def pngs():
 
 
 def gif_codes(indices, depth, clear_when_full=True):
-    """GIF's LZW of a run of indices, in blocks."""
+    """Returns indices with the LZW compression of GIF, in blocks."""
     start = max(depth, 2)
     clear, end = 1 << start, (1 << start) + 1
     codes = []
@@ -668,7 +668,7 @@ def gif_codes(indices, depth, clear_when_full=True):
 
 
 def gif_blocks(codes):
-    """The blocks of `gif_codes`, without their lengths."""
+    """Returns the data of the blocks of `gif_codes`, without their lengths."""
     place = 1
     while codes[place]:
         yield codes[place + 1 : place + 1 + codes[place]]
@@ -680,7 +680,7 @@ def interlaced(rows):
 
 
 def frame(rows, depth, *, at=(0, 0), local=None, interlace=False, control=None, size=None, codes=None):
-    """One image of a GIF; `control` is (transparent index or None, disposal)."""
+    """Returns one image of a GIF. `control` is (transparent index or None, disposal)."""
     width, height = size or (len(rows[0]), len(rows))
     out = b""
     if control:
@@ -794,7 +794,7 @@ def bmp_rows(pixels, bits):
 
 
 def rle(rows, four, absolute=True):
-    """Runs; between them, where no two pixels are alike, pixels as they are."""
+    """Returns runs, and literal pixels where no two neighboring pixels are equal."""
     out = bytearray()
     for row in rows:
         row = list(row)
@@ -1076,7 +1076,7 @@ def segment(marker, data):
 
 
 def application(image, *segments, **options):
-    """A JPEG of Pillow's with more segments right after its start."""
+    """Returns a JPEG written by Pillow with additional segments after its start."""
     file = saved(image, "JPEG", **options)
     return file[:2] + b"".join(segments) + file[2:]
 
@@ -1105,14 +1105,14 @@ SYMBOLS_AC = [0, 0xF0] + [run << 4 | size for run in range(16) for size in range
 
 
 def huffman(kind, place, symbols):
-    """A table in which every symbol has eight bits: its place."""
+    """Returns a table in which the code of each symbol has eight bits: its index."""
     counts = [0] * 16
     counts[7] = len(symbols)
     return segment(0xC4, bytes([kind << 4 | place, *counts, *symbols]))
 
 
 def jpeg(planes, factors, *, ids=None, scans=None, restart=0, adobe=None, jfif=False, skip_restart=None, precision=8, frame=0xC0, step=6, extra=b""):
-    """A baseline JPEG of planes of any sampling factors, in scans of any groups of components."""
+    """Returns a baseline JPEG of planes with any sampling factors, in scans of any groups of components."""
     count = len(planes)
     ids = ids or list(range(1, count + 1))
     scans = scans or [list(range(count))]
@@ -1290,7 +1290,7 @@ def jpegs():
     yield "orientation-wrong-mark", application(rgb, segment(0xE1, head + b"XX" + exif(6)[2:]))
 
 
-# -------------------------------------------------------------------------------------------------- what Pillow says
+# ---------------------------------------------------------------------------------------------------- Pillow's results
 
 
 def rgb_bytes(image):
@@ -1298,7 +1298,7 @@ def rgb_bytes(image):
 
 
 def answer(data):
-    """Pillow's answer about one file."""
+    """Returns Pillow's result for one file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

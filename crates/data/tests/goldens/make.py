@@ -1,17 +1,17 @@
-"""Writes the golden files beside it, with Pillow and torchvision as the truth:
+"""Writes the golden files in this folder with the results of Pillow and torchvision:
 `pip install pillow==13.0.0 numpy torch torchvision`, `python make.py`.
 
 resize.bin    images, crops and Pillow's `crop(box).resize((w, h), BILINEAR)`
-decode.bin    files in every format and mode, with Pillow's `convert('RGB')`
+decode.bin    files in all formats and modes, with Pillow's `convert('RGB')`
 augment.json  percentiles of the crops of torchvision's `RandomResizedCrop`
 normalise.bin every byte value after torchvision's `ToTensor` and `Normalize`
-pipeline.bin  images with what torchvision makes of them for training and for evaluation
+pipeline.bin  images with torchvision's tensors of them for training and for evaluation
 
-Numbers in the .bin files are little-endian u32, those of tensors f32. A case of resize.bin is width, height, left, top, crop
-width, crop height, target width, target height, then the source's and the target's pixels. A case of decode.bin is the length of
-the name, of the file, width and height (0 when Pillow refuses the file), then name, file and pixels. A case of normalise.bin is
-mean, std and a tensor [3, 256]. A case of pipeline.bin is width, height, left, top, crop width, crop height, whether it is
-flipped, target size, then the pixels and the two tensors [3, size, size].
+Numbers in the .bin files are little-endian u32; tensors are f32. A case of resize.bin is width, height, left, top, crop width, crop
+height, target width, target height, then the pixels of the source and of the target. A case of decode.bin is the length of the name,
+the length of the file, width and height (0 if Pillow refuses the file), then name, file and pixels. A case of normalise.bin is mean,
+std and a tensor [3, 256]. A case of pipeline.bin is width, height, left, top, crop width, crop height, whether it is flipped, target
+size, then the pixels and the two tensors [3, size, size].
 """
 import io
 import json
@@ -29,7 +29,7 @@ HERE = pathlib.Path(__file__).parent
 
 
 def natural(width, height, seed):
-    """Noise with most of its energy at low frequencies, as images have it, in three correlated channels."""
+    """Returns noise in three correlated channels with most of its energy at low frequencies, as in photos."""
     rng = np.random.default_rng(seed)
     fy, fx = np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None]
     falloff = 1 / np.maximum(np.hypot(fx, fy), 1 / max(width, height))
@@ -46,7 +46,7 @@ def gradient(width, height):
 
 
 def edges(width, height, seed):
-    """Black strokes on white and coloured one-pixel lines: the hardest contrast there is."""
+    """Returns black strokes on white and colored one-pixel lines, for the largest contrast."""
     rng = np.random.default_rng(seed)
     image = np.full((height, width, 3), 255, np.uint8)
     for _ in range(max(width, height) // 3):
@@ -83,7 +83,7 @@ def write_resize():
 
 
 def files():
-    """Name and bytes of every file that is decoded."""
+    """Yields the name and the bytes of each file that is decoded."""
     image = Image.fromarray(natural(23, 17, 11))
     text = Image.fromarray(edges(37, 21, 12))
     alpha = Image.fromarray(natural(23, 17, 13)).convert('L')
@@ -153,13 +153,13 @@ def files():
 
 
 def adobe(jpeg, transform):
-    """The file with another colour transform in its Adobe marker: the same numbers mean other colours."""
+    """Returns the file with another color transform in its Adobe marker, so that the same numbers are other colors."""
     at = jpeg.index(b'Adobe') + 11
     return jpeg[:at] + bytes([transform]) + jpeg[at + 1:]
 
 
 def png(samples, color_type):
-    """A 16-bit PNG, which Pillow reads but does not write."""
+    """Returns a 16-bit PNG, which Pillow reads but does not write."""
     chunk = lambda kind, data: struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
     rows = b''.join(b'\0' + row.tobytes() for row in samples)
     header = struct.pack('>IIBBBBB', samples.shape[1], samples.shape[0], 16, color_type, 0, 0, 0)
@@ -172,7 +172,7 @@ def write_decode():
             try:
                 image = Image.open(io.BytesIO(data))
                 if image.mode == 'I;16':
-                    # Pillow's own conversion cuts off at 255, which leaves white; the high byte, as of 16-bit colour.
+                    # Pillow's conversion clips at 255, which gives a white image. Use the high byte, as Pillow does for 16-bit color.
                     image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
                 image = image.convert('RGB')
             except OSError:
@@ -182,7 +182,7 @@ def write_decode():
 
 
 def write_augment():
-    """For each image size: percentiles 1 to 99 of what 100,000 crops are like."""
+    """Writes for each image size the percentiles 1 to 99 of the area, ratio and position of 100,000 crops."""
     torch.manual_seed(0)
     cases = []
     for width, height in [(320, 240), (240, 320), (500, 333), (50, 300), (400, 60), (5, 4)]:
@@ -212,7 +212,7 @@ def write_normalise():
 
 
 def pipeline_cases():
-    """Images with the (left, top, width, height) and flip that are drawn for them in goldens.rs, which checks that."""
+    """Yields images with the crop (left, top, width, height) and flip that goldens.rs draws for them; goldens.rs checks them."""
     yield natural(67, 41, 1), (24, 14, 21, 27), False
     yield natural(30, 47, 2), (4, 14, 25, 29), True
     yield edges(55, 40, 4), (30, 4, 24, 27), True

@@ -1,4 +1,4 @@
-"""Writes variation.json: colours, mixing and smoothing by Pillow 13, torchvision 0.28 and PyTorch 2.13.
+"""Writes variation.json: color jitter, mixing and label smoothing by Pillow 13, torchvision 0.28 and PyTorch 2.13.
 
     python crates/data/tests/goldens/variation.py > crates/data/tests/goldens/variation.json
 """
@@ -16,7 +16,7 @@ rng = np.random.default_rng(0)
 
 
 def colours():
-    """Adjustments one after the other, on noise, on a dark and on a bright image."""
+    """Yields adjustments one after the other, of noise, of a dark image and of a bright image."""
     functions = {"brightness": F.adjust_brightness, "contrast": F.adjust_contrast, "saturation": F.adjust_saturation}
     for order in [("brightness", "contrast", "saturation"), ("saturation", "brightness", "contrast"),
                   ("contrast", "saturation", "brightness")]:
@@ -32,7 +32,7 @@ def colours():
 
 
 def mixed():
-    """Batches of four, with the loss of random logits under the mixed targets, smoothed by CrossEntropyLoss itself."""
+    """Yields batches of four images with the loss of random logits for the mixed targets, smoothed by CrossEntropyLoss."""
     size, classes = 12, 5
     for kind, share, box in [("mixup", 0.3, None), ("mixup", 0.85, None), ("cutmix", None, (2, 3, 9, 12)),
                              ("cutmix", None, (0, 0, 12, 5)), ("cutmix", None, (4, 4, 4, 4))]:

@@ -15,12 +15,11 @@ use zip::{
 };
 
 use crate::{
-    file::Source,
+    file::{Place, Source},
     pth::{
         METADATA,
         pickle::{MAX_BYTES, Pickle, Value},
     },
-    tensor::Place,
 };
 
 /// The content of a file of `torch.save`.

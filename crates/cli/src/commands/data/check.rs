@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use alexnet::core::text::{escaped, shown_path};
 use alexnet::data::{
     check::{
-        Damage, EXTREME_RATIO, FEW_IMAGES, Group, Half, Likeness, Oddity, Report, SplitBy, TINY_SIDE, check,
+        Damage, EXTREME_RATIO, FEW_IMAGES, Group, Likeness, Oddity, Report, SplitBy, Subset, TINY_SIDE, check,
     },
     dataset::folder::Why,
     decode::{self, decode},
@@ -196,12 +196,12 @@ fn print_group(group: &Group) -> Result<()> {
     }
     say!("  {}", what.join(", "))?;
     for image in &group.images {
-        let half = match image.half {
-            Half::Train => "trains",
-            Half::Val => "validates",
-            Half::Test => "is kept for tests",
+        let subset = match image.subset {
+            Subset::Train => "trains",
+            Subset::Val => "validates",
+            Subset::Test => "is kept for tests",
         };
-        say!("    {} {half}", escaped(&image.path))?;
+        say!("    {} {subset}", escaped(&image.path))?;
     }
     for link in &group.links {
         let how = match link.likeness {

@@ -66,7 +66,9 @@ pub fn run(args: &Args) -> Result<()> {
 /// Splits the images so that the copies of an image are in the same subset.
 fn keep_together(dataset: Dataset, args: &Args) -> Result<Dataset> {
     if dataset.comes_split() {
-        note!("the images come split and stay so; `data check` tells which of them are in both halves");
+        note!(
+            "the data set comes split and stays so; `data check` lists the images that are in several subsets"
+        );
         return Ok(dataset);
     }
     let bar = progress::Items::new("comparing");

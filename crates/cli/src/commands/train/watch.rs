@@ -3,7 +3,7 @@
 use std::{ops::ControlFlow, time::Instant};
 
 use alexnet::{
-    BoxError, Evaluated, Note, Observer, RunFolder, RunInfo, Work,
+    BoxError, Evaluated, Note, Observer, RunFolder, RunInfo, TrainObserver, Work,
     core::{Model, StepReport, metrics::Evaluation, text::shown_path, train::Batches},
     data::dataset::Item,
 };
@@ -121,7 +121,9 @@ impl Observer for Watch {
         self.line = None;
         self.console.progress(work, done, total);
     }
+}
 
+impl TrainObserver for Watch {
     fn started(&mut self, run: &RunInfo<'_>) -> Result<(), BoxError> {
         Ok(Watch::started(self, run)?)
     }

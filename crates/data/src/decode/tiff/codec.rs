@@ -1,4 +1,4 @@
-//! Decompresses the bytes of a block.
+//! Decompresses blocks.
 
 use std::io::Read;
 
@@ -17,9 +17,9 @@ use super::{
 };
 use crate::decode::limits::MAX_PIXELS;
 
-pub const CUT: &str = "it is cut off: pixels are missing";
+pub const TRUNCATED: &str = "it is truncated: pixels are missing";
 
-/// Limit of the dictionary of LZMA.
+/// Memory limit of LZMA decompression in KiB.
 const LZMA_KIB: u32 = 128 << 10;
 
 /// The layout of samples in a block.
@@ -32,12 +32,12 @@ pub struct Shape {
 pub struct Codec<'a> {
     kind: Kind<'a>,
     predictor: Predictor,
-    /// Subsampling of chroma in columns and rows; 1 × 1 for none.
+    /// Subsampling of chroma in columns and rows; (1, 1) without subsampling.
     subsampling: (usize, usize),
 }
 
 enum Kind<'a> {
-    Plain,
+    Uncompressed,
     Lzw,
     Deflate,
     Zstd,
@@ -55,10 +55,10 @@ impl<'a> Codec<'a> {
         planar: bool,
     ) -> Result<Self, String> {
         let unsupported = |what: &str| Err(format!("TIFF with {what} is not supported: convert it"));
-        let is_video = shape.photometric == YCBCR && shape.channels == 3;
+        let is_ycbcr = shape.photometric == YCBCR && shape.channels == 3;
         let (channels, bits) = (shape.channels, shape.bits);
         let kind = match compression {
-            1 => Kind::Plain,
+            1 => Kind::Uncompressed,
             2 => Kind::Fax(Coding::Rle),
             3 => {
                 let options = directory.number(tag::T4_OPTIONS).unwrap_or(0);
@@ -74,52 +74,52 @@ impl<'a> Codec<'a> {
             32_773 => Kind::PackBits,
             34_925 => Kind::Lzma,
             50_000 => Kind::Zstd,
-            6 => return unsupported("JPEG compression of the old kind"),
+            6 => return unsupported("old-style JPEG compression"),
             50_001 => return unsupported("WebP compression"),
             other => return unsupported(&format!("the compression {other}")),
         };
         if matches!(kind, Kind::Fax(_)) && (bits, channels) != (1, 1) {
-            return unsupported("fax compression of more than one bit a pixel");
+            return unsupported("fax compression of more than one bit per pixel");
         }
         if matches!(kind, Kind::Jpeg { .. }) && bits != 8 {
-            return unsupported("JPEG compression of other than 8 bits a sample");
+            return unsupported("JPEG compression of samples that do not have 8 bits");
         }
         let predicts = matches!(kind, Kind::Lzw | Kind::Deflate | Kind::Zstd | Kind::Lzma);
         let predictor = match directory.number(tag::PREDICTOR).filter(|_| predicts).unwrap_or(1) {
             1 => Predictor::None,
             2 if matches!(bits, 8 | 16 | 32) => Predictor::Horizontal,
             3 if bits == 32 => Predictor::Float,
-            other => return unsupported(&format!("the predictor {other} of {bits} bits a sample")),
+            other => return unsupported(&format!("the predictor {other} for samples of {bits} bits")),
         };
-        let subsampling = if is_video && !planar && compression != JPEG {
-            // The specification's default is 2 × 2, but Pillow takes what is not compressed for whole.
+        let subsampling = if is_ycbcr && !planar && compression != JPEG {
+            // The default in the specification is 2 × 2, but Pillow reads uncompressed data as not subsampled.
             let default = if compression == 1 { 1 } else { 2 };
             match directory.numbers(tag::YCBCR_SUBSAMPLING, 2).as_deref() {
                 None => (default, default),
                 Some(&[h @ (1 | 2 | 4), v @ (1 | 2 | 4)]) => (h as usize, v as usize),
-                Some(_) => return unsupported("an odd subsampling of YCbCr"),
+                Some(_) => return unsupported("this subsampling of YCbCr"),
             }
         } else {
             (1, 1)
         };
         if subsampling != (1, 1) && predictor != Predictor::None {
-            return unsupported("a predictor of subsampled YCbCr");
+            return unsupported("a predictor for subsampled YCbCr");
         }
         Ok(Self { kind, predictor, subsampling })
     }
 
-    pub fn is_plain(&self) -> bool {
-        matches!(self.kind, Kind::Plain)
+    pub fn is_uncompressed(&self) -> bool {
+        matches!(self.kind, Kind::Uncompressed)
     }
 
     pub fn is_jpeg(&self) -> bool {
         matches!(self.kind, Kind::Jpeg { .. })
     }
 
-    /// Memory that decompression needs beside the unpacked block.
+    /// Returns the memory that decompression needs in addition to the decompressed block.
     pub fn extra_bytes_per_pixel(&self) -> usize {
         match self.kind {
-            // What the decoder of JPEG holds.
+            // Buffers of the JPEG decoder.
             Kind::Jpeg { .. } => 6,
             _ if self.subsampling != (1, 1) => 3,
             _ => 0,
@@ -130,7 +130,7 @@ impl<'a> Codec<'a> {
         self.predictor
     }
 
-    /// Unpacks the first `rows` rows, each of so many bytes, of a block of `across` × `down` pixels.
+    /// Decompresses the first `rows` rows, of `row_bytes` bytes each, of a block of `across` × `down` pixels.
     pub fn unpack(
         &self,
         data: &[u8],
@@ -143,15 +143,16 @@ impl<'a> Codec<'a> {
         if (h, v) == (1, 1) {
             return self.decompress(data, across, down, rows, rows * row_bytes);
         }
-        // Clumps of h × v luma samples, one Cb and one Cr.
-        let clumps_across = across.div_ceil(h);
-        let clump = h * v + 2;
-        let clumps = self.decompress(data, across, down, rows, rows.div_ceil(v) * clumps_across * clump)?;
+        // Data units of h × v luma samples, one Cb and one Cr.
+        let units_across = across.div_ceil(h);
+        let unit_bytes = h * v + 2;
+        let units =
+            self.decompress(data, across, down, rows, rows.div_ceil(v) * units_across * unit_bytes)?;
         let mut out = Vec::with_capacity(rows * row_bytes);
         for (y, x) in (0..rows).flat_map(|y| (0..across).map(move |x| (y, x))) {
-            let start = (y / v * clumps_across + x / h) * clump;
-            let clump = clumps.get(start..start + clump).ok_or(CUT)?;
-            out.extend([clump[y % v * h + x % h], clump[h * v], clump[h * v + 1]]);
+            let start = (y / v * units_across + x / h) * unit_bytes;
+            let unit = units.get(start..start + unit_bytes).ok_or(TRUNCATED)?;
+            out.extend([unit[y % v * h + x % h], unit[h * v], unit[h * v + 1]]);
         }
         Ok(out)
     }
@@ -165,7 +166,7 @@ impl<'a> Codec<'a> {
         length: usize,
     ) -> Result<Vec<u8>, String> {
         match &self.kind {
-            Kind::Plain => data.get(..length).map(<[u8]>::to_vec).ok_or_else(|| CUT.into()),
+            Kind::Uncompressed => data.get(..length).map(<[u8]>::to_vec).ok_or_else(|| TRUNCATED.into()),
             Kind::Lzw => lzw(data, length),
             Kind::Deflate => read_exact(ZlibDecoder::new(data), length),
             Kind::Zstd => read_exact(
@@ -189,7 +190,7 @@ fn read_exact(mut reader: impl Read, length: usize) -> Result<Vec<u8>, String> {
 }
 
 fn lzw(data: &[u8], length: usize) -> Result<Vec<u8>, String> {
-    // In TIFF before version 5 the low bits came first, and the first code, which clears the table, begins with zeros.
+    // Before TIFF 5.0, the low bits came first. The first code clears the table; its bytes show the bit order.
     let configuration = if matches!(data, [0, second, ..] if second & 1 == 1) {
         Configuration::new(BitOrder::Lsb, 8)
     } else {
@@ -208,23 +209,23 @@ fn lzw(data: &[u8], length: usize) -> Result<Vec<u8>, String> {
             _ => break,
         }
     }
-    if written == length { Ok(out) } else { Err(CUT.into()) }
+    if written == length { Ok(out) } else { Err(TRUNCATED.into()) }
 }
 
 fn pack_bits(mut data: &[u8], length: usize) -> Result<Vec<u8>, String> {
     let mut out = Vec::with_capacity(length);
     while out.len() < length {
-        let (count, rest) = data.split_first().ok_or(CUT)?;
+        let (count, rest) = data.split_first().ok_or(TRUNCATED)?;
         data = rest;
         match *count as i8 {
             -128 => {}
             count @ ..0 => {
-                let (byte, rest) = data.split_first().ok_or(CUT)?;
+                let (byte, rest) = data.split_first().ok_or(TRUNCATED)?;
                 data = rest;
                 out.extend(std::iter::repeat_n(*byte, usize::from(count.unsigned_abs()) + 1));
             }
             count => {
-                let (bytes, rest) = data.split_at_checked(count as usize + 1).ok_or(CUT)?;
+                let (bytes, rest) = data.split_at_checked(count as usize + 1).ok_or(TRUNCATED)?;
                 data = rest;
                 out.extend(bytes);
             }
@@ -234,8 +235,8 @@ fn pack_bits(mut data: &[u8], length: usize) -> Result<Vec<u8>, String> {
     Ok(out)
 }
 
-/// A block that is a JPEG, whose tables may stand apart. Only YCbCr becomes red, green and blue; else the samples stay as they are,
-/// whatever marks the JPEG bears.
+/// Decodes a block in JPEG format; `tables` may hold its tables. Only YCbCr is converted to red, green and blue. All other samples are
+/// not converted, regardless of the markers in the JPEG data.
 fn jpeg(
     data: &[u8],
     tables: &[u8],
@@ -257,30 +258,31 @@ fn jpeg(
     };
     let mut file = vec![0xFF, 0xD8];
     file.extend(segments(tables, &[]).0);
-    // Adobe's mark, which says how colours are coded.
+    // The Adobe marker, which gives the color transform.
     file.extend(b"\xFF\xEE\0\x0EAdobe\0\x64\0\0\0\0");
     file.push(transform);
-    let (kept, rest) = segments(data, &[0xE0, 0xEE]);
-    file.extend(kept);
+    let (header, rest) = segments(data, &[0xE0, 0xEE]);
+    file.extend(header);
     file.extend(rest);
     let limits = DecodeLimits { max_pixels: MAX_PIXELS, max_scans: 100, ..DecodeLimits::default() };
     let mut decoder = Decoder::new_with_limits(&file, limits).map_err(|e| format!("its JPEG data: {e}"))?;
     let header = decoder.header();
     let size = (usize::from(header.width), usize::from(header.height));
     if size.0 != across || size.1 > down || header.components.len() != shape.channels {
-        return Err("its JPEG data are of another size".into());
+        return Err("the size of its JPEG data is not that of the block".into());
     }
     decoder.set_output_format(format);
     let pixels = decoder.decode_image().map_err(|e| format!("its JPEG data: {e}"))?.into_vec();
     if pixels.len() < length {
-        return Err(CUT.into());
+        return Err(TRUNCATED.into());
     }
     Ok(pixels)
 }
 
-/// The segments of a JPEG before its first scan, but for some markers, and the rest. Start and end of the image are left out.
+/// Returns the segments of a JPEG before its first scan, except those with the markers in `without`, and the rest of the data. Start
+/// and end markers of the image are removed.
 fn segments<'d>(data: &'d [u8], without: &[u8]) -> (Vec<u8>, &'d [u8]) {
-    let mut kept = vec![];
+    let mut selected = vec![];
     let mut rest = data;
     loop {
         match *rest {
@@ -290,12 +292,12 @@ fn segments<'d>(data: &'d [u8], without: &[u8]) -> (Vec<u8>, &'d [u8]) {
                 let length = 2 + usize::from(u16::from_be_bytes([high, low]));
                 let Some((segment, after)) = rest.split_at_checked(length) else { break };
                 if !without.contains(&marker) {
-                    kept.extend(segment);
+                    selected.extend(segment);
                 }
                 rest = after;
             }
             _ => break,
         }
     }
-    (kept, rest)
+    (selected, rest)
 }

@@ -1,46 +1,46 @@
-//! Converts samples to the colour of a pixel.
+//! Converts samples to the color of a pixel.
 
 use super::{
     directory::Directory,
     samples::{Format, Samples},
     tag,
-    video::Video,
+    ycbcr::YCbCr,
 };
 use crate::decode::cmyk;
 
 pub struct Color {
     pub photometric: u64,
-    meaning: Meaning,
+    kind: Kind,
     /// The channel of premultiplied alpha, and the shift to its high byte.
     alpha: Option<(usize, u32)>,
 }
 
-enum Meaning {
-    /// Of 1, 2, 4 or 8 bits, and the factor to 255.
-    Grey {
+enum Kind {
+    /// Gray of 1, 2, 4 or 8 bits. `factor` scales the largest value to 255.
+    Gray {
         factor: u32,
         inverted: bool,
     },
-    /// Of 12 or 16 bits: their high byte.
-    DeepGrey {
+    /// Gray of 12 or 16 bits, reduced to the high byte.
+    DeepGray {
         shift: u32,
         inverted: bool,
     },
-    /// Cut off at 0 and 255.
+    /// Gray, clipped to 0 to 255.
     Signed {
         bits: usize,
     },
-    /// Cut off at 0 and 255.
+    /// Gray, clipped to 0 to 255.
     Float,
     Palette(Vec<[u8; 3]>),
-    /// Of 8 bits, or the high byte of 16.
+    /// Samples of 8 bits, or the high byte of 16 bits.
     Rgb {
         shift: u32,
     },
     Cmyk {
         shift: u32,
     },
-    Video(Box<Video>),
+    YCbCr(Box<YCbCr>),
 }
 
 pub const WHITE_IS_ZERO: u64 = 0;
@@ -50,7 +50,7 @@ pub const PALETTE: u64 = 3;
 pub const SEPARATED: u64 = 5;
 pub const YCBCR: u64 = 6;
 
-/// JPEG that is not of the old kind.
+/// JPEG compression, not old-style JPEG.
 pub const JPEG: u64 = 7;
 
 impl Color {
@@ -65,28 +65,26 @@ impl Color {
         let inverted = photometric == WHITE_IS_ZERO;
         let shift = bits.saturating_sub(8) as u32;
         let together = directory.number(tag::PLANAR_CONFIGURATION) != Some(2);
-        let (needed, meaning) = match (photometric, bits, format) {
+        let (needed, kind) = match (photometric, bits, format) {
             (WHITE_IS_ZERO | BLACK_IS_ZERO, 1 | 2 | 4 | 8, Format::Unsigned)
             | (BLACK_IS_ZERO, 8, Format::Signed) => {
-                (1, Meaning::Grey { factor: 255 / ((1 << bits) - 1), inverted })
+                (1, Kind::Gray { factor: 255 / ((1 << bits) - 1), inverted })
             }
             (WHITE_IS_ZERO | BLACK_IS_ZERO, 12 | 16, Format::Unsigned) => {
-                (1, Meaning::DeepGrey { shift, inverted })
+                (1, Kind::DeepGray { shift, inverted })
             }
             (BLACK_IS_ZERO, 16 | 32, Format::Signed) | (BLACK_IS_ZERO, 32, Format::Unsigned) => {
-                (1, Meaning::Signed { bits })
+                (1, Kind::Signed { bits })
             }
-            (WHITE_IS_ZERO | BLACK_IS_ZERO, 32, Format::Float) => (1, Meaning::Float),
-            (PALETTE, 1 | 2 | 4 | 8, Format::Unsigned) => (1, Meaning::Palette(palette(directory, bits)?)),
-            (RGB, 8 | 16, Format::Unsigned) => (3, Meaning::Rgb { shift }),
-            (SEPARATED, 8 | 16, Format::Unsigned) => (4, Meaning::Cmyk { shift }),
-            (YCBCR, 8, Format::Unsigned) if channels == 1 => {
-                (1, Meaning::Grey { factor: 1, inverted: false })
-            }
-            // The decoder of JPEG has made red, green and blue of them.
-            (YCBCR, 8, Format::Unsigned) if compression == JPEG && together => (3, Meaning::Rgb { shift }),
-            (YCBCR, 8, Format::Unsigned) => (3, Meaning::Video(Video::read(directory, compression)?.into())),
-            (8..=10, ..) => return Err("TIFF with CIELAB colours is not supported: convert it".into()),
+            (WHITE_IS_ZERO | BLACK_IS_ZERO, 32, Format::Float) => (1, Kind::Float),
+            (PALETTE, 1 | 2 | 4 | 8, Format::Unsigned) => (1, Kind::Palette(palette(directory, bits)?)),
+            (RGB, 8 | 16, Format::Unsigned) => (3, Kind::Rgb { shift }),
+            (SEPARATED, 8 | 16, Format::Unsigned) => (4, Kind::Cmyk { shift }),
+            (YCBCR, 8, Format::Unsigned) if channels == 1 => (1, Kind::Gray { factor: 1, inverted: false }),
+            // The JPEG decoder has already converted them to RGB.
+            (YCBCR, 8, Format::Unsigned) if compression == JPEG && together => (3, Kind::Rgb { shift }),
+            (YCBCR, 8, Format::Unsigned) => (3, Kind::YCbCr(YCbCr::read(directory, compression)?.into())),
+            (8..=10, ..) => return Err("TIFF with CIELAB colors is not supported: convert it".into()),
             _ => {
                 return Err(format!(
                     "TIFF with samples of {bits} bits and the photometric interpretation {photometric} is not \
@@ -95,58 +93,59 @@ impl Color {
             }
         };
         if channels < needed {
-            return Err(format!("it has {channels} samples a pixel, and its colours need {needed}"));
+            return Err(format!("it has {channels} samples per pixel, but its colors need {needed}"));
         }
         let extra = directory.numbers(tag::EXTRA_SAMPLES, channels).unwrap_or_default();
-        // Some programs do not say that a fourth sample beside colours is alpha.
-        let unsaid = photometric == RGB && channels == 4 && extra.is_empty();
-        if channels != needed + extra.len() && !unsaid {
+        // Some programs do not declare that a fourth sample is alpha.
+        let undeclared = photometric == RGB && channels == 4 && extra.is_empty();
+        if channels != needed + extra.len() && !undeclared {
             return Err(format!(
-                "it has {channels} samples a pixel and says the meaning of {}",
+                "it has {channels} samples per pixel, but declares the meaning of {}",
                 needed + extra.len()
             ));
         }
         let alpha = (extra.first() == Some(&1)).then_some((needed, shift));
-        Ok(Self { photometric, meaning, alpha })
+        Ok(Self { photometric, kind, alpha })
     }
 
-    /// Red, green and blue of a pixel.
+    /// Converts the samples of a pixel to red, green and blue.
     pub fn rgb(&self, samples: &[u32]) -> [u8; 3] {
-        let color = match &self.meaning {
-            Meaning::Grey { factor, inverted } => {
-                let grey = (samples[0] * factor) as u8;
-                [if *inverted { 255 - grey } else { grey }; 3]
+        let color = match &self.kind {
+            Kind::Gray { factor, inverted } => {
+                let gray = (samples[0] * factor) as u8;
+                [if *inverted { 255 - gray } else { gray }; 3]
             }
-            Meaning::DeepGrey { shift, inverted } => {
-                let grey = (samples[0] >> shift) as u8;
-                [if *inverted { 255 - grey } else { grey }; 3]
+            Kind::DeepGray { shift, inverted } => {
+                let gray = (samples[0] >> shift) as u8;
+                [if *inverted { 255 - gray } else { gray }; 3]
             }
-            Meaning::Signed { bits } => {
+            Kind::Signed { bits } => {
                 let value = if *bits == 16 { i32::from(samples[0] as i16) } else { samples[0] as i32 };
                 [value.clamp(0, 255) as u8; 3]
             }
-            Meaning::Float => [f32::from_bits(samples[0]) as u8; 3],
-            Meaning::Palette(colors) => colors.get(samples[0] as usize).copied().unwrap_or_default(),
-            Meaning::Rgb { shift } => [0, 1, 2].map(|channel| (samples[channel] >> shift) as u8),
-            Meaning::Cmyk { shift } => {
+            Kind::Float => [f32::from_bits(samples[0]) as u8; 3],
+            Kind::Palette(colors) => colors.get(samples[0] as usize).copied().unwrap_or_default(),
+            Kind::Rgb { shift } => [0, 1, 2].map(|channel| (samples[channel] >> shift) as u8),
+            Kind::Cmyk { shift } => {
                 cmyk::to_rgb([0, 1, 2, 3].map(|channel| (samples[channel] >> shift) as u8))
             }
-            Meaning::Video(video) => video.rgb([0, 1, 2].map(|channel| samples[channel] as u8)),
+            Kind::YCbCr(ycbcr) => ycbcr.rgb([0, 1, 2].map(|channel| samples[channel] as u8)),
         };
         match self.alpha {
-            Some((alpha, shift)) => color.map(|part| divided(part, samples[alpha] >> shift)),
+            Some((alpha, shift)) => color.map(|value| unmultiplied(value, samples[alpha] >> shift)),
             None => color,
         }
     }
 }
 
-fn divided(part: u8, alpha: u32) -> u8 {
-    (u32::from(part) * 255).checked_div(alpha).unwrap_or(0).min(255) as u8
+/// Divides a color value by alpha.
+fn unmultiplied(value: u8, alpha: u32) -> u8 {
+    (u32::from(value) * 255).checked_div(alpha).unwrap_or(0).min(255) as u8
 }
 
-/// High bytes of the red, then of the green, then of the blue of all colours.
+/// Reads the palette. The file stores all red values, then all green values, then all blue values; their high bytes are used.
 fn palette(directory: &Directory, bits: usize) -> Result<Vec<[u8; 3]>, String> {
-    let map = directory.numbers(tag::COLOR_MAP, 3 << bits).ok_or("it lacks its palette")?;
+    let map = directory.numbers(tag::COLOR_MAP, 3 << bits).ok_or("its palette is missing")?;
     let count = map.len() / 3;
     let high = |index: usize| (map[index] >> 8) as u8;
     Ok((0..count).map(|index| [0, 1, 2].map(|channel| high(channel * count + index))).collect())

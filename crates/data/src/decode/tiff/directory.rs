@@ -1,6 +1,6 @@
-//! Reads the first directory of a TIFF or a BigTIFF: tags and their values.
+//! Reads the first directory of a TIFF or BigTIFF: tags and their values.
 
-/// The values of a tag lie as bytes in the file, in its order.
+/// The tags of a directory. Values refer to the bytes of the file, in the byte order of the file.
 pub struct Directory<'a> {
     pub little_endian: bool,
     entries: Vec<Entry<'a>>,
@@ -13,14 +13,14 @@ struct Entry<'a> {
 }
 
 impl<'a> Directory<'a> {
-    /// `None` when it is cut off. An entry whose values are is left out.
+    /// Reads the directory; `None` if it is truncated. Entries with truncated values are skipped.
     pub fn read(bytes: &'a [u8]) -> Option<Self> {
         let little_endian = bytes.starts_with(b"II");
         let number = |at: usize, length: usize| {
             bytes.get(at..at.checked_add(length)?).map(|bytes| of_bytes(bytes, little_endian))
         };
         let big = number(2, 2)? == 43;
-        // Bytes of an offset, of the number of entries, and of an entry.
+        // Sizes in bytes of an offset, of the number of entries, and of an entry.
         let (word, count_bytes, entry_bytes) = if big { (8, 8, 20) } else { (4, 2, 12) };
         let start = usize::try_from(number(if big { 8 } else { 4 }, word)?).ok()?;
         let count = usize::try_from(number(start, count_bytes)?).ok()?;
@@ -44,31 +44,31 @@ impl<'a> Directory<'a> {
         self.entries.iter().rev().find(|entry| entry.tag == tag && !entry.values.is_empty())
     }
 
-    /// The values as they stand in the file.
+    /// Returns the bytes of the values.
     pub fn bytes(&self, tag: u16) -> Option<&'a [u8]> {
         self.entry(tag).map(|entry| entry.values)
     }
 
-    /// The first of the values, so many at most; `None` when the tag is missing or its values are no whole numbers.
-    pub fn numbers(&self, tag: u16, most: usize) -> Option<Vec<u64>> {
+    /// Returns at most `limit` values; `None` if the tag is missing or its values are not unsigned integers.
+    pub fn numbers(&self, tag: u16, limit: usize) -> Option<Vec<u64>> {
         let entry = self.entry(tag).filter(|entry| matches!(entry.kind, 1 | 3 | 4 | 13 | 16 | 18))?;
-        let values = entry.values.chunks_exact(bytes_of_kind(entry.kind)).take(most);
+        let values = entry.values.chunks_exact(bytes_of_kind(entry.kind)).take(limit);
         Some(values.map(|value| of_bytes(value, self.little_endian)).collect())
     }
 
-    /// The first value.
+    /// Returns the first value, see [`Directory::numbers`].
     pub fn number(&self, tag: u16) -> Option<u64> {
         self.numbers(tag, 1)?.first().copied()
     }
 
-    /// All values, if they are so many fractions or floats.
+    /// Returns all values, if there are exactly `N` rationals, floats or unsigned integers.
     pub fn floats<const N: usize>(&self, tag: u16) -> Option<[f32; N]> {
         let entry = self.entry(tag)?;
-        let whole = |bytes: &[u8]| of_bytes(bytes, self.little_endian);
+        let integer = |bytes: &[u8]| of_bytes(bytes, self.little_endian);
         let value = |value: &[u8]| match entry.kind {
-            5 => Some((whole(&value[..4]) as f64 / whole(&value[4..]) as f64) as f32),
-            11 => Some(f32::from_bits(whole(value) as u32)),
-            3 | 4 => Some(whole(value) as f32),
+            5 => Some((integer(&value[..4]) as f64 / integer(&value[4..]) as f64) as f32),
+            11 => Some(f32::from_bits(integer(value) as u32)),
+            3 | 4 => Some(integer(value) as f32),
             _ => None,
         };
         let values = entry.values.chunks_exact(bytes_of_kind(entry.kind)).map(value);
@@ -81,7 +81,7 @@ fn of_bytes(bytes: &[u8], little_endian: bool) -> u64 {
     if little_endian { bytes.iter().rev().fold(0, push) } else { bytes.iter().fold(0, push) }
 }
 
-/// Bytes of one value.
+/// Returns the size in bytes of one value.
 fn bytes_of_kind(kind: u16) -> usize {
     match kind {
         3 | 8 => 2,

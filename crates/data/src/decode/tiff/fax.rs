@@ -1,5 +1,5 @@
-//! Decodes the three codings of fax (ITU-T T.4 and T.6), with the code tables of the `fax` crate, whose own decoders know neither
-//! the two-dimensional coding of group 3 nor rows without marks between them.
+//! Decodes the three fax codings (ITU-T T.4 and T.6) with the code tables of the `fax` crate. Its own decoders support neither the
+//! two-dimensional coding of group 3 nor rows without end-of-line codes between them.
 
 use std::convert::Infallible;
 
@@ -10,36 +10,36 @@ use fax::{
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
-    /// Rows begin at a byte.
+    /// Each row starts at a byte boundary.
     Rle,
-    /// Before each row a mark, and after it whether the row is coded on its own, if rows are not always.
+    /// An end-of-line code precedes each row. If two-dimensional, a bit follows: 1 if the row is coded without the row above it.
     Group3 { two_dimensional: bool },
-    /// Each row is coded by the row above it.
+    /// Each row is coded relative to the row above it.
     Group4,
 }
 
-/// Unpacks so many rows: a bit a pixel, black is 1. `None` when the data make no sense.
+/// Decodes `rows` rows with one bit per pixel; black is 1. `None` if the data are invalid.
 pub fn unpack(data: &[u8], width: usize, rows: usize, coding: Coding) -> Option<Vec<u8>> {
-    // The tables look at bits past the last code.
+    // The code tables may read bits after the last code.
     let bytes = data.iter().copied().chain([0; 4]).map(Ok::<u8, Infallible>);
     let mut reader = Reader { bits: ByteReader::new(bytes).ok()?, width: width.try_into().ok()? };
     let row_bytes = width.div_ceil(8);
     let mut out = vec![0; rows * row_bytes];
     let mut above = vec![];
     for row in out.chunks_mut(row_bytes) {
-        let alone = match coding {
+        let one_dimensional = match coding {
             Coding::Rle => {
                 let padding = reader.bits.bits_to_byte_boundary();
                 reader.bits.consume(padding).ok()?;
                 true
             }
             Coding::Group3 { two_dimensional } => {
-                reader.skip_mark()?;
+                reader.skip_end_of_line()?;
                 !two_dimensional || reader.bit()?
             }
             Coding::Group4 => false,
         };
-        let changes = if alone { reader.row_alone()? } else { reader.row_by(&above)? };
+        let changes = if one_dimensional { reader.row_1d()? } else { reader.row_2d(&above)? };
         for black in changes.chunks(2) {
             let end = black.get(1).map_or(width, |end| usize::from(*end));
             for x in usize::from(black[0])..end {
@@ -63,8 +63,8 @@ impl<B: BitReader> Reader<B> {
         Some(bit)
     }
 
-    /// Eleven zeros or more, and a one. What is before them is left out.
-    fn skip_mark(&mut self) -> Option<()> {
+    /// Skips bits up to the end of an end-of-line code: at least eleven zeros and a one.
+    fn skip_end_of_line(&mut self) -> Option<()> {
         while self.bits.peek(11)? != 0 {
             self.bits.consume(1).ok()?;
         }
@@ -72,7 +72,7 @@ impl<B: BitReader> Reader<B> {
         Some(())
     }
 
-    /// The length of a run, which may come in parts.
+    /// Reads the length of a run, which may have several codes.
     fn run(&mut self, black: bool) -> Option<u16> {
         let mut run = 0_u16;
         loop {
@@ -88,69 +88,73 @@ impl<B: BitReader> Reader<B> {
         }
     }
 
-    /// Where the colour changes, from white at first; the row's end is left out.
-    fn row_alone(&mut self) -> Option<Vec<u16>> {
+    /// Reads a row that is coded without the row above it. Returns the positions where the color changes, starting with white. The end
+    /// of the row is not included.
+    fn row_1d(&mut self) -> Option<Vec<u16>> {
         let mut changes = Changes::new(self.width);
         while changes.at < self.width {
             let end = changes.at.checked_add(self.run(changes.black)?)?;
-            changes.turn(end)?;
+            changes.push(end)?;
         }
-        Some(changes.places)
+        Some(changes.positions)
     }
 
-    /// The same, for a row that is coded by the one above it.
-    fn row_by(&mut self, above: &[u16]) -> Option<Vec<u16>> {
+    /// Reads a row that is coded relative to the row above it, whose changes are `above`. Returns the same as [`Self::row_1d`].
+    fn row_2d(&mut self, above: &[u16]) -> Option<Vec<u16>> {
         let mut changes = Changes::new(self.width);
-        // The changes above that are not right of here. They need not be looked at again: a row goes to the right alone.
+        // The number of changes above at or left of the current position. They need not be searched again, because positions increase.
         let mut passed = 0;
-        // At the start of a row a change above the very first pixel counts too.
+        // At the start of a row, a change above the first pixel is not skipped.
         let mut start = true;
         while changes.at < self.width {
             while !start && above.get(passed).is_some_and(|change| *change <= changes.at) {
                 passed += 1;
             }
-            // The first of the others to the other colour, and the one after it.
+            // The first remaining change to the opposite color (b1 in T.4); the change after it is b2.
             let first = passed + usize::from((passed % 2 == 1) != changes.black);
-            let place = |index: usize| above.get(index).copied().unwrap_or(self.width);
+            let position = |index: usize| above.get(index).copied().unwrap_or(self.width);
             match maps::mode::decode(&mut self.bits)? {
-                Mode::Pass => changes.at = place(first + 1),
-                Mode::Vertical(right) => changes.turn(place(first).checked_add_signed(right.into())?)?,
+                Mode::Pass => changes.at = position(first + 1),
+                Mode::Vertical(right) => changes.push(position(first).checked_add_signed(right.into())?)?,
                 Mode::Horizontal => {
                     for _ in 0..2 {
                         let end = changes.at.checked_add(self.run(changes.black)?)?;
-                        changes.turn(end)?;
+                        changes.push(end)?;
                     }
                 }
                 Mode::Extension | Mode::EOF => return None,
             }
             start = false;
         }
-        Some(changes.places)
+        Some(changes.positions)
     }
 }
 
+/// The color changes of a row.
 struct Changes {
-    places: Vec<u16>,
+    positions: Vec<u16>,
+    /// The current position in the row.
     at: u16,
+    /// The current color.
     black: bool,
     width: u16,
 }
 
 impl Changes {
     fn new(width: u16) -> Self {
-        Self { places: vec![], at: 0, black: false, width }
+        Self { positions: vec![], at: 0, black: false, width }
     }
 
-    /// The colour changes at a place, which is right of the last.
-    fn turn(&mut self, place: u16) -> Option<()> {
-        if place < self.at {
+    /// Adds a color change. `None` if it is left of the current position.
+    fn push(&mut self, position: u16) -> Option<()> {
+        if position < self.at {
             return None;
         }
-        let place = place.min(self.width);
-        if place < self.width {
-            self.places.push(place);
+        let position = position.min(self.width);
+        if position < self.width {
+            self.positions.push(position);
         }
-        self.at = place;
+        self.at = position;
         self.black = !self.black;
         Some(())
     }
@@ -160,10 +164,10 @@ impl Changes {
 mod tests {
     use super::*;
 
-    /// Each pixel of another colour than the one before it, in rows that are coded by the row above. A search among the changes
-    /// above that begins anew at each change would take minutes.
+    /// The color changes at each pixel, and rows are coded relative to the row above. If the search among the changes above started at
+    /// the first change each time, this test would take minutes.
     #[test]
-    fn a_row_of_many_changes_is_read_once() {
+    fn rows_with_many_changes_are_read_in_linear_time() {
         let (width, rows) = (65_000, 300);
         // Horizontal mode, a white run of 1, a black run of 1; then vertical mode 0.
         let mut bits = "001000111010".repeat(width / 2);

@@ -1,4 +1,4 @@
-//! Unpacks the samples from the bytes of a row.
+//! Reads the samples from the bytes of a row.
 
 use super::{directory::Directory, tag};
 
@@ -13,20 +13,20 @@ pub enum Format {
     Float,
 }
 
-/// The predictor that was subtracted before compression.
+/// The prediction that was subtracted before compression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Predictor {
     None,
     /// The sample to the left.
     Horizontal,
-    /// The byte to the left, of floats whose bytes are sorted by their weight.
+    /// The byte to the left. The bytes of floats are stored by significance: first the highest bytes of all samples.
     Float,
 }
 
 pub struct Samples {
     pub bits: usize,
     pub format: Format,
-    /// Number of samples per pixel that lie side by side.
+    /// Number of samples per pixel in the same plane.
     together: usize,
     little_endian: bool,
 }
@@ -38,7 +38,7 @@ impl Samples {
             return Err("TIFF with samples of different bits is not supported: convert it".into());
         }
         if bits.len() > 1 && bits.len() < channels {
-            return Err("it does not say how many bits its samples have".into());
+            return Err("the number of bits of some samples is missing".into());
         }
         let format = match directory.number(tag::SAMPLE_FORMAT).unwrap_or(1) {
             1 => Format::Unsigned,
@@ -58,12 +58,12 @@ impl Samples {
         Ok(Self { bits, format, together: channels / planes, little_endian: directory.little_endian })
     }
 
-    /// Bytes of a row of so many pixels in a block.
+    /// Returns the size in bytes of a row of `pixels` pixels in a block.
     pub fn row_bytes(&self, pixels: usize) -> usize {
         (pixels * self.together * self.bits).div_ceil(8)
     }
 
-    /// Gives a row's samples as numbers, and of floats their bits. The row is changed.
+    /// Writes the samples of a row to `numbers`: integers, or the bits of floats. `row` is changed by the predictor `Float`.
     pub fn unpack<'n>(
         &self,
         row: &mut [u8],
@@ -85,7 +85,7 @@ impl Samples {
         } else {
             row
         };
-        let (mut held, mut bits_held) = (0_u32, 0);
+        let (mut buffer, mut buffered_bits) = (0_u32, 0);
         let mut next = || match self.bits {
             8 => row.split_off_first().map_or(0, |byte| (*byte).into()),
             16 => row.split_off(..2).map_or(0, |bytes| {
@@ -97,12 +97,12 @@ impl Samples {
                 if little_endian { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) }
             }),
             bits => {
-                while bits_held < bits {
-                    held = held << 8 | row.split_off_first().map_or(0, |byte| (*byte).into());
-                    bits_held += 8;
+                while buffered_bits < bits {
+                    buffer = buffer << 8 | row.split_off_first().map_or(0, |byte| (*byte).into());
+                    buffered_bits += 8;
                 }
-                bits_held -= bits;
-                held >> bits_held & ((1 << bits) - 1)
+                buffered_bits -= bits;
+                buffer >> buffered_bits & ((1 << bits) - 1)
             }
         };
         if predictor == Predictor::Horizontal {

@@ -1,4 +1,4 @@
-//! The tags that are read, by their names in the specification (TIFF 6.0, 1992).
+//! The tags that are read, with their names in the specification (TIFF 6.0, 1992).
 
 pub const WIDTH: u16 = 256;
 pub const HEIGHT: u16 = 257;
@@ -25,5 +25,5 @@ pub const JPEG_TABLES: u16 = 347;
 pub const YCBCR_COEFFICIENTS: u16 = 529;
 pub const YCBCR_SUBSAMPLING: u16 = 530;
 pub const REFERENCE_BLACK_WHITE: u16 = 532;
-/// Adobe's, of XML.
+/// Defined by Adobe: XMP as XML text.
 pub const XMP: u16 = 700;

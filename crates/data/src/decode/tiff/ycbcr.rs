@@ -1,19 +1,19 @@
-//! Converts YCbCr outside of JPEG to RGB by tables, with the rounding of Pillow for uncompressed samples and of libtiff, which
-//! Pillow uses, for compressed ones.
+//! Converts YCbCr outside of JPEG data to RGB with tables. Uncompressed samples are rounded as by Pillow, compressed samples as by
+//! libtiff, which Pillow uses for them.
 
 use super::{directory::Directory, tag};
 
-pub struct Video {
+pub struct YCbCr {
     luma: [i32; 256],
     red_of_cr: [i32; 256],
-    /// Sums of these two are divided by 2^`shift`.
+    /// The sum of the two values for green is divided by 2^`shift`.
     green_of_cb: [i32; 256],
     green_of_cr: [i32; 256],
     shift: u32,
     blue_of_cb: [i32; 256],
 }
 
-impl Video {
+impl YCbCr {
     pub fn read(directory: &Directory, compression: u64) -> Result<Self, String> {
         if compression == 1 {
             return Ok(Self::of_pillow());
@@ -23,7 +23,7 @@ impl Video {
         Ok(Self::of_libtiff(coefficients, reference.unwrap_or([0.0, 255.0, 128.0, 255.0, 128.0, 255.0])))
     }
 
-    /// Numbers with six binary places.
+    /// Fixed-point numbers with 6 fractional bits.
     fn of_pillow() -> Self {
         let table =
             |factor: f64| std::array::from_fn(|code| (factor * 64.0 * (code as f64 - 128.0) + 0.5) as i32);
@@ -37,7 +37,7 @@ impl Video {
         }
     }
 
-    /// Numbers with sixteen binary places, and codes that stand for black and white.
+    /// Fixed-point numbers with 16 fractional bits. `reference` holds the codes of black and white for each channel.
     fn of_libtiff([red, green, blue]: [f32; 3], reference: [f32; 6]) -> Self {
         const HALF: i64 = 1 << 15;
         let fixed = |factor: f32| (f64::from(factor.clamp(0.0, 2.0)) * 65_536.0 + 0.5) as i64;
@@ -67,6 +67,6 @@ impl Video {
         let [luma, cb, cr] = codes.map(usize::from);
         let luma = self.luma[luma];
         let green = (self.green_of_cb[cb] + self.green_of_cr[cr]) >> self.shift;
-        [self.red_of_cr[cr], green, self.blue_of_cb[cb]].map(|part| (luma + part).clamp(0, 255) as u8)
+        [self.red_of_cr[cr], green, self.blue_of_cb[cb]].map(|chroma| (luma + chroma).clamp(0, 255) as u8)
     }
 }

@@ -1,0 +1,92 @@
+//! The settings of an engine: which one, on which device, and how it computes.
+
+use alexnet_core::{Backend, Device};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, Result,
+    engine::{self, Convolution, Engine, InstructionSet},
+};
+
+/// An engine, its device and its settings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineConfig {
+    /// The engine.
+    #[serde(default)]
+    pub backend: Engine,
+    /// The device.
+    #[serde(default)]
+    pub device: Device,
+    /// The instruction set of the engine `cpu`; `None` means the best of this processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isa: Option<InstructionSet>,
+    /// The convolution algorithm of the engine `cpu`; `None` means Winograd where it applies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub convolution: Option<Convolution>,
+}
+
+impl From<Engine> for EngineConfig {
+    fn from(backend: Engine) -> Self {
+        Self { backend, ..Self::default() }
+    }
+}
+
+/// Changes to an [`EngineConfig`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineChanges {
+    /// Another engine, with its own default device.
+    pub backend: Option<Engine>,
+    /// Another device.
+    pub device: Option<Device>,
+    /// Another instruction set.
+    pub isa: Option<InstructionSet>,
+    /// Another convolution algorithm.
+    pub convolution: Option<Convolution>,
+}
+
+impl EngineChanges {
+    /// The configuration with these changes.
+    pub fn apply(self, to: EngineConfig) -> EngineConfig {
+        let to = match self.backend {
+            Some(backend) if backend != to.backend => backend.into(),
+            _ => to,
+        };
+        EngineConfig {
+            backend: to.backend,
+            device: self.device.unwrap_or(to.device),
+            isa: self.isa.or(to.isa),
+            convolution: self.convolution.or(to.convolution),
+        }
+    }
+}
+
+impl EngineConfig {
+    /// Creates the engine.
+    ///
+    /// # Errors
+    /// [`Error::NoEngine`] when this build lacks the engine, [`Error::NoDevice`] when the engine lacks the device,
+    /// [`Error::NoInstructionSet`] when the processor lacks the instruction set, [`Error::OnlyForCpu`] when `isa` or
+    /// `convolution` is set for another engine than `cpu`.
+    pub fn start(self) -> Result<Box<dyn Backend>> {
+        let Some(backend) = self.backend()? else {
+            let compiled = Engine::compiled().iter().map(|engine| engine.name()).collect();
+            return Err(Error::NoEngine { engine: self.backend, compiled });
+        };
+        if !backend.devices().contains(&self.device) {
+            let devices = backend.devices();
+            return Err(Error::NoDevice { engine: self.backend, device: self.device, devices });
+        }
+        Ok(backend)
+    }
+
+    fn backend(self) -> Result<Option<Box<dyn Backend>>> {
+        let Self { backend, isa, convolution, .. } = self;
+        if isa.is_none() && convolution.is_none() {
+            return Ok(backend.backend());
+        }
+        if backend != Engine::Cpu {
+            return Err(Error::OnlyForCpu { engine: backend });
+        }
+        Ok(engine::cpu(isa, convolution)?)
+    }
+}

@@ -1,0 +1,67 @@
+//! What a run consists of before its first or next step, and how a new run gets there.
+
+use alexnet_core::{Progress, State, train::Batches};
+use alexnet_data::{
+    check,
+    dataset::Dataset,
+    loader::{Loader, OnBadImage},
+};
+
+use crate::{
+    Error, Note, Observer, Result, RunFolder, TrainConfig,
+    observer::{Work, shared},
+    prepare::Prepared,
+    run_folder::Marks,
+    saved,
+};
+
+/// A run before its first or next step.
+pub struct Ready {
+    pub config: TrainConfig,
+    pub folder: RunFolder,
+    pub marks: Marks,
+    pub loader: Loader,
+    pub state: State,
+    pub progress: Progress,
+}
+
+/// A new run, with its folder.
+pub fn new_run(config: TrainConfig, observer: &mut dyn Observer) -> Result<Ready> {
+    let dataset = config.data.open_or_draw(&config.split_options(), observer)?;
+    if !config.frozen(&config.variant.topology(dataset.classes.len()))?.is_empty() && config.weights.is_none()
+    {
+        observer.note(Note::FrozenUntrained);
+    }
+    if config.on_bad_image == OnBadImage::Error {
+        look_at_all(&dataset, observer)?;
+    }
+    let run_dir = config.run_dir.clone();
+    let Prepared { config, loader, state, .. } = Prepared::new(config, dataset, observer)?;
+    // A run that cannot take its first step creates no folder.
+    loader.train(0, 0).next().transpose()?;
+    saved::check(&config)?;
+    let (marks, progress) = (saved::marks(&config, loader.dataset())?, Progress::default());
+    let folder = RunFolder::create(run_dir.as_deref(), observer)?;
+    // The settings are written first: with them, a run that is killed now can already be resumed.
+    saved::write(&config, &folder)?;
+    loader.dataset().save(&folder.split())?;
+    // From here on, a missing checkpoint is an error, and the initial weights file is no longer needed.
+    folder.save_checkpoint(&state, &progress, &marks)?;
+    Ok(Ready { config, folder, marks, loader, state, progress })
+}
+
+/// The most unreadable images that an error names.
+const NAMED: usize = 5;
+
+/// Checks that all images can be read, before hours of training.
+pub fn look_at_all(dataset: &Dataset, observer: &mut dyn Observer) -> Result<()> {
+    let unreadable = check::unreadable(dataset, &shared(observer, Work::LookingAtImages));
+    if unreadable.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Unreadable {
+        images: unreadable.len(),
+        of: dataset.items().count(),
+        named: unreadable.iter().take(NAMED).map(ToString::to_string).collect(),
+    })
+}
