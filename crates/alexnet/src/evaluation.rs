@@ -21,7 +21,7 @@ use alexnet_data::{
 use serde::Serialize;
 
 use crate::{
-    DataSource, EngineConfig, Error, Observer, Result, Split, Subset, WeightsFile,
+    DataSource, EngineConfig, Error, Observer, Result, Selection, Split, WeightsFile,
     classifier::orientation,
     observer::{ImageNotes, Work},
 };
@@ -178,7 +178,7 @@ pub struct Evaluator {
     pub weights: Option<PathBuf>,
     /// The images; by default those of the run that the weights come from.
     pub data: DataSource,
-    /// The subset of the images, see [`Subset::choose`].
+    /// The subset of the images, see [`Selection::choose`].
     pub split: Option<Split>,
     /// The views of each image that the network evaluates.
     pub views: Views,
@@ -215,7 +215,7 @@ impl Evaluator {
     pub fn run(&self, observer: &mut dyn Observer) -> Result<Evaluated> {
         let backend = self.engine.start()?;
         let mut file = WeightsFile::read(self.weights.as_deref(), observer)?;
-        let Subset { dataset, items } = file.subset(&self.data, self.split, observer)?;
+        let Selection { dataset, items } = file.selection(&self.data, self.split, observer)?;
         let Weights { metadata, parameters } = file.loaded.weights;
         let topology = metadata.variant.topology(metadata.classes.len());
         let options = Options { device: self.engine.device, ..Options::default() };

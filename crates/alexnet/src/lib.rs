@@ -33,9 +33,9 @@ pub mod observer;
 pub mod prepare;
 pub mod run_folder;
 mod saved;
+pub mod selection;
 pub mod source;
 pub mod split;
-pub mod subset;
 pub mod train_observer;
 pub mod trainer;
 pub mod weights;
@@ -57,9 +57,9 @@ pub use self::{
     prepare::Prepared,
     run_folder::RunFolder,
     saved::MAX_BYTES as MAX_SETTINGS_BYTES,
+    selection::Selection,
     source::DataSource,
     split::Split,
-    subset::Subset,
     train_observer::{RunInfo, TrainObserver},
     trainer::{Resume, Run, Trainer},
     weights::WeightsFile,

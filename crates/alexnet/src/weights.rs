@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use alexnet_interchange::Loaded;
 
-use crate::{DataSource, Error, Note, Observer, Result, RunFolder, Split, Subset, classes, classes::listed};
+use crate::{
+    DataSource, Error, Note, Observer, Result, RunFolder, Selection, Split, classes, classes::listed,
+};
 
 /// A weights file and its content.
 #[derive(Clone, Debug)]
@@ -28,18 +30,18 @@ impl WeightsFile {
         Ok(Self { path, loaded })
     }
 
-    /// Chooses the images to evaluate these weights on, see [`Subset::choose`]. The weights get the classes of the images, in their order.
+    /// Chooses the images to evaluate these weights on, see [`Selection::choose`]. The weights get the classes of the images, in their order.
     ///
     /// # Errors
-    /// As [`Subset::choose`]; [`Error::OtherClasses`] when the classes of the weights differ.
-    pub fn subset(
+    /// As [`Selection::choose`]; [`Error::OtherClasses`] when the classes of the weights differ.
+    pub fn selection(
         &mut self,
         data: &DataSource,
         split: Option<Split>,
         observer: &mut dyn Observer,
-    ) -> Result<Subset> {
-        let subset = Subset::choose(data, &self.path, split, observer)?;
-        let Subset { dataset, .. } = &subset;
+    ) -> Result<Selection> {
+        let selection = Selection::choose(data, &self.path, split, observer)?;
+        let Selection { dataset, .. } = &selection;
         if !classes::adopt(&mut self.loaded, &self.path, dataset, observer) {
             return Err(Error::OtherClasses {
                 folder: dataset.root.clone(),
@@ -48,7 +50,7 @@ impl WeightsFile {
                 known: listed(&self.loaded.weights.metadata.classes),
             });
         }
-        Ok(subset)
+        Ok(selection)
     }
 }
 

@@ -11,7 +11,7 @@ use alexnet::data::{
     dataset::Item,
     loader::{Loader, LoaderOptions},
 };
-use alexnet::{Engine, Subset, TrainConfig, WeightsFile, classifier::orientation};
+use alexnet::{Engine, Selection, TrainConfig, WeightsFile, classifier::orientation};
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
@@ -111,7 +111,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let config = args.config();
     let mut console = Console::default();
     let mut file = WeightsFile::read(args.weights.as_deref(), &mut console)?;
-    let Subset { dataset, items } = file.subset(&source(args.data.as_ref()), None, &mut console)?;
+    let Selection { dataset, items } = file.selection(&source(args.data.as_ref()), None, &mut console)?;
     let Weights { metadata, parameters } = file.loaded.weights;
     let exif_orientation = orientation(args.orientation.given(), metadata.exif_orientation, &mut console);
     let topology = metadata.variant.topology(metadata.classes.len());

@@ -13,14 +13,14 @@ use crate::{DataSource, Error, Note, Observer, Result, RunFolder, Split};
 
 /// The images to evaluate weights on.
 #[derive(Clone, Debug)]
-pub struct Subset {
+pub struct Selection {
     /// Their data set.
     pub dataset: Dataset,
     /// The images.
     pub items: Vec<Item>,
 }
 
-impl Subset {
+impl Selection {
     /// Chooses the images of `data`, or by default those of the run of the weights. For the images of the run, wherever they are
     /// now, the split of the run is used, so that no training image is taken for a validation image. For other images, `None` as
     /// `split` means their validation subset if the folder has one, otherwise all images.
@@ -42,11 +42,11 @@ impl Subset {
                     SplitMatch::Same(again) => of_the_same(&listing, &run, again, split, observer),
                     SplitMatch::Other { trained } => {
                         let why = "they are not the run's images";
-                        let subset = of_others(listing, split, why, observer)?;
+                        let selection = of_others(listing, split, why, observer)?;
                         if trained > 0 {
                             observer.note(Note::TrainedOn { images: trained });
                         }
-                        Ok(subset)
+                        Ok(selection)
                     }
                 }
             }
@@ -61,7 +61,7 @@ fn split_of_run(weights: &Path) -> Result<Option<Dataset>> {
     Ok(file.map(|file| Dataset::load(&file)).transpose()?)
 }
 
-fn of_run(run: Dataset, split: Option<Split>) -> Result<Subset> {
+fn of_run(run: Dataset, split: Option<Split>) -> Result<Selection> {
     let split = split.unwrap_or(Split::Val);
     if !run.root.is_dir() {
         return Err(Error::ImagesMoved { folder: run.root });
@@ -70,7 +70,7 @@ fn of_run(run: Dataset, split: Option<Split>) -> Result<Subset> {
     if items.is_empty() {
         return Err(Error::RunHasNone { split });
     }
-    Ok(Subset { dataset: run, items })
+    Ok(Selection { dataset: run, items })
 }
 
 /// Images of the run.
@@ -80,12 +80,12 @@ fn of_the_same(
     again: MatchedSplit,
     split: Option<Split>,
     observer: &mut dyn Observer,
-) -> Result<Subset> {
+) -> Result<Selection> {
     let split = split.unwrap_or(Split::Val);
     let MatchedSplit { mut dataset, new, missing } = again;
     if split == Split::All {
         let items = listing.items().cloned().collect();
-        return Ok(Subset { dataset, items });
+        return Ok(Selection { dataset, items });
     }
     // A test subset that was added later does not belong to the run.
     let added = split == Split::Test && run.test.is_empty();
@@ -108,7 +108,7 @@ fn of_the_same(
             .as_ref()
             .is_some_and(|val| val.len() != items.len() || !val.iter().all(|item| items.contains(item)));
     observer.note(Note::SplitAsTheRun { what, new, missing, folders_differ });
-    Ok(Subset { dataset, items })
+    Ok(Selection { dataset, items })
 }
 
 /// Images that no known run was trained on.
@@ -117,7 +117,7 @@ fn of_others(
     split: Option<Split>,
     why: &'static str,
     observer: &mut dyn Observer,
-) -> Result<Subset> {
+) -> Result<Selection> {
     let is_split = listing.val.is_some();
     let all = listing.items().count();
     let split_now = matches!(split, Some(Split::Val | Split::Train)) && !is_split;
@@ -136,5 +136,5 @@ fn of_others(
     if items.is_empty() {
         return Err(Error::NoSuchImages { split: chosen, folder: dataset.root });
     }
-    Ok(Subset { dataset, items })
+    Ok(Selection { dataset, items })
 }
