@@ -38,9 +38,9 @@ pub fn gallery(report: &Report, image: impl Fn(&str) -> Option<RgbImage>) -> (Rg
         let (what, color) = describe(group);
         for image in &group.images[..shown] {
             let subset = match image.subset {
-                Subset::Train => "trains",
-                Subset::Val => "validates",
-                Subset::Test => "is for tests",
+                Subset::Train => "training set",
+                Subset::Val => "validation set",
+                Subset::Test => "test set",
             };
             tiles.push(tile(&image.path, &format!("{}, {subset}", image.class), &what, color));
         }

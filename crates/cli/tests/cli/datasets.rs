@@ -192,7 +192,7 @@ fn folders_of_a_split_are_detected_by_their_names_with_a_note() {
     let moved = evaluate(&dir, &["--data", "mine", "--split", "test"]);
     assert_eq!(moved.report["loss"], tested.report["loss"]);
     let text = dir.succeeds(&["data", "check", "--data", "mine"]);
-    assert!(text.contains("test") && text.contains("is kept for tests"), "{text}");
+    assert!(text.contains(" test\n") && text.contains("(test set)"), "{text}");
     let output =
         dir.succeeds(&["data", "split", "--data", "mine", "--val-fraction", "0.5", "--copy", "copy"]);
     assert!(output.contains("10 images for testing") && dir.file("copy/test/roses").is_dir(), "{output}");

@@ -197,11 +197,11 @@ fn print_group(group: &Group) -> Result<()> {
     say!("  {}", what.join(", "))?;
     for image in &group.images {
         let subset = match image.subset {
-            Subset::Train => "trains",
-            Subset::Val => "validates",
-            Subset::Test => "is kept for tests",
+            Subset::Train => "training set",
+            Subset::Val => "validation set",
+            Subset::Test => "test set",
         };
-        say!("    {} {subset}", escaped(&image.path))?;
+        say!("    {} ({subset})", escaped(&image.path))?;
     }
     for link in &group.links {
         let how = match link.likeness {

@@ -67,7 +67,7 @@ pub fn run(args: &Args) -> Result<()> {
 fn keep_together(dataset: Dataset, args: &Args) -> Result<Dataset> {
     if dataset.comes_split() {
         note!(
-            "the data set comes split and stays so; `data check` lists the images that are in several subsets"
+            "the data set is already split and is copied as it is; `data check` lists duplicates in several subsets"
         );
         return Ok(dataset);
     }
