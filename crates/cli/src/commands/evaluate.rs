@@ -28,8 +28,10 @@ const CELL: usize = 6;
 /// The most rows in a list of misclassified images or of confusions.
 const LISTED: usize = 10;
 
-/// Print loss, top-1 accuracy with its 95 % interval, precision, recall and F1, the confusion matrix, the calibration error and the
-/// misclassified images with the highest confidence
+/// Measure the quality of weights on a set of images
+///
+/// Prints loss, top-1 accuracy with its 95 % interval, precision, recall and F1, the confusion matrix, the calibration error and the
+/// misclassified images with the highest confidence.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Weights file [default: the best weights of the newest run]

@@ -22,7 +22,7 @@ use crate::{
     stop::Stop,
 };
 
-/// Train for some steps with a growing learning rate, plot the loss against it, and suggest a rate
+/// Find a learning rate: train for some steps with a growing rate and plot the loss against it
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Lowest learning rate
