@@ -1,4 +1,4 @@
-//! Lets the binaries find libtorch where it was linked, if it is.
+//! Makes the binaries find libtorch at run time in the folder that it was linked from, if the engine `tch` is built.
 
 use std::{env, path::Path};
 

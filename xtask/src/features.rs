@@ -1,16 +1,16 @@
-//! What the arguments of a command ask of the build.
+//! Determines from the arguments of a command which cargo features and libraries it needs.
 
 use std::{ffi::OsStr, fs, path::Path};
 
-/// The value of an option, given as `--name value` or `--name=value`; of the last, if it is there more than once.
+/// Returns the value of an option, given as `--name value` or `--name=value`. If it is given more than once, the last one counts.
 fn value<'a>(arguments: &[&'a str], name: &str) -> Option<&'a str> {
     let options = || arguments.iter().take_while(|&&argument| argument != "--");
-    let apart = options().zip(options().skip(1)).filter(|(key, _)| **key == name).map(|(_, value)| *value);
+    let separate = options().zip(options().skip(1)).filter(|(key, _)| **key == name).map(|(_, value)| *value);
     let joined = options().filter_map(|argument| argument.strip_prefix(name)?.strip_prefix('='));
-    joined.chain(apart).last()
+    joined.chain(separate).last()
 }
 
-/// The engine and the device that a command is to run on.
+/// The engine and the device that a command runs on.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Engine {
     backend: Option<String>,
@@ -18,25 +18,26 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// What the arguments say, or else the file of options that they name: that of a run that goes on, or a `--config`.
+    /// Reads the options `--backend` and `--device` from the arguments or, if missing there, from the file of options that `--resume` or
+    /// `--config` names.
     pub fn of(arguments: &[&str]) -> Self {
         let typed = |name| value(arguments, name).map(str::to_owned);
         let (backend, device) = (typed("--backend"), typed("--device"));
         let file = ["--resume", "--config"].iter().find_map(|name| value(arguments, name));
         let saved = file.map(Path::new).map(Self::saved).unwrap_or_default();
         if backend.is_some() && backend != saved.backend {
-            // The device in the file is that of another engine.
+            // The device in the file is for another engine.
             return Self { backend, device };
         }
         Self { backend: saved.backend, device: device.or(saved.device) }
     }
 
-    /// What a file of options says, or that of the folder of a run; nothing if it cannot be read, which `alexnet` reports.
+    /// Reads a file of options, or that in the folder of a run. If it cannot be read, returns no values; `alexnet` reports the error.
     fn saved(path: &Path) -> Self {
         let file = if path.is_dir() { path.join("args.toml") } else { path.to_owned() };
         let text = fs::read_to_string(file).unwrap_or_default();
         let value = |key: &str| {
-            // `key = "value"`; neither has an escape in it.
+            // Lines `key = "value"`; these values contain no escapes.
             text.lines()
                 .find_map(|line| {
                     let (name, rest) = line.split_once('=')?;
@@ -48,17 +49,17 @@ impl Engine {
         Self { backend: value("backend"), device: value("device") }
     }
 
-    /// Whether it is libtorch.
+    /// Returns whether the engine is `tch`.
     pub fn is_tch(&self) -> bool {
         self.backend.as_deref() == Some("tch")
     }
 
-    /// Whether it is to compute on an NVIDIA GPU.
+    /// Returns whether the device is an NVIDIA GPU.
     pub fn is_on_cuda(&self) -> bool {
         self.device.as_deref().is_some_and(|device| device.starts_with("cuda"))
     }
 
-    /// The cargo features that GPUs need; libtorch brings its own.
+    /// Returns the cargo features for the GPU of the engine `candle`. Other engines need none; libtorch includes its GPU support.
     pub fn gpu_features(&self) -> Vec<&'static str> {
         match self.device.as_deref() {
             _ if self.backend.as_deref() != Some("candle") => vec![],
@@ -69,32 +70,33 @@ impl Engine {
     }
 }
 
-/// Whether a command of `alexnet` is about all engines that are here.
-pub fn is_about_all_engines(command: &OsStr) -> bool {
+/// Returns whether a command of `alexnet` uses all available engines.
+pub fn uses_all_engines(command: &OsStr) -> bool {
     command == "parity" || command == "doctor"
 }
 
-/// The feature `tch` of all packages that have it, for cargo.
+/// The feature `tch` of all packages that have it, as a value of cargo's `--features`.
 pub const ALL_WITH_TCH: &str = "alexnet-cli/tch,alexnet-benches/tch";
 
-/// How cargo is to test what `arguments` ask for: all packages, or those that they name, with libtorch where it can be.
+/// Returns the arguments of cargo to test all packages, or those that `arguments` name, with the feature `tch` of each package that has
+/// it.
 pub fn tests(arguments: &[&str]) -> Vec<&'static str> {
     let packages = packages(arguments);
     if packages.is_empty() {
         return vec!["test", "--workspace", "--features", ALL_WITH_TCH];
     }
-    let concerned =
+    let is_tested =
         |feature: &&str| packages.iter().any(|package| feature.split('/').next() == Some(package));
-    let features = ALL_WITH_TCH.split(',').filter(concerned).flat_map(|feature| ["--features", feature]);
+    let features = ALL_WITH_TCH.split(',').filter(is_tested).flat_map(|feature| ["--features", feature]);
     ["test"].into_iter().chain(features).collect()
 }
 
-/// Whether these tests are linked with libtorch.
+/// Returns whether these tests are linked with libtorch.
 pub fn tests_need_libtorch(arguments: &[&str]) -> bool {
     tests(arguments).contains(&"--features") || packages(arguments).contains(&"alexnet-backend-tch")
 }
 
-/// The packages that arguments of `cargo test` name with `-p`; none means all.
+/// Returns the packages that arguments of `cargo test` name with `-p`; an empty list means all packages.
 fn packages<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
     let mut packages = Vec::new();
     let mut rest = arguments.iter().take_while(|&&argument| argument != "--");
@@ -113,46 +115,46 @@ fn packages<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
 mod tests {
     use super::*;
 
-    fn words(line: &str) -> Vec<&str> {
+    fn split(line: &str) -> Vec<&str> {
         line.split_whitespace().collect()
     }
 
     #[test]
-    fn the_engine_tch_is_asked_for_by_its_option_alone() {
+    fn the_engine_tch_is_chosen_only_by_its_option() {
         for line in
             ["--backend tch", "--backend=tch", "--epochs 3 --backend tch -j 2", "--backend cpu --backend tch"]
         {
-            assert!(Engine::of(&words(line)).is_tch(), "{line}");
+            assert!(Engine::of(&split(line)).is_tch(), "{line}");
         }
         for line in
             ["", "tch", "--data tch", "--backend cpu", "--backend", "--backends tch", "-- --backend tch"]
         {
-            assert!(!Engine::of(&words(line)).is_tch(), "{line}");
+            assert!(!Engine::of(&split(line)).is_tch(), "{line}");
         }
     }
 
     #[test]
-    fn gpus_of_candle_are_features_and_those_of_libtorch_are_not() {
-        let features = |line: &str| Engine::of(&words(line)).gpu_features();
+    fn only_candle_needs_a_feature_for_gpus() {
+        let features = |line: &str| Engine::of(&split(line)).gpu_features();
         for device in ["--device cuda", "--device=cuda:1"] {
             assert_eq!(features(&format!("--backend candle {device}")), ["cuda"]);
             assert_eq!(features(&format!("{device} --backend=candle")), ["cuda"]);
             assert!(features(&format!("--backend tch {device}")).is_empty());
             assert!(features(device).is_empty());
-            assert!(Engine::of(&words(device)).is_on_cuda());
+            assert!(Engine::of(&split(device)).is_on_cuda());
         }
         assert_eq!(features("--backend candle --device metal"), ["metal"]);
         assert!(features("--backend candle --device cpu").is_empty());
-        assert!(!Engine::of(&words("--backend candle --device metal")).is_on_cuda());
+        assert!(!Engine::of(&split("--backend candle --device metal")).is_on_cuda());
     }
 
     #[test]
-    fn the_engine_of_a_run_is_that_of_its_options() {
+    fn the_engine_of_a_run_is_read_from_its_options() {
         let folder = tempfile::tempdir().unwrap();
         let run = folder.path().to_str().unwrap();
         let of = |more: &str| {
             let line = format!("--resume {run} {more}");
-            let Engine { backend, device } = Engine::of(&words(&line));
+            let Engine { backend, device } = Engine::of(&split(&line));
             [backend, device].map(Option::unwrap_or_default)
         };
         assert_eq!(of(""), ["", ""]);
@@ -178,22 +180,22 @@ mod tests {
     }
 
     #[test]
-    fn tests_are_linked_with_libtorch_where_they_can_be() {
+    fn tests_of_packages_with_the_feature_tch_use_it() {
         let all = ["test", "--workspace", "--features", "alexnet-cli/tch,alexnet-benches/tch"];
-        assert_eq!(tests(&words("topology -- --nocapture")), all);
+        assert_eq!(tests(&split("topology -- --nocapture")), all);
         assert!(tests_need_libtorch(&[]));
-        assert_eq!(tests(&words("-p alexnet-core topology")), ["test"]);
-        assert!(!tests_need_libtorch(&words("-p alexnet-core topology")));
-        let cli = words("-p alexnet-core -p alexnet-cli");
+        assert_eq!(tests(&split("-p alexnet-core topology")), ["test"]);
+        assert!(!tests_need_libtorch(&split("-p alexnet-core topology")));
+        let cli = split("-p alexnet-core -p alexnet-cli");
         assert_eq!(tests(&cli), ["test", "--features", "alexnet-cli/tch"]);
         assert!(tests_need_libtorch(&cli));
-        assert_eq!(tests(&words("--package=alexnet-backend-tch")), ["test"]);
-        assert!(tests_need_libtorch(&words("--package=alexnet-backend-tch")));
+        assert_eq!(tests(&split("--package=alexnet-backend-tch")), ["test"]);
+        assert!(tests_need_libtorch(&split("--package=alexnet-backend-tch")));
     }
 
     #[test]
-    fn packages_are_listed_however_they_are_given() {
-        assert_eq!(packages(&words("-p a topology --package b --package=c -- -p d")), ["a", "b", "c"]);
-        assert!(packages(&words("topology")).is_empty());
+    fn packages_are_found_in_all_forms_of_the_option() {
+        assert_eq!(packages(&split("-p a topology --package b --package=c -- -p d")), ["a", "b", "c"]);
+        assert!(packages(&split("topology")).is_empty());
     }
 }

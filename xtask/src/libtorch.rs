@@ -1,7 +1,7 @@
-//! `cargo xtask libtorch`: fetches libtorch to the user's cache, from the packages of PyTorch for Python.
+//! `cargo xtask libtorch`: downloads libtorch to the user's cache, from PyTorch's packages for Python.
 //!
-//! pip downloads the wheels, a script unpacks what a C++ program needs (`unpack.py`). All of it happens in a folder beside the
-//! place, which is renamed at the end: what is there is whole. A lock lets a second task wait for the first.
+//! pip downloads the wheels, and the script `unpack.py` unpacks the files that a C++ program needs. Both work in a temporary folder,
+//! which is renamed at the end, so a copy in the cache is always complete. A file lock makes a second task wait for the first.
 
 use std::{
     env,
@@ -20,31 +20,33 @@ use alexnet_libtorch::{
 
 const UNPACK: &str = include_str!("unpack.py");
 
-/// How to go on without pip.
+/// The alternative if pip cannot be used.
 const BY_HAND: &str = "or unpack the official archive of libtorch from pytorch.org (C++, this version) and set LIBTORCH to its folder";
 
-/// Environment variables, for `alexnet_libtorch`.
+/// Returns the value of an environment variable, for the functions of `alexnet_libtorch`.
 pub fn variable(name: &str) -> Option<OsString> {
     env::var_os(name)
 }
 
-/// What pip has to download.
+/// The packages that pip downloads.
 #[derive(Debug, PartialEq)]
 struct Download {
     packages: &'static [&'static str],
-    /// Whether the packages that these require are needed too.
+    /// Whether the dependencies of these packages are needed too.
     requirements: bool,
+    /// The size of the download.
     fetched_mb: u32,
+    /// The size of the unpacked libtorch.
     disk_mb: u32,
 }
 
 impl Download {
-    /// What this operating system and processor need.
+    /// Returns the download for an operating system and processor.
     ///
     /// # Errors
-    /// When no package has it, with what to do instead.
+    /// If there is no package for it. The message names an alternative.
     fn of(os: &str, arch: &str, build: Build) -> Result<Self, String> {
-        // The runtime and CUPTI are named by the libraries for the processor too (see `unpack.py`).
+        // The libraries for the CPU are linked with the CUDA runtime and CUPTI too (see `unpack.py`).
         const LINUX: &[&str] = &["torch", "nvidia-cuda-runtime==13.0.*", "nvidia-cuda-cupti==13.0.*"];
         let download = |packages, fetched_mb, disk_mb| {
             Ok(Self { packages, requirements: build == Build::Cuda, fetched_mb, disk_mb })
@@ -56,7 +58,7 @@ impl Download {
             ("macos", "aarch64", Build::Cpu) => download(&["torch"], 111, 390),
             ("macos", _, Build::Cuda) => Err("there is no CUDA on macOS; leave out `--cuda`".into()),
             ("windows", ..) => Err(format!(
-                "this task does not know Windows; unpack the official archive of libtorch {VERSION} from pytorch.org (C++, \
+                "this task does not support Windows; unpack the official archive of libtorch {VERSION} from pytorch.org (C++, \
                  release), set LIBTORCH to its folder and add its lib\\ to PATH"
             )),
             _ => Err(format!(
@@ -66,16 +68,17 @@ impl Download {
         }
     }
 
-    /// Room on the disk at the worst moment: pip copies what it has fetched, and unpacking has the wheels beside it.
+    /// Returns the largest disk space that is needed at any time: the downloaded wheels and, in addition, pip's copy of them or the
+    /// unpacked files.
     fn needed_mb(&self) -> u32 {
         self.fetched_mb + self.fetched_mb.max(self.disk_mb)
     }
 }
 
-/// The libtorch to compile with, for those who ask for it: fetched unless it is here.
+/// Returns the libtorch to link with. Downloads it if it is missing.
 ///
 /// # Errors
-/// When a variable names one of no use, or it cannot be fetched.
+/// If a variable names a libtorch that cannot be used, or it cannot be downloaded.
 pub fn ensure(build: Build) -> Result<Libtorch, String> {
     let missing = match find(&variable) {
         Ok(found) => match found.source {
@@ -90,14 +93,14 @@ pub fn ensure(build: Build) -> Result<Libtorch, String> {
     find(&variable).map_err(|problem| problem.to_string())
 }
 
-/// Fills the cache, unless it is full.
+/// Downloads libtorch to the cache, unless the cache has a complete copy.
 ///
 /// # Errors
-/// With the next step.
+/// If it cannot be downloaded or unpacked. The message names the next step.
 pub fn fetch(build: Build) -> Result<(), String> {
-    let cache = cache::folder(&variable)
-        .ok_or("no variable tells where your cache folder is; set HOME (on Windows LOCALAPPDATA)")?;
-    if told_complete(&cache, build) {
+    let cache =
+        cache::folder(&variable).ok_or("your cache folder is unknown; set HOME (on Windows LOCALAPPDATA)")?;
+    if note_complete(&cache, build) {
         return Ok(());
     }
     let download = Download::of(env::consts::OS, env::consts::ARCH, build)?;
@@ -105,8 +108,8 @@ pub fn fetch(build: Build) -> Result<(), String> {
     check_pip(python)?;
     fs::create_dir_all(&cache).map_err(|error| cannot("create", &cache, &error))?;
     let _lock = lock(&cache.join("lock"))?;
-    // Another task may have fetched it while we waited.
-    if told_complete(&cache, build) {
+    // Another task may have downloaded it while this one waited for the lock.
+    if note_complete(&cache, build) {
         return Ok(());
     }
     let copy = cache::copy(&cache, build);
@@ -114,7 +117,7 @@ pub fn fetch(build: Build) -> Result<(), String> {
         eprintln!("the libtorch in {} cannot be used: {cause}", copy.display());
     }
     eprintln!(
-        "fetching libtorch {VERSION} for {}: about {} MB with pip, to {}, where it takes about {} MB",
+        "downloading libtorch {VERSION} for {}: about {} MB with pip, to {}, where it takes about {} MB",
         if build == Build::Cpu { "the processor" } else { "NVIDIA GPUs" },
         download.fetched_mb,
         copy.display(),
@@ -126,7 +129,7 @@ pub fn fetch(build: Build) -> Result<(), String> {
         .and_then(|()| clear(&copy))
         .and_then(|()| fs::rename(&staging, &copy).map_err(|error| cannot("rename", &staging, &error)));
     if fetched.is_err() {
-        // Half of it is of no use, and large.
+        // The incomplete files are large and cannot be used.
         let _ = fs::remove_dir_all(&staging);
     }
     fetched?;
@@ -134,8 +137,8 @@ pub fn fetch(build: Build) -> Result<(), String> {
     Ok(())
 }
 
-/// Says so if the cache has what is asked for. A copy for GPUs serves processors too.
-fn told_complete(cache: &Path, build: Build) -> bool {
+/// Returns whether the cache has a complete copy, and prints its path. A copy for GPUs also works on CPUs.
+fn note_complete(cache: &Path, build: Build) -> bool {
     for copy in [Build::Cuda, build].map(|build| cache::copy(cache, build)) {
         if let Ok(version) = cache::check(&copy) {
             eprintln!("libtorch {version} is complete in {}", copy.display());
@@ -145,12 +148,12 @@ fn told_complete(cache: &Path, build: Build) -> bool {
     false
 }
 
-/// Downloads and unpacks to `staging`, which does not exist yet.
+/// Downloads and unpacks to `staging`, which must not exist.
 fn fetch_to(staging: &Path, python: &str, download: &Download, build: Build) -> Result<(), String> {
     let wheels = staging.join("wheels");
     fs::create_dir_all(&wheels).map_err(|error| cannot("create", &wheels, &error))?;
 
-    // The wheels are not for the Python that runs pip, and any recent one will do.
+    // The wheels are not installed, so they need not match the Python that runs pip; any recent version works.
     let mut pip = Command::new(python);
     pip.args(["-m", "pip", "download", "--disable-pip-version-check", "--only-binary=:all:"]);
     pip.args(["--python-version", "3.12"]).arg("--dest").arg(&wheels);
@@ -161,23 +164,23 @@ fn fetch_to(staging: &Path, python: &str, download: &Download, build: Build) -> 
         "torch" => format!("torch=={VERSION}"),
         other => other.to_owned(),
     }));
-    // pip's own temporary files are as large; the usual place for such may be in memory.
+    // pip's temporary files are as large as the download, and the default folder for them may be in memory.
     pip.env("TMPDIR", staging);
     run(pip).map_err(|cause| {
         format!(
-            "pip could not fetch libtorch ({cause}; its own words are above). Without a network, try again with one, {BY_HAND}. \
-             With a full disk, make room for {} MB in {}. With a pip that is too old, `{python} -m pip install --upgrade pip`",
+            "pip could not download libtorch ({cause}; its message is above). If the network failed, try again, {BY_HAND}. \
+             If the disk is full, free {} MB in {}. If pip is too old, run `{python} -m pip install --upgrade pip`",
             download.needed_mb(),
             staging.parent().unwrap_or(staging).display()
         )
     })?;
 
-    eprintln!("unpacking what a C++ program needs of it");
+    eprintln!("unpacking the headers and libraries");
     let mut unpack = Command::new(python);
     unpack.args(["-c", UNPACK]).arg(&wheels).arg(staging).arg(build.to_string());
     run(unpack).map_err(|cause| {
         format!(
-            "cannot unpack libtorch to {} ({cause}); with a full disk, make room for {} MB there and try again",
+            "cannot unpack libtorch to {} ({cause}); if the disk is full, free {} MB there and try again",
             staging.display(),
             download.needed_mb()
         )
@@ -189,13 +192,13 @@ fn fetch_to(staging: &Path, python: &str, download: &Download, build: Build) -> 
         |file: PathBuf, text: String| fs::write(&file, text).map_err(|error| cannot("write", &file, &error));
     write(torch.join("build-version"), format!("{VERSION}+{build}\n"))?;
     if build == Build::Cpu && cfg!(target_os = "linux") {
-        // PyTorch's own would pull in the libraries for GPUs; a linker script serves as well.
+        // The libtorch.so of PyTorch is linked with the libraries for GPUs; this linker script replaces it.
         write(torch.join("lib").join("libtorch.so"), "INPUT(libtorch_cpu.so)\n".into())?;
     }
     manifest::write(staging).map_err(|error| cannot("list", staging, &error))
 }
 
-/// Runs a command whose words all go to stderr; its failure in a few words.
+/// Runs a command with its output on stderr. The error is its exit status, or why it could not be started.
 fn run(mut command: Command) -> Result<(), String> {
     match command.stdin(Stdio::null()).stdout(io::stderr()).status() {
         Ok(status) if status.success() => Ok(()),
@@ -204,34 +207,34 @@ fn run(mut command: Command) -> Result<(), String> {
     }
 }
 
-/// Whether Python and pip are here, before anything is done with them.
+/// Checks that Python and pip are installed.
 fn check_pip(python: &str) -> Result<(), String> {
-    let lack = |what: &str, package: &str| {
+    let missing = |what: &str, package: &str| {
         format!(
-            "{what}, and pip fetches libtorch; install it (Debian and Ubuntu: `apt install {package}`), {BY_HAND}"
+            "{what}, and pip is needed to download libtorch; install it (Debian and Ubuntu: `apt install {package}`), {BY_HAND}"
         )
     };
     match Command::new(python).args(["-m", "pip", "--version"]).output() {
         Ok(output) if output.status.success() => Ok(()),
-        Ok(_) => Err(lack(&format!("{python} has no pip"), "python3-pip")),
+        Ok(_) => Err(missing(&format!("{python} has no pip"), "python3-pip")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(lack(&format!("there is no {python} in PATH"), "python3-pip"))
+            Err(missing(&format!("there is no {python} in PATH"), "python3-pip"))
         }
         Err(error) => Err(format!("cannot run {python}: {error}")),
     }
 }
 
-/// Waits until no other task fetches. The system lets go of the lock when its holder ends, however it ends.
+/// Waits until no other task downloads. The system releases the lock when its process ends, even if the process is killed.
 fn lock(path: &Path) -> Result<File, String> {
     let file = File::create(path).map_err(|error| cannot("create", path, &error))?;
     if file.try_lock().is_err() {
-        eprintln!("waiting for another task that fetches libtorch");
+        eprintln!("waiting for another task that downloads libtorch");
         file.lock().map_err(|error| cannot("lock", path, &error))?;
     }
     Ok(file)
 }
 
-/// Removes a folder, if it is there.
+/// Removes a folder, if it exists.
 fn clear(folder: &Path) -> Result<(), String> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(cannot("remove", folder, &error)),
@@ -248,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_system_gets_what_is_published_for_it_or_is_told_what_to_do() {
+    fn each_system_gets_its_packages_or_an_error_with_an_alternative() {
         let cpu = Download::of("linux", "x86_64", Build::Cpu).unwrap();
         assert!(cpu.packages.contains(&"nvidia-cuda-cupti==13.0.*") && !cpu.requirements);
         assert!(Download::of("linux", "aarch64", Build::Cuda).unwrap().requirements);

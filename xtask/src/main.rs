@@ -1,7 +1,7 @@
-//! `cargo xtask`: the tasks of a developer and of a user, with nothing to install first.
+//! `cargo xtask`: tasks for developers and users, which need nothing but cargo.
 //!
-//! Commands of the command line `alexnet` are handed on to it, built in release with the [`features`] that they need. [`tasks`] runs
-//! cargo, [`libtorch`] fetches what the engine `tch` is linked with.
+//! A command of `alexnet` is a task too: `alexnet` is built in release mode with the [`features`] that the command needs, and runs it.
+//! [`tasks`] runs cargo; [`libtorch`] downloads libtorch for the engine `tch`.
 #![forbid(unsafe_code)]
 
 mod features;
@@ -17,16 +17,16 @@ use std::{
 use alexnet_libtorch::cache::Build;
 use clap::{CommandFactory, Parser, Subcommand};
 
-/// The commands of `alexnet`. A name that is missing here is no task, rather than a reason to build it.
+/// The commands of `alexnet`. They are listed here so that an unknown task is reported without building `alexnet`.
 const COMMANDS: [&str; 12] = [
     "train", "recipes", "lr-find", "evaluate", "predict", "data", "summary", "convert", "export", "doctor",
     "parity", "bench",
 ];
 
 const ENGINES: &str = "\
-Engines: `cpu` and `candle` need nothing. For `--backend tch`, and for `test`, `lint` and `check`, libtorch is fetched unless it is \
-here; a copy of your own is used if LIBTORCH names its folder (such as an official archive of pytorch.org, unpacked), or that of \
-Python's PyTorch if LIBTORCH_USE_PYTORCH is set. `cargo xtask doctor` says what is found.";
+Engines: `cpu` and `candle` need no other software. For `--backend tch`, and for `test`, `lint` and `check`, libtorch is downloaded if \
+it is missing. To use your own copy, set LIBTORCH to its folder (such as an unpacked official archive from pytorch.org), or set \
+LIBTORCH_USE_PYTORCH to use that of Python's PyTorch. `cargo xtask doctor` shows which is used.";
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 80)]
@@ -39,32 +39,32 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// All tests of the workspace; ARGUMENTS go to `cargo test`
+    /// Run all tests of the workspace; ARGUMENTS are passed to `cargo test`
     #[command(disable_help_flag = true)]
-    Test(HandedOn),
-    /// Formatting, lints, documentation
+    Test(Forwarded),
+    /// Check formatting, lints and documentation
     Lint,
-    /// What a change must pass: `lint` and `test`
+    /// Run `lint` and `test`, which every change must pass
     Check,
-    /// The benchmarks of all engines, with a report in HTML; ARGUMENTS go to `cargo bench`
+    /// Run the benchmarks of all engines and write an HTML report; ARGUMENTS are passed to `cargo bench`
     #[command(disable_help_flag = true)]
-    Criterion(HandedOn),
-    /// Mutated files for every parser, failing disks and kills; `--minutes N`, `--help`
+    Criterion(Forwarded),
+    /// Test every parser with mutated files, and runs with disk errors and kills; for options see `--help`
     #[command(disable_help_flag = true)]
-    Torture(HandedOn),
-    /// Fetch libtorch, for the engine `tch`, to your cache folder; `--cuda`: with NVIDIA's libraries
+    Torture(Forwarded),
+    /// Download libtorch for the engine `tch` to your cache folder; with NVIDIA's libraries if `--cuda` is given
     ///
-    /// It is taken from PyTorch's packages for Python, by `python3 -m pip`; nothing is installed. If it is there already and whole,
-    /// nothing is done.
+    /// It is extracted from PyTorch's packages for Python, which `python3 -m pip` downloads; no package is installed. If the cache
+    /// has a complete copy, nothing is downloaded.
     ///
-    /// To use another, unpack an official archive of pytorch.org and set LIBTORCH to its folder, or set LIBTORCH_USE_PYTORCH to use
-    /// the PyTorch that Python has.
+    /// To use another copy, unpack an official archive from pytorch.org and set LIBTORCH to its folder, or set LIBTORCH_USE_PYTORCH
+    /// to use Python's PyTorch.
     Libtorch {
-        /// With NVIDIA's libraries; such a copy serves processors and GPUs (Linux)
+        /// Include NVIDIA's libraries; such a copy works on CPUs and GPUs (Linux)
         #[arg(long)]
         cuda: bool,
     },
-    /// This text, or the help of a task
+    /// Print this help, or the help of a task
     Help {
         /// The task
         #[arg(value_name = "TASK")]
@@ -76,28 +76,27 @@ enum Task {
 
 /// Arguments for another program.
 #[derive(clap::Args)]
-struct HandedOn {
-    /// Handed on as they are
-    #[arg(id = HANDED_ON, value_name = "ARGUMENTS")]
+struct Forwarded {
+    /// Passed on without changes
+    #[arg(id = FORWARDED, value_name = "ARGUMENTS")]
     arguments: Vec<OsString>,
 }
 
-const HANDED_ON: &str = "handed-on";
+const FORWARDED: &str = "forwarded";
 
 fn about() -> String {
     format!(
-        "Tasks of this repository. Each command of `alexnet` is one: this program is built in release and runs the command with all \
-         ARGUMENTS (`cargo xtask train --help`).\n\n  {}",
+        "Tasks of this repository. Each command of `alexnet` is a task too: `alexnet` is built in release mode and runs the command with \
+         ARGUMENTS (for help: `cargo xtask train --help`).\n\n  {}",
         COMMANDS.join(", ")
     )
 }
 
-/// What was typed, with a `--` before arguments that are for another program: clap then leaves them alone, `--help` and another
-/// `--` among them.
+/// Inserts `--` before arguments for another program, so that clap does not interpret them, not even `--help` or another `--`.
 fn escaped(mut typed: Vec<OsString>) -> Vec<OsString> {
     let cli = Cli::command();
     let task = typed.get(1).and_then(|name| cli.find_subcommand(name));
-    if task.is_some_and(|task| task.get_arguments().any(|argument| argument.get_id() == HANDED_ON)) {
+    if task.is_some_and(|task| task.get_arguments().any(|argument| argument.get_id() == FORWARDED)) {
         typed.insert(2, "--".into());
     }
     typed
@@ -119,40 +118,40 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> Result<ExitCode, String> {
     match task {
-        Task::Test(HandedOn { arguments }) => tasks::test(&arguments),
+        Task::Test(Forwarded { arguments }) => tasks::test(&arguments),
         Task::Lint => tasks::lint(),
         Task::Check => tasks::check(),
-        Task::Criterion(HandedOn { arguments }) => tasks::criterion(&arguments),
-        Task::Torture(HandedOn { arguments }) => tasks::torture(&arguments),
+        Task::Criterion(Forwarded { arguments }) => tasks::criterion(&arguments),
+        Task::Torture(Forwarded { arguments }) => tasks::torture(&arguments),
         Task::Libtorch { cuda } => fetch_libtorch(if cuda { Build::Cuda } else { Build::Cpu }),
         Task::Help { task: None } => Ok(help(&mut Cli::command())),
         Task::Help { task: Some(task) } => help_of(&task),
-        Task::Alexnet(words) => match words.split_first() {
+        Task::Alexnet(arguments) => match arguments.split_first() {
             Some((command, arguments)) if is_command(command) => tasks::command_line(command, arguments),
-            unknown => Ok(no_task(unknown.map_or(OsStr::new(""), |(name, _)| name))),
+            unknown => Ok(unknown_task(unknown.map_or(OsStr::new(""), |(name, _)| name))),
         },
     }
 }
 
 fn help(command: &mut clap::Command) -> ExitCode {
-    // Without a terminal there is nobody to tell.
+    // An error of stdout cannot be reported.
     let _ = command.print_long_help();
     ExitCode::SUCCESS
 }
 
-/// The help of a task, from whoever knows it.
+/// Prints the help of a task, or of a command of `alexnet`.
 fn help_of(task: &OsStr) -> Result<ExitCode, String> {
     let mut cli = Cli::command();
-    // Names each task in full.
+    // Adds `cargo xtask` to the names of tasks in their help.
     cli.build();
     match cli.find_subcommand_mut(task) {
         Some(known) => Ok(help(known)),
         None if is_command(task) => tasks::command_line(task, &["--help".into()]),
-        None => Ok(no_task(task)),
+        None => Ok(unknown_task(task)),
     }
 }
 
-fn no_task(name: &OsStr) -> ExitCode {
+fn unknown_task(name: &OsStr) -> ExitCode {
     eprintln!("error: there is no task `{}`\n\n{}", name.display(), Cli::command().render_long_help());
     ExitCode::from(USAGE)
 }
@@ -161,7 +160,7 @@ fn fetch_libtorch(build: Build) -> Result<ExitCode, String> {
     libtorch::fetch(build)?;
     for name in ["LIBTORCH_USE_PYTORCH", "LIBTORCH"] {
         if libtorch::variable(name).is_some_and(|value| !value.is_empty()) {
-            eprintln!("but {name} is set and goes first; unset it to use this one");
+            eprintln!("note: {name} is set and has precedence; unset it to use this copy");
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -177,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn help_fits_a_terminal_of_80_columns() {
+    fn help_fits_80_columns() {
         Cli::command().debug_assert();
         let mut cli = Cli::command();
         cli.build();
@@ -192,14 +191,14 @@ mod tests {
     }
 
     #[test]
-    fn arguments_of_other_programs_are_handed_on_untouched() {
+    fn arguments_of_other_programs_are_passed_on_unchanged() {
         for arguments in ["--help", "-- --nocapture", "-p a -- -- b", "--minutes -1 help", "--version -V", ""]
         {
-            let words: Vec<_> = arguments.split_whitespace().map(OsString::from).collect();
+            let expected: Vec<_> = arguments.split_whitespace().map(OsString::from).collect();
             for task in ["test", "torture", "criterion"] {
                 match parse(&format!("{task} {arguments}")) {
                     Task::Test(found) | Task::Torture(found) | Task::Criterion(found) => {
-                        assert_eq!(found.arguments, words, "{task}");
+                        assert_eq!(found.arguments, expected, "{task}");
                     }
                     _ => panic!("{task} {arguments}"),
                 }
@@ -208,13 +207,13 @@ mod tests {
                 let Task::Alexnet(found) = parse(&format!("{command} {arguments}")) else {
                     panic!("{command} is a task of xtask")
                 };
-                assert_eq!((found[0].to_str(), &found[1..]), (Some(command), &words[..]));
+                assert_eq!((found[0].to_str(), &found[1..]), (Some(command), &expected[..]));
             }
         }
     }
 
     #[test]
-    fn tasks_without_arguments_take_none() {
+    fn tasks_without_arguments_refuse_them() {
         for line in ["lint all", "check --fast", "libtorch --rocm", "libtorch cuda"] {
             let typed = ["xtask"].into_iter().chain(line.split_whitespace());
             assert!(Cli::try_parse_from(typed).is_err(), "{line}");

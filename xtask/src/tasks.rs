@@ -15,25 +15,25 @@ use crate::{
     libtorch,
 };
 
-/// Builds the command line in release, linked with libtorch only if the command needs it, and gives this process to it.
+/// Builds `alexnet` in release mode, linked with libtorch only if the command needs it, and replaces this process by it.
 ///
 /// # Errors
-/// When the engine asked for cannot be had.
+/// If libtorch is needed but cannot be found or downloaded, or cargo cannot be run.
 pub fn command_line(command: &OsStr, arguments: &[OsString]) -> Result<ExitCode, String> {
-    let engine = Engine::of(&words(arguments));
+    let engine = Engine::of(&texts(arguments));
     let libtorch = if engine.is_tch() {
-        // Without a GPU the command will say so; gigabytes would not help.
+        // Without a GPU the command reports an error, and the large download for GPUs is not needed.
         let cuda = engine.is_on_cuda() && has_nvidia_gpu();
         Some(libtorch::ensure(if cuda { Build::Cuda } else { Build::Cpu })?)
-    } else if features::is_about_all_engines(command) {
-        libtorch_if_here()
+    } else if features::uses_all_engines(command) {
+        libtorch_if_available()
     } else {
         None
     };
     let mut features = engine.gpu_features();
     features.extend(libtorch.as_ref().map(|_| "tch"));
     let program = if libtorch.is_some() { "alexnet-tch" } else { "alexnet" };
-    tell_first_build(program, &features);
+    note_first_build(program, &features);
     let mut cargo = cargo(libtorch.as_ref());
     cargo.args(["run", "--quiet", "--release", "--package", "alexnet-cli", "--bin", program]);
     if !features.is_empty() {
@@ -43,27 +43,27 @@ pub fn command_line(command: &OsStr, arguments: &[OsString]) -> Result<ExitCode,
     exec(cargo)
 }
 
-/// The arguments that are text, each in its place.
-fn words(arguments: &[OsString]) -> Vec<&str> {
+/// Returns the arguments as text. An argument that is not UTF-8 becomes an empty text.
+fn texts(arguments: &[OsString]) -> Vec<&str> {
     arguments.iter().map(|argument| argument.to_str().unwrap_or_default()).collect()
 }
 
-/// All tests, or those of the packages that `arguments` name.
+/// Runs all tests, or those of the packages that `arguments` name.
 ///
 /// # Errors
-/// When they need libtorch and it cannot be had.
+/// If libtorch is needed but cannot be found or downloaded, or cargo cannot be run.
 pub fn test(arguments: &[OsString]) -> Result<ExitCode, String> {
-    let words = words(arguments);
-    let libtorch = if features::tests_need_libtorch(&words) { Some(ensure_for_tests()?) } else { None };
+    let texts = texts(arguments);
+    let libtorch = if features::tests_need_libtorch(&texts) { Some(ensure_for_tests()?) } else { None };
     let mut cargo = cargo(libtorch.as_ref());
-    cargo.args(features::tests(&words)).args(arguments);
+    cargo.args(features::tests(&texts)).args(arguments);
     exec(cargo)
 }
 
-/// Formatting, lints and documentation; stops at the first that fails.
+/// Checks formatting, lints and documentation. Stops at the first that fails.
 ///
 /// # Errors
-/// When libtorch cannot be had.
+/// If libtorch cannot be found or downloaded, or cargo cannot be run.
 pub fn lint() -> Result<ExitCode, String> {
     let libtorch = ensure_for_tests()?;
     let all = ["--workspace", "--features", features::ALL_WITH_TCH];
@@ -84,10 +84,10 @@ pub fn lint() -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a change must pass.
+/// Runs [`lint`] and [`test`].
 ///
 /// # Errors
-/// When libtorch cannot be had.
+/// Those of [`lint`] and [`test`].
 pub fn check() -> Result<ExitCode, String> {
     match lint()? {
         code if code != ExitCode::SUCCESS => Ok(code),
@@ -95,12 +95,12 @@ pub fn check() -> Result<ExitCode, String> {
     }
 }
 
-/// Mutated files for every parser, failing disks and kills, in release.
+/// Tests every parser with mutated files, and runs with disk errors and kills, in release mode.
 ///
 /// # Errors
-/// When cargo cannot be run.
+/// If cargo cannot be run.
 pub fn torture(arguments: &[OsString]) -> Result<ExitCode, String> {
-    tell_first_build("alexnet", &[]);
+    note_first_build("alexnet", &[]);
     let mut cargo = cargo(None);
     cargo.args(["build", "--quiet", "--release"]);
     cargo.args([
@@ -123,12 +123,12 @@ pub fn torture(arguments: &[OsString]) -> Result<ExitCode, String> {
     exec(torture)
 }
 
-/// The benchmarks, on all engines that can be had; says where their report is.
+/// Runs the benchmarks on all available engines and prints the path of the report.
 ///
 /// # Errors
-/// When cargo cannot be run.
+/// If cargo cannot be run.
 pub fn criterion(arguments: &[OsString]) -> Result<ExitCode, String> {
-    let libtorch = libtorch_if_here();
+    let libtorch = libtorch_if_available();
     let mut cargo = cargo(libtorch.as_ref());
     cargo.args(["bench", "--package", "alexnet-benches"]);
     if libtorch.is_some() {
@@ -139,13 +139,13 @@ pub fn criterion(arguments: &[OsString]) -> Result<ExitCode, String> {
     let code = run(cargo)?;
     let report = target().join("criterion").join("report").join("index.html");
     if code == ExitCode::SUCCESS && report.exists() {
-        eprintln!("the report is {}", report.display());
+        eprintln!("the report is in {}", report.display());
     }
     Ok(code)
 }
 
-/// The libtorch to link for those who use every engine that is here. One that is broken is no reason to stop.
-fn libtorch_if_here() -> Option<Libtorch> {
+/// Returns the available libtorch, for tasks that use all available engines. If it is broken, prints why and returns `None`.
+fn libtorch_if_available() -> Option<Libtorch> {
     match find(&libtorch::variable) {
         Ok(found) => Some(found),
         Err(Problem::NotFound { .. }) => None,
@@ -156,18 +156,18 @@ fn libtorch_if_here() -> Option<Libtorch> {
     }
 }
 
-/// NVIDIA's driver comes with this program.
+/// Returns whether there is an NVIDIA GPU, by running `nvidia-smi`, which is part of the driver.
 fn has_nvidia_gpu() -> bool {
     Command::new("nvidia-smi").arg("--list-gpus").output().is_ok_and(|output| output.status.success())
 }
 
 fn ensure_for_tests() -> Result<Libtorch, String> {
     libtorch::ensure(Build::Cpu)
-        .map_err(|error| format!("{error}\n(`cargo test` runs all tests that do without libtorch)"))
+        .map_err(|error| format!("{error}\n(`cargo test` runs all tests that do not need libtorch)"))
 }
 
-/// Says what takes long: cargo is told to be quiet, and a first build would look like a command that hangs.
-fn tell_first_build(program: &str, features: &[&str]) {
+/// Prints what is built for the first time. Cargo runs with `--quiet`, so without this message a long build would look like a hang.
+fn note_first_build(program: &str, features: &[&str]) {
     let release = target().join("release");
     let built = |package: &str| {
         let folders = fs::read_dir(release.join("build")).into_iter().flatten().flatten();
@@ -188,41 +188,41 @@ fn tell_first_build(program: &str, features: &[&str]) {
     }
 }
 
-/// The folder that cargo builds to: ours is `TARGET/debug/xtask`.
+/// Returns cargo's target folder. The path of this program is `TARGET/debug/xtask`.
 fn target() -> PathBuf {
-    let own = env::current_exe().unwrap_or_default();
-    own.ancestors().nth(2).unwrap_or(Path::new("target")).to_owned()
+    let program = env::current_exe().unwrap_or_default();
+    program.ancestors().nth(2).unwrap_or(Path::new("target")).to_owned()
 }
 
-/// The cargo that runs us, told where libtorch is. The path is always the same for the same libtorch: torch-sys compiles
-/// again when it changes.
+/// Returns a command for the cargo that runs this program, with LIBTORCH set to the folder of libtorch. The path must be the same each
+/// time, because torch-sys is recompiled when it changes.
 fn cargo(libtorch: Option<&Libtorch>) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     if let Some(libtorch) = libtorch {
         command.env("LIBTORCH", &libtorch.folder);
         if let Source::Cache(_) = libtorch.source {
-            // Those would replace half of it.
+            // These variables would replace parts of the cached copy.
             command.env_remove("LIBTORCH_INCLUDE").env_remove("LIBTORCH_LIB");
         }
     }
     command
 }
 
-/// Runs a program and hands its exit code on.
+/// Runs a program and returns its exit code.
 fn run(mut command: Command) -> Result<ExitCode, String> {
-    let status = command.status().map_err(|error| not_run(&command, &error))?;
+    let status = command.status().map_err(|error| cannot_run(&command, &error))?;
     Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 
-fn not_run(command: &Command, error: &std::io::Error) -> String {
+fn cannot_run(command: &Command, error: &std::io::Error) -> String {
     format!("cannot run {}: {error}", command.get_program().display())
 }
 
-/// Gives this process to a program, so that Ctrl-C reaches the command alone and its exit code is ours.
+/// Replaces this process by a program, so that only the program receives Ctrl-C, and its exit code is that of this process.
 #[cfg(unix)]
 fn exec(mut command: Command) -> Result<ExitCode, String> {
     let error = std::os::unix::process::CommandExt::exec(&mut command);
-    Err(not_run(&command, &error))
+    Err(cannot_run(&command, &error))
 }
 
 #[cfg(not(unix))]

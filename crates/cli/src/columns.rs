@@ -1,40 +1,40 @@
-//! Text in columns of a terminal, where a Chinese character takes two.
+//! Text in columns of a terminal, in which a Chinese character takes two columns.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Columns that every terminal has.
+/// The number of columns that tables may use.
 pub const TERMINAL: usize = 80;
 
-/// Columns that `text` takes.
+/// Returns the number of columns that `text` takes.
 pub fn width(text: &str) -> usize {
     text.width()
 }
 
-/// `text` with spaces behind it, up to `columns`.
+/// Pads `text` with spaces on the right to `columns`.
 pub fn padded(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
 }
 
-/// `text`, or as much of its beginning as fits into `columns` with an ellipsis.
+/// Truncates `text` to `columns`, including an ellipsis.
 pub fn shorten(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
     }
-    let (mut kept, mut used) = (String::new(), 0);
+    let (mut start, mut used) = (String::new(), 0);
     for character in text.chars() {
         used += character.width().unwrap_or(0);
         if used >= columns {
             break;
         }
-        kept.push(character);
+        start.push(character);
     }
     if columns > 0 {
-        kept.push('…');
+        start.push('…');
     }
-    kept
+    start
 }
 
-/// `14,591,685`
+/// Formats a number with thousands separators: `14,591,685`.
 pub fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let groups: Vec<&str> = digits
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_padded_by_what_a_terminal_shows() {
+    fn names_are_padded_by_their_width_on_a_terminal() {
         for name in ["daisy", "雛菊", "Gänseblümchen", "g\u{308}", "", "a name longer than the column"] {
             let padded = padded(name, 14);
             assert!(padded.starts_with(name) && width(&padded) == width(name).max(14), "{padded:?}");
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shortened_fits() {
+    fn truncated_text_fits() {
         assert_eq!(shorten("雛菊", 4), "雛菊");
         assert_eq!(shorten("雛菊花", 5), "雛菊…");
         assert_eq!(shorten("雛菊花", 4), "雛…");

@@ -1,5 +1,7 @@
-//! Options from files: command line over file over default. A file is TOML with the long names of `train`'s options; its entries
-//! become arguments before those that were typed, so both go through the same checks.
+//! Options from a recipe or a file. The command line has precedence over the file, and the file over the defaults.
+//!
+//! A file is TOML; its keys are the long names of `train`'s options. [`expand`] inserts its entries before the typed arguments as
+//! `--key=value`, so that clap checks both in the same way.
 
 use std::{
     ffi::OsString,
@@ -19,25 +21,25 @@ use toml::Value;
 
 use crate::{options::TrainOptions, output::escaped_usage};
 
-/// Where options come from, beside the command line.
+/// Where options come from besides the command line.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Run")]
 pub struct Source {
-    /// Options that go together
+    /// Named set of options
     #[arg(long, value_name = "NAME", value_enum)]
     recipe: Option<Recipe>,
-    /// File of options, such as a run's args.toml or a copy of a recipe; what the command line says counts more
+    /// TOML file of options, such as the args.toml of a run; options of the command line have precedence
     #[arg(long, value_name = "FILE", conflicts_with = "recipe")]
     config: Option<PathBuf>,
 }
 
-/// A value as it is typed.
+/// Returns the name of a value on the command line.
 pub fn named(value: impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 impl Source {
-    /// What the options go by, for the user.
+    /// Describes the source to the user: `recipe fast` or `options of FILE`.
     pub fn description(&self) -> String {
         match (&self.config, self.recipe) {
             (Some(path), _) => format!("options of {}", shown_path(path)),
@@ -45,18 +47,18 @@ impl Source {
         }
     }
 
-    /// The name and the content of the file, if there is one.
+    /// Returns the name and the content of the file or recipe, if one was named.
     fn read(&self) -> Result<Option<(String, String)>> {
         if let Some(path) = &self.config {
-            let file = file_of(path)?;
+            let file = options_file(path)?;
             return Ok(Some((shown_path(&file).to_string(), read_text(&file, MAX_SETTINGS_BYTES)?)));
         }
         Ok(self.recipe.map(|recipe| (format!("the recipe {}", recipe.name()), recipe.text().to_owned())))
     }
 }
 
-/// The file that a path stands for: the folder of a run for its options.
-fn file_of(path: &Path) -> Result<PathBuf> {
+/// Returns the file of options that `--config` names: `args.toml` if the path is the folder of a run, otherwise the path itself.
+fn options_file(path: &Path) -> Result<PathBuf> {
     if !path.is_dir() {
         return Ok(path.to_owned());
     }
@@ -70,26 +72,26 @@ fn file_of(path: &Path) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// What a file may not decide.
+/// Options that are not allowed in a file.
 const NOT_IN_FILES: [&str; 4] = ["recipe", "config", "resume", "run-dir"];
 
-/// The arguments that a file stands for: `--name=value` by name.
+/// Converts the entries of a file to arguments: pairs of the name and `--name=value`.
 fn arguments(name: &str, text: &str) -> Result<Vec<(String, OsString)>> {
     let table: toml::Table =
         text.parse().with_context(|| format!("{name} is not TOML, such as `lr = 0.001` on a line"))?;
     let argument = |(key, value): (String, Value)| {
         if NOT_IN_FILES.contains(&key.as_str()) {
-            bail!("{name}: `{}` is for the command line alone; remove it", shown(&key));
+            bail!("{name}: `{}` is only allowed on the command line; remove it", shown(&key));
         }
         let text = as_typed(&value).with_context(|| {
-            format!("{name}: `{}` must be a number, a text, true, false or a list", shown(&key))
+            format!("{name}: `{}` must be a number, a string, true, false or a list", shown(&key))
         })?;
         Ok((key.clone(), format!("--{key}={text}").into()))
     };
     table.into_iter().map(argument).collect()
 }
 
-/// A value as one types it.
+/// Formats a TOML value as an argument; a list becomes comma-separated.
 fn as_typed(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -103,43 +105,43 @@ fn as_typed(value: &Value) -> Option<String> {
     }
 }
 
-/// The options that these arguments give; the file is called `name`.
+/// Parses arguments that come from the file `name`.
 fn parsed(name: &str, arguments: &[(String, OsString)]) -> Result<TrainOptions> {
     let typed = arguments.iter().map(|(_, argument)| argument);
     let matches = TrainOptions::command().no_binary_name(true).try_get_matches_from(typed);
     matches.and_then(|matches| TrainOptions::from_arg_matches(&matches)).map_err(|error| {
-        let said = escaped_usage(error).to_string();
-        let cause = said.lines().next().unwrap_or_default();
+        let message = escaped_usage(error).to_string();
+        let cause = message.lines().next().unwrap_or_default();
         anyhow::anyhow!("{name}: {}", shown(cause.trim_start_matches("error: ")))
     })
 }
 
-/// The command line `typed` with the arguments of `source` before those of the innermost command, unless they were typed
-/// too. `found` is what `program` made of it. Options that the command lacks are left out.
+/// Returns the command line `typed` with the options of `source` inserted before those of the innermost subcommand. Options that were
+/// typed too, or that the command does not have, are not inserted. `matches` is the result of parsing `typed` with `program`.
 ///
 /// # Errors
-/// When the file cannot be read, or a name or value in it is no option.
+/// If the file cannot be read, or has a key or value that is not valid for `train`.
 pub fn expand(
     program: &Command,
     source: &Source,
     typed: Vec<OsString>,
-    found: &ArgMatches,
+    matches: &ArgMatches,
 ) -> Result<Vec<OsString>> {
     let Some((name, text)) = source.read()? else { return Ok(typed) };
     let arguments = arguments(&name, &text)?;
     parsed(&name, &arguments)?;
 
-    let (mut command, mut found, mut depth) = (program, found, 1);
-    while let Some((name, inner)) = found.subcommand()
+    let (mut command, mut matches, mut depth) = (program, matches, 1);
+    while let Some((name, inner)) = matches.subcommand()
         && let Some(inner_command) = command.find_subcommand(name)
     {
-        (command, found, depth) = (inner_command, inner, depth + 1);
+        (command, matches, depth) = (inner_command, inner, depth + 1);
     }
-    let counts = |key: &str| {
+    let applies = |key: &str| {
         let id = command.get_arguments().find(|arg| arg.get_long() == Some(key)).map(clap::Arg::get_id);
-        id.is_some_and(|id| found.value_source(id.as_str()) != Some(ValueSource::CommandLine))
+        id.is_some_and(|id| matches.value_source(id.as_str()) != Some(ValueSource::CommandLine))
     };
-    let from_file = arguments.iter().filter(|(key, _)| counts(key)).map(|(_, argument)| argument.clone());
+    let from_file = arguments.iter().filter(|(key, _)| applies(key)).map(|(_, argument)| argument.clone());
     let mut expanded = typed;
     let rest = expanded.split_off(depth.min(expanded.len()));
     expanded.extend(from_file);

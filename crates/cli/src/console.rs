@@ -1,16 +1,18 @@
-//! What the library tells, on the terminal: notes with the options that change what they say, progress as a line.
+//! Prints what the library reports: notes, progress, and the next step after an error.
+//!
+//! The library does not know the command line. This module adds to its notes and errors the option or command that changes the outcome.
 
 use alexnet::{Error, Note, Observer, Work, core::text::shown_path};
 
 use crate::progress::{Bytes, Items};
 
-/// Shows notes and progress.
+/// Prints notes to stderr and draws progress as one line.
 #[derive(Default)]
 pub struct Console {
-    /// The work under way.
+    /// The title and the progress line of the current work.
     bar: Option<(String, Bar)>,
-    /// Whether the command can be told which part of a data set to take.
-    takes_split: bool,
+    /// Whether the command has `--split`.
+    has_split: bool,
 }
 
 enum Bar {
@@ -19,32 +21,34 @@ enum Bar {
 }
 
 impl Console {
-    /// For a command that has `--split`.
+    /// Creates a console for a command that has `--split`.
     pub fn with_split() -> Self {
-        Self { takes_split: true, ..Self::default() }
+        Self { has_split: true, ..Self::default() }
     }
 
-    /// Leaves the terminal clean.
+    /// Removes the progress line from the terminal.
     pub fn clear(&mut self) {
         self.bar = None;
     }
 
-    /// The option or command that changes what a note says.
-    fn way(&self, note: &Note) -> String {
+    /// Returns the end of a note's sentence: the option or command that changes what was assumed. Empty if there is none.
+    fn hint(&self, note: &Note) -> String {
         match note {
-            Note::UsingDrawnFlowers { .. } => ". `cargo xtask data fetch` gets the real ones (229 MB)".into(),
-            Note::SplitAsTheRun { new: 1.., .. } | Note::ImagesUsed { split_now: true, .. }
-                if self.takes_split =>
-            {
-                "; `--split all` takes all".into()
+            Note::UsingDrawnFlowers { .. } => {
+                ". `cargo xtask data fetch` downloads the flower photos (229 MB)".into()
             }
-            Note::ImagesUsed { used, all, .. } if self.takes_split && used < all => {
-                "; `--split all` takes all".into()
+            Note::SplitAsTheRun { new: 1.., .. } | Note::ImagesUsed { split_now: true, .. }
+                if self.has_split =>
+            {
+                "; `--split all` uses all images".into()
+            }
+            Note::ImagesUsed { used, all, .. } if self.has_split && used < all => {
+                "; `--split all` uses all images".into()
             }
             Note::Weights { note: alexnet::interchange::Note::SameShapes { other }, .. } => {
-                format!("; `convert --variant {other}` makes it that")
+                format!("; if the file is of that variant, convert it with `convert --variant {other}`")
             }
-            Note::NothingLeft { .. } => "; `--epochs` with a larger number goes on".into(),
+            Note::NothingLeft { .. } => "; to continue, use a larger number for `--epochs`".into(),
             _ => String::new(),
         }
     }
@@ -63,7 +67,7 @@ impl Observer for Console {
                 let options: Vec<String> = options.into_iter().flatten().collect();
                 note!("taken from {}: `{}`", shown_path(&path), options.join(" "));
             }
-            note => note!("{note}{}", self.way(&note)),
+            note => note!("{note}{}", self.hint(&note)),
         }
     }
 
@@ -71,11 +75,11 @@ impl Observer for Console {
         let title = match work {
             Work::Unpacking(path) => format!("unpacking {}", shown_path(path)),
             Work::Drawing(path) => format!("drawing {}", shown_path(path)),
-            Work::LookingAtImages => "looking at the images".into(),
+            Work::LookingAtImages => "checking the images".into(),
             Work::Evaluating => "evaluating".into(),
         };
         if self.bar.as_ref().is_none_or(|(shown, _)| *shown != title) {
-            // The line of the work before is cleared first.
+            // Dropping the previous line clears it; this must happen before the next line is created.
             self.bar = None;
             let bar = match work {
                 Work::Unpacking(_) => Bar::Bytes(Bytes::new(&title)),
@@ -94,21 +98,21 @@ impl Observer for Console {
     }
 }
 
-/// What to do when a run's files are not those that it was begun with.
-const PUT_BACK: &str = ": put back the file as the run wrote it, or begin another run with `train --config`";
+/// The next step when a file of a run is not as the run wrote it.
+const PUT_BACK: &str = ": put back the file as the run wrote it, or start another run with `train --config`";
 
-/// The next step after an error of the library, in the words of the command line; `takes` says whether the command has an option, by
-/// its id.
+/// Returns the next step after an error of the library, as the end of the error's sentence. `takes` returns whether the command has
+/// the option with a given id.
 pub fn next_step(error: &Error, takes: &dyn Fn(&str) -> bool) -> String {
-    let if_taken = |option: &str, words: &str| match takes(option) {
-        true => words.to_owned(),
+    let if_taken = |option: &str, text: &str| match takes(option) {
+        true => text.to_owned(),
         false => String::new(),
     };
     match error {
         Error::NoEngine { engine, .. } => {
-            format!(". `cargo xtask train --backend {}` builds one that has it", engine.name())
+            format!(". `cargo xtask train --backend {}` builds a binary that has it", engine.name())
         }
-        Error::NoDevice { .. } => ". `alexnet doctor` says what a GPU needs".into(),
+        Error::NoDevice { .. } => ". `alexnet doctor` lists what a GPU requires".into(),
         Error::NoInstructionSet { .. } => ". Choose one with `--isa`".into(),
         Error::OnlyForCpu { .. } => "; leave `--isa` and `--convolution` out".into(),
         Error::NoImages { .. } => {
@@ -117,19 +121,21 @@ pub fn next_step(error: &Error, takes: &dyn Fn(&str) -> bool) -> String {
                 .into()
         }
         Error::NoData { .. } => {
-            let else_drawn = if_taken("run_dir", ", or leave it out to train on drawn flowers");
+            let else_drawn = if_taken("run_dir", ", or omit `--data` to train on drawn flowers");
             format!(": name a folder, a .tgz, a .tar or a .zip with `--data`{else_drawn}")
         }
         Error::Unreadable { .. } => {
-            "; replace or remove them (`data check` lists all), or leave them out with \
+            "; replace or remove them (`data check` lists them all), or leave them out with \
              `--on-bad-image skip`"
                 .into()
         }
         Error::ImagesMoved { .. } => ": name the folder that holds them with `--data`".into(),
-        Error::ImagesMissing { .. } => "; name the folder that has them all".into(),
+        Error::ImagesMissing { .. } => "; name the folder that has all of them".into(),
         Error::RunHasNone { .. } => if_taken("split", ": choose another `--split`"),
-        Error::NoneOfTheRun { .. } => if_taken("split", ": with `--split all` all images there are used"),
-        Error::NoSuchImages { .. } => if_taken("split", "; `--split all` takes all images"),
+        Error::NoneOfTheRun { .. } => {
+            if_taken("split", "; `--split all` uses all images of the folder instead")
+        }
+        Error::NoSuchImages { .. } => if_taken("split", "; `--split all` uses all images"),
         Error::NoWeights { .. } => ": run `train` first, or name a file with `--weights`".into(),
         Error::OtherClasses { .. } => "; name others with `--data` or `--weights`".into(),
         Error::OtherVariant { found, .. } => {
@@ -138,17 +144,17 @@ pub fn next_step(error: &Error, takes: &dyn Fn(&str) -> bool) -> String {
         Error::ReplacedLayerFrozen { .. } => "; leave it out of `--freeze`".into(),
         Error::NoPlace { .. } => "; choose one with `--run-dir`".into(),
         Error::RunExists { folder } => {
-            format!("; go on with it by `--resume {}`, or choose another `--run-dir`", shown_path(folder))
+            format!("; continue it with `--resume {}`, or choose another `--run-dir`", shown_path(folder))
         }
-        Error::NotARun { .. } => "; name one that `train` made, such as runs/train".into(),
+        Error::NotARun { .. } => "; name one that `train` created, such as runs/train".into(),
         Error::RunFile { .. } | Error::SettingChanged { .. } => PUT_BACK.into(),
         Error::CheckpointMissing { settings, .. } => format!(
-            ", or begin another run with `train --config {}`, from these weights with `--weights`",
+            ", or start another run with `train --config {}` and, from these weights, `--weights`",
             shown_path(settings)
         ),
-        Error::MoreEpochsDone { done, .. } => format!(": give `--epochs` a number from {done} on"),
+        Error::MoreEpochsDone { done, .. } => format!(": `--epochs` must be at least {done}"),
         Error::StoppedByImage { folder, .. } => {
-            format!("; `train --resume {}` goes on from there", shown_path(folder))
+            format!("; `train --resume {}` continues from there", shown_path(folder))
         }
         _ => String::new(),
     }

@@ -1,4 +1,4 @@
-//! The figures of an evaluation, beside its report.
+//! The figures of an evaluation, written to the same folder as its report.
 
 use std::{fs, io, path::Path};
 
@@ -11,15 +11,15 @@ use anyhow::Result;
 
 use crate::figures::{self, Tile};
 
-/// Mistakes shown in `misclassified.jpg`.
+/// The most misclassified images shown in `misclassified.jpg`.
 const SHOWN: usize = 24;
 const COLUMNS: usize = 6;
 
-/// Writes both confusion matrices, the reliability diagram, and a gallery of the most confident mistakes. Without mistakes an older
-/// gallery is removed.
+/// Writes both confusion matrices, the reliability diagram, and a gallery of the misclassified images with the highest confidence. If
+/// no image is misclassified, removes an older gallery.
 ///
 /// # Errors
-/// When the disk refuses, or an image is gone.
+/// If a file cannot be written, or an image can no longer be read.
 pub fn write(evaluated: &Evaluated, folder: &Path) -> Result<()> {
     let (evaluation, classes) = (evaluated.evaluation(), evaluated.classes());
     let confusion = evaluation.confusion();
@@ -32,7 +32,7 @@ pub fn write(evaluated: &Evaluated, folder: &Path) -> Result<()> {
     let tile = |(image, answer): (&Path, &Answer)| {
         let shown = figures::thumbnail(&decode(image, evaluated.decoding())?.image);
         let name = image.file_name().unwrap_or_default().to_string_lossy();
-        Ok(figures::answered(shown, answer, classes).remark(name))
+        Ok(figures::answered(shown, answer, classes).with_line(name))
     };
     let tiles: Vec<Tile> = evaluated.mistakes().take(SHOWN).map(tile).collect::<Result<_>>()?;
     write_gallery(&tiles, &folder.join("misclassified.jpg"))
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mistakes_are_shown_until_there_are_none() {
+    fn the_gallery_is_removed_when_no_image_is_misclassified() {
         let folder = tempfile::tempdir().unwrap();
         let gallery = folder.path().join("misclassified.jpg");
         let tile = || Tile::new(RgbImage::from_pixel(256, 256, image::Rgb([60, 90, 9])), "roses");

@@ -1,4 +1,8 @@
-//! The command line of AlexNet in Rust. Two binaries share it: `alexnet`, and `alexnet-tch`, which is linked with libtorch.
+//! The command line of AlexNet in Rust. Two binaries use it: `alexnet`, and `alexnet-tch`, which is linked with libtorch.
+//!
+//! [`main`] parses the arguments with clap. If a recipe or a file of options is named, its entries are inserted before the typed
+//! arguments and the result is parsed again (module `config`). The command then runs. Results go to stdout and messages to stderr
+//! (module `output`); notes and errors of the library get the next step on the command line (module `console`).
 #![forbid(unsafe_code)]
 
 #[macro_use]
@@ -26,11 +30,11 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 const FIRST_STEPS: &str = "\
 First steps:
   alexnet train               train on data/flower_photos, else on drawn flowers
-  alexnet predict rose.jpg    ask the newest run what it sees
-  alexnet help train          every option of a command";
+  alexnet predict rose.jpg    classify an image with the newest weights in runs/
+  alexnet help train          show all options of a command";
 
 #[derive(Parser)]
-#[command(name = "alexnet", bin_name = "alexnet", version, about = "AlexNet, from the images to the answer", after_help = FIRST_STEPS)]
+#[command(name = "alexnet", bin_name = "alexnet", version, about = "Train, evaluate and use AlexNet", after_help = FIRST_STEPS)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -53,11 +57,11 @@ enum Command {
     Parity(commands::parity::Args),
 }
 
-/// What a shell calls the end of a command whose reader has left, 128 + SIGPIPE.
+/// The exit code that a shell reports for a process ended by SIGPIPE: 128 + 13.
 const BROKEN_PIPE: u8 = 141;
 
 impl Command {
-    /// Where its options come from, if a file may hold them.
+    /// Returns `--recipe` and `--config` of a command that has these options.
     fn source(&self) -> Option<&config::Source> {
         match self {
             Self::Train(args) => Some(&args.source),
@@ -69,7 +73,7 @@ impl Command {
     }
 }
 
-/// The command without the guess that `-1` is an option: each value's own parser says what is wrong with it.
+/// Makes each option accept `-1` as a value, so that the value's own parser reports the error instead of clap's "unexpected argument".
 fn negative_numbers_are_values(command: clap::Command) -> clap::Command {
     let value = |arg: clap::Arg| match arg.get_action().takes_values() && !arg.is_positional() {
         true => arg.allow_negative_numbers(true),
@@ -78,33 +82,33 @@ fn negative_numbers_are_values(command: clap::Command) -> clap::Command {
     command.mut_args(value).mut_subcommands(negative_numbers_are_values)
 }
 
-/// What was found of the command itself.
-fn innermost(mut found: &clap::ArgMatches) -> &clap::ArgMatches {
-    while let Some((_, inner)) = found.subcommand() {
-        found = inner;
+/// Returns the matches of the innermost subcommand.
+fn innermost(mut matches: &clap::ArgMatches) -> &clap::ArgMatches {
+    while let Some((_, inner)) = matches.subcommand() {
+        matches = inner;
     }
-    found
+    matches
 }
 
-/// The command line, with the options of a file that it names, and what was found of it before.
+/// Parses the command line. Returns the command, with the options of its recipe or file, and the matches of the typed arguments alone.
 fn parse() -> anyhow::Result<(Cli, clap::ArgMatches)> {
     let typed: Vec<_> = std::env::args_os().collect();
     let program = negative_numbers_are_values(Cli::command());
-    let found = program
+    let matches = program
         .clone()
         .try_get_matches_from(&typed)
         .unwrap_or_else(|error| output::usage(usage::with_tip(error, &program, &typed)));
-    let cli = Cli::from_arg_matches(&found)?;
-    let Some(source) = cli.command.source() else { return Ok((cli, found)) };
-    let expanded = config::expand(&program, source, typed, &found)?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    let Some(source) = cli.command.source() else { return Ok((cli, matches)) };
+    let expanded = config::expand(&program, source, typed, &matches)?;
     let expanded = program.try_get_matches_from(expanded).unwrap_or_else(|error| output::usage(error));
-    for sentence in unused::unused(innermost(&found), innermost(&expanded)) {
+    for sentence in unused::unused(innermost(&matches), innermost(&expanded)) {
         note!("note: {sentence}");
     }
-    Ok((Cli::from_arg_matches(&expanded)?, found))
+    Ok((Cli::from_arg_matches(&expanded)?, matches))
 }
 
-/// A panic in a decoder becomes an error that names the file; its own words would only be noise before that.
+/// Stops the panic hook from printing panics of image decoders: they are caught and reported as errors that name the file.
 fn silence_guarded_panics() {
     let print = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
@@ -114,23 +118,23 @@ fn silence_guarded_panics() {
     }));
 }
 
-/// Runs the command that the process's arguments name and returns its exit code: the `main` of both binaries.
+/// Parses the process's arguments, runs the command and returns its exit code. Both binaries call it as their `main`.
 pub fn main() -> ExitCode {
     silence_guarded_panics();
     match parse() {
-        Ok((cli, found)) => run(cli).unwrap_or_else(|error| {
-            failed(&error, |option| innermost(&found).try_contains_id(option).is_ok())
+        Ok((cli, matches)) => run(cli).unwrap_or_else(|error| {
+            report_failure(&error, |option| innermost(&matches).try_contains_id(option).is_ok())
         }),
-        Err(error) => failed(&error, |_| false),
+        Err(error) => report_failure(&error, |_| false),
     }
 }
 
-/// Says why a command failed; `takes` tells whether it has an option.
-fn failed(error: &anyhow::Error, takes: impl Fn(&str) -> bool) -> ExitCode {
-    if output::nobody_reads(error) {
+/// Prints why a command failed and returns its exit code. `takes` returns whether the command has the option with a given id.
+fn report_failure(error: &anyhow::Error, takes: impl Fn(&str) -> bool) -> ExitCode {
+    if output::is_broken_pipe(error) {
         return ExitCode::from(BROKEN_PIPE);
     }
-    note!("error: {}{}", output::explain(error), output::way_around(error, &takes));
+    note!("error: {}{}", output::explain(error), output::next_step(error, &takes));
     ExitCode::FAILURE
 }
 
@@ -157,23 +161,23 @@ mod tests {
     use super::*;
     use crate::columns::width;
 
-    /// Each command with its path.
+    /// Returns each command with its path, such as `alexnet data check`.
     fn commands() -> Vec<(String, clap::Command)> {
-        fn below(path: &str, command: &clap::Command, all: &mut Vec<(String, clap::Command)>) {
+        fn collect(path: &str, command: &clap::Command, all: &mut Vec<(String, clap::Command)>) {
             all.push((path.to_owned(), command.clone()));
             for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
-                below(&format!("{path} {}", inner.get_name()), inner, all);
+                collect(&format!("{path} {}", inner.get_name()), inner, all);
             }
         }
         let mut program = Cli::command();
         program.build();
         let mut all = vec![];
-        below("alexnet", &program, &mut all);
+        collect("alexnet", &program, &mut all);
         all
     }
 
     #[test]
-    fn help_fits_a_terminal_of_80_columns() {
+    fn help_fits_80_columns() {
         Cli::command().debug_assert();
         for (path, command) in commands() {
             for help in
@@ -187,15 +191,16 @@ mod tests {
     }
 
     #[test]
-    fn every_option_says_what_it_takes_and_has_one_default() {
+    fn each_option_has_help_a_value_name_and_at_most_one_default() {
         for (path, command) in commands() {
             for arg in command.get_arguments().filter(|arg| arg.get_action().takes_values()) {
                 let (name, help) = (arg.get_id().as_str(), arg.get_help().map(ToString::to_string));
                 let help = help.unwrap_or_else(|| panic!("{path}: {name} has no help"));
                 let values = arg.get_value_names().unwrap_or_default();
-                let echo = name.to_uppercase();
+                // clap's default value name, which says nothing about the value.
+                let generated = name.to_uppercase();
                 assert!(
-                    !values.is_empty() && values.iter().all(|value| *value != echo.as_str()),
+                    !values.is_empty() && values.iter().all(|value| *value != generated.as_str()),
                     "{path}: {name}"
                 );
                 let defaults =
@@ -206,18 +211,18 @@ mod tests {
     }
 
     #[test]
-    fn the_options_of_training_stand_in_groups() {
+    fn the_options_of_training_are_grouped() {
         for (path, command) in commands() {
             let headings = |name: &str| {
                 command.get_arguments().filter(|arg| arg.get_help_heading() == Some(name)).count()
             };
-            let groups = ["Data", "Model", "Optimisation", "Augmentation", "Run", "Engine"].map(headings);
+            let groups = ["Data", "Model", "Optimization", "Augmentation", "Run", "Engine"].map(headings);
             if path == "alexnet train" {
-                let alone = |arg: &&clap::Arg| arg.get_help_heading().is_none() && arg.get_id() != "help";
+                let ungrouped = |arg: &&clap::Arg| arg.get_help_heading().is_none() && arg.get_id() != "help";
                 assert!(groups.iter().all(|options| *options > 2), "{groups:?}");
-                assert_eq!(command.get_arguments().find(alone), None);
+                assert_eq!(command.get_arguments().find(ungrouped), None);
             }
-            // A heading goes on until the next one, beyond the options that it is meant for.
+            // In clap a heading applies to all options up to the next heading, also to those of the command that flattens a group.
             if path == "alexnet evaluate" {
                 assert_eq!(groups, [0, 0, 0, 0, 0, 5], "{path}");
             }

@@ -1,4 +1,7 @@
-//! Words to the user. `println!` and `eprintln!` panic when nobody reads any more, as after `alexnet … | head`; these do not.
+//! Output to the user: results to stdout with [`say!`], messages to stderr with [`note!`], and the text of errors.
+//!
+//! The macros replace `println!` and `eprintln!`, which panic if the reader of a pipe has exited, as in `alexnet … | head`. They also
+//! escape control characters, because file names and texts from files are untrusted, and do not write into a drawn progress line.
 
 use std::{
     fmt::Arguments,
@@ -20,89 +23,89 @@ use clap::{
     error::{ContextKind, ContextValue},
 };
 
-use crate::{console::next_step, progress::beside};
+use crate::{console, progress::without_progress};
 
 /// How a report is printed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Format {
-    /// A table for people
+    /// A table to read
     Text,
-    /// JSON for programs
+    /// JSON for other programs
     Json,
 }
 
-/// A line of results, to stdout: `say!(…)?`.
+/// Prints a line of results to stdout: `say!(…)?`. Returns an error if it cannot be written.
 macro_rules! say {
-    ($($text:tt)*) => { $crate::output::result(format_args!($($text)*)) };
+    ($($text:tt)*) => { $crate::output::print_result(format_args!($($text)*)) };
 }
 
-/// A line about the work, to stderr. It is lost when nobody reads it.
+/// Prints a message to stderr. If stderr is closed, the message is lost without an error.
 macro_rules! note {
-    ($($text:tt)*) => { $crate::output::remark(format_args!($($text)*)) };
+    ($($text:tt)*) => { $crate::output::print_message(format_args!($($text)*)) };
 }
 
-/// More characters of a remark are not printed: whatever they are, nobody reads them.
+/// The most characters of a message that are printed. A damaged file can cause a longer one.
 const LONGEST: usize = 10_000;
 
-/// A text that cannot lead a terminal, whatever is in it. Line feeds and tabulators stay; where one would not be ours, whoever
-/// formats the text escapes it.
-fn harmless(text: String) -> String {
-    const KEPT: [char; 2] = ['\n', '\t'];
-    if !text.contains(|character| is_control(character) && !KEPT.contains(&character)) {
+/// Escapes all control characters but line feeds and tabs, so that no text can control the terminal. Code that formats an untrusted
+/// text has to escape line feeds and tabs in it itself.
+fn terminal_safe(text: String) -> String {
+    const UNESCAPED: [char; 2] = ['\n', '\t'];
+    if !text.contains(|character| is_control(character) && !UNESCAPED.contains(&character)) {
         return text;
     }
     let mut out = String::with_capacity(text.len() + 16);
-    // A text takes whatever is written.
-    let _ = escape(&mut out, &text, &KEPT);
+    // Writing to a String cannot fail.
+    let _ = escape(&mut out, &text, &UNESCAPED);
     out
 }
 
-/// JSON and the like, byte for byte: it has its own way to escape.
+/// Prints a JSON text to stdout without escaping: JSON has already escaped its control characters.
 ///
 /// # Errors
-/// When it cannot be written.
+/// If it cannot be written.
 pub fn json(text: &str) -> Result<()> {
     writeln!(io::stdout(), "{text}").context("cannot write to standard output")
 }
 
-/// A message about arguments in which what was typed, or stood in a file, is escaped.
+/// Escapes the parts of clap's message that come from the command line or from a file.
 pub fn escaped_usage(mut error: clap::Error) -> clap::Error {
-    let foreign = |(kind, value): (ContextKind, &ContextValue)| match value {
+    let with_control_characters = |(kind, value): (ContextKind, &ContextValue)| match value {
         ContextValue::String(text) if text.contains(is_control) => {
             Some((kind, ContextValue::String(escaped(text).to_string())))
         }
         _ => None,
     };
-    for (kind, value) in error.context().filter_map(foreign).collect::<Vec<_>>() {
+    for (kind, value) in error.context().filter_map(with_control_characters).collect::<Vec<_>>() {
         error.insert(kind, value);
     }
     error
 }
 
-/// Says what is wrong with the command line, or what was asked about it, and leaves.
+/// Prints clap's message (wrong usage, `--help` or `--version`) and exits with clap's exit code.
 pub fn usage(error: clap::Error) -> ! {
     escaped_usage(error).exit()
 }
 
-/// What [`say!`] does.
+/// The implementation of [`say!`].
 ///
 /// # Errors
-/// When it cannot be written.
-pub fn result(line: Arguments) -> Result<()> {
-    let line = harmless(line.to_string());
-    beside(|| writeln!(io::stdout(), "{line}")).context("cannot write to standard output")
+/// If it cannot be written.
+pub fn print_result(line: Arguments) -> Result<()> {
+    let line = terminal_safe(line.to_string());
+    without_progress(|| writeln!(io::stdout(), "{line}")).context("cannot write to standard output")
 }
 
-/// What [`note!`] does.
-pub fn remark(line: Arguments) {
-    let mut line = harmless(line.to_string());
+/// The implementation of [`note!`].
+pub fn print_message(line: Arguments) {
+    let mut line = terminal_safe(line.to_string());
     if let Some((end, _)) = line.char_indices().nth(LONGEST) {
         let more = line.len() - end;
         line.truncate(end);
         line += &format!("… ({more} bytes more)");
     }
-    // There is no further place to complain to.
-    let _ = beside(|| writeln!(io::stderr(), "{line}"));
+    // An error of stderr cannot be reported anywhere.
+    let _ = without_progress(|| writeln!(io::stderr(), "{line}"));
 }
 
 /// Prints that an image is left out, and why.
@@ -110,29 +113,30 @@ pub fn note_left_out(path: &Path, reason: &str) {
     note!("left out: {}: {}", shown_path(path), escaped(reason));
 }
 
-/// Whether the reader of our output left, which is no fault of ours.
-pub fn nobody_reads(error: &anyhow::Error) -> bool {
+/// Returns whether the command failed because the reader of its output has exited. This is not reported as an error.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let is_broken_pipe = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
     error.chain().any(|cause| cause.downcast_ref().is_some_and(is_broken_pipe))
 }
 
-/// The error and its causes in one line. Some of ours print their cause already; it is not said twice. A field of a library's
-/// configuration is named as its option.
+/// Returns an error and its causes in one line. A cause whose text is already part of the line is not repeated: some errors of the
+/// library print their cause themselves. A setting of the library is named by its option.
 pub fn explain(error: &anyhow::Error) -> String {
-    let causes = error.chain().map(in_own_terms).fold(String::new(), |said, cause| match said.as_str() {
+    let causes = error.chain().map(with_option_name).fold(String::new(), |text, cause| match text.as_str() {
         "" => cause,
-        text if text.contains(&cause) => said,
-        text => format!("{text}: {cause}"),
+        line if line.contains(&cause) => text,
+        line => format!("{line}: {cause}"),
     });
     let next = find(error, |error: &CoreError| match error {
-        CoreError::Changed { path, .. } => {
-            Some(format!("; `convert {} OUT --ignore-checksum` writes it with a new one", shown_path(path)))
-        }
-        // A table stands for itself.
+        CoreError::Changed { path, .. } => Some(format!(
+            "; `convert {} OUT --ignore-checksum` writes a copy with a new checksum",
+            shown_path(path)
+        )),
+        // A reason of several lines is a table of shapes, which needs no next step.
         CoreError::Format { reason, .. } if reason.contains('\n') => None,
         CoreError::Missing { expected, .. } | CoreError::Format { expected, .. } => match expected {
             FileKind::Weights => Some("; train a network with `alexnet train`, or name another file".into()),
-            FileKind::Checkpoint => Some("; start the run anew, or resume another".into()),
+            FileKind::Checkpoint => Some("; start a new run, or resume another".into()),
             FileKind::ClassNames => None,
         },
         _ => None,
@@ -140,14 +144,14 @@ pub fn explain(error: &anyhow::Error) -> String {
     causes + &next.unwrap_or_default()
 }
 
-/// What an error says, with the option in place of the field that it names.
-fn in_own_terms(error: &(dyn std::error::Error + 'static)) -> String {
-    let said = error.to_string();
+/// Returns the text of an error. If it names a setting of the library, the name is replaced by that of the option.
+fn with_option_name(error: &(dyn std::error::Error + 'static)) -> String {
+    let text = error.to_string();
     let field = match core_error(error) {
         Some(CoreError::Invalid { field, .. }) => *field,
         _ => match data_error(error) {
             Some(DataError::Invalid { field, .. }) => *field,
-            _ => return said,
+            _ => return text,
         },
     };
     let option = match field {
@@ -155,9 +159,10 @@ fn in_own_terms(error: &(dyn std::error::Error + 'static)) -> String {
         "path" => "the output file".to_owned(),
         field => format!("`--{}`", field.replace('_', "-")),
     };
-    said.replacen(field, &option, 1)
+    text.replacen(field, &option, 1)
 }
 
+/// Returns the error of the crate `alexnet-core` that an error is or contains.
 fn core_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a CoreError> {
     match error.downcast_ref() {
         Some(Error::Core(error) | Error::StoppedByImage { error, .. } | Error::NoPlace { error }) => {
@@ -171,6 +176,7 @@ fn core_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Co
     }
 }
 
+/// Returns the error of the crate `alexnet-data` that an error is or contains.
 fn data_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a DataError> {
     match error.downcast_ref() {
         Some(Error::Data(error)) => Some(error),
@@ -178,18 +184,19 @@ fn data_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Da
     }
 }
 
+/// Returns the first result of `of` among the core errors in the chain of causes.
 fn find<T>(error: &anyhow::Error, of: impl Fn(&CoreError) -> Option<T>) -> Option<T> {
     error.chain().find_map(|cause| of(core_error(cause)?))
 }
 
-/// The next step after an error; `takes` says whether the command has an option, by its id.
-pub fn way_around(error: &anyhow::Error, takes: &dyn Fn(&str) -> bool) -> String {
-    let ours = error.chain().find_map(|cause| cause.downcast_ref::<Error>());
-    let next = ours.map(|error| next_step(error, takes)).unwrap_or_default();
+/// Returns the next step after an error, as the end of its sentence. `takes` returns whether the command has the option with a given id.
+pub fn next_step(error: &anyhow::Error, takes: &dyn Fn(&str) -> bool) -> String {
+    let of_library = error.chain().find_map(|cause| cause.downcast_ref::<Error>());
+    let next = of_library.map(|error| console::next_step(error, takes)).unwrap_or_default();
     let is_image = |error: &CoreError| matches!(error, CoreError::Image(_)).then_some(());
     let none_validates = |cause| matches!(data_error(cause), Some(DataError::NoneValidates { .. }));
     if find(error, is_image).is_some() && takes("on_bad_image") {
-        next + "; with `--on-bad-image skip` it would be left out"
+        next + "; `--on-bad-image skip` leaves it out"
     } else if error.chain().any(none_validates) {
         match takes("val_fraction") {
             true => "; add images, or raise `--val-fraction`".into(),
@@ -209,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_is_said_once() {
+    fn a_cause_is_not_repeated() {
         let error: anyhow::Error = alexnet::core::Error::io("open", "a.jpg")(missing()).into();
         assert_eq!(explain(&error), "cannot open a.jpg: entity not found");
         let error = anyhow::Error::new(missing()).context("no answer");
@@ -217,42 +224,45 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_no_use_comes_with_the_next_step() {
+    fn an_error_about_a_file_names_the_next_step() {
         let format = |expected, reason: &str| {
             explain(&CoreError::Format { path: "a".into(), expected, reason: reason.into() }.into())
         };
         let missing = CoreError::Missing { path: "a".into(), expected: FileKind::Weights }.into();
-        for said in [explain(&missing), format(FileKind::Weights, "it is cut")] {
-            assert!(said.ends_with("; train a network with `alexnet train`, or name another file"), "{said}");
+        for text in [explain(&missing), format(FileKind::Weights, "it is truncated")] {
+            assert!(text.ends_with("; train a network with `alexnet train`, or name another file"), "{text}");
         }
         assert!(
-            format(FileKind::Checkpoint, "it is cut").ends_with("; start the run anew, or resume another")
+            format(FileKind::Checkpoint, "it is truncated").ends_with("; start a new run, or resume another")
         );
-        assert_eq!(format(FileKind::ClassNames, "it is cut"), "a is not a file of class names: it is cut");
+        assert_eq!(
+            format(FileKind::ClassNames, "it is truncated"),
+            "a is not a file of class names: it is truncated"
+        );
         assert_eq!(format(FileKind::Weights, "a\nb"), "a is not a weights file: a\nb");
     }
 
     #[test]
-    fn the_way_around_a_bad_image_is_named() {
-        let error = CoreError::Image("a.jpg is not a readable image: it is cut".into()).into();
-        assert!(way_around(&error, &|id| id == "on_bad_image").contains("with `--on-bad-image skip` it"));
-        assert_eq!(way_around(&error, &|_| false), "");
+    fn the_next_step_is_an_option_that_the_command_has() {
+        let error = CoreError::Image("a.jpg is not a readable image: it is truncated".into()).into();
+        assert!(next_step(&error, &|id| id == "on_bad_image").contains("; `--on-bad-image skip` leaves it"));
+        assert_eq!(next_step(&error, &|_| false), "");
         let error = DataError::NoneValidates { path: "a".into(), fraction: 0.1 }.into();
-        assert_eq!(way_around(&error, &|id| id == "val_fraction"), "; add images, or raise `--val-fraction`");
-        assert_eq!(way_around(&error, &|_| false), "; add images");
+        assert_eq!(next_step(&error, &|id| id == "val_fraction"), "; add images, or raise `--val-fraction`");
+        assert_eq!(next_step(&error, &|_| false), "; add images");
     }
 
     #[test]
-    fn nothing_leads_the_terminal() {
+    fn control_characters_are_escaped() {
         let text = "a\tb\n雏菊".to_owned();
-        assert_eq!(harmless(text.clone()), text);
-        assert_eq!(harmless("\u{1b}[31m\r\u{202e}\n".into()), "\\u{1b}[31m\\r\\u{202e}\n");
+        assert_eq!(terminal_safe(text.clone()), text);
+        assert_eq!(terminal_safe("\u{1b}[31m\r\u{202e}\n".into()), "\\u{1b}[31m\\r\\u{202e}\n");
     }
 
     #[test]
-    fn a_broken_pipe_is_known_below_its_context() {
+    fn a_broken_pipe_is_detected_among_the_causes() {
         let broken = io::Error::from(io::ErrorKind::BrokenPipe);
-        assert!(nobody_reads(&anyhow::Error::new(broken).context("cannot write")));
-        assert!(!nobody_reads(&anyhow::Error::new(missing())));
+        assert!(is_broken_pipe(&anyhow::Error::new(broken).context("cannot write")));
+        assert!(!is_broken_pipe(&anyhow::Error::new(missing())));
     }
 }

@@ -1,8 +1,8 @@
-//! Values of options that are numbers within limits.
+//! Parsers of numeric options with limits. Each returns, as its error, what is wrong with the text, for clap's message.
 
 use std::{fmt::Display, str::FromStr};
 
-/// A whole number of at least `least`.
+/// Returns a parser of whole numbers of at least `least`.
 pub fn at_least<T: Whole>(least: T) -> impl Fn(&str) -> Result<T, String> + Clone {
     move |text| {
         whole(text, |n: &T| *n >= least).ok_or_else(|| match is_large(text) {
@@ -12,7 +12,7 @@ pub fn at_least<T: Whole>(least: T) -> impl Fn(&str) -> Result<T, String> + Clon
     }
 }
 
-/// A whole number from `least` to `most`.
+/// Returns a parser of whole numbers from `least` to `most`.
 pub fn between<T: Whole>(least: T, most: T) -> impl Fn(&str) -> Result<T, String> + Clone {
     move |text| {
         whole(text, |n: &T| (least..=most).contains(n))
@@ -20,7 +20,7 @@ pub fn between<T: Whole>(least: T, most: T) -> impl Fn(&str) -> Result<T, String
     }
 }
 
-/// What counts.
+/// Whole number types.
 pub trait Whole: Copy + Display + FromStr + PartialOrd {}
 impl<T: Copy + Display + FromStr + PartialOrd> Whole for T {}
 
@@ -28,12 +28,12 @@ fn whole<T: Whole>(text: &str, fits: impl Fn(&T) -> bool) -> Option<T> {
     text.parse().ok().filter(fits)
 }
 
-/// Whether it is beyond all whole numbers of a computer.
+/// Returns whether a text that could not be parsed is a whole number too large for its type.
 fn is_large(text: &str) -> bool {
     text.len() > 4 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// A finite number above 0.
+/// Parses a finite number above 0.
 ///
 /// # Errors
 /// What is wrong, for the usage message.
@@ -44,7 +44,7 @@ pub fn positive(text: &str) -> Result<f32, String> {
     }
 }
 
-/// A finite number of at least 0.
+/// Parses a finite number of at least 0.
 ///
 /// # Errors
 /// What is wrong, for the usage message.
@@ -55,7 +55,7 @@ pub fn not_negative(text: &str) -> Result<f64, String> {
     }
 }
 
-/// The same in f32: what counts is what the number is rounded to.
+/// Like [`not_negative`] for f32: the limits apply to the number after rounding to f32.
 ///
 /// # Errors
 /// What is wrong, for the usage message.
@@ -66,18 +66,18 @@ pub fn not_negative_f32(text: &str) -> Result<f32, String> {
     }
 }
 
-/// [`fraction`] in f32: what counts is what the number is rounded to.
+/// Like [`fraction`] for f32: the limits apply to the number after rounding to f32.
 ///
 /// # Errors
 /// What is wrong, for the usage message.
 pub fn fraction_f32(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
         Ok(value) if (0.0..1.0).contains(&value) => Ok(value),
-        _ => Err(format!("it must be at least 0 and below 1; {} is the most", 1.0 - f32::EPSILON / 2.0)),
+        _ => Err(format!("it must be at least 0 and at most {}", 1.0 - f32::EPSILON / 2.0)),
     }
 }
 
-/// A number of epochs, steps or batches; at least 1. As many as that times as many again are a u64.
+/// Parses a number of epochs, steps or batches, at least 1. It fits into u32, so that the product of two such numbers fits into u64.
 ///
 /// # Errors
 /// What is wrong, for the usage message.
@@ -85,7 +85,7 @@ pub fn count(text: &str) -> Result<u64, String> {
     at_least(1u32)(text).map(u64::from)
 }
 
-/// The same, or 0.
+/// Like [`count`], but 0 is allowed.
 ///
 /// # Errors
 /// What is wrong, for the usage message.
@@ -93,7 +93,7 @@ pub fn count_or_none(text: &str) -> Result<u64, String> {
     at_least(0u32)(text).map(u64::from)
 }
 
-/// A number from 0 to 1.
+/// Parses a number from 0 to 1.
 ///
 /// # Errors
 /// What is wrong, for the usage message.
@@ -104,7 +104,7 @@ pub fn probability(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Two shares, the lesser first.
+/// Parses two shares above 0 and up to 1, the smaller first.
 ///
 /// # Errors
 /// What is wrong, for the usage message.
@@ -112,11 +112,11 @@ pub fn shares(text: &str) -> Result<[f64; 2], String> {
     let numbers: Option<Vec<f64>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
     match numbers.as_deref() {
         Some(&[least, most]) if 0.0 < least && least <= most && most <= 1.0 => Ok([least, most]),
-        _ => Err("it must be two numbers above 0 and up to 1, the lesser first, such as 0.25,1".into()),
+        _ => Err("it must be two numbers above 0 and up to 1, the smaller first, such as 0.25,1".into()),
     }
 }
 
-/// A number from 0 up to, but not including, 1.
+/// Parses a number from 0 up to, but not including, 1.
 ///
 /// # Errors
 /// What is wrong, for the usage message.
@@ -127,11 +127,11 @@ pub fn fraction(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Three finite numbers, for red, green and blue.
+/// Parses three finite numbers, for red, green and blue.
 ///
 /// # Errors
 /// What is wrong, for the usage message.
-pub fn colours(text: &str) -> Result<[f32; 3], String> {
+pub fn colors(text: &str) -> Result<[f32; 3], String> {
     let numbers: Option<Vec<f32>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
     match numbers.as_deref() {
         Some(&[r, g, b]) if [r, g, b].iter().all(|number| number.is_finite()) => Ok([r, g, b]),
@@ -139,12 +139,12 @@ pub fn colours(text: &str) -> Result<[f32; 3], String> {
     }
 }
 
-/// Three numbers above 0.
+/// Parses three numbers above 0, for red, green and blue.
 ///
 /// # Errors
 /// What is wrong, for the usage message.
-pub fn positive_colours(text: &str) -> Result<[f32; 3], String> {
-    match colours(text)? {
+pub fn positive_colors(text: &str) -> Result<[f32; 3], String> {
+    match colors(text)? {
         numbers if numbers.iter().all(|number| *number > 0.0) => Ok(numbers),
         _ => Err("they must be above 0".into()),
     }
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_number_in_the_limits_is_refused() {
+    fn numbers_outside_the_limits_are_refused() {
         for text in ["nan", "inf", "-1", "0", "x", ""] {
             assert!(positive(text).is_err(), "{text}");
         }
@@ -163,9 +163,9 @@ mod tests {
             assert!(fraction(text).is_err(), "{text}");
         }
         for text in ["1,2", "1,2,3,4", "1,2,nan", "", "0.5"] {
-            assert!(colours(text).is_err(), "{text}");
+            assert!(colors(text).is_err(), "{text}");
         }
-        // What they are rounded to would not be read again.
+        // 0.99999999999 is rounded to 1, which a saved file of options could not be read with.
         for text in ["0.99999999999", "1", "-1e-9", "nan"] {
             assert!(fraction_f32(text).is_err(), "{text}");
         }
@@ -179,8 +179,8 @@ mod tests {
         }
         assert_eq!((count("0").is_err(), count_or_none("0")), (true, Ok(0)));
         assert_eq!(count("4294967295"), Ok(u32::MAX.into()));
-        assert_eq!(colours("0, -1,2e-1"), Ok([0.0, -1.0, 0.2]));
-        assert!(positive_colours("0.1,0,0.1").is_err());
+        assert_eq!(colors("0, -1,2e-1"), Ok([0.0, -1.0, 0.2]));
+        assert!(positive_colors("0.1,0,0.1").is_err());
         assert_eq!((positive("2e-4"), fraction("0")), (Ok(2e-4), Ok(0.0)));
     }
 }

@@ -1,5 +1,5 @@
-//! Signals: the first asks training to stop after its step, a second one leaves at once. Until there is something to keep nobody
-//! listens, and the first one leaves at once.
+//! Signals: the first stops training after the current step, a second one ends the process at once. Before training starts no handler
+//! is installed, so the first signal ends the process.
 
 use std::sync::{
     Arc,
@@ -22,18 +22,17 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Begins to listen for an interrupt (Ctrl-C), for termination and, unless it is to be ignored as under `nohup`, for the end of
-    /// the terminal.
+    /// Installs handlers for SIGINT (Ctrl-C), SIGTERM and, unless it is ignored as under `nohup`, SIGHUP.
     ///
     /// # Errors
-    /// When the system does not let us.
+    /// If a handler cannot be installed.
     pub fn listen(&self) -> Result<()> {
         #[cfg(unix)]
         let hangup = (!ignores_hangup()).then_some((SIGHUP, 129));
         #[cfg(not(unix))]
         let hangup = None;
         for (signal, code) in [(SIGINT, 130), (SIGTERM, 143)].into_iter().chain(hangup) {
-            // Order matters: this one acts only when the flag was set by an earlier signal.
+            // Must be registered first: it acts only if an earlier signal has set the flag.
             flag::register_conditional_shutdown(signal, code, Arc::clone(&self.asked))?;
             flag::register_usize(signal, Arc::clone(&self.code), code as usize)?;
             flag::register(signal, Arc::clone(&self.asked))?;
@@ -41,14 +40,14 @@ impl Stop {
         Ok(())
     }
 
-    /// The exit code that the signal asks for: 129, 130 or 143.
+    /// Returns the exit code for the received signal, 128 + its number (129, 130 or 143), or nothing if there was no signal.
     pub fn code(&self) -> Option<u8> {
         self.asked.load(Ordering::Relaxed).then(|| self.code.load(Ordering::Relaxed) as u8)
     }
 }
 
-/// Whether this process was started so that the end of its terminal does not end it, as far as the system says it: where it does not,
-/// the signal keeps its meaning.
+/// Returns whether SIGHUP is ignored in this process, from the mask `SigIgn` in `/proc/self/status`. If that cannot be read, returns
+/// true, so that no handler is installed and the signal keeps its present action.
 #[cfg(unix)]
 fn ignores_hangup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

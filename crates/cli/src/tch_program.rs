@@ -1,5 +1,8 @@
-//! The binary that is linked with libtorch, for a command that turns out to need the engine `tch`: its name stands in a file of
-//! options, or in the run that goes on.
+//! Replaces this process by `alexnet-tch`, the binary that is linked with libtorch, when a command needs the engine `tch`.
+//!
+//! The binary `alexnet` is built without libtorch, because loading libtorch takes 0.2 s. Which engine a command needs is known only
+//! after its options are read: `--backend tch` can be typed, be in a file of options, or be a setting of the run that is resumed.
+//! [`exec_if_built`] then starts `alexnet-tch` from the same folder with the same arguments.
 
 use std::{env, path::Path, process::Command};
 
@@ -7,14 +10,14 @@ use anyhow::{Context, Result};
 
 const NAME: &str = "alexnet-tch";
 
-/// Set for the program that is started: should it lack the engine too, it must not start itself again.
+/// An environment variable, set for the started program. If that program lacks the engine too, it must not start itself again.
 const STARTED: &str = "ALEXNET_TCH_STARTED";
 
-/// Gives this process to `alexnet-tch` in the folder of this binary, with the same arguments. Returns if there is no such file, or
-/// this process is what was started.
+/// Replaces this process by `alexnet-tch` from the folder of this binary, with the same arguments. Returns without doing so if that
+/// file does not exist, or if this process was itself started by this function.
 ///
 /// # Errors
-/// When it is there and cannot be started.
+/// If the file exists but cannot be started.
 pub fn exec_if_built() -> Result<()> {
     let program = env::current_exe()?.with_file_name(NAME).with_extension(env::consts::EXE_EXTENSION);
     if env::var_os(STARTED).is_some() || !program.is_file() {
@@ -25,15 +28,15 @@ pub fn exec_if_built() -> Result<()> {
 
 #[cfg(unix)]
 fn exec(program: &Path) -> Result<()> {
-    Err(std::os::unix::process::CommandExt::exec(&mut again(program)).into())
+    Err(std::os::unix::process::CommandExt::exec(&mut with_same_arguments(program)).into())
 }
 
 #[cfg(not(unix))]
 fn exec(program: &Path) -> Result<()> {
-    std::process::exit(again(program).status()?.code().unwrap_or(1));
+    std::process::exit(with_same_arguments(program).status()?.code().unwrap_or(1));
 }
 
-fn again(program: &Path) -> Command {
+fn with_same_arguments(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.args(env::args_os().skip(1)).env(STARTED, "1");
     command

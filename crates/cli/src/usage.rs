@@ -1,4 +1,4 @@
-//! What is added to clap's words on wrong usage.
+//! Additions to clap's message about wrong usage.
 
 use std::ffi::OsString;
 
@@ -8,7 +8,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-/// Adds how images are named, where they stand without their option, as in `train images`.
+/// Adds a tip that images are named with `--data` if a path was given without it, as in `train images`.
 pub fn with_tip(mut error: clap::Error, program: &Command, typed: &[OsString]) -> clap::Error {
     let mut command = program;
     for word in typed.iter().skip(1) {

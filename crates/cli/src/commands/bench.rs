@@ -1,4 +1,4 @@
-//! `alexnet bench`: how long a training step, a forward pass or a batch of images takes.
+//! `alexnet bench`: measures the time of a training step, a forward pass or the preparation of a batch of images.
 
 use std::{path::PathBuf, time::Instant};
 
@@ -21,28 +21,28 @@ use serde::Serialize;
 
 use crate::{config::named, console::Console, options::EngineOptions, output::Format, parse};
 
-/// Times one kind of work and prints the median of its steps.
+/// Measure the time of training, inference or image preparation
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// What is timed
+    /// Work to measure
     #[arg(long, value_name = "WORK", value_enum, default_value = "train")]
     what: What,
     /// Network: tutorial, original, original-norm-first or torchvision
     #[arg(long, value_name = "NAME", default_value_t)]
     variant: Variant,
-    /// Images of a batch
+    /// Images in a batch
     #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = parse::at_least(1u32))]
     batch_size: u32,
     /// Number type
     #[arg(long, value_name = "TYPE", value_enum, default_value = "f32")]
     precision: Precision,
-    /// Timed steps, after two that are not [default: 12, or 60 for batches of at most 4]
+    /// Measured steps, after two steps of warm-up; the median is printed [default: 12, or 60 for batches of at most 4]
     #[arg(long, value_name = "N", value_parser = parse::at_least(1u32))]
     steps: Option<u32>,
-    /// Images for `pipeline`, as for `train`
+    /// Images for `--what pipeline`, as for `train`
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// How the result is printed
+    /// Output format
     #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
     format: Format,
     #[command(flatten)]
@@ -51,11 +51,11 @@ pub struct Args {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum What {
-    /// Forward, backward and Adam on random pixels, dropout on
+    /// Forward pass, backward pass and Adam on random pixels, with dropout
     Train,
-    /// The forward pass
+    /// Forward pass
     Infer,
-    /// Decode, crop, flip and resize images in an epoch after the first, without a cache of decoded ones
+    /// Decode, crop, flip and resize images, without a cache of decoded images
     Pipeline,
 }
 
@@ -77,13 +77,16 @@ struct Report {
 /// Runs the command.
 ///
 /// # Errors
-/// When the engine or the images fail, or an option would be ignored.
+/// If the engine fails, an image cannot be read, or an option would be ignored.
 pub fn run(args: &Args) -> Result<()> {
     let pipeline = matches!(args.what, What::Pipeline);
-    ensure!(pipeline || args.data.is_none(), "`--data` is for `--what pipeline`; leave it out");
-    ensure!(!pipeline || args.steps.is_none(), "`--what pipeline` times a whole epoch; leave `--steps` out");
+    ensure!(pipeline || args.data.is_none(), "`--data` is only for `--what pipeline`; leave it out");
+    ensure!(
+        !pipeline || args.steps.is_none(),
+        "`--what pipeline` measures a complete epoch; leave `--steps` out"
+    );
     if let (true, Some(option)) = (pipeline, args.engine.chosen()) {
-        bail!("`--what pipeline` asks no engine; leave `{option}` out");
+        bail!("`--what pipeline` does not use an engine; leave `{option}` out");
     }
     let (choice, backend) = args.engine.start()?;
     let steps = args.steps.unwrap_or(if args.batch_size > 4 { 12 } else { 60 });
@@ -96,10 +99,10 @@ pub fn run(args: &Args) -> Result<()> {
             let mut model = backend.compile(&topology, &state, &options)?;
             let batch = Batch::random(args.batch_size as usize, topology.input[1], 5);
             let mut step = Step { sample_offset: 0, number: 0, seed: 0, lr: 2e-4, clip_grad_norm: None };
-            let mut timed = || step_ms(args.what, model.as_mut(), &batch, &mut step);
-            timed()?;
-            timed()?;
-            median((0..steps).map(|_| timed()).collect::<Result<_>>()?)
+            let mut measure = || step_ms(args.what, model.as_mut(), &batch, &mut step);
+            measure()?;
+            measure()?;
+            median((0..steps).map(|_| measure()).collect::<Result<_>>()?)
         }
     };
     let report = Report {
@@ -146,7 +149,7 @@ fn step_ms(what: What, model: &mut dyn Model, batch: &Batch, step: &mut Step) ->
     Ok(start.elapsed().as_secs_f64() * 1e3)
 }
 
-/// Milliseconds a batch over at most 1,000 images: the work that PyTorch's loader does for the tutorial.
+/// Measures the milliseconds per batch over at most 1,000 images, for the work that PyTorch's loader does in the tutorial.
 fn pipeline_ms(args: &Args) -> Result<f64> {
     let data = args.data.as_deref().context("`--what pipeline` needs images; name them with `--data`")?;
     let dataset = DataSource::from(data).open(&SplitOptions::default(), &mut Console::default())?;
@@ -168,7 +171,7 @@ fn pipeline_ms(args: &Args) -> Result<f64> {
         loader.train(epoch, 0).try_for_each(|batch| batch.map(drop))?;
         anyhow::Ok(start.elapsed().as_secs_f64() * 1e3)
     };
-    // The first pass over images also looks for damage, as an epoch of a training run does once.
+    // Not measured: the first pass also checks the images for damage, as the first epoch of a training run does.
     epoch_ms(0)?;
     Ok(epoch_ms(1)? / images as f64 * f64::from(args.batch_size))
 }

@@ -1,4 +1,4 @@
-//! `alexnet convert`: the same weights in another format.
+//! `alexnet convert`: writes weights in another format.
 
 use std::path::{Path, PathBuf};
 
@@ -12,32 +12,32 @@ use anyhow::{Result, ensure};
 
 use crate::{console::Console, parse};
 
-/// Converts weights between PyTorch's `.pth` and `.safetensors`, by the extension of OUT.
+/// Convert weights between PyTorch's .pth and .safetensors; the extension of OUT decides
 ///
-/// Between files of this program nothing is lost: the way there and back gives the same bytes. What a file of another program
-/// does not say is assumed, and printed; the options say it. A class_indices.json, which the tutorial's predict.py reads, is written
-/// beside a .pth file.
+/// Converting a file of this program to the other format and back gives the same bytes. Metadata that is missing in a file of another
+/// program is assumed, and the assumption is printed; the options of this command set it. Next to a .pth file, class_indices.json is
+/// written, which the tutorial's predict.py reads.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Weights: a state dictionary of PyTorch, or safetensors
+    /// Weights file: a PyTorch state dictionary (.pth, .pt) or .safetensors
     #[arg(value_name = "IN")]
     input: PathBuf,
-    /// Where to write: .pth, .pt or .safetensors
+    /// File to write: .pth, .pt or .safetensors
     #[arg(value_name = "OUT")]
     output: PathBuf,
-    /// Network, where shapes leave a choice: original or original-norm-first
+    /// Network of the weights, if its shapes fit more than one: original or original-norm-first
     #[arg(long, value_name = "NAME")]
     variant: Option<Variant>,
-    /// The names of the classes, as the tutorial's class_indices.json or torchvision's class_to_idx
+    /// JSON file with the names of the classes, like the tutorial's class_indices.json or torchvision's class_to_idx
     #[arg(long, value_name = "FILE")]
     class_indices: Option<PathBuf>,
-    /// Subtracted from pixels between 0 and 1, for red, green and blue
-    #[arg(long, value_name = "R,G,B", value_parser = parse::colours, allow_hyphen_values = true)]
+    /// Mean that the weights need subtracted from pixels, which are between 0 and 1
+    #[arg(long, value_name = "R,G,B", value_parser = parse::colors, allow_hyphen_values = true)]
     mean: Option<[f32; 3]>,
-    /// What they are divided by
-    #[arg(long, value_name = "R,G,B", value_parser = parse::positive_colours)]
+    /// Standard deviation that the weights need pixels divided by
+    #[arg(long, value_name = "R,G,B", value_parser = parse::positive_colors)]
     std: Option<[f32; 3]>,
-    /// Take IN though its checksum is not that of its content, as after another program changed it
+    /// Read IN although its checksum is wrong, for example because another program has changed it
     #[arg(long)]
     ignore_checksum: bool,
 }
@@ -45,16 +45,16 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// When IN cannot be read, is no AlexNet, or OUT cannot be written.
+/// If IN cannot be read or is not an AlexNet, or OUT cannot be written.
 pub fn run(args: &Args) -> Result<()> {
     ensure!(
         !is_onnx(&args.input),
-        "{} cannot be converted: ONNX is written, but not read; convert the .pth or .safetensors file that it was made from",
+        "{} cannot be converted: ONNX is written, but not read; convert the .pth or .safetensors file that it was exported from",
         shown_path(&args.input)
     );
     ensure!(
         !is_onnx(&args.output),
-        "{} is not written by `convert`; `export --weights {} {0}` does it",
+        "`convert` cannot write {}; use `export --weights {} {0}`",
         shown_path(&args.output),
         shown_path(&args.input)
     );
@@ -78,19 +78,19 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Writes the names of the classes beside weights, for programs that look for them there, unless there are others.
+/// Writes `class_indices.json` next to a weights file. If that file exists with other classes, prints a warning instead.
 fn name_classes(weights: &Path, classes: &[String]) -> Result<()> {
     let file = weights.with_file_name(class_indices::NAME);
     if !file.exists() {
         class_indices::write(&file, classes)?;
-        note!("{}: the names of the classes, which the tutorial's predict.py reads", shown_path(&file));
+        note!("{}: names of the classes, for the tutorial's predict.py", shown_path(&file));
         return Ok(());
     }
     let same = class_indices::read(&file).is_ok_and(|names| align(&names, classes) == Alignment::Same);
     if !same {
         note!(
-            "warning: {} has other classes, and is left as it is; the tutorial's predict.py would read them for {}: convert to \
-             another folder",
+            "warning: {} has other classes and was not changed; the tutorial's predict.py would use them for {}: convert to another \
+             folder",
             shown_path(&file),
             shown_path(weights)
         );
@@ -99,7 +99,7 @@ fn name_classes(weights: &Path, classes: &[String]) -> Result<()> {
 }
 
 impl Args {
-    /// What the options say, instead of what the file does.
+    /// Replaces metadata of the file by that of the options.
     fn correct(&self, weights: &mut Weights, path: &Path) -> Result<()> {
         let metadata = &mut weights.metadata;
         if let Some(file) = &self.class_indices {

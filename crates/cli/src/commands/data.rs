@@ -1,4 +1,4 @@
-//! `alexnet data`: get, split, check, draw and look at images.
+//! `alexnet data`: downloads, splits, checks, draws and shows images.
 
 mod check;
 pub mod preview;
@@ -20,7 +20,7 @@ use anyhow::{Result, anyhow};
 
 use crate::{console::Console, parse, progress};
 
-/// Gets, splits, checks, draws and shows images.
+/// Download, split, check, draw and show images
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
     /// Download the flower photos (229 MB) and unpack them to data/flower_photos
@@ -31,15 +31,15 @@ pub enum Command {
     },
     Split(split::Args),
     Check(check::Args),
-    /// Draw flowers: five classes of images to try everything with
+    /// Draw flowers: a synthetic data set of five classes
     Synth {
-        /// Folder to draw into
+        /// Folder to write the images to
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
         /// Images of each class
         #[arg(long, value_name = "N", default_value_t = synthetic::DEFAULT_PER_CLASS as u32, value_parser = parse::at_least(1u32))]
         per_class: u32,
-        /// Decides every image
+        /// Random seed of the images
         #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::at_least(0u64))]
         seed: u64,
     },
@@ -49,7 +49,7 @@ pub enum Command {
 /// Runs the command.
 ///
 /// # Errors
-/// When images cannot be had, read or written.
+/// If images cannot be downloaded, read or written.
 pub fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Fetch { archive } => fetch_photos(archive.as_deref())?,
@@ -76,7 +76,7 @@ fn fetch_photos(archive: Option<&Path>) -> Result<()> {
         Some(path) => {
             if let Verdict::Other { bytes, sha256 } = fetch::verify(path, &FLOWER_PHOTOS)? {
                 note!(
-                    "note: {} is not the official archive ({bytes} bytes, SHA-256 {sha256}); it is used all the same",
+                    "note: {} is not the official archive ({bytes} bytes, SHA-256 {sha256}); it is used anyway",
                     shown_path(path)
                 );
             }
@@ -87,7 +87,7 @@ fn fetch_photos(archive: Option<&Path>) -> Result<()> {
             let path = Path::new(source::FOLDER).join("flower_photos.tgz");
             let bar = progress::Bytes::new("downloading");
             fetch::fetch(&FLOWER_PHOTOS, &path, &mut |done, total| bar.at(done, total)).map_err(|error| {
-                anyhow!("{error}; a copy that came another way is taken with `--archive FILE`")
+                anyhow!("{error}; if you have a copy of the archive, use it with `--archive FILE`")
             })?;
             bar.finish();
             path

@@ -1,4 +1,4 @@
-//! `alexnet doctor`: what is installed, what is missing, and the command that mends it.
+//! `alexnet doctor`: prints what is installed, what is missing, and the command that fixes it.
 
 use std::{env, fs, path::Path, process::Command, thread};
 
@@ -13,20 +13,20 @@ use crate::{
     output::{self, Format},
 };
 
-/// Tells what is installed, what is missing, and the command that mends it.
+/// Show what is installed, what is missing, and the command that fixes it
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// How the result is printed
+    /// Output format
     #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
     format: Format,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Serialize)]
 struct Finding {
     name: String,
     state: State,
-    /// What was found, or what is wrong and the command that mends it.
+    /// What was found, or what is wrong and the command that fixes it.
     detail: String,
 }
 
@@ -38,7 +38,7 @@ enum State {
 }
 
 impl Finding {
-    /// What is here, or what to do about it.
+    /// Creates a finding: `Ok` holds what was found, `Err` what is missing and how to fix it.
     fn new(name: impl Into<String>, found: Result<String, String>) -> Self {
         let (state, detail) = match found {
             Ok(detail) => (State::Ok, detail),
@@ -48,10 +48,10 @@ impl Finding {
     }
 }
 
-/// Runs the command. Something missing is no failure: all of it is optional.
+/// Runs the command. A missing part is not an error, because every part is optional.
 ///
 /// # Errors
-/// When nothing can be printed.
+/// If the output cannot be written.
 pub fn run(args: &Args) -> Result<()> {
     let findings = findings();
     match args.format {
@@ -74,7 +74,7 @@ fn findings() -> Vec<Finding> {
     ];
     findings.extend(memory().map(|memory| Finding::new("memory", Ok(memory))));
     let disk = fs4::available_space(".").map(|bytes| format!("{:.0} GB free here", bytes as f64 / 1e9));
-    let disk = disk.map_err(|error| format!("cannot tell how much is free here: {error}"));
+    let disk = disk.map_err(|error| format!("cannot read the free disk space: {error}"));
     findings.push(Finding::new("disk", disk));
     for engine in Engine::value_variants() {
         findings.push(Finding::new(format!("engine {}", engine.name()), devices(*engine, libtorch.is_ok())));
@@ -87,11 +87,11 @@ fn findings() -> Vec<Finding> {
     findings.push(Finding::new("NVIDIA GPU", gpu()));
     findings.push(Finding::new(
         "flower photos",
-        images(source::PHOTOS, "`cargo xtask data fetch` gets them (229 MB)"),
+        images(source::PHOTOS, "`cargo xtask data fetch` downloads them (229 MB)"),
     ));
     findings.push(Finding::new(
         "drawn flowers",
-        images(source::DRAWN, "`cargo xtask train` draws them if there are no photos"),
+        images(source::DRAWN, "`cargo xtask train` draws them if there are no flower photos"),
     ));
     let weights = RunFolder::newest_weights().map(|path| path.display().to_string());
     findings.push(Finding::new(
@@ -101,13 +101,13 @@ fn findings() -> Vec<Finding> {
     findings
 }
 
-/// `AMD EPYC 7763, 8 cores: avx2, fma`
+/// Returns for example `AMD EPYC 7763, 8 cores; vector instructions: avx2, fma`.
 fn processor() -> String {
     let name = processor_name().unwrap_or_else(|| env::consts::ARCH.to_owned());
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let plural = if cores == 1 { "" } else { "s" };
     let features = instructions();
-    let features = if features.is_empty() { "none that matter".into() } else { features.join(", ") };
+    let features = if features.is_empty() { "none that the engines use".into() } else { features.join(", ") };
     format!("{name}, {cores} core{plural}; vector instructions: {features}")
 }
 
@@ -115,13 +115,13 @@ fn processor_name() -> Option<String> {
     if cfg!(target_os = "linux") {
         field("/proc/cpuinfo", "model name")
     } else if cfg!(target_os = "macos") {
-        answer("sysctl", &["-n", "machdep.cpu.brand_string"])
+        output_of("sysctl", &["-n", "machdep.cpu.brand_string"])
     } else {
         env::var("PROCESSOR_IDENTIFIER").ok()
     }
 }
 
-/// The vector instructions that engines choose their kernels by.
+/// Returns the available vector instructions, of those by which engines choose their kernels.
 fn instructions() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]
     let known = [
@@ -138,13 +138,13 @@ fn instructions() -> Vec<&'static str> {
     ];
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let known = [];
-    known.into_iter().filter(|&(_, there)| there).map(|(name, _)| name).collect()
+    known.into_iter().filter(|&(_, available)| available).map(|(name, _)| name).collect()
 }
 
-/// `25.3 GB, of which 24.7 GB are free`; none on systems that we do not know how to ask.
+/// Returns for example `25.3 GB, of which 24.7 GB are free`, or `None` if it cannot be determined on this system.
 fn memory() -> Option<String> {
     if cfg!(target_os = "macos") {
-        let bytes: f64 = answer("sysctl", &["-n", "hw.memsize"])?.parse().ok()?;
+        let bytes: f64 = output_of("sysctl", &["-n", "hw.memsize"])?.parse().ok()?;
         return Some(format!("{:.1} GB", bytes / 1e9));
     }
     // `24683596 kB`
@@ -155,19 +155,21 @@ fn memory() -> Option<String> {
     Some(format!("{:.1} GB, of which {:.1} GB are free", gigabytes("MemTotal")?, gigabytes("MemAvailable")?))
 }
 
-/// The devices of an engine, or the command that builds it.
+/// Returns the devices of an engine or, as the error, the command that builds it.
 fn devices(engine: Engine, libtorch: bool) -> Result<String, String> {
     if let Some(backend) = engine.backend() {
         let devices: Vec<String> = backend.devices().iter().map(Device::to_string).collect();
         return Ok(format!("devices: {}", devices.join(", ")));
     }
     Err(match engine {
-        Engine::Tch if libtorch => "not in this binary; `cargo xtask doctor` builds one that has it".into(),
-        Engine::Tch => "not in this binary; `cargo xtask libtorch` fetches what it needs, and `cargo xtask doctor` then \
-                        builds one that has it"
+        Engine::Tch if libtorch => {
+            "not in this binary; `cargo xtask doctor` builds a binary that has it".into()
+        }
+        Engine::Tch => "not in this binary; `cargo xtask libtorch` downloads libtorch, after which `cargo xtask doctor` builds a \
+                        binary that has it"
             .into(),
         Engine::Cpu | Engine::Candle => {
-            "not in this binary; `cargo xtask doctor` builds one that has it, or `cargo build` with default features"
+            "not in this binary; `cargo xtask doctor`, or `cargo build` with default features, builds a binary that has it"
                 .into()
         }
     })
@@ -175,33 +177,32 @@ fn devices(engine: Engine, libtorch: bool) -> Result<String, String> {
 
 fn gpu() -> Result<String, String> {
     let query = ["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"];
-    let found = answer("nvidia-smi", &query).filter(|answer| !answer.is_empty());
-    let found = found.ok_or("nvidia-smi knows of none: the engines compute on the processor")?;
-    // `NVIDIA H100 80GB HBM3, 81559 MiB, 550.54.15`, a line a GPU
+    let found = output_of("nvidia-smi", &query).filter(|output| !output.is_empty());
+    let found = found.ok_or("nvidia-smi lists none: the engines compute on the processor")?;
+    // One line per GPU, such as `NVIDIA H100 80GB HBM3, 81559 MiB, 550.54.15`.
     let gpus = found.lines().map(|gpu| gpu.replacen(", ", " with ", 1).replacen(", ", ", driver ", 1));
     Ok(gpus.collect::<Vec<_>>().join("; "))
 }
 
-/// How many images are in a folder of `data`.
-fn images(name: &str, otherwise: &str) -> Result<String, String> {
+/// Returns the number of images in the folder `name` of `data/` or, as the error, why there are none followed by `fix`.
+fn images(name: &str, fix: &str) -> Result<String, String> {
     let path = Path::new(source::FOLDER).join(name);
     if !path.exists() {
-        return Err(format!("there is no {}; {otherwise}", path.display()));
+        return Err(format!("there is no {}; {fix}", path.display()));
     }
-    let folder =
-        folder::scan(&path).map_err(|error| format!("{error}; remove the folder, then {otherwise}"))?;
+    let folder = folder::scan(&path).map_err(|error| format!("{error}; remove the folder, then {fix}"))?;
     Ok(format!("{} images of {} classes in {}", folder.items.len(), folder.classes.len(), path.display()))
 }
 
-/// The first value of `name : value` in a file of the kernel.
+/// Returns the value of the first line `name : value` of a file in `/proc`.
 fn field(file: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(file).ok()?;
     let mut fields = text.lines().filter_map(|line| line.split_once(':'));
     fields.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim().to_owned())
 }
 
-/// What a program prints, if it is there and does well.
-fn answer(program: &str, arguments: &[&str]) -> Option<String> {
+/// Returns the standard output of a program, or `None` if it is not installed or fails.
+fn output_of(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -1,4 +1,4 @@
-//! `alexnet evaluate`: how good weights are on a set of images.
+//! `alexnet evaluate`: measures the quality of weights on a set of images.
 
 use std::{cmp::Reverse, fs, path::PathBuf};
 
@@ -23,38 +23,40 @@ use crate::{
     parse,
 };
 
-/// Columns of a number in the confusion matrix, with the space before it.
+/// Columns of a number in the confusion matrix, including the space before it.
 const CELL: usize = 6;
-/// Rows of a list of mistakes.
+/// The most rows in a list of misclassified images or of confusions.
 const LISTED: usize = 10;
 
-/// Prints loss, top-1 with its 95 % interval, precision, recall and F1, the confusion matrix, the calibration error and the most
-/// confident mistakes.
+/// Measure the quality of weights on a set of images
+///
+/// Prints loss, top-1 accuracy with its 95 % interval, precision, recall and F1, the confusion matrix, the calibration error and the
+/// misclassified images with the highest confidence.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Weights [default: the best of the newest run]
+    /// Weights file [default: the best weights of the newest run]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// Images, as for `train` [default: those of the run that the weights come from]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// Which images: a run keeps its split, and the same images given again, wherever they are now, are split as it was
-    /// [default: val; of other images than the run's, where they do not come split, all]
+    /// Subset to evaluate; images of the run of the weights are split as in that run, also if they have been moved [default: val, or all if
+    /// the images are not those of the run and are not split by folders]
     #[arg(long, value_name = "SUBSET", value_enum)]
     split: Option<Split>,
-    /// What happens when an image cannot be read
+    /// What to do with an image that cannot be read
     #[arg(long, value_name = "ACTION", value_enum, default_value = "error")]
     on_bad_image: BadImage,
-    /// Ask about several views of each image and take the mean of the probabilities: flip, its mirror image too, or ten-crop
+    /// Test-time augmentation: average the probabilities of several views of each image; without a value, flip
     #[arg(long, value_enum, value_name = "VIEWS", num_args = 0..=1, default_missing_value = "flip")]
     tta: Option<Tta>,
-    /// Also write report.json, the confusion matrices, the reliability diagram and the mistakes to this folder
+    /// Also write report.json, the confusion matrices, the reliability diagram and the misclassified images to this folder
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Images that go through the network at once; each view counts
+    /// Images in a batch; each view counts as an image
     #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = parse::at_least(1u32))]
     batch_size: u32,
-    /// How the result is printed
+    /// Output format
     #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
     format: Format,
     #[command(flatten)]
@@ -68,7 +70,7 @@ pub struct Args {
 enum Tta {
     /// The image and its mirror image
     Flip,
-    /// Four corners and the centre, 224/256 as wide and high, and the mirror image of each
+    /// Crops of the four corners and the center, of 224/256 of width and height, and the mirror image of each
     TenCrop,
 }
 
@@ -84,7 +86,7 @@ impl From<Tta> for Views {
 /// Runs the command.
 ///
 /// # Errors
-/// When weights or images cannot be read, or are of other classes.
+/// If weights or images cannot be read, or their classes differ.
 pub fn run(args: &Args) -> Result<()> {
     let evaluator = Evaluator {
         weights: args.weights.clone(),
@@ -93,14 +95,14 @@ pub fn run(args: &Args) -> Result<()> {
         views: args.tta.map(Views::from).unwrap_or_default(),
         batch_size: args.batch_size as usize,
         on_bad_image: args.on_bad_image.into(),
-        exif_orientation: args.orientation.asked(),
+        exif_orientation: args.orientation.given(),
         engine: args.engine.config(),
     };
     engine::ready(evaluator.engine, args.engine.threads)?;
     let mut console = Console::with_split();
     let evaluated = evaluator.run(&mut console)?;
     console.clear();
-    // Before the text, whose reader may leave.
+    // Written before the text is printed, because printing fails if the reader of stdout has exited.
     if let Some(folder) = &args.out {
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         evaluated.write(folder)?;
@@ -134,7 +136,7 @@ fn print_text(EvaluationOutput { report, mistakes, .. }: &EvaluationOutput) -> R
     let Calibration { ece, bins } = &report.calibration;
     say!("expected calibration error {ece:.4}, {} bins of confidence", bins.len())?;
     if !mistakes.is_empty() {
-        say!("most confident mistakes of {}:", mistakes.len())?;
+        say!("misclassified: {}, those with the highest confidence:", mistakes.len())?;
     }
     for Mistake { path, truth, predicted, probability, probability_of_truth } in mistakes.iter().take(LISTED)
     {
@@ -158,7 +160,7 @@ fn print_matrices(report: &Report, names: &[String], width: usize) -> Result<()>
     Ok(())
 }
 
-/// The most frequent confusions, where the matrix has more columns than a line.
+/// Prints the most frequent confusions, for a matrix that is wider than a line.
 fn print_confusions(report: &Report, names: &[String]) -> Result<()> {
     let counts = report.confusion.counts.iter().enumerate();
     let cells = counts.flat_map(|(truth, row)| row.iter().enumerate().map(move |cell| (truth, cell)));
@@ -167,7 +169,7 @@ fn print_confusions(report: &Report, names: &[String]) -> Result<()> {
     wrong.sort_by_key(|(_, (_, count))| Reverse(**count));
     say!("most frequent confusions:")?;
     for (truth, (predicted, count)) in wrong.into_iter().take(LISTED) {
-        say!("{count} of {} taken for {}", names[truth], names[predicted])?;
+        say!("{count} of {} predicted as {}", names[truth], names[predicted])?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `alexnet export`: weights for other programs that run networks.
+//! `alexnet export`: writes a network with its weights for other programs that run networks.
 
 use std::path::PathBuf;
 
@@ -10,35 +10,35 @@ use clap::ValueEnum;
 
 use crate::console::Console;
 
-/// Writes a network with its weights for other programs to run.
+/// Write a network with its weights for other programs to run
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Where to write
+    /// File to write
     #[arg(value_name = "OUT")]
     output: PathBuf,
-    /// Weights [default: the best of the newest run]
+    /// Weights file [default: the best weights of the newest run]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// What is written
+    /// File format
     #[arg(long, value_name = "NAME", value_enum, default_value = "onnx")]
     format: Format,
-    /// Give probabilities instead of logits
+    /// Output probabilities instead of logits
     #[arg(long)]
     softmax: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
-    /// One ONNX file, for any number of images at once; its metadata holds classes, mean and std
+    /// ONNX, for any batch size; the metadata holds classes, mean and std
     Onnx,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// When the weights cannot be read or the file cannot be written.
+/// If the weights cannot be read or the file cannot be written.
 pub fn run(args: &Args) -> Result<()> {
-    // Not the weights themselves, when the two are exchanged.
+    // Prevents overwriting the weights if the two files are given in the wrong order.
     ensure!(
         is_onnx(&args.output),
         "the output file cannot be {}: its extension must be .onnx",
@@ -50,7 +50,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let answer = if args.softmax { "probabilities" } else { "logits" };
     note!(
-        "{}: from `images` [batch, 3, {1}, {1}] to `{answer}`",
+        "{}: input `images` [batch, 3, {1}, {1}], output `{answer}`",
         shown_path(&args.output),
         loaded.weights.metadata.input_size
     );

@@ -1,4 +1,4 @@
-//! `alexnet lr-find`: which learning rates are of use.
+//! `alexnet lr-find`: finds useful learning rates with a range test.
 
 use std::{ops::ControlFlow, path::PathBuf, process::ExitCode};
 
@@ -22,19 +22,19 @@ use crate::{
     stop::Stop,
 };
 
-/// Trains for a while with a growing learning rate, draws the loss against it, and suggests one.
+/// Find a learning rate: train for some steps with a growing rate and plot the loss against it
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Lowest rate
+    /// Lowest learning rate
     #[arg(long, value_name = "RATE", default_value_t = 1e-6, value_parser = parse::positive)]
     min_lr: f32,
-    /// Highest rate
+    /// Highest learning rate
     #[arg(long, value_name = "RATE", default_value_t = 0.1, value_parser = parse::positive)]
     max_lr: f32,
-    /// Steps from the lowest to the highest
+    /// Steps from the lowest to the highest rate
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = parse::at_least(10u64))]
     steps: u64,
-    /// Figure to write
+    /// File to write the figure to
     #[arg(long, value_name = "PNG", default_value = "lr_find.png")]
     out: PathBuf,
     #[command(flatten)]
@@ -50,7 +50,7 @@ pub struct Args {
 /// Runs the command. The exit code is 0, or 129, 130 or 143 after a signal.
 ///
 /// # Errors
-/// When images or options do not allow it, or the figure cannot be written.
+/// If an option is invalid, an image cannot be read, or the figure cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let Args { engine, optimizer, setup, min_lr, max_lr, steps, .. } = args;
     ensure!(min_lr < max_lr, "`--min-lr` {min_lr} is not below `--max-lr` {max_lr}");
@@ -86,6 +86,6 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Some(lr) => say!("suggested: --lr {lr:.1e}")?,
         None => say!("no rate between {min_lr:e} and {max_lr:e} lowers the loss")?,
     }
-    note!("the loss against the rate is drawn in {}", shown_path(&args.out));
+    note!("wrote the figure of loss against learning rate to {}", shown_path(&args.out));
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! `alexnet parity`: whether all engines of this binary give the same answers on the user's images.
+//! `alexnet parity`: checks that all engines of this binary give the same results on the user's images.
 
 mod steps;
 
@@ -15,35 +15,37 @@ use alexnet::{Engine, Selection, TrainConfig, WeightsFile, classifier::orientati
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use self::steps::{Apart, Compared, Lesson, Place};
+use self::steps::{Comparison, Deviation, Target, TrainingSetup};
 use crate::{
     config::Source,
     console::Console,
     options::{
         AugmentationOptions, OptimizerOptions, OrientationOption, RateOptions, StepOptions, Threads,
-        data::source, engine::keep_f32,
+        data::source, engine::disable_tf32,
     },
     output::{self, Format},
     parse,
 };
 
-/// Steps of training that are compared.
+/// Training steps that are compared.
 const STEPS: u64 = 10;
 
-/// Compares the logits of all engines in this binary on the validation images, and the first ten steps of training as the options
-/// say, each from the same weights. The exit code is 1 when two engines differ by more than they may.
+/// Compare the results of all engines in this binary
+///
+/// Compares the logits of the validation images, and the first ten training steps with the given options, each step from the same
+/// weights. The exit code is 1 if two engines differ by more than the tolerance.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Weights [default: the best of the newest run]
+    /// Weights file [default: the best weights of the newest run]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// Images, as for `train` [default: those of the run that the weights come from]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// Images of a batch
+    /// Images in a batch
     #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = parse::at_least(1u32))]
     batch_size: u32,
-    /// How the result is printed
+    /// Output format
     #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
     format: Format,
     #[command(flatten)]
@@ -71,47 +73,47 @@ struct Report {
     training: Vec<Training>,
 }
 
-/// How far two engines are from each other.
+/// The difference of two engines.
 #[derive(Serialize)]
 struct Pair {
     engines: [String; 2],
     /// The largest difference of two logits.
     largest_difference: f64,
-    /// Images that they give different classes, of those whose best two logits differ by at least `MARGIN`.
+    /// Images for which they predict different classes, of those whose two largest logits differ by at least `MARGIN`.
     other_answers: usize,
-    /// Whether every logit is within the tolerance.
+    /// Whether all logits are within the tolerance.
     within_tolerance: bool,
 }
 
-/// How an engine trains.
+/// The training steps of an engine.
 #[derive(Serialize)]
 struct Training {
     engine: String,
-    /// Before each step of a training of its own.
+    /// The loss before each step, of a run in which the engine continues from its own weights.
     losses: Vec<f64>,
-    /// How far its steps are from those of the first engine, each from the same weights.
-    apart: Apart,
-    /// How far they may be.
-    allowed: Apart,
-    /// Whether they are not farther.
+    /// The deviation of its steps from those of the first engine, each step from the same weights.
+    apart: Deviation,
+    /// The tolerance.
+    allowed: Deviation,
+    /// Whether `apart` is within `allowed`.
     within_tolerance: bool,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// When weights or images cannot be read, or an engine fails.
+/// If weights or images cannot be read, or an engine fails.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let engines = Engine::compiled();
-    let places = places(&engines);
-    keep_f32(&places.iter().map(|place| place.device).collect::<Vec<_>>())?;
+    let targets = targets(&engines);
+    disable_tf32(&targets.iter().map(|target| target.device).collect::<Vec<_>>())?;
     args.threads.start()?;
     let config = args.config();
     let mut console = Console::default();
     let mut file = WeightsFile::read(args.weights.as_deref(), &mut console)?;
     let Selection { dataset, items } = file.selection(&source(args.data.as_ref()), None, &mut console)?;
     let Weights { metadata, parameters } = file.loaded.weights;
-    let exif_orientation = orientation(args.orientation.asked(), metadata.exif_orientation, &mut console);
+    let exif_orientation = orientation(args.orientation.given(), metadata.exif_orientation, &mut console);
     let topology = metadata.variant.topology(metadata.classes.len());
     let loader = Loader::new(
         dataset,
@@ -126,7 +128,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let batches: Vec<Batch> =
         loader.train(0, 0).take(STEPS as usize * accumulate).collect::<Result<_, _>>()?;
     ensure!(!batches.is_empty(), "there is no image to train on");
-    // The first steps of ten epochs.
+    // The learning rates of the first steps of a run of ten epochs.
     let schedule = config.schedule();
     let steps_per_epoch = loader.steps_per_epoch().div_ceil(accumulate) as u64;
     let step = |number| Step {
@@ -137,22 +139,22 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         clip_grad_norm: config.clip_grad_norm,
     };
     let steps = (1..=STEPS).map(step).zip(batches.chunks(accumulate).cycle()).collect();
-    let lesson = Lesson { topology, optimizer: config.optimizer(), parameters, steps };
+    let setup = TrainingSetup { topology, optimizer: config.optimizer(), parameters, steps };
 
     let (mut logits, mut losses) = (Vec::new(), Vec::new());
-    for place in &places {
-        note!("asking {}", place.name);
-        let state = State::from(lesson.parameters.clone());
-        let mut model = lesson.compile(place, &state)?;
-        logits.push((place.name.clone(), answers(model.as_mut(), &loader, &items)?));
-        losses.push(lesson.losses(place)?);
+    for target in &targets {
+        note!("running {}", target.name);
+        let state = State::from(setup.parameters.clone());
+        let mut model = setup.compile(target, &state)?;
+        logits.push((target.name.clone(), evaluate(model.as_mut(), &loader, &items)?));
+        losses.push(setup.losses(target)?);
     }
-    if places.len() > 1 {
+    if targets.len() > 1 {
         note!("comparing each step");
     }
-    let training = lesson.compare(&places)?.into_iter().zip(losses).zip(&places);
-    let training = training.map(|((Compared { apart, allowed, within_tolerance }, losses), place)| {
-        Training { engine: place.name.clone(), losses, apart, allowed, within_tolerance }
+    let training = setup.compare(&targets)?.into_iter().zip(losses).zip(&targets);
+    let training = training.map(|((Comparison { apart, allowed, within_tolerance }, losses), target)| {
+        Training { engine: target.name.clone(), losses, apart, allowed, within_tolerance }
     });
     let report = Report::new(&logits, training.collect());
     match args.format {
@@ -163,7 +165,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 impl Args {
-    /// The configuration of the training that is compared.
+    /// Returns the training configuration of the given options.
     fn config(&self) -> TrainConfig {
         let mut config = TrainConfig { batch_size: self.batch_size, ..TrainConfig::default() };
         self.optimizer.apply(&mut config);
@@ -174,8 +176,8 @@ impl Args {
     }
 }
 
-/// The logits of the images that are asked about.
-fn answers(model: &mut dyn Model, loader: &Loader, items: &[Item]) -> Result<Logits> {
+/// Returns the logits of the images.
+fn evaluate(model: &mut dyn Model, loader: &Loader, items: &[Item]) -> Result<Logits> {
     let mut all = Logits { values: Vec::new(), classes: loader.dataset().classes.len() };
     for batch in loader.evaluation(items) {
         all.values.extend(model.logits(&batch?.1.images)?.values);
@@ -183,31 +185,31 @@ fn answers(model: &mut dyn Model, loader: &Loader, items: &[Item]) -> Result<Log
     Ok(all)
 }
 
-/// Each engine on the processor and on its first GPU.
-fn places(engines: &[Box<dyn Backend>]) -> Vec<Place<'_>> {
-    let mut places = Vec::new();
+/// Returns each engine on the CPU and on its first GPU.
+fn targets(engines: &[Box<dyn Backend>]) -> Vec<Target<'_>> {
+    let mut targets = Vec::new();
     for engine in engines {
         let devices = engine.devices().into_iter().filter(|device| !matches!(device, Device::Cuda(1..)));
-        places.extend(devices.map(|device| {
+        targets.extend(devices.map(|device| {
             let name = match device {
                 Device::Cpu => engine.name().to_owned(),
                 gpu => format!("{} on {gpu}", engine.name()),
             };
-            Place { name, engine: engine.as_ref(), device }
+            Target { name, engine: engine.as_ref(), device }
         }));
     }
-    places
+    targets
 }
 
-/// Answers whose best two logits are closer than this may differ.
+/// If the two largest logits of an image are closer than this, engines may predict different classes.
 const MARGIN: f32 = 1e-4;
 
-/// What may lie between the logits of two engines: `1e-4·|logit| + 1e-5·largest`.
+/// Returns whether two logits are within the tolerance, `1e-4·|logit| + 1e-5·largest`.
 fn close(a: f32, b: f32, largest: f64) -> bool {
     f64::from((a - b).abs()) <= 1e-4 * f64::from(b.abs()) + 1e-5 * largest
 }
 
-/// Losses that differ more, relatively, get a word.
+/// If the losses of two engines differ by more than this share, a message explains why.
 const DRIFT: f64 = 1e-4;
 
 impl Report {
@@ -228,7 +230,7 @@ impl Report {
             && self.training.iter().all(|training| training.within_tolerance)
     }
 
-    /// The largest relative difference between the losses of an engine and those of the first.
+    /// Returns the largest relative difference between the losses of an engine and those of the first.
     fn drift(&self) -> f64 {
         let differences = self.training.iter().flat_map(|training| {
             training.losses.iter().zip(&self.training[0].losses).map(|(a, b)| (a - b).abs() / b.abs())
@@ -237,9 +239,9 @@ impl Report {
     }
 
     fn print(&self) -> Result<()> {
-        let verdict = |within| if within { "" } else { "  TOO FAR" };
+        let verdict = |within| if within { "" } else { "  OUT OF TOLERANCE" };
         say!("{} images, largest logit {:.3}", self.images, self.largest_logit)?;
-        say!("{:24}  {:>18}  {:>13}", "logits", "largest difference", "other answers")?;
+        say!("{:24}  {:>18}  {:>13}", "logits", "largest difference", "other classes")?;
         for pair in &self.pairs {
             say!(
                 "{:24}  {:>18.2e}  {:>13}{}",
@@ -252,8 +254,8 @@ impl Report {
         if let [first, others @ ..] = &self.training[..]
             && !others.is_empty()
         {
-            say!("{:24}  {:>18}  {:>13}  {:>8}", "steps of training", "loss", "gradients", "update")?;
-            let row = |name: &str, Apart { loss, gradients, update }: Apart, verdict| {
+            say!("{:24}  {:>18}  {:>13}  {:>8}", "training steps", "loss", "gradients", "update")?;
+            let row = |name: &str, Deviation { loss, gradients, update }: Deviation, verdict| {
                 say!("{name:24}  {loss:>18.2e}  {gradients:>13.2e}  {update:>8.1e}{verdict}")
             };
             for Training { engine, apart, within_tolerance, .. } in others {
@@ -261,7 +263,7 @@ impl Report {
             }
             row("allowed", first.allowed, "")?;
         }
-        say!("{:24}  {:>18}  {:>13}", "loss in training", "step 1", format!("step {STEPS}"))?;
+        say!("{:24}  {:>18}  {:>13}", "training loss", "step 1", format!("step {STEPS}"))?;
         for Training { engine, losses, .. } in &self.training {
             let [first, last] = [0, losses.len() - 1].map(|i| losses[i]);
             say!("{engine:24}  {first:>18.9}  {last:>13.9}")?;
@@ -269,12 +271,12 @@ impl Report {
         let drift = self.drift();
         if self.training.iter().all(|training| training.within_tolerance) && drift > DRIFT {
             note!(
-                "each step alone is the same; over {STEPS} steps their roundings grow, here to {drift:.0e} of a loss, as \
-                 Adam moves weights by the sign of a gradient that is hardly more than rounding"
+                "each single step is within tolerance; over {STEPS} steps rounding differences grow, here to {drift:.0e} of the loss, \
+                 because Adam moves a weight by a full step even if its gradient is little more than a rounding error"
             );
         }
         if self.training.len() == 1 {
-            note!("this binary has one engine alone; `cargo xtask libtorch` brings what another needs");
+            note!("this binary has only one engine; `cargo xtask libtorch` downloads libtorch for another");
         }
         Ok(())
     }
@@ -290,7 +292,7 @@ impl Pair {
         let rows = a.rows().zip(b.rows());
         Self {
             engines,
-            // A difference that is no number is the largest.
+            // NaN counts as the largest difference.
             largest_difference: differences.fold(0.0, |a, d| if d > a || d.is_nan() { d } else { a }),
             other_answers: rows.filter(|(a, b)| clear(a) && argmax(a) != argmax(b)).count(),
             within_tolerance: a.values.iter().zip(&b.values).all(|(a, b)| close(*a, *b, largest)),
@@ -309,13 +311,13 @@ mod tests {
     fn report(other: &[f32], within_tolerance: bool) -> Report {
         let both = [logits(&[1.0, 2.0, 3.0, 5.0, 4.99999, 0.0]), logits(other)];
         let (engine, losses) = ("b".into(), vec![1.6, 1.5]);
-        let [apart, allowed] = [Apart::default(); 2];
+        let [apart, allowed] = [Deviation::default(); 2];
         let training = Training { engine, losses, apart, allowed, within_tolerance };
         Report::new(&both, vec![training])
     }
 
     #[test]
-    fn roundings_agree() {
+    fn rounding_differences_are_within_tolerance() {
         let report = report(&[1.0, 2.0001, 3.0, 4.99999, 5.0, 1e-5], true);
         assert!(report.agrees());
         assert_eq!((report.images, report.largest_logit), (2, 5.0));
@@ -323,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_far_is_seen() {
+    fn larger_differences_are_detected() {
         for logits in [
             [1.0, 2.001, 3.0, 5.0, 4.99999, 0.0],
             [3.0, 2.0, 1.0, 5.0, 4.99999, 0.0],

@@ -1,4 +1,4 @@
-//! `alexnet predict`: the class of an image, or of many.
+//! `alexnet predict`: predicts the classes of images.
 
 mod inputs;
 mod printer;
@@ -33,30 +33,30 @@ use crate::{
     progress::Items,
 };
 
-/// Images that go through the network at once.
+/// Images in a batch.
 const BATCH: usize = 32;
 
-/// Classes named where no other number is asked for.
+/// The default of `--topk`.
 const TOP: usize = 5;
 
-/// Names the most probable classes of images.
+/// Print the most probable classes of images
 ///
-/// An image that cannot be read does not stop the others; the exit code is 1 then.
+/// If an image cannot be read, the others are classified nevertheless, and the exit code is 1.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Images, folders (searched with all below them), patterns such as 'images/*.jpg', or - for standard input
+    /// Images, folders (searched with their subfolders), patterns such as 'images/*.jpg', or - for standard input
     #[arg(required = true, value_name = "IMAGE|DIR|GLOB|-")]
     inputs: Vec<PathBuf>,
-    /// Weights [default: the best of the newest run]
+    /// Weights file [default: the best weights of the newest run]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Classes named for each image [default: 5; of several images as text, 1]
+    /// Classes to print for each image [default: 5, or 1 for several images as text]
     #[arg(long, value_name = "N", value_parser = parse::at_least(1u32))]
     topk: Option<u32>,
-    /// How the results are printed
+    /// Output format
     #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
     format: Format,
-    /// Also write each image with its classes below it to this folder, those of a folder in the same folders below it
+    /// Also write each image with its classes below it to this folder, in the same subfolders as the input
     #[arg(long, value_name = "DIR")]
     annotate: Option<PathBuf>,
     #[command(flatten)]
@@ -65,16 +65,16 @@ pub struct Args {
     engine: EngineOptions,
 }
 
-/// Runs the command. The exit code is 1 when an image could not be read.
+/// Runs the command. The exit code is 1 if an image could not be read.
 ///
 /// # Errors
-/// When the weights cannot be read or the answers cannot be written.
+/// If the weights cannot be read or the answers cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let engine = args.engine.config();
     engine::ready(engine, args.engine.threads)?;
     let mut console = Console::default();
     let mut builder = Classifier::builder().engine(engine);
-    if let Some(orientation) = args.orientation.asked() {
+    if let Some(orientation) = args.orientation.given() {
         builder = builder.exif_orientation(orientation);
     }
     let mut classifier = builder.load_observed(args.weights.as_deref(), &mut console)?;
@@ -85,13 +85,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let topk = args.topk.map(|n| n as usize);
     let mut printer = Printer::new(args.format, (found.len() > 1).then_some(topk.unwrap_or(1)))?;
     let mut names = BTreeSet::new();
-    // Answers on the terminal are progress enough.
+    // On a terminal the printed answers show the progress.
     let bar = (found.len() > 1 && !stdout().is_terminal()).then(|| Items::new("predicting"));
     for (chunk, number) in found.chunks(BATCH).zip(0..) {
         if let Some(bar) = &bar {
             bar.at(number * BATCH, found.len());
         }
-        let (answers, stdin) = answer(chunk, &mut classifier, topk.unwrap_or(TOP), &mut console)?;
+        let (answers, stdin) = classify(chunk, &mut classifier, topk.unwrap_or(TOP), &mut console)?;
         if let Some(folder) = &args.annotate {
             annotate(chunk, &answers, folder, (&classifier, &stdin), &mut names)?;
         }
@@ -103,11 +103,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(if printer.finish()? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// An image from standard input, which cannot be read again, and what is damaged in it.
+/// An image from standard input, which is stored because it cannot be read again, and the damage found in it.
 type Stdin = Option<Result<(DynamicImage, Vec<String>)>>;
 
-/// Answers to a few images, and the one from standard input if it is among them.
-fn answer(
+/// Returns the answers to the images of a batch, and the image from standard input if it is one of them.
+fn classify(
     found: &[Found],
     classifier: &mut Classifier,
     topk: usize,
@@ -142,7 +142,7 @@ fn answer(
             continue;
         }
         answers.push(
-            match predictions.next().context("the engine answered fewer images than it was given")? {
+            match predictions.next().context("the engine returned fewer predictions than images")? {
                 Err(error @ Error::NotFinite) => {
                     return Err(error).with_context(|| shown_path(classifier.path()).to_string());
                 }
@@ -155,7 +155,7 @@ fn answer(
                     for what in prediction.damage.iter().cloned().chain(of_stdin) {
                         console.note(Note::Damaged { path: path.clone(), what });
                     }
-                    answered(path, &prediction, topk)
+                    classes_of(path, &prediction, topk)
                 }
             },
         );
@@ -168,7 +168,7 @@ fn read_stdin(classifier: &Classifier) -> Result<(DynamicImage, Vec<String>)> {
     Ok((image.into(), notes))
 }
 
-fn answered(path: PathBuf, prediction: &Prediction, topk: usize) -> Answer {
+fn classes_of(path: PathBuf, prediction: &Prediction, topk: usize) -> Answer {
     let class = |class: &alexnet::ClassProbability| Class {
         class: class.name.clone(),
         probability: class.probability,
@@ -181,7 +181,7 @@ fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-/// Writes images with their classes below them. They are read once more, so that not all of them are in memory.
+/// Writes images with their classes below them. The files are read again, so that no more than a batch has to be in memory.
 fn annotate(
     found: &[Found],
     answers: &[Answer],
@@ -189,7 +189,7 @@ fn annotate(
     (classifier, stdin): (&Classifier, &Stdin),
     names: &mut BTreeSet<PathBuf>,
 ) -> Result<()> {
-    let named: Vec<_> = found
+    let annotated: Vec<_> = found
         .iter()
         .zip(answers)
         .filter_map(|(found, answer)| match (found, answer) {
@@ -200,17 +200,17 @@ fn annotate(
         })
         .collect();
     let decoding = classifier.decoding();
-    named.into_par_iter().try_for_each(|(image, top, file)| {
+    annotated.into_par_iter().try_for_each(|(image, top, file)| {
         if let Some(parent) = file.parent() {
             fs::create_dir_all(parent).map_err(core::Error::io("create", parent))?;
         }
         let top: Vec<_> = top.iter().map(|c| (c.class.as_str(), c.probability)).collect();
-        let annotated = match stdin {
+        let figure = match stdin {
             Some(Ok((DynamicImage::ImageRgb8(pixels), _))) if is_stdin(&image.path) => {
                 figures::annotate(pixels, &top)
             }
             _ => figures::annotate(&decode(&image.path, decoding)?.image, &top),
         };
-        figures::save(&annotated, &file)
+        figures::save(&figure, &file)
     })
 }

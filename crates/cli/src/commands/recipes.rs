@@ -1,4 +1,4 @@
-//! `alexnet recipes`: what the recipes reach, as a table.
+//! `alexnet recipes`: prints a table of the accuracy that the recipes reach.
 
 use std::{
     env,
@@ -16,14 +16,15 @@ use clap::ValueEnum;
 
 use crate::parse;
 
-/// Trains by each recipe with each seed and prints a table of what they reach. Each run is kept in runs/recipes; one that is done is
-/// not repeated, one that was stopped goes on.
+/// Train by each recipe with each seed and print a table of the results
+///
+/// The runs are stored in runs/recipes. A run that is finished is not repeated, and one that was stopped is continued.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Recipes [default: all]
     #[arg(value_name = "RECIPE")]
     recipes: Vec<Recipe>,
-    /// Seeds, each with its own split
+    /// Random seeds; each gives its own split into training and validation set
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "0,1,2", value_parser = parse::at_least(0u64))]
     seeds: Vec<u64>,
     /// Images, as for `train`
@@ -34,11 +35,11 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// When a run fails or is stopped.
+/// If a run fails or is stopped.
 pub fn run(args: &Args) -> Result<()> {
     let recipes = if args.recipes.is_empty() { Recipe::value_variants() } else { args.recipes.as_slice() };
     let mut table = vec![
-        "| recipe | epochs | minutes a run | best validation accuracy: seeds | mean | of the last epoch: seeds | mean |".to_owned(),
+        "| recipe | epochs | minutes per run | best validation accuracy: seeds | mean | of the last epoch: seeds | mean |".to_owned(),
         "|---|---|---|---|---|---|---|".to_owned(),
     ];
     for recipe in recipes {
@@ -54,23 +55,20 @@ pub fn run(args: &Args) -> Result<()> {
     table.iter().try_for_each(|line| say!("{line}"))
 }
 
-/// Trains in a process of its own, from the beginning or from where the run was left.
+/// Trains in a separate process. Resumes the run if its folder has one.
 fn train(recipe: &str, seed: u64, data: Option<&Path>, folder: &Path) -> Result<()> {
-    let begun = folder.join("args.toml").exists();
+    let resume = folder.join("args.toml").exists();
     let mut command = Command::new(env::current_exe()?);
-    if begun {
+    if resume {
         command.arg("train").arg("--resume").arg(folder);
     } else {
         command.args(["train", "--recipe", recipe, "--seed", &seed.to_string()]).arg("--run-dir").arg(folder);
     }
     command.args(data.iter().flat_map(|data| [Path::new("--data"), data]));
-    // The table alone goes to standard output.
+    // Standard output is only for the table.
     command.stdout(std::io::stderr());
     let status = command.status().context("cannot start training")?;
-    ensure!(
-        status.success(),
-        "training by the recipe {recipe} ended early; the same command goes on with it"
-    );
+    ensure!(status.success(), "training by the recipe {recipe} ended early; the same command continues it");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! `alexnet summary`: the layers of a variant, and what is in a weights file.
+//! `alexnet summary`: prints the layers of a network, and the content of a weights file.
 
 use std::path::{Path, PathBuf};
 
@@ -23,17 +23,18 @@ use crate::{
     parse,
 };
 
-/// Prints the layer table: output shape, parameters, multiply-adds; of a weights file also what else it says. The exit code is 1 when
-/// its checksum is not that of its content.
+/// Print the layers of a network with output shapes, parameters and multiply-adds
+///
+/// Of a weights file, classes, normalization and checksum are printed too. The exit code is 1 if its checksum is wrong.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Network: tutorial, original, original-norm-first or torchvision
     #[arg(long, value_name = "NAME", default_value_t)]
     variant: Variant,
-    /// Classes [default: 5 for tutorial, 1000 for the others]
+    /// Number of classes [default: 5 for tutorial, 1000 for the others]
     #[arg(long, value_name = "N", value_parser = parse::at_least(2u32))]
     classes: Option<u32>,
-    /// A weights file, or the folder of a run: what is in it
+    /// Weights file, or folder of a run, whose content to print
     #[arg(long, value_name = "FILE", conflicts_with_all = ["variant", "classes"])]
     weights: Option<PathBuf>,
 }
@@ -41,7 +42,7 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// When the weights cannot be read; when their checksum is not that of the content, after all is printed.
+/// If the weights cannot be read. If only their checksum is wrong, the error is returned after their content is printed.
 pub fn run(args: &Args) -> Result<()> {
     if let Some(path) = &args.weights {
         let path = locate(Some(path), &mut Console::default())?;
@@ -52,7 +53,7 @@ pub fn run(args: &Args) -> Result<()> {
         };
         let checksum = match &changed {
             Some(error) => explain(error),
-            None if loaded.has_checksum => "that of the content".to_owned(),
+            None if loaded.has_checksum => "correct".to_owned(),
             None => "none".to_owned(),
         };
         note_assumed(&path, &loaded, &mut Console::default());
@@ -66,18 +67,18 @@ pub fn run(args: &Args) -> Result<()> {
     print_layers(args.variant, classes as usize)
 }
 
-/// What a weights file says beside its numbers, and what its numbers are.
+/// Prints the metadata of a weights file, and the largest of its numbers or how many are not finite.
 fn print_content(path: &Path, weights: &Weights) -> Result<()> {
     let Metadata { classes, input_size, normalization: Normalization { mean, std }, .. } = &weights.metadata;
     let values = || weights.parameters.values().flat_map(|array| &array.values);
     say!("{}", shown_path(path))?;
     say!("classes: {}", listed(classes))?;
     say!("images: {input_size}×{input_size}, mean {mean:?}, std {std:?}")?;
-    let odd = values().filter(|value| !value.is_finite()).count();
+    let not_finite = values().filter(|value| !value.is_finite()).count();
     let largest = values().fold(0f32, |largest, value| largest.max(value.abs()));
-    match odd {
-        0 => say!("numbers: all finite, the largest {largest}"),
-        odd => say!("numbers: {odd} are not finite"),
+    match not_finite {
+        0 => say!("numbers: all finite, largest magnitude {largest}"),
+        count => say!("numbers: {count} are not finite"),
     }
 }
 

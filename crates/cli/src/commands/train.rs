@@ -1,4 +1,4 @@
-//! `alexnet train`: the main job.
+//! `alexnet train`: trains a network, or resumes a run.
 
 mod header;
 mod watch;
@@ -18,20 +18,20 @@ use crate::{
     stop::Stop,
 };
 
-/// Trains a network on a folder of images and keeps everything in a run folder.
+/// Train a network on a folder of images and write the run to a folder
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     options: TrainOptions,
     #[command(flatten)]
     pub source: Source,
-    /// Folder of the run [default: the next free runs/train…]
+    /// Folder of the run [default: the next free name of runs/train, runs/train2, …]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
-    /// Go on with this run from its last checkpoint, on its engine or another; only engine, device, workers, epochs,
-    /// checkpoints, --data (where its images are now) and --on-bad-image can be given anew
+    /// Continue a run from its last checkpoint; only the options for engine, workers, epochs, checkpoints, --data (if the images have
+    /// moved) and --on-bad-image can be changed
     #[arg(long, value_name = "RUN", conflicts_with_all = [
-        "run_dir", "Source", "SetupOptions", "val_fraction", "exif_orientation", "ModelOptions", "OptimisationOptions",
+        "run_dir", "Source", "SetupOptions", "val_fraction", "exif_orientation", "ModelOptions", "OptimizationOptions",
         "OptimizerOptions", "RateOptions", "StepOptions", "AugmentationOptions"
     ])]
     resume: Option<PathBuf>,
@@ -40,7 +40,7 @@ pub struct Args {
 /// Runs the command. The exit code is 0, or 129, 130 or 143 after a signal.
 ///
 /// # Errors
-/// When the images, the options or the disk do not allow it, or the loss is not finite.
+/// If an option is invalid, an image cannot be read, a file cannot be written, or the loss is not finite.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let trainer = trainer(args)?;
     engine::ready(trainer.engine(), args.options.engine.threads)?;
@@ -51,12 +51,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let run = run?;
     match run.outcome() {
         Outcome::Finished => {
-            tell_of_the_best(&run);
+            print_best(&run);
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Stopped => {
             note!(
-                "stopped after step {}; go on with `train --resume {}`",
+                "stopped after step {}; continue with `train --resume {}`",
                 run.progress().step,
                 shown_path(run.folder().path())
             );
@@ -83,8 +83,8 @@ fn trainer(args: &Args) -> Result<Trainer> {
     Ok(Trainer::resume_with(run, changes)?)
 }
 
-/// The end of a run that is done. That nobody reads it is no failure of the training.
-fn tell_of_the_best(run: &Run) {
+/// Prints the best epoch of a finished run. Errors of stdout are ignored, because the training has succeeded.
+fn print_best(run: &Run) {
     let folder = run.folder();
     let _ = say!("Finished Training");
     if let Some(best) = run.best() {
@@ -97,7 +97,7 @@ fn tell_of_the_best(run: &Run) {
     }
     if let Ok(checkpoint) = fs::metadata(folder.checkpoint()) {
         note!(
-            "checkpoint: {} ({:.0} MB), needed only to go on with more `--epochs`",
+            "checkpoint: {} ({:.0} MB), needed only to continue with more `--epochs`",
             shown_path(&folder.checkpoint()),
             checkpoint.len() as f64 / 1e6
         );

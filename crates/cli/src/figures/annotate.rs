@@ -1,14 +1,14 @@
-//! An image with its most probable classes below.
+//! Draws an image with its most probable classes below it.
 
 use image::{RgbImage, imageops};
 
 use super::{BLUE, FAINT, INK, WHITE, blend, fill, text};
 
-/// A strip narrower than this cannot be read; a smaller image is enlarged.
+/// The least width of a figure, in pixels. Text on a narrower one would be too small, so smaller images are enlarged.
 const NARROWEST: u32 = 256;
 
-/// The image above one bar for each class and probability. Tiny images are enlarged by a whole factor, so that their
-/// pixels stay what they are; all others keep their size.
+/// Draws the image above one bar for each class and probability. Images below 256 pixels are enlarged by a whole factor without
+/// interpolation; others keep their size.
 pub fn annotate(image: &RgbImage, top: &[(&str, f64)]) -> RgbImage {
     let (width, height) = image.dimensions();
     let factor = (NARROWEST / width.max(height).max(1)).max(1);
@@ -37,7 +37,7 @@ fn draw_bar(canvas: &mut RgbImage, y: u32, line: u32, class: &str, probability: 
     let room = canvas.width() - 2 * margin;
     let thickness = line - line / 8;
     fill(canvas, [margin, y], [room, thickness], blend(WHITE, FAINT, 0.5));
-    // Not-a-number becomes a bar without length.
+    // NaN gives a bar of length 0.
     let filled = (f64::from(room) * probability.clamp(0.0, 1.0)) as u32;
     fill(canvas, [margin, y], [filled, thickness], blend(WHITE, BLUE, 0.35));
 
@@ -59,7 +59,7 @@ mod tests {
     const TOP: [(&str, f64); 3] = [("roses", 0.75), ("Gänseblümchen 雛菊", 0.25), ("", f64::NAN)];
 
     #[test]
-    fn a_photo_keeps_its_pixels_and_gains_a_strip() {
+    fn the_bars_are_added_below_the_unchanged_image() {
         let image = RgbImage::from_fn(320, 240, |x, y| Rgb([x as u8, y as u8, 7]));
         let annotated = annotate(&image, &TOP);
         assert_eq!(annotated.dimensions(), (320, 240 + 3 * 20 + 10));
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn tiny_and_huge_images_are_legible() {
+    fn tiny_images_are_enlarged_and_huge_ones_keep_their_size() {
         let dot = annotate(&RgbImage::from_pixel(1, 1, Rgb([1, 2, 3])), &TOP);
         assert_eq!(dot.dimensions(), (256, 256 + 3 * 16 + 8));
         assert!((0..256).all(|i| *dot.get_pixel(i, i) == Rgb([1, 2, 3])));
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_are_as_long_as_their_probability() {
+    fn the_length_of_a_bar_is_proportional_to_the_probability() {
         let bar = |probability| {
             let mut canvas = RgbImage::from_pixel(320, 20, WHITE);
             draw_bar(&mut canvas, 0, 20, "", probability);

@@ -1,4 +1,4 @@
-//! The reliability diagram: whether the network is right as often as it says.
+//! The reliability diagram: whether the accuracy of a network is as high as its confidence.
 
 use alexnet::core::metrics::{Bin, Calibration};
 use anyhow::Result;
@@ -12,13 +12,13 @@ use super::chart::{Area, OVERSAMPLE, chart, font, headed, pixels, rgb, style_axe
 
 const WIDTH: u32 = 760;
 const HEIGHT: u32 = 860;
-/// The lower panel begins here.
+/// The top of the lower panel.
 const SPLIT: u32 = 620;
-/// Left of the axes of both panels, so that their bins stand below each other.
+/// The width of the labels on the left, the same in both panels, so that their bins are aligned.
 const LABELS: u32 = 62;
 
-/// A figure of 760×860: accuracy and its distance to the confidence for each bin of confidence, and below it how many images
-/// the bins hold.
+/// Draws a figure of 760×860: for each bin of confidence the accuracy and its distance to the mean confidence, and below it the number
+/// of images.
 pub fn calibration(calibration: &Calibration) -> Result<RgbImage> {
     chart(WIDTH, HEIGHT, |area| {
         let (above, below) = area.split_vertically(pixels(SPLIT));
@@ -60,7 +60,7 @@ fn reliability(area: &Area, calibration: &Calibration) -> Result<()> {
     Ok(())
 }
 
-/// how many images each bin holds, written over its bar.
+/// Draws the number of images in each bin, as a bar and as text above it.
 fn histogram(area: &Area, bins: &[Bin]) -> Result<()> {
     let most = bins.iter().map(|bin| bin.images).max().unwrap_or_default().max(1) as f64;
     let mut chart = ChartBuilder::on(area)
@@ -87,7 +87,7 @@ fn histogram(area: &Area, bins: &[Bin]) -> Result<()> {
     Ok(())
 }
 
-/// From `start` to `end`, with white between neighbours.
+/// Returns a bar from `start` to `end`, with white space on both sides.
 fn bar(bin: &Bin, start: f64, end: f64, style: ShapeStyle) -> Rectangle<(f64, f64)> {
     let mut bar = Rectangle::new([(bin.from, start), (bin.to, end)], style);
     bar.set_margin(0, 0, OVERSAMPLE, OVERSAMPLE);
@@ -108,15 +108,15 @@ mod tests {
     }
 
     #[test]
-    fn any_answers_are_drawn() {
+    fn empty_and_extreme_bins_are_drawn() {
         for answers in [&[][..], &[(1.0, true)], &[(1.0, false); 3], &[(f64::NAN, true)], &[(0.0, false)]] {
             assert_eq!(drawn(answers).dimensions(), (WIDTH, HEIGHT));
         }
     }
 
-    /// Four images of confidence 0.75 of which one is right, or three.
+    /// Four images of confidence 0.75, of which none to three are classified correctly.
     #[test]
-    fn the_bar_is_as_high_as_the_accuracy_and_the_gap_reaches_the_confidence() {
+    fn the_bar_shows_the_accuracy_and_the_gap_ends_at_the_confidence() {
         let of = |right: usize| drawn(&[0, 1, 2, 3].map(|i| (0.75, i < right)));
         let blue = super::super::blend(super::super::WHITE, super::super::BLUE, 0.75);
         let tall = |right| count(&of(right), blue) as f64;

@@ -1,4 +1,4 @@
-//! Loss and accuracy against the epoch.
+//! Charts of loss and accuracy against the epoch.
 
 use std::ops::Range;
 
@@ -14,10 +14,10 @@ use super::chart::{Area, OVERSAMPLE, chart, font, headed, pixels, rgb, style_axe
 
 const WIDTH: u32 = 1200;
 const HEIGHT: u32 = 500;
-/// With more epochs than this, a dot for each hides the line.
+/// With more epochs than this, points have no dots, because they would cover the line.
 const DOTS: usize = 60;
 
-/// A figure of 1200×500 with two panels: the losses, and the validation accuracy. The best epoch is marked in both. Numbers
+/// Draws a figure of 1200×500 with two panels: the losses, and the validation accuracy. The best epoch is marked in both. Numbers
 /// that are not finite are left out.
 pub fn curves(progress: &Progress) -> Result<RgbImage> {
     chart(WIDTH, HEIGHT, |area| draw(area, progress))
@@ -31,7 +31,7 @@ fn draw(area: &Area, progress: &Progress) -> Result<()> {
             .history
             .iter()
             .map(|row| (row.epoch as f64, value(row)))
-            // A loss beyond f32 came from an engine that overflowed.
+            // Values outside the range of f32 are left out too: they come from an overflow in the engine.
             .filter(|(_, value)| (*value as f32).is_finite())
             .collect(),
     };
@@ -42,14 +42,16 @@ fn draw(area: &Area, progress: &Progress) -> Result<()> {
     let accuracy = series("validation", super::GREEN, |row| row.accuracy);
 
     let panels = area.split_evenly((1, 2));
-    let [left, right] = panels.as_slice() else { return Err(anyhow!("the canvas has no two halves")) };
+    let [left, right] = panels.as_slice() else {
+        return Err(anyhow!("the figure was not split into two panels"));
+    };
     let last = progress.history.last().map_or(1, |row| row.epoch);
     let epochs = 0.5..last as f64 + 0.5;
     let highest = losses.iter().flat_map(|line| &line.points).map(|point| point.1).fold(0.0, f64::max);
     let best = progress.best();
     let highest = if highest > 0.0 { highest * 1.05 } else { 1.0 };
     panel(left, "loss", epochs.clone(), 0.0..highest, &losses, best.map(|row| (row.epoch, None)))?;
-    // Room for the mark of an accuracy of 1.
+    // The axis ends at 1.08 so that the mark at an accuracy of 1 is visible.
     let marked = best.map(|row| (row.epoch, Some(row.accuracy)));
     panel(right, "validation accuracy", epochs, 0.0..1.08, &[accuracy], marked)
 }
@@ -60,7 +62,7 @@ struct Series {
     points: Vec<(f64, f64)>,
 }
 
-/// One chart; `best` is the epoch to mark, with its value where it is to be written.
+/// Draws one chart. `best` is the epoch to mark, and the value to write next to the mark, if any.
 fn panel(
     area: &Area,
     title: &str,
@@ -111,8 +113,8 @@ fn panel(
             let anchor = Pos::new(side, VPos::Bottom);
             let at = EmptyElement::at((epoch, value));
             let place = (offset * OVERSAMPLE as i32, -(pixels(6) as i32));
-            let words = format!("best: {value:.3}, epoch {epoch}");
-            chart.draw_series([at + Text::new(words, place, font(16, super::INK).pos(anchor))])?;
+            let label = format!("best: {value:.3}, epoch {epoch}");
+            chart.draw_series([at + Text::new(label, place, font(16, super::INK).pos(anchor))])?;
         }
     }
     Ok(())
@@ -161,15 +163,15 @@ mod tests {
         }
     }
 
-    /// In every column from the first epoch to the last.
+    /// The line must be visible in every column from the first epoch to the last.
     #[test]
     fn nothing_covers_a_loss_that_stays_high() {
         let drawn = curves(&progress(&[(1.6, 0.1, 0.2); 8])).unwrap();
-        // Below the legend, which is blue too.
-        let seen = |x: &u32| (70..HEIGHT).any(|y| near(drawn.get_pixel(*x, y), super::super::BLUE));
-        let columns: Vec<u32> = (0..WIDTH / 2).filter(seen).collect();
+        // From row 70 on, below the legend, which is blue too.
+        let visible = |x: &u32| (70..HEIGHT).any(|y| near(drawn.get_pixel(*x, y), super::super::BLUE));
+        let columns: Vec<u32> = (0..WIDTH / 2).filter(visible).collect();
         let line = columns.chunk_by(|a, b| a + 1 == *b).map(<[u32]>::len).max();
-        // Seven of the eight steps of the axis, which begins and ends half a step beside them.
+        // Seven of the eight steps of the axis, which extends half a step before the first and after the last epoch.
         assert!(line > Some(7 * (WIDTH as usize / 2 - 100) / 8), "{line:?}");
     }
 
@@ -181,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_does_not_move_the_rest() {
+    fn values_that_are_not_finite_do_not_change_the_axes() {
         let with = |value| {
             let mut rows = FALLING;
             rows[1].1 = value;
@@ -189,18 +191,18 @@ mod tests {
         };
         assert!(with(f64::NAN) == with(f64::INFINITY));
         let orange = |figure: &RgbImage| count(figure, super::super::ORANGE);
-        let (gap, whole) = (with(f64::NAN), with(1.7));
-        assert!(orange(&gap) > 200 && gap != whole);
-        assert_eq!(count(&gap, super::super::BLUE), count(&whole, super::super::BLUE));
+        let (gap, complete) = (with(f64::NAN), with(1.7));
+        assert!(orange(&gap) > 200 && gap != complete);
+        assert_eq!(count(&gap, super::super::BLUE), count(&complete, super::super::BLUE));
     }
 
     #[test]
-    fn the_best_epoch_is_marked_where_it_is() {
+    fn the_mark_is_at_the_best_epoch() {
         for best in [1, 4] {
             let mut rows = FALLING;
             rows[best - 1].2 = 0.95;
             let drawn = curves(&progress(&rows)).unwrap();
-            // Tall lines in the colour of the mark: the axis, and the dashed line of the left panel.
+            // Columns with a tall line in the color of the mark: the axis, and the dashed line of the left panel.
             let tall = |x: &u32| {
                 (40..440).filter(|y| near(drawn.get_pixel(*x, *y), super::super::MUTED)).count() > 100
             };

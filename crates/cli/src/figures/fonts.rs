@@ -1,5 +1,5 @@
-//! Which font has a character: those that come with a dependency, so that figures look the same on a machine without any, and beyond
-//! them what is installed.
+//! Finds a font that has a character: first among the fonts of a dependency, so that figures do not depend on the machine, then among
+//! the installed fonts.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,28 +10,28 @@ use ab_glyph::{Font, FontRef};
 use fontdb::{Database, FaceInfo, ID, Style, Weight};
 use unicode_width::UnicodeWidthChar;
 
-/// In the order in which a character is looked up: letters, further symbols, emoji.
+/// The bundled fonts in the order in which a character is looked up: letters, further symbols, emoji.
 pub const BUNDLED: [&[u8]; 3] = [
     epaint_default_fonts::UBUNTU_LIGHT,
     epaint_default_fonts::HACK_REGULAR,
     epaint_default_fonts::NOTO_EMOJI_REGULAR,
 ];
 
-/// A font for the rest of the program's life.
+/// A font that is never freed.
 pub type Face = &'static FontRef<'static>;
 
 static PARSED: LazyLock<Vec<FontRef>> =
     LazyLock::new(|| BUNDLED.iter().filter_map(|bytes| FontRef::try_from_slice(bytes).ok()).collect());
 
-/// Empty until it is needed: to look at all fonts of a system takes a while.
+/// Initialized when first needed, because reading all fonts of a system is slow.
 static INSTALLED: OnceLock<Mutex<Installed>> = OnceLock::new();
 
-/// The font of the letters.
+/// Returns the font of letters.
 pub fn first() -> Option<Face> {
     PARSED.first()
 }
 
-/// A font that draws `character`, if there is one.
+/// Returns a font that has `character`, if there is one.
 pub fn with(character: char) -> Option<Face> {
     let bundled = PARSED.iter().find(|font| font.glyph_id(character).0 != 0);
     let installed = || {
@@ -44,20 +44,22 @@ pub fn with(character: char) -> Option<Face> {
     })
 }
 
-/// What to tell the user of characters that were drawn as boxes, each once.
+/// Returns a warning about the characters that were drawn as boxes since the last call. Each character is named only once.
 pub fn warning() -> Option<String> {
     INSTALLED.get()?.lock().unwrap_or_else(PoisonError::into_inner).warning()
 }
 
-/// The fonts of the system, and what was asked of them.
+/// The fonts of the system, with a cache of lookups.
 struct Installed {
     database: Database,
-    /// The faces by preference.
+    /// The faces in order of preference.
     faces: Vec<ID>,
-    /// Those that draw something, read once and kept: they are few.
+    /// The faces that are in use, which stay in memory.
     used: BTreeMap<ID, Face>,
-    known: BTreeMap<char, Option<Face>>,
-    untold: BTreeSet<char>,
+    /// The results of lookups.
+    cache: BTreeMap<char, Option<Face>>,
+    /// Characters that no font has and that were not yet in a warning.
+    missing: BTreeSet<char>,
 }
 
 impl Installed {
@@ -66,18 +68,18 @@ impl Installed {
             database.faces().filter(|face| !names(face).contains("lastresort")).collect();
         faces.sort_by_cached_key(|face| preference(face));
         let faces = faces.iter().map(|face| face.id).collect();
-        Self { database, faces, used: BTreeMap::new(), known: BTreeMap::new(), untold: BTreeSet::new() }
+        Self { database, faces, used: BTreeMap::new(), cache: BTreeMap::new(), missing: BTreeSet::new() }
     }
 
     fn with(&mut self, character: char) -> Option<Face> {
-        if let Some(answer) = self.known.get(&character) {
-            return *answer;
+        if let Some(face) = self.cache.get(&character) {
+            return *face;
         }
         let found = self.find(character);
-        self.known.insert(character, found);
-        // Marks that only change their neighbours take no room, and are not missed.
+        self.cache.insert(character, found);
+        // Characters of width 0, such as combining marks, are not drawn as boxes, so they need no warning.
         if found.is_none() && character.width() != Some(0) {
-            self.untold.insert(character);
+            self.missing.insert(character);
         }
         found
     }
@@ -99,7 +101,7 @@ impl Installed {
 
     fn warning(&mut self) -> Option<String> {
         const NAMED: usize = 12;
-        let missing = std::mem::take(&mut self.untold);
+        let missing = std::mem::take(&mut self.missing);
         if missing.is_empty() {
             return None;
         }
@@ -115,19 +117,20 @@ impl Installed {
         let package =
             if missing.iter().any(|c| is_east_asian(*c)) { "fonts-noto-cjk" } else { "fonts-noto-core" };
         Some(format!(
-            "no font has {}{more}: figures show boxes for them. Install one, such as Noto \
+            "no font has {}{more}: figures show boxes instead; install a font that has them, such as Noto \
              (Debian and Ubuntu: `apt install {package}`)",
             named.join(", ")
         ))
     }
 }
 
-/// Whether a font has an outline for it; fonts of coloured bitmaps have none.
+/// Returns whether a font has an outline for a character. Fonts of colored bitmaps have none.
 fn draws(font: &FontRef, character: char) -> bool {
     let id = font.glyph_id(character);
     id.0 != 0 && (character.is_whitespace() || font.outline(id).is_some())
 }
 
+/// Returns the family names of a face, in lowercase and without spaces.
 fn names(face: &FaceInfo) -> String {
     face.families
         .iter()
@@ -137,8 +140,8 @@ fn names(face: &FaceInfo) -> String {
         .to_lowercase()
 }
 
-/// What sorts faces: upright ones of normal weight first, then those without serifs, then those that draw Chinese as it is written
-/// in the tutorial's country, then by name.
+/// Returns the sort key of a face: upright before italic, normal weight first, sans-serif before serif, proportional before monospaced,
+/// simplified Chinese before other East Asian variants, then by name.
 fn preference(face: &FaceInfo) -> (bool, u16, bool, bool, bool, String) {
     let names = names(face);
     (
@@ -151,7 +154,7 @@ fn preference(face: &FaceInfo) -> (bool, u16, bool, bool, bool, String) {
     )
 }
 
-/// Han characters, kana and hangul, and what stands with them.
+/// Returns whether a character is a Han character, kana, hangul, or punctuation or a form used with them.
 fn is_east_asian(character: char) -> bool {
     matches!(character, '\u{1100}'..='\u{11ff}' | '\u{2e80}'..='\u{9fff}' | '\u{ac00}'..='\u{d7ff}' | '\u{f900}'..='\u{faff}'
         | '\u{ff00}'..='\u{ffef}' | '\u{20000}'..='\u{3ffff}')
@@ -162,12 +165,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_bundled_font_is_there() {
+    fn every_bundled_font_can_be_parsed() {
         assert_eq!(PARSED.len(), BUNDLED.len());
     }
 
     #[test]
-    fn installed_fonts_have_what_the_bundled_lack() {
+    fn installed_fonts_are_used_for_characters_that_bundled_fonts_lack() {
         let mut database = Database::new();
         database.load_font_data(include_bytes!("../../tests/goldens/one.ttf").to_vec());
         let mut installed = Installed::new(database);
@@ -178,20 +181,23 @@ mod tests {
     }
 
     #[test]
-    fn what_no_font_has_is_told_once_with_a_package() {
+    fn a_missing_character_is_warned_of_once_with_a_package_to_install() {
         let mut none = Installed::new(Database::new());
         assert_eq!(none.warning(), None);
         for character in ['雛', '菊', '雛', '\u{fe0f}', '\u{301}'] {
             assert!(none.with(character).is_none());
         }
-        let words = none.warning().unwrap();
-        assert!(words.contains("菊 (U+83CA), 雛 (U+96DB)") && words.contains("fonts-noto-cjk"), "{words}");
+        let warning = none.warning().unwrap();
+        assert!(
+            warning.contains("菊 (U+83CA), 雛 (U+96DB)") && warning.contains("fonts-noto-cjk"),
+            "{warning}"
+        );
         assert!(none.with('雛').is_none());
         assert_eq!(none.warning(), None);
         for character in '\u{e000}'..'\u{e020}' {
             none.with(character);
         }
-        let words = none.warning().unwrap();
-        assert!(words.contains(" and 20 more") && words.contains("fonts-noto-core`"), "{words}");
+        let warning = none.warning().unwrap();
+        assert!(warning.contains(" and 20 more") && warning.contains("fonts-noto-core`"), "{warning}");
     }
 }

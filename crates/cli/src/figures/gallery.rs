@@ -1,4 +1,4 @@
-//! What a check of images found, side by side.
+//! A figure of the images that `data check` reports.
 
 use alexnet::data::check::{Group, Likeness, Oddity, Report, Subset};
 use image::RgbImage;
@@ -10,11 +10,11 @@ use super::{
 
 const COLUMNS: usize = 4;
 
-/// Tiles in all; a person looks at no more.
+/// The most tiles in the figure.
 const MOST: usize = 120;
 
-/// Groups of duplicates, each in one row, then damaged files, wrong extensions and odd sizes; `image` gives the image of a
-/// path. Also how many images there was no room for.
+/// Draws groups of duplicates, each in one row, then damaged files, wrong extensions and odd sizes. `image` returns the image of a
+/// path. Returns the figure and the number of images that it has no room for.
 pub fn gallery(report: &Report, image: impl Fn(&str) -> Option<RgbImage>) -> (RgbImage, usize) {
     let tile = |path: &str, class: &str, what: &str, color: Color| {
         let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
@@ -38,9 +38,9 @@ pub fn gallery(report: &Report, image: impl Fn(&str) -> Option<RgbImage>) -> (Rg
         let (what, color) = describe(group);
         for image in &group.images[..shown] {
             let subset = match image.subset {
-                Subset::Train => "trains",
-                Subset::Val => "validates",
-                Subset::Test => "is for tests",
+                Subset::Train => "training set",
+                Subset::Val => "validation set",
+                Subset::Test => "test set",
             };
             tiles.push(tile(&image.path, &format!("{}, {subset}", image.class), &what, color));
         }
@@ -67,10 +67,10 @@ pub fn gallery(report: &Report, image: impl Fn(&str) -> Option<RgbImage>) -> (Rg
         }
     }
     if left_out > 0 {
-        tiles.push(Tile::words(format!("{left_out} more are not shown")));
+        tiles.push(Tile::text(format!("{left_out} more are not shown")));
     }
     if tiles.is_empty() {
-        tiles.push(Tile::words("nothing was found"));
+        tiles.push(Tile::text("no images to show"));
     }
     (grid(&tiles, COLUMNS), left_out)
 }

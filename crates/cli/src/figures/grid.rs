@@ -1,4 +1,4 @@
-//! Images in rows and columns, each with its caption.
+//! Draws images in rows and columns, each with a caption.
 
 use alexnet::core::{
     Batch, Images, Logits,
@@ -8,98 +8,97 @@ use image::{RgbImage, imageops};
 
 use super::{Color, FAINT, GREEN, INK, MUTED, RED, WHITE, fill, text};
 
-/// Height and width of an image's place, within which it is shrunk or centred.
+/// Limits of the side of a tile in pixels. An image is shrunk to fit, or centered.
 const SMALLEST: u32 = 112;
 pub(super) const LARGEST: u32 = 256;
 const GAP: u32 = 10;
 const SIZE: f32 = 17.0;
 const LINE: u32 = 20;
 
-/// How many images of a batch are shown, and in how many columns.
+/// The most images of a batch that are shown, and the number of columns.
 const SHOWN: usize = 16;
 const COLUMNS: usize = 4;
 
 /// A line of a caption.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// What it says; too long a text is shortened.
+    /// Its text, truncated if it is wider than the tile.
     pub text: String,
-    /// In which colour.
+    /// Its color.
     pub color: Color,
 }
 
 /// An image with its caption below.
 #[derive(Clone, Debug)]
 pub struct Tile {
-    /// Of any size; without one there are only words.
+    /// An image of any size, or `None` for a tile of text.
     pub image: Option<RgbImage>,
-    /// From top to bottom.
+    /// Its lines from top to bottom.
     pub caption: Vec<Line>,
 }
 
 impl Tile {
-    /// An image with a caption of one line.
+    /// Creates a tile of an image with a caption of one line.
     pub fn new(image: RgbImage, caption: impl Into<String>) -> Self {
-        Self { image: Some(image), ..Self::words(caption) }
+        Self { image: Some(image), ..Self::text(caption) }
     }
 
-    /// A caption alone.
-    pub fn words(caption: impl Into<String>) -> Self {
+    /// Creates a tile without an image.
+    pub fn text(caption: impl Into<String>) -> Self {
         Self { image: None, caption: vec![Line { text: caption.into(), color: INK }] }
     }
 
-    /// The tile with a quiet line more.
-    pub fn remark(mut self, text: impl Into<String>) -> Self {
+    /// Adds a gray line to the caption.
+    pub fn with_line(mut self, text: impl Into<String>) -> Self {
         self.caption.push(Line { text: text.into(), color: MUTED });
         self
     }
 }
 
-/// Tiles row by row. All have the same place, wide enough for the largest image (up to 256 pixels, beyond which images
-/// are shrunk).
+/// Draws tiles row by row. All tiles have the same size: that of the largest image, but at most 256 pixels; larger images are shrunk.
 pub fn grid(tiles: &[Tile], columns: usize) -> RgbImage {
     let columns = columns.clamp(1, tiles.len().max(1)) as u32;
     let rows = (tiles.len() as u32).div_ceil(columns);
     let images = tiles.iter().filter_map(|tile| tile.image.as_ref());
     let largest = images.flat_map(|image| <[u32; 2]>::from(image.dimensions())).max();
-    let place = largest.unwrap_or_default().clamp(SMALLEST, LARGEST);
+    let side = largest.unwrap_or_default().clamp(SMALLEST, LARGEST);
     let lines = tiles.iter().map(|tile| tile.caption.len()).max().unwrap_or_default() as u32;
-    let (across, down) = (place + GAP, place + lines * LINE + GAP);
+    let (across, down) = (side + GAP, side + lines * LINE + GAP);
 
     let mut canvas = RgbImage::from_pixel(columns * across + GAP, rows * down + GAP, WHITE);
     for (tile, index) in tiles.iter().zip(0u32..) {
         let (x, y) = (GAP + index % columns * across, GAP + index / columns * down);
         if let Some(image) = &tile.image {
-            fill(&mut canvas, [x, y], [place, place], FAINT);
-            let image = shrunk(image, place);
-            let centre = |extent: u32| i64::from((place - extent) / 2);
-            let [left, top] = [centre(image.width()), centre(image.height())];
+            fill(&mut canvas, [x, y], [side, side], FAINT);
+            let image = shrunk(image, side);
+            let centered = |extent: u32| i64::from((side - extent) / 2);
+            let [left, top] = [centered(image.width()), centered(image.height())];
             imageops::replace(&mut canvas, &image, i64::from(x) + left, i64::from(y) + top);
         }
         for (line, row) in tile.caption.iter().zip(0u32..) {
-            let shortened = text::shorten(&line.text, SIZE, place as f32);
-            let at = [x as f32, (y + place + row * LINE) as f32 + 2.0];
+            let shortened = text::shorten(&line.text, SIZE, side as f32);
+            let at = [x as f32, (y + side + row * LINE) as f32 + 2.0];
             text::draw(&mut canvas, &shortened, at, SIZE, line.color);
         }
     }
     canvas
 }
 
-/// The image as large as a grid can show it.
+/// Shrinks an image to the largest size that a grid shows.
 pub fn thumbnail(image: &RgbImage) -> RgbImage {
     shrunk(image, LARGEST)
 }
 
-/// What stands in the place of an image that cannot be read.
+/// Returns a placeholder for an image that cannot be read.
 pub(super) fn unreadable() -> RgbImage {
-    let words = "no image";
-    let mut place = RgbImage::from_pixel(SMALLEST, SMALLEST, FAINT);
-    let at = [(SMALLEST as f32 - text::width(words, SIZE)) / 2.0, (SMALLEST as f32 - SIZE) / 2.0];
-    text::draw(&mut place, words, at, SIZE, MUTED);
-    place
+    let label = "no image";
+    let mut placeholder = RgbImage::from_pixel(SMALLEST, SMALLEST, FAINT);
+    let at = [(SMALLEST as f32 - text::width(label, SIZE)) / 2.0, (SMALLEST as f32 - SIZE) / 2.0];
+    text::draw(&mut placeholder, label, at, SIZE, MUTED);
+    placeholder
 }
 
-/// The image, shrunk to fit into a square if need be.
+/// Shrinks an image to fit into a square of `side` pixels. A smaller image is not changed.
 pub(super) fn shrunk(image: &RgbImage, side: u32) -> RgbImage {
     let (width, height) = image.dimensions();
     let longest = width.max(height);
@@ -110,7 +109,7 @@ pub(super) fn shrunk(image: &RgbImage, side: u32) -> RgbImage {
     imageops::thumbnail(image, scaled(width), scaled(height))
 }
 
-/// Image `index` of a batch as it is, before normalization; black if there is no such image.
+/// Returns image `index` of a batch without normalization, or a black image if the index is out of range.
 pub fn batch_image(images: &Images, index: usize) -> RgbImage {
     let (width, height) = (images.width as u32, images.height as u32);
     let bytes = images.height * images.width * 3;
@@ -120,7 +119,7 @@ pub fn batch_image(images: &Images, index: usize) -> RgbImage {
         .unwrap_or_else(|| RgbImage::new(width, height))
 }
 
-/// The first 16 images of a training batch as the network meets them, with their classes.
+/// Draws the first 16 images of a training batch after augmentation, with their classes.
 pub fn training_batch(batch: &Batch, classes: &[String]) -> RgbImage {
     let targets = batch.targets.chunks_exact(classes.len().max(1));
     let tiles: Vec<Tile> = targets
@@ -131,16 +130,17 @@ pub fn training_batch(batch: &Batch, classes: &[String]) -> RgbImage {
     grid(&tiles, COLUMNS)
 }
 
-/// An image with what was said of it, green when that is true and red when not, and the true class.
+/// Creates a tile of an image with its predicted class, green if correct and red if not, and its true class.
 pub fn answered(image: RgbImage, answer: &Answer, classes: &[String]) -> Tile {
-    let said = Line {
+    let predicted = Line {
         text: format!("{}  {:.3}", name(classes, answer.predicted), answer.probability),
         color: if answer.is_right() { GREEN } else { RED },
     };
-    Tile { image: Some(image), caption: vec![said] }.remark(format!("true: {}", name(classes, answer.truth)))
+    Tile { image: Some(image), caption: vec![predicted] }
+        .with_line(format!("true: {}", name(classes, answer.truth)))
 }
 
-/// The first 16 images of a validation batch, each [`answered`].
+/// Draws the first 16 images of a validation batch as tiles of [`answered`].
 pub fn predictions(batch: &Batch, logits: &Logits, classes: &[String]) -> RgbImage {
     let mut evaluation = Evaluation::new(logits.classes);
     evaluation.add(logits, &batch.targets);
@@ -160,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    /// Figures of 8×6 pixels, the whole of number i of brightness i.
+    /// Returns a batch of images of 8×6 pixels; all pixels of image i have the value i.
     fn batch(n: u8, truths: &[usize]) -> Batch {
         let images = Images {
             pixels: (0..n).flat_map(|i| [i; 8 * 6 * 3]).collect(),
@@ -181,15 +181,15 @@ mod tests {
     #[test]
     fn a_grid_is_as_large_as_its_tiles_need() {
         let tile = |side| Tile::new(RgbImage::new(side, side), "roses");
-        let step = |place: u32| (place + GAP, place + LINE + GAP);
-        for (tiles, columns, place, shape) in [
+        let step = |side: u32| (side + GAP, side + LINE + GAP);
+        for (tiles, columns, side, shape) in [
             (vec![], 4, SMALLEST, (1, 0)),
             (vec![tile(5)], 0, SMALLEST, (1, 1)),
             (vec![tile(224); 3], 9, 224, (3, 1)),
             (vec![tile(224); 16], 4, 224, (4, 4)),
             (vec![tile(3000), tile(1), tile(0)], 2, LARGEST, (2, 2)),
         ] {
-            let (across, down) = step(place);
+            let (across, down) = step(side);
             let (width, height) = grid(&tiles, columns).dimensions();
             assert_eq!(width, shape.0 * across + GAP);
             // Without tiles there is no caption.
@@ -203,8 +203,8 @@ mod tests {
         for index in 0..SHOWN as u32 {
             let x = GAP + index % 4 * (SMALLEST + GAP);
             let y = GAP + index / 4 * (SMALLEST + LINE + GAP);
-            let centre = drawn.get_pixel(x + SMALLEST / 2, y + SMALLEST / 2);
-            assert_eq!(*centre, Rgb([index as u8; 3]));
+            let center = drawn.get_pixel(x + SMALLEST / 2, y + SMALLEST / 2);
+            assert_eq!(*center, Rgb([index as u8; 3]));
             assert_eq!(*drawn.get_pixel(x + 1, y + 1), FAINT);
         }
     }
@@ -222,7 +222,7 @@ mod tests {
             values: [0, 1, 2].map(|class| if class == best { 3.0 } else { 0.0 }).to_vec(),
             classes: 3,
         };
-        // The letters are thin: their pixels are tinted rather than of the full colour.
+        // Letters are thin, so their pixels are only tinted with the color.
         let tints = |best| {
             let drawn = predictions(&batch(1, &[1]), &logits(best), &classes());
             let tinted = |more: usize, less: usize| {
@@ -235,14 +235,14 @@ mod tests {
     }
 
     #[test]
-    fn captions_tell_classes_apart() {
+    fn captions_differ_by_class() {
         let drawn = |truth| training_batch(&batch(1, &[truth]), &classes());
         assert_ne!(drawn(0), drawn(1));
         assert_ne!(drawn(1), drawn(2));
     }
 
     #[test]
-    fn odd_batches_do_not_panic() {
+    fn empty_and_inconsistent_batches_do_not_panic() {
         training_batch(&batch(0, &[]), &classes());
         training_batch(&batch(2, &[0; 5]), &classes());
         training_batch(&batch(2, &[0; 2]), &[]);

@@ -1,4 +1,4 @@
-//! Loss against the learning rate.
+//! Chart of the loss against the learning rate.
 
 use alexnet::core::lr_find::Point;
 use anyhow::Result;
@@ -10,7 +10,7 @@ use plotters::{
 
 use super::chart::{self, Area, OVERSAMPLE, font, pixels, rgb, style_axes};
 
-/// A figure of 900×500: each step's loss, the smoothed loss, and the suggested rate as a dashed line.
+/// Draws a figure of 900×500: the loss of each step, the smoothed loss, and the suggested rate as a dashed line.
 pub fn lr_curve(points: &[Point], suggestion: Option<f32>) -> Result<RgbImage> {
     chart::chart(900, 500, |area| draw(area, points, suggestion))
 }
@@ -21,7 +21,7 @@ fn draw(area: &Area, points: &[Point], suggestion: Option<f32>) -> Result<()> {
     let (first, last) = (smoothed.first().map_or(1e-6, |p| p.0), smoothed.last().map_or(1.0, |p| p.0));
     let lowest = smoothed.iter().map(|p| p.1).fold(f64::INFINITY, f64::min);
     let start = smoothed.first().map_or(1.0, |p| p.1);
-    // What diverges at the end would press all else flat.
+    // Limits the axis, because a loss that diverges at the end would make the rest of the curve flat.
     let (bottom, top) = ((0.8 * lowest).min(start), 1.5 * start.max(1e-3));
     let faint = super::blend(super::WHITE, super::BLUE, 0.35);
     let mut legend = vec![("loss of a step", faint), ("smoothed", super::BLUE)];

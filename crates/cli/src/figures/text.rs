@@ -1,4 +1,4 @@
-//! Text on figures.
+//! Draws text on figures.
 
 use ab_glyph::{Font, Glyph, ScaleFont, point};
 use image::RgbImage;
@@ -9,13 +9,13 @@ use super::{
     fonts::{self, Face},
 };
 
-/// Lays out one line of `size` pixels from ascent to descent of the letters, its upper left corner at the origin; a character that
-/// no font has becomes a box, unless it takes no room. Gives the glyphs with their fonts, and the line's width.
+/// Lays out one line of text with its upper left corner at the origin. `size` is its height in pixels from ascent to descent of the font
+/// of letters. A character that no font has becomes a box, unless its width is 0. Returns the glyphs with their fonts, and the width.
 fn layout(text: &str, size: f32) -> (Vec<(Glyph, Face)>, f32) {
     let mut glyphs: Vec<(Glyph, Face)> = Vec::new();
     let mut pen = 0.0;
     let Some(letters) = fonts::first() else { return (glyphs, pen) };
-    // All fonts stand on one line and are drawn at one size, whatever room each leaves above and below.
+    // All fonts have the same baseline and the same size per em, regardless of their ascents and descents.
     let height = |font: Face| font.height_unscaled() / font.units_per_em().unwrap_or(1.0);
     let ascent = letters.as_scaled(size).ascent();
     for character in text.chars() {
@@ -37,16 +37,16 @@ fn layout(text: &str, size: f32) -> (Vec<(Glyph, Face)>, f32) {
     (glyphs, pen)
 }
 
-/// The width of a line in pixels.
+/// Returns the width of a line in pixels.
 pub fn width(text: &str, size: f32) -> f32 {
     layout(text, size).1
 }
 
-/// Draws a line with its upper left corner at `x`, `y`; what lies outside the canvas is left out.
+/// Draws a line with its upper left corner at `x`, `y`, clipped to the canvas.
 pub fn draw(canvas: &mut RgbImage, text: &str, [x, y]: [f32; 2], size: f32, color: Color) {
     for (mut glyph, font) in layout(text, size).0 {
         glyph.position.x += x;
-        // Baselines on whole pixels: rows of the same letters look the same.
+        // Baselines are rounded to whole pixels, so that the same letters look the same in all rows.
         glyph.position.y = (glyph.position.y + y).round();
         let Some(outline) = font.outline_glyph(glyph) else { continue };
         let bounds = outline.px_bounds();
@@ -60,14 +60,14 @@ pub fn draw(canvas: &mut RgbImage, text: &str, [x, y]: [f32; 2], size: f32, colo
     }
 }
 
-/// The text, or as much of its beginning as fits into `room` pixels with an ellipsis.
+/// Truncates a text to `room` pixels, including an ellipsis.
 pub fn shorten(text: &str, size: f32, room: f32) -> String {
     if width(text, size) <= room {
         return text.to_owned();
     }
-    let mut kept: String = text.to_owned();
-    while kept.pop().is_some() {
-        let shortened = format!("{}…", kept.trim_end());
+    let mut start: String = text.to_owned();
+    while start.pop().is_some() {
+        let shortened = format!("{}…", start.trim_end());
         if width(&shortened, size) <= room {
             return shortened;
         }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn further_fonts_have_what_the_first_lacks() {
+    fn characters_that_the_first_font_lacks_are_drawn_with_others() {
         let [box_, sunflower, arrow] = ["\u{10fffe}", "🌻", "⇄"].map(|text| drawn(text, [2.0, 2.0]));
         assert_ne!(sunflower, box_);
         assert_ne!(arrow, box_);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn long_text_is_shortened_to_its_room() {
+    fn long_text_is_truncated_to_the_available_width() {
         assert_eq!(shorten("tulips", 16.0, 200.0), "tulips");
         let short = shorten("common dandelion of the meadow", 16.0, 100.0);
         assert!(

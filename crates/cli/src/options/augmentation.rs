@@ -8,22 +8,23 @@ use crate::parse;
 #[derive(Clone, Copy, Debug, clap::Args)]
 #[command(next_help_heading = "Augmentation")]
 pub struct AugmentationOptions {
-    /// Least and largest share of an image's area that a training crop covers
+    /// Smallest and largest share of an image's area that a training crop covers
     #[arg(long, value_name = "MIN,MAX", default_value = "0.08,1", value_parser = parse::shares)]
     pub crop_scale: [f64; 2],
-    /// Vary brightness, contrast and saturation by factors of 1 ± this
+    /// Multiply brightness, contrast and saturation by random factors within 1 ± STRENGTH
     #[arg(long, value_name = "STRENGTH", default_value_t = 0.0, value_parser = parse::not_negative)]
     pub color_jitter: f64,
-    /// Probability that a rectangle of a training image is erased
+    /// Probability of erasing a rectangle of a training image
     #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = parse::probability)]
     pub random_erasing: f64,
-    /// Share of each target that is spread evenly over all classes
+    /// Share of each target that is distributed evenly over all classes
     #[arg(long, value_name = "ε", default_value_t = 0.0, value_parser = parse::fraction)]
     pub label_smoothing: f64,
-    /// Blend the images of a batch and their targets, by shares of Beta(α, α)
+    /// Blend pairs of images of a batch and their targets, with a weight drawn from Beta(α, α)
     #[arg(long, value_name = "α", default_value_t = 0.0, value_parser = parse::not_negative)]
     pub mixup: f64,
-    /// Paste a part of another image of the batch, of an area of Beta(α, α); with --mixup a batch gets one or the other
+    /// Replace a rectangle of each image by that of another image of the batch, its share of the area drawn from Beta(α, α); with --mixup
+    /// too, each batch gets one of the two
     #[arg(long, value_name = "α", default_value_t = 0.0, value_parser = parse::not_negative)]
     pub cutmix: f64,
 }

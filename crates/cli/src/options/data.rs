@@ -1,4 +1,4 @@
-//! Which images, and how they are read.
+//! Options for the data set and how its images are read.
 
 use std::path::PathBuf;
 
@@ -7,22 +7,23 @@ use clap::ValueEnum;
 
 use crate::parse;
 
-/// Which images, and how they are read.
+/// The data set and how its images are read.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Data")]
 pub struct DataOptions {
-    /// Folder with train/ and val/, folder of class folders, or .tgz, .tar or .zip [default: data/flower_photos, else drawn flowers]
+    /// Folder of class folders, folder with train/ and val/, or an archive (.tgz, .tar, .zip) of such a folder [default:
+    /// data/flower_photos, else drawn flowers]
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
-    /// Share of each class that validates, where the folder is not split
+    /// Share of each class for the validation set, unless the folder has train/ and val/
     #[arg(long, value_name = "SHARE", default_value_t = 0.1, value_parser = parse::fraction)]
     pub val_fraction: f64,
-    /// What happens when an image cannot be read [default: error]
+    /// What to do with an image that cannot be read [default: error]
     #[arg(long, value_name = "ACTION", value_enum)]
     pub on_bad_image: Option<BadImage>,
-    /// Whether images are turned as their EXIF or XMP says [default: that of --weights, else apply]
+    /// Whether to apply the EXIF or XMP orientation of images [default: that of --weights, else apply]
     #[arg(long, value_name = "ACTION", value_enum)]
-    pub exif_orientation: Option<Turning>,
+    pub exif_orientation: Option<OrientationAction>,
 }
 
 impl DataOptions {
@@ -34,51 +35,51 @@ impl DataOptions {
     }
 }
 
-/// What `--data` names, or the usual places.
+/// Returns the data set named by `--data`, or the default one.
 pub fn source(path: Option<&PathBuf>) -> DataSource {
     path.map(DataSource::from).unwrap_or_default()
 }
 
-/// `--exif-orientation` where weights say what they were trained with.
+/// `--exif-orientation` for commands that read the default from a weights file.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct OrientationOption {
-    /// Whether images are turned as their EXIF or XMP says [default: as in training]
+    /// Whether to apply the EXIF or XMP orientation of images [default: as in training]
     #[arg(long, value_name = "ACTION", value_enum)]
-    exif_orientation: Option<Turning>,
+    exif_orientation: Option<OrientationAction>,
 }
 
 impl OrientationOption {
-    /// What was asked for.
-    pub fn asked(self) -> Option<ExifOrientation> {
+    /// Returns the given value.
+    pub fn given(self) -> Option<ExifOrientation> {
         self.exif_orientation.map(ExifOrientation::from)
     }
 }
 
-/// Whether images are turned.
+/// What to do with the EXIF or XMP orientation of images.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-pub enum Turning {
-    /// Turn images upright, as viewers show them
+pub enum OrientationAction {
+    /// Turn images upright, as image viewers do
     Apply,
-    /// Take images as they are stored, as torchvision does; TIFF is turned all the same
+    /// Use images as they are stored, as torchvision does; TIFF images are turned in any case
     Ignore,
 }
 
-impl From<Turning> for ExifOrientation {
-    fn from(turning: Turning) -> Self {
-        match turning {
-            Turning::Apply => Self::Apply,
-            Turning::Ignore => Self::Ignore,
+impl From<OrientationAction> for ExifOrientation {
+    fn from(action: OrientationAction) -> Self {
+        match action {
+            OrientationAction::Apply => Self::Apply,
+            OrientationAction::Ignore => Self::Ignore,
         }
     }
 }
 
-/// What happens when an image cannot be read.
+/// What to do with an image that cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum BadImage {
-    /// Stop and name it
+    /// Stop with an error that names the image
     #[default]
     Error,
-    /// Leave it out and say so
+    /// Leave the image out and print its name
     Skip,
 }
 

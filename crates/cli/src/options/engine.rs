@@ -1,4 +1,4 @@
-//! The engine, and how many threads everything runs in.
+//! Options for the engine and the number of CPU threads, and the preparation of the process for them.
 
 #[cfg(not(unix))]
 use std::process;
@@ -12,40 +12,40 @@ use anyhow::Result;
 
 use crate::{parse, tch_program};
 
-/// What every command that computes takes.
+/// The options of every command that runs a network.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Engine")]
 pub struct EngineOptions {
     /// Engine [default: cpu]
     #[arg(long, value_name = "NAME", value_enum)]
     backend: Option<Engine>,
-    /// Where the engine computes: cpu, cuda, cuda:N or metal [default: cpu]
-    #[arg(long, value_name = "PLACE")]
+    /// Device that the engine computes on: cpu, cuda, cuda:N or metal [default: cpu]
+    #[arg(long, value_name = "NAME")]
     device: Option<Device>,
-    /// Instruction set of the engine `cpu` [default: the best that the processor has]
+    /// Instruction set of the engine `cpu` [default: the fastest that the processor supports]
     #[arg(long, value_name = "NAME", value_enum)]
     isa: Option<InstructionSet>,
-    /// How the engine `cpu` convolves [default: winograd]
+    /// Convolution algorithm of the engine `cpu` [default: winograd]
     #[arg(long, value_name = "NAME", value_enum)]
     convolution: Option<Convolution>,
     #[command(flatten)]
     pub threads: Threads,
 }
 
-/// How many threads everything runs in.
+/// The number of CPU threads.
 #[derive(Clone, Copy, Debug, clap::Args)]
 #[command(next_help_heading = "Engine")]
 pub struct Threads {
-    /// Threads that compute and prepare images [default: all cores]
+    /// CPU threads for computing and for preparing images [default: all cores]
     #[arg(short = 'j', long, value_name = "N", value_parser = parse::between(1u16, 1024))]
     workers: Option<u16>,
 }
 
 impl Threads {
-    /// Sizes the pool that everything runs in. Called once, before anything computes.
+    /// Creates rayon's global thread pool, which the whole process uses. Must be called once, before any computation.
     ///
     /// # Errors
-    /// When threads cannot be started.
+    /// If the threads cannot be started.
     pub fn start(self) -> Result<()> {
         let workers = self.workers.map_or(0, usize::from);
         Ok(rayon::ThreadPoolBuilder::new().num_threads(workers).build_global()?)
@@ -53,18 +53,18 @@ impl Threads {
 }
 
 impl EngineOptions {
-    /// What was given.
+    /// Returns the options that were given, as changes to an engine configuration.
     pub fn changes(&self) -> EngineChanges {
         let Self { backend, device, isa, convolution, threads: _ } = *self;
         EngineChanges { backend, device, isa, convolution }
     }
 
-    /// What was asked for.
+    /// Returns the engine configuration: the given options and defaults for the others.
     pub fn config(&self) -> EngineConfig {
         self.changes().apply(EngineConfig::default())
     }
 
-    /// The option that was given to choose an engine, or how it computes.
+    /// Returns the first given option that chooses an engine or how it computes.
     pub fn chosen(&self) -> Option<&'static str> {
         let Self { backend, device, isa, convolution, threads: _ } = self;
         [
@@ -77,10 +77,10 @@ impl EngineOptions {
         .find_map(|(option, given)| given.then_some(option))
     }
 
-    /// The engine that was asked for, with threads to run in.
+    /// Prepares the process and starts the engine.
     ///
     /// # Errors
-    /// When this binary lacks the engine, or the engine the device.
+    /// If this binary lacks the engine, or the engine does not have the device.
     pub fn start(&self) -> Result<(EngineConfig, Box<dyn Backend>)> {
         let config = self.config();
         ready(config, self.threads)?;
@@ -88,34 +88,38 @@ impl EngineOptions {
     }
 }
 
-/// Makes the process ready to compute on an engine. Called once, before anything computes.
+/// Prepares the process to compute on an engine: replaces it by a binary that has the engine, sets the environment and starts the
+/// threads. Must be called once, before any computation.
 ///
 /// # Errors
-/// When the process cannot be started again, or threads cannot.
+/// If the engine or device is not available, or the process or threads cannot be started.
 pub fn ready(engine: EngineConfig, threads: Threads) -> Result<()> {
     if engine.backend == Engine::Tch && engine.backend.backend().is_none() {
         tch_program::exec_if_built()?;
     }
-    // A device that is missing is said without starting again.
+    // Reports a missing engine or device before the process is restarted.
     drop(engine.start()?);
-    keep_f32(&[engine.device])?;
+    disable_tf32(&[engine.device])?;
     threads.start()
 }
 
-/// NVIDIA's libraries round f32 products to TF32 where a program lets them, and libtorch does for convolutions. This variable
-/// forbids it, but they read it when they are loaded, so the program starts itself again with it, unless the user has set it.
+/// Disables TF32 on NVIDIA GPUs, so that all engines compute in f32: restarts this process with `NVIDIA_TF32_OVERRIDE=0` if one of
+/// `devices` is a CUDA device and the variable is not set.
+///
+/// NVIDIA's libraries round the factors of f32 products to TF32 if a program allows it, and libtorch allows it for convolutions. They
+/// read the variable when they are loaded, so setting it in the running process is too late.
 ///
 /// # Errors
-/// When it cannot be started again.
-pub fn keep_f32(devices: &[Device]) -> Result<()> {
+/// If the process cannot be restarted.
+pub fn disable_tf32(devices: &[Device]) -> Result<()> {
     const VARIABLE: &str = "NVIDIA_TF32_OVERRIDE";
     if !devices.iter().any(|device| matches!(device, Device::Cuda(_))) || env::var_os(VARIABLE).is_some() {
         return Ok(());
     }
-    let mut again = Command::new(env::current_exe()?);
-    again.args(env::args_os().skip(1)).env(VARIABLE, "0");
+    let mut restart = Command::new(env::current_exe()?);
+    restart.args(env::args_os().skip(1)).env(VARIABLE, "0");
     #[cfg(unix)]
-    return Err(std::os::unix::process::CommandExt::exec(&mut again).into());
+    return Err(std::os::unix::process::CommandExt::exec(&mut restart).into());
     #[cfg(not(unix))]
-    process::exit(again.status()?.code().unwrap_or(1));
+    process::exit(restart.status()?.code().unwrap_or(1));
 }

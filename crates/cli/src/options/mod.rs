@@ -1,18 +1,18 @@
-//! The options of the commands that train, as they are typed or stand in a file; together they give a
+//! The options of the commands that train, from the command line or a file. Together they make a
 //! [`TrainConfig`](alexnet::TrainConfig).
 
 pub mod augmentation;
 pub mod data;
 pub mod engine;
 pub mod model;
-pub mod optimisation;
+pub mod optimization;
 pub mod run;
 
 pub use self::{
     augmentation::AugmentationOptions,
-    data::{BadImage, DataOptions, OrientationOption, Turning},
+    data::{BadImage, DataOptions, OrientationAction, OrientationOption},
     engine::{EngineOptions, Threads},
     model::ModelOptions,
-    optimisation::{OptimisationOptions, OptimizerOptions, RateOptions, StepOptions},
+    optimization::{OptimizationOptions, OptimizerOptions, RateOptions, StepOptions},
     run::{SetupOptions, TrainOptions},
 };

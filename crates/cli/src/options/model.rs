@@ -1,4 +1,4 @@
-//! Which network, and what it begins with.
+//! Options for the network and its initial weights.
 
 use std::path::PathBuf;
 
@@ -10,28 +10,28 @@ use clap::ValueEnum;
 
 use crate::parse;
 
-/// Which network, what it begins with and what it is shown.
+/// The network, its initial weights and the normalization of its input.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelOptions {
     /// Network: tutorial, original, original-norm-first or torchvision
     #[arg(long, value_name = "NAME", default_value_t)]
     pub variant: Variant,
-    /// Initial weights
+    /// How weights are initialized
     #[arg(long, value_name = "NAME", value_enum, default_value = "tutorial")]
     pub init: InitName,
-    /// Begin with the weights of this file instead, .safetensors or PyTorch's .pth; if it knows other classes, its last layer is
-    /// replaced by one drawn as --init says
+    /// Start with the weights of this .safetensors file or PyTorch .pth file; if its classes are not those of the data set, the last layer
+    /// is replaced and initialized by --init
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
-    /// Do not train the layers of these modules: with features the classifier alone is trained
+    /// Do not train the layers of these modules: with `features` only the classifier is trained
     #[arg(long, value_name = "MODULE,…", value_delimiter = ',')]
     pub freeze: Vec<String>,
-    /// Subtracted from pixels between 0 and 1, for red, green and blue [default: that of --weights, else 0.5,0.5,0.5]
-    #[arg(long, value_name = "R,G,B", value_parser = parse::colours, allow_hyphen_values = true)]
+    /// Mean to subtract from pixels, which are between 0 and 1 [default: that of --weights, else 0.5,0.5,0.5]
+    #[arg(long, value_name = "R,G,B", value_parser = parse::colors, allow_hyphen_values = true)]
     pub mean: Option<[f32; 3]>,
-    /// What they are divided by [default: that of --weights, else 0.5,0.5,0.5]
-    #[arg(long, value_name = "R,G,B", value_parser = parse::positive_colours)]
+    /// Standard deviation to divide pixels by [default: that of --weights, else 0.5,0.5,0.5]
+    #[arg(long, value_name = "R,G,B", value_parser = parse::positive_colors)]
     pub std: Option<[f32; 3]>,
 }
 
@@ -47,14 +47,14 @@ impl ModelOptions {
     }
 }
 
-/// Initial weights by name.
+/// How weights are initialized.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum InitName {
     /// Convolutions Kaiming normal (fan-out), linear layers N(0, 0.01), biases 0
     Tutorial,
     /// Uniform within 1/√fan-in
     Pytorch,
-    /// N(0, 0.01), some biases 1
+    /// N(0, 0.01), the biases of some layers 1
     Paper,
 }
 

@@ -1,24 +1,24 @@
-//! All options of a training run.
+//! All options of a training run that may be in a file.
 
 use alexnet::TrainConfig;
 use clap::Parser;
 
-use super::{AugmentationOptions, DataOptions, EngineOptions, ModelOptions, OptimisationOptions};
+use super::{AugmentationOptions, DataOptions, EngineOptions, ModelOptions, OptimizationOptions};
 use crate::parse;
 
-/// What batches and a network are made from, before anything is learnt.
+/// The options that determine the batches and the initial network.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SetupOptions {
     #[command(flatten)]
     pub data: DataOptions,
     #[command(flatten)]
     pub model: ModelOptions,
-    /// Images of a batch, from which a gradient is computed
-    #[arg(short, long, help_heading = "Optimisation", value_name = "N", default_value_t = 32, value_parser = parse::at_least(1u32))]
+    /// Images in a batch
+    #[arg(short, long, help_heading = "Optimization", value_name = "N", default_value_t = 32, value_parser = parse::at_least(1u32))]
     pub batch_size: u32,
     #[command(flatten)]
     pub augmentation: AugmentationOptions,
-    /// Decides the split, the initial weights, the order, the augmentation and the dropout
+    /// Random seed of the split, the initial weights, the order of images, the augmentation and the dropout
     #[arg(long, help_heading = "Run", value_name = "N", default_value_t = 0, value_parser = parse::at_least(0u64))]
     pub seed: u64,
 }
@@ -34,30 +34,30 @@ impl SetupOptions {
     }
 }
 
-/// The options of `train`, which a file may hold.
+/// The options of `train` that may be in a file.
 #[derive(Clone, Debug, Parser)]
 pub struct TrainOptions {
     #[command(flatten)]
     pub setup: SetupOptions,
     /// Passes over the training images [default: 10, or those of the resumed run]
-    #[arg(long, help_heading = "Optimisation", display_order = 0, value_name = "N", value_parser = parse::count)]
+    #[arg(long, help_heading = "Optimization", display_order = 0, value_name = "N", value_parser = parse::count)]
     pub epochs: Option<u64>,
     #[command(flatten)]
-    pub optimisation: OptimisationOptions,
+    pub optimization: OptimizationOptions,
     #[command(flatten)]
     pub engine: EngineOptions,
-    /// Save a checkpoint after every N steps, beside the one after each epoch
+    /// Save a checkpoint after every N steps, in addition to after each epoch
     #[arg(long, help_heading = "Run", value_name = "N", value_parser = parse::at_least(1u64))]
     pub checkpoint_every: Option<u64>,
 }
 
 impl TrainOptions {
-    /// The configuration of a new run.
+    /// Returns the configuration of a new run.
     pub fn config(&self) -> TrainConfig {
-        let Self { setup, epochs, optimisation, engine, checkpoint_every } = self;
+        let Self { setup, epochs, optimization, engine, checkpoint_every } = self;
         let mut config = TrainConfig::default();
         setup.apply(&mut config);
-        optimisation.apply(&mut config);
+        optimization.apply(&mut config);
         config.epochs = epochs.unwrap_or(config.epochs);
         config.engine = engine.config();
         config.checkpoint_every = *checkpoint_every;

@@ -1,4 +1,4 @@
-//! `data check` finds what was planted and nothing else, and `data split` keeps duplicates together.
+//! `data check` finds exactly the injected issues, and `data split` keeps duplicates together.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -8,7 +8,7 @@ use alexnet_data::{
 };
 use image::{ImageFormat, RgbImage, codecs::jpeg::JpegEncoder, imageops};
 
-use crate::Place;
+use crate::TestDir;
 
 const DRAWN: [&str; 3] = ["daisy", "dandelion", "roses"];
 
@@ -33,20 +33,20 @@ fn half_size(image: &RgbImage) -> RgbImage {
     imageops::thumbnail(image, image.width() / 2, image.height() / 2)
 }
 
-/// `images/train` and `images/val`: 17 and 5 images of each of three classes.
-fn sound(place: &Place) {
+/// Writes a data set without issues: `images/train` and `images/val` with 17 and 5 images of each of three classes.
+fn write_clean_dataset(dir: &TestDir) {
     for (class, name) in DRAWN.into_iter().enumerate() {
         for index in 0..22 {
             let subset = if index < 17 { "train" } else { "val" };
-            let path = place.file(&format!("images/{subset}/{name}/{index:02}.jpg"));
+            let path = dir.file(&format!("images/{subset}/{name}/{index:02}.jpg"));
             write(&path, &jpeg(&draw_flower(class, index, 0), 88));
         }
     }
 }
 
-fn report(place: &Place, args: &[&str]) -> Report {
+fn report(dir: &TestDir, args: &[&str]) -> Report {
     let args = [&["data", "check", "--format", "json"], args].concat();
-    serde_json::from_str(&place.succeeds(&args)).unwrap()
+    serde_json::from_str(&dir.succeeds(&args)).unwrap()
 }
 
 fn members(group: &Group) -> Vec<&str> {
@@ -54,10 +54,10 @@ fn members(group: &Group) -> Vec<&str> {
 }
 
 #[test]
-fn nothing_is_invented() {
-    let place = Place::new();
-    sound(&place);
-    let found = report(&place, &["--data", "images", "--strict"]);
+fn a_clean_dataset_has_no_issues() {
+    let dir = TestDir::new();
+    write_clean_dataset(&dir);
+    let found = report(&dir, &["--data", "images", "--strict"]);
     assert_eq!((found.images, found.issues, found.imbalance), (66, 0, 1.0));
     assert_eq!(found.split, SplitBy::Folders);
     for class in &found.classes {
@@ -65,48 +65,48 @@ fn nothing_is_invented() {
     }
     assert!(found.damaged.is_empty() && found.wrong_extension.is_empty() && found.not_images.is_empty());
     assert!(found.duplicates.is_empty() && found.sizes.is_empty());
-    let text = place.succeeds(&["data", "check", "--data", "images", "--strict", "--gallery", "seen.png"]);
-    assert!(text.ends_with("\nnothing to mend\n"), "{text}");
-    assert!(place.file("seen.png").is_file());
+    let text = dir.succeeds(&["data", "check", "--data", "images", "--strict", "--gallery", "seen.png"]);
+    assert!(text.ends_with("\nno issues\n"), "{text}");
+    assert!(dir.file("seen.png").is_file());
 }
 
 #[test]
-fn all_that_was_planted_is_found() {
-    let place = Place::new();
-    sound(&place);
-    let plant = |path: &str, bytes: &[u8]| write(&place.file("images").join(path), bytes);
-    let read = |path: &str| fs::read(place.file("images").join(path)).unwrap();
+fn all_injected_issues_are_found() {
+    let dir = TestDir::new();
+    write_clean_dataset(&dir);
+    let inject = |path: &str, bytes: &[u8]| write(&dir.file("images").join(path), bytes);
+    let read = |path: &str| fs::read(dir.file("images").join(path)).unwrap();
     let (another, one_more) = (draw_flower(0, 40, 0), draw_flower(2, 41, 0));
 
-    plant("train/daisy/words.jpg", b"These are words, not pixels.");
-    plant("train/daisy/nothing.jpg", b"");
-    let [whole_jpeg, whole_png] = [jpeg(&another, 90), encoded(&another, ImageFormat::Png)];
-    plant("train/daisy/cut.jpg", &whole_jpeg[..whole_jpeg.len() / 2]);
-    plant("train/daisy/cut.png", &whole_png[..whole_png.len() / 2]);
+    inject("train/daisy/words.jpg", b"These are words, not pixels.");
+    inject("train/daisy/nothing.jpg", b"");
+    let [complete_jpeg, complete_png] = [jpeg(&another, 90), encoded(&another, ImageFormat::Png)];
+    inject("train/daisy/cut.jpg", &complete_jpeg[..complete_jpeg.len() / 2]);
+    inject("train/daisy/cut.png", &complete_png[..complete_png.len() / 2]);
     let endless = jpeg(&draw_flower(0, 43, 0), 90);
-    plant("val/daisy/endless.jpg", &endless[..endless.len() - 2]);
-    plant("train/roses/a_jpeg.png", &jpeg(&one_more, 90));
-    plant("train/roses/notes.txt", b"BM is not only how a BMP begins");
-    plant("train/roses/image.jfif", &whole_jpeg);
-    plant("train/roses/.hidden", b"");
-    plant("train/dandelion/again.jpg", &read("train/dandelion/03.jpg"));
-    plant("train/daisy/smaller.jpg", &jpeg(&half_size(&draw_flower(0, 2, 0)), 60));
-    plant("train/roses/conflict.jpg", &read("train/dandelion/05.jpg"));
-    plant("val/roses/leak.jpg", &jpeg(&imageops::flip_horizontal(&draw_flower(2, 4, 0)), 75));
-    plant("val/roses/conflict_and_leak.png", &encoded(&draw_flower(0, 6, 0), ImageFormat::Png));
-    plant(
+    inject("val/daisy/endless.jpg", &endless[..endless.len() - 2]);
+    inject("train/roses/a_jpeg.png", &jpeg(&one_more, 90));
+    inject("train/roses/notes.txt", b"BM is not only how a BMP begins");
+    inject("train/roses/image.jfif", &complete_jpeg);
+    inject("train/roses/.hidden", b"");
+    inject("train/dandelion/again.jpg", &read("train/dandelion/03.jpg"));
+    inject("train/daisy/smaller.jpg", &jpeg(&half_size(&draw_flower(0, 2, 0)), 60));
+    inject("train/roses/conflict.jpg", &read("train/dandelion/05.jpg"));
+    inject("val/roses/leak.jpg", &jpeg(&imageops::flip_horizontal(&draw_flower(2, 4, 0)), 75));
+    inject("val/roses/conflict_and_leak.png", &encoded(&draw_flower(0, 6, 0), ImageFormat::Png));
+    inject(
         "train/dandelion/tiny.png",
         &encoded(&imageops::thumbnail(&draw_flower(1, 42, 0), 50, 40), ImageFormat::Png),
     );
     let strip = imageops::crop_imm(&draw_flower(1, 44, 0), 0, 90, 240, 70).to_image();
-    plant("train/dandelion/strip.jpg", &jpeg(&strip, 90));
+    inject("train/dandelion/strip.jpg", &jpeg(&strip, 90));
     for index in 0..4 {
         let subset = if index < 3 { "train" } else { "val" };
-        plant(&format!("{subset}/zinnia/{index}.jpg"), &jpeg(&draw_flower(3, index, 0), 88));
+        inject(&format!("{subset}/zinnia/{index}.jpg"), &jpeg(&draw_flower(3, index, 0), 88));
     }
 
     let args = ["--data", "images", "--gallery", "seen.jpg"];
-    let found = report(&place, &args);
+    let found = report(&dir, &args);
     let damaged: Vec<_> =
         found.damaged.iter().map(|image| (image.path.as_str(), image.kind, image.decodes)).collect();
     assert_eq!(
@@ -153,39 +153,39 @@ fn all_that_was_planted_is_found() {
         found.classes.iter().filter(|class| class.few).map(|class| class.name.as_str()).collect();
     assert_eq!(few, ["zinnia"]);
     assert_eq!(found.issues, 5 + 1 + 1 + 5);
-    assert_eq!(found, report(&place, &["--data", "images", "-j", "1"]));
+    assert_eq!(found, report(&dir, &["--data", "images", "-j", "1"]));
 
-    let gallery = image::open(place.file("seen.jpg")).unwrap();
+    let gallery = image::open(dir.file("seen.jpg")).unwrap();
     assert!(gallery.width() > 1000 && gallery.height() > 1000);
-    let text = place.succeeds(&["data", "check", "--data", "images"]);
-    for said in
-        ["train/daisy/cut.png: truncated", "label conflict, leak", "the same bytes", "to mend: 12", "few"]
+    let text = dir.succeeds(&["data", "check", "--data", "images"]);
+    for output in
+        ["train/daisy/cut.png: truncated", "label conflict, leak", "the same bytes", "issues: 12", "few"]
     {
-        assert!(text.contains(said), "{said}: {text}");
+        assert!(text.contains(output), "{output}: {text}");
     }
-    let strict = place.run(&["data", "check", "--data", "images", "--strict"]);
+    let strict = dir.run(&["data", "check", "--data", "images", "--strict"]);
     assert_eq!((strict.code, strict.out), (Some(1), text));
 }
 
-/// Odd sizes and few images are worth knowing, and no reason to fail.
+/// Odd sizes, few images and other files are reported but are not issues.
 #[test]
-fn what_only_deserves_a_note_is_not_strict() {
-    let place = Place::new();
-    sound(&place);
+fn notes_do_not_fail_the_strict_check() {
+    let dir = TestDir::new();
+    write_clean_dataset(&dir);
     write(
-        &place.file("images/train/zinnia/tiny.png"),
+        &dir.file("images/train/zinnia/tiny.png"),
         &encoded(&imageops::thumbnail(&draw_flower(3, 0, 0), 40, 40), ImageFormat::Png),
     );
-    write(&place.file("images/val/zinnia/1.jpg"), &jpeg(&draw_flower(3, 1, 0), 90));
-    write(&place.file("images/val/zinnia/notes.txt"), b"found in the garden");
-    let found = report(&place, &["--data", "images", "--strict"]);
+    write(&dir.file("images/val/zinnia/1.jpg"), &jpeg(&draw_flower(3, 1, 0), 90));
+    write(&dir.file("images/val/zinnia/notes.txt"), b"found in the garden");
+    let found = report(&dir, &["--data", "images", "--strict"]);
     assert_eq!((found.issues, found.sizes.len(), found.not_images.len()), (0, 1, 1));
 }
 
-/// Any names, formats and sizes; one class of one image.
+/// Various names, formats and sizes, and a class of one image.
 #[test]
-fn folders_of_ones_own_are_checked_and_split() {
-    let place = Place::new();
+fn other_datasets_are_checked_and_split() {
+    let dir = TestDir::new();
     let formats = [("jpeg", ImageFormat::Jpeg), ("PNG", ImageFormat::Png), ("webp", ImageFormat::WebP)];
     for (class, (name, count)) in
         [("common daisy", 21), ("Löwenzahn", 12), ("薔薇", 1)].into_iter().enumerate()
@@ -194,52 +194,52 @@ fn folders_of_ones_own_are_checked_and_split() {
             let image = draw_flower(class, index, 0);
             let image = if index % 2 == 0 { image } else { half_size(&image) };
             let (extension, format) = formats[index % 3];
-            let path = place.file(&format!("mine/{name}/image {index}.{extension}"));
+            let path = dir.file(&format!("mine/{name}/image {index}.{extension}"));
             write(&path, &encoded(&image, format));
         }
     }
-    let found = report(&place, &["--data", "mine", "--strict"]);
+    let found = report(&dir, &["--data", "mine", "--strict"]);
     assert_eq!(found.split, SplitBy::Seed { seed: 0, val_fraction: 0.1 });
     let counts: Vec<_> =
         found.classes.iter().map(|class| (class.name.as_str(), class.train, class.val)).collect();
     assert_eq!(counts, [("Löwenzahn", 11, 1), ("common daisy", 19, 2), ("薔薇", 1, 0)]);
     assert_eq!((found.imbalance, found.issues), (21.0, 0));
 
-    let said = place.succeeds(&["data", "split", "--data", "mine", "--copy", "split"]);
-    assert!(said.starts_with("31 images for training, 3 images for validation in split\n"), "{said}");
-    let again = report(&place, &["--data", "split"]);
+    let output = dir.succeeds(&["data", "split", "--data", "mine", "--copy", "split"]);
+    assert!(output.starts_with("31 images for training, 3 images for validation in split\n"), "{output}");
+    let again = report(&dir, &["--data", "split"]);
     assert_eq!((again.split, again.images), (SplitBy::Folders, 34));
     assert_eq!(again.classes, found.classes);
 }
 
 #[test]
 fn a_split_keeps_duplicates_together() {
-    let place = Place::new();
+    let dir = TestDir::new();
     for (class, name) in DRAWN.into_iter().enumerate() {
         for index in 0..12 {
             write(
-                &place.file(&format!("mine/{name}/{index:02}.jpg")),
+                &dir.file(&format!("mine/{name}/{index:02}.jpg")),
                 &jpeg(&draw_flower(class, index, 0), 88),
             );
         }
     }
-    // Undecodable ones are like no other.
+    // Images that cannot be decoded are not duplicates of each other.
     for name in ["daisy/empty.jpg", "roses/empty.jpg"] {
-        write(&place.file("mine").join(name), b"");
+        write(&dir.file("mine").join(name), b"");
     }
-    write(&place.file("mine/daisy/smaller.jpg"), &jpeg(&half_size(&draw_flower(0, 3, 0)), 70));
-    write(&place.file("mine/roses/conflict.jpg"), &jpeg(&draw_flower(1, 5, 0), 70));
+    write(&dir.file("mine/daisy/smaller.jpg"), &jpeg(&half_size(&draw_flower(0, 3, 0)), 70));
+    write(&dir.file("mine/roses/conflict.jpg"), &jpeg(&draw_flower(1, 5, 0), 70));
     let mut leaks = [0, 0];
     for seed in ["0", "1", "2", "3", "4", "5"] {
-        for (way, duplicates) in ["together", "ignore"].into_iter().enumerate() {
+        for (index, duplicates) in ["together", "ignore"].into_iter().enumerate() {
             let out = format!("{duplicates}{seed}");
             let split = ["data", "split", "--data", "mine", "--val-fraction", "0.25", "--seed", seed];
-            let said = place.succeeds(&[&split[..], &["--copy", &out, "--duplicates", duplicates]].concat());
-            assert!(said.starts_with("31 images for training, 9 images for validation"), "{said}");
-            let found = report(&place, &["--data", &out]);
+            let output = dir.succeeds(&[&split[..], &["--copy", &out, "--duplicates", duplicates]].concat());
+            assert!(output.starts_with("31 images for training, 9 images for validation"), "{output}");
+            let found = report(&dir, &["--data", &out]);
             let copies: BTreeSet<_> = found.duplicates.iter().map(|group| group.images.len()).collect();
             assert_eq!((found.duplicates.len(), copies), (2, BTreeSet::from([2])));
-            leaks[way] += found.duplicates.iter().filter(|group| group.across_split).count();
+            leaks[index] += found.duplicates.iter().filter(|group| group.across_split).count();
         }
     }
     assert_eq!(leaks[0], 0);

@@ -1,4 +1,4 @@
-//! What files say of their images beside the pixels, and files that are damaged.
+//! Orientation metadata of images, and damaged images.
 
 use std::fs;
 
@@ -11,12 +11,12 @@ use image::{
 };
 use serde_json::Value;
 
-use crate::Place;
+use crate::TestDir;
 
-/// EXIF with the orientation 6: it is upright after a quarter turn clockwise.
+/// EXIF data with orientation 6: the image is upright after a rotation by 90° clockwise.
 const TURNED: &[u8] = b"MM\0\x2A\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
 
-/// A flower that lies on its side and says so.
+/// Returns a JPEG with that orientation.
 fn turned_jpeg(stored: &RgbImage) -> Vec<u8> {
     let mut bytes = vec![];
     let mut encoder = JpegEncoder::new_with_quality(&mut bytes, 95);
@@ -25,16 +25,16 @@ fn turned_jpeg(stored: &RgbImage) -> Vec<u8> {
     bytes
 }
 
-fn flower(place: &Place, name: &str) -> RgbImage {
-    image::open(place.file("flowers").join(name)).unwrap().into_rgb8()
+fn flower(dir: &TestDir, name: &str) -> RgbImage {
+    image::open(dir.file("flowers").join(name)).unwrap().into_rgb8()
 }
 
-/// A chunk of RIFF of even length.
+/// Returns a RIFF chunk of data of even length.
 fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
     [kind, &(data.len() as u32).to_le_bytes()[..], data].concat()
 }
 
-/// An animation whose frame is said to be narrower than it is, at which the decoder panics.
+/// Returns an animated WebP whose header has a smaller width for the frame than the frame itself, which makes the decoder panic.
 fn odd_animation(frame: &RgbImage) -> Vec<u8> {
     let mut still = vec![];
     frame.write_with_encoder(WebPEncoder::new_lossless(&mut still)).unwrap();
@@ -52,77 +52,78 @@ fn odd_animation(frame: &RgbImage) -> Vec<u8> {
 }
 
 #[test]
-fn orientation_is_kept_with_the_run_and_its_weights() {
-    let place = Place::with_flowers(2);
-    let stored = flower(&place, "roses/roses_0001.jpg");
-    fs::write(place.file("turned.jpg"), turned_jpeg(&stored)).unwrap();
+fn the_orientation_setting_is_stored_with_the_run_and_its_weights() {
+    let dir = TestDir::with_flowers(2);
+    let stored = flower(&dir, "roses/roses_0001.jpg");
+    fs::write(dir.file("turned.jpg"), turned_jpeg(&stored)).unwrap();
     let as_is = Options { orientation: ExifOrientation::Ignore };
-    let as_stored = decode(place.file("turned.jpg"), as_is).unwrap().image.clone();
-    as_stored.save(place.file("stored.png")).unwrap();
-    rotate90(&as_stored).save(place.file("upright.png")).unwrap();
+    let as_stored = decode(dir.file("turned.jpg"), as_is).unwrap().image.clone();
+    as_stored.save(dir.file("stored.png")).unwrap();
+    rotate90(&as_stored).save(dir.file("upright.png")).unwrap();
 
     let train = ["train", "--data", "flowers", "--val-fraction", "0.5", "--epochs", "1", "--batch-size", "2"];
-    place.succeeds(&[&train[..], &["--exif-orientation", "ignore", "--run-dir", "run"]].concat());
-    let options = fs::read_to_string(place.file("run/args.toml")).unwrap();
+    dir.succeeds(&[&train[..], &["--exif-orientation", "ignore", "--run-dir", "run"]].concat());
+    let options = fs::read_to_string(dir.file("run/args.toml")).unwrap();
     assert!(options.contains("exif-orientation = \"ignore\""), "{options}");
 
     let answer = |weights: &str, image: &str, more: &[&str]| {
-        let ran = place.run(
+        let ran = dir.run(
             &[&["predict", image, "--format", "json", "--topk", "1", "--weights", weights], more].concat(),
         );
         assert_eq!(ran.code, Some(0), "{ran:?}");
         let answers: Value = serde_json::from_str(&ran.out).unwrap();
-        let said = ran.err.lines().filter(|line| line.contains("orientation")).collect::<Vec<_>>().join("\n");
-        (answers[0]["probability"].clone(), said)
+        let output =
+            ran.err.lines().filter(|line| line.contains("orientation")).collect::<Vec<_>>().join("\n");
+        (answers[0]["probability"].clone(), output)
     };
     let run = "run/weights/best.safetensors";
-    let (stored, said) = answer(run, "turned.jpg", &[]);
+    let (stored, output) = answer(run, "turned.jpg", &[]);
     assert_eq!(stored, answer(run, "stored.png", &[]).0);
-    assert_eq!(said, "the EXIF orientation of images is not applied, as in training");
-    let (upright, said) = answer(run, "turned.jpg", &["--exif-orientation", "apply"]);
+    assert_eq!(output, "the EXIF orientation of images is not applied, as in training");
+    let (upright, output) = answer(run, "turned.jpg", &["--exif-orientation", "apply"]);
     assert_eq!(upright, answer(run, "upright.png", &[]).0);
-    assert!(said.contains("trained with ignore"), "{said}");
+    assert!(output.contains("trained with ignore"), "{output}");
     assert_ne!(stored, upright);
 
-    // Who goes on from these weights.
-    for (name, more, kept, along) in [
+    // Runs that start from these weights.
+    for (name, more, stored, note) in [
         ("as_trained", &[][..], "ignore", "--std 0.5,0.5,0.5 --exif-orientation ignore`"),
         ("otherwise", &["--exif-orientation", "apply"], "apply", "--std 0.5,0.5,0.5`"),
     ] {
-        let ran = place.run(&[&train[..], &["--weights", run, "--run-dir", name], more].concat());
-        assert!(ran.code == Some(0) && ran.err.contains(along), "{ran:?}");
-        let options = fs::read_to_string(place.file(name).join("args.toml")).unwrap();
-        assert!(options.contains(&format!("exif-orientation = \"{kept}\"")), "{options}");
-        let weights = Weights::load(place.file(name).join("weights/best.safetensors")).unwrap();
-        assert_eq!(weights.metadata.exif_orientation.name(), kept);
+        let ran = dir.run(&[&train[..], &["--weights", run, "--run-dir", name], more].concat());
+        assert!(ran.code == Some(0) && ran.err.contains(note), "{ran:?}");
+        let options = fs::read_to_string(dir.file(name).join("args.toml")).unwrap();
+        assert!(options.contains(&format!("exif-orientation = \"{stored}\"")), "{options}");
+        let weights = Weights::load(dir.file(name).join("weights/best.safetensors")).unwrap();
+        assert_eq!(weights.metadata.exif_orientation.name(), stored);
     }
 
-    // Weights that say nothing.
-    place.save_fresh_weights("fresh.safetensors");
-    let (upright, said) = answer("fresh.safetensors", "turned.jpg", &[]);
+    // Weights without that setting.
+    dir.save_fresh_weights("fresh.safetensors");
+    let (upright, output) = answer("fresh.safetensors", "turned.jpg", &[]);
     assert_eq!(upright, answer("fresh.safetensors", "upright.png", &[]).0);
-    assert_eq!(said, "");
+    assert_eq!(output, "");
     let ignored = ["--exif-orientation", "ignore"];
-    let (stored, said) = answer("fresh.safetensors", "turned.jpg", &ignored);
+    let (stored, output) = answer("fresh.safetensors", "turned.jpg", &ignored);
     assert_eq!(stored, answer("fresh.safetensors", "stored.png", &[]).0);
-    assert!(said.contains("trained with apply"), "{said}");
+    assert!(output.contains("trained with apply"), "{output}");
 }
 
 #[test]
-fn a_check_counts_turned_images_and_tells_wrong_checksums() {
-    let place = Place::with_flowers(2);
-    let image = flower(&place, "tulips/tulips_0002.jpg");
-    fs::write(place.file("flowers/tulips/tulips_0002.jpg"), turned_jpeg(&image)).unwrap();
-    image.save(place.file("flowers/tulips/odd.png")).unwrap();
-    let mut odd = fs::read(place.file("flowers/tulips/odd.png")).unwrap();
-    // The last byte of the checksum before the end, which has twelve.
+fn data_check_counts_turned_images_and_detects_wrong_checksums() {
+    let dir = TestDir::with_flowers(2);
+    let image = flower(&dir, "tulips/tulips_0002.jpg");
+    fs::write(dir.file("flowers/tulips/tulips_0002.jpg"), turned_jpeg(&image)).unwrap();
+    image.save(dir.file("flowers/tulips/odd.png")).unwrap();
+    let mut odd = fs::read(dir.file("flowers/tulips/odd.png")).unwrap();
+    // The last byte of the checksum before the chunk IEND, which has twelve bytes.
     let at = odd.len() - 13;
     odd[at] ^= 1;
-    fs::write(place.file("flowers/tulips/odd.png"), odd).unwrap();
+    fs::write(dir.file("flowers/tulips/odd.png"), odd).unwrap();
 
     let check = ["data", "check", "--data", "flowers", "--val-fraction", "0.4"];
     let report: Value =
-        serde_json::from_str(&place.succeeds(&[&check[..], &["--format", "json"]].concat())).unwrap();
+        serde_json::from_str(&dir.succeeds(&[&check[..], &["--format", "json"]].concat())).unwrap();
     assert_eq!(report["turned"], 1);
     let damaged = &report["damaged"];
     assert_eq!(damaged.as_array().unwrap().len(), 1);
@@ -130,41 +131,33 @@ fn a_check_counts_turned_images_and_tells_wrong_checksums() {
         (&damaged[0]["path"], &damaged[0]["kind"], &damaged[0]["decodes"]),
         (&"tulips/odd.png".into(), &"checksum".into(), &true.into())
     );
-    let text = place.succeeds(&check);
+    let text = dir.succeeds(&check);
     assert!(text.contains("\nturned by their EXIF orientation: 1\n"), "{text}");
-    let text = place.succeeds(&[&check[..], &["--exif-orientation", "ignore"]].concat());
-    assert!(text.contains("which is ignored: 1\n"), "{text}");
+    let text = dir.succeeds(&[&check[..], &["--exif-orientation", "ignore"]].concat());
+    assert!(text.contains("\nnot turned although they have an EXIF orientation: 1\n"), "{text}");
 
-    place.save_fresh_weights("fresh.safetensors");
-    let ran = place.run(&["predict", "flowers/tulips/odd.png", "--weights", "fresh.safetensors"]);
+    dir.save_fresh_weights("fresh.safetensors");
+    let ran = dir.run(&["predict", "flowers/tulips/odd.png", "--weights", "fresh.safetensors"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    let told = "damaged, but read: flowers/tulips/odd.png: the checksum of its image data is wrong";
-    assert!(ran.err.lines().any(|line| line == told), "{ran:?}");
-    // Once for all epochs.
+    let note = "damaged, but read: flowers/tulips/odd.png: the checksum of its image data is wrong";
+    assert!(ran.err.lines().any(|line| line == note), "{ran:?}");
+    // The note is printed once, not in each epoch.
     let args = ["train", "--data", "flowers", "--val-fraction", "0.4", "--epochs", "2", "--run-dir", "run"];
-    let ran = place.run(&args);
+    let ran = dir.run(&args);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(ran.err.lines().filter(|line| line.starts_with("damaged, but read: ")).count(), 1, "{ran:?}");
 }
 
-/// Whatever happens in a decoder, the others are answered, and nothing but an error is said.
+/// The other images are answered, and the panic is not printed.
 #[test]
-fn a_file_that_breaks_a_decoder_is_an_error_like_others() {
-    let place = Place::with_flowers(1);
-    place.save_fresh_weights("fresh.safetensors");
-    let image = flower(&place, "roses/roses_0001.jpg");
-    fs::write(place.file("odd.webp"), odd_animation(&image)).unwrap();
+fn a_panic_in_a_decoder_is_an_error_of_its_image() {
+    let dir = TestDir::with_flowers(1);
+    dir.save_fresh_weights("fresh.safetensors");
+    let image = flower(&dir, "roses/roses_0001.jpg");
+    fs::write(dir.file("odd.webp"), odd_animation(&image)).unwrap();
     let rose = "flowers/roses/roses_0001.jpg";
-    let ran = place.run(&[
-        "predict",
-        rose,
-        "odd.webp",
-        rose,
-        "--format",
-        "jsonl",
-        "--weights",
-        "fresh.safetensors",
-    ]);
+    let ran =
+        dir.run(&["predict", rose, "odd.webp", rose, "--format", "jsonl", "--weights", "fresh.safetensors"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
     let answers: Vec<Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(answers.len(), 3);

@@ -1,4 +1,4 @@
-//! `evaluate`: its report, its files and its views.
+//! `evaluate`: its report, its files, and test-time augmentation.
 
 use std::fs;
 
@@ -7,28 +7,28 @@ use alexnet_data::decode::decode;
 use image::{DynamicImage, imageops::crop_imm};
 use serde_json::Value;
 
-use crate::{CLASSES, Place};
+use crate::{CLASSES, TestDir};
 
 const PARTS: [&str; 2] = ["train", "val"];
 
-/// A place with drawn flowers in `images/`, one a class for training and one for validation, and weights that tell them apart, if
-/// not well.
-fn place() -> Place {
-    let place = Place::with_flowers(2);
+/// Creates a folder with drawn flowers in `images/`, one of each class for training and one for validation, and weights whose
+/// predictions differ between images.
+fn dir() -> TestDir {
+    let dir = TestDir::with_flowers(2);
     for class in CLASSES {
-        for (image, part) in fs::read_dir(place.file("flowers").join(class)).unwrap().zip(PARTS) {
+        for (image, part) in fs::read_dir(dir.file("flowers").join(class)).unwrap().zip(PARTS) {
             let image = image.unwrap();
-            let folder = place.file("images").join(part).join(class);
+            let folder = dir.file("images").join(part).join(class);
             fs::create_dir_all(&folder).unwrap();
             fs::rename(image.path(), folder.join(image.file_name())).unwrap();
         }
     }
-    place.save_fresh_weights("fresh.safetensors");
-    let mut weights = Weights::load(place.file("fresh.safetensors")).unwrap();
+    dir.save_fresh_weights("fresh.safetensors");
+    let mut weights = Weights::load(dir.file("fresh.safetensors")).unwrap();
     let last = weights.parameters.get_mut("classifier.6.weight").unwrap();
     last.values.iter_mut().for_each(|weight| *weight *= 200.0);
-    weights.save(place.file("weights.safetensors")).unwrap();
-    place
+    weights.save(dir.file("weights.safetensors")).unwrap();
+    dir
 }
 
 const EVALUATE: [&str; 9] = [
@@ -43,8 +43,8 @@ const EVALUATE: [&str; 9] = [
     "json",
 ];
 
-fn report(place: &Place, more: &[&str]) -> Value {
-    serde_json::from_str(&place.succeeds(&[&EVALUATE[..], more].concat())).unwrap()
+fn report(dir: &TestDir, more: &[&str]) -> Value {
+    serde_json::from_str(&dir.succeeds(&[&EVALUATE[..], more].concat())).unwrap()
 }
 
 fn number(value: &Value) -> f64 {
@@ -53,9 +53,9 @@ fn number(value: &Value) -> f64 {
 
 #[test]
 fn the_report_is_printed_and_written() {
-    let place = place();
-    let printed = report(&place, &["--out", "deep/out"]);
-    let written = fs::read(place.file("deep/out/report.json")).unwrap();
+    let dir = dir();
+    let printed = report(&dir, &["--out", "deep/out"]);
+    let written = fs::read(dir.file("deep/out/report.json")).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&written).unwrap(), printed);
 
     assert_eq!((&printed["images"], &printed["views"]), (&10.into(), &1.into()));
@@ -71,7 +71,7 @@ fn the_report_is_printed_and_written() {
     assert_eq!(mistakes.len() as f64, (10.0 * (1.0 - number(&printed["top1"]))).round());
     assert!(mistakes.is_sorted_by(|a, b| number(&a["probability"]) >= number(&b["probability"])));
 
-    let mut names: Vec<_> = fs::read_dir(place.file("deep/out"))
+    let mut names: Vec<_> = fs::read_dir(dir.file("deep/out"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
@@ -85,7 +85,7 @@ fn the_report_is_printed_and_written() {
         "report.json",
     ];
     assert_eq!(names, expected);
-    let mut table = csv::Reader::from_path(place.file("deep/out/misclassified.csv")).unwrap();
+    let mut table = csv::Reader::from_path(dir.file("deep/out/misclassified.csv")).unwrap();
     let columns = ["path", "truth", "predicted", "probability", "probability_of_truth"];
     for (row, mistake) in table.records().zip(mistakes) {
         for (column, cell) in columns.iter().zip(&row.unwrap()) {
@@ -94,25 +94,25 @@ fn the_report_is_printed_and_written() {
         }
     }
 
-    // What `predict` says of the same image.
+    // `predict` gives the same answer for the same image.
     let worst = &mistakes[0];
     let path = worst["path"].as_str().unwrap();
-    let answer = place.succeeds(&["predict", path, "--weights", "weights.safetensors", "--format", "jsonl"]);
+    let answer = dir.succeeds(&["predict", path, "--weights", "weights.safetensors", "--format", "jsonl"]);
     let answer: Value = serde_json::from_str(&answer).unwrap();
     assert_eq!(answer["class"], worst["predicted"]);
     assert!((number(&answer["probability"]) - number(&worst["probability"])).abs() < 1e-6);
     assert!(path.contains(worst["truth"].as_str().unwrap()) && worst["truth"] != worst["predicted"]);
 }
 
-/// The patches are cut out and mirrored by the image library, and each is an image for `predict`.
+/// Compares with the mean of the answers of `predict` to the views, which the crate `image` crops and mirrors.
 #[test]
 fn views_are_averaged() {
-    let place = place();
-    fs::create_dir(place.file("views")).unwrap();
+    let dir = dir();
+    fs::create_dir(dir.file("views")).unwrap();
     let shown: Vec<(&str, &str)> =
         PARTS.iter().flat_map(|part| CLASSES.map(|class| (*part, class))).collect();
     for (part, class) in &shown {
-        let image = fs::read_dir(place.file("images").join(part).join(class)).unwrap().next().unwrap();
+        let image = fs::read_dir(dir.file("images").join(part).join(class)).unwrap().next().unwrap();
         let image = decode(image.unwrap().path(), Default::default()).unwrap().image;
         let (width, height) = image.dimensions();
         let [w, h] = [width, height].map(|extent| (f64::from(extent) * 0.875).round() as u32);
@@ -120,21 +120,21 @@ fn views_are_averaged() {
         let patches = [(0, 0), (right, 0), (0, bottom), (right, bottom), (right / 2, bottom / 2)];
         let patches = patches.map(|(x, y)| crop_imm(&image, x, y, w, h).to_image());
         let save = |name: &str, image: &DynamicImage| {
-            image.save(place.file("views").join(format!("{part}-{class}-{name}.png"))).unwrap();
+            image.save(dir.file("views").join(format!("{part}-{class}-{name}.png"))).unwrap();
             image
                 .fliph()
-                .save(place.file("views").join(format!("{part}-{class}-{name}-mirrored.png")))
+                .save(dir.file("views").join(format!("{part}-{class}-{name}-mirrored.png")))
                 .unwrap();
         };
-        save("whole", &image.clone().into());
+        save("full", &image.clone().into());
         for (index, patch) in patches.into_iter().enumerate() {
             save(&format!("patch{index}"), &patch.into());
         }
     }
-    let said = place.succeeds(&["predict", "views", "--weights", "weights.safetensors", "--format", "jsonl"]);
-    let answers: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let output = dir.succeeds(&["predict", "views", "--weights", "weights.safetensors", "--format", "jsonl"]);
+    let answers: Vec<Value> = output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(answers.len(), shown.len() * 12);
-    // The probability of the true class in the mean over those views of an image that are wanted.
+    // Returns the probability of the true class, averaged over the views of an image whose name is `wanted`.
     let mean = |(part, class): &(&str, &str), wanted: &dyn Fn(&str) -> bool| {
         let of_truth = answers.iter().filter_map(|answer| {
             let name = answer["path"].as_str().unwrap().split_once("views/").unwrap().1;
@@ -148,45 +148,45 @@ fn views_are_averaged() {
     };
     let mut losses = vec![];
     for (more, wanted) in [
-        (&[][..], &(|name: &str| name.ends_with("whole.png")) as &dyn Fn(&str) -> bool),
-        (&["--tta"], &|name: &str| name.contains("whole")),
-        (&["--tta", "flip"], &|name: &str| name.contains("whole")),
+        (&[][..], &(|name: &str| name.ends_with("full.png")) as &dyn Fn(&str) -> bool),
+        (&["--tta"], &|name: &str| name.contains("full")),
+        (&["--tta", "flip"], &|name: &str| name.contains("full")),
         (&["--tta", "ten-crop"], &|name: &str| name.contains("patch")),
     ] {
         let loss: f64 = shown.iter().map(|image| -mean(image, wanted).ln() / shown.len() as f64).sum();
-        let found = number(&report(&place, more)["loss"]);
+        let found = number(&report(&dir, more)["loss"]);
         assert!((found - loss).abs() < 1e-9, "{more:?}: {found}, {loss}");
         losses.push(found);
     }
     assert_eq!(losses[1], losses[2]);
     for (a, b) in [(0, 1), (0, 3), (1, 3)] {
-        assert!((losses[a] - losses[b]).abs() > 1e-5, "the views make no difference: {losses:?}");
+        assert!((losses[a] - losses[b]).abs() > 1e-5, "the views do not change the loss: {losses:?}");
     }
 }
 
 #[test]
-fn text_tells_the_same() {
-    let place = place();
-    let text = place.succeeds(&EVALUATE[..7]);
-    for words in [
+fn the_report_is_printed_as_text() {
+    let dir = dir();
+    let text = dir.succeeds(&EVALUATE[..7]);
+    for message in [
         "images 10  loss ",
         "95 % interval",
         "macro avg",
         "weighted avg",
         "expected calibration error",
-        "most confident mistakes of ",
+        "misclassified: ",
     ] {
-        assert!(text.contains(words), "{words}: {text}");
+        assert!(text.contains(message), "{message}: {text}");
     }
 }
 
 #[test]
 fn weights_without_a_finite_answer_are_refused() {
-    let place = place();
-    let mut weights = Weights::load(place.file("fresh.safetensors")).unwrap();
+    let dir = dir();
+    let mut weights = Weights::load(dir.file("fresh.safetensors")).unwrap();
     weights.parameters.get_mut("classifier.6.bias").unwrap().values[0] = f32::NAN;
-    weights.save(place.file("weights.safetensors")).unwrap();
-    let ran = place.run(&EVALUATE);
+    weights.save(dir.file("weights.safetensors")).unwrap();
+    let ran = dir.run(&EVALUATE);
     assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
     assert!(ran.err.contains("logits that are not finite"), "{ran:?}");
 }

@@ -1,4 +1,5 @@
-//! Files of strangers and for others: what is taken for weights or options, what is printed of it, what is written beside.
+//! Untrusted files, and files for other programs: which weights and options are read, how their content is printed, and which files
+//! `convert` writes.
 
 use std::{
     fs,
@@ -9,11 +10,11 @@ use std::{
 
 use alexnet_core::{Array, Normalization, State, alexnet::Variant, checkpoint, weights};
 
-use crate::{CLASSES, Place, Ran};
+use crate::{CLASSES, Ran, TestDir};
 
-/// Runs a command that must end by itself, soon.
-fn run_briefly(place: &Place, args: &[&str]) -> Ran {
-    let mut command = place.command(args);
+/// Runs a command and asserts that it ends within a minute.
+fn run_briefly(dir: &TestDir, args: &[&str]) -> Ran {
+    let mut command = dir.command(args);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let start = Instant::now();
     while child.try_wait().unwrap().is_none() {
@@ -27,107 +28,107 @@ fn run_briefly(place: &Place, args: &[&str]) -> Ran {
 }
 
 #[test]
-fn the_folder_of_a_run_stands_for_its_weights() {
-    let place = Place::with_flowers(1);
-    fs::create_dir_all(place.file("run/weights")).unwrap();
-    place.save_fresh_weights("run/weights/best.safetensors");
+fn the_folder_of_a_run_names_its_best_weights() {
+    let dir = TestDir::with_flowers(1);
+    fs::create_dir_all(dir.file("run/weights")).unwrap();
+    dir.save_fresh_weights("run/weights/best.safetensors");
     let image = "flowers/roses/roses_0001.jpg";
-    let by_file = place.succeeds(&["predict", image, "--weights", "run/weights/best.safetensors"]);
-    let ran = place.run(&["predict", image, "--weights", "run"]);
+    let by_file = dir.succeeds(&["predict", image, "--weights", "run/weights/best.safetensors"]);
+    let ran = dir.run(&["predict", image, "--weights", "run"]);
     assert_eq!((ran.code, ran.out), (Some(0), by_file));
     assert!(ran.err.contains("using the weights run/weights/best.safetensors"), "{}", ran.err);
 
-    checkpoint::save(place.file("run/checkpoint.safetensors"), &State::default(), &0).unwrap();
-    for (weights, words) in [
+    checkpoint::save(dir.file("run/checkpoint.safetensors"), &State::default(), &0).unwrap();
+    for (weights, message) in [
         ("flowers", "flowers is a folder without weights/best.safetensors"),
         ("run/checkpoint.safetensors", "it is the checkpoint of a run"),
     ] {
         for args in [&["predict", image, "--weights", weights][..], &["convert", weights, "a.pth"]] {
-            let ran = place.run(args);
-            assert!(ran.code == Some(1) && ran.err.contains(words), "{ran:?}");
+            let ran = dir.run(args);
+            assert!(ran.code == Some(1) && ran.err.contains(message), "{ran:?}");
         }
     }
 }
 
 #[test]
-fn what_is_in_a_weights_file_is_told() {
-    let place = Place::new();
-    place.save_fresh_weights("w.safetensors");
-    let said = place.succeeds(&["summary", "--weights", "w.safetensors"]);
-    let lines: Vec<&str> = said.lines().collect();
+fn the_content_of_a_weights_file_is_printed() {
+    let dir = TestDir::new();
+    dir.save_fresh_weights("w.safetensors");
+    let output = dir.succeeds(&["summary", "--weights", "w.safetensors"]);
+    let lines: Vec<&str> = output.lines().collect();
     assert_eq!(lines[0], "w.safetensors");
     assert_eq!(lines[1], format!("classes: {}", CLASSES.join(", ")));
-    assert!(lines[2].starts_with("images: 224×224, mean [0.5, 0.5, 0.5]"), "{said}");
-    assert!(said.contains("checksum: that of the content\n"), "{said}");
-    assert!(said.contains("numbers: all finite") && said.contains("tutorial with 5 classes"), "{said}");
-    assert_eq!(place.run(&["summary", "--weights", "w.safetensors", "--classes", "3"]).code, Some(2));
+    assert!(lines[2].starts_with("images: 224×224, mean [0.5, 0.5, 0.5]"), "{output}");
+    assert!(output.contains("checksum: correct\n"), "{output}");
+    assert!(output.contains("numbers: all finite") && output.contains("tutorial with 5 classes"), "{output}");
+    assert_eq!(dir.run(&["summary", "--weights", "w.safetensors", "--classes", "3"]).code, Some(2));
 }
 
-/// A file that another program changed, or the disk: nobody takes it unasked, and there is a way to go on.
+/// A file that was changed by another program or by a disk error.
 #[test]
-fn a_changed_weights_file_is_told_and_can_be_taken() {
-    let place = Place::with_flowers(2);
-    place.save_fresh_weights("w.safetensors");
-    let mut bytes = fs::read(place.file("w.safetensors")).unwrap();
-    // The sign of the last weight.
+fn a_weights_file_with_a_wrong_checksum_is_refused_unless_it_is_ignored() {
+    let dir = TestDir::with_flowers(2);
+    dir.save_fresh_weights("w.safetensors");
+    let mut bytes = fs::read(dir.file("w.safetensors")).unwrap();
+    // Flips the sign of the last weight.
     *bytes.last_mut().unwrap() ^= 0x80;
-    fs::write(place.file("w.safetensors"), bytes).unwrap();
-    let way = "`convert w.safetensors OUT --ignore-checksum`";
+    fs::write(dir.file("w.safetensors"), bytes).unwrap();
+    let next_step = "`convert w.safetensors OUT --ignore-checksum`";
     for args in [
         &["predict", "flowers", "--weights", "w.safetensors"][..],
         &["export", "a.onnx", "--weights", "w.safetensors"],
         &["convert", "w.safetensors", "a.pth"],
         &["train", "--data", "flowers", "--val-fraction", "0.5", "--weights", "w.safetensors"],
     ] {
-        let ran = place.run(args);
-        assert!(ran.code == Some(1) && ran.err.contains(way), "{ran:?}");
+        let ran = dir.run(args);
+        assert!(ran.code == Some(1) && ran.err.contains(next_step), "{ran:?}");
     }
-    let ran = place.run(&["summary", "--weights", "w.safetensors"]);
+    let ran = dir.run(&["summary", "--weights", "w.safetensors"]);
     assert!(ran.code == Some(1) && ran.out.contains("tutorial with 5 classes"), "{ran:?}");
     let changed = "w.safetensors has changed since it was written";
-    assert!(ran.out.contains(&format!("checksum: {changed}")) && ran.out.contains(way), "{ran:?}");
-    assert!(ran.err.contains(&format!("error: {changed}")) && ran.err.contains(way), "{ran:?}");
-    place.succeeds(&["convert", "w.safetensors", "new.safetensors", "--ignore-checksum"]);
-    let said = place.succeeds(&["summary", "--weights", "new.safetensors"]);
-    assert!(said.contains("checksum: that of the content"), "{said}");
-    place.succeeds(&["convert", "new.safetensors", "new.pth"]);
-    let said = place.succeeds(&["summary", "--weights", "new.pth"]);
-    assert!(said.contains("checksum: none"), "{said}");
+    assert!(ran.out.contains(&format!("checksum: {changed}")) && ran.out.contains(next_step), "{ran:?}");
+    assert!(ran.err.contains(&format!("error: {changed}")) && ran.err.contains(next_step), "{ran:?}");
+    dir.succeeds(&["convert", "w.safetensors", "new.safetensors", "--ignore-checksum"]);
+    let output = dir.succeeds(&["summary", "--weights", "new.safetensors"]);
+    assert!(output.contains("checksum: correct"), "{output}");
+    dir.succeeds(&["convert", "new.safetensors", "new.pth"]);
+    let output = dir.succeeds(&["summary", "--weights", "new.pth"]);
+    assert!(output.contains("checksum: none"), "{output}");
 }
 
 #[test]
-fn the_names_of_classes_are_written_for_the_tutorial_and_others_are_kept() {
-    let place = Place::new();
-    place.save_fresh_weights("w.safetensors");
-    fs::create_dir(place.file("out")).unwrap();
-    let ran = place.run(&["convert", "w.safetensors", "out/AlexNet.pth"]);
-    assert!(ran.code == Some(0) && ran.err.contains("out/class_indices.json: the names"), "{ran:?}");
-    let names = alexnet_interchange::class_indices::read(place.file("out/class_indices.json")).unwrap();
+fn class_indices_are_written_for_the_tutorial_and_existing_ones_are_not_overwritten() {
+    let dir = TestDir::new();
+    dir.save_fresh_weights("w.safetensors");
+    fs::create_dir(dir.file("out")).unwrap();
+    let ran = dir.run(&["convert", "w.safetensors", "out/AlexNet.pth"]);
+    assert!(ran.code == Some(0) && ran.err.contains("out/class_indices.json: names of"), "{ran:?}");
+    let names = alexnet_interchange::class_indices::read(dir.file("out/class_indices.json")).unwrap();
     assert_eq!(names, CLASSES);
-    // The same again needs no word, other names are not lost.
-    let again = place.run(&["convert", "w.safetensors", "out/AlexNet.pth"]);
+    // The same names again give no message, and other names are not overwritten.
+    let again = dir.run(&["convert", "w.safetensors", "out/AlexNet.pth"]);
     assert!(again.code == Some(0) && !again.err.contains("class_indices.json"), "{again:?}");
     let mine = r#"{"0": "a", "1": "b", "2": "c", "3": "d", "4": "e"}"#;
-    fs::write(place.file("out/class_indices.json"), mine).unwrap();
-    let ran = place.run(&["convert", "w.safetensors", "out/AlexNet.pth"]);
-    assert!(ran.code == Some(0) && ran.err.contains("has other classes, and is left as it is"), "{ran:?}");
-    assert_eq!(fs::read_to_string(place.file("out/class_indices.json")).unwrap(), mine);
-    place.succeeds(&["convert", "w.safetensors", "copy.safetensors"]);
-    assert!(!place.file("class_indices.json").exists());
+    fs::write(dir.file("out/class_indices.json"), mine).unwrap();
+    let ran = dir.run(&["convert", "w.safetensors", "out/AlexNet.pth"]);
+    assert!(ran.code == Some(0) && ran.err.contains("has other classes and was not changed"), "{ran:?}");
+    assert_eq!(fs::read_to_string(dir.file("out/class_indices.json")).unwrap(), mine);
+    dir.succeeds(&["convert", "w.safetensors", "copy.safetensors"]);
+    assert!(!dir.file("class_indices.json").exists());
 
-    for (args, words) in [
+    for (args, message) in [
         (["convert", "net.onnx", "a.pth"], "net.onnx cannot be converted: ONNX is written, but not read"),
-        (["convert", "w.safetensors", "a.onnx"], "`export --weights w.safetensors a.onnx` does it"),
+        (["convert", "w.safetensors", "a.onnx"], "use `export --weights w.safetensors a.onnx`"),
     ] {
-        let ran = place.run(&args);
-        assert!(ran.code == Some(1) && ran.err.contains(words), "{ran:?}");
+        let ran = dir.run(&args);
+        assert!(ran.code == Some(1) && ran.err.contains(message), "{ran:?}");
     }
 }
 
-/// A name that clears the screen, turns the direction of writing and begins a line that looks like ours.
+/// A name that clears the screen, reverses the direction of text and starts a line that looks like an error message.
 const EVIL: &str = "\u{1b}[2J\u{202e}\nerror: mine\u{9b}";
 
-/// Whether the name is shown, and does nothing.
+/// Asserts that the name is printed in escaped form.
 #[track_caller]
 fn check(ran: &Ran) {
     for text in [&ran.out, &ran.err] {
@@ -141,18 +142,18 @@ fn check(ran: &Ran) {
 /// Names of files, tensors and classes, values of options and of metadata.
 #[cfg(unix)]
 #[test]
-fn no_name_leads_the_terminal_or_fills_it() {
-    let place = Place::with_flowers(1);
-    place.save_fresh_weights("w.safetensors");
+fn names_are_escaped_and_truncated() {
+    let dir = TestDir::with_flowers(1);
+    dir.save_fresh_weights("w.safetensors");
     let evil = EVIL;
-    fs::copy(place.file("flowers/roses/roses_0001.jpg"), place.file(&format!("{evil}.jpg"))).unwrap();
-    fs::write(place.file(&format!("{evil}.png")), b"words").unwrap();
+    fs::copy(dir.file("flowers/roses/roses_0001.jpg"), dir.file(&format!("{evil}.jpg"))).unwrap();
+    fs::write(dir.file(&format!("{evil}.png")), b"words").unwrap();
     let [jpg, png] = ["jpg", "png"].map(|end| format!("{evil}.{end}"));
-    check(&place.run(&["predict", &jpg, &png, "--weights", "w.safetensors"]));
-    check(&place.run(&["predict", &jpg, "--topk", evil]));
-    check(&place.run(&["convert", "w.safetensors", &format!("{evil}.pth")]));
-    fs::write(place.file("c.toml"), format!("{:?} = 1\n", evil.replace('\u{9b}', ""))).unwrap();
-    check(&place.run(&["train", "--config", "c.toml"]));
+    check(&dir.run(&["predict", &jpg, &png, "--weights", "w.safetensors"]));
+    check(&dir.run(&["predict", &jpg, "--topk", evil]));
+    check(&dir.run(&["convert", "w.safetensors", &format!("{evil}.pth")]));
+    fs::write(dir.file("c.toml"), format!("{:?} = 1\n", evil.replace('\u{9b}', ""))).unwrap();
+    check(&dir.run(&["train", "--config", "c.toml"]));
 
     let metadata = weights::Metadata {
         variant: Variant::Tutorial,
@@ -163,20 +164,20 @@ fn no_name_leads_the_terminal_or_fills_it() {
     };
     let long = evil.to_owned() + &"x".repeat(9 << 20);
     let tensors = [(long, Array { shape: vec![1], values: vec![0.0] })].into();
-    weights::save(place.file("t.safetensors"), &metadata, &tensors).unwrap();
-    check(&place.run(&["predict", &jpg, "--weights", "t.safetensors"]));
+    weights::save(dir.file("t.safetensors"), &metadata, &tensors).unwrap();
+    check(&dir.run(&["predict", &jpg, "--weights", "t.safetensors"]));
 }
 
-/// Folders, classes and images of a data set, and what is made of them.
+/// Folders, classes and images of a data set, and the run and figures made from them.
 #[cfg(unix)]
 #[test]
-fn no_name_in_a_data_set_leads_the_terminal() {
-    let place = Place::with_flowers(2);
-    place.save_fresh_weights("w.safetensors");
+fn names_in_a_dataset_are_escaped() {
+    let dir = TestDir::with_flowers(2);
+    dir.save_fresh_weights("w.safetensors");
     let image = |subset: &str, class: &str, name: &str, from: &str| {
-        let folder = place.file(EVIL).join(subset).join(class);
+        let folder = dir.file(EVIL).join(subset).join(class);
         fs::create_dir_all(&folder).unwrap();
-        fs::copy(place.file("flowers").join(from), folder.join(name)).unwrap();
+        fs::copy(dir.file("flowers").join(from), folder.join(name)).unwrap();
     };
     let (name, other) = (format!("{EVIL}.jpg"), format!("2{EVIL}.jpg"));
     image("train", EVIL, &name, "roses/roses_0001.jpg");
@@ -184,51 +185,51 @@ fn no_name_in_a_data_set_leads_the_terminal() {
     image("val", EVIL, &name, "daisy/daisy_0001.jpg");
     image("val", "b", &name, "daisy/daisy_0001.jpg");
     image("val", "b", &other, "tulips/tulips_0001.jpg");
-    let train = place.file(EVIL).join("train");
-    fs::write(train.join("b").join(format!("a.{EVIL}")), "words").unwrap();
-    check(&place.run(&["data", "check", "--data", EVIL, "--gallery", &name]));
-    check(&place.run(&["data", "preview", "--data", EVIL, "--out", &name]));
+    let train_folder = dir.file(EVIL).join("train");
+    fs::write(train_folder.join("b").join(format!("a.{EVIL}")), "words").unwrap();
+    check(&dir.run(&["data", "check", "--data", EVIL, "--gallery", &name]));
+    check(&dir.run(&["data", "preview", "--data", EVIL, "--out", &name]));
 
     let run = format!("{EVIL}run");
-    let bad = place.file(EVIL).join("val/b").join(&other);
+    let bad = dir.file(EVIL).join("val/b").join(&other);
     fs::write(&bad, "words").unwrap();
-    let begin = ["train", "--data", EVIL, "--epochs", "1", "--batch-size", "2", "--run-dir", &run];
-    check(&place.run(&begin));
-    let trained = place.run(&[&begin[..], &["--on-bad-image", "skip"]].concat());
+    let train = ["train", "--data", EVIL, "--epochs", "1", "--batch-size", "2", "--run-dir", &run];
+    check(&dir.run(&train));
+    let trained = dir.run(&[&train[..], &["--on-bad-image", "skip"]].concat());
     assert_eq!(trained.code, Some(0), "{trained:?}");
     check(&trained);
-    check(&place.run(&begin));
-    check(&place.run(&["data", "check", "--data", EVIL]));
-    check(&place.run(&["summary", "--weights", &run]));
-    check(&place.run(&["evaluate", "--weights", &run]));
+    check(&dir.run(&train));
+    check(&dir.run(&["data", "check", "--data", EVIL]));
+    check(&dir.run(&["summary", "--weights", &run]));
+    check(&dir.run(&["evaluate", "--weights", &run]));
     let evaluate = ["evaluate", "--weights", &run, "--split", "all", "--on-bad-image", "skip"];
-    let evaluated = place.run(&evaluate);
+    let evaluated = dir.run(&evaluate);
     assert_eq!(evaluated.code, Some(0), "{evaluated:?}");
     check(&evaluated);
-    check(&place.run(&["evaluate", "--weights", "w.safetensors", "--data", EVIL]));
-    check(&place.run(&["train", "--resume", &run, "--data", "flowers"]));
+    check(&dir.run(&["evaluate", "--weights", "w.safetensors", "--data", EVIL]));
+    check(&dir.run(&["train", "--resume", &run, "--data", "flowers"]));
 
     for subset in ["train/a", "train/b", "val/a", &format!("val/{EVIL}")] {
-        fs::create_dir_all(place.file("subsets").join(subset)).unwrap();
+        fs::create_dir_all(dir.file("subsets").join(subset)).unwrap();
     }
-    check(&place.run(&["data", "check", "--data", "subsets"]));
-    fs::create_dir_all(place.file("one").join(EVIL)).unwrap();
-    check(&place.run(&["data", "check", "--data", "one"]));
-    check(&place.run(&["data", "synth", "--out", &format!("{EVIL}drawn"), "--per-class", "1"]));
-    check(&place.run(&["train", EVIL]));
-    check(&place.run(&["train", "--device", EVIL]));
-    check(&place.run(&["train", "--data", "flowers", "--val-fraction", "0.5", "--freeze", EVIL]));
-    let output = place.command(&["doctor"]).env("LIBTORCH", place.file(EVIL)).output().unwrap();
+    check(&dir.run(&["data", "check", "--data", "subsets"]));
+    fs::create_dir_all(dir.file("one").join(EVIL)).unwrap();
+    check(&dir.run(&["data", "check", "--data", "one"]));
+    check(&dir.run(&["data", "synth", "--out", &format!("{EVIL}drawn"), "--per-class", "1"]));
+    check(&dir.run(&["train", EVIL]));
+    check(&dir.run(&["train", "--device", EVIL]));
+    check(&dir.run(&["train", "--data", "flowers", "--val-fraction", "0.5", "--freeze", EVIL]));
+    let output = dir.command(&["doctor"]).env("LIBTORCH", dir.file(EVIL)).output().unwrap();
     check(&Ran::from(output, &["doctor"]));
 }
 
 #[cfg(unix)]
 #[test]
 fn a_pipe_or_a_device_is_refused_and_not_waited_for() {
-    let place = Place::new();
-    place.save_fresh_weights("w.safetensors");
-    let made = Command::new("mkfifo").arg(place.file("pipe.jpg")).status().unwrap();
-    assert!(made.success());
+    let dir = TestDir::new();
+    dir.save_fresh_weights("w.safetensors");
+    let status = Command::new("mkfifo").arg(dir.file("pipe.jpg")).status().unwrap();
+    assert!(status.success());
     for path in ["pipe.jpg", "/dev/zero"] {
         for args in [
             &["predict", path, "--weights", "w.safetensors"][..],
@@ -237,22 +238,22 @@ fn a_pipe_or_a_device_is_refused_and_not_waited_for() {
             &["convert", "w.safetensors", "a.pth", "--class-indices", path],
             &["train", "--config", path],
         ] {
-            let ran = run_briefly(&place, args);
+            let ran = run_briefly(&dir, args);
             assert!(ran.code == Some(1) && ran.err.contains("a pipe or a device, not a file"), "{ran:?}");
         }
     }
 }
 
 #[test]
-fn a_file_of_options_is_small_and_a_run_stands_for_its_own() {
-    let place = Place::new();
-    fs::write(place.file("large.toml"), "# \n".repeat(1 << 20)).unwrap();
-    let ran = place.run(&["train", "--config", "large.toml"]);
+fn a_large_file_of_options_is_refused_and_a_run_names_its_own() {
+    let dir = TestDir::new();
+    fs::write(dir.file("large.toml"), "# \n".repeat(1 << 20)).unwrap();
+    let ran = dir.run(&["train", "--config", "large.toml"]);
     assert!(ran.code == Some(1) && ran.err.contains("it has more than 1048576 bytes"), "{ran:?}");
-    fs::create_dir(place.file("run")).unwrap();
-    let ran = place.run(&["train", "--config", "run"]);
+    fs::create_dir(dir.file("run")).unwrap();
+    let ran = dir.run(&["train", "--config", "run"]);
     assert!(ran.code == Some(1) && ran.err.contains("run is a folder without an args.toml"), "{ran:?}");
-    fs::write(place.file("run/args.toml"), "lr = -1\n").unwrap();
-    let ran = place.run(&["train", "--config", "run"]);
+    fs::write(dir.file("run/args.toml"), "lr = -1\n").unwrap();
+    let ran = dir.run(&["train", "--config", "run"]);
     assert!(ran.code == Some(1) && ran.err.contains("run/args.toml: "), "{ran:?}");
 }

@@ -1,14 +1,14 @@
-//! A folder of one's own, of another shape than the flowers: twelve classes, PNG, WebP and JPEG, mixed sizes, uneven counts.
+//! A data set unlike the flowers: twelve classes, PNG, WebP and JPEG, mixed sizes, imbalanced classes.
 
 use std::fs;
 
 use image::{Rgb, RgbImage};
 
-use crate::Place;
+use crate::TestDir;
 
 const CLASSES: usize = 12;
 
-/// Stripes whose colour and width tell the class, no two alike.
+/// Draws stripes whose color and width depend on the class. No two images are equal.
 fn image(class: usize, index: usize) -> RgbImage {
     let (width, height) = (60 + 17 * (index as u32 % 5), 50 + 23 * (index as u32 % 4));
     RgbImage::from_fn(width, height, |x, y| {
@@ -20,10 +20,10 @@ fn image(class: usize, index: usize) -> RgbImage {
 }
 
 #[test]
-fn twelve_classes_in_three_formats_are_checked_trained_and_told_apart() {
-    let place = Place::new();
+fn twelve_classes_in_three_formats_are_checked_trained_and_predicted() {
+    let dir = TestDir::new();
     for class in 0..CLASSES {
-        let folder = place.file(&format!("my images/class nº {class:02}"));
+        let folder = dir.file(&format!("my images/class nº {class:02}"));
         fs::create_dir_all(&folder).unwrap();
         for index in 0..4 + class {
             let extension = ["png", "png", "webp", "jpg"][index % 4];
@@ -31,11 +31,15 @@ fn twelve_classes_in_three_formats_are_checked_trained_and_told_apart() {
         }
     }
     let data = ["--data", "my images"];
-    place.succeeds(&[&["data", "check"][..], &data].concat());
-    place.succeeds(&[&["train", "--epochs", "1", "-b", "16", "--val-fraction", "0.25"][..], &data].concat());
+    dir.succeeds(&[&["data", "check"][..], &data].concat());
+    dir.succeeds(&[&["train", "--epochs", "1", "-b", "16", "--val-fraction", "0.25"][..], &data].concat());
     let indices: serde_json::Value =
-        serde_json::from_slice(&fs::read(place.file("runs/train/class_indices.json")).unwrap()).unwrap();
+        serde_json::from_slice(&fs::read(dir.file("runs/train/class_indices.json")).unwrap()).unwrap();
     assert_eq!(indices["11"], "class nº 11");
-    let said = place.succeeds(&["predict", "my images/class nº 05/0.png", "--topk", "12"]);
-    assert_eq!(said.matches("class nº").count(), 12 + usize::from(said.contains("my images")), "{said}");
+    let output = dir.succeeds(&["predict", "my images/class nº 05/0.png", "--topk", "12"]);
+    assert_eq!(
+        output.matches("class nº").count(),
+        12 + usize::from(output.contains("my images")),
+        "{output}"
+    );
 }

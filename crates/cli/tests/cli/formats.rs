@@ -1,4 +1,4 @@
-//! Weights of other programs, and for them.
+//! Weights files from and for other programs.
 
 use std::fs;
 
@@ -9,10 +9,10 @@ use alexnet_core::{
     weights::{Metadata, Weights},
 };
 
-use crate::{CLASSES, Place};
+use crate::{CLASSES, TestDir};
 
-/// A state dictionary without a word about classes, as PyTorch writes it: ours without its metadata.
-fn save_foreign(place: &Place, name: &str, variant: Variant, classes: usize) -> Weights {
+/// Writes a state dictionary without metadata, as PyTorch does.
+fn save_foreign(dir: &TestDir, name: &str, variant: Variant, classes: usize) -> Weights {
     let topology = variant.topology(classes);
     let weights = Weights {
         metadata: Metadata {
@@ -24,13 +24,13 @@ fn save_foreign(place: &Place, name: &str, variant: Variant, classes: usize) -> 
         },
         parameters: initialize(&topology, Init::Pytorch, 3).unwrap().parameters,
     };
-    let path = place.file(name);
+    let path = dir.file(name);
     alexnet_interchange::save(&weights, &path).unwrap();
-    // Another name, of the same length, for the entry with the metadata.
+    // Hides the metadata: replaces the name of its entry by another of the same length.
     let mut bytes = fs::read(&path).unwrap();
-    let (ours, other) = (b"extra/alexnet.json", b"extra/nothing.json");
-    for at in 0..bytes.len() - ours.len() {
-        if bytes[at..].starts_with(ours) {
+    let (metadata, other) = (b"extra/alexnet.json", b"extra/nothing.json");
+    for at in 0..bytes.len() - metadata.len() {
+        if bytes[at..].starts_with(metadata) {
             bytes[at..at + other.len()].copy_from_slice(other);
         }
     }
@@ -40,14 +40,14 @@ fn save_foreign(place: &Place, name: &str, variant: Variant, classes: usize) -> 
 
 #[test]
 fn weights_go_to_pytorch_and_back_without_loss() {
-    let place = Place::new();
-    place.save_fresh_weights("best.safetensors");
-    place.succeeds(&["convert", "best.safetensors", "AlexNet.pth"]);
-    place.succeeds(&["convert", "AlexNet.pth", "back.safetensors"]);
-    let read = |name: &str| fs::read(place.file(name)).unwrap();
+    let dir = TestDir::new();
+    dir.save_fresh_weights("best.safetensors");
+    dir.succeeds(&["convert", "best.safetensors", "AlexNet.pth"]);
+    dir.succeeds(&["convert", "AlexNet.pth", "back.safetensors"]);
+    let read = |name: &str| fs::read(dir.file(name)).unwrap();
     assert_eq!(read("best.safetensors"), read("back.safetensors"));
 
-    for (arguments, code, words) in [
+    for (arguments, code, message) in [
         (["convert", "best.safetensors", "AlexNet.h5"], 1, "its extension must be .safetensors, .pth or .pt"),
         (
             ["convert", "none.pth", "a.safetensors"],
@@ -57,17 +57,17 @@ fn weights_go_to_pytorch_and_back_without_loss() {
         (["convert", "best.safetensors", "no/such/folder/a.pth"], 1, "no/such/folder/a.pth"),
         (["convert", "best.safetensors", "--mean=1,2"], 2, "three numbers"),
     ] {
-        let ran = place.run(&arguments);
+        let ran = dir.run(&arguments);
         assert_eq!(ran.code, Some(code), "{ran:?}");
-        assert!(ran.err.contains(words), "{ran:?}");
+        assert!(ran.err.contains(message), "{ran:?}");
     }
 }
 
 #[test]
-fn a_state_dictionary_is_used_like_weights_of_ours() {
-    let place = Place::with_flowers(10);
-    save_foreign(&place, "AlexNet.pth", Variant::Tutorial, 5);
-    let ran = place.run(&["evaluate", "--weights", "AlexNet.pth", "--data", "flowers", "--format", "json"]);
+fn a_pytorch_state_dictionary_can_be_used_as_weights() {
+    let dir = TestDir::with_flowers(10);
+    save_foreign(&dir, "AlexNet.pth", Variant::Tutorial, 5);
+    let ran = dir.run(&["evaluate", "--weights", "AlexNet.pth", "--data", "flowers", "--format", "json"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.err.contains("detected as `tutorial` with 5 classes"), "{ran:?}");
     assert!(ran.err.contains("the classes are assumed to be those of"), "{ran:?}");
@@ -75,42 +75,42 @@ fn a_state_dictionary_is_used_like_weights_of_ours() {
     assert_eq!(report["per_class"][2]["class"], "roses");
 
     let image = "flowers/roses/roses_0001.jpg";
-    let said = place.succeeds(&["predict", "--weights", "AlexNet.pth", "--topk", "5", image]);
-    assert!(said.contains("class: 3 "), "{said}");
+    let output = dir.succeeds(&["predict", "--weights", "AlexNet.pth", "--topk", "5", image]);
+    assert!(output.contains("class: 3 "), "{output}");
     fs::write(
-        place.file("class_indices.json"),
+        dir.file("class_indices.json"),
         r#"{"0":"daisy","1":"dandelion","2":"roses","3":"sunflowers","4":"tulips"}"#,
     )
     .unwrap();
-    let said = place.succeeds(&["predict", "--weights", "AlexNet.pth", "--topk", "5", image]);
-    assert!(said.contains("class: sunflowers "), "{said}");
+    let output = dir.succeeds(&["predict", "--weights", "AlexNet.pth", "--topk", "5", image]);
+    assert!(output.contains("class: sunflowers "), "{output}");
 
     let names = ["--class-indices", "class_indices.json", "--mean", "-0.4,0.5,0.6", "--std", "0.1,0.2,0.3"];
-    place.succeeds(&[&["convert", "AlexNet.pth", "told.safetensors"], &names[..]].concat());
-    let metadata = Weights::load(place.file("told.safetensors")).unwrap().metadata;
+    dir.succeeds(&[&["convert", "AlexNet.pth", "named.safetensors"], &names[..]].concat());
+    let metadata = Weights::load(dir.file("named.safetensors")).unwrap().metadata;
     assert_eq!(metadata.classes, CLASSES);
     assert_eq!(metadata.normalization, Normalization { mean: [-0.4, 0.5, 0.6], std: [0.1, 0.2, 0.3] });
-    let wrong = place.run(&["convert", "AlexNet.pth", "a.pth", "--variant", "torchvision"]);
+    let wrong = dir.run(&["convert", "AlexNet.pth", "a.pth", "--variant", "torchvision"]);
     assert!(wrong.code == Some(1) && wrong.err.contains("are not those of `torchvision`"), "{wrong:?}");
 }
 
-/// Fine-tuning of a network of other classes: its last layer is replaced, its normalisation comes along, and what is frozen stays.
+/// Fine-tuning of a network of other classes: its last layer is replaced, its normalization is used, and frozen layers do not change.
 #[test]
-fn a_network_of_other_classes_is_trained_on() {
-    let place = Place::with_flowers(4);
-    let before = save_foreign(&place, "alexnet.pth", Variant::Torchvision, 11);
+fn a_network_of_other_classes_is_fine_tuned() {
+    let dir = TestDir::with_flowers(4);
+    let before = save_foreign(&dir, "alexnet.pth", Variant::Torchvision, 11);
     let train = ["train", "--variant", "torchvision", "--weights", "alexnet.pth", "--data", "flowers"];
     let options = ["--freeze", "features", "--val-fraction", "0.25", "-b", "8", "--run-dir", "run"];
-    let ran = place.run(&[&train[..], &options[..], &["--epochs", "1"]].concat());
+    let ran = dir.run(&[&train[..], &options[..], &["--epochs", "1"]].concat());
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.err.contains("the last layer, `classifier.6`, is replaced"), "{ran:?}");
 
-    let args = fs::read_to_string(place.file("run/args.toml")).unwrap();
+    let args = fs::read_to_string(dir.file("run/args.toml")).unwrap();
     assert!(args.contains("freeze = [\"features\"]") && args.contains("mean = [0.485"), "{args}");
-    // The weights are no longer needed, and what they brought is kept.
-    fs::remove_file(place.file("alexnet.pth")).unwrap();
-    place.succeeds(&["train", "--resume", "run", "--epochs", "2"]);
-    let after = Weights::load(place.file("run/weights/last.safetensors")).unwrap();
+    // To resume, the initial weights are not needed: their normalization is stored in the run.
+    fs::remove_file(dir.file("alexnet.pth")).unwrap();
+    dir.succeeds(&["train", "--resume", "run", "--epochs", "2"]);
+    let after = Weights::load(dir.file("run/weights/last.safetensors")).unwrap();
     assert_eq!(after.metadata.normalization, Normalization::IMAGENET);
     assert_eq!(after.metadata.classes, CLASSES);
     for (name, array) in &after.parameters {
@@ -118,48 +118,48 @@ fn a_network_of_other_classes_is_trained_on() {
     }
 }
 
-/// Weights of the drawn flowers and the same ones with their classes the other way round, as another program may order them.
-fn save_both_orders(place: &Place) {
-    place.save_fresh_weights("one.safetensors");
-    let mut weights = Weights::load(place.file("one.safetensors")).unwrap();
+/// Writes weights for the drawn flowers, and the same weights with the classes in reverse order, as another program may order them.
+fn save_both_orders(dir: &TestDir) {
+    dir.save_fresh_weights("one.safetensors");
+    let mut weights = Weights::load(dir.file("one.safetensors")).unwrap();
     weights.metadata.classes.reverse();
     for name in ["classifier.6.weight", "classifier.6.bias"] {
         let values = &mut weights.parameters.get_mut(name).unwrap().values;
         let row = values.len() / CLASSES.len();
         *values = values.chunks(row).rev().flatten().copied().collect();
     }
-    weights.save(place.file("other.safetensors")).unwrap();
+    weights.save(dir.file("other.safetensors")).unwrap();
 }
 
 #[test]
 fn the_order_of_classes_does_not_matter() {
-    let place = Place::with_flowers(10);
-    save_both_orders(&place);
-    let said = "has the classes of";
+    let dir = TestDir::with_flowers(10);
+    save_both_orders(&dir);
+    let note = "has the classes of";
     let report = |weights| {
-        let ran = place.run(&["evaluate", "--weights", weights, "--data", "flowers", "--format", "json"]);
+        let ran = dir.run(&["evaluate", "--weights", weights, "--data", "flowers", "--format", "json"]);
         assert_eq!(ran.code, Some(0), "{ran:?}");
-        assert_eq!(ran.err.contains(said), weights == "other.safetensors", "{ran:?}");
+        assert_eq!(ran.err.contains(note), weights == "other.safetensors", "{ran:?}");
         ran.out
     };
     assert_eq!(report("one.safetensors"), report("other.safetensors"));
 
     let trained = |weights, run: &str| {
         let train = ["train", "--data", "flowers", "--epochs", "1", "-b", "15"];
-        let ran = place.run(&[&train[..], &["--weights", weights, "--run-dir", run]].concat());
+        let ran = dir.run(&[&train[..], &["--weights", weights, "--run-dir", run]].concat());
         assert_eq!(ran.code, Some(0), "{ran:?}");
         assert!(!ran.err.contains("is replaced"), "{ran:?}");
-        fs::read(place.file(run).join("weights/last.safetensors")).unwrap()
+        fs::read(dir.file(run).join("weights/last.safetensors")).unwrap()
     };
     assert!(trained("one.safetensors", "a") == trained("other.safetensors", "b"));
 }
 
 #[test]
-fn training_on_from_what_does_not_fit_is_refused() {
-    let place = Place::with_flowers(4);
-    place.save_fresh_weights("fresh.safetensors");
+fn weights_that_do_not_fit_are_refused() {
+    let dir = TestDir::with_flowers(4);
+    dir.save_fresh_weights("fresh.safetensors");
     let train = ["train", "--data", "flowers", "--val-fraction", "0.25", "--run-dir", "run"];
-    for (arguments, words) in [
+    for (arguments, message) in [
         (
             ["--weights", "fresh.safetensors", "--variant", "original"],
             "fresh.safetensors holds `tutorial`, but this run is `original`; add `--variant tutorial`",
@@ -169,30 +169,30 @@ fn training_on_from_what_does_not_fit_is_refused() {
             "the modules with parameters are features, features.0",
         ),
     ] {
-        let ran = place.run(&[&train[..], &arguments[..]].concat());
+        let ran = dir.run(&[&train[..], &arguments[..]].concat());
         assert_eq!(ran.code, Some(1), "{ran:?}");
-        assert!(ran.err.contains(words), "{ran:?}");
+        assert!(ran.err.contains(message), "{ran:?}");
     }
-    save_foreign(&place, "four.pth", Variant::Tutorial, 4);
+    save_foreign(&dir, "four.pth", Variant::Tutorial, 4);
     let ran =
-        place.run(&[&train[..], &["--weights", "four.pth", "--freeze", "features,classifier.6"]].concat());
+        dir.run(&[&train[..], &["--weights", "four.pth", "--freeze", "features,classifier.6"]].concat());
     assert!(ran.code == Some(1) && ran.err.contains("`classifier.6` is replaced"), "{ran:?}");
-    assert!(!place.file("run").exists());
+    assert!(!dir.file("run").exists());
 }
 
 #[test]
 fn a_network_is_exported() {
-    let place = Place::new();
-    place.save_fresh_weights("best.safetensors");
-    for (more, words) in [(None, "to `logits`"), (Some("--softmax"), "to `probabilities`")] {
+    let dir = TestDir::new();
+    dir.save_fresh_weights("best.safetensors");
+    for (more, message) in [(None, "output `logits`"), (Some("--softmax"), "output `probabilities`")] {
         let export = ["export", "--weights", "best.safetensors", "--format", "onnx", "AlexNet.onnx"];
-        let ran = place.run(&export.into_iter().chain(more).collect::<Vec<_>>());
+        let ran = dir.run(&export.into_iter().chain(more).collect::<Vec<_>>());
         assert_eq!(ran.code, Some(0), "{ran:?}");
-        assert!(ran.err.contains(words), "{ran:?}");
-        assert!(fs::metadata(place.file("AlexNet.onnx")).unwrap().len() > 4 * 14_591_685);
+        assert!(ran.err.contains(message), "{ran:?}");
+        assert!(fs::metadata(dir.file("AlexNet.onnx")).unwrap().len() > 4 * 14_591_685);
     }
-    let before = fs::read(place.file("best.safetensors")).unwrap();
-    let ran = place.run(&["export", "--weights", "AlexNet.onnx", "best.safetensors"]);
+    let before = fs::read(dir.file("best.safetensors")).unwrap();
+    let ran = dir.run(&["export", "--weights", "AlexNet.onnx", "best.safetensors"]);
     assert!(ran.code == Some(1) && ran.err.contains("must be .onnx"), "{ran:?}");
-    assert!(fs::read(place.file("best.safetensors")).unwrap() == before);
+    assert!(fs::read(dir.file("best.safetensors")).unwrap() == before);
 }

@@ -1,4 +1,4 @@
-//! The binary as a user meets it: exit codes, words and files.
+//! Tests of the binary `alexnet`: exit codes, output and files.
 
 mod check;
 mod datasets;
@@ -10,6 +10,7 @@ mod files;
 mod flower_photos;
 mod folders;
 mod formats;
+mod messages;
 mod predict;
 mod recipes;
 mod resume;
@@ -17,7 +18,6 @@ mod run_folder;
 mod streams;
 mod torture;
 mod train;
-mod words;
 
 use std::{
     fs,
@@ -36,19 +36,19 @@ use tempfile::TempDir;
 /// The classes of the drawn flowers.
 const CLASSES: [&str; 5] = ["daisy", "dandelion", "roses", "sunflowers", "tulips"];
 
-/// A folder to run commands in.
-struct Place(TempDir);
+/// A temporary folder in which commands run.
+struct TestDir(TempDir);
 
-impl Place {
+impl TestDir {
     fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// One with `flowers/`, `per_class` drawn images a class.
+    /// Creates a folder with `flowers/`, which has `per_class` drawn images of each class.
     fn with_flowers(per_class: usize) -> Self {
-        let place = Self::new();
-        place.succeeds(&["data", "synth", "--out", "flowers", "--per-class", &per_class.to_string()]);
-        place
+        let dir = Self::new();
+        dir.succeeds(&["data", "synth", "--out", "flowers", "--per-class", &per_class.to_string()]);
+        dir
     }
 
     fn path(&self) -> &Path {
@@ -59,7 +59,7 @@ impl Place {
         self.path().join(name)
     }
 
-    /// What is in it, sorted.
+    /// Returns the names of its entries, sorted.
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.path()).unwrap();
         let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
@@ -77,14 +77,14 @@ impl Place {
         Ran::from(self.command(args).output().unwrap(), args)
     }
 
-    /// Runs a command that must do well, and gives its stdout.
+    /// Runs a command, asserts that it succeeds, and returns its stdout.
     fn succeeds(&self, args: &[&str]) -> String {
         let ran = self.run(args);
         assert_eq!(ran.code, Some(0), "{ran:?}");
         ran.out
     }
 
-    /// Weights of a network that has learnt nothing, for the drawn flowers.
+    /// Saves initial weights of a network for the drawn flowers.
     fn save_fresh_weights(&self, name: &str) {
         let topology = Variant::Tutorial.topology(CLASSES.len());
         let metadata = Metadata {
@@ -99,7 +99,7 @@ impl Place {
     }
 }
 
-/// How a command went.
+/// The result of a command.
 #[derive(Debug)]
 struct Ran {
     code: Option<i32>,
@@ -108,7 +108,7 @@ struct Ran {
 }
 
 impl Ran {
-    /// No command may ever panic.
+    /// Returns the result, and asserts that the command did not panic.
     fn from(output: Output, args: &[&str]) -> Self {
         let [out, err] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
         assert!(!err.contains("panicked") && !err.contains("RUST_BACKTRACE"), "{args:?}: {err}");

@@ -1,18 +1,18 @@
-//! Every input has one outcome, the one that `docs/predict.md` lists.
+//! Every input has exactly one outcome, as listed in `docs/predict.md`.
 
 use std::{fs, io::Write, process::Stdio};
 
 use image::{DynamicImage, ImageBuffer, Luma, Rgb, RgbImage};
 use serde_json::Value;
 
-use crate::{CLASSES, Place, Ran};
+use crate::{CLASSES, Ran, TestDir};
 
-/// 16×16 pixels of CMYK, by Python:
+/// An image of 16×16 CMYK pixels, written in Python by
 /// `Image.new("RGB", (16, 16), (200, 40, 60)).convert("CMYK").save("cmyk.jpg", quality=90)`.
 const CMYK: &[u8] = include_bytes!("../files/cmyk.jpg");
-const CMYK_COLOUR: Rgb<u8> = Rgb([200, 40, 60]);
+const CMYK_COLOR: Rgb<u8> = Rgb([200, 40, 60]);
 
-/// Inputs in order, with what the error of each says; empty for those that are answered.
+/// The inputs in order, each with the start of its error, which is empty for images that can be read.
 const INPUTS: [(&str, &str); 14] = [
     ("good.jpg", ""),
     ("missing.jpg", "cannot open missing.jpg"),
@@ -20,39 +20,39 @@ const INPUTS: [(&str, &str); 14] = [
     ("text.jpg", "text.jpg is not a readable image: it is not a JPEG, PNG"),
     ("cut.jpg", "cut.jpg is not a readable image: "),
     ("cmyk.jpg", ""),
-    ("grey.jpg", ""),
+    ("gray.jpg", ""),
     ("rgba.png", ""),
     ("deep.png", ""),
     ("dot.png", ""),
     ("huge.png", "huge.png is not a readable image: it has 40000×40000 pixels"),
-    ("none", "the folder holds no image"),
+    ("none", "the folder has no image"),
     ("*.tiff", "the pattern matches no file"),
     ("[", "the pattern is not valid"),
 ];
 
-/// A place with weights and all of [`INPUTS`].
-fn place() -> Place {
-    let place = Place::with_flowers(1);
-    place.save_fresh_weights("weights.safetensors");
-    let image = image::open(place.file("flowers/roses/roses_0001.jpg")).unwrap();
-    let good = fs::read(place.file("flowers/roses/roses_0001.jpg")).unwrap();
-    let write = |name: &str, bytes: &[u8]| fs::write(place.file(name), bytes).unwrap();
+/// Creates a folder with weights and all [`INPUTS`].
+fn dir() -> TestDir {
+    let dir = TestDir::with_flowers(1);
+    dir.save_fresh_weights("weights.safetensors");
+    let image = image::open(dir.file("flowers/roses/roses_0001.jpg")).unwrap();
+    let good = fs::read(dir.file("flowers/roses/roses_0001.jpg")).unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(dir.file(name), bytes).unwrap();
     write("good.jpg", &good);
     write("empty.jpg", b"");
     write("text.jpg", b"These are words.\n");
     write("cut.jpg", &good[..good.len() / 2]);
     write("cmyk.jpg", CMYK);
     write("huge.png", &huge_png());
-    image.to_luma8().save(place.file("grey.jpg")).unwrap();
-    image.to_rgba8().save(place.file("rgba.png")).unwrap();
+    image.to_luma8().save(dir.file("gray.jpg")).unwrap();
+    image.to_rgba8().save(dir.file("rgba.png")).unwrap();
     let deep: ImageBuffer<Luma<u16>, _> = image.to_luma16();
-    deep.save(place.file("deep.png")).unwrap();
-    RgbImage::from_pixel(1, 1, Rgb([255, 0, 0])).save(place.file("dot.png")).unwrap();
-    fs::create_dir(place.file("none")).unwrap();
-    place
+    deep.save(dir.file("deep.png")).unwrap();
+    RgbImage::from_pixel(1, 1, Rgb([255, 0, 0])).save(dir.file("dot.png")).unwrap();
+    fs::create_dir(dir.file("none")).unwrap();
+    dir
 }
 
-/// A PNG that says it has 40,000×40,000 pixels, in a few bytes.
+/// Returns a PNG of a few bytes whose header has the size 40,000×40,000.
 fn huge_png() -> Vec<u8> {
     let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
     let mut chunk = |data: &[u8]| {
@@ -66,11 +66,11 @@ fn huge_png() -> Vec<u8> {
     file
 }
 
-fn predict(place: &Place, format: &str, inputs: &[&str]) -> Ran {
-    place.run(&[&["predict", "--weights", "weights.safetensors", "--format", format], inputs].concat())
+fn predict(dir: &TestDir, format: &str, inputs: &[&str]) -> Ran {
+    dir.run(&[&["predict", "--weights", "weights.safetensors", "--format", format], inputs].concat())
 }
 
-/// The entry of a good image: exactly the documented members, most probable first.
+/// Asserts that the entry of a readable image has exactly the documented members, with classes by descending probability.
 fn assert_answered(answer: &Value, path: &str) {
     let members: Vec<&str> = answer.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(members, ["class", "path", "probability", "top"], "{answer}");
@@ -93,28 +93,28 @@ fn assert_outcomes<'a>(answers: impl IntoIterator<Item = &'a Value>) {
         }
         let members: Vec<&str> = answer.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!((members, &answer["path"]), (vec!["error", "path"], &Value::from(path)));
-        let said = answer["error"].as_str().unwrap();
-        assert!(said.starts_with(error), "{said}");
-        assert!(said.matches("(os error").count() < 2, "said twice: {said}");
+        let output = answer["error"].as_str().unwrap();
+        assert!(output.starts_with(error), "{output}");
+        assert!(output.matches("(os error").count() < 2, "repeated: {output}");
     }
 }
 
 #[test]
 fn each_input_has_its_outcome_in_every_format() {
-    let place = place();
+    let dir = dir();
     let inputs = INPUTS.map(|(path, _)| path);
 
-    let json = predict(&place, "json", &inputs);
+    let json = predict(&dir, "json", &inputs);
     assert_eq!((json.code, json.err.as_str()), (Some(1), ""));
     let list: Vec<Value> = serde_json::from_str(&json.out).unwrap();
     assert_outcomes(&list);
 
-    let jsonl = predict(&place, "jsonl", &inputs);
+    let jsonl = predict(&dir, "jsonl", &inputs);
     assert_eq!(jsonl.code, Some(1));
     let lines: Vec<Value> = jsonl.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines, list);
 
-    let csv = predict(&place, "csv", &inputs);
+    let csv = predict(&dir, "csv", &inputs);
     assert_eq!(csv.code, Some(1));
     let mut expected = vec![["path", "rank", "class", "probability", "error"].map(String::from)];
     for answer in &list {
@@ -135,7 +135,7 @@ fn each_input_has_its_outcome_in_every_format() {
         reader.records().map(|row| row.unwrap().iter().map(String::from).collect()).collect();
     assert_eq!(rows, expected);
 
-    let text = predict(&place, "text", &inputs);
+    let text = predict(&dir, "text", &inputs);
     assert_eq!(text.code, Some(1));
     let answered: Vec<&Value> = list.iter().filter(|answer| answer["top"].is_array()).collect();
     let lines = answered.iter().map(|answer| {
@@ -146,100 +146,101 @@ fn each_input_has_its_outcome_in_every_format() {
     let mut errors: Vec<&str> = text.err.lines().collect();
     let totals = errors.pop().unwrap();
     assert!(totals.starts_with("14 images: ") && totals.ends_with(", 8 without an answer"), "{totals}");
-    let two = predict(&place, "text", &["good.jpg", "dot.png", "--topk", "2"]);
+    let two = predict(&dir, "text", &["good.jpg", "dot.png", "--topk", "2"]);
     assert!(two.out.lines().count() == 2 && two.out.lines().all(|line| line.contains(", ")), "{two:?}");
     let mut expected = String::new();
     for c in answered[0]["top"].as_array().unwrap() {
         let (class, probability) = (c["class"].as_str().unwrap(), c["probability"].as_f64().unwrap());
         expected += &format!("class: {class:10}   prob: {probability:.3}\n");
     }
-    assert_eq!(predict(&place, "text", &["good.jpg"]).out, expected);
+    assert_eq!(predict(&dir, "text", &["good.jpg"]).out, expected);
     let expected = INPUTS.iter().filter(|(_, error)| !error.is_empty());
     assert_eq!(errors.len(), expected.clone().count(), "{}", text.err);
     for (line, (path, _)) in errors.iter().zip(expected) {
         assert!(line.starts_with("error: ") && line.contains(path), "{line}");
     }
 
-    folders_patterns_and_stdin(&place);
-    colours_are_understood(&place);
+    folders_patterns_and_stdin(&dir);
+    color_formats_are_decoded(&dir);
 }
 
-/// The same image, however it is named.
-fn folders_patterns_and_stdin(place: &Place) {
+/// The same image gives the same answer as a file, from a folder, by a pattern, and from standard input.
+fn folders_patterns_and_stdin(dir: &TestDir) {
     let top = |ran: &Ran| {
         assert_eq!(ran.code, Some(0), "{ran:?}");
         let list: Vec<Value> = serde_json::from_str(&ran.out).unwrap();
         list.into_iter().map(|answer| answer["top"].clone()).collect::<Vec<_>>()
     };
-    let good = top(&predict(place, "json", &["good.jpg"]));
-    assert_eq!(top(&predict(place, "json", &["flowers/roses"])), good);
-    let all = top(&predict(place, "json", &["flowers"]));
+    let good = top(&predict(dir, "json", &["good.jpg"]));
+    assert_eq!(top(&predict(dir, "json", &["flowers/roses"])), good);
+    let all = top(&predict(dir, "json", &["flowers"]));
     assert_eq!(all.len(), CLASSES.len());
-    assert_eq!(top(&predict(place, "json", &["flowers/*"])), all);
-    assert_eq!(top(&predict(place, "json", &["flowers/*/*.jpg"])), all);
+    assert_eq!(top(&predict(dir, "json", &["flowers/*"])), all);
+    assert_eq!(top(&predict(dir, "json", &["flowers/*/*.jpg"])), all);
 
-    let mut command =
-        place.command(&["predict", "-", "--weights", "weights.safetensors", "--format", "json"]);
+    let mut command = dir.command(&["predict", "-", "--weights", "weights.safetensors", "--format", "json"]);
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(&fs::read(place.file("good.jpg")).unwrap()).unwrap();
+    child.stdin.take().unwrap().write_all(&fs::read(dir.file("good.jpg")).unwrap()).unwrap();
     assert_eq!(top(&Ran::from(child.wait_with_output().unwrap(), &["predict", "-"])), good);
 
-    let nothing = predict(place, "jsonl", &["-"]);
+    let nothing = predict(dir, "jsonl", &["-"]);
     assert_eq!(nothing.code, Some(1));
     assert!(nothing.out.contains("the file is empty"), "{}", nothing.out);
 
-    // Files of a folder that are not answered are counted.
-    fs::write(place.file("flowers/roses/a.heic"), b"").unwrap();
-    fs::write(place.file("flowers/roses/a.txt"), b"").unwrap();
-    let ran = predict(place, "json", &["flowers/roses"]);
+    // Other files in a folder are counted.
+    fs::write(dir.file("flowers/roses/a.heic"), b"").unwrap();
+    fs::write(dir.file("flowers/roses/a.txt"), b"").unwrap();
+    let ran = predict(dir, "json", &["flowers/roses"]);
     assert_eq!(top(&ran), good);
     assert!(
         ran.err.contains("flowers/roses: 2 files were skipped: 1 HEIC, 1 txt; HEIC and AVIF"),
         "{}",
         ran.err
     );
-    fs::remove_file(place.file("flowers/roses/a.heic")).unwrap();
-    fs::remove_file(place.file("flowers/roses/a.txt")).unwrap();
+    fs::remove_file(dir.file("flowers/roses/a.heic")).unwrap();
+    fs::remove_file(dir.file("flowers/roses/a.txt")).unwrap();
 
-    // A link to nothing is a bad file among good ones, too.
+    // A dangling link gives an error for that file only.
     #[cfg(unix)]
     {
-        std::os::unix::fs::symlink("nowhere", place.file("flowers/roses/a.jpg")).unwrap();
-        let ran = predict(place, "jsonl", &["flowers/roses"]);
+        std::os::unix::fs::symlink("nowhere", dir.file("flowers/roses/a.jpg")).unwrap();
+        let ran = predict(dir, "jsonl", &["flowers/roses"]);
         assert_eq!((ran.code, ran.out.lines().count()), (Some(1), 2));
         assert!(ran.out.lines().last().unwrap().contains("roses_0001.jpg\",\"class\""), "{}", ran.out);
-        fs::remove_file(place.file("flowers/roses/a.jpg")).unwrap();
+        fs::remove_file(dir.file("flowers/roses/a.jpg")).unwrap();
     }
 }
 
-/// CMYK, grey, alpha and 16 bits are the image that they stand for. Measured by how much a wrong reading would change.
-fn colours_are_understood(place: &Place) {
-    let image = image::open(place.file("good.jpg")).unwrap();
-    let square = |colour: Rgb<u8>| DynamicImage::from(RgbImage::from_pixel(16, 16, colour));
+/// CMYK, gray, alpha and 16 bit images give nearly the answer of the same image in RGB. The tolerance is relative to the answer for the
+/// inverted image.
+fn color_formats_are_decoded(dir: &TestDir) {
+    let image = image::open(dir.file("good.jpg")).unwrap();
+    let square = |color: Rgb<u8>| DynamicImage::from(RgbImage::from_pixel(16, 16, color));
     let inverted = |mut image: DynamicImage| {
         image.invert();
         image
     };
     let cases = [
-        ("cmyk.jpg", square(CMYK_COLOUR)),
-        ("grey.jpg", DynamicImage::from(image.to_luma8())),
+        ("cmyk.jpg", square(CMYK_COLOR)),
+        ("gray.jpg", DynamicImage::from(image.to_luma8())),
         ("deep.png", DynamicImage::from(image.to_luma8())),
         ("rgba.png", image),
     ];
     let mut inputs = Vec::new();
     for (name, right) in cases {
         let [right_name, wrong_name] = ["right", "wrong"].map(|kind| format!("{kind}-{name}.png"));
-        right.to_rgb8().save(place.file(&right_name)).unwrap();
-        inverted(right).to_rgb8().save(place.file(&wrong_name)).unwrap();
+        right.to_rgb8().save(dir.file(&right_name)).unwrap();
+        inverted(right).to_rgb8().save(dir.file(&wrong_name)).unwrap();
         inputs.extend([name.to_owned(), right_name, wrong_name]);
     }
     let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-    let ran = predict(place, "jsonl", &inputs);
+    let ran = predict(dir, "jsonl", &inputs);
     let answers: Vec<Vec<f64>> = ran.out.lines().map(probabilities_by_class).collect();
     for (name, answers) in inputs.chunks(3).zip(answers.chunks(3)) {
-        let away = |other: &[f64]| -> f64 { answers[0].iter().zip(other).map(|(a, b)| (a - b).abs()).sum() };
-        let (right, wrong) = (away(&answers[1]), away(&answers[2]));
+        let distance =
+            |other: &[f64]| -> f64 { answers[0].iter().zip(other).map(|(a, b)| (a - b).abs()).sum() };
+        let (right, wrong) = (distance(&answers[1]), distance(&answers[2]));
         assert!(right < 0.1 * wrong, "{}: {right} from right, {wrong} from wrong", name[0]);
     }
 }
@@ -251,37 +252,37 @@ fn probabilities_by_class(line: &str) -> Vec<f64> {
     CLASSES.map(of).to_vec()
 }
 
-/// Names that are no text, and as long as the system lets them be.
+/// Names that are not UTF-8, and names of the maximum length.
 #[cfg(target_os = "linux")]
 #[test]
 fn names_of_any_kind_are_answered_and_annotated() {
     use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
-    let place = Place::with_flowers(1);
-    place.save_fresh_weights("weights.safetensors");
-    let image = place.file("flowers/roses/roses_0001.jpg");
+    let dir = TestDir::with_flowers(1);
+    dir.save_fresh_weights("weights.safetensors");
+    let image = dir.file("flowers/roses/roses_0001.jpg");
     for folder in ["in/a", "in/b/.hidden"] {
-        fs::create_dir_all(place.file(folder)).unwrap();
+        fs::create_dir_all(dir.file(folder)).unwrap();
     }
     let long = "x".repeat(251) + ".jpg";
     for name in
         [OsStr::from_bytes(b"caf\xe9.jpg"), OsStr::new(&long), OsStr::new("a/1.jpg"), OsStr::new("b/1.jpg")]
     {
-        fs::copy(&image, place.file("in").join(name)).unwrap();
+        fs::copy(&image, dir.file("in").join(name)).unwrap();
     }
-    fs::copy(&image, place.file("in/b/.hidden/2.jpg")).unwrap();
-    let ran = predict(&place, "text", &["in/*.jpg"]);
+    fs::copy(&image, dir.file("in/b/.hidden/2.jpg")).unwrap();
+    let ran = predict(&dir, "text", &["in/*.jpg"]);
     assert!(ran.code == Some(0) && ran.out.contains(r"in/caf\xE9.jpg: "), "{ran:?}");
-    let ran = predict(&place, "jsonl", &["in", "--annotate", "out"]);
+    let ran = predict(&dir, "jsonl", &["in", "--annotate", "out"]);
     assert_eq!((ran.code, ran.out.lines().count()), (Some(0), 4), "{ran:?}");
     for name in ["a/1.jpg", "b/1.jpg", "caf\u{fffd}.jpg", &long] {
-        assert!(place.file("out").join(name).is_file(), "{name}");
+        assert!(dir.file("out").join(name).is_file(), "{name}");
     }
 }
 
 #[test]
-fn weights_that_are_none_are_named() {
-    let place = Place::new();
-    fs::write(place.file("text.safetensors"), "words").unwrap();
+fn missing_and_invalid_weights_are_named() {
+    let dir = TestDir::new();
+    fs::write(dir.file("text.safetensors"), "words").unwrap();
     for (args, cause, step) in [
         (&["predict", "a.jpg"][..], "there are no weights yet", "run `train`"),
         (
@@ -291,7 +292,7 @@ fn weights_that_are_none_are_named() {
         ),
         (&["evaluate", "--weights", "text.safetensors"], "text.safetensors is not a weights file", "or name"),
     ] {
-        let ran = place.run(args);
+        let ran = dir.run(args);
         assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{ran:?}");
         assert!(ran.err.contains(cause) && ran.err.contains(step) && ran.err.lines().count() == 1, "{ran:?}");
     }

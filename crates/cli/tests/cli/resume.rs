@@ -1,4 +1,4 @@
-//! A run ends with the same bits however many threads it has and however often it is stopped.
+//! The result of a run is bit-identical for any number of threads and any number of interruptions.
 #![cfg(unix)]
 
 use std::{
@@ -12,7 +12,7 @@ use std::{
 
 use alexnet_core::{Progress, State, checkpoint};
 
-use crate::Place;
+use crate::TestDir;
 
 const TRAIN: [&str; 11] = [
     "train",
@@ -28,7 +28,7 @@ const TRAIN: [&str; 11] = [
     "7",
 ];
 
-/// Beside the tutorial's options.
+/// In addition to the default options.
 const PLAIN: &str = "batch-size = 4";
 
 /// Every option that changes what a step does.
@@ -53,9 +53,9 @@ patience = 5
 init = "pytorch"
 "#;
 
-/// What a run ends with, without times: weights, parameters and moments, progress, results.
+/// The result of a run without times: weights, parameters and moments, progress, results.
 #[derive(PartialEq)]
-struct End {
+struct Outcome {
     best: Vec<u8>,
     last: Vec<u8>,
     state: State,
@@ -63,7 +63,7 @@ struct End {
     results: Vec<String>,
 }
 
-impl End {
+impl Outcome {
     fn of(run: &Path) -> Self {
         let (state, mut progress): (State, Progress) =
             checkpoint::load(run.join("checkpoint/checkpoint.safetensors")).unwrap();
@@ -84,63 +84,64 @@ impl End {
         }
     }
 
-    /// Not `assert_eq`: it would print megabytes.
+    /// Does not use `assert_eq` for the weights, because it would print megabytes.
     fn assert_same(&self, other: &Self, case: &str) {
         assert_eq!(self.results, other.results, "{case}");
         assert_eq!(self.progress, other.progress, "{case}");
-        assert!(self.best == other.best, "{case}: other best weights");
-        assert!(self.last == other.last, "{case}: other last weights");
-        assert!(self.state == other.state, "{case}: another checkpoint");
+        assert!(self.best == other.best, "{case}: the best weights differ");
+        assert!(self.last == other.last, "{case}: the last weights differ");
+        assert!(self.state == other.state, "{case}: the checkpoints differ");
     }
 }
 
 #[test]
-fn stops_and_threads_change_no_bit() {
-    let whole = check(PLAIN);
-    assert!(whole.state.average.is_empty());
+fn interruptions_and_threads_do_not_change_the_result() {
+    let outcome = check(PLAIN);
+    assert!(outcome.state.average.is_empty());
 }
 
 #[test]
-fn with_every_option_on_neither() {
-    let whole = check(EVERYTHING);
-    assert_eq!(whole.state.average.len(), whole.state.parameters.len());
-    assert!(whole.state.average != whole.state.parameters);
+fn interruptions_and_threads_do_not_change_the_result_with_every_option() {
+    let outcome = check(EVERYTHING);
+    assert_eq!(outcome.state.average.len(), outcome.state.parameters.len());
+    assert!(outcome.state.average != outcome.state.parameters);
 }
 
-/// The end of an uninterrupted run with these options, after other runs were seen to end so too.
-fn check(options: &str) -> End {
-    let place = Place::with_flowers(4);
-    fs::write(place.file("options.toml"), options).unwrap();
+/// Asserts that interrupted runs, and runs with other numbers of threads, have the same result as an uninterrupted run with these
+/// options. Returns that result.
+fn check(options: &str) -> Outcome {
+    let dir = TestDir::with_flowers(4);
+    fs::write(dir.file("options.toml"), options).unwrap();
     let start = Instant::now();
-    place.succeeds(&[&TRAIN[..], &["--run-dir", "whole", "-j", "2"]].concat());
+    dir.succeeds(&[&TRAIN[..], &["--run-dir", "whole", "-j", "2"]].concat());
     let duration = start.elapsed();
-    let whole = End::of(&place.file("whole"));
-    assert_eq!((whole.progress.step, whole.results.len()), (8, 3));
-    assert_eq!(whole.state.moments.len(), 2 * whole.state.parameters.len());
+    let uninterrupted = Outcome::of(&dir.file("whole"));
+    assert_eq!((uninterrupted.progress.step, uninterrupted.results.len()), (8, 3));
+    assert_eq!(uninterrupted.state.moments.len(), 2 * uninterrupted.state.parameters.len());
 
     for threads in ["1", "4"] {
-        place.succeeds(&[&TRAIN[..], &["--run-dir", threads, "-j", threads]].concat());
-        whole.assert_same(&End::of(&place.file(threads)), &format!("{threads} threads"));
-        fs::remove_dir_all(place.file(threads)).unwrap();
+        dir.succeeds(&[&TRAIN[..], &["--run-dir", threads, "-j", threads]].concat());
+        uninterrupted.assert_same(&Outcome::of(&dir.file(threads)), &format!("{threads} threads"));
+        fs::remove_dir_all(dir.file(threads)).unwrap();
     }
 
-    interrupt(&place);
-    place.succeeds(&["train", "--resume", "interrupted"]);
-    whole.assert_same(&End::of(&place.file("interrupted")), "interrupted");
+    interrupt(&dir);
+    dir.succeeds(&["train", "--resume", "interrupted"]);
+    uninterrupted.assert_same(&Outcome::of(&dir.file("interrupted")), "interrupted");
 
-    kill_at(&place, [0.35, 0.5, 0.65].map(|share| duration.mul_f64(share)));
-    whole.assert_same(&End::of(&place.file("killed")), "killed");
-    whole
+    kill_at(&dir, [0.35, 0.5, 0.65].map(|share| duration.mul_f64(share)));
+    uninterrupted.assert_same(&Outcome::of(&dir.file("killed")), "killed");
+    uninterrupted
 }
 
-/// Each file of a run's beginning and of its first epoch, when it has just appeared.
+/// Kills a run as soon as each file that is written at its start or in its first epoch appears.
 #[test]
-fn killed_between_any_two_files_it_goes_on() {
-    let place = Place::with_flowers(4);
-    fs::write(place.file("options.toml"), "batch-size = 16\nweights = \"begun.safetensors\"").unwrap();
-    place.save_fresh_weights("begun.safetensors");
-    place.succeeds(&[&TRAIN[..], &["--run-dir", "whole"]].concat());
-    let whole = End::of(&place.file("whole"));
+fn a_run_killed_between_any_two_files_can_be_resumed() {
+    let dir = TestDir::with_flowers(4);
+    fs::write(dir.file("options.toml"), "batch-size = 16\nweights = \"initial.safetensors\"").unwrap();
+    dir.save_fresh_weights("initial.safetensors");
+    dir.succeeds(&[&TRAIN[..], &["--run-dir", "whole"]].concat());
+    let uninterrupted = Outcome::of(&dir.file("whole"));
     for file in [
         "args.toml",
         "split.json",
@@ -149,90 +150,90 @@ fn killed_between_any_two_files_it_goes_on() {
         "weights/best.safetensors",
         "results.csv",
     ] {
-        let mut command = place.command(&[&TRAIN[..], &["--run-dir", "killed"]].concat());
+        let mut command = dir.command(&[&TRAIN[..], &["--run-dir", "killed"]].concat());
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        while !place.file("killed").join(file).exists() {
+        while !dir.file("killed").join(file).exists() {
             assert!(child.try_wait().unwrap().is_none(), "it ended without {file}");
             sleep(Duration::from_micros(100));
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        let had_checkpoint = place.file("killed/checkpoint/checkpoint.safetensors").exists();
-        // Then nothing else is needed but the images.
-        let away = place.file("away.safetensors");
+        let had_checkpoint = dir.file("killed/checkpoint/checkpoint.safetensors").exists();
+        // With a checkpoint, the initial weights are no longer needed.
+        let away = dir.file("away.safetensors");
         if had_checkpoint {
-            fs::rename(place.file("begun.safetensors"), &away).unwrap();
+            fs::rename(dir.file("initial.safetensors"), &away).unwrap();
         }
-        place.succeeds(&["train", "--resume", "killed"]);
-        whole.assert_same(&End::of(&place.file("killed")), file);
+        dir.succeeds(&["train", "--resume", "killed"]);
+        uninterrupted.assert_same(&Outcome::of(&dir.file("killed")), file);
         if had_checkpoint {
-            fs::rename(&away, place.file("begun.safetensors")).unwrap();
+            fs::rename(&away, dir.file("initial.safetensors")).unwrap();
         }
-        fs::remove_dir_all(place.file("killed")).unwrap();
+        fs::remove_dir_all(dir.file("killed")).unwrap();
     }
 }
 
-/// Interrupts a run in its first steps: it ends after its step with a checkpoint, and says how to go on.
-fn interrupt(place: &Place) {
-    let mut command = place.command(&[&TRAIN[..], &["--run-dir", "interrupted"]].concat());
+/// Interrupts a run in its first steps. Asserts that it ends after the current step with a checkpoint, and prints how to continue.
+fn interrupt(dir: &TestDir) {
+    let mut command = dir.command(&[&TRAIN[..], &["--run-dir", "interrupted"]].concat());
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut err = BufReader::new(child.stderr.take().unwrap());
-    let mut said = String::new();
-    while !said.contains("the run is kept in interrupted") {
-        assert!(err.read_line(&mut said).unwrap() > 0, "{said}");
+    let mut output = String::new();
+    while !output.contains("the run is stored in interrupted") {
+        assert!(err.read_line(&mut output).unwrap() > 0, "{output}");
     }
     signal(&child, "INT");
-    err.read_to_string(&mut said).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
-    assert!(said.contains("go on with `train --resume interrupted`"), "{said}");
+    err.read_to_string(&mut output).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{output}");
+    assert!(output.contains("continue with `train --resume interrupted`"), "{output}");
     let (_, progress): (State, Progress) =
-        checkpoint::load(place.file("interrupted/checkpoint/checkpoint.safetensors")).unwrap();
+        checkpoint::load(dir.file("interrupted/checkpoint/checkpoint.safetensors")).unwrap();
     assert!((1..8).contains(&progress.step), "{}", progress.step);
 }
 
-/// Before there is anything to keep nothing is waited for.
+/// No handler is installed before there is a state to save.
 #[cfg(target_os = "linux")]
 #[test]
 fn an_interrupt_before_the_first_step_ends_a_run_at_once() {
     use std::os::unix::process::ExitStatusExt;
-    let place = Place::new();
-    // What runs the tests may ignore the signal, and its children would.
+    let dir = TestDir::new();
+    // The parent of the test process may ignore the signal, and child processes inherit that.
     let mut command = Command::new("env");
-    command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_alexnet"), "train"]).current_dir(place.path());
+    command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_alexnet"), "train"]).current_dir(dir.path());
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut err = BufReader::new(child.stderr.take().unwrap());
-    let mut said = String::new();
-    while !said.contains("using drawn flowers") {
-        assert!(err.read_line(&mut said).unwrap() > 0, "{said}");
+    let mut output = String::new();
+    while !output.contains("using drawn flowers") {
+        assert!(err.read_line(&mut output).unwrap() > 0, "{output}");
     }
     signal(&child, "INT");
     assert_eq!(child.wait().unwrap().signal(), Some(2));
-    assert!(!place.file("runs").exists());
+    assert!(!dir.file("runs").exists());
 }
 
-/// The end of its terminal ends a run as an interrupt does, unless it was started to outlive it.
+/// SIGHUP stops a run as SIGINT does, unless it is ignored as under `nohup`.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_run_is_kept_when_its_terminal_ends() {
-    let place = Place::with_flowers(4);
-    for (begin, code) in [("exec env --default-signal=HUP ", Some(129)), ("trap '' HUP; exec ", Some(0))] {
+fn a_run_is_saved_when_its_terminal_is_closed() {
+    let dir = TestDir::with_flowers(4);
+    for (prefix, code) in [("exec env --default-signal=HUP ", Some(129)), ("trap '' HUP; exec ", Some(0))] {
         let run = format!("run{}", code.unwrap());
         let binary = env!("CARGO_BIN_EXE_alexnet");
         let train =
             format!("{binary} train --data flowers --val-fraction 0.25 -b 8 --epochs 2 --run-dir {run}");
         let mut command = Command::new("sh");
-        command.args(["-c", &format!("{begin}{train}")]).current_dir(place.path());
+        command.args(["-c", &format!("{prefix}{train}")]).current_dir(dir.path());
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut err = BufReader::new(child.stderr.take().unwrap());
-        let mut said = String::new();
-        while !said.contains("the run is kept in") {
-            assert!(err.read_line(&mut said).unwrap() > 0, "{said}");
+        let mut output = String::new();
+        while !output.contains("the run is stored in") {
+            assert!(err.read_line(&mut output).unwrap() > 0, "{output}");
         }
         signal(&child, "HUP");
-        err.read_to_string(&mut said).unwrap();
-        assert_eq!(child.wait().unwrap().code(), code, "{said}");
-        assert_eq!(said.contains("go on with `train --resume"), code == Some(129), "{said}");
-        assert!(place.file(&run).join("checkpoint/checkpoint.safetensors").exists());
+        err.read_to_string(&mut output).unwrap();
+        assert_eq!(child.wait().unwrap().code(), code, "{output}");
+        assert_eq!(output.contains("continue with `train --resume"), code == Some(129), "{output}");
+        assert!(dir.file(&run).join("checkpoint/checkpoint.safetensors").exists());
     }
 }
 
@@ -241,15 +242,15 @@ fn signal(child: &Child, name: &str) {
     assert!(sent.success());
 }
 
-/// Kills the run `killed` after each of these times, going on with it in between, and lets it end.
-fn kill_at<const N: usize>(place: &Place, instants: [Duration; N]) {
-    let begin = [&TRAIN[..], &["--run-dir", "killed", "--checkpoint-every", "1"]].concat();
-    let go_on = ["train", "--resume", "killed", "--checkpoint-every", "1"];
-    // Before its arguments are written a run is none yet.
-    let args = || if place.file("killed/args.toml").exists() { &go_on[..] } else { &begin[..] };
+/// Kills the run `killed` after each of these times, resumes it each time, and lets it finish at the end.
+fn kill_at<const N: usize>(dir: &TestDir, instants: [Duration; N]) {
+    let start = [&TRAIN[..], &["--run-dir", "killed", "--checkpoint-every", "1"]].concat();
+    let resume = ["train", "--resume", "killed", "--checkpoint-every", "1"];
+    // Before args.toml is written there is no run that could be resumed.
+    let args = || if dir.file("killed/args.toml").exists() { &resume[..] } else { &start[..] };
     let mut kills = 0;
     for instant in instants {
-        let mut command = place.command(args());
+        let mut command = dir.command(args());
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         sleep(instant);
         kills += usize::from(child.try_wait().unwrap().is_none());
@@ -257,5 +258,5 @@ fn kill_at<const N: usize>(place: &Place, instants: [Duration; N]) {
         child.wait().unwrap();
     }
     assert!(kills > 0, "each run had ended before it was killed");
-    place.succeeds(args());
+    dir.succeeds(args());
 }

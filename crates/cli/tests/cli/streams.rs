@@ -1,15 +1,15 @@
-//! Output that nobody takes.
+//! Output that cannot be written.
 #![cfg(target_os = "linux")]
 
 use std::{fs::File, process::Stdio};
 
-use crate::{Place, Ran};
+use crate::{Ran, TestDir};
 
 #[test]
 fn a_full_disk_is_an_error_and_not_a_panic() {
-    let place = Place::new();
+    let dir = TestDir::new();
     let full = File::options().write(true).open("/dev/full").unwrap();
-    let mut command = place.command(&["summary"]);
+    let mut command = dir.command(&["summary"]);
     let ran = Ran::from(
         command.stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap(),
         &[],
@@ -19,11 +19,11 @@ fn a_full_disk_is_an_error_and_not_a_panic() {
 }
 
 #[test]
-fn a_reader_that_leaves_is_no_error() {
-    let place = Place::new();
+fn a_closed_pipe_is_not_reported_as_an_error() {
+    let dir = TestDir::new();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let mut command = place.command(&["summary"]);
+    let mut command = dir.command(&["summary"]);
     let child = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
     let ran = Ran::from(child.wait_with_output().unwrap(), &[]);
     assert_eq!((ran.code, ran.err.as_str()), (Some(141), ""));

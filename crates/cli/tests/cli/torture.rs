@@ -1,5 +1,5 @@
-//! A failing disk, kills and mutated options, through the binary. `ALEXNET_TORTURE=10` tries ten times as much, `cargo xtask
-//! torture` as much as time allows.
+//! Tests of the binary with disk errors, kills and mutated files. `ALEXNET_TORTURE=10` makes ten times as many trials; `cargo xtask
+//! torture` runs for a given time.
 #![cfg(unix)]
 
 use std::path::Path;
@@ -17,7 +17,7 @@ use rand_chacha::ChaCha8Rng;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_alexnet");
 
 #[test]
-fn a_run_on_a_disk_that_fails_goes_on_to_the_same_bytes() {
+fn a_run_on_a_failing_disk_resumes_to_the_same_bytes() {
     if !Disk::has_strace() {
         println!("skipped: no strace");
         return;
@@ -31,7 +31,7 @@ fn a_run_on_a_disk_that_fails_goes_on_to_the_same_bytes() {
     }
     let trials = 12 * factor();
     for trial in 0..trials {
-        // Evenly spread over the run.
+        // Distributed evenly over the run.
         let point = &points[(2 * trial + 1) * points.len() / (2 * trials)];
         let fault = [Fault::Error("ENOSPC"), Fault::Kill, Fault::Error("EIO"), Fault::Kill][trial % 4];
         let recovery = disk.trial(point, fault, "run").unwrap();
@@ -50,7 +50,7 @@ fn a_run_that_is_killed_at_any_instant_goes_on_to_the_same_bytes() {
 }
 
 #[test]
-fn mutated_options_cost_an_error_and_no_more() {
+fn mutated_options_give_an_error() {
     let target = targets::named("config").unwrap();
     let mut campaign = Campaign::new(&target, 0, Some(PROGRAM.into()), None);
     campaign.seeds();
@@ -63,7 +63,7 @@ fn mutated_options_cost_an_error_and_no_more() {
 }
 
 #[test]
-fn each_of_many_damaged_images_is_answered() {
+fn each_image_among_damaged_ones_gets_a_result() {
     let mut formats = targets::all();
     formats.retain(|target| FORMATS.contains(&target.name));
     let predict = Predict::new(Path::new(PROGRAM)).unwrap();

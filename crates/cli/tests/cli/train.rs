@@ -1,12 +1,12 @@
-//! What training refuses: the cause, the next step, and nothing left behind.
+//! Errors of `train`: the message names the cause and the next step, and no files are left behind.
 
 use std::fs;
 
-use crate::{CLASSES, Place};
+use crate::{CLASSES, TestDir};
 
 #[test]
-fn a_value_that_makes_no_sense_is_a_usage_error() {
-    let place = Place::new();
+fn an_invalid_value_is_a_usage_error() {
+    let dir = TestDir::new();
     for (option, value) in [
         ("--lr", "nan"),
         ("--lr", "0"),
@@ -18,38 +18,38 @@ fn a_value_that_makes_no_sense_is_a_usage_error() {
         ("--variant", "vgg"),
         ("--device", "gpu"),
     ] {
-        let ran = place.run(&["train", option, value]);
+        let ran = dir.run(&["train", option, value]);
         assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{ran:?}");
         assert!(ran.err.contains(option) && ran.err.contains(&format!("'{value}'")), "{ran:?}");
     }
-    let ran = place.run(&["train", "--resume", "runs/train", "--lr", "0.1"]);
+    let ran = dir.run(&["train", "--resume", "runs/train", "--lr", "0.1"]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
-    assert_eq!(place.names(), [""; 0]);
+    assert_eq!(dir.names(), [""; 0]);
 }
 
 #[test]
-fn what_cannot_begin_leaves_nothing() {
-    let place = Place::with_flowers(2);
-    place.save_fresh_weights("five.safetensors");
+fn a_run_that_cannot_start_leaves_no_files() {
+    let dir = TestDir::with_flowers(2);
+    dir.save_fresh_weights("five.safetensors");
     let copy = |from: &str, to: &str| {
-        fs::create_dir_all(place.file(to)).unwrap();
-        for entry in fs::read_dir(place.file(from)).unwrap() {
+        fs::create_dir_all(dir.file(to)).unwrap();
+        for entry in fs::read_dir(dir.file(from)).unwrap() {
             let entry = entry.unwrap();
-            fs::copy(entry.path(), place.file(to).join(entry.file_name())).unwrap();
+            fs::copy(entry.path(), dir.file(to).join(entry.file_name())).unwrap();
         }
     };
     for class in CLASSES {
         copy(&format!("flowers/{class}"), &format!("broken/{class}"));
     }
-    fs::write(place.file("broken/roses/roses_0002.jpg"), "words").unwrap();
-    fs::write(place.file("broken/roses/roses_0001.jpg"), "words").unwrap();
+    fs::write(dir.file("broken/roses/roses_0002.jpg"), "words").unwrap();
+    fs::write(dir.file("broken/roses/roses_0001.jpg"), "words").unwrap();
     copy("flowers/daisy", "one/daisy");
     copy("flowers/daisy", "bare/daisy");
-    fs::create_dir_all(place.file("bare/roses")).unwrap();
-    fs::create_dir_all(place.file("void")).unwrap();
-    fs::write(place.file("plain"), "").unwrap();
-    fs::write(place.file("words.tgz"), "words").unwrap();
-    let before = place.names();
+    fs::create_dir_all(dir.file("bare/roses")).unwrap();
+    fs::create_dir_all(dir.file("void")).unwrap();
+    fs::write(dir.file("plain"), "").unwrap();
+    fs::write(dir.file("words.tgz"), "words").unwrap();
+    let before = dir.names();
 
     for (args, cause, step) in [
         ("--data none", "nothing at none", "name a folder, a .tgz"),
@@ -75,41 +75,41 @@ fn what_cannot_begin_leaves_nothing() {
             line.extend(["--val-fraction", "0.5"]);
         }
         line.extend(args.split(' '));
-        let ran = place.run(&line);
+        let ran = dir.run(&line);
         assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{args:?}: {ran:?}");
         assert!(ran.err.contains(cause) && ran.err.contains(step), "{args:?}: {}", ran.err);
         assert_eq!(ran.err.lines().count(), 1, "{args:?}: {}", ran.err);
-        assert!(ran.err.matches("(os error").count() < 2, "said twice: {}", ran.err);
-        let mut left = place.names();
-        // Where archives are unpacked, with a lock file.
+        assert!(ran.err.matches("(os error").count() < 2, "repeated: {}", ran.err);
+        let mut left = dir.names();
+        // The folder into which archives are unpacked, which has a lock file.
         left.retain(|name| name != "data");
         assert_eq!(left, before, "{args:?}");
     }
-    assert!(place.run(&["train", "--data", "words.tgz"]).err.contains("words.tgz was not unpacked"));
-    assert!(!place.file("data/words").exists());
+    assert!(dir.run(&["train", "--data", "words.tgz"]).err.contains("words.tgz was not unpacked"));
+    assert!(!dir.file("data/words").exists());
 }
 
 #[test]
 fn a_bad_image_can_be_left_out_and_a_run_is_not_overwritten() {
-    let place = Place::with_flowers(2);
+    let dir = TestDir::with_flowers(2);
     for name in ["roses_0001.jpg", "roses_0002.jpg"] {
-        let image = place.file("flowers/roses").join(name);
-        fs::copy(&image, place.file("flowers/roses").join(format!("copy_of_{name}"))).unwrap();
+        let image = dir.file("flowers/roses").join(name);
+        fs::copy(&image, dir.file("flowers/roses").join(format!("copy_of_{name}"))).unwrap();
     }
     let split: [&str; 4] = ["--data", "flowers", "--copy", "split"];
-    place.succeeds(&[&["data", "split", "--val-fraction", "0.5"], &split[..]].concat());
-    fs::write(place.file("split/train/tulips/bad.jpg"), "words").unwrap();
+    dir.succeeds(&[&["data", "split", "--val-fraction", "0.5"], &split[..]].concat());
+    fs::write(dir.file("split/train/tulips/bad.jpg"), "words").unwrap();
     let args = ["train", "--data", "split", "--epochs", "1", "--run-dir", "run"];
 
-    let ran = place.run(&[&args[..], &["--on-bad-image", "skip"]].concat());
+    let ran = dir.run(&[&args[..], &["--on-bad-image", "skip"]].concat());
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(
         ran.out.starts_with("using 7 images for training, 6 images for validation.\n[epoch 1] "),
         "{ran:?}"
     );
     assert!(ran.out.contains("\nFinished Training\nbest: epoch 1, "), "{ran:?}");
-    let told: Vec<&str> = ran.err.lines().filter(|line| line.starts_with("left out: ")).collect();
-    assert!(told.len() == 1 && told[0].contains("tulips/bad.jpg: it is not a JPEG"), "{told:?}");
+    let notes: Vec<&str> = ran.err.lines().filter(|line| line.starts_with("left out: ")).collect();
+    assert!(notes.len() == 1 && notes[0].contains("tulips/bad.jpg: it is not a JPEG"), "{notes:?}");
     for name in [
         "args.toml",
         "environment.json",
@@ -128,17 +128,17 @@ fn a_bad_image_can_be_left_out_and_a_run_is_not_overwritten() {
         "weights/last.safetensors",
         "checkpoint/checkpoint.safetensors",
     ] {
-        assert!(place.file("run").join(name).is_file(), "{name}");
+        assert!(dir.file("run").join(name).is_file(), "{name}");
     }
 
-    let again = place.run(&[&args[..], &["--on-bad-image", "skip"]].concat());
+    let again = dir.run(&[&args[..], &["--on-bad-image", "skip"]].concat());
     assert_eq!(again.code, Some(1));
     assert!(again.err.contains("`--resume run`"), "{again:?}");
 
-    // Looking at a run leaves alone what its writer may be writing.
-    let writing = place.file("run/weights/.last.safetensors.tmp-1-x");
+    // Reading a run does not remove temporary files that another process may be writing.
+    let writing = dir.file("run/weights/.last.safetensors.tmp-1-x");
     fs::write(&writing, "half").unwrap();
-    let json = place.succeeds(&["evaluate", "--weights", "run/weights/best.safetensors", "--format", "json"]);
+    let json = dir.succeeds(&["evaluate", "--weights", "run/weights/best.safetensors", "--format", "json"]);
     assert!(writing.exists());
     let report: serde_json::Value = serde_json::from_str(&json).unwrap();
     let rows = report["confusion"].as_array().unwrap();

@@ -1,4 +1,4 @@
-"""Makes one.ttf, a font that draws 雛 and U+10FFFD as a triangle. Needs fontTools (`pip install fonttools`)."""
+"""Writes one.ttf, a font that draws 雛 and U+10FFFD as a triangle. Needs fontTools (`pip install fonttools`)."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ font.setupHorizontalHeader(ascent=880, descent=-120)
 font.setupNameTable({"familyName": "One", "styleName": "Regular", "psName": "One-Regular"})
 font.setupOS2(sTypoAscender=880, sTypoDescender=-120, usWinAscent=880, usWinDescent=120)
 font.setupPost()
-# The same bytes on every day.
+# Fixed times, so that the bytes are always the same.
 font.font["head"].created = font.font["head"].modified = 0
 font.font.recalcTimestamp = False
 font.save(Path(__file__).with_name("one.ttf"))

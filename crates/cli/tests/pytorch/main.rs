@@ -1,5 +1,6 @@
-//! PyTorch and ONNX Runtime themselves on the same images, where Python has them: the Python that the environment variable
-//! `ALEXNET_PYTHON` names, or `python3`. From the files to the logits, both ways, for each variant.
+//! Compares the logits of the engine `cpu` with those of PyTorch and ONNX Runtime on the same images, for each variant, including reading
+//! and writing of weights files. Needs these packages in the Python that the environment variable `ALEXNET_PYTHON` names, or `python3`;
+//! skipped otherwise.
 
 use std::{
     env, fs,
@@ -15,7 +16,7 @@ use serde_json::Value;
 
 const PACKAGES: &str = "import numpy, onnx, onnxruntime, PIL, torch, torchvision";
 
-/// A Python with all that is needed.
+/// Returns a Python that has all packages.
 fn python() -> Option<PathBuf> {
     let python = env::var_os("ALEXNET_PYTHON").map_or_else(|| "python3".into(), PathBuf::from);
     let imports = Command::new(&python).args(["-c", PACKAGES]).stderr(Stdio::null()).status();
@@ -34,7 +35,7 @@ fn alexnet(folder: &Path, arguments: &[&str]) {
     succeeds(Command::new(env!("CARGO_BIN_EXE_alexnet")).args(arguments).current_dir(folder), "");
 }
 
-/// The validation photos of the archive that `ALEXNET_FLOWER_PHOTOS` names, or drawn flowers.
+/// Returns the validation images of the flower photos, if `ALEXNET_FLOWER_PHOTOS` names their archive, or drawn flowers.
 fn images(folder: &Path) -> Vec<PathBuf> {
     let data = match env::var("ALEXNET_FLOWER_PHOTOS") {
         Ok(archive) => {
@@ -53,8 +54,8 @@ fn images(folder: &Path) -> Vec<PathBuf> {
     images
 }
 
-/// Our inputs and our answers, 32 at a time.
-fn answers(weights: Weights, images: &[PathBuf]) -> (Vec<f32>, Logits) {
+/// Returns the normalized pixels, in the layout NCHW, and the logits of the engine `cpu`, for batches of 32 images.
+fn evaluate(weights: Weights, images: &[PathBuf]) -> (Vec<f32>, Logits) {
     let Weights { metadata, parameters } = weights;
     let topology = metadata.variant.topology(metadata.classes.len());
     let state = State::from(parameters);
@@ -89,7 +90,7 @@ fn read_f32(path: &Path) -> Vec<f32> {
 }
 
 #[test]
-fn photos_get_the_same_logits_from_pytorch_and_onnx_runtime() {
+fn pytorch_and_onnx_runtime_give_the_same_logits() {
     let Some(python) = python() else {
         eprintln!("skipped: no PyTorch");
         return;
@@ -111,7 +112,7 @@ fn photos_get_the_same_logits_from_pytorch_and_onnx_runtime() {
         let loaded = alexnet_interchange::load(folder.join("theirs.pth")).unwrap();
         assert_eq!(loaded.weights.metadata.variant.name(), variant);
 
-        let (planes, logits) = answers(loaded.weights, &images);
+        let (planes, logits) = evaluate(loaded.weights, &images);
         let theirs = Logits { values: read_f32(&folder.join("theirs.f32")), classes: logits.classes };
         assert_eq!(logits.values.len(), theirs.values.len());
         let largest = theirs.values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
@@ -133,9 +134,9 @@ fn photos_get_the_same_logits_from_pytorch_and_onnx_runtime() {
         write_f32(&folder.join("ours.f32"), &logits.values);
         let mut command = Command::new(&python);
         command.arg(script("../interchange/tests/onnx.py")).args(["ours.onnx", "images.f32", "ours.f32"]);
-        let said = succeeds(command.current_dir(folder), "");
-        println!("{variant}: ONNX Runtime: {}", said.trim());
-        let report: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+        let output = succeeds(command.current_dir(folder), "");
+        println!("{variant}: ONNX Runtime: {}", output.trim());
+        let report: Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
         assert_eq!(report["top1_equal"], images.len());
         assert!(report["largest_difference"].as_f64().unwrap() <= f64::from(1e-5 * largest));
     }

@@ -1,9 +1,9 @@
-"""What PyTorch answers to images, and whether it reads our files:
+"""Computes the logits of images with PyTorch, and compares state dictionaries:
 `pip install torch==2.13.0 torchvision==0.28.0 pillow==13.0.0 numpy`.
 
-    python networks.py make VARIANT CLASSES FOLDER < IMAGES     writes FOLDER/theirs.pth, random values, and FOLDER/theirs.f32,
-                                                                the logits of the images, whose paths come line by line
-    python networks.py same FOLDER/theirs.pth FOLDER/ours.pth   asserts that both hold the same bits
+    python networks.py make VARIANT CLASSES FOLDER < IMAGES     writes random weights to FOLDER/theirs.pth and the logits of the images,
+                                                                one path per line of stdin, to FOLDER/theirs.f32
+    python networks.py same FOLDER/theirs.pth FOLDER/ours.pth   asserts that both have the same bits
 """
 import pathlib
 import sys
@@ -15,10 +15,10 @@ from torch import nn
 from torchvision import models, transforms
 
 
-def convolutions(widths, padding, groups, normalise):
+def convolutions(widths, padding, groups, normalize):
     w1, w2, w3, w4, w5 = widths
-    # torch divides its alpha by the size; the paper's is not divided.
-    norm = lambda: [nn.LocalResponseNorm(5, alpha=1e-4 * 5, beta=0.75, k=2)] if normalise else []
+    # torch divides alpha by the size, the paper does not.
+    norm = lambda: [nn.LocalResponseNorm(5, alpha=1e-4 * 5, beta=0.75, k=2)] if normalize else []
     return nn.Sequential(
         nn.Conv2d(3, w1, 11, stride=4, padding=padding), nn.ReLU(), nn.MaxPool2d(3, 2), *norm(),
         nn.Conv2d(w1, w2, 5, padding=2, groups=groups), nn.ReLU(), nn.MaxPool2d(3, 2), *norm(),
@@ -37,7 +37,7 @@ class Network(nn.Module):
 
 
 def network(variant, classes):
-    """The network, the side of its images, their mean and standard deviation."""
+    """Returns the network, the side of its images in pixels, and their mean and standard deviation."""
     if variant == 'torchvision':
         return models.alexnet(num_classes=classes), 224, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
     half = [0.5, 0.5, 0.5]
@@ -54,7 +54,7 @@ def make(variant, classes, folder):
     torch.manual_seed(0)
     net, side, mean, std = network(variant, int(classes))
     for parameter in net.parameters():
-        # So that images excite all layers, and logits differ by whole numbers.
+        # Large enough that all layers are active and logits differ by more than 1.
         nn.init.kaiming_normal_(parameter) if parameter.dim() > 1 else nn.init.normal_(parameter, std=0.1)
     torch.save(net.state_dict(), pathlib.Path(folder, 'theirs.pth'))
     net.eval()

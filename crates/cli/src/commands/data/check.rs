@@ -1,4 +1,4 @@
-//! `alexnet data check`: what is wrong with images before a network learns from them.
+//! `alexnet data check`: finds issues in a data set before training.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -18,33 +18,33 @@ use crate::{
     columns::{padded, width},
     console::Console,
     figures,
-    options::{Threads, Turning, data::source},
+    options::{OrientationAction, Threads, data::source},
     output::{self, Format},
     parse, progress,
 };
 
-/// Look for damaged files, duplicates, wrong labels, leaks, imbalance and odd sizes
+/// Find damaged files, duplicates, wrong labels, leaks between subsets, imbalance and odd sizes
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Images, as for `train`
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// Share of each class that validates, where the folder is not split
+    /// Share of each class for the validation set, unless the folder has train/ and val/
     #[arg(long, value_name = "SHARE", default_value_t = VAL_FRACTION, value_parser = parse::fraction)]
     val_fraction: f64,
-    /// Decides which images validate, as for `train`
+    /// Random seed of the split, as for `train`
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::at_least(0u64))]
     seed: u64,
-    /// Whether images are turned as their EXIF or XMP says
+    /// Whether to apply the EXIF or XMP orientation of images
     #[arg(long, value_name = "ACTION", value_enum, default_value = "apply")]
-    exif_orientation: Turning,
-    /// How the report is printed
+    exif_orientation: OrientationAction,
+    /// Output format
     #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
     format: Format,
-    /// Figure to write, of what was found
+    /// File to write a figure with the affected images to
     #[arg(long, value_name = "FILE")]
     gallery: Option<PathBuf>,
-    /// Exit with 1 if there is anything to mend: not for imbalance and sizes
+    /// Exit with code 1 if there are issues; imbalance and odd sizes do not count
     #[arg(long)]
     strict: bool,
     #[command(flatten)]
@@ -54,12 +54,12 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// When images cannot be had, or the report or the gallery not be written.
+/// If the images cannot be found or read, or the report or the gallery cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
     args.threads.start()?;
     let listing = source(args.data.as_ref()).listing(&mut Console::default())?;
     let options = SplitOptions { val_fraction: args.val_fraction, seed: args.seed };
-    let bar = progress::Items::new("looking at images");
+    let bar = progress::Items::new("checking images");
     let decoding = decode::Options { orientation: args.exif_orientation.into() };
     let report = check(listing, &options, decoding, &|done, total| bar.at(done, total))?;
     bar.finish();
@@ -79,7 +79,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(if args.strict && report.issues > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn print(report: &Report, turning: Turning) -> Result<()> {
+fn print(report: &Report, orientation: OrientationAction) -> Result<()> {
     print_classes(report)?;
     say!("")?;
     headline("damaged", report.damaged.len())?;
@@ -91,25 +91,25 @@ fn print(report: &Report, turning: Turning) -> Result<()> {
             Damage::Undecodable => "not decodable",
             Damage::Unreadable => "not readable",
         };
-        let yet = if image.decodes { "; what is there decodes" } else { "" };
-        say!("  {}: {kind}: {}{yet}", escaped(&image.path), escaped(&image.reason))?;
+        let decodes = if image.decodes { "; it can be decoded in part" } else { "" };
+        say!("  {}: {kind}: {}{decodes}", escaped(&image.path), escaped(&image.reason))?;
     }
     headline("wrong extension", report.wrong_extension.len())?;
     for image in &report.wrong_extension {
         say!("  {}: its content is {}", escaped(&image.path), image.content)?;
     }
-    headline("not taken for images", report.not_images.len())?;
+    headline("not used as images", report.not_images.len())?;
     for file in &report.not_images {
         let path = escaped(&file.path);
         match (file.why, file.content) {
-            (Why::DanglingLink, _) => say!("  {path}: the link leads nowhere")?,
-            (Why::Special, _) => say!("  {path}: it is no regular file")?,
-            (Why::NoClass, _) => say!("  {path}: it lies outside of the class folders")?,
+            (Why::DanglingLink, _) => say!("  {path}: the target of the link does not exist")?,
+            (Why::Special, _) => say!("  {path}: it is not a regular file")?,
+            (Why::NoClass, _) => say!("  {path}: it is not in a class folder")?,
             (Why::Extension, Some(content)) => {
-                say!("  {path}: its content is {content}; its extension hides it")?;
+                say!("  {path}: its content is {content}, but its extension is not that of an image")?;
             }
             (Why::Extension, None) if file.is_image() => {
-                say!("  {path}: its format is not read; convert it to JPEG or PNG")?;
+                say!("  {path}: its format is not supported; convert it to JPEG or PNG")?;
             }
             (Why::Extension, None) => say!("  {path}")?,
         }
@@ -118,7 +118,7 @@ fn print(report: &Report, turning: Turning) -> Result<()> {
     if !report.duplicates.is_empty() {
         let count = |wanted: fn(&&Group) -> bool| report.duplicates.iter().filter(wanted).count();
         let [conflicts, leaks] = [count(|group| group.across_classes), count(|group| group.across_split)];
-        say!("  of several classes: {conflicts}; on both sides of the split: {leaks}")?;
+        say!("  in several classes: {conflicts}; on both sides of the split: {leaks}")?;
     }
     for group in &report.duplicates {
         print_group(group)?;
@@ -132,15 +132,17 @@ fn print(report: &Report, turning: Turning) -> Result<()> {
         };
         say!("  {}: {}×{}, {oddity}", escaped(&image.path), image.width, image.height)?;
     }
-    match (report.turned, turning) {
+    match (report.turned, orientation) {
         (0, _) => say!("turned by their EXIF orientation: none")?,
-        (n, Turning::Apply) => say!("turned by their EXIF orientation: {n}")?,
-        (n, Turning::Ignore) => say!("to be turned by their EXIF orientation, which is ignored: {n}")?,
+        (n, OrientationAction::Apply) => say!("turned by their EXIF orientation: {n}")?,
+        (n, OrientationAction::Ignore) => {
+            say!("not turned although they have an EXIF orientation: {n}")?;
+        }
     }
     say!("")?;
     match report.issues {
-        0 => say!("nothing to mend"),
-        n => say!("to mend: {n}"),
+        0 => say!("no issues"),
+        n => say!("issues: {n}"),
     }
 }
 
@@ -160,8 +162,8 @@ fn print_classes(report: &Report) -> Result<()> {
     say!("\n{:columns$} {:>7} {:>7} {:>7} {:>8}{test}", "class", "images", "share", "train", "validate")?;
     for (name, class) in names.iter().zip(&report.classes) {
         let note = match class {
-            class if class.images == 0 => "  empty: it cannot be learnt",
-            class if class.val == 0 => "  none validates",
+            class if class.images == 0 => "  empty: it cannot be learned",
+            class if class.val == 0 => "  no validation image",
             class if class.images < FEW_IMAGES => "  few",
             _ => "",
         };
@@ -195,11 +197,11 @@ fn print_group(group: &Group) -> Result<()> {
     say!("  {}", what.join(", "))?;
     for image in &group.images {
         let subset = match image.subset {
-            Subset::Train => "trains",
-            Subset::Val => "validates",
-            Subset::Test => "is kept for tests",
+            Subset::Train => "training set",
+            Subset::Val => "validation set",
+            Subset::Test => "test set",
         };
-        say!("    {} {subset}", escaped(&image.path))?;
+        say!("    {} ({subset})", escaped(&image.path))?;
     }
     for link in &group.links {
         let how = match link.likeness {

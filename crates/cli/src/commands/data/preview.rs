@@ -1,4 +1,4 @@
-//! `alexnet data preview`: images as they are, as training sees them, and as validation sees them.
+//! `alexnet data preview`: draws images as they are in their files, as used for training, and as used for validation.
 
 use std::path::PathBuf;
 
@@ -22,23 +22,23 @@ use crate::{
     config::Source,
     console::Console,
     figures::{self, Tile},
-    options::{AugmentationOptions, Turning, data::source},
+    options::{AugmentationOptions, OrientationAction, data::source},
     parse,
 };
 
-/// Show images as they are, as training sees them, and as validation sees them
+/// Draw images as they are in their files, as used for training, and as used for validation
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Images, as for `train`
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// Figure to write
+    /// File to write the figure to
     #[arg(long, value_name = "PNG")]
     out: PathBuf,
-    /// Whether images are turned as their EXIF or XMP says
+    /// Whether to apply the EXIF or XMP orientation of images
     #[arg(long, value_name = "ACTION", value_enum, default_value = "apply")]
-    exif_orientation: Turning,
-    /// Decides which images and how they are varied
+    exif_orientation: OrientationAction,
+    /// Random seed of the selection of images and of their augmentation
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::at_least(0u64))]
     seed: u64,
     #[command(flatten)]
@@ -47,16 +47,16 @@ pub struct Args {
     pub source: Source,
 }
 
-/// Images, a row each.
+/// The number of images; each has a row.
 const ROWS: usize = 6;
 
-/// Training views of each.
+/// Augmented views of each image.
 const VIEWS: u64 = 4;
 
 /// Runs the command.
 ///
 /// # Errors
-/// When images cannot be read or the figure cannot be written.
+/// If images cannot be read or the figure cannot be written.
 pub fn run(args: &Args) -> Result<()> {
     let size = 224;
     let mut config = TrainConfig { seed: args.seed, ..TrainConfig::default() };
@@ -67,7 +67,7 @@ pub fn run(args: &Args) -> Result<()> {
     let shown: Vec<Item> = order.into_iter().take(ROWS).map(|i| dataset.train[i].clone()).collect();
     let (root, classes) = (dataset.root.clone(), dataset.classes.clone());
     let dataset = Dataset { train: shown.clone(), ..dataset };
-    // One batch an epoch, so that its images can be mixed.
+    // One batch per epoch, so that mixup and cutmix can combine its images.
     let options = LoaderOptions {
         batch_size: ROWS,
         seed: config.seed,
@@ -92,17 +92,18 @@ pub fn run(args: &Args) -> Result<()> {
     let mut tiles = Vec::new();
     for (item, views) in shown.iter().zip(views) {
         let original = decode(root.join(&item.path), loader.decoding())?.image;
-        let whole = RgbImage::from_raw(size as u32, size as u32, evaluation_image(&original, size))
+        let validation = RgbImage::from_raw(size as u32, size as u32, evaluation_image(&original, size))
             .unwrap_or_default();
         tiles.push(Tile::new(original, classes[item.class].clone()));
         tiles.extend(views);
-        tiles.push(Tile::new(whole, "validation"));
+        tiles.push(Tile::new(validation, "validation"));
     }
     figures::save(&figures::grid(&tiles, VIEWS as usize + 2), &args.out)?;
     say!("{}", shown_path(&args.out))
 }
 
-/// The classes that a row's target is of, with their shares when there are several; what is smoothed over all is not told.
+/// Describes the target of image `row`: its class, or its classes with their shares. The share that label smoothing distributes over
+/// all classes is left out.
 fn target(batch: &Batch, row: usize, classes: &[String]) -> String {
     let n = classes.len();
     let target = &batch.targets[row * n..][..n];

@@ -1,4 +1,4 @@
-//! `alexnet data split`: a folder that is split once and for all.
+//! `alexnet data split`: copies images into a training and a validation folder.
 
 use std::path::PathBuf;
 
@@ -10,43 +10,43 @@ use clap::ValueEnum;
 
 use crate::{console::Console, parse, progress};
 
-/// Copy images into OUT/train and OUT/val, class by class
+/// Copy images into the folders train and val, with a folder for each class
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Folder of class folders, or .tgz, .tar or .zip
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
-    /// Folder to copy into, empty or not there yet
+    /// Folder to copy into, empty or not existing yet
     #[arg(long, value_name = "DIR")]
     copy: PathBuf,
-    /// Share of each class that validates
+    /// Share of each class for the validation set
     #[arg(long, value_name = "SHARE", default_value_t = VAL_FRACTION, value_parser = parse::fraction)]
     val_fraction: f64,
-    /// Decides which images
+    /// Random seed of the split
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::at_least(0u64))]
     seed: u64,
-    /// What happens to images that are there more than once, as they are or nearly so
-    #[arg(long, value_name = "WAY", value_enum, default_value_t = Duplicates::Together)]
+    /// What to do with images that exist more than once, identical or nearly so
+    #[arg(long, value_name = "ACTION", value_enum, default_value_t = Duplicates::Together)]
     duplicates: Duplicates,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Duplicates {
-    /// All of them train, or all of them validate
+    /// Put all copies of an image into the same subset
     Together,
-    /// They are split like others, as `train` splits
+    /// Split them like other images, as `train` does
     Ignore,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// When images cannot be had or copied.
+/// If images cannot be found, read or copied.
 pub fn run(args: &Args) -> Result<()> {
     let options = SplitOptions { val_fraction: args.val_fraction, seed: args.seed };
     let mut dataset = DataSource::from(&args.data).open(&options, &mut Console::default())?;
     if args.duplicates == Duplicates::Together {
-        dataset = together(dataset, args)?;
+        dataset = keep_together(dataset, args)?;
     }
     let bar = progress::Items::new("copying");
     dataset.copy_to(&args.copy, &mut |progress| bar.at(progress.done, progress.total))?;
@@ -58,15 +58,16 @@ pub fn run(args: &Args) -> Result<()> {
         shown_path(&args.copy)
     )?;
     if !dataset.test.is_empty() {
-        say!("{} images for tests", dataset.test.len())?;
+        say!("{} images for testing", dataset.test.len())?;
     }
     say!("processing done!")
 }
 
-fn together(dataset: Dataset, args: &Args) -> Result<Dataset> {
+/// Splits the images so that the copies of an image are in the same subset.
+fn keep_together(dataset: Dataset, args: &Args) -> Result<Dataset> {
     if dataset.comes_split() {
         note!(
-            "the data set comes split and stays so; `data check` lists the images that are in several subsets"
+            "the data set is already split and is copied as it is; `data check` lists duplicates in several subsets"
         );
         return Ok(dataset);
     }
@@ -75,7 +76,7 @@ fn together(dataset: Dataset, args: &Args) -> Result<Dataset> {
     bar.finish();
     if !groups.is_empty() {
         note!(
-            "{} images are there more than once, in {} groups that stay together; `data check` shows them",
+            "{} images exist more than once, in {} groups that stay together; `data check` lists them",
             groups.iter().map(Vec::len).sum::<usize>(),
             groups.len()
         );

@@ -1,4 +1,4 @@
-//! What the inputs of `predict` name: images, folders, patterns, standard input.
+//! Finds the images that the inputs of `predict` name: images, folders, patterns, standard input.
 
 use std::{
     collections::BTreeSet,
@@ -11,33 +11,33 @@ use alexnet::data::dataset::folder::{self, LeftOut, Why};
 use glob::{MatchOptions, Pattern, PatternError};
 use walkdir::{DirEntry, WalkDir};
 
-/// An image to answer.
+/// An image to classify.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     /// The file; `-` for standard input.
     pub path: PathBuf,
-    /// Its place below the folder or the pattern that names it.
+    /// Its path relative to the folder, or to the part of the pattern without wildcards, that names it.
     pub below: PathBuf,
 }
 
-/// An input, or a part of it, that names no image.
+/// An input, or a part of it, for which there is no image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
-    /// As it was named.
+    /// The input.
     pub path: PathBuf,
-    /// Why.
+    /// Why there is no image.
     pub reason: String,
 }
 
 /// An image, or why there is none.
 pub type Found = Result<Image, Failed>;
 
-/// What the inputs name, in order; what is not there stays in its place as an error.
+/// Returns the images of all inputs, in their order, with an error in the position of each input without images.
 pub fn find(inputs: &[PathBuf]) -> Vec<Found> {
-    inputs.iter().flat_map(|input| named_by(input)).collect()
+    inputs.iter().flat_map(|input| images_of(input)).collect()
 }
 
-fn named_by(input: &Path) -> Vec<Found> {
+fn images_of(input: &Path) -> Vec<Found> {
     let fail = |reason: String| vec![Err(Failed { path: input.to_owned(), reason })];
     let pattern = input.to_str().filter(|text| is_pattern(text) && !input.exists());
     match pattern.map(matches) {
@@ -53,13 +53,14 @@ fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }
 
-/// The names in a path, without what would lead out of a folder that they are put in.
+/// Returns a path without its root, prefix, `.` and `..`, so that joining it to a folder gives a path inside of that folder.
 fn only_names<'a, P: AsRef<Path> + ?Sized + 'a>(path: impl IntoIterator<Item = &'a P>) -> PathBuf {
     let components = path.into_iter().flat_map(|path| path.as_ref().components());
     components.filter(|component| matches!(component, Component::Normal(_))).collect()
 }
 
-/// What a pattern matches, sorted, folders among it with what they hold. A name that is no text is matched by what is shown of it.
+/// Returns the images that a pattern matches, sorted. A matched folder gives all its images. A name that is not UTF-8 is matched after
+/// invalid bytes are replaced.
 fn matches(pattern: &str) -> Result<Vec<Found>, PatternError> {
     Pattern::new(pattern)?;
     let mut paths: Vec<Result<PathBuf, Failed>> = vec![Ok(PathBuf::new())];
@@ -76,9 +77,9 @@ fn matches(pattern: &str) -> Result<Vec<Found>, PatternError> {
         let last = components.peek().is_none();
         let step = |folder: PathBuf| match wanted {
             None => vec![Ok(folder.join(part))],
-            // A folder stands for all that is below it.
+            // A matched folder gives all its images, also those of its subfolders.
             Some("**") if last => vec![Ok(folder)],
-            Some("**") => with_folders_below(&folder),
+            Some("**") => with_subfolders(&folder),
             Some(wanted) => entries(&folder, wanted),
         };
         paths = paths
@@ -98,15 +99,15 @@ fn matches(pattern: &str) -> Result<Vec<Found>, PatternError> {
     Ok(found.collect())
 }
 
-/// The entries of a folder that a pattern matches. As in a shell, `*` leaves out hidden ones.
+/// Returns the entries of a folder that match a component of a pattern. As in a shell, `*` does not match hidden entries.
 fn entries(folder: &Path, wanted: &str) -> Vec<Result<PathBuf, Failed>> {
     let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::default() };
-    // It is a part of one that is valid.
+    // Cannot fail: it is a component of a valid pattern.
     let Ok(wanted) = Pattern::new(wanted) else { return vec![] };
-    if !here(folder).is_dir() {
+    if !or_current(folder).is_dir() {
         return vec![];
     }
-    let walk = WalkDir::new(here(folder)).min_depth(1).max_depth(1).sort_by_file_name();
+    let walk = WalkDir::new(or_current(folder)).min_depth(1).max_depth(1).sort_by_file_name();
     walk.into_iter()
         .filter_map(|entry| match entry {
             Err(error) => Some(Err(failed(folder, &error))),
@@ -117,10 +118,10 @@ fn entries(folder: &Path, wanted: &str) -> Vec<Result<PathBuf, Failed>> {
         .collect()
 }
 
-/// A folder and all below it, but for hidden ones.
-fn with_folders_below(folder: &Path) -> Vec<Result<PathBuf, Failed>> {
-    let walk = WalkDir::new(here(folder)).follow_links(true).sort_by_file_name().into_iter();
-    walk.filter_entry(is_seen)
+/// Returns a folder and all its subfolders that are not hidden.
+fn with_subfolders(folder: &Path) -> Vec<Result<PathBuf, Failed>> {
+    let walk = WalkDir::new(or_current(folder)).follow_links(true).sort_by_file_name().into_iter();
+    walk.filter_entry(is_not_hidden)
         .filter_map(|entry| match entry {
             Err(error) => Some(Err(failed(folder, &error))),
             Ok(entry) if !entry.file_type().is_dir() => None,
@@ -130,20 +131,20 @@ fn with_folders_below(folder: &Path) -> Vec<Result<PathBuf, Failed>> {
         .collect()
 }
 
-/// The folder that the command runs in has an empty name in a pattern.
-fn here(folder: &Path) -> &Path {
+/// Returns the current folder for an empty path, which is how a relative pattern starts.
+fn or_current(folder: &Path) -> &Path {
     if folder == Path::new("") { Path::new(".") } else { folder }
 }
 
-/// All images of a folder and those below it, sorted, but for hidden ones, as `train` takes them; what cannot be looked into is an
-/// error among them, and of other files it is told how many there are. Their places are those below `base`.
+/// Returns all images of a folder and its subfolders that are not hidden, sorted, selected by the same rules as for `train`. A folder
+/// that cannot be read gives an error among them; the number of other files is printed. [`Image::below`] is relative to `base`.
 fn images_under(folder: &Path, base: &Path) -> Vec<Found> {
     let (mut found, mut left_out) = (Vec::new(), Vec::new());
     for file in folder::walk(folder) {
         match file {
             Ok((path, None)) => found.push(Ok(Image { below: only_names(path.strip_prefix(base)), path })),
             Ok((path, Some(Why::DanglingLink))) if folder::is_image(&path) => {
-                found.push(Err(Failed { path, reason: "the link leads nowhere".into() }));
+                found.push(Err(Failed { path, reason: "the target of the link does not exist".into() }));
             }
             Ok((path, Some(why))) => {
                 left_out.push(LeftOut { path: path.to_string_lossy().into_owned(), class: None, why });
@@ -152,22 +153,22 @@ fn images_under(folder: &Path, base: &Path) -> Vec<Found> {
         }
     }
     if let Some(sentence) = folder::summary(&left_out) {
-        note!("{}: {sentence}", shown_path(here(folder)));
+        note!("{}: {sentence}", shown_path(or_current(folder)));
     }
-    found.sort_by(|a, b| place(a).cmp(place(b)));
+    found.sort_by(|a, b| path_of(a).cmp(path_of(b)));
     if found.is_empty() {
-        found.push(Err(Failed { path: folder.to_owned(), reason: "the folder holds no image".into() }));
+        found.push(Err(Failed { path: folder.to_owned(), reason: "the folder has no image".into() }));
     }
     found
 }
 
-fn place(found: &Found) -> &Path {
+fn path_of(found: &Found) -> &Path {
     match found {
         Ok(Image { path, .. }) | Err(Failed { path, .. }) => path,
     }
 }
 
-fn is_seen(entry: &DirEntry) -> bool {
+fn is_not_hidden(entry: &DirEntry) -> bool {
     entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".")
 }
 
@@ -175,10 +176,11 @@ fn failed(folder: &Path, error: &walkdir::Error) -> Failed {
     Failed { path: error.path().unwrap_or(folder).to_owned(), reason: error.to_string() }
 }
 
-/// A file system takes names of this many bytes.
+/// The most bytes in a file name on common file systems.
 const LONGEST_NAME: usize = 255;
 
-/// The image's place as a JPEG file; numbered when it is taken.
+/// Returns [`Image::below`] with the extension .jpg, for the annotated image, and adds it to `taken`. If it is already taken, a number
+/// is appended.
 pub fn free_name(image: &Image, taken: &mut BTreeSet<PathBuf>) -> PathBuf {
     let stem = match image.below.file_stem() {
         Some(stem) if image.path != Path::new("-") => stem.to_string_lossy().into_owned(),
@@ -212,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_keeps_its_place() {
+    fn an_input_without_images_gives_an_error_in_its_position() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("empty")).unwrap();
         write(folder.path(), &["b.jpg", "a.jpg", "notes.txt"]);
@@ -221,20 +223,20 @@ mod tests {
         let ok = |name: &str| Ok(Image { path: at(name), below: name.into() });
         assert_eq!(found[0], ok("none.jpg"));
         assert_eq!(found[1..3], [ok("a.jpg"), ok("b.jpg")]);
-        for (index, reason) in [(3, "matches no file"), (4, "holds no image"), (5, "not valid")] {
+        for (index, reason) in [(3, "matches no file"), (4, "has no image"), (5, "not valid")] {
             assert!(found[index].as_ref().unwrap_err().reason.contains(reason), "{found:?}");
         }
         assert_eq!(found[6], Ok(Image { path: "-".into(), below: "-".into() }));
     }
 
-    /// The places below `root` of what is found.
+    /// Returns the relative paths of the images found below `root`.
     fn below(root: &Path, input: &str) -> Vec<String> {
         let found = find(&[root.join(input)]);
         found.into_iter().map(|found| found.unwrap().below.display().to_string()).collect()
     }
 
     #[test]
-    fn an_image_keeps_its_place_below_what_names_it() {
+    fn paths_are_relative_to_the_input() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), &["x/a/1.jpg", "x/b/c/2.jpg", "x/b/1.jpg", "x/.thumbs/3.jpg", "x/b/.4.jpg"]);
         let root = folder.path();
@@ -251,7 +253,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn names_that_are_no_text_are_found() {
+    fn names_that_are_not_utf8_are_found() {
         use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
         let folder = tempfile::tempdir().unwrap();
         let name = OsStr::from_bytes(b"caf\xe9.jpg");
@@ -265,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn annotated_images_of_one_name_do_not_meet() {
+    fn annotated_images_with_the_same_name_are_numbered() {
         let mut taken = BTreeSet::new();
         let image = |path: &str, below: &str| Image { path: path.into(), below: below.into() };
         let mut name = |path, below| free_name(&image(path, below), &mut taken).display().to_string();

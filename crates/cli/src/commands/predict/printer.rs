@@ -1,4 +1,4 @@
-//! How answers are printed.
+//! Printing of the answers of `predict`.
 
 use std::{
     collections::BTreeMap,
@@ -13,24 +13,24 @@ use serde::{Serialize, Serializer};
 
 use crate::columns::{padded, width};
 
-/// How the answers are printed.
+/// Output formats of `predict`.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 pub enum Format {
-    /// Lines for people
+    /// Lines to read
     Text,
-    /// One list
+    /// One JSON array
     Json,
-    /// One object a line
+    /// One JSON object per line
     Jsonl,
-    /// path,rank,class,probability,error
+    /// Columns path,rank,class,probability,error
     Csv,
 }
 
-/// What came of an input.
+/// The result for one input.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub enum Answer {
-    /// The most probable class, and as many as were asked for.
+    /// The most probable class, and the `--topk` most probable classes.
     Classes {
         #[serde(serialize_with = "as_text")]
         path: PathBuf,
@@ -38,7 +38,7 @@ pub enum Answer {
         probability: f64,
         top: Vec<Class>,
     },
-    /// Why there is no answer.
+    /// The reason why there is no answer.
     Failed {
         #[serde(serialize_with = "as_text")]
         path: PathBuf,
@@ -46,7 +46,7 @@ pub enum Answer {
     },
 }
 
-/// A path need not be text; JSON is.
+/// Serializes a path as text. Parts that are not UTF-8 are replaced, because JSON cannot represent them.
 fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
 }
@@ -58,10 +58,10 @@ pub struct Class {
     pub probability: f64,
 }
 
-/// Prints answers as they come.
+/// Prints answers one by one.
 pub struct Printer {
     format: Format,
-    /// Classes in a line for an image, where there are several images; without it each class has a line.
+    /// For several images as text: the number of classes in the line of each image. `None` for one image: each class has its own line.
     in_line: Option<usize>,
     answers: usize,
     failed: usize,
@@ -70,11 +70,11 @@ pub struct Printer {
     csv: csv::Writer<Stdout>,
 }
 
-/// Classes in the line of totals.
+/// The most classes in the line of totals.
 const TOTALS: usize = 10;
 
 impl Printer {
-    /// Begins.
+    /// Creates a printer and prints the header of CSV.
     pub fn new(format: Format, in_line: Option<usize>) -> Result<Self> {
         let mut csv = csv::Writer::from_writer(stdout());
         if format == Format::Csv {
@@ -83,7 +83,7 @@ impl Printer {
         Ok(Self { format, in_line, answers: 0, failed: 0, classes: BTreeMap::new(), csv })
     }
 
-    /// Prints one.
+    /// Prints one answer.
     pub fn print(&mut self, answer: &Answer) -> Result<()> {
         self.answers += 1;
         match answer {
@@ -92,8 +92,8 @@ impl Printer {
         }
         match self.format {
             Format::Json => {
-                let begin = if self.answers == 1 { "[\n" } else { ",\n" };
-                write!(stdout(), "{begin}{}", serde_json::to_string(answer)?)?;
+                let separator = if self.answers == 1 { "[\n" } else { ",\n" };
+                write!(stdout(), "{separator}{}", serde_json::to_string(answer)?)?;
             }
             Format::Jsonl => writeln!(stdout(), "{}", serde_json::to_string(answer)?)?,
             Format::Csv => self.print_csv(answer)?,
@@ -107,7 +107,7 @@ impl Printer {
             (Answer::Failed { path, error }, _) => note!("error: {}", with_path(path, error)),
             (Answer::Classes { top, .. }, None) => {
                 let names: Vec<String> = top.iter().map(|class| escaped(&class.class).to_string()).collect();
-                // The tutorial's column, unless a name is longer.
+                // 10 columns as in the tutorial's predict.py, or more for a longer name.
                 let columns = names.iter().map(|name| width(name)).fold(10, usize::max);
                 for (name, Class { probability, .. }) in names.iter().zip(top) {
                     say!("class: {}   prob: {probability:.3}", padded(name, columns))?;
@@ -145,7 +145,7 @@ impl Printer {
         Ok(self.csv.flush()?)
     }
 
-    /// Ends; whether all were answered.
+    /// Prints the end of the output. Returns whether all inputs have an answer.
     pub fn finish(mut self) -> Result<bool> {
         match self.format {
             Format::Json if self.answers == 0 => say!("[]")?,
@@ -157,7 +157,7 @@ impl Printer {
         Ok(self.failed == 0)
     }
 
-    /// `5 images: 3 roses, 1 tulips; 1 has no answer`
+    /// Returns for example `5 images: 3 roses, 1 tulips, 1 without an answer`.
     fn totals(&self) -> String {
         let mut classes: Vec<(&String, &usize)> = self.classes.iter().collect();
         classes.sort_by(|a, b| b.1.cmp(a.1));
@@ -173,7 +173,7 @@ impl Printer {
     }
 }
 
-/// The error in one line, with the path before it unless it names it itself.
+/// Returns the error in one line, with the path before it unless the error contains the path.
 fn with_path(path: &Path, error: &str) -> String {
     let (path, error) = (shown_path(path).to_string(), escaped(error).to_string());
     if error.contains(&path) { error } else { format!("{path}: {error}") }

@@ -1,14 +1,14 @@
-//! What a run is, in two lines.
+//! The two lines that describe a run when it starts.
 
 use alexnet::RunInfo;
 use anyhow::Result;
 
 use crate::{columns::grouped, config::named};
 
-/// The network with its engine, and how it is trained; `source` is where the options come from.
+/// Returns a line about the network and its engine, and a line about the training. `source` describes where the options come from.
 ///
 /// # Errors
-/// When the network is not valid.
+/// If the network is not valid.
 pub fn header(run: &RunInfo, source: &str) -> Result<[String; 2]> {
     let RunInfo { config, topology, .. } = *run;
     let engine = config.engine;
@@ -24,7 +24,7 @@ pub fn header(run: &RunInfo, source: &str) -> Result<[String; 2]> {
         engine.backend.name(),
         if threads == 1 { "" } else { "s" }
     );
-    let learning = format!(
+    let training = format!(
         "{source}: {} epochs, batches of {}, {}, rate {} {}, seed {}",
         config.epochs,
         config.batch_size,
@@ -33,5 +33,5 @@ pub fn header(run: &RunInfo, source: &str) -> Result<[String; 2]> {
         named(config.lr_scheduler),
         config.seed
     );
-    Ok([network, learning])
+    Ok([network, training])
 }

@@ -1,4 +1,4 @@
-//! What a user sees of a run, and the figures it writes after each epoch.
+//! Prints the progress of a run, and writes its figures after each epoch and at its end.
 
 use std::{ops::ControlFlow, time::Instant};
 
@@ -19,20 +19,20 @@ use crate::{
     stop::Stop,
 };
 
-/// Watches a run.
+/// The observer of a training run.
 pub struct Watch {
     console: Console,
     stop: Stop,
-    /// Where the options of a new run come from, in words.
+    /// A description of where the options of a new run come from; `None` for a resumed run.
     source: Option<String>,
-    /// The line about the epoch under way, once the first step is done.
+    /// The progress line of the current epoch, after its first step.
     line: Option<Line>,
-    /// When this process took its first step of an epoch, and the images of that epoch that it found already done.
+    /// When this process finished its first step of the current epoch, and the images of the epoch that were done by then.
     epoch_start: Option<(Instant, u64)>,
 }
 
 impl Watch {
-    /// Watches a run whose options come from `source`, if it is a new one.
+    /// Creates an observer. `source` is where the options of a new run come from; `None` for a resumed run.
     pub fn new(stop: Stop, source: Option<&Source>) -> Self {
         Self {
             console: Console::default(),
@@ -43,7 +43,7 @@ impl Watch {
         }
     }
 
-    /// Leaves the terminal clean.
+    /// Removes the progress line from the terminal.
     pub fn clear(&mut self) {
         self.console.clear();
         self.line = None;
@@ -53,7 +53,7 @@ impl Watch {
         self.console.clear();
         self.stop.listen()?;
         let dataset = run.loader.dataset();
-        // Here and below: training does not end because nobody reads.
+        // Here and below, errors of stdout are ignored: training continues if the reader of a pipe has exited.
         let _ = say!(
             "using {} images for training, {} images for validation.",
             dataset.train.len(),
@@ -72,13 +72,13 @@ impl Watch {
             let figure = figures::training_batch(&batch?, &run.metadata.classes);
             figures::save(&figure, &run.folder.file("train_batch0.jpg"))?;
         }
-        note!("the run is kept in {}", shown_path(run.folder.path()));
+        note!("the run is stored in {}", shown_path(run.folder.path()));
         Ok(())
     }
 
     fn finished(&mut self, run: &RunInfo, model: &mut dyn Model, evaluated: &Evaluated) -> Result<()> {
         self.clear();
-        // Evenly spread, since the images are sorted by class.
+        // Every n-th image, because the images are sorted by class.
         let val = &run.loader.dataset().val;
         let shown: Vec<Item> = val.iter().step_by(val.len().div_ceil(16).max(1)).cloned().collect();
         if let Some(batch) = run.loader.evaluation(&shown).next() {
@@ -97,7 +97,7 @@ impl Watch {
         let (start, before) = *self.epoch_start.get_or_insert((Instant::now(), progress.images));
         let speed = (progress.images - before) as f64 / start.elapsed().as_secs_f64();
         let left = (config.epochs - epoch) as f64 * steps as f64 + (steps - progress.batches) as f64;
-        // Before the second step there is no speed to speak of.
+        // The speed is known from the second step on.
         let pace = if progress.images > before {
             let per_step = start.elapsed().as_secs_f64() * progress.images as f64
                 / ((progress.images - before) as f64 * progress.batches as f64);
@@ -154,7 +154,7 @@ impl TrainObserver for Watch {
             row.val_loss,
             row.time - before
         );
-        // `results.csv` has it all.
+        // The same numbers are in `results.csv`.
         let _ = say!("{line}");
     }
 
@@ -168,7 +168,7 @@ impl TrainObserver for Watch {
     }
 }
 
-/// Figures are for looking at: one that cannot be written does not end a run.
+/// Writes a figure to the run folder. An error is printed but does not end the run.
 fn save_figure(folder: &RunFolder, figure: &image::RgbImage, name: &str) {
     if let Err(error) = figures::save(figure, &folder.file(name)) {
         note!("warning: {name} was not written: {}", explain(&error));

@@ -1,4 +1,4 @@
-//! Mistakes of an engine, from new weights and from trained ones.
+//! Tests that errors injected into an engine are detected, with new weights and with trained weights.
 
 use alexnet::core::{
     Images, Logits, Node, Op,
@@ -9,21 +9,21 @@ use alexnet::core::{
 use super::*;
 use alexnet::Engine;
 
-/// A mistake of an engine.
+/// An error that is injected into an engine.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
     None,
-    /// β₂ 0.99 for 0.999.
+    /// β₂ is 0.99 instead of 0.999.
     Beta2,
-    /// Each rate a thousandth too high.
+    /// Each learning rate is too high by 0.1 %.
     Rate,
-    /// Each gradient off by a thousandth, in turn to either side.
+    /// Each gradient is wrong by 0.1 %, alternately up and down.
     Gradient,
-    /// The masks of the next step.
+    /// The dropout masks are those of another seed.
     Dropout,
 }
 
-/// An engine with a mistake.
+/// An engine with an injected error.
 struct Faulty<'a>(&'a dyn Backend, Fault);
 
 struct FaultyModel(Box<dyn Model>, Fault);
@@ -102,18 +102,18 @@ fn steps(number: u64, lr: f32, batches: &[Batch]) -> Vec<(Step, &[Batch])> {
     (1..=number).map(step).zip(batches.chunks(1).cycle()).collect()
 }
 
-/// From new weights, from trained ones, and from such as know the images by heart.
+/// With new weights, trained weights, and weights that overfit the images.
 #[test]
-fn engines_agree_and_each_mistake_is_seen() {
+fn engines_agree_and_each_injected_error_is_detected() {
     let engines = Engine::compiled();
-    let mut places: Vec<Place> = Vec::new();
+    let mut targets: Vec<Target> = Vec::new();
     for engine in &engines {
-        places.push(Place { name: engine.name().into(), engine: engine.as_ref(), device: Device::Cpu });
+        targets.push(Target { name: engine.name().into(), engine: engine.as_ref(), device: Device::Cpu });
     }
     let faults = [Fault::None, Fault::Beta2, Fault::Rate, Fault::Gradient, Fault::Dropout];
     let faulty = faults.map(|fault| Faulty(engines[0].as_ref(), fault));
     for engine in &faulty {
-        places.push(Place { name: format!("{:?}", engine.1), engine, device: Device::Cpu });
+        targets.push(Target { name: format!("{:?}", engine.1), engine, device: Device::Cpu });
     }
     let mut batches: Vec<Batch> = (0..3).map(|_| Batch::random(24, 32, 5)).collect();
     for (i, batch) in batches.iter_mut().enumerate() {
@@ -122,25 +122,30 @@ fn engines_agree_and_each_mistake_is_seen() {
     let adam = Optimizer::Adam { adam: Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 }, weight_decay: 0.0 };
     let mut parameters = initialize(&topology(), Init::Pytorch, 0).unwrap().parameters;
     for more in [0, 30, 300] {
-        let training =
-            Lesson { topology: topology(), optimizer: adam, parameters, steps: steps(more, 1e-3, &batches) };
+        let training = TrainingSetup {
+            topology: topology(),
+            optimizer: adam,
+            parameters,
+            steps: steps(more, 1e-3, &batches),
+        };
         let state = State::from(training.parameters.clone());
-        let mut model = training.compile(&places[0], &state).unwrap();
+        let mut model = training.compile(&targets[0], &state).unwrap();
         for (step, batches) in &training.steps {
             train_step(model.as_mut(), batches, step).unwrap();
         }
         parameters = model.parameters().unwrap();
         for (optimizer, lr) in [(adam, 2e-4), (Optimizer::Sgd { momentum: 0.9, weight_decay: 0.0 }, 0.01)] {
             let steps = steps(4, lr, &batches);
-            let lesson = Lesson { topology: topology(), optimizer, parameters: parameters.clone(), steps };
-            for (place, compared) in places.iter().zip(lesson.compare(&places).unwrap()) {
+            let setup =
+                TrainingSetup { topology: topology(), optimizer, parameters: parameters.clone(), steps };
+            for (target, compared) in targets.iter().zip(setup.compare(&targets).unwrap()) {
                 let is_adam = matches!(optimizer, Optimizer::Adam { .. });
-                let expected = match place.name.as_str() {
+                let expected = match target.name.as_str() {
                     "Beta2" => !is_adam,
                     "Rate" | "Gradient" | "Dropout" => false,
                     _ => true,
                 };
-                let what = format!("{} after {more} steps, {optimizer:?}: {compared:?}", place.name);
+                let what = format!("{} after {more} steps, {optimizer:?}: {compared:?}", target.name);
                 assert_eq!(compared.within_tolerance, expected, "{what}");
             }
         }

@@ -1,13 +1,13 @@
-//! What is said of options that make no sense, how wide lines are, and which characters can be read.
+//! Messages about invalid options, the width of lines, and non-Latin names.
 
 use std::fs;
 
-use crate::{CLASSES, Place};
+use crate::{CLASSES, TestDir};
 
 #[test]
-fn a_number_out_of_its_limits_gets_words_of_its_own() {
-    let place = Place::new();
-    for (args, option, words) in [
+fn a_number_outside_its_limits_is_refused_with_the_limits() {
+    let dir = TestDir::new();
+    for (args, option, message) in [
         (&["train", "--epochs", "0"][..], "--epochs <N>", "it must be a whole number of at least 1"),
         (&["train", "--epochs", "-3"], "--epochs <N>", "it must be a whole number of at least 1"),
         (&["train", "--epochs", "99999999999999999999"], "--epochs <N>", "it is too large"),
@@ -21,16 +21,16 @@ fn a_number_out_of_its_limits_gets_words_of_its_own() {
         (&["summary", "--classes", "-5"], "--classes <N>", "it must be a whole number of at least 2"),
         (&["data", "synth", "--out", "x", "--per-class", "-5"], "--per-class <N>", "of at least 1"),
     ] {
-        let ran = place.run(args);
+        let ran = dir.run(args);
         assert_eq!(ran.code, Some(2), "{args:?}: {ran:?}");
-        assert!(ran.err.contains(option) && ran.err.contains(words), "{args:?}: {ran:?}");
+        assert!(ran.err.contains(option) && ran.err.contains(message), "{args:?}: {ran:?}");
     }
-    assert_eq!(place.names(), [""; 0]);
+    assert_eq!(dir.names(), [""; 0]);
 }
 
 #[test]
-fn an_option_that_would_be_ignored_is_refused() {
-    let place = Place::new();
+fn an_option_that_the_command_would_ignore_is_refused() {
+    let dir = TestDir::new();
     for args in [
         &["lr-find", "--epochs", "3"][..],
         &["lr-find", "--lr", "0.1"],
@@ -43,36 +43,36 @@ fn an_option_that_would_be_ignored_is_refused() {
         &["bench", "--data", "flowers"],
         &["bench", "--what", "pipeline", "--data", "flowers", "--steps", "3"],
     ] {
-        let ran = place.run(args);
+        let ran = dir.run(args);
         assert!(ran.code != Some(0) && ran.err.contains("--"), "{args:?}: {ran:?}");
     }
 }
 
 #[test]
-fn a_pipeline_asks_no_engine() {
-    let place = Place::new();
+fn the_pipeline_benchmark_refuses_options_of_engines() {
+    let dir = TestDir::new();
     for (option, value) in
         [("--backend", "candle"), ("--device", "cpu"), ("--isa", "portable"), ("--convolution", "im2col")]
     {
-        let ran = place.run(&["bench", "--what", "pipeline", "--data", "flowers", option, value]);
+        let ran = dir.run(&["bench", "--what", "pipeline", "--data", "flowers", option, value]);
         assert!(ran.code == Some(1) && ran.err.contains(&format!("leave `{option}` out")), "{ran:?}");
     }
 }
 
 #[test]
 fn the_next_step_is_an_option_of_the_command() {
-    let place = Place::new();
-    place.save_fresh_weights("w.safetensors");
+    let dir = TestDir::new();
+    dir.save_fresh_weights("w.safetensors");
     let fill = |folder: &str, images: usize| {
         for (class, image) in CLASSES.iter().flat_map(|class| (0..images).map(move |image| (class, image))) {
-            fs::create_dir_all(place.file(&format!("{folder}/{class}"))).unwrap();
-            fs::write(place.file(&format!("{folder}/{class}/{image}.jpg")), "words").unwrap();
+            fs::create_dir_all(dir.file(&format!("{folder}/{class}"))).unwrap();
+            fs::write(dir.file(&format!("{folder}/{class}/{image}.jpg")), "words").unwrap();
         }
     };
-    let check = |args: &[&str], words: &str, option: &str, is_named: bool| {
-        let ran = place.run(args);
+    let check = |args: &[&str], message: &str, option: &str, is_named: bool| {
+        let ran = dir.run(args);
         assert_eq!(ran.code, Some(1), "{args:?}: {ran:?}");
-        assert!(ran.err.contains(words) && ran.err.contains(option) == is_named, "{args:?}: {ran:?}");
+        assert!(ran.err.contains(message) && ran.err.contains(option) == is_named, "{args:?}: {ran:?}");
     };
     let bench = ["bench", "--what", "pipeline", "--data", "images"];
     let evaluate = ["evaluate", "--weights", "w.safetensors", "--data", "images"];
@@ -99,7 +99,7 @@ fn the_next_step_is_an_option_of_the_command() {
     check(&parity, cause, skip, false);
     check(&["data", "preview", "--data", "images", "--out", "a.png"], cause, skip, false);
 
-    fs::rename(place.file("images"), place.file("flat")).unwrap();
+    fs::rename(dir.file("images"), dir.file("flat")).unwrap();
     fill("images/train", 1);
     fill("images/val", 1);
     let (cause, split) = ("the 5 validation images of 10 images are evaluated", "`--split all`");
@@ -107,87 +107,87 @@ fn the_next_step_is_an_option_of_the_command() {
     check(&parity, cause, split, false);
 }
 
-/// The words come before anything is read.
+/// The note is printed before the data set is read.
 #[test]
-fn an_option_without_what_it_is_for_is_told() {
-    let place = Place::new();
-    for (args, words) in [
-        (&["--momentum", "0.5"][..], "`--momentum` changes nothing without `--opt sgd`"),
-        (&["--lr-gamma", "0.5"], "`--lr-gamma` changes nothing without `--lr-scheduler step`"),
-        (&["--model-ema-decay", "0.5"], "`--model-ema-decay` changes nothing without `--model-ema`"),
+fn an_option_without_effect_is_noted() {
+    let dir = TestDir::new();
+    for (args, message) in [
+        (&["--momentum", "0.5"][..], "`--momentum` has no effect without `--opt sgd`"),
+        (&["--lr-gamma", "0.5"], "`--lr-gamma` has no effect without `--lr-scheduler step`"),
+        (&["--model-ema-decay", "0.5"], "`--model-ema-decay` has no effect without `--model-ema`"),
     ] {
-        let ran = place.run(&[&["train", "--data", "none"][..], args].concat());
-        assert!(ran.code == Some(1) && ran.err.contains(words), "{args:?}: {ran:?}");
+        let ran = dir.run(&[&["train", "--data", "none"][..], args].concat());
+        assert!(ran.code == Some(1) && ran.err.contains(message), "{args:?}: {ran:?}");
     }
     for args in
         [&["--momentum", "0.5", "--opt", "sgd"][..], &["--model-ema-decay", "0.5", "--recipe", "fast"]]
     {
-        let ran = place.run(&[&["train", "--data", "none"][..], args].concat());
-        assert!(!ran.err.contains("changes nothing"), "{args:?}: {ran:?}");
+        let ran = dir.run(&[&["train", "--data", "none"][..], args].concat());
+        assert!(!ran.err.contains("has no effect"), "{args:?}: {ran:?}");
     }
 }
 
 #[test]
-fn onnx_is_written_by_export_alone() {
-    let place = Place::new();
-    place.save_fresh_weights("w.safetensors");
-    for (args, words) in [
-        (&["convert", "w.safetensors", "w.onnx"][..], "`export --weights w.safetensors w.onnx` does it"),
+fn only_export_writes_onnx() {
+    let dir = TestDir::new();
+    dir.save_fresh_weights("w.safetensors");
+    for (args, message) in [
+        (&["convert", "w.safetensors", "w.onnx"][..], "use `export --weights w.safetensors w.onnx`"),
         (&["convert", "w.onnx", "w.pth"], "ONNX is written, but not read"),
         (&["predict", "a.jpg", "--weights", "w.ONNX"], "name the weights that it was made from"),
     ] {
-        let ran = place.run(args);
-        assert!(ran.code == Some(1) && ran.err.contains(words), "{args:?}: {ran:?}");
+        let ran = dir.run(args);
+        assert!(ran.code == Some(1) && ran.err.contains(message), "{args:?}: {ran:?}");
     }
 }
 
 #[test]
 fn the_layers_of_every_network_fit_80_columns() {
-    let place = Place::new();
+    let dir = TestDir::new();
     for variant in ["tutorial", "original", "original-norm-first", "torchvision"] {
         for classes in ["2", "1000", "65536"] {
-            let said = place.succeeds(&["summary", "--variant", variant, "--classes", classes]);
-            for line in said.lines() {
+            let output = dir.succeeds(&["summary", "--variant", variant, "--classes", classes]);
+            for line in output.lines() {
                 assert!(line.chars().count() <= 80 && line.trim_end() == line, "{line}");
             }
-            assert!(said.contains("classifier") && said.contains("→"), "{said}");
+            assert!(output.contains("classifier") && output.contains("→"), "{output}");
         }
     }
 }
 
 /// A terminal shows a Chinese character in two columns.
 #[test]
-fn tables_and_figures_take_names_in_chinese() {
+fn tables_and_figures_show_chinese_names() {
     const UNKNOWN: &str = "\u{10fffd}";
-    let place = Place::with_flowers(10);
+    let dir = TestDir::with_flowers(10);
     let rename = |class: &str, name: &str| {
-        fs::rename(place.file("flowers").join(class), place.file("flowers").join(name)).unwrap();
+        fs::rename(dir.file("flowers").join(class), dir.file("flowers").join(name)).unwrap();
     };
     rename("daisy", "雛菊");
     rename("roses", "薔薇の花");
-    let said = place.succeeds(&["data", "check", "--data", "flowers"]);
-    // Ten columns for the names, one between, and a number in the last two of seven.
+    let output = dir.succeeds(&["data", "check", "--data", "flowers"]);
+    // Ten columns for the name, a space, and a number in the last two of seven columns.
     for (name, columns) in [("雛菊", 4), ("薔薇の花", 8), ("dandelion", 9), ("sunflowers", 10)] {
         let row = format!("{name}{}10 ", " ".repeat(16 - columns));
-        assert!(said.lines().any(|line| line.starts_with(&row)), "{row}: {said}");
+        assert!(output.lines().any(|line| line.starts_with(&row)), "{row}: {output}");
     }
 
     for class in ["雛菊", "薔薇の花", "dandelion", "sunflowers", "tulips"] {
         rename(class, &format!("{class}{UNKNOWN}"));
     }
     let preview = |home: &str| {
-        let mut command = place.command(&["data", "preview", "--data", "flowers", "--out", "seen.png"]);
-        command.env("HOME", place.file(home)).env_remove("XDG_DATA_HOME");
+        let mut command = dir.command(&["data", "preview", "--data", "flowers", "--out", "seen.png"]);
+        command.env("HOME", dir.file(home)).env_remove("XDG_DATA_HOME");
         let err = String::from_utf8(command.output().unwrap().stderr).unwrap();
-        (err, fs::read(place.file("seen.png")).unwrap())
+        (err, fs::read(dir.file("seen.png")).unwrap())
     };
     let (err, boxes) = preview("none");
     assert_eq!(err.matches("U+10FFFD").count(), 1, "{err}");
     assert!(err.contains("fonts-noto"), "{err}");
     if cfg!(target_os = "linux") {
         for folder in ["home/.fonts", "home/.local/share/fonts"] {
-            fs::create_dir_all(place.file(folder)).unwrap();
-            fs::copy("tests/goldens/one.ttf", place.file(folder).join("one.ttf")).unwrap();
+            fs::create_dir_all(dir.file(folder)).unwrap();
+            fs::copy("tests/goldens/one.ttf", dir.file(folder).join("one.ttf")).unwrap();
         }
         let (err, drawn) = preview("home");
         assert!(!err.contains("U+10FFFD") && drawn != boxes, "{err}");

@@ -1,42 +1,42 @@
-//! How weights follow from gradients.
+//! Options for the optimizer, the learning rate and the steps.
 
 use alexnet::{LrScheduler, Opt, TrainConfig};
 
 use crate::parse;
 
-/// How weights follow from gradients, and which of them are kept.
+/// The optimizer, the learning rate, early stopping and the averaged weights.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Optimisation")]
-pub struct OptimisationOptions {
+#[command(next_help_heading = "Optimization")]
+pub struct OptimizationOptions {
     #[command(flatten)]
     pub optimizer: OptimizerOptions,
     #[command(flatten)]
     pub rates: RateOptions,
     #[command(flatten)]
     pub steps: StepOptions,
-    /// End early when the accuracy has not risen for N epochs
+    /// End training early when the validation accuracy has not risen for N epochs
     #[arg(long, value_name = "N", value_parser = parse::count)]
     pub patience: Option<u64>,
-    /// Evaluate and keep an exponential moving average of the weights
+    /// Evaluate and save an exponential moving average of the weights
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_value_t = false,
           default_missing_value = "true", action = clap::ArgAction::Set)]
     pub model_ema: bool,
-    /// Share of the average that is kept each time it moves
+    /// Share of the average that remains at each update
     #[arg(long, value_name = "SHARE", default_value_t = 0.9, value_parser = parse::fraction_f32)]
     pub model_ema_decay: f32,
-    /// Steps between two moves of the average [default: 16, or a sixth of an epoch where that is less]
+    /// Steps between two updates of the average [default: 16, or a sixth of an epoch if that is less]
     #[arg(long, value_name = "N", value_parser = parse::count)]
     pub model_ema_steps: Option<u64>,
 }
 
-/// The optimizer, whatever the learning rate.
+/// The optimizer without its learning rate.
 #[derive(Clone, Copy, Debug, clap::Args)]
-#[command(next_help_heading = "Optimisation")]
+#[command(next_help_heading = "Optimization")]
 pub struct OptimizerOptions {
     /// Optimizer
     #[arg(long, value_name = "NAME", value_enum, default_value = "adam")]
     pub opt: Opt,
-    /// Weight decay: added to the gradient, or with adamw taken off the weights [default: 0, with adamw 0.01]
+    /// Weight decay: added to the gradient, or with adamw subtracted from the weights [default: 0, with adamw 0.01]
     #[arg(long, value_name = "λ", value_parser = parse::not_negative_f32)]
     pub weight_decay: Option<f32>,
     /// Momentum of sgd
@@ -46,33 +46,33 @@ pub struct OptimizerOptions {
 
 /// The learning rate of each step.
 #[derive(Clone, Copy, Debug, clap::Args)]
-#[command(next_help_heading = "Optimisation")]
+#[command(next_help_heading = "Optimization")]
 pub struct RateOptions {
-    /// Learning rate, the highest of the schedule
+    /// Learning rate; if it changes, its maximum
     #[arg(long, value_name = "RATE", default_value_t = 2e-4, value_parser = parse::positive)]
     pub lr: f32,
     /// How the learning rate changes
     #[arg(long, value_name = "NAME", value_enum, default_value = "constant")]
     pub lr_scheduler: LrScheduler,
-    /// Epochs in which the learning rate first rises, from a hundredth of it; with onecycle from a 25th, where 0 means 30 % of the run
+    /// Epochs in which the learning rate rises from 1/100 of --lr; with onecycle from 1/25, and 0 means 30 % of the run
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::count_or_none)]
     pub warmup_epochs: u64,
-    /// Epochs between two steps of the scheduler step
+    /// Epochs between two reductions of the rate by --lr-scheduler step
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = parse::count)]
     pub lr_step_size: u64,
-    /// What a step of the scheduler step multiplies by
+    /// Factor of each reduction by --lr-scheduler step
     #[arg(long, value_name = "γ", default_value_t = 0.1, value_parser = parse::not_negative)]
     pub lr_gamma: f64,
 }
 
-/// What a step is made from.
+/// How the gradients of a step are computed.
 #[derive(Clone, Copy, Debug, clap::Args)]
-#[command(next_help_heading = "Optimisation")]
+#[command(next_help_heading = "Optimization")]
 pub struct StepOptions {
-    /// Scale gradients down to this norm
+    /// Scale the gradients of a step down to this norm if theirs is larger
     #[arg(long, value_name = "NORM", value_parser = parse::positive)]
     pub clip_grad_norm: Option<f32>,
-    /// Average the gradients of this many batches for one step
+    /// Gradient accumulation: average the gradients of N batches for one step
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse::at_least(1u32))]
     pub accumulate: u32,
 }
@@ -105,7 +105,7 @@ impl StepOptions {
     }
 }
 
-impl OptimisationOptions {
+impl OptimizationOptions {
     pub fn apply(&self, config: &mut TrainConfig) {
         let Self { optimizer, rates, steps, patience, model_ema, model_ema_decay, model_ema_steps } = self;
         optimizer.apply(config);
