@@ -1,4 +1,5 @@
-//! Loading of training batches from files on all cores: decoding, cropping, flipping and resizing synthetic images of flowers.
+//! Loading of training batches from files on all cores: decoding, cropping, flipping and resizing
+//! synthetic images of flowers.
 
 use alexnet_core::{Normalization, train::Batches};
 use alexnet_data::{

@@ -1,5 +1,6 @@
-//! Each layer of the tutorial's network with batch size 32 on every engine: the forward pass, and a complete step (forward,
-//! backward and update by SGD). The difference is the backward pass with the update.
+//! Each layer of the tutorial's network with batch size 32 on every engine: the forward pass, and a
+//! complete step (forward, backward and update by SGD). The difference is the backward pass with
+//! the update.
 
 use std::time::Duration;
 
@@ -14,8 +15,10 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 const BATCH: usize = 32;
 
 fn each_layer(criterion: &mut Criterion) {
-    let options =
-        Options { optimizer: Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 }, ..Options::default() };
+    let options = Options {
+        optimizer: Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 },
+        ..Options::default()
+    };
     for (name, topology) in layers(&Variant::Tutorial.topology(5)).expect("the variant is valid") {
         let state = initialize(&topology, Init::Pytorch, 0).expect("the layer is valid");
         let classes = topology.classes().expect("the layer ends in features");
@@ -32,7 +35,8 @@ fn each_layer(criterion: &mut Criterion) {
             group.bench_function(BenchmarkId::new("forward", engine.name()), |bencher| {
                 bencher.iter(|| model.logits(&batch.images).expect("the batch fits"));
             });
-            let mut step = Step { sample_offset: 0, number: 0, seed: 0, lr: 1e-6, clip_grad_norm: None };
+            let mut step =
+                Step { sample_offset: 0, number: 0, seed: 0, lr: 1e-6, clip_grad_norm: None };
             group.bench_function(BenchmarkId::new("step", engine.name()), |bencher| {
                 bencher.iter(|| {
                     step.number += 1;

@@ -14,17 +14,22 @@ fn network(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("tutorial");
     group.sample_size(10);
     for engine in engines() {
-        let mut model =
-            engine.compile(&topology, &state, &Options::default()).expect("the engine supports the variant");
+        let mut model = engine
+            .compile(&topology, &state, &Options::default())
+            .expect("the engine supports the variant");
         for n in [1, 32] {
             let batch = Batch::random(n, topology.input[1], 5);
             group.throughput(Throughput::Elements(n as u64));
-            group.bench_function(BenchmarkId::new(format!("forward/{n}"), engine.name()), |bencher| {
-                bencher.iter(|| model.logits(&batch.images).expect("the batch fits"));
-            });
+            group.bench_function(
+                BenchmarkId::new(format!("forward/{n}"), engine.name()),
+                |bencher| {
+                    bencher.iter(|| model.logits(&batch.images).expect("the batch fits"));
+                },
+            );
         }
         let batch = Batch::random(32, topology.input[1], 5);
-        let mut step = Step { sample_offset: 0, number: 0, seed: 0, lr: 2e-4, clip_grad_norm: None };
+        let mut step =
+            Step { sample_offset: 0, number: 0, seed: 0, lr: 2e-4, clip_grad_norm: None };
         group.bench_function(BenchmarkId::new("train/32", engine.name()), |bencher| {
             bencher.iter(|| {
                 step.number += 1;

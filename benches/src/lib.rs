@@ -15,9 +15,10 @@ pub fn engines() -> Vec<Box<dyn Backend>> {
     ]
 }
 
-/// Returns each convolution, pooling, normalization and linear layer of `topology` as a separate network, with its name. Since
-/// the input of an engine is images, a 1×1 convolution before the layer creates the channels that the layer needs. Its cost is
-/// small compared with that of the layer.
+/// Returns each convolution, pooling, normalization and linear layer of `topology` as a separate
+/// network, with its name. Since the input of an engine is images, a 1×1 convolution before the
+/// layer creates the channels that the layer needs. Its cost is small compared with that of the
+/// layer.
 ///
 /// # Errors
 /// [`alexnet_core::Error::Topology`] when the network is not valid.
@@ -27,7 +28,10 @@ pub fn layers(topology: &Topology) -> Result<Vec<(String, Topology)>> {
     for (Node { name, op }, output) in topology.nodes.iter().zip(topology.shapes()?) {
         if matches!(
             op,
-            Op::Conv2d { .. } | Op::MaxPool2d { .. } | Op::LocalResponseNorm { .. } | Op::Linear { .. }
+            Op::Conv2d { .. }
+                | Op::MaxPool2d { .. }
+                | Op::LocalResponseNorm { .. }
+                | Op::Linear { .. }
         ) {
             layers.push((name.clone(), single_operation(op, &input)));
         }
@@ -49,7 +53,14 @@ fn single_operation(op: &Op, input: &[usize]) -> Topology {
     if channels != 3 {
         ops.insert(
             0,
-            Op::Conv2d { inputs: 3, outputs: channels, kernel: 1, stride: 1, padding: 0, groups: 1 },
+            Op::Conv2d {
+                inputs: 3,
+                outputs: channels,
+                kernel: 1,
+                stride: 1,
+                padding: 0,
+                groups: 1,
+            },
         );
     }
     let nodes = ops.into_iter().enumerate().map(|(i, op)| Node { name: format!("layer.{i}"), op });
@@ -70,7 +81,11 @@ mod tests {
         let shapes = topology.shapes().unwrap();
         for (name, single) in layers {
             let index = topology.nodes.iter().position(|node| node.name == name).unwrap();
-            assert_eq!(single.classes().unwrap(), shapes[index].iter().product::<usize>(), "{name}");
+            assert_eq!(
+                single.classes().unwrap(),
+                shapes[index].iter().product::<usize>(),
+                "{name}"
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Lets the tests and examples find libtorch where it was linked, if it is, and hands its folder to the programs that use this library:
-//! in their build script it is `DEP_ALEXNET_LIBTORCH_LIB`.
+//! Lets the tests and examples find libtorch where it was linked, if it is, and hands its folder to
+//! the programs that use this library: in their build script it is `DEP_ALEXNET_LIBTORCH_LIB`.
 
 use std::{env, path::Path};
 

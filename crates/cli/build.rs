@@ -1,4 +1,5 @@
-//! Makes the binaries find libtorch at run time in the folder that it was linked from, if the engine `tch` is built.
+//! Makes the binaries find libtorch at run time in the folder that it was linked from, if the
+//! engine `tch` is built.
 
 use std::{env, path::Path};
 

@@ -2,10 +2,12 @@
 
 use std::{ffi::OsStr, fs, path::Path};
 
-/// Returns the value of an option, given as `--name value` or `--name=value`. If it is given more than once, the last one counts.
+/// Returns the value of an option, given as `--name value` or `--name=value`. If it is given more
+/// than once, the last one counts.
 fn value<'a>(arguments: &[&'a str], name: &str) -> Option<&'a str> {
     let options = || arguments.iter().take_while(|&&argument| argument != "--");
-    let separate = options().zip(options().skip(1)).filter(|(key, _)| **key == name).map(|(_, value)| *value);
+    let separate =
+        options().zip(options().skip(1)).filter(|(key, _)| **key == name).map(|(_, value)| *value);
     let joined = options().filter_map(|argument| argument.strip_prefix(name)?.strip_prefix('='));
     joined.chain(separate).last()
 }
@@ -18,8 +20,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Reads the options `--backend` and `--device` from the arguments or, if missing there, from the file of options that `--resume` or
-    /// `--config` names.
+    /// Reads the options `--backend` and `--device` from the arguments or, if missing there, from
+    /// the file of options that `--resume` or `--config` names.
     pub fn of(arguments: &[&str]) -> Self {
         let typed = |name| value(arguments, name).map(str::to_owned);
         let (backend, device) = (typed("--backend"), typed("--device"));
@@ -32,7 +34,8 @@ impl Engine {
         Self { backend: saved.backend, device: device.or(saved.device) }
     }
 
-    /// Reads a file of options, or that in the folder of a run. If it cannot be read, returns no values; `alexnet` reports the error.
+    /// Reads a file of options, or that in the folder of a run. If it cannot be read, returns no
+    /// values; `alexnet` reports the error.
     fn saved(path: &Path) -> Self {
         let file = if path.is_dir() { path.join("args.toml") } else { path.to_owned() };
         let text = fs::read_to_string(file).unwrap_or_default();
@@ -59,7 +62,8 @@ impl Engine {
         self.device.as_deref().is_some_and(|device| device.starts_with("cuda"))
     }
 
-    /// Returns the cargo features for the GPU of the engine `candle`. Other engines need none; libtorch includes its GPU support.
+    /// Returns the cargo features for the GPU of the engine `candle`. Other engines need none;
+    /// libtorch includes its GPU support.
     pub fn gpu_features(&self) -> Vec<&'static str> {
         match self.device.as_deref() {
             _ if self.backend.as_deref() != Some("candle") => vec![],
@@ -78,8 +82,8 @@ pub fn uses_all_engines(command: &OsStr) -> bool {
 /// The feature `tch` of all packages that have it, as a value of cargo's `--features`.
 pub const ALL_WITH_TCH: &str = "alexnet-cli/tch,alexnet-benches/tch";
 
-/// Returns the arguments of cargo to test all packages, or those that `arguments` name, with the feature `tch` of each package that has
-/// it.
+/// Returns the arguments of cargo to test all packages, or those that `arguments` name, with the
+/// feature `tch` of each package that has it.
 pub fn tests(arguments: &[&str]) -> Vec<&'static str> {
     let packages = packages(arguments);
     if packages.is_empty() {
@@ -87,7 +91,8 @@ pub fn tests(arguments: &[&str]) -> Vec<&'static str> {
     }
     let is_tested =
         |feature: &&str| packages.iter().any(|package| feature.split('/').next() == Some(package));
-    let features = ALL_WITH_TCH.split(',').filter(is_tested).flat_map(|feature| ["--features", feature]);
+    let features =
+        ALL_WITH_TCH.split(',').filter(is_tested).flat_map(|feature| ["--features", feature]);
     ["test"].into_iter().chain(features).collect()
 }
 
@@ -96,7 +101,8 @@ pub fn tests_need_libtorch(arguments: &[&str]) -> bool {
     tests(arguments).contains(&"--features") || packages(arguments).contains(&"alexnet-backend-tch")
 }
 
-/// Returns the packages that arguments of `cargo test` name with `-p`; an empty list means all packages.
+/// Returns the packages that arguments of `cargo test` name with `-p`; an empty list means all
+/// packages.
 fn packages<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
     let mut packages = Vec::new();
     let mut rest = arguments.iter().take_while(|&&argument| argument != "--");
@@ -121,14 +127,23 @@ mod tests {
 
     #[test]
     fn the_engine_tch_is_chosen_only_by_its_option() {
-        for line in
-            ["--backend tch", "--backend=tch", "--epochs 3 --backend tch -j 2", "--backend cpu --backend tch"]
-        {
+        for line in [
+            "--backend tch",
+            "--backend=tch",
+            "--epochs 3 --backend tch -j 2",
+            "--backend cpu --backend tch",
+        ] {
             assert!(Engine::of(&split(line)).is_tch(), "{line}");
         }
-        for line in
-            ["", "tch", "--data tch", "--backend cpu", "--backend", "--backends tch", "-- --backend tch"]
-        {
+        for line in [
+            "",
+            "tch",
+            "--data tch",
+            "--backend cpu",
+            "--backend",
+            "--backends tch",
+            "-- --backend tch",
+        ] {
             assert!(!Engine::of(&split(line)).is_tch(), "{line}");
         }
     }
@@ -169,12 +184,18 @@ mod tests {
             fs::write(&file, text).unwrap();
             Engine::of(&["--config", &file]).is_tch()
         };
-        for text in ["backend='tch'", "lr = 1\n  backend = \"tch\"  # as before", "backend = \"tch\"\r\n"] {
+        for text in
+            ["backend='tch'", "lr = 1\n  backend = \"tch\"  # as before", "backend = \"tch\"\r\n"]
+        {
             assert!(config(text), "{text}");
         }
-        for text in
-            ["", "backend = tch", "# backend = \"tch\"", "data = \"tch\"", "backend = \"cpu\" # \"tch\""]
-        {
+        for text in [
+            "",
+            "backend = tch",
+            "# backend = \"tch\"",
+            "data = \"tch\"",
+            "backend = \"cpu\" # \"tch\"",
+        ] {
             assert!(!config(text), "{text}");
         }
     }
@@ -195,7 +216,10 @@ mod tests {
 
     #[test]
     fn packages_are_found_in_all_forms_of_the_option() {
-        assert_eq!(packages(&split("-p a topology --package b --package=c -- -p d")), ["a", "b", "c"]);
+        assert_eq!(
+            packages(&split("-p a topology --package b --package=c -- -p d")),
+            ["a", "b", "c"]
+        );
         assert!(packages(&split("topology")).is_empty());
     }
 }

@@ -1,7 +1,9 @@
-//! `cargo xtask libtorch`: downloads libtorch to the user's cache, from PyTorch's packages for Python.
+//! `cargo xtask libtorch`: downloads libtorch to the user's cache, from PyTorch's packages for
+//! Python.
 //!
-//! pip downloads the wheels, and the script `unpack.py` unpacks the files that a C++ program needs. Both work in a temporary folder,
-//! which is renamed at the end, so a copy in the cache is always complete. A file lock makes a second task wait for the first.
+//! pip downloads the wheels, and the script `unpack.py` unpacks the files that a C++ program needs.
+//! Both work in a temporary folder, which is renamed at the end, so a copy in the cache is always
+//! complete. A file lock makes a second task wait for the first.
 
 use std::{
     env,
@@ -46,8 +48,10 @@ impl Download {
     /// # Errors
     /// If there is no package for it. The message names an alternative.
     fn of(os: &str, arch: &str, build: Build) -> Result<Self, String> {
-        // The libraries for the CPU are linked with the CUDA runtime and CUPTI too (see `unpack.py`).
-        const LINUX: &[&str] = &["torch", "nvidia-cuda-runtime==13.0.*", "nvidia-cuda-cupti==13.0.*"];
+        // The libraries for the CPU are linked with the CUDA runtime and CUPTI too (see
+        // `unpack.py`).
+        const LINUX: &[&str] =
+            &["torch", "nvidia-cuda-runtime==13.0.*", "nvidia-cuda-cupti==13.0.*"];
         let download = |packages, fetched_mb, disk_mb| {
             Ok(Self { packages, requirements: build == Build::Cuda, fetched_mb, disk_mb })
         };
@@ -56,7 +60,9 @@ impl Download {
             ("linux", "aarch64", Build::Cpu) => download(LINUX, 440, 360),
             ("linux", "x86_64" | "aarch64", Build::Cuda) => download(&["torch"], 2740, 3850),
             ("macos", "aarch64", Build::Cpu) => download(&["torch"], 111, 390),
-            ("macos", _, Build::Cuda) => Err("there is no CUDA on macOS; leave out `--cuda`".into()),
+            ("macos", _, Build::Cuda) => {
+                Err("there is no CUDA on macOS; leave out `--cuda`".into())
+            }
             ("windows", ..) => Err(format!(
                 "this task does not support Windows; unpack the official archive of libtorch {VERSION} from pytorch.org (C++, \
                  release), set LIBTORCH to its folder and add its lib\\ to PATH"
@@ -68,8 +74,8 @@ impl Download {
         }
     }
 
-    /// Returns the largest disk space that is needed at any time: the downloaded wheels and, in addition, pip's copy of them or the
-    /// unpacked files.
+    /// Returns the largest disk space that is needed at any time: the downloaded wheels and, in
+    /// addition, pip's copy of them or the unpacked files.
     fn needed_mb(&self) -> u32 {
         self.fetched_mb + self.fetched_mb.max(self.disk_mb)
     }
@@ -98,8 +104,8 @@ pub fn ensure(build: Build) -> Result<Libtorch, String> {
 /// # Errors
 /// If it cannot be downloaded or unpacked. The message names the next step.
 pub fn fetch(build: Build) -> Result<(), String> {
-    let cache =
-        cache::folder(&variable).ok_or("your cache folder is unknown; set HOME (on Windows LOCALAPPDATA)")?;
+    let cache = cache::folder(&variable)
+        .ok_or("your cache folder is unknown; set HOME (on Windows LOCALAPPDATA)")?;
     if note_complete(&cache, build) {
         return Ok(());
     }
@@ -127,7 +133,9 @@ pub fn fetch(build: Build) -> Result<(), String> {
     let fetched = clear(&staging)
         .and_then(|()| fetch_to(&staging, python, &download, build))
         .and_then(|()| clear(&copy))
-        .and_then(|()| fs::rename(&staging, &copy).map_err(|error| cannot("rename", &staging, &error)));
+        .and_then(|()| {
+            fs::rename(&staging, &copy).map_err(|error| cannot("rename", &staging, &error))
+        });
     if fetched.is_err() {
         // The incomplete files are large and cannot be used.
         let _ = fs::remove_dir_all(&staging);
@@ -137,7 +145,8 @@ pub fn fetch(build: Build) -> Result<(), String> {
     Ok(())
 }
 
-/// Returns whether the cache has a complete copy, and prints its path. A copy for GPUs also works on CPUs.
+/// Returns whether the cache has a complete copy, and prints its path. A copy for GPUs also works
+/// on CPUs.
 fn note_complete(cache: &Path, build: Build) -> bool {
     for copy in [Build::Cuda, build].map(|build| cache::copy(cache, build)) {
         if let Ok(version) = cache::check(&copy) {
@@ -153,7 +162,8 @@ fn fetch_to(staging: &Path, python: &str, download: &Download, build: Build) -> 
     let wheels = staging.join("wheels");
     fs::create_dir_all(&wheels).map_err(|error| cannot("create", &wheels, &error))?;
 
-    // The wheels are not installed, so they need not match the Python that runs pip; any recent version works.
+    // The wheels are not installed, so they need not match the Python that runs pip; any recent
+    // version works.
     let mut pip = Command::new(python);
     pip.args(["-m", "pip", "download", "--disable-pip-version-check", "--only-binary=:all:"]);
     pip.args(["--python-version", "3.12"]).arg("--dest").arg(&wheels);
@@ -164,7 +174,8 @@ fn fetch_to(staging: &Path, python: &str, download: &Download, build: Build) -> 
         "torch" => format!("torch=={VERSION}"),
         other => other.to_owned(),
     }));
-    // pip's temporary files are as large as the download, and the default folder for them may be in memory.
+    // pip's temporary files are as large as the download, and the default folder for them may be in
+    // memory.
     pip.env("TMPDIR", staging);
     run(pip).map_err(|cause| {
         format!(
@@ -188,17 +199,20 @@ fn fetch_to(staging: &Path, python: &str, download: &Download, build: Build) -> 
     clear(&wheels)?;
 
     let torch = cache::libtorch(staging);
-    let write =
-        |file: PathBuf, text: String| fs::write(&file, text).map_err(|error| cannot("write", &file, &error));
+    let write = |file: PathBuf, text: String| {
+        fs::write(&file, text).map_err(|error| cannot("write", &file, &error))
+    };
     write(torch.join("build-version"), format!("{VERSION}+{build}\n"))?;
     if build == Build::Cpu && cfg!(target_os = "linux") {
-        // The libtorch.so of PyTorch is linked with the libraries for GPUs; this linker script replaces it.
+        // The libtorch.so of PyTorch is linked with the libraries for GPUs; this linker script
+        // replaces it.
         write(torch.join("lib").join("libtorch.so"), "INPUT(libtorch_cpu.so)\n".into())?;
     }
     manifest::write(staging).map_err(|error| cannot("list", staging, &error))
 }
 
-/// Runs a command with its output on stderr. The error is its exit status, or why it could not be started.
+/// Runs a command with its output on stderr. The error is its exit status, or why it could not be
+/// started.
 fn run(mut command: Command) -> Result<(), String> {
     match command.stdin(Stdio::null()).stdout(io::stderr()).status() {
         Ok(status) if status.success() => Ok(()),
@@ -224,7 +238,8 @@ fn check_pip(python: &str) -> Result<(), String> {
     }
 }
 
-/// Waits until no other task downloads. The system releases the lock when its process ends, even if the process is killed.
+/// Waits until no other task downloads. The system releases the lock when its process ends, even if
+/// the process is killed.
 fn lock(path: &Path) -> Result<File, String> {
     let file = File::create(path).map_err(|error| cannot("create", path, &error))?;
     if file.try_lock().is_err() {
@@ -237,7 +252,9 @@ fn lock(path: &Path) -> Result<File, String> {
 /// Removes a folder, if it exists.
 fn clear(folder: &Path) -> Result<(), String> {
     match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(cannot("remove", folder, &error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(cannot("remove", folder, &error))
+        }
         _ => Ok(()),
     }
 }

@@ -1,7 +1,8 @@
 //! `cargo xtask`: tasks for developers and users, which need nothing but cargo.
 //!
-//! A command of `alexnet` is a task too: `alexnet` is built in release mode with the [`features`] that the command needs, and runs it.
-//! [`tasks`] runs cargo; [`libtorch`] downloads libtorch for the engine `tch`.
+//! A command of `alexnet` is a task too: `alexnet` is built in release mode with the [`features`]
+//! that the command needs, and runs it. [`tasks`] runs cargo; [`libtorch`] downloads libtorch for
+//! the engine `tch`.
 #![forbid(unsafe_code)]
 
 mod features;
@@ -17,10 +18,11 @@ use std::{
 use alexnet_libtorch::cache::Build;
 use clap::{CommandFactory, Parser, Subcommand};
 
-/// The commands of `alexnet`. They are listed here so that an unknown task is reported without building `alexnet`.
+/// The commands of `alexnet`. They are listed here so that an unknown task is reported without
+/// building `alexnet`.
 const COMMANDS: [&str; 12] = [
-    "train", "recipes", "lr-find", "evaluate", "predict", "data", "summary", "convert", "export", "doctor",
-    "parity", "bench",
+    "train", "recipes", "lr-find", "evaluate", "predict", "data", "summary", "convert", "export",
+    "doctor", "parity", "bench",
 ];
 
 const ENGINES: &str = "\
@@ -30,7 +32,10 @@ LIBTORCH_USE_PYTORCH to use that of Python's PyTorch. `cargo xtask doctor` shows
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 80)]
-#[command(override_usage = "cargo xtask TASK [ARGUMENTS]...", subcommand_help_heading = "Other tasks")]
+#[command(
+    override_usage = "cargo xtask TASK [ARGUMENTS]...",
+    subcommand_help_heading = "Other tasks"
+)]
 #[command(disable_help_subcommand = true, about = about(), after_help = ENGINES)]
 struct Cli {
     #[command(subcommand)]
@@ -46,19 +51,22 @@ enum Task {
     Lint,
     /// Run `lint` and `test`, which every change must pass
     Check,
-    /// Run the benchmarks of all engines and write an HTML report; ARGUMENTS are passed to `cargo bench`
+    /// Run the benchmarks of all engines and write an HTML report; ARGUMENTS are passed to `cargo
+    /// bench`
     #[command(disable_help_flag = true)]
     Criterion(Forwarded),
-    /// Test every parser with mutated files, and runs with disk errors and kills; for options see `--help`
+    /// Test every parser with mutated files, and runs with disk errors and kills; for options see
+    /// `--help`
     #[command(disable_help_flag = true)]
     Torture(Forwarded),
-    /// Download libtorch for the engine `tch` to your cache folder; with NVIDIA's libraries if `--cuda` is given
+    /// Download libtorch for the engine `tch` to your cache folder; with NVIDIA's libraries if
+    /// `--cuda` is given
     ///
-    /// It is extracted from PyTorch's packages for Python, which `python3 -m pip` downloads; no package is installed. If the cache
-    /// has a complete copy, nothing is downloaded.
+    /// It is extracted from PyTorch's packages for Python, which `python3 -m pip` downloads; no
+    /// package is installed. If the cache has a complete copy, nothing is downloaded.
     ///
-    /// To use another copy, unpack an official archive from pytorch.org and set LIBTORCH to its folder, or set LIBTORCH_USE_PYTORCH
-    /// to use Python's PyTorch.
+    /// To use another copy, unpack an official archive from pytorch.org and set LIBTORCH to its
+    /// folder, or set LIBTORCH_USE_PYTORCH to use Python's PyTorch.
     Libtorch {
         /// Include NVIDIA's libraries; such a copy works on CPUs and GPUs (Linux)
         #[arg(long)]
@@ -92,11 +100,13 @@ fn about() -> String {
     )
 }
 
-/// Inserts `--` before arguments for another program, so that clap does not interpret them, not even `--help` or another `--`.
+/// Inserts `--` before arguments for another program, so that clap does not interpret them, not
+/// even `--help` or another `--`.
 fn escaped(mut typed: Vec<OsString>) -> Vec<OsString> {
     let cli = Cli::command();
     let task = typed.get(1).and_then(|name| cli.find_subcommand(name));
-    if task.is_some_and(|task| task.get_arguments().any(|argument| argument.get_id() == FORWARDED)) {
+    if task.is_some_and(|task| task.get_arguments().any(|argument| argument.get_id() == FORWARDED))
+    {
         typed.insert(2, "--".into());
     }
     typed
@@ -127,7 +137,9 @@ fn run(task: Task) -> Result<ExitCode, String> {
         Task::Help { task: None } => Ok(help(&mut Cli::command())),
         Task::Help { task: Some(task) } => help_of(&task),
         Task::Alexnet(arguments) => match arguments.split_first() {
-            Some((command, arguments)) if is_command(command) => tasks::command_line(command, arguments),
+            Some((command, arguments)) if is_command(command) => {
+                tasks::command_line(command, arguments)
+            }
             unknown => Ok(unknown_task(unknown.map_or(OsStr::new(""), |(name, _)| name))),
         },
     }
@@ -152,7 +164,11 @@ fn help_of(task: &OsStr) -> Result<ExitCode, String> {
 }
 
 fn unknown_task(name: &OsStr) -> ExitCode {
-    eprintln!("error: there is no task `{}`\n\n{}", name.display(), Cli::command().render_long_help());
+    eprintln!(
+        "error: there is no task `{}`\n\n{}",
+        name.display(),
+        Cli::command().render_long_help()
+    );
     ExitCode::from(USAGE)
 }
 
@@ -171,7 +187,8 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Task {
-        let typed = ["xtask"].into_iter().chain(line.split_whitespace()).map(OsString::from).collect();
+        let typed =
+            ["xtask"].into_iter().chain(line.split_whitespace()).map(OsString::from).collect();
         Cli::try_parse_from(escaped(typed)).unwrap().task.unwrap()
     }
 
@@ -192,7 +209,8 @@ mod tests {
 
     #[test]
     fn arguments_of_other_programs_are_passed_on_unchanged() {
-        for arguments in ["--help", "-- --nocapture", "-p a -- -- b", "--minutes -1 help", "--version -V", ""]
+        for arguments in
+            ["--help", "-- --nocapture", "-p a -- -- b", "--minutes -1 help", "--version -V", ""]
         {
             let expected: Vec<_> = arguments.split_whitespace().map(OsString::from).collect();
             for task in ["test", "torture", "criterion"] {

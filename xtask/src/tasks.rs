@@ -15,14 +15,16 @@ use crate::{
     libtorch,
 };
 
-/// Builds `alexnet` in release mode, linked with libtorch only if the command needs it, and replaces this process by it.
+/// Builds `alexnet` in release mode, linked with libtorch only if the command needs it, and
+/// replaces this process by it.
 ///
 /// # Errors
 /// If libtorch is needed but cannot be found or downloaded, or cargo cannot be run.
 pub fn command_line(command: &OsStr, arguments: &[OsString]) -> Result<ExitCode, String> {
     let engine = Engine::of(&texts(arguments));
     let libtorch = if engine.is_tch() {
-        // Without a GPU the command reports an error, and the large download for GPUs is not needed.
+        // Without a GPU the command reports an error, and the large download for GPUs is not
+        // needed.
         let cuda = engine.is_on_cuda() && has_nvidia_gpu();
         Some(libtorch::ensure(if cuda { Build::Cuda } else { Build::Cpu })?)
     } else if features::uses_all_engines(command) {
@@ -54,7 +56,8 @@ fn texts(arguments: &[OsString]) -> Vec<&str> {
 /// If libtorch is needed but cannot be found or downloaded, or cargo cannot be run.
 pub fn test(arguments: &[OsString]) -> Result<ExitCode, String> {
     let texts = texts(arguments);
-    let libtorch = if features::tests_need_libtorch(&texts) { Some(ensure_for_tests()?) } else { None };
+    let libtorch =
+        if features::tests_need_libtorch(&texts) { Some(ensure_for_tests()?) } else { None };
     let mut cargo = cargo(libtorch.as_ref());
     cargo.args(features::tests(&texts)).args(arguments);
     exec(cargo)
@@ -117,7 +120,8 @@ pub fn torture(arguments: &[OsString]) -> Result<ExitCode, String> {
     if code != ExitCode::SUCCESS {
         return Ok(code);
     }
-    let built = |name: &str| target().join("release").join(name).with_extension(env::consts::EXE_EXTENSION);
+    let built =
+        |name: &str| target().join("release").join(name).with_extension(env::consts::EXE_EXTENSION);
     let mut torture = Command::new(built("torture"));
     torture.arg("--program").arg(built("alexnet")).args(arguments);
     exec(torture)
@@ -144,7 +148,8 @@ pub fn criterion(arguments: &[OsString]) -> Result<ExitCode, String> {
     Ok(code)
 }
 
-/// Returns the available libtorch, for tasks that use all available engines. If it is broken, prints why and returns `None`.
+/// Returns the available libtorch, for tasks that use all available engines. If it is broken,
+/// prints why and returns `None`.
 fn libtorch_if_available() -> Option<Libtorch> {
     match find(&libtorch::variable) {
         Ok(found) => Some(found),
@@ -158,20 +163,27 @@ fn libtorch_if_available() -> Option<Libtorch> {
 
 /// Returns whether there is an NVIDIA GPU, by running `nvidia-smi`, which is part of the driver.
 fn has_nvidia_gpu() -> bool {
-    Command::new("nvidia-smi").arg("--list-gpus").output().is_ok_and(|output| output.status.success())
+    Command::new("nvidia-smi")
+        .arg("--list-gpus")
+        .output()
+        .is_ok_and(|output| output.status.success())
 }
 
 fn ensure_for_tests() -> Result<Libtorch, String> {
-    libtorch::ensure(Build::Cpu)
-        .map_err(|error| format!("{error}\n(`cargo test` runs all tests that do not need libtorch)"))
+    libtorch::ensure(Build::Cpu).map_err(|error| {
+        format!("{error}\n(`cargo test` runs all tests that do not need libtorch)")
+    })
 }
 
-/// Prints what is built for the first time. Cargo runs with `--quiet`, so without this message a long build would look like a hang.
+/// Prints what is built for the first time. Cargo runs with `--quiet`, so without this message a
+/// long build would look like a hang.
 fn note_first_build(program: &str, features: &[&str]) {
     let release = target().join("release");
     let built = |package: &str| {
         let folders = fs::read_dir(release.join("build")).into_iter().flatten().flatten();
-        folders.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().starts_with(package))
+        folders
+            .map(|entry| entry.file_name())
+            .any(|name| name.to_string_lossy().starts_with(package))
     };
     let mut new = Vec::new();
     if !release.join(program).with_extension(env::consts::EXE_EXTENSION).exists() {
@@ -194,8 +206,8 @@ fn target() -> PathBuf {
     program.ancestors().nth(2).unwrap_or(Path::new("target")).to_owned()
 }
 
-/// Returns a command for the cargo that runs this program, with LIBTORCH set to the folder of libtorch. The path must be the same each
-/// time, because torch-sys is recompiled when it changes.
+/// Returns a command for the cargo that runs this program, with LIBTORCH set to the folder of
+/// libtorch. The path must be the same each time, because torch-sys is recompiled when it changes.
 fn cargo(libtorch: Option<&Libtorch>) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     if let Some(libtorch) = libtorch {
@@ -218,7 +230,8 @@ fn cannot_run(command: &Command, error: &std::io::Error) -> String {
     format!("cannot run {}: {error}", command.get_program().display())
 }
 
-/// Replaces this process by a program, so that only the program receives Ctrl-C, and its exit code is that of this process.
+/// Replaces this process by a program, so that only the program receives Ctrl-C, and its exit code
+/// is that of this process.
 #[cfg(unix)]
 fn exec(mut command: Command) -> Result<ExitCode, String> {
     let error = std::os::unix::process::CommandExt::exec(&mut command);

@@ -1,12 +1,14 @@
-//! A fourth engine in one file: it hands all work to the engine `cpu` and logs each training step. A real engine lowers the
-//! topology to tensors of its own; the crate `alexnet-conformance` says whether its answers are right.
+//! A fourth engine in one file: it hands all work to the engine `cpu` and logs each training step.
+//! A real engine lowers the topology to tensors of its own; the crate `alexnet-conformance` says
+//! whether its answers are right.
 //!
 //! `cargo run --release --example own_engine`
 
 use alexnet::{
     Engine,
     core::{
-        Backend, Batch, Device, Images, Logits, Model, Options, Result, State, Step, StepReport, Topology,
+        Backend, Batch, Device, Images, Logits, Model, Options, Result, State, Step, StepReport,
+        Topology,
         alexnet::Variant,
         backend::Gradients,
         init::{Init, initialize},
@@ -24,7 +26,12 @@ impl Backend for Logging {
         self.0.devices()
     }
 
-    fn compile(&self, topology: &Topology, state: &State, options: &Options) -> Result<Box<dyn Model>> {
+    fn compile(
+        &self,
+        topology: &Topology,
+        state: &State,
+        options: &Options,
+    ) -> Result<Box<dyn Model>> {
         println!("compiling {} nodes for {}", topology.nodes.len(), options.device);
         Ok(Box::new(LoggingModel(self.0.compile(topology, state, options)?)))
     }
@@ -39,7 +46,10 @@ impl Model for LoggingModel {
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
         let report = self.0.train_step(batch, step)?;
-        println!("step {}: loss {:.3}, gradient norm {:.3}", step.number, report.loss, report.gradient_norm);
+        println!(
+            "step {}: loss {:.3}, gradient norm {:.3}",
+            step.number, report.loss, report.gradient_norm
+        );
         Ok(report)
     }
 

@@ -1,8 +1,11 @@
-//! Trains on a folder of class folders: `cargo run --release --example train -- my_images my_run 22`, for 22 epochs
+//! Trains on a folder of class folders: `cargo run --release --example train -- my_images my_run
+//! 22`, for 22 epochs
 
 use std::ops::ControlFlow;
 
-use alexnet::{Note, Observer, Recipe, RunInfo, TrainConfig, TrainObserver, Trainer, core::StepReport};
+use alexnet::{
+    Note, Observer, Recipe, RunInfo, TrainConfig, TrainObserver, Trainer, core::StepReport,
+};
 
 struct Lines;
 
@@ -20,10 +23,16 @@ impl TrainObserver for Lines {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let [data, run, epochs] = std::array::from_fn(|i| std::env::args().nth(i + 1).unwrap_or_default());
+    let [data, run, epochs] =
+        std::array::from_fn(|i| std::env::args().nth(i + 1).unwrap_or_default());
     let (run_dir, epochs) = (Some(run.into()), epochs.parse()?);
-    let config = TrainConfig { data: data.into(), run_dir, epochs, ..TrainConfig::recipe(Recipe::Fast) };
+    let config =
+        TrainConfig { data: data.into(), run_dir, epochs, ..TrainConfig::recipe(Recipe::Fast) };
     let run = Trainer::new(config)?.run(&mut Lines)?;
-    println!("accuracy {:.3} in epoch {}", run.best().map_or(0.0, |row| row.accuracy), run.history().len());
+    println!(
+        "accuracy {:.3} in epoch {}",
+        run.best().map_or(0.0, |row| row.accuracy),
+        run.history().len()
+    );
     Ok(())
 }

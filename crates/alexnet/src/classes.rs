@@ -1,4 +1,5 @@
-//! Comparing lists of classes, and reordering the last layer of weights to another order of classes.
+//! Comparing lists of classes, and reordering the last layer of weights to another order of
+//! classes.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -26,13 +27,15 @@ pub fn align(known: &[String], wanted: &[String]) -> Alignment {
     if known == wanted {
         return Alignment::Same;
     }
-    let composed = |names: &[String]| names.iter().map(|name| name.nfc().collect()).collect::<Vec<String>>();
+    let composed =
+        |names: &[String]| names.iter().map(|name| name.nfc().collect()).collect::<Vec<String>>();
     let (known, wanted) = (composed(known), composed(wanted));
     let mut places: BTreeMap<&str, usize> = known.iter().map(String::as_str).zip(0..).collect();
     if places.len() != known.len() || wanted.len() != known.len() {
         return Alignment::Other;
     }
-    let order: Option<Vec<usize>> = wanted.iter().map(|name| places.remove(name.as_str())).collect();
+    let order: Option<Vec<usize>> =
+        wanted.iter().map(|name| places.remove(name.as_str())).collect();
     match order {
         None => Alignment::Other,
         Some(order) if order.is_sorted() => Alignment::Same,
@@ -40,9 +43,9 @@ pub fn align(known: &[String], wanted: &[String]) -> Alignment {
     }
 }
 
-/// Gives weights the classes of a data set, in its order, and notes what changed. If the classes of the weights have no names and
-/// are as many, they get the names of the data set. Otherwise the rows of the last layer are reordered. Returns false when the
-/// classes differ.
+/// Gives weights the classes of a data set, in its order, and notes what changed. If the classes of
+/// the weights have no names and are as many, they get the names of the data set. Otherwise the
+/// rows of the last layer are reordered. Returns false when the classes differ.
 pub(crate) fn adopt(
     loaded: &mut Loaded,
     path: &Path,

@@ -56,7 +56,8 @@ impl ClassifierBuilder {
         self
     }
 
-    /// Sets whether the EXIF or XMP orientation is applied to images; the default is as in the training of the weights.
+    /// Sets whether the EXIF or XMP orientation is applied to images; the default is as in the
+    /// training of the weights.
     pub fn exif_orientation(mut self, orientation: ExifOrientation) -> Self {
         self.exif_orientation = Some(orientation);
         self
@@ -73,11 +74,16 @@ impl ClassifierBuilder {
         Ok(classifier)
     }
 
-    /// [`ClassifierBuilder::load`] that sends notes to an observer; `None` means the best weights of the newest run in `runs/`.
+    /// [`ClassifierBuilder::load`] that sends notes to an observer; `None` means the best weights
+    /// of the newest run in `runs/`.
     ///
     /// # Errors
     /// As [`ClassifierBuilder::load`].
-    pub fn load_observed(self, path: Option<&Path>, observer: &mut dyn Observer) -> Result<Classifier> {
+    pub fn load_observed(
+        self,
+        path: Option<&Path>,
+        observer: &mut dyn Observer,
+    ) -> Result<Classifier> {
         // A missing engine is reported before a file is read.
         let backend = self.engine.start()?;
         let WeightsFile { path, loaded } = WeightsFile::read(path, observer)?;
@@ -91,15 +97,17 @@ impl ClassifierBuilder {
     }
 }
 
-/// The handling of the EXIF orientation for weights that were trained with `trained`. A difference from the training, and images
-/// that are not turned, are noted.
+/// The handling of the EXIF orientation for weights that were trained with `trained`. A difference
+/// from the training, and images that are not turned, are noted.
 pub fn orientation(
     asked: Option<ExifOrientation>,
     trained: ExifOrientation,
     observer: &mut dyn Observer,
 ) -> ExifOrientation {
     match asked {
-        None if trained == ExifOrientation::Ignore => observer.note(Note::OrientationIgnoredAsTrained),
+        None if trained == ExifOrientation::Ignore => {
+            observer.note(Note::OrientationIgnoredAsTrained)
+        }
         Some(asked) if asked != trained => {
             observer.note(Note::OrientationUnlikeTraining { asked, trained });
         }
@@ -208,7 +216,8 @@ impl Prediction {
 }
 
 impl Classifier {
-    /// Loads a weights file of any format, or the best weights of a run folder, for the engine `cpu`.
+    /// Loads a weights file of any format, or the best weights of a run folder, for the engine
+    /// `cpu`.
     ///
     /// # Errors
     /// Those of [`WeightsFile::read`]; [`Error::NoEngine`] when this build lacks the engine.
@@ -263,8 +272,8 @@ impl Classifier {
         self.predict_batch([image])?.remove(0)
     }
 
-    /// Classifies many images and returns one result per image, in their order. An image that cannot be read does not stop the
-    /// others. At most 32 images are in memory at a time.
+    /// Classifies many images and returns one result per image, in their order. An image that
+    /// cannot be read does not stop the others. At most 32 images are in memory at a time.
     ///
     /// # Errors
     /// Errors of the engine; errors of an image are in its own result.
@@ -286,17 +295,26 @@ impl Classifier {
     fn predict_chunk(&mut self, images: &[ImageSource]) -> Result<Vec<Result<Prediction>>> {
         let size = self.metadata.input_size;
         let decoding = self.decoding;
-        // Images are freed as soon as they are resized, so that memory does not grow with their number.
+        // Images are freed as soon as they are resized, so that memory does not grow with their
+        // number.
         let read: Vec<Result<(Vec<u8>, Vec<String>)>> =
             images.par_iter().map(|image| preprocess(image, decoding, size)).collect();
-        let pixels: Vec<u8> = read.iter().flatten().flat_map(|(pixels, _)| pixels).copied().collect();
-        let images = Images { pixels, height: size, width: size, normalization: self.metadata.normalization };
+        let pixels: Vec<u8> =
+            read.iter().flatten().flat_map(|(pixels, _)| pixels).copied().collect();
+        let images = Images {
+            pixels,
+            height: size,
+            width: size,
+            normalization: self.metadata.normalization,
+        };
         let logits = if images.is_empty() { None } else { Some(self.model.logits(&images)?) };
         let mut rows = logits.iter().flat_map(|logits| logits.rows());
         let answer = |result: Result<(Vec<u8>, Vec<String>)>| {
             let (_, damage) = result?;
             match rows.next() {
-                Some(row) if row.iter().all(|logit| logit.is_finite()) => Ok(self.prediction(row, damage)),
+                Some(row) if row.iter().all(|logit| logit.is_finite()) => {
+                    Ok(self.prediction(row, damage))
+                }
                 _ => Err(Error::NotFinite),
             }
         };
@@ -314,7 +332,11 @@ impl Classifier {
 }
 
 /// The preprocessed pixels, and the damage in the file.
-fn preprocess(image: &ImageSource, decoding: decode::Options, size: usize) -> Result<(Vec<u8>, Vec<String>)> {
+fn preprocess(
+    image: &ImageSource,
+    decoding: decode::Options,
+    size: usize,
+) -> Result<(Vec<u8>, Vec<String>)> {
     let decoded = match image {
         ImageSource::Path(path) => {
             // Reading a pipe could block forever.

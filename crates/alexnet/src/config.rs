@@ -15,13 +15,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{DataSource, EngineConfig, Error, Result, source::VAL_FRACTION};
 
-/// All settings of a training run. The default is the tutorial's; [`TrainConfig::recipe`] has more presets.
+/// All settings of a training run. The default is the tutorial's; [`TrainConfig::recipe`] has more
+/// presets.
 ///
-/// The settings that decide the weights, and the engine, are the `args.toml` of a run: TOML, in this order, with `-` for `_`.
+/// The settings that decide the weights, and the engine, are the `args.toml` of a run: TOML, in
+/// this order, with `-` for `_`.
 ///
-/// Four settings may be open (`None`), because their values depend on what is read when the run starts: `mean`, `std` and
-/// `exif_orientation` are then taken from the initial weights, and `model_ema_steps` follows from the number of images. From the
-/// first step on, and in `args.toml`, all settings have values.
+/// Four settings may be open (`None`), because their values depend on what is read when the run
+/// starts: `mean`, `std` and `exif_orientation` are then taken from the initial weights, and
+/// `model_ema_steps` follows from the number of images. From the first step on, and in `args.toml`,
+/// all settings have values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct TrainConfig {
@@ -38,11 +41,13 @@ pub struct TrainConfig {
     /// The images.
     #[serde(skip_serializing_if = "DataSource::is_default")]
     pub data: DataSource,
-    /// Fraction of the images of each class used for validation if the folder is not split; at least 0, below 1.
+    /// Fraction of the images of each class used for validation if the folder is not split; at
+    /// least 0, below 1.
     pub val_fraction: f64,
     /// What happens when an image cannot be read.
     pub on_bad_image: OnBadImage,
-    /// Whether the EXIF or XMP orientation is applied to images. If open: as for the training of the initial weights, otherwise yes.
+    /// Whether the EXIF or XMP orientation is applied to images. If open: as for the training of
+    /// the initial weights, otherwise yes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exif_orientation: Option<ExifOrientation>,
 
@@ -56,10 +61,12 @@ pub struct TrainConfig {
     /// The modules whose layers are not trained, such as `features`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<String>,
-    /// Subtracted from pixel values between 0 and 1, for red, green and blue. If open: that of the initial weights, otherwise 0.5.
+    /// Subtracted from pixel values between 0 and 1, for red, green and blue. If open: that of the
+    /// initial weights, otherwise 0.5.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mean: Option<[f32; 3]>,
-    /// Pixel values are divided by it after the mean is subtracted. If open: that of the initial weights, otherwise 0.5.
+    /// Pixel values are divided by it after the mean is subtracted. If open: that of the initial
+    /// weights, otherwise 0.5.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub std: Option<[f32; 3]>,
 
@@ -70,7 +77,8 @@ pub struct TrainConfig {
     #[serde(flatten)]
     pub augmentation: Augmentation,
 
-    /// The seed of the split, the initial weights, the order of the images, the augmentation and dropout.
+    /// The seed of the split, the initial weights, the order of the images, the augmentation and
+    /// dropout.
     #[serde(serialize_with = "whole_number", deserialize_with = "number_or_text")]
     pub seed: u64,
     /// Passes over the training images; at least 1.
@@ -100,11 +108,13 @@ pub struct TrainConfig {
     /// Stops the run when the validation accuracy has not risen for this number of epochs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
-    /// Whether an exponential moving average of the weights is evaluated and saved instead of the weights.
+    /// Whether an exponential moving average of the weights is evaluated and saved instead of the
+    /// weights.
     pub model_ema: bool,
     /// The decay: the fraction of the average that remains at each update.
     pub model_ema_decay: f32,
-    /// Steps between two updates of the average. If open: 16, or a sixth of an epoch if that is less.
+    /// Steps between two updates of the average. If open: 16, or a sixth of an epoch if that is
+    /// less.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model_ema_steps: Option<u64>,
 }
@@ -247,7 +257,8 @@ impl TrainConfig {
         let not_negative = |value: f64| value.is_finite() && value >= 0.0;
         let positive = |value: f32| value.is_finite() && value > 0.0;
         let count = |value: u64| (1..=u64::from(u32::MAX)).contains(&value);
-        let finite = |colors: Option<[f32; 3]>| colors.is_none_or(|c| c.iter().all(|v| v.is_finite()));
+        let finite =
+            |colors: Option<[f32; 3]>| colors.is_none_or(|c| c.iter().all(|v| v.is_finite()));
         let share_text = "it must be at least 0 and below 1";
         let count_text = "it must be a whole number from 1 to 4294967295";
         let positive_text = "it must be a number above 0";
@@ -261,14 +272,24 @@ impl TrainConfig {
                 self.std.is_none_or(|std| std.into_iter().all(positive)),
                 "it must be three numbers above 0",
             ),
-            ("batch_size", self.batch_size.to_string(), self.batch_size > 0, "it must be at least 1"),
+            (
+                "batch_size",
+                self.batch_size.to_string(),
+                self.batch_size > 0,
+                "it must be at least 1",
+            ),
             (
                 "crop_scale",
                 format!("{least},{most}"),
                 0.0 < least && least <= most && most <= 1.0,
                 "it must be two shares above 0, the smaller first, at most 1",
             ),
-            ("color_jitter", color_jitter.to_string(), not_negative(color_jitter), not_negative_text),
+            (
+                "color_jitter",
+                color_jitter.to_string(),
+                not_negative(color_jitter),
+                not_negative_text,
+            ),
             (
                 "random_erasing",
                 random_erasing.to_string(),
@@ -301,8 +322,18 @@ impl TrainConfig {
                 self.clip_grad_norm.is_none_or(positive),
                 positive_text,
             ),
-            ("accumulate", self.accumulate.to_string(), self.accumulate > 0, "it must be at least 1"),
-            ("patience", format!("{:?}", self.patience), self.patience.is_none_or(count), count_text),
+            (
+                "accumulate",
+                self.accumulate.to_string(),
+                self.accumulate > 0,
+                "it must be at least 1",
+            ),
+            (
+                "patience",
+                format!("{:?}", self.patience),
+                self.patience.is_none_or(count),
+                count_text,
+            ),
             (
                 "model_ema_decay",
                 self.model_ema_decay.to_string(),
@@ -358,7 +389,8 @@ impl TrainConfig {
         SplitOptions { val_fraction: self.val_fraction, seed: self.seed }
     }
 
-    /// The settings of the moving average, if one is configured. An open number of steps means the number that runs of earlier versions used.
+    /// The settings of the moving average, if one is configured. An open number of steps means the
+    /// number that runs of earlier versions used.
     pub(crate) fn ema(&self) -> Option<Ema> {
         let steps = self.model_ema_steps.unwrap_or(Ema::STEPS);
         self.model_ema.then_some(Ema { decay: self.model_ema_decay, steps })
@@ -373,7 +405,8 @@ impl TrainConfig {
     /// The names of the parameters that are not trained.
     ///
     /// # Errors
-    /// [`alexnet_core::Error::Invalid`] when [`TrainConfig::freeze`] names a module that the network does not have.
+    /// [`alexnet_core::Error::Invalid`] when [`TrainConfig::freeze`] names a module that the
+    /// network does not have.
     pub(crate) fn frozen(&self, topology: &Topology) -> Result<BTreeSet<String>> {
         let mut frozen = BTreeSet::new();
         for module in &self.freeze {
@@ -383,7 +416,8 @@ impl TrainConfig {
     }
 }
 
-/// Writes a number as TOML's integer below 2⁶³, and as a string from there on, because TOML's integers are signed.
+/// Writes a number as TOML's integer below 2⁶³, and as a string from there on, because TOML's
+/// integers are signed.
 fn whole_number<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     match i64::try_from(*number) {
         Ok(number) => serializer.serialize_i64(number),

@@ -86,12 +86,15 @@ pub struct NoInstructionSet {
     pub available: Vec<String>,
 }
 
-/// Creates the engine `cpu` with an instruction set and a convolution algorithm, if this build has it. `None` means the best
-/// instruction set, and Winograd where it applies.
+/// Creates the engine `cpu` with an instruction set and a convolution algorithm, if this build has
+/// it. `None` means the best instruction set, and Winograd where it applies.
 ///
 /// # Errors
 /// When the processor lacks the instruction set.
-#[cfg_attr(not(feature = "cpu"), allow(unused_variables, reason = "this build has no engine to configure"))]
+#[cfg_attr(
+    not(feature = "cpu"),
+    allow(unused_variables, reason = "this build has no engine to configure")
+)]
 pub(crate) fn cpu(
     isa: Option<InstructionSet>,
     convolution: Option<Convolution>,

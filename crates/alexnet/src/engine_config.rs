@@ -64,9 +64,9 @@ impl EngineConfig {
     /// Creates the engine.
     ///
     /// # Errors
-    /// [`Error::NoEngine`] when this build lacks the engine, [`Error::NoDevice`] when the engine lacks the device,
-    /// [`Error::NoInstructionSet`] when the processor lacks the instruction set, [`Error::OnlyForCpu`] when `isa` or
-    /// `convolution` is set for another engine than `cpu`.
+    /// [`Error::NoEngine`] when this build lacks the engine, [`Error::NoDevice`] when the engine
+    /// lacks the device, [`Error::NoInstructionSet`] when the processor lacks the instruction set,
+    /// [`Error::OnlyForCpu`] when `isa` or `convolution` is set for another engine than `cpu`.
     pub fn start(self) -> Result<Box<dyn Backend>> {
         let Some(backend) = self.backend()? else {
             let compiled = Engine::compiled().iter().map(|engine| engine.name()).collect();

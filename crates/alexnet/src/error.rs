@@ -1,4 +1,5 @@
-//! The errors of the library, in its own terms. A program adds the next step in the terms of its interface.
+//! The errors of the library, in its own terms. A program adds the next step in the terms of its
+//! interface.
 
 use std::path::PathBuf;
 
@@ -74,7 +75,10 @@ pub enum Error {
         path: PathBuf,
     },
     /// A name that is not UTF-8 and cannot be stored in the files of a run.
-    #[error("the name of {what} {} is not UTF-8, so a run cannot store it: rename it", shown_path(path))]
+    #[error(
+        "the name of {what} {} is not UTF-8, so a run cannot store it: rename it",
+        shown_path(path)
+    )]
     NotUtf8 {
         /// The folder or file.
         path: PathBuf,

@@ -68,8 +68,8 @@ impl Evaluated {
     /// Evaluates `model`, whose classes are `classes`, on `items` of the loader's images.
     ///
     /// # Errors
-    /// The first error of the engine or the images; [`Error::NothingToEvaluate`] when there is no image, [`Error::NotFinite`] when a
-    /// logit is not finite.
+    /// The first error of the engine or the images; [`Error::NothingToEvaluate`] when there is no
+    /// image, [`Error::NotFinite`] when a logit is not finite.
     pub fn new(
         model: &mut dyn Model,
         loader: &Loader,
@@ -89,7 +89,8 @@ impl Evaluated {
                 continue;
             }
             evaluation.add_views(&model.logits(&batch.images)?, &batch.targets, views.count());
-            images.extend(positions.into_iter().map(|i| loader.dataset().root.join(&items[i].path)));
+            images
+                .extend(positions.into_iter().map(|i| loader.dataset().root.join(&items[i].path)));
         }
         if images.is_empty() {
             return Err(Error::NothingToEvaluate);
@@ -97,7 +98,13 @@ impl Evaluated {
         if !evaluation.loss().is_finite() {
             return Err(Error::NotFinite);
         }
-        Ok(Self { evaluation, views, decoding: loader.decoding(), images, classes: classes.to_vec() })
+        Ok(Self {
+            evaluation,
+            views,
+            decoding: loader.decoding(),
+            images,
+            classes: classes.to_vec(),
+        })
     }
 
     /// The predictions and the metrics.
@@ -134,7 +141,10 @@ impl Evaluated {
     /// The misclassified image files, the most confident first.
     pub fn mistakes(&self) -> impl Iterator<Item = (&Path, &Answer)> {
         let answers = self.evaluation.answers();
-        self.evaluation.mistakes().into_iter().map(|index| (self.images[index].as_path(), &answers[index]))
+        self.evaluation
+            .mistakes()
+            .into_iter()
+            .map(|index| (self.images[index].as_path(), &answers[index]))
     }
 
     /// Writes `report.json`, and the mistakes as `misclassified.csv`.
@@ -174,7 +184,8 @@ fn write_csv(file: &mut File, mistakes: &[Mistake]) -> io::Result<()> {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Evaluator {
-    /// The weights file, or a run folder for its best weights; `None` means the best weights of the newest run in `runs/`.
+    /// The weights file, or a run folder for its best weights; `None` means the best weights of the
+    /// newest run in `runs/`.
     pub weights: Option<PathBuf>,
     /// The images; by default those of the run that the weights come from.
     pub data: DataSource,
@@ -223,12 +234,22 @@ impl Evaluator {
         let options = LoaderOptions {
             batch_size: self.batch_size,
             on_bad_image: self.on_bad_image,
-            exif_orientation: orientation(self.exif_orientation, metadata.exif_orientation, observer),
+            exif_orientation: orientation(
+                self.exif_orientation,
+                metadata.exif_orientation,
+                observer,
+            ),
             ..LoaderOptions::of(&metadata)
         };
         let loader = Loader::new(dataset, options)?;
-        let evaluated =
-            Evaluated::new(model.as_mut(), &loader, &items, self.views, &metadata.classes, observer)?;
+        let evaluated = Evaluated::new(
+            model.as_mut(),
+            &loader,
+            &items,
+            self.views,
+            &metadata.classes,
+            observer,
+        )?;
         ImageNotes::default().send(&loader, observer);
         Ok(evaluated)
     }
@@ -263,11 +284,16 @@ mod tests {
             let text = std::fs::read_to_string(folder.path().join("misclassified.csv")).unwrap();
             text.lines().map(String::from).collect()
         };
-        evaluated([(false, 1.0), (true, 3.0), (false, 2.0), (true, 3.0)]).write(folder.path()).unwrap();
+        evaluated([(false, 1.0), (true, 3.0), (false, 2.0), (true, 3.0)])
+            .write(folder.path())
+            .unwrap();
         let some = rows();
         assert_eq!(some[0], "path,truth,predicted,probability,probability_of_truth");
         assert_eq!(some.len(), 3);
-        assert!(some[1].starts_with("2.png,roses,daisy,0.") && some[2].starts_with("0.png,roses,daisy,0."));
+        assert!(
+            some[1].starts_with("2.png,roses,daisy,0.")
+                && some[2].starts_with("0.png,roses,daisy,0.")
+        );
         evaluated([(true, 1.0); 4]).write(folder.path()).unwrap();
         assert_eq!(rows(), some[..1]);
     }

@@ -1,4 +1,5 @@
-//! AlexNet as a library: trains the network on a folder of images, evaluates it and classifies images.
+//! AlexNet as a library: trains the network on a folder of images, evaluates it and classifies
+//! images.
 //!
 //! ```no_run
 //! use alexnet::Classifier;
@@ -10,15 +11,15 @@
 //! # Ok::<(), alexnet::Error>(())
 //! ```
 //!
-//! [`Classifier`] takes any weights file: safetensors, PyTorch's `.pth`, or the folder of a run. [`Trainer`] makes runs from a
-//! [`TrainConfig`]; [`Recipe`] has presets. A [`TrainObserver`] receives its events. [`Evaluator`] measures weights on a set
-//! of images.
+//! [`Classifier`] takes any weights file: safetensors, PyTorch's `.pth`, or the folder of a run.
+//! [`Trainer`] makes runs from a [`TrainConfig`]; [`Recipe`] has presets. A [`TrainObserver`]
+//! receives its events. [`Evaluator`] measures weights on a set of images.
 //!
-//! Engines are features of this crate: `cpu` (on by default, pure Rust), `candle` and `tch` (libtorch). They give the same answers;
-//! [`Engine`] chooses one at run time.
+//! Engines are features of this crate: `cpu` (on by default, pure Rust), `candle` and `tch`
+//! (libtorch). They give the same answers; [`Engine`] chooses one at run time.
 //!
-//! The library never prints, exits or reads the environment. It uses the folders `data/` and `runs/` of the working directory only when no
-//! path is given.
+//! The library never prints, exits or reads the environment. It uses the folders `data/` and
+//! `runs/` of the working directory only when no path is given.
 #![forbid(unsafe_code)]
 
 pub mod classes;

@@ -10,7 +10,8 @@ use alexnet_core::{
 /// The most names of classes in a line.
 const MOST_LISTED: usize = 20;
 
-/// Something that was assumed, left out or replaced, which users should know. [`Display`](fmt::Display) gives a sentence.
+/// Something that was assumed, left out or replaced, which users should know.
+/// [`Display`](fmt::Display) gives a sentence.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Note {
@@ -48,14 +49,16 @@ pub enum Note {
         /// The data set.
         folder: PathBuf,
     },
-    /// The weights have the classes of the data set in another order; the rows of the last layer were reordered.
+    /// The weights have the classes of the data set in another order; the rows of the last layer
+    /// were reordered.
     ClassesReordered {
         /// The weights file.
         path: PathBuf,
         /// The data set.
         folder: PathBuf,
     },
-    /// The classes of the weights and of the data set differ; the last layer was replaced by an untrained one.
+    /// The classes of the weights and of the data set differ; the last layer was replaced by an
+    /// untrained one.
     LastLayerReplaced {
         /// Its name.
         layer: String,
@@ -79,7 +82,8 @@ pub enum Note {
     },
     /// Layers are frozen although no weights were given for them.
     FrozenUntrained,
-    /// A resumed run of an earlier version does not apply the EXIF orientation of images, as before.
+    /// A resumed run of an earlier version does not apply the EXIF orientation of images, as
+    /// before.
     OrientationIgnoredByRun,
     /// The EXIF orientation of images is not applied, as in training.
     OrientationIgnoredAsTrained,
@@ -166,7 +170,9 @@ impl fmt::Display for Note {
             Self::UsingDrawnFlowers { looked_in } => {
                 write!(f, "there are no images in {}: using drawn flowers", shown_path(looked_in))
             }
-            Self::Folder { folder: path, what } => write!(f, "{}: {}", shown_path(path), escaped(what)),
+            Self::Folder { folder: path, what } => {
+                write!(f, "{}: {}", shown_path(path), escaped(what))
+            }
             Self::Weights { path, note } => write!(f, "{}: {note}", shown_path(path)),
             Self::UsingWeights { path } => write!(f, "using the weights {}", shown_path(path)),
             Self::ClassesNamed { folder } => {
@@ -193,7 +199,8 @@ impl fmt::Display for Note {
                 let colors = |name, value: &Option<[f32; 3]>| {
                     value.map(|[r, g, b]| format!("{name} {r},{g},{b}")).into_iter()
                 };
-                let orientation = exif_orientation.map(|value| format!("EXIF orientation {}", value.name()));
+                let orientation =
+                    exif_orientation.map(|value| format!("EXIF orientation {}", value.name()));
                 let taken: Vec<String> =
                     colors("mean", mean).chain(colors("std", std)).chain(orientation).collect();
                 write!(f, "taken from {}: {}", shown_path(path), taken.join(", "))
@@ -245,7 +252,9 @@ impl fmt::Display for Note {
                 "{images} images in {} are new since the run started, and are not used",
                 shown_path(folder)
             ),
-            Self::Resuming { step, epoch } => write!(f, "resuming after step {step}, in epoch {epoch}"),
+            Self::Resuming { step, epoch } => {
+                write!(f, "resuming after step {step}, in epoch {epoch}")
+            }
             Self::NothingLeft { epochs } => write!(f, "all {epochs} epochs are done"),
             Self::NoLocks { folder } => write!(
                 f,

@@ -10,7 +10,8 @@ use alexnet_data::loader::Loader;
 
 use crate::note::Note;
 
-/// Receives notes and progress. Every method has a default that does nothing, and `()` is an observer.
+/// Receives notes and progress. Every method has a default that does nothing, and `()` is an
+/// observer.
 pub trait Observer: Send {
     /// Reports something that was assumed, left out or replaced.
     fn note(&mut self, note: Note) {

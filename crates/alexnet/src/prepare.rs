@@ -1,4 +1,5 @@
-//! Preparing a run: the images as batches, initialized or loaded weights, and values for open settings.
+//! Preparing a run: the images as batches, initialized or loaded weights, and values for open
+//! settings.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -32,12 +33,17 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Reads or initializes the weights for a data set, and chooses values for open settings. Values taken from
-    /// [`TrainConfig::weights`] are noted.
+    /// Reads or initializes the weights for a data set, and chooses values for open settings.
+    /// Values taken from [`TrainConfig::weights`] are noted.
     ///
     /// # Errors
-    /// When a setting is invalid, an image's path or class is invalid, or the weights cannot be read or belong to another network.
-    pub fn new(mut config: TrainConfig, dataset: Dataset, observer: &mut dyn Observer) -> Result<Self> {
+    /// When a setting is invalid, an image's path or class is invalid, or the weights cannot be
+    /// read or belong to another network.
+    pub fn new(
+        mut config: TrainConfig,
+        dataset: Dataset,
+        observer: &mut dyn Observer,
+    ) -> Result<Self> {
         config.check()?;
         let topology = config.variant.topology(dataset.classes.len());
         let frozen = config.frozen(&topology)?;
@@ -45,7 +51,8 @@ impl Prepared {
             None => (initialize(&topology, config.init, config.seed)?, Preprocessing::default()),
             Some(path) => read_state(&config, &path, &dataset, &topology, &frozen, observer)?,
         };
-        let Preprocessing { normalization: Normalization { mean, std }, exif_orientation } = preprocessing;
+        let Preprocessing { normalization: Normalization { mean, std }, exif_orientation } =
+            preprocessing;
         config.mean.get_or_insert(mean);
         config.std.get_or_insert(std);
         config.exif_orientation.get_or_insert(exif_orientation);
@@ -134,7 +141,10 @@ fn read_state(
         std: config.std.is_none().then_some(normalization.std),
         exif_orientation: config.exif_orientation.is_none().then_some(exif_orientation),
     };
-    if !matches!(taken, Note::TakenFromWeights { mean: None, std: None, exif_orientation: None, .. }) {
+    if !matches!(
+        taken,
+        Note::TakenFromWeights { mean: None, std: None, exif_orientation: None, .. }
+    ) {
         observer.note(taken);
     }
     Ok((state, Preprocessing { normalization, exif_orientation }))

@@ -29,8 +29,8 @@ pub struct RunFolder {
     _lock: Option<Lock>,
 }
 
-/// Stored in a checkpoint beside state and progress, so that a resume can detect that other files of the run have changed. Absent
-/// in checkpoints of earlier versions.
+/// Stored in a checkpoint beside state and progress, so that a resume can detect that other files
+/// of the run have changed. Absent in checkpoints of earlier versions.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Marks {
     /// The options that decide the weights, as TOML.
@@ -58,8 +58,8 @@ impl RunFolder {
     /// Creates and locks the folder of a new run: `path`, or the next free `runs/train…`.
     ///
     /// # Errors
-    /// [`Error::RunExists`] when it contains a run, [`Error::InUse`] when another process starts one there, [`Error::NoPlace`] when it
-    /// cannot be created.
+    /// [`Error::RunExists`] when it contains a run, [`Error::InUse`] when another process starts
+    /// one there, [`Error::NoPlace`] when it cannot be created.
     pub(crate) fn create(path: Option<&Path>, observer: &mut dyn Observer) -> Result<Self> {
         let folder = match path {
             Some(path) => Self::at(path),
@@ -82,7 +82,8 @@ impl RunFolder {
         }
     }
 
-    /// Locks the folder until this value is dropped. Call it before anything in the folder is written.
+    /// Locks the folder until this value is dropped. Call it before anything in the folder is
+    /// written.
     ///
     /// # Errors
     /// [`Error::InUse`] when another process has locked it; when creating the lock file fails.
@@ -109,8 +110,8 @@ impl RunFolder {
         }
     }
 
-    /// Removes temporary files of a killed writer. The folder must be locked: otherwise the files could belong to another process
-    /// that is writing them.
+    /// Removes temporary files of a killed writer. The folder must be locked: otherwise the files
+    /// could belong to another process that is writing them.
     ///
     /// # Errors
     /// When writing fails.
@@ -232,7 +233,8 @@ impl RunFolder {
         write_atomically(self.file(name), |file| file.write_all(content))
     }
 
-    /// Writes `class_indices.json` in the tutorial's format: from indices, as strings, to names, with an indent of 4.
+    /// Writes `class_indices.json` in the tutorial's format: from indices, as strings, to names,
+    /// with an indent of 4.
     ///
     /// # Errors
     /// When writing fails.
@@ -247,7 +249,8 @@ impl RunFolder {
     pub(crate) fn write_results(&self, history: &[EpochRow]) -> CoreResult<()> {
         let mut text = String::from("epoch,time,train/loss,val/loss,metrics/accuracy_top1,lr\n");
         for EpochRow { epoch, time, train_loss, val_loss, accuracy, lr } in history {
-            text += &format!("{epoch},{time:.1},{train_loss:.6},{val_loss:.6},{accuracy:.6},{lr}\n");
+            text +=
+                &format!("{epoch},{time:.1},{train_loss:.6},{val_loss:.6},{accuracy:.6},{lr}\n");
         }
         self.write("results.csv", text.as_bytes())
     }
@@ -258,11 +261,15 @@ impl RunFolder {
     /// When writing fails.
     pub(crate) fn write_json(&self, name: &str, value: &impl Serialize) -> CoreResult<()> {
         let text = serde_json::to_vec_pretty(value);
-        self.write(name, &text.map_err(|error| CoreError::io("write", self.file(name))(error.into()))?)
+        self.write(
+            name,
+            &text.map_err(|error| CoreError::io("write", self.file(name))(error.into()))?,
+        )
     }
 }
 
-/// Creates `train`, or the next free of `train2`, `train3`, …. Creation is atomic, so concurrent runs get different folders.
+/// Creates `train`, or the next free of `train2`, `train3`, …. Creation is atomic, so concurrent
+/// runs get different folders.
 fn claim_next(runs: &Path) -> CoreResult<PathBuf> {
     create_folders(runs)?;
     let mut path = runs.join("train");
@@ -313,7 +320,8 @@ mod tests {
         run.write("args.toml", b"").unwrap();
         let error = RunFolder::create(Some(folder.path()), &mut ()).unwrap_err().to_string();
         assert!(error.contains("already contains a run"), "{error}");
-        let error = RunFolder::open(folder.path()).unwrap().locked(&mut ()).unwrap_err().to_string();
+        let error =
+            RunFolder::open(folder.path()).unwrap().locked(&mut ()).unwrap_err().to_string();
         assert!(error.contains("is in use by process "), "{error}");
         drop(run);
         RunFolder::open(folder.path()).unwrap().locked(&mut ()).unwrap();

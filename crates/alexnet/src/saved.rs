@@ -1,5 +1,5 @@
-//! The configuration of a run in its folder: all settings are in `args.toml`; those that decide the weights are also in the
-//! checkpoint.
+//! The configuration of a run in its folder: all settings are in `args.toml`; those that decide the
+//! weights are also in the checkpoint.
 
 use alexnet_core::{files::read_text, text::shown};
 use alexnet_data::dataset::Dataset;
@@ -17,13 +17,12 @@ const FREE: [&str; 3] = ["data", "epochs", "on-bad-image"];
 /// The largest file of settings, in bytes. Real ones have a few hundred.
 pub const MAX_BYTES: u64 = 1 << 20;
 
-/// The start of `args.toml`, followed by the checksum of all lines after the first. At the end of the file, the checksum would be lost when
-/// the file is truncated.
+/// The start of `args.toml`, followed by the checksum of all lines after the first. At the end of
+/// the file, the checksum would be lost when the file is truncated.
 const SEAL: &str = "# crc32 ";
 
 /// The rest of the first line, for readers.
-const ABOUT_THE_SEAL: &str =
-    " of all below; to resume the run, this file must be as it was written; a new run takes any copy";
+const ABOUT_THE_SEAL: &str = " of all below; to resume the run, this file must be as it was written; a new run takes any copy";
 
 /// The content of `args.toml`.
 #[derive(Serialize)]
@@ -39,7 +38,8 @@ fn text(config: &TrainConfig) -> Result<String> {
     toml::to_string(&written).map_err(|error| Error::Unsaveable { reason: error.to_string() })
 }
 
-/// Checks that the saved text is read back as the same settings. Otherwise the run could not be resumed.
+/// Checks that the saved text is read back as the same settings. Otherwise the run could not be
+/// resumed.
 ///
 /// # Errors
 /// [`Error::Unsaveable`] when it is not the same.
@@ -117,19 +117,22 @@ pub(crate) fn marks(config: &TrainConfig, dataset: &Dataset) -> Result<Marks> {
 fn decisive(config: &TrainConfig) -> Result<String> {
     let refuse = |reason: String| Error::Unsaveable { reason };
     let text = toml::to_string(config).map_err(|error| refuse(error.to_string()))?;
-    let mut table: Table = text.parse().map_err(|error: toml::de::Error| refuse(error.to_string()))?;
+    let mut table: Table =
+        text.parse().map_err(|error: toml::de::Error| refuse(error.to_string()))?;
     FREE.iter().for_each(|key| drop(table.remove(*key)));
     toml::to_string(&table).map_err(|error| refuse(error.to_string()))
 }
 
-/// Compares the settings that decide the weights with those in a checkpoint. Settings that are not in the checkpoint are not compared.
+/// Compares the settings that decide the weights with those in a checkpoint. Settings that are not
+/// in the checkpoint are not compared.
 ///
 /// # Errors
 /// [`Error::SettingChanged`] with the first setting that differs.
 pub(crate) fn agree(config: &TrainConfig, kept: &str, folder: &RunFolder) -> Result<()> {
     let refuse = |path, reason| Error::RunFile { path, reason };
-    let damaged =
-        |error: toml::de::Error| refuse(folder.checkpoint(), format!("has damaged settings: {error}"));
+    let damaged = |error: toml::de::Error| {
+        refuse(folder.checkpoint(), format!("has damaged settings: {error}"))
+    };
     let ours: Table = decisive(config)?.parse().map_err(damaged)?;
     let kept: Table = kept.parse().map_err(damaged)?;
     for (key, value) in kept {
@@ -148,7 +151,8 @@ fn sealed(text: &str) -> String {
     format!("{SEAL}{:08x}{ABOUT_THE_SEAL}\n{text}", crc32fast::hash(text.as_bytes()))
 }
 
-/// The settings' text, and whether the file has a checksum. `None` when the text does not match its checksum.
+/// The settings' text, and whether the file has a checksum. `None` when the text does not match its
+/// checksum.
 fn unsealed(text: &str) -> Option<(&str, bool)> {
     let Some(rest) = text.strip_prefix(SEAL) else { return Some((text, false)) };
     let (line, below) = rest.split_once('\n')?;
@@ -162,7 +166,8 @@ mod tests {
 
     #[test]
     fn settings_are_read_as_they_were_written_and_unknown_ones_are_refused() {
-        let mut config = TrainConfig { seed: u64::MAX, patience: Some(3), ..TrainConfig::default() };
+        let mut config =
+            TrainConfig { seed: u64::MAX, patience: Some(3), ..TrainConfig::default() };
         config.augmentation.crop_scale = [0.25, 1.0];
         config.freeze = vec!["features".into()];
         check(&config).unwrap();

@@ -1,4 +1,5 @@
-//! Choosing the images to evaluate weights on, without images that they were trained on as far as that is known.
+//! Choosing the images to evaluate weights on, without images that they were trained on as far as
+//! that is known.
 
 use std::path::Path;
 
@@ -21,9 +22,10 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Chooses the images of `data`, or by default those of the run of the weights. For the images of the run, wherever they are
-    /// now, the split of the run is used, so that no training image is taken for a validation image. For other images, `None` as
-    /// `split` means their validation subset if the folder has one, otherwise all images.
+    /// Chooses the images of `data`, or by default those of the run of the weights. For the images
+    /// of the run, wherever they are now, the split of the run is used, so that no training image
+    /// is taken for a validation image. For other images, `None` as `split` means their validation
+    /// subset if the folder has one, otherwise all images.
     ///
     /// # Errors
     /// When there is no such image.
@@ -35,7 +37,12 @@ impl Selection {
     ) -> Result<Self> {
         match split_of_run(weights)? {
             Some(run) if data.is_default() => of_run(run, split),
-            None => of_others(data.listing(observer)?, split, "no run is known that split them", observer),
+            None => of_others(
+                data.listing(observer)?,
+                split,
+                "no run is known that split them",
+                observer,
+            ),
             Some(run) => {
                 let listing = data.listing(observer)?;
                 match match_split(&listing, &run) {
@@ -103,10 +110,9 @@ fn of_the_same(
         n => format!("{} of its {n} {}", items.len(), split.kind()),
     };
     let folders_differ = split == Split::Val
-        && listing
-            .val
-            .as_ref()
-            .is_some_and(|val| val.len() != items.len() || !val.iter().all(|item| items.contains(item)));
+        && listing.val.as_ref().is_some_and(|val| {
+            val.len() != items.len() || !val.iter().all(|item| items.contains(item))
+        });
     observer.note(Note::SplitAsTheRun { what, new, missing, folders_differ });
     Ok(Selection { dataset, items })
 }

@@ -35,8 +35,9 @@ pub const VAL_FRACTION: f64 = 0.1;
 /// The extensions of archives.
 const ENDINGS: [&str; 4] = [".tar.gz", ".tgz", ".tar", ".zip"];
 
-/// Where images come from: a folder with `train/` and `val/` (or other usual names of splits), a folder of class folders, or a
-/// `.tgz`, `.tar` or `.zip` of either. The default is `data/flower_photos`, or drawn flowers if that is missing.
+/// Where images come from: a folder with `train/` and `val/` (or other usual names of splits), a
+/// folder of class folders, or a `.tgz`, `.tar` or `.zip` of either. The default is
+/// `data/flower_photos`, or drawn flowers if that is missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DataSource(Option<PathBuf>);
@@ -55,8 +56,9 @@ impl DataSource {
     /// Lists the images. An archive is first unpacked to `data/NAME`, once.
     ///
     /// # Errors
-    /// [`Error::NoImages`] when no path was given and the default folders are missing, [`Error::NoData`] when the path does not exist;
-    /// errors of [`archive::unpack`] and [`Listing::read`].
+    /// [`Error::NoImages`] when no path was given and the default folders are missing,
+    /// [`Error::NoData`] when the path does not exist; errors of [`archive::unpack`] and
+    /// [`Listing::read`].
     pub fn listing(&self, observer: &mut dyn Observer) -> Result<Listing> {
         let Some(folder) = self.folder(observer)? else {
             return Err(Error::NoImages { looked_in: Path::new(FOLDER).join(PHOTOS) });
@@ -64,7 +66,8 @@ impl DataSource {
         listing(&folder, observer)
     }
 
-    /// Lists the images and splits them into training and validation images, unless the folder is split already.
+    /// Lists the images and splits them into training and validation images, unless the folder is
+    /// split already.
     ///
     /// # Errors
     /// As [`DataSource::listing`]; when a class is empty, or no image is left for validation.
@@ -72,11 +75,16 @@ impl DataSource {
         Ok(self.listing(observer)?.split(options)?)
     }
 
-    /// [`DataSource::open`] for training: draws flowers when no path was given and the default folders are missing.
+    /// [`DataSource::open`] for training: draws flowers when no path was given and the default
+    /// folders are missing.
     ///
     /// # Errors
     /// As [`DataSource::open`].
-    pub fn open_or_draw(&self, options: &SplitOptions, observer: &mut dyn Observer) -> Result<Dataset> {
+    pub fn open_or_draw(
+        &self,
+        options: &SplitOptions,
+        observer: &mut dyn Observer,
+    ) -> Result<Dataset> {
         let folder = match self.folder(observer)? {
             Some(folder) => folder,
             None => draw_flowers(observer)?,
@@ -141,7 +149,9 @@ fn stem(path: &Path) -> Result<&str> {
     });
     let stem = stem.unwrap_or(name);
     match stem {
-        "" | "." | ".." => Err(Error::NamelessArchive { path: path.to_owned(), into: FOLDER.into() }),
+        "" | "." | ".." => {
+            Err(Error::NamelessArchive { path: path.to_owned(), into: FOLDER.into() })
+        }
         stem => Ok(stem),
     }
 }
@@ -149,7 +159,12 @@ fn stem(path: &Path) -> Result<&str> {
 fn draw_flowers(observer: &mut dyn Observer) -> Result<PathBuf> {
     let drawn = Path::new(FOLDER).join(DRAWN);
     observer.note(Note::UsingDrawnFlowers { looked_in: Path::new(FOLDER).join(PHOTOS) });
-    synthetic::generate(&drawn, synthetic::DEFAULT_PER_CLASS, 0, &shared(observer, Work::Drawing(&drawn)))?;
+    synthetic::generate(
+        &drawn,
+        synthetic::DEFAULT_PER_CLASS,
+        0,
+        &shared(observer, Work::Drawing(&drawn)),
+    )?;
     Ok(drawn)
 }
 

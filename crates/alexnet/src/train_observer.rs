@@ -6,11 +6,12 @@ use alexnet_core::{Model, Progress, StepReport, Topology, metrics::Evaluation, w
 use alexnet_data::loader::Loader;
 
 use crate::{
-    config::TrainConfig, error::BoxError, evaluation::Evaluated, observer::Observer, run_folder::RunFolder,
+    config::TrainConfig, error::BoxError, evaluation::Evaluated, observer::Observer,
+    run_folder::RunFolder,
 };
 
-/// Receives the events of a training run, beside the notes and progress of an [`Observer`]. Every method has a default that does
-/// nothing, and `()` is an observer.
+/// Receives the events of a training run, beside the notes and progress of an [`Observer`]. Every
+/// method has a default that does nothing, and `()` is an observer.
 pub trait TrainObserver: Observer {
     /// A run is about to take its first or next step.
     ///
@@ -27,16 +28,18 @@ pub trait TrainObserver: Observer {
         ControlFlow::Continue(())
     }
 
-    /// An epoch is complete and its files are written. The last row of the run's history is new, and `evaluation` is that of its
-    /// weights on the validation images.
+    /// An epoch is complete and its files are written. The last row of the run's history is new,
+    /// and `evaluation` is that of its weights on the validation images.
     fn epoch(&mut self, run: &RunInfo<'_>, evaluation: &Evaluation) {
         let _ = (run, evaluation);
     }
 
-    /// All epochs are complete. `evaluated` is the evaluation of the best weights on the validation images; `model` has these weights.
+    /// All epochs are complete. `evaluated` is the evaluation of the best weights on the validation
+    /// images; `model` has these weights.
     ///
     /// # Errors
-    /// An error is returned from [`Trainer::run`](crate::Trainer::run); the files of the run are complete.
+    /// An error is returned from [`Trainer::run`](crate::Trainer::run); the files of the run are
+    /// complete.
     fn finished(
         &mut self,
         run: &RunInfo<'_>,

@@ -25,8 +25,8 @@ use crate::{
 
 pub use self::resume::Resume;
 
-/// Trains a network on a folder of images and writes weights, results and checkpoints to a run folder. The command `train` is this
-/// plus a [`TrainObserver`] that prints and draws figures.
+/// Trains a network on a folder of images and writes weights, results and checkpoints to a run
+/// folder. The command `train` is this plus a [`TrainObserver`] that prints and draws figures.
 ///
 /// ```no_run
 /// use alexnet::{Recipe, TrainConfig, Trainer};
@@ -39,7 +39,8 @@ pub use self::resume::Resume;
 /// # Ok::<(), alexnet::Error>(())
 /// ```
 ///
-/// The computation runs in the current rayon thread pool. Results of the engine `cpu` do not depend on the number of threads.
+/// The computation runs in the current rayon thread pool. Results of the engine `cpu` do not depend
+/// on the number of threads.
 pub struct Trainer {
     config: TrainConfig,
     begin: Begin,
@@ -122,8 +123,8 @@ impl Trainer {
     /// Trains to the last epoch, or until the observer stops it.
     ///
     /// # Errors
-    /// When images, settings or files are invalid, writing fails, or a loss, a gradient or the state is not finite. The files written
-    /// until then remain, and the run can be resumed.
+    /// When images, settings or files are invalid, writing fails, or a loss, a gradient or the
+    /// state is not finite. The files written until then remain, and the run can be resumed.
     pub fn run(self, observer: &mut dyn TrainObserver) -> Result<Run> {
         let engine = self.config.engine;
         let backend = engine.start()?;
@@ -148,9 +149,11 @@ impl Trainer {
             frozen: config.frozen(&topology)?,
         };
         let mut model = backend.compile(&topology, &state, &options)?;
-        let compile =
-            |parameters: &Parameters| backend.compile(&topology, &State::from(parameters.clone()), &options);
-        let averaging = config.ema().map(|ema| Averaging { ema, average: state.average, compile: &compile });
+        let compile = |parameters: &Parameters| {
+            backend.compile(&topology, &State::from(parameters.clone()), &options)
+        };
+        let averaging =
+            config.ema().map(|ema| Averaging { ema, average: state.average, compile: &compile });
         // The engine has copies.
         drop((state.parameters, state.moments));
         if progress.step == 0 {
@@ -172,7 +175,9 @@ impl Trainer {
         let outcome = fit(run, &mut progress, &mut keeper);
         keeper.images.send(&loader, keeper.observer);
         let outcome = outcome.map_err(|error| match error {
-            CoreError::Image(_) => Error::StoppedByImage { folder: folder.path().to_owned(), error },
+            CoreError::Image(_) => {
+                Error::StoppedByImage { folder: folder.path().to_owned(), error }
+            }
             error => error.into(),
         })?;
         if outcome == Outcome::Finished {
@@ -220,7 +225,9 @@ impl train::Observer for Keeper<'_> {
         weights: &Parameters,
     ) -> alexnet_core::Result<()> {
         let info = self.fixed.info(progress);
-        let (Some(row), Some(best)) = (progress.history.last(), progress.best()) else { return Ok(()) };
+        let (Some(row), Some(best)) = (progress.history.last(), progress.best()) else {
+            return Ok(());
+        };
         weights::save(info.folder.last(), info.metadata, weights)?;
         if row.epoch == best.epoch {
             weights::save(info.folder.best(), info.metadata, weights)?;
@@ -247,8 +254,14 @@ fn finish(
     let topology = metadata.variant.topology(metadata.classes.len());
     let mut model = backend.compile(&topology, &State::from(parameters), options)?;
     let val = &info.loader.dataset().val;
-    let evaluated =
-        Evaluated::new(model.as_mut(), info.loader, val, Views::Whole, &metadata.classes, observer)?;
+    let evaluated = Evaluated::new(
+        model.as_mut(),
+        info.loader,
+        val,
+        Views::Whole,
+        &metadata.classes,
+        observer,
+    )?;
     evaluated.write(info.folder.path())?;
     observer.finished(info, model.as_mut(), &evaluated).map_err(Error::Observer)
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use alexnet_interchange::Loaded;
 
 use crate::{
-    DataSource, Error, Note, Observer, Result, RunFolder, Selection, Split, classes, classes::listed,
+    DataSource, Error, Note, Observer, Result, RunFolder, Selection, Split, classes,
+    classes::listed,
 };
 
 /// A weights file and its content.
@@ -18,11 +19,13 @@ pub struct WeightsFile {
 }
 
 impl WeightsFile {
-    /// Reads weights of any format. `path` is a file, or a run folder for its best weights; `None` means the best weights of the
-    /// newest run in `runs/`. Missing metadata gets defaults, which are noted.
+    /// Reads weights of any format. `path` is a file, or a run folder for its best weights; `None`
+    /// means the best weights of the newest run in `runs/`. Missing metadata gets defaults, which
+    /// are noted.
     ///
     /// # Errors
-    /// [`Error::NoWeights`], [`Error::NoBestWeights`], [`Error::Onnx`]; those of [`alexnet_interchange::load`].
+    /// [`Error::NoWeights`], [`Error::NoBestWeights`], [`Error::Onnx`]; those of
+    /// [`alexnet_interchange::load`].
     pub fn read(path: Option<&Path>, observer: &mut dyn Observer) -> Result<Self> {
         let path = locate(path, observer)?;
         let loaded = alexnet_interchange::load(&path)?;
@@ -30,7 +33,8 @@ impl WeightsFile {
         Ok(Self { path, loaded })
     }
 
-    /// Chooses the images to evaluate these weights on, see [`Selection::choose`]. The weights get the classes of the images, in their order.
+    /// Chooses the images to evaluate these weights on, see [`Selection::choose`]. The weights get
+    /// the classes of the images, in their order.
     ///
     /// # Errors
     /// As [`Selection::choose`]; [`Error::OtherClasses`] when the classes of the weights differ.
@@ -59,10 +63,12 @@ pub fn is_onnx(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"))
 }
 
-/// The weights file that `weights` refers to: the best of a run for its folder, the best of the newest run in `runs/` for `None`.
+/// The weights file that `weights` refers to: the best of a run for its folder, the best of the
+/// newest run in `runs/` for `None`.
 ///
 /// # Errors
-/// [`Error::NoWeights`], [`Error::NoBestWeights`]; [`Error::Onnx`] for ONNX, which can only be written.
+/// [`Error::NoWeights`], [`Error::NoBestWeights`]; [`Error::Onnx`] for ONNX, which can only be
+/// written.
 pub fn locate(weights: Option<&Path>, observer: &mut dyn Observer) -> Result<PathBuf> {
     let path = match weights {
         Some(file) if !file.is_dir() => file.to_owned(),

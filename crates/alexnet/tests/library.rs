@@ -3,7 +3,8 @@
 use std::{fs, ops::ControlFlow, path::Path, process::Command};
 
 use alexnet::{
-    Classifier, Error, Evaluator, Note, Observer, Resume, RunInfo, TrainConfig, TrainObserver, Trainer, Work,
+    Classifier, Error, Evaluator, Note, Observer, Resume, RunInfo, TrainConfig, TrainObserver,
+    Trainer, Work,
     core::{StepReport, train::Outcome},
     data::synthetic,
     image,
@@ -54,7 +55,11 @@ impl TrainObserver for Recorder {
     fn step(&mut self, run: &RunInfo, report: &StepReport) -> ControlFlow<()> {
         assert!(report.loss.is_finite());
         self.steps = run.progress.step;
-        if self.stop_after == Some(self.steps) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if self.stop_after == Some(self.steps) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 
     fn epoch(&mut self, run: &RunInfo, _: &alexnet::core::metrics::Evaluation) {
@@ -80,7 +85,9 @@ fn a_stopped_run_resumes_to_the_same_bytes_and_classifies() {
     assert_eq!(run.outcome(), Outcome::Finished);
     assert!(events.notes.contains(&Note::Resuming { step: 4, epoch: 2 }), "{:?}", events.notes);
     let file = |run: &str, name: &str| fs::read(place.join(run).join(name)).unwrap();
-    for name in ["weights/best.safetensors", "weights/last.safetensors", "misclassified.csv", "split.json"] {
+    for name in
+        ["weights/best.safetensors", "weights/last.safetensors", "misclassified.csv", "split.json"]
+    {
         assert_eq!(file("whole", name), file("stopped", name), "{name}");
     }
 
@@ -91,11 +98,15 @@ fn a_stopped_run_resumes_to_the_same_bytes_and_classifies() {
     let bytes = fs::read(&path).unwrap();
     let prediction = classifier.predict(&path).unwrap();
     assert_eq!(classifier.predict(&bytes).unwrap(), prediction);
-    let decoded = alexnet::data::decode::decode(&path, classifier.decoding()).unwrap().image.clone();
+    let decoded =
+        alexnet::data::decode::decode(&path, classifier.decoding()).unwrap().image.clone();
     assert_eq!(classifier.predict(&image::DynamicImage::from(decoded)).unwrap(), prediction);
     assert_eq!(prediction.top(3), &prediction.classes()[..3]);
     assert!(prediction.classes().is_sorted_by(|a, b| a.probability >= b.probability));
-    assert!((prediction.classes().iter().map(|class| class.probability).sum::<f64>() - 1.0).abs() < 1e-6);
+    assert!(
+        (prediction.classes().iter().map(|class| class.probability).sum::<f64>() - 1.0).abs()
+            < 1e-6
+    );
 
     // An image that cannot be read does not stop the others.
     let answers = classifier.predict_batch([place.join("none.jpg"), path]).unwrap();
@@ -124,8 +135,13 @@ fn errors_say_what_is_wrong_in_the_terms_of_the_library() {
         config
     };
     assert!(refused(config(|c| c.lr = -1.0)).starts_with("lr cannot be -1: "));
-    assert!(refused(config(|c| c.data = "nowhere".into())).starts_with("there is nothing at nowhere"));
-    assert!(refused(config(|c| c.freeze = vec!["head".into()])).starts_with("module cannot be `head`: "));
+    assert!(
+        refused(config(|c| c.data = "nowhere".into())).starts_with("there is nothing at nowhere")
+    );
+    assert!(
+        refused(config(|c| c.freeze = vec!["head".into()]))
+            .starts_with("module cannot be `head`: ")
+    );
     assert!(!place.join("run").exists());
     let error = Trainer::resume(place).err().unwrap();
     assert!(matches!(error, Error::NotARun { .. }), "{error}");

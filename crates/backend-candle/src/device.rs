@@ -8,7 +8,10 @@ use crate::error::NAME;
 pub fn present() -> Vec<Device> {
     let opens = |device: &Device| open(*device).is_ok();
     let gpus = (0..).map(Device::Cuda).take_while(opens);
-    std::iter::once(Device::Cpu).chain(gpus).chain([Device::Metal].into_iter().filter(opens)).collect()
+    std::iter::once(Device::Cpu)
+        .chain(gpus)
+        .chain([Device::Metal].into_iter().filter(opens))
+        .collect()
 }
 
 /// Returns candle's handle of a device.
@@ -41,6 +44,9 @@ mod tests {
     #[cfg(not(feature = "cuda"))]
     fn a_missing_feature_is_named() {
         let refusal = open(Device::Cuda(0)).unwrap_err().to_string();
-        assert!(refusal.contains("cuda:0") && refusal.contains("cargo feature `cuda`"), "{refusal}");
+        assert!(
+            refusal.contains("cuda:0") && refusal.contains("cargo feature `cuda`"),
+            "{refusal}"
+        );
     }
 }

@@ -2,7 +2,8 @@
 
 use candle_core::{CpuStorage, Error, Layout, Result};
 
-/// The number of elements of one task of an element-wise loop. Its arrays fit in the second-level cache.
+/// The number of elements of one task of an element-wise loop. Its arrays fit in the second-level
+/// cache.
 pub const ELEMENTS: usize = 16 * 1024;
 
 /// Returns the numbers of a contiguous f32 tensor.

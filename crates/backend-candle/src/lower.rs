@@ -12,11 +12,13 @@ use crate::{
     model::Candle,
 };
 
-/// Returns the layers of `topology` and their parameters, with the values and moments of `state`, which must fit the topology. A
-/// ReLU after a convolution or a linear layer is fused into that layer.
+/// Returns the layers of `topology` and their parameters, with the values and moments of `state`,
+/// which must fit the topology. A ReLU after a convolution or a linear layer is fused into that
+/// layer.
 ///
 /// # Errors
-/// [`alexnet_core::Error::Topology`] when the network is not valid; those of candle, when the device is out of memory.
+/// [`alexnet_core::Error::Topology`] when the network is not valid; those of candle, when the
+/// device is out of memory.
 pub fn lower(
     topology: &Topology,
     state: &State,
@@ -31,7 +33,8 @@ pub fn lower(
         let multiplies = matches!(op, Op::Conv2d { .. } | Op::Linear { .. });
         let relu = multiplies && nodes.next_if(|(_, (next, _))| next.op == Op::Relu).is_some();
         let mut load = |role: &str| {
-            let parameter = ParameterState::load(&format!("{name}.{role}"), state, options, engine)?;
+            let parameter =
+                ParameterState::load(&format!("{name}.{role}"), state, options, engine)?;
             // The clone shares the storage and the node in the graph.
             let values = parameter.values.clone();
             parameters.push(parameter);
@@ -52,12 +55,16 @@ pub fn lower(
                 convolution: Convolution { window: window(kernel, stride, padding), relu },
             }),
             Op::Relu => Box::new(Relu),
-            Op::MaxPool2d { kernel, stride } => Box::new(MaxPool2d { window: window(kernel, stride, 0) }),
+            Op::MaxPool2d { kernel, stride } => {
+                Box::new(MaxPool2d { window: window(kernel, stride, 0) })
+            }
             Op::LocalResponseNorm { size, alpha, beta, k } => {
                 Box::new(LocalResponseNorm { size, alpha, beta, k })
             }
             Op::Flatten => Box::new(Flatten),
-            Op::Linear { .. } => Box::new(Linear { weight: load("weight")?, bias: load("bias")?, relu }),
+            Op::Linear { .. } => {
+                Box::new(Linear { weight: load("weight")?, bias: load("bias")?, relu })
+            }
             Op::Dropout { p } => Box::new(Dropout { p, node: index }),
         });
         input = output;
@@ -65,7 +72,8 @@ pub fn lower(
     Ok((layers, parameters))
 }
 
-/// Returns height and width of a shape `[C, H, W]`. In a valid topology, the inputs of operations on images have such a shape.
+/// Returns height and width of a shape `[C, H, W]`. In a valid topology, the inputs of operations
+/// on images have such a shape.
 fn plane(shape: &[usize]) -> [usize; 2] {
     [shape[1], shape[2]]
 }

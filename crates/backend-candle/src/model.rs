@@ -26,7 +26,8 @@ impl Autodiff for Candle {
     fn normalize(&self, images: &Images) -> Result<Tensor> {
         let table = images.normalization.table();
         let mut values = vec![0.0; images.pixels.len()];
-        let rows = values.par_chunks_mut(3 * images.width).zip(images.pixels.par_chunks(3 * images.width));
+        let rows =
+            values.par_chunks_mut(3 * images.width).zip(images.pixels.par_chunks(3 * images.width));
         rows.for_each(|(values, pixels)| {
             for (values, pixel) in values.chunks_exact_mut(3).zip(pixels.chunks_exact(3)) {
                 for c in 0..3 {
@@ -34,7 +35,8 @@ impl Autodiff for Candle {
                 }
             }
         });
-        Tensor::from_vec(values, (images.len(), images.height, images.width, 3), &self.device).map_err(failed)
+        Tensor::from_vec(values, (images.len(), images.height, images.width, 3), &self.device)
+            .map_err(failed)
     }
 
     fn to_tensor(&self, array: &Array) -> Result<Tensor> {

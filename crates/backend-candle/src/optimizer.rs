@@ -1,8 +1,9 @@
 //! The equations of the optimizers for a parameter, and the norm of its gradient.
 //!
-//! candle's own optimizers do not expose their moments, which must be part of the state. In a composition of candle's operations,
-//! each term of the equations is a pass over memory, which makes a training step on the CPU about a quarter longer. On the CPU
-//! the equations are therefore custom loops.
+//! candle's own optimizers do not expose their moments, which must be part of the state. In a
+//! composition of candle's operations, each term of the equations is a pass over memory, which
+//! makes a training step on the CPU about a quarter longer. On the CPU the equations are therefore
+//! custom loops.
 
 use alexnet_core::{Optimizer, Step, autodiff::ParameterState, optimizer::Adam};
 use candle_core::{CpuStorage, Device, Error, InplaceOp3, Layout, Result, Storage, Tensor, Var};
@@ -10,7 +11,8 @@ use rayon::prelude::*;
 
 use crate::kernels::{ELEMENTS, values};
 
-/// Does one step of the equations in [`alexnet_core::optimizer`]. `scale` is the factor of the gradient (1 without clipping).
+/// Does one step of the equations in [`alexnet_core::optimizer`]. `scale` is the factor of the
+/// gradient (1 without clipping).
 ///
 /// # Errors
 /// Those of candle.
@@ -198,11 +200,16 @@ mod tests {
                 shape: vec![5, 10],
                 values: Var::from_tensor(&tensor(0)).unwrap().into_inner(),
                 trainable: true,
-                moments: optimizer.moments().iter().map(|_| tensor(0).zeros_like().unwrap()).collect(),
+                moments: optimizer
+                    .moments()
+                    .iter()
+                    .map(|_| tensor(0).zeros_like().unwrap())
+                    .collect(),
             };
             let (mut a, mut b) = (fresh(), fresh());
             for number in 1..=3 {
-                let step = Step { sample_offset: 0, number, seed: 0, lr: 0.01, clip_grad_norm: None };
+                let step =
+                    Step { sample_offset: 0, number, seed: 0, lr: 0.01, clip_grad_norm: None };
                 let equations = Equations::new(&optimizer, &step, 0.7);
                 equations.in_place(&mut a, &tensor(number as usize)).unwrap();
                 equations.compose(&mut b, &tensor(number as usize)).unwrap();

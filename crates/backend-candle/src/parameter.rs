@@ -1,5 +1,6 @@
-//! Copies parameters, moments and gradients between the host and the device. On the device, the weight of a convolution is
-//! `[outputs, kernel, kernel, inputs/groups]`, in the order of a patch. All other parameters are as in PyTorch.
+//! Copies parameters, moments and gradients between the host and the device. On the device, the
+//! weight of a convolution is `[outputs, kernel, kernel, inputs/groups]`, in the order of a patch.
+//! All other parameters are as in PyTorch.
 
 use alexnet_core::Array;
 use candle_core::{Device, Result, Tensor};

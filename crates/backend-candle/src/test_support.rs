@@ -4,7 +4,8 @@ use candle_core::{Device, Tensor, Var};
 
 /// Returns integers in -4..=4.
 pub fn integers(shape: &[usize], seed: usize) -> Var {
-    let numbers = (0..shape.iter().product::<usize>()).map(|i| ((i * 7 + i / 5 + seed) % 9) as f32 - 4.0);
+    let numbers =
+        (0..shape.iter().product::<usize>()).map(|i| ((i * 7 + i / 5 + seed) % 9) as f32 - 4.0);
     Var::from_vec(numbers.collect(), shape, &Device::Cpu).unwrap()
 }
 

@@ -1,5 +1,5 @@
-//! Loads a weights file into a network that is written only with candle-nn, to test that other programs can read the files of
-//! this project and get the same logits.
+//! Loads a weights file into a network that is written only with candle-nn, to test that other
+//! programs can read the files of this project and get the same logits.
 
 use std::fs;
 
@@ -73,8 +73,10 @@ fn a_candle_nn_network_with_a_weights_file_has_the_same_logits() {
     Weights { metadata, parameters: state.parameters.clone() }.save(&path).unwrap();
 
     let vb =
-        VarBuilder::from_buffered_safetensors(fs::read(&path).unwrap(), DType::F32, &Device::Cpu).unwrap();
-    let theirs = network(&vb, CLASSES).unwrap().forward_t(&normalized(&images).unwrap(), false).unwrap();
+        VarBuilder::from_buffered_safetensors(fs::read(&path).unwrap(), DType::F32, &Device::Cpu)
+            .unwrap();
+    let theirs =
+        network(&vb, CLASSES).unwrap().forward_t(&normalized(&images).unwrap(), false).unwrap();
     let theirs: Vec<Vec<f32>> = theirs.to_vec2().unwrap();
 
     let mut model = CandleBackend.compile(&topology, &state, &Options::default()).unwrap();

@@ -1,12 +1,14 @@
 //! The CPU engine of this project: pure Rust with rayon, without a system library.
 //!
-//! A topology is lowered to layers (`lower`), each with a forward and a backward pass (`layers`). Convolutions (`convolution`)
-//! use Winograd's algorithm for the supported geometries, and otherwise im2col with the matrix product of a library. The inner
-//! loops (`kernels`) are compiled for several instruction sets, and [`Isa::best`] is chosen at run time. Images are stored
-//! channels last. The buffers of tensors (`tensor`) return to a pool, so that after the first step there are few allocations.
+//! A topology is lowered to layers (`lower`), each with a forward and a backward pass (`layers`).
+//! Convolutions (`convolution`) use Winograd's algorithm for the supported geometries, and
+//! otherwise im2col with the matrix product of a library. The inner loops (`kernels`) are compiled
+//! for several instruction sets, and [`Isa::best`] is chosen at run time. Images are stored
+//! channels last. The buffers of tensors (`tensor`) return to a pool, so that after the first step
+//! there are few allocations.
 //!
-//! **Results are bitwise equal for any number of threads:** the order of every sum depends only on sizes (`parallel`). The engine
-//! uses the rayon pool of the caller.
+//! **Results are bitwise equal for any number of threads:** the order of every sum depends only on
+//! sizes (`parallel`). The engine uses the rayon pool of the caller.
 #![deny(unsafe_code)]
 
 mod convolution;
@@ -47,7 +49,12 @@ impl Backend for CpuBackend {
         self.kernels.exact
     }
 
-    fn compile(&self, topology: &Topology, state: &State, options: &Options) -> Result<Box<dyn Model>> {
+    fn compile(
+        &self,
+        topology: &Topology,
+        state: &State,
+        options: &Options,
+    ) -> Result<Box<dyn Model>> {
         device::check(options.device)?;
         let classes = topology.classes()?;
         state.check(topology)?;

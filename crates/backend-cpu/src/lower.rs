@@ -6,15 +6,16 @@ use crate::{
     convolution::Geometry,
     kernels::Kernels,
     layers::{
-        Constants, Conv2d, CpuLayer, Dropout, Flatten, Fused, Linear, LocalResponseNorm, MaxPool2d, Relu,
+        Constants, Conv2d, CpuLayer, Dropout, Flatten, Fused, Linear, LocalResponseNorm, MaxPool2d,
+        Relu,
     },
     parameter::{Layout, ParameterState},
     tensor::Pool,
 };
 
-/// Returns the layers of `topology` in order, with the parameters and moments of `state`, which must fit the topology. A ReLU
-/// after a convolution or a linear layer is fused into that layer, and so is a max pooling after a convolution (with or without a
-/// ReLU in between).
+/// Returns the layers of `topology` in order, with the parameters and moments of `state`, which
+/// must fit the topology. A ReLU after a convolution or a linear layer is fused into that layer,
+/// and so is a max pooling after a convolution (with or without a ReLU in between).
 ///
 /// # Errors
 /// [`alexnet_core::Error::Topology`] when the network is not valid.
@@ -39,7 +40,8 @@ pub fn lower(
         let relu = multiplies && nodes.next_if(|(_, next)| next.op == Op::Relu).is_some();
         let parameters = |layouts: [Layout; 2]| {
             let [weight, bias] = layouts;
-            let load = |role, layout| load_parameter(&format!("{name}.{role}"), layout, state, options);
+            let load =
+                |role, layout| load_parameter(&format!("{name}.{role}"), layout, state, options);
             [load("weight", weight), load("bias", bias)]
         };
         let pool = pool.clone();
@@ -53,20 +55,29 @@ pub fn lower(
                     padding,
                     groups,
                 };
-                let next_pooling = nodes.next_if(|(_, next)| matches!(next.op, Op::MaxPool2d { .. }));
+                let next_pooling =
+                    nodes.next_if(|(_, next)| matches!(next.op, Op::MaxPool2d { .. }));
                 let pooling = next_pooling.map(|(at, next)| match next.op {
-                    Op::MaxPool2d { kernel, stride } => max_pool(kernel, stride, &shapes[index], &shapes[at]),
+                    Op::MaxPool2d { kernel, stride } => {
+                        max_pool(kernel, stride, &shapes[index], &shapes[at])
+                    }
                     _ => unreachable!("`next_if` returns only a pooling"),
                 });
                 let fused = Fused { relu, pooling, needs_dx: trainable_before };
                 let parameters = parameters([Layout::OutputsLast, Layout::Pytorch]);
                 Box::new(Conv2d::new(geometry, parameters, fused, exact, isa, pool))
             }
-            Op::Linear { .. } => {
-                Box::new(Linear::new(parameters([Layout::Pytorch; 2]), relu, trainable_before, isa, pool))
-            }
+            Op::Linear { .. } => Box::new(Linear::new(
+                parameters([Layout::Pytorch; 2]),
+                relu,
+                trainable_before,
+                isa,
+                pool,
+            )),
             Op::Relu => Box::new(Relu::new(isa)),
-            Op::MaxPool2d { kernel, stride } => Box::new(max_pool(kernel, stride, input, &shapes[index])),
+            Op::MaxPool2d { kernel, stride } => {
+                Box::new(max_pool(kernel, stride, input, &shapes[index]))
+            }
             Op::LocalResponseNorm { size, alpha, beta, k } => {
                 Box::new(LocalResponseNorm::new(Constants { size, alpha, beta, k }, isa, pool))
             }
@@ -91,7 +102,8 @@ fn load_parameter(name: &str, layout: Layout, state: &State, options: &Options) 
         Some(saved) => layout.import(&shape, saved.values.clone()),
         None => vec![0.0; values.len()],
     };
-    // The weight gradient of a linear layer is large and seldom needed, so it is allocated on first use.
+    // The weight gradient of a linear layer is large and seldom needed, so it is allocated on first
+    // use.
     let gradient = if shape.len() == 2 { Vec::new() } else { vec![0.0; values.len()] };
     let (gradient, moments) = if trainable {
         (gradient, options.optimizer.moments().iter().map(moments).collect())

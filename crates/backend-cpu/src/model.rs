@@ -1,7 +1,8 @@
 //! A lowered network with its forward pass, backward pass and update.
 
 use alexnet_core::{
-    Array, Batch, Images, Logits, Mode, Model, Optimizer, Parameters, Result, State, Step, StepReport,
+    Array, Batch, Images, Logits, Mode, Model, Optimizer, Parameters, Result, State, Step,
+    StepReport,
     backend::{Gradients, check_cotangent, gradient_of},
     loss::cross_entropy,
 };
@@ -30,11 +31,13 @@ pub struct CpuModel {
 }
 
 impl CpuModel {
-    /// Converts the bytes `[N, H, W, 3]` to normalized numbers in the same order, which is the layout of this engine.
+    /// Converts the bytes `[N, H, W, 3]` to normalized numbers in the same order, which is the
+    /// layout of this engine.
     fn normalize(&self, images: &Images) -> Tensor {
         let table = images.normalization.table();
         let mut x = self.pool.tensor(images.len(), &self.input);
-        let pieces = x.values_mut().par_chunks_mut(3 * ELEMENTS).zip(images.pixels.par_chunks(3 * ELEMENTS));
+        let pieces =
+            x.values_mut().par_chunks_mut(3 * ELEMENTS).zip(images.pixels.par_chunks(3 * ELEMENTS));
         pieces.for_each(|(x, pixels)| {
             for (x, pixel) in x.chunks_exact_mut(3).zip(pixels.chunks_exact(3)) {
                 x[0] = table[0][usize::from(pixel[0])];
@@ -55,8 +58,8 @@ impl CpuModel {
         Ok(Logits { values: x.values().to_vec(), classes: self.classes })
     }
 
-    /// Calls `pass` for the layers from the last to the first trainable one, with the gradient of the layer's output. Earlier
-    /// layers need no gradient.
+    /// Calls `pass` for the layers from the last to the first trainable one, with the gradient of
+    /// the layer's output. Earlier layers need no gradient.
     fn for_each_backward(
         &mut self,
         dlogits: &Logits,
@@ -64,7 +67,9 @@ impl CpuModel {
     ) -> Result<()> {
         let mut dy = self.pool.tensor(dlogits.values.len() / self.classes, &[self.classes]);
         dy.values_mut().copy_from_slice(&dlogits.values);
-        let Some(first) = self.layers.iter().position(|layer| layer.is_trainable()) else { return Ok(()) };
+        let Some(first) = self.layers.iter().position(|layer| layer.is_trainable()) else {
+            return Ok(());
+        };
         for layer in self.layers[first..].iter_mut().rev() {
             dy = pass(layer.as_mut(), dy)?;
         }
@@ -142,15 +147,18 @@ impl CpuModel {
             .map(|p| {
                 (
                     p.name.clone(),
-                    Array { shape: p.shape.clone(), values: p.layout.export(&p.shape, &p.gradient) },
+                    Array {
+                        shape: p.shape.clone(),
+                        values: p.layout.export(&p.shape, &p.gradient),
+                    },
                 )
             })
             .collect()
     }
 }
 
-/// Runs `work` on a thread of the caller's pool, or of the global one. The parallel loops inside then start without the cost of
-/// switching to a pool thread and waiting for it.
+/// Runs `work` on a thread of the caller's pool, or of the global one. The parallel loops inside
+/// then start without the cost of switching to a pool thread and waiting for it.
 fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| work())
 }
@@ -170,7 +178,8 @@ impl Model for CpuModel {
     }
 
     fn update(&mut self, gradients: &Gradients, step: &Step) -> Result<f64> {
-        self.trainable_parameters().try_for_each(|p| gradient_of(gradients, &p.name, &p.shape).map(drop))?;
+        self.trainable_parameters()
+            .try_for_each(|p| gradient_of(gradients, &p.name, &p.shape).map(drop))?;
         for p in self.trainable_parameters_mut() {
             let gradient = gradient_of(gradients, &p.name, &p.shape)?;
             p.gradient = p.layout.import(&p.shape, gradient.values.clone());
@@ -194,12 +203,15 @@ impl Model for CpuModel {
 
     fn parameters(&self) -> Result<Parameters> {
         let array = |p: &ParameterState| p.layout.export(&p.shape, &p.values);
-        let named = |p: &ParameterState| (p.name.clone(), Array { shape: p.shape.clone(), values: array(p) });
+        let named = |p: &ParameterState| {
+            (p.name.clone(), Array { shape: p.shape.clone(), values: array(p) })
+        };
         Ok(CpuModel::parameters(self).map(named).collect())
     }
 
     fn state(&self) -> Result<State> {
-        // Frees memory for the copy. The buffers of a step are allocated again in less time than a step takes.
+        // Frees memory for the copy. The buffers of a step are allocated again in less time than a
+        // step takes.
         self.pool.clear();
         memory::release_freed_memory();
         let mut state = State::default();
@@ -211,7 +223,9 @@ impl Model for CpuModel {
             state.parameters.insert(p.name.clone(), array(&p.values));
             if self.stepped {
                 let moments = self.optimizer.moments().iter().zip(&p.moments);
-                state.moments.extend(moments.map(|(name, m)| (format!("{}.{name}", p.name), array(m))));
+                state
+                    .moments
+                    .extend(moments.map(|(name, m)| (format!("{}.{name}", p.name), array(m))));
             }
         }
         Ok(state)

@@ -1,6 +1,6 @@
-//! The equations of the optimizers ([`alexnet_core::optimizer`]), for a vector at a time. They are applied to a finished gradient
-//! ([`Apply`]), or to the sums of the matrix product that computes the gradient ([`ApplyToSums`]), so that the gradient is not
-//! written to memory.
+//! The equations of the optimizers ([`alexnet_core::optimizer`]), for a vector at a time. They are
+//! applied to a finished gradient ([`Apply`]), or to the sums of the matrix product that computes
+//! the gradient ([`ApplyToSums`]), so that the gradient is not written to memory.
 
 use alexnet_core::{
     Optimizer, Step,
@@ -25,7 +25,8 @@ pub struct Update {
 
 #[derive(Clone, Copy, Debug)]
 enum Rule {
-    /// Adam and AdamW, which differ in the weight decay. `weight_factor` multiplies the weight before the step.
+    /// Adam and AdamW, which differ in the weight decay. `weight_factor` multiplies the weight
+    /// before the step.
     Adam {
         adam: Adam,
         factors: AdamFactors,
@@ -41,7 +42,8 @@ enum Rule {
 pub struct Slices<'a> {
     /// The weights.
     pub values: &'a mut [f32],
-    /// The moments in the order of [`Optimizer::moments`]; empty if the optimizer has no second moment.
+    /// The moments in the order of [`Optimizer::moments`]; empty if the optimizer has no second
+    /// moment.
     pub moments: [&'a mut [f32]; 2],
 }
 
@@ -53,7 +55,10 @@ impl<'a> Slices<'a> {
         assert_eq!(values.len(), first.len(), "every optimizer has a moment for each weight");
         let pieces = values.chunks_mut(len).zip(first.chunks_mut(len));
         pieces
-            .map(|(values, first)| Slices { values, moments: [first, second.next().unwrap_or_default()] })
+            .map(|(values, first)| Slices {
+                values,
+                moments: [first, second.next().unwrap_or_default()],
+            })
             .collect()
     }
 }
@@ -64,12 +69,14 @@ impl Update {
         let lr = step.lr;
         match *optimizer {
             Optimizer::Adam { adam, weight_decay } => {
-                let rule = Rule::Adam { adam, factors: adam.factors(lr, step.number), weight_factor: 1.0 };
+                let rule =
+                    Rule::Adam { adam, factors: adam.factors(lr, step.number), weight_factor: 1.0 };
                 Self { rule, scale, l2: weight_decay }
             }
             Optimizer::AdamW { adam, weight_decay } => {
                 let weight_factor = 1.0 - lr * weight_decay;
-                let rule = Rule::Adam { adam, factors: adam.factors(lr, step.number), weight_factor };
+                let rule =
+                    Rule::Adam { adam, factors: adam.factors(lr, step.number), weight_factor };
                 Self { rule, scale, l2: 0.0 }
             }
             Optimizer::Sgd { momentum, weight_decay } => {
@@ -107,7 +114,14 @@ impl Update {
 
     /// Updates `lanes` numbers of `slices` from index `at`.
     #[inline(always)]
-    fn apply<S: Simd>(&self, simd: S, g: S::f32s, slices: &mut Slices<'_>, at: usize, lanes: usize) {
+    fn apply<S: Simd>(
+        &self,
+        simd: S,
+        g: S::f32s,
+        slices: &mut Slices<'_>,
+        at: usize,
+        lanes: usize,
+    ) {
         let Slices { values, moments: [first, second] } = slices;
         let part = at..at + lanes;
         let has_second = !second.is_empty();
@@ -148,7 +162,8 @@ impl WithSimd for Apply<'_> {
     }
 }
 
-/// Updates row-major `slices` with the sums of a matrix product, and adds up the squares of the sums.
+/// Updates row-major `slices` with the sums of a matrix product, and adds up the squares of the
+/// sums.
 pub struct ApplyToSums<'a> {
     /// The update.
     pub update: &'a Update,
@@ -193,8 +208,8 @@ impl WithSimd for SquareSum<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> f64 {
-        // Sixteen partial sums allow the compiler to vectorize the loop. Their number is the same for all instruction sets, so
-        // that the bits of the result are too.
+        // Sixteen partial sums allow the compiler to vectorize the loop. Their number is the same
+        // for all instruction sets, so that the bits of the result are too.
         let mut lanes = [0.0f64; 16];
         let chunks = self.0.chunks_exact(16);
         for (lane, value) in lanes.iter_mut().zip(chunks.remainder()) {

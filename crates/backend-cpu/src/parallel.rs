@@ -1,13 +1,14 @@
-//! The division of sums over a batch into partial sums. It depends only on sizes, not on the number of threads. Sums are
-//! therefore always formed in the same order, and results are bitwise equal.
+//! The division of sums over a batch into partial sums. It depends only on sizes, not on the number
+//! of threads. Sums are therefore always formed in the same order, and results are bitwise equal.
 
 use rayon::prelude::*;
 
-/// The maximum number of partial sums of a sum over a batch. Each partial sum is over consecutive images; they are added in
-/// order.
+/// The maximum number of partial sums of a sum over a batch. Each partial sum is over consecutive
+/// images; they are added in order.
 const PARTIAL_SUMS: usize = 8;
 
-/// The number of elements of one task of an element-wise loop. Its arrays fit in the second-level cache.
+/// The number of elements of one task of an element-wise loop. Its arrays fit in the second-level
+/// cache.
 pub const ELEMENTS: usize = 16 * 1024;
 
 /// Returns the number of consecutive images of one partial sum, for a batch of `n` images.
@@ -43,7 +44,8 @@ mod tests {
 
     #[test]
     fn partial_sums_are_added() {
-        let partial: Vec<f32> = (0..3 * 40_000).map(|i| (i / 40_000 + i % 40_000 % 7) as f32).collect();
+        let partial: Vec<f32> =
+            (0..3 * 40_000).map(|i| (i / 40_000 + i % 40_000 % 7) as f32).collect();
         let mut total = vec![f32::NAN; 40_000];
         add_in_order(&partial, &mut total);
         assert!(total.iter().enumerate().all(|(i, t)| *t == (3 + 3 * (i % 7)) as f32));

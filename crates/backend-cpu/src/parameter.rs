@@ -57,7 +57,8 @@ impl Layout {
 
 /// Returns the numbers of a row-major array with the order of its dimensions reversed.
 fn reversed(shape: [usize; 3], values: &[f32]) -> Vec<f32> {
-    let array = ArrayView3::from_shape(shape, values).expect("the number of values matches the shape");
+    let array =
+        ArrayView3::from_shape(shape, values).expect("the number of values matches the shape");
     array.reversed_axes().iter().copied().collect()
 }
 

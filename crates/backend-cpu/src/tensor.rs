@@ -5,15 +5,17 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// A pool of unused buffers, by length. The first step of a model allocates the buffers; later steps reuse them until the pool is
-/// cleared.
+/// A pool of unused buffers, by length. The first step of a model allocates the buffers; later
+/// steps reuse them until the pool is cleared.
 #[derive(Clone, Debug, Default)]
 pub struct Pool(Arc<Mutex<HashMap<usize, Vec<Vec<f32>>>>>);
 
 impl Pool {
-    /// Returns a buffer of `len` numbers with arbitrary content from an earlier use. The caller must overwrite all of it.
+    /// Returns a buffer of `len` numbers with arbitrary content from an earlier use. The caller
+    /// must overwrite all of it.
     pub fn take(&self, len: usize) -> Buffer {
-        let free = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&len).and_then(Vec::pop);
+        let free =
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&len).and_then(Vec::pop);
         Buffer { values: free.unwrap_or_else(|| vec![0.0; len]), pool: self.clone() }
     }
 
@@ -22,7 +24,8 @@ impl Pool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Returns a tensor of `batch` items of shape `item`, with arbitrary content as in [`Pool::take`].
+    /// Returns a tensor of `batch` items of shape `item`, with arbitrary content as in
+    /// [`Pool::take`].
     pub fn tensor(&self, batch: usize, item: &[usize]) -> Tensor {
         let buffer = self.take(batch * item.iter().product::<usize>());
         Tensor { batch, item: item.to_vec(), buffer: Arc::new(buffer) }
@@ -58,8 +61,9 @@ impl std::ops::DerefMut for Buffer {
     }
 }
 
-/// A batch of images or features. The shape of an image is `[C, H, W]` as everywhere, but its numbers are stored as `[H, W, C]`,
-/// since the kernels process vectors of channels. Clones share the numbers.
+/// A batch of images or features. The shape of an image is `[C, H, W]` as everywhere, but its
+/// numbers are stored as `[H, W, C]`, since the kernels process vectors of channels. Clones share
+/// the numbers.
 #[derive(Clone, Debug)]
 pub struct Tensor {
     /// The number of items, N.
@@ -91,8 +95,8 @@ impl Tensor {
     }
 }
 
-/// Converts an item of shape `item` from this engine's layout (channels last) to PyTorch's (channels first). The layouts differ
-/// only for images.
+/// Converts an item of shape `item` from this engine's layout (channels last) to PyTorch's
+/// (channels first). The layouts differ only for images.
 pub fn channels_first(item: &[usize], from: &[f32], to: &mut [f32]) {
     transpose(from, from.len() / item[0], item[0], to);
 }

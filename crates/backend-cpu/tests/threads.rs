@@ -7,14 +7,16 @@ use alexnet_core::{
     init::{Init, initialize},
 };
 
-/// Does three training steps with a batch of 13 images and an evaluation, in a pool of `threads` threads.
+/// Does three training steps with a batch of 13 images and an evaluation, in a pool of `threads`
+/// threads.
 fn train(variant: Variant, threads: usize) -> (State, Vec<f32>) {
     let topology = variant.topology(3);
     let state = initialize(&topology, Init::Tutorial, 7).unwrap();
     let batch = Batch::random(13, topology.input[1], 3);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| {
-        let mut model = CpuBackend::default().compile(&topology, &state, &Options::default()).unwrap();
+        let mut model =
+            CpuBackend::default().compile(&topology, &state, &Options::default()).unwrap();
         for (number, clip_grad_norm) in (1..).zip([Some(1.0), None, None]) {
             let step = Step { sample_offset: 0, number, seed: 7, lr: 2e-4, clip_grad_norm };
             model.train_step(&batch, &step).unwrap();

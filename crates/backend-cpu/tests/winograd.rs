@@ -1,6 +1,7 @@
-//! Tests of training with Winograd convolution. The small networks of the conformance suite have too few channels to use it. The
-//! optimizer is SGD. (The step of Adam is as large for a gradient of 1e-9 as for one of 1. If a gradient is a sum of zeros, plain
-//! sums do not change the weight, but the rounding errors of Winograd convolution do.)
+//! Tests of training with Winograd convolution. The small networks of the conformance suite have
+//! too few channels to use it. The optimizer is SGD. (The step of Adam is as large for a gradient
+//! of 1e-9 as for one of 1. If a gradient is a sum of zeros, plain sums do not change the weight,
+//! but the rounding errors of Winograd convolution do.)
 
 use std::collections::BTreeSet;
 
@@ -12,7 +13,8 @@ use alexnet_core::{
 
 const SGD: Optimizer = Optimizer::Sgd { momentum: 0.9, weight_decay: 0.01 };
 
-/// A network with a stride, groups, pooling with and without a ReLU, and a last convolution without pooling and ReLU.
+/// A network with a stride, groups, pooling with and without a ReLU, and a last convolution without
+/// pooling and ReLU.
 fn network() -> Topology {
     let conv = |inputs, outputs, kernel, stride, padding, groups| Op::Conv2d {
         inputs,
@@ -65,7 +67,8 @@ fn train(model: &mut dyn Model, numbers: std::ops::RangeInclusive<u64>) {
     }
 }
 
-/// Returns the largest difference between two parameters, divided by the largest absolute value of the second one.
+/// Returns the largest difference between two parameters, divided by the largest absolute value of
+/// the second one.
 fn distance(a: &State, b: &State) -> f32 {
     let mut worst = 0.0f32;
     for (name, a) in &a.parameters {
@@ -79,7 +82,8 @@ fn distance(a: &State, b: &State) -> f32 {
 
 #[test]
 fn training_equals_plain_sums_with_any_frozen_parameters() {
-    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    let names =
+        |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
     for frozen in [
         names(&[]),
         names(&["layer.0.weight", "layer.0.bias", "layer.3.weight", "layer.3.bias"]),

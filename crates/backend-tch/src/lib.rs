@@ -1,12 +1,15 @@
-//! An engine based on libtorch, the C++ library of PyTorch, with its kernels and its automatic differentiation.
+//! An engine based on libtorch, the C++ library of PyTorch, with its kernels and its automatic
+//! differentiation.
 //!
-//! A topology is lowered to layers (`lower`, `layers`), each a few calls of libtorch. Activations and the weights of convolutions
-//! are `channels_last`, `[N, H, W, C]` in memory, which is the layout of input images, and the one for which libtorch's
-//! convolutions are fastest on CPUs and GPUs. Loss, dropout masks and normalization are those of core, as in all engines. The
-//! optimizers process pieces of a parameter that stay in the cache (`optimizer`), since libtorch's fused optimizers are not
-//! available in Rust, and its plain ones pass over the memory eight times.
+//! A topology is lowered to layers (`lower`, `layers`), each a few calls of libtorch. Activations
+//! and the weights of convolutions are `channels_last`, `[N, H, W, C]` in memory, which is the
+//! layout of input images, and the one for which libtorch's convolutions are fastest on CPUs and
+//! GPUs. Loss, dropout masks and normalization are those of core, as in all engines. The optimizers
+//! process pieces of a parameter that stay in the cache (`optimizer`), since libtorch's fused
+//! optimizers are not available in Rust, and its plain ones pass over the memory eight times.
 //!
-//! Only libtorch's fallible functions are used. The number of threads is that of the caller's rayon pool.
+//! Only libtorch's fallible functions are used. The number of threads is that of the caller's rayon
+//! pool.
 #![deny(unsafe_code)]
 
 mod device;
@@ -19,7 +22,9 @@ mod model;
 mod optimizer;
 mod parameter;
 
-use alexnet_core::{Backend, Device, Model, Options, Result, State, Topology, autodiff::AutodiffModel};
+use alexnet_core::{
+    Backend, Device, Model, Options, Result, State, Topology, autodiff::AutodiffModel,
+};
 
 use crate::{error::NAME, lower::lower, model::Libtorch};
 
@@ -36,7 +41,12 @@ impl Backend for TchBackend {
         device::present()
     }
 
-    fn compile(&self, topology: &Topology, state: &State, options: &Options) -> Result<Box<dyn Model>> {
+    fn compile(
+        &self,
+        topology: &Topology,
+        state: &State,
+        options: &Options,
+    ) -> Result<Box<dyn Model>> {
         let device = device::open(options.device)?;
         if device == tch::Device::Cpu {
             memory::keep_freed_memory();
@@ -46,8 +56,9 @@ impl Backend for TchBackend {
     }
 }
 
-/// Sets the number of threads that libtorch uses: as many as the rayon pool has for calls from this thread, and one for calls
-/// from the threads of the pool, which already divide the work. libtorch stores this number per calling thread.
+/// Sets the number of threads that libtorch uses: as many as the rayon pool has for calls from this
+/// thread, and one for calls from the threads of the pool, which already divide the work. libtorch
+/// stores this number per calling thread.
 fn share_threads() {
     rayon::broadcast(|_| tch::set_num_threads(1));
     tch::set_num_threads(i32::try_from(rayon::current_num_threads()).unwrap_or(i32::MAX));

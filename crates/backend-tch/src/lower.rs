@@ -11,8 +11,8 @@ use crate::{
     model::Libtorch,
 };
 
-/// Returns the layers of the valid `topology` in order, and their parameters, with the values and moments of `state`, which must
-/// fit the topology.
+/// Returns the layers of the valid `topology` in order, and their parameters, with the values and
+/// moments of `state`, which must fit the topology.
 ///
 /// # Errors
 /// Those of libtorch, for example when it is out of memory.
@@ -27,7 +27,8 @@ pub fn lower(
     let mut before: Option<&Op> = None;
     for (index, Node { name, op }) in pooling_before_relu(topology) {
         let mut parameter = |role: &str| {
-            let parameter = ParameterState::load(&format!("{name}.{role}"), state, options, engine)?;
+            let parameter =
+                ParameterState::load(&format!("{name}.{role}"), state, options, engine)?;
             // The clone shares the storage and the node in the graph.
             let values = parameter.values.shallow_clone();
             parameters.push(parameter);
@@ -41,8 +42,11 @@ pub fn lower(
                 padding: padding as i64,
                 groups: groups as i64,
             }),
-            Op::Linear { .. } => Box::new(Linear { weight: parameter("weight")?, bias: parameter("bias")? }),
-            // The gradients of these operations do not need their outputs, so the ReLU may overwrite them.
+            Op::Linear { .. } => {
+                Box::new(Linear { weight: parameter("weight")?, bias: parameter("bias")? })
+            }
+            // The gradients of these operations do not need their outputs, so the ReLU may
+            // overwrite them.
             Op::Relu => Box::new(Relu {
                 in_place: matches!(
                     before,
@@ -66,8 +70,9 @@ pub fn lower(
     Ok((layers, parameters))
 }
 
-/// Returns the nodes with their indices, with each ReLU moved after the pooling that follows it. The result and the gradients are
-/// the same, since max pooling and ReLU commute, and the ReLU processes only a quarter of the numbers.
+/// Returns the nodes with their indices, with each ReLU moved after the pooling that follows it.
+/// The result and the gradients are the same, since max pooling and ReLU commute, and the ReLU
+/// processes only a quarter of the numbers.
 fn pooling_before_relu(topology: &Topology) -> Vec<(usize, &Node)> {
     let mut nodes: Vec<(usize, &Node)> = topology.nodes.iter().enumerate().collect();
     for i in 1..nodes.len() {

@@ -58,7 +58,8 @@ impl Autodiff for Libtorch {
                 .f_to_device(self.device)?;
             // The derivative of this sum with respect to the logits is the cotangent.
             let inner = logits.f_mul(&cotangent)?.f_sum(None)?;
-            let leaves: Vec<&Tensor> = parameters.iter().map(|parameter| &parameter.values).collect();
+            let leaves: Vec<&Tensor> =
+                parameters.iter().map(|parameter| &parameter.values).collect();
             Tensor::f_run_backward(&[inner], &leaves, false, false)
         };
         gradients().map_err(failed)
@@ -91,11 +92,14 @@ fn normalize(images: &Images, device: Device) -> Result<Tensor, TchError> {
     let x = Tensor::f_empty(size, (Kind::Float, Device::Cpu))?;
     // In pieces, so that the numbers are still in the cache when libtorch copies them.
     let pieces = x.f_view(-1)?.f_split(3 * PIXELS as i64, 0)?;
-    pieces.into_par_iter().zip(images.pixels.par_chunks(3 * PIXELS)).try_for_each(|(mut piece, bytes)| {
-        let pixels = bytes.as_chunks::<3>().0.iter();
-        let numbers: Vec<[f32; 3]> =
-            pixels.map(|pixel| std::array::from_fn(|c| table[c][usize::from(pixel[c])])).collect();
-        piece.f_copy_(&Tensor::f_from_slice(numbers.as_flattened())?)
-    })?;
+    pieces.into_par_iter().zip(images.pixels.par_chunks(3 * PIXELS)).try_for_each(
+        |(mut piece, bytes)| {
+            let pixels = bytes.as_chunks::<3>().0.iter();
+            let numbers: Vec<[f32; 3]> = pixels
+                .map(|pixel| std::array::from_fn(|c| table[c][usize::from(pixel[c])]))
+                .collect();
+            piece.f_copy_(&Tensor::f_from_slice(numbers.as_flattened())?)
+        },
+    )?;
     x.f_permute([0, 3, 1, 2])?.f_to_device(device)
 }

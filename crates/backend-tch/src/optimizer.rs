@@ -1,5 +1,5 @@
-//! The equations of the optimizers for a parameter, and the norm of its gradient, as libtorch's operations on pieces that stay in
-//! the cache.
+//! The equations of the optimizers for a parameter, and the norm of its gradient, as libtorch's
+//! operations on pieces that stay in the cache.
 
 use alexnet_core::{
     Optimizer, Step,
@@ -9,12 +9,12 @@ use alexnet_core::{
 use rayon::prelude::*;
 use tch::{TchError, Tensor};
 
-/// The number of elements of one piece. Its values, gradient and moments stay in the cache during all operations of the
-/// equations.
+/// The number of elements of one piece. Its values, gradient and moments stay in the cache during
+/// all operations of the equations.
 const PIECE: i64 = 1 << 15;
 
-/// Does one step of the equations in [`alexnet_core::optimizer`]. `gradient` is first multiplied by `scale`, and may be
-/// overwritten.
+/// Does one step of the equations in [`alexnet_core::optimizer`]. `gradient` is first multiplied by
+/// `scale`, and may be overwritten.
 ///
 /// # Errors
 /// Those of libtorch.
@@ -30,17 +30,21 @@ pub fn update(
     match (*optimizer, p.moments.as_slice()) {
         (Optimizer::Adam { adam, weight_decay }, [m, v]) => {
             let factors = adam.factors(step.lr, step.number);
-            (values, gradients, pieces(m)?, pieces(v)?).into_par_iter().try_for_each(|(w, g, m, v)| {
-                let g = with_decay(scaled(g, scale)?, &w, weight_decay)?;
-                adam_update(adam, factors, w, g, m, v)
-            })
+            (values, gradients, pieces(m)?, pieces(v)?).into_par_iter().try_for_each(
+                |(w, g, m, v)| {
+                    let g = with_decay(scaled(g, scale)?, &w, weight_decay)?;
+                    adam_update(adam, factors, w, g, m, v)
+                },
+            )
         }
         (Optimizer::AdamW { adam, weight_decay }, [m, v]) => {
             let factors = adam.factors(step.lr, step.number);
             let weight_factor = 1.0 - lr * f64::from(weight_decay);
-            (values, gradients, pieces(m)?, pieces(v)?).into_par_iter().try_for_each(|(w, g, m, v)| {
-                adam_update(adam, factors, scaled(w, weight_factor)?, scaled(g, scale)?, m, v)
-            })
+            (values, gradients, pieces(m)?, pieces(v)?).into_par_iter().try_for_each(
+                |(w, g, m, v)| {
+                    adam_update(adam, factors, scaled(w, weight_factor)?, scaled(g, scale)?, m, v)
+                },
+            )
         }
         (Optimizer::Sgd { momentum, weight_decay }, [b]) => {
             (values, gradients, pieces(b)?).into_par_iter().try_for_each(|(mut w, g, b)| {
@@ -84,19 +88,21 @@ fn adam_update(
     w.f_addcdiv_(&m, &denominator).map(drop)
 }
 
-/// Returns the sum of the squared gradient. libtorch sums each piece in f32; the sums of the pieces are added in f64.
+/// Returns the sum of the squared gradient. libtorch sums each piece in f32; the sums of the pieces
+/// are added in f64.
 ///
 /// # Errors
 /// Those of libtorch.
 pub fn square_sum(gradient: &Tensor) -> Result<f64, TchError> {
-    let sums =
-        pieces(gradient)?.into_par_iter().map(|piece| Ok(piece.f_norm()?.f_double_value(&[])?.powi(2)));
+    let sums = pieces(gradient)?
+        .into_par_iter()
+        .map(|piece| Ok(piece.f_norm()?.f_double_value(&[])?.powi(2)));
     // Collected first, so that they are added in a fixed order.
     Ok(sums.collect::<Result<Vec<f64>, TchError>>()?.iter().sum())
 }
 
-/// Returns pieces of all elements in memory order, which share the memory of the tensor. The pieces of a parameter, its moments
-/// and libtorch's gradient of it have the same elements.
+/// Returns pieces of all elements in memory order, which share the memory of the tensor. The pieces
+/// of a parameter, its moments and libtorch's gradient of it have the same elements.
 fn pieces(tensor: &Tensor) -> Result<Vec<Tensor>, TchError> {
     let tensor = tensor.f_detach()?;
     let in_order = match tensor.dim() {

@@ -9,7 +9,8 @@ use tch::{Device, TchError, Tensor};
 /// Those of libtorch.
 pub fn to_tensor(array: &Array, device: Device) -> Result<Tensor, TchError> {
     let shape: Vec<i64> = array.shape.iter().map(|extent| *extent as i64).collect();
-    let tensor = Tensor::f_from_slice(&array.values)?.f_view(shape.as_slice())?.f_to_device(device)?;
+    let tensor =
+        Tensor::f_from_slice(&array.values)?.f_view(shape.as_slice())?.f_to_device(device)?;
     match shape.len() {
         4 => tensor.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2]),
         _ => Ok(tensor),

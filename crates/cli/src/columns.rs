@@ -52,9 +52,14 @@ mod tests {
 
     #[test]
     fn names_are_padded_by_their_width_on_a_terminal() {
-        for name in ["daisy", "雛菊", "Gänseblümchen", "g\u{308}", "", "a name longer than the column"] {
+        for name in
+            ["daisy", "雛菊", "Gänseblümchen", "g\u{308}", "", "a name longer than the column"]
+        {
             let padded = padded(name, 14);
-            assert!(padded.starts_with(name) && width(&padded) == width(name).max(14), "{padded:?}");
+            assert!(
+                padded.starts_with(name) && width(&padded) == width(name).max(14),
+                "{padded:?}"
+            );
         }
     }
 

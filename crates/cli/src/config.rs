@@ -1,7 +1,8 @@
-//! Options from a recipe or a file. The command line has precedence over the file, and the file over the defaults.
+//! Options from a recipe or a file. The command line has precedence over the file, and the file
+//! over the defaults.
 //!
-//! A file is TOML; its keys are the long names of `train`'s options. [`expand`] inserts its entries before the typed arguments as
-//! `--key=value`, so that clap checks both in the same way.
+//! A file is TOML; its keys are the long names of `train`'s options. [`expand`] inserts its entries
+//! before the typed arguments as `--key=value`, so that clap checks both in the same way.
 
 use std::{
     ffi::OsString,
@@ -28,7 +29,8 @@ pub struct Source {
     /// Named set of options
     #[arg(long, value_name = "NAME", value_enum)]
     recipe: Option<Recipe>,
-    /// TOML file of options, such as the args.toml of a run; options of the command line have precedence
+    /// TOML file of options, such as the args.toml of a run; options of the command line have
+    /// precedence
     #[arg(long, value_name = "FILE", conflicts_with = "recipe")]
     config: Option<PathBuf>,
 }
@@ -51,13 +53,19 @@ impl Source {
     fn read(&self) -> Result<Option<(String, String)>> {
         if let Some(path) = &self.config {
             let file = options_file(path)?;
-            return Ok(Some((shown_path(&file).to_string(), read_text(&file, MAX_SETTINGS_BYTES)?)));
+            return Ok(Some((
+                shown_path(&file).to_string(),
+                read_text(&file, MAX_SETTINGS_BYTES)?,
+            )));
         }
-        Ok(self.recipe.map(|recipe| (format!("the recipe {}", recipe.name()), recipe.text().to_owned())))
+        Ok(self
+            .recipe
+            .map(|recipe| (format!("the recipe {}", recipe.name()), recipe.text().to_owned())))
     }
 }
 
-/// Returns the file of options that `--config` names: `args.toml` if the path is the folder of a run, otherwise the path itself.
+/// Returns the file of options that `--config` names: `args.toml` if the path is the folder of a
+/// run, otherwise the path itself.
 fn options_file(path: &Path) -> Result<PathBuf> {
     if !path.is_dir() {
         return Ok(path.to_owned());
@@ -77,8 +85,9 @@ const NOT_IN_FILES: [&str; 4] = ["recipe", "config", "resume", "run-dir"];
 
 /// Converts the entries of a file to arguments: pairs of the name and `--name=value`.
 fn arguments(name: &str, text: &str) -> Result<Vec<(String, OsString)>> {
-    let table: toml::Table =
-        text.parse().with_context(|| format!("{name} is not TOML, such as `lr = 0.001` on a line"))?;
+    let table: toml::Table = text
+        .parse()
+        .with_context(|| format!("{name} is not TOML, such as `lr = 0.001` on a line"))?;
     let argument = |(key, value): (String, Value)| {
         if NOT_IN_FILES.contains(&key.as_str()) {
             bail!("{name}: `{}` is only allowed on the command line; remove it", shown(&key));
@@ -116,8 +125,9 @@ fn parsed(name: &str, arguments: &[(String, OsString)]) -> Result<TrainOptions> 
     })
 }
 
-/// Returns the command line `typed` with the options of `source` inserted before those of the innermost subcommand. Options that were
-/// typed too, or that the command does not have, are not inserted. `matches` is the result of parsing `typed` with `program`.
+/// Returns the command line `typed` with the options of `source` inserted before those of the
+/// innermost subcommand. Options that were typed too, or that the command does not have, are not
+/// inserted. `matches` is the result of parsing `typed` with `program`.
 ///
 /// # Errors
 /// If the file cannot be read, or has a key or value that is not valid for `train`.
@@ -138,10 +148,12 @@ pub fn expand(
         (command, matches, depth) = (inner_command, inner, depth + 1);
     }
     let applies = |key: &str| {
-        let id = command.get_arguments().find(|arg| arg.get_long() == Some(key)).map(clap::Arg::get_id);
+        let id =
+            command.get_arguments().find(|arg| arg.get_long() == Some(key)).map(clap::Arg::get_id);
         id.is_some_and(|id| matches.value_source(id.as_str()) != Some(ValueSource::CommandLine))
     };
-    let from_file = arguments.iter().filter(|(key, _)| applies(key)).map(|(_, argument)| argument.clone());
+    let from_file =
+        arguments.iter().filter(|(key, _)| applies(key)).map(|(_, argument)| argument.clone());
     let mut expanded = typed;
     let rest = expanded.split_off(depth.min(expanded.len()));
     expanded.extend(from_file);

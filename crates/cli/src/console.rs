@@ -1,6 +1,7 @@
 //! Prints what the library reports: notes, progress, and the next step after an error.
 //!
-//! The library does not know the command line. This module adds to its notes and errors the option or command that changes the outcome.
+//! The library does not know the command line. This module adds to its notes and errors the option
+//! or command that changes the outcome.
 
 use alexnet::{Error, Note, Observer, Work, core::text::shown_path};
 
@@ -31,7 +32,8 @@ impl Console {
         self.bar = None;
     }
 
-    /// Returns the end of a note's sentence: the option or command that changes what was assumed. Empty if there is none.
+    /// Returns the end of a note's sentence: the option or command that changes what was assumed.
+    /// Empty if there is none.
     fn hint(&self, note: &Note) -> String {
         match note {
             Note::UsingDrawnFlowers { .. } => {
@@ -46,7 +48,9 @@ impl Console {
                 "; `--split all` uses all images".into()
             }
             Note::Weights { note: alexnet::interchange::Note::SameShapes { other }, .. } => {
-                format!("; if the file is of that variant, convert it with `convert --variant {other}`")
+                format!(
+                    "; if the file is of that variant, convert it with `convert --variant {other}`"
+                )
             }
             Note::NothingLeft { .. } => "; to continue, use a larger number for `--epochs`".into(),
             _ => String::new(),
@@ -62,7 +66,8 @@ impl Observer for Console {
                 let options = [
                     mean.map(|mean| format!("--mean {}", colors(mean))),
                     std.map(|std| format!("--std {}", colors(std))),
-                    exif_orientation.map(|orientation| format!("--exif-orientation {}", orientation.name())),
+                    exif_orientation
+                        .map(|orientation| format!("--exif-orientation {}", orientation.name())),
                 ];
                 let options: Vec<String> = options.into_iter().flatten().collect();
                 note!("taken from {}: `{}`", shown_path(&path), options.join(" "));
@@ -79,7 +84,8 @@ impl Observer for Console {
             Work::Evaluating => "evaluating".into(),
         };
         if self.bar.as_ref().is_none_or(|(shown, _)| *shown != title) {
-            // Dropping the previous line clears it; this must happen before the next line is created.
+            // Dropping the previous line clears it; this must happen before the next line is
+            // created.
             self.bar = None;
             let bar = match work {
                 Work::Unpacking(_) => Bar::Bytes(Bytes::new(&title)),
@@ -99,10 +105,11 @@ impl Observer for Console {
 }
 
 /// The next step when a file of a run is not as the run wrote it.
-const PUT_BACK: &str = ": put back the file as the run wrote it, or start another run with `train --config`";
+const PUT_BACK: &str =
+    ": put back the file as the run wrote it, or start another run with `train --config`";
 
-/// Returns the next step after an error of the library, as the end of the error's sentence. `takes` returns whether the command has
-/// the option with a given id.
+/// Returns the next step after an error of the library, as the end of the error's sentence. `takes`
+/// returns whether the command has the option with a given id.
 pub fn next_step(error: &Error, takes: &dyn Fn(&str) -> bool) -> String {
     let if_taken = |option: &str, text: &str| match takes(option) {
         true => text.to_owned(),

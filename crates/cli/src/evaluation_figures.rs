@@ -15,8 +15,8 @@ use crate::figures::{self, Tile};
 const SHOWN: usize = 24;
 const COLUMNS: usize = 6;
 
-/// Writes both confusion matrices, the reliability diagram, and a gallery of the misclassified images with the highest confidence. If
-/// no image is misclassified, removes an older gallery.
+/// Writes both confusion matrices, the reliability diagram, and a gallery of the misclassified
+/// images with the highest confidence. If no image is misclassified, removes an older gallery.
 ///
 /// # Errors
 /// If a file cannot be written, or an image can no longer be read.
@@ -25,7 +25,10 @@ pub fn write(evaluated: &Evaluated, folder: &Path) -> Result<()> {
     let confusion = evaluation.confusion();
     let save = |figure, name| figures::save(&figure, &folder.join(name));
     save(figures::confusion_matrix(confusion, classes), "confusion_matrix.png")?;
-    save(figures::normalized_confusion_matrix(confusion, classes), "confusion_matrix_normalized.png")?;
+    save(
+        figures::normalized_confusion_matrix(confusion, classes),
+        "confusion_matrix_normalized.png",
+    )?;
     let report = evaluation.report(classes);
     save(figures::calibration(&report.calibration)?, "calibration.png")?;
 

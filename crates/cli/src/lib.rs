@@ -1,8 +1,10 @@
-//! The command line of AlexNet in Rust. Two binaries use it: `alexnet`, and `alexnet-tch`, which is linked with libtorch.
+//! The command line of AlexNet in Rust. Two binaries use it: `alexnet`, and `alexnet-tch`, which is
+//! linked with libtorch.
 //!
-//! [`main`] parses the arguments with clap. If a recipe or a file of options is named, its entries are inserted before the typed
-//! arguments and the result is parsed again (module `config`). The command then runs. Results go to stdout and messages to stderr
-//! (module `output`); notes and errors of the library get the next step on the command line (module `console`).
+//! [`main`] parses the arguments with clap. If a recipe or a file of options is named, its entries
+//! are inserted before the typed arguments and the result is parsed again (module `config`). The
+//! command then runs. Results go to stdout and messages to stderr (module `output`); notes and
+//! errors of the library get the next step on the command line (module `console`).
 #![forbid(unsafe_code)]
 
 #[macro_use]
@@ -73,7 +75,8 @@ impl Command {
     }
 }
 
-/// Makes each option accept `-1` as a value, so that the value's own parser reports the error instead of clap's "unexpected argument".
+/// Makes each option accept `-1` as a value, so that the value's own parser reports the error
+/// instead of clap's "unexpected argument".
 fn negative_numbers_are_values(command: clap::Command) -> clap::Command {
     let value = |arg: clap::Arg| match arg.get_action().takes_values() && !arg.is_positional() {
         true => arg.allow_negative_numbers(true),
@@ -90,7 +93,8 @@ fn innermost(mut matches: &clap::ArgMatches) -> &clap::ArgMatches {
     matches
 }
 
-/// Parses the command line. Returns the command, with the options of its recipe or file, and the matches of the typed arguments alone.
+/// Parses the command line. Returns the command, with the options of its recipe or file, and the
+/// matches of the typed arguments alone.
 fn parse() -> anyhow::Result<(Cli, clap::ArgMatches)> {
     let typed: Vec<_> = std::env::args_os().collect();
     let program = negative_numbers_are_values(Cli::command());
@@ -101,14 +105,16 @@ fn parse() -> anyhow::Result<(Cli, clap::ArgMatches)> {
     let cli = Cli::from_arg_matches(&matches)?;
     let Some(source) = cli.command.source() else { return Ok((cli, matches)) };
     let expanded = config::expand(&program, source, typed, &matches)?;
-    let expanded = program.try_get_matches_from(expanded).unwrap_or_else(|error| output::usage(error));
+    let expanded =
+        program.try_get_matches_from(expanded).unwrap_or_else(|error| output::usage(error));
     for sentence in unused::unused(innermost(&matches), innermost(&expanded)) {
         note!("note: {sentence}");
     }
     Ok((Cli::from_arg_matches(&expanded)?, matches))
 }
 
-/// Stops the panic hook from printing panics of image decoders: they are caught and reported as errors that name the file.
+/// Stops the panic hook from printing panics of image decoders: they are caught and reported as
+/// errors that name the file.
 fn silence_guarded_panics() {
     let print = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
@@ -118,7 +124,8 @@ fn silence_guarded_panics() {
     }));
 }
 
-/// Parses the process's arguments, runs the command and returns its exit code. Both binaries call it as their `main`.
+/// Parses the process's arguments, runs the command and returns its exit code. Both binaries call
+/// it as their `main`.
 pub fn main() -> ExitCode {
     silence_guarded_panics();
     match parse() {
@@ -129,7 +136,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints why a command failed and returns its exit code. `takes` returns whether the command has the option with a given id.
+/// Prints why a command failed and returns its exit code. `takes` returns whether the command has
+/// the option with a given id.
 fn report_failure(error: &anyhow::Error, takes: impl Fn(&str) -> bool) -> ExitCode {
     if output::is_broken_pipe(error) {
         return ExitCode::from(BROKEN_PIPE);
@@ -180,9 +188,10 @@ mod tests {
     fn help_fits_80_columns() {
         Cli::command().debug_assert();
         for (path, command) in commands() {
-            for help in
-                [command.clone().term_width(80).render_help(), command.term_width(80).render_long_help()]
-            {
+            for help in [
+                command.clone().term_width(80).render_help(),
+                command.term_width(80).render_long_help(),
+            ] {
                 for line in help.to_string().lines() {
                     assert!(width(line) <= 80, "{path}: {line}");
                 }
@@ -203,8 +212,8 @@ mod tests {
                     !values.is_empty() && values.iter().all(|value| *value != generated.as_str()),
                     "{path}: {name}"
                 );
-                let defaults =
-                    usize::from(!arg.get_default_values().is_empty()) + help.matches("[default").count();
+                let defaults = usize::from(!arg.get_default_values().is_empty())
+                    + help.matches("[default").count();
                 assert!(defaults <= 1, "{path}: {name}: {help}");
             }
         }
@@ -216,13 +225,16 @@ mod tests {
             let headings = |name: &str| {
                 command.get_arguments().filter(|arg| arg.get_help_heading() == Some(name)).count()
             };
-            let groups = ["Data", "Model", "Optimization", "Augmentation", "Run", "Engine"].map(headings);
+            let groups =
+                ["Data", "Model", "Optimization", "Augmentation", "Run", "Engine"].map(headings);
             if path == "alexnet train" {
-                let ungrouped = |arg: &&clap::Arg| arg.get_help_heading().is_none() && arg.get_id() != "help";
+                let ungrouped =
+                    |arg: &&clap::Arg| arg.get_help_heading().is_none() && arg.get_id() != "help";
                 assert!(groups.iter().all(|options| *options > 2), "{groups:?}");
                 assert_eq!(command.get_arguments().find(ungrouped), None);
             }
-            // In clap a heading applies to all options up to the next heading, also to those of the command that flattens a group.
+            // In clap a heading applies to all options up to the next heading, also to those of the
+            // command that flattens a group.
             if path == "alexnet evaluate" {
                 assert_eq!(groups, [0, 0, 0, 0, 0, 5], "{path}");
             }

@@ -1,7 +1,9 @@
-//! Output to the user: results to stdout with [`say!`], messages to stderr with [`note!`], and the text of errors.
+//! Output to the user: results to stdout with [`say!`], messages to stderr with [`note!`], and the
+//! text of errors.
 //!
-//! The macros replace `println!` and `eprintln!`, which panic if the reader of a pipe has exited, as in `alexnet … | head`. They also
-//! escape control characters, because file names and texts from files are untrusted, and do not write into a drawn progress line.
+//! The macros replace `println!` and `eprintln!`, which panic if the reader of a pipe has exited,
+//! as in `alexnet … | head`. They also escape control characters, because file names and texts from
+//! files are untrusted, and do not write into a drawn progress line.
 
 use std::{
     fmt::Arguments,
@@ -47,8 +49,8 @@ macro_rules! note {
 /// The most characters of a message that are printed. A damaged file can cause a longer one.
 const LONGEST: usize = 10_000;
 
-/// Escapes all control characters but line feeds and tabs, so that no text can control the terminal. Code that formats an untrusted
-/// text has to escape line feeds and tabs in it itself.
+/// Escapes all control characters but line feeds and tabs, so that no text can control the
+/// terminal. Code that formats an untrusted text has to escape line feeds and tabs in it itself.
 fn terminal_safe(text: String) -> String {
     const UNESCAPED: [char; 2] = ['\n', '\t'];
     if !text.contains(|character| is_control(character) && !UNESCAPED.contains(&character)) {
@@ -113,16 +115,20 @@ pub fn note_left_out(path: &Path, reason: &str) {
     note!("left out: {}: {}", shown_path(path), escaped(reason));
 }
 
-/// Returns whether the command failed because the reader of its output has exited. This is not reported as an error.
+/// Returns whether the command failed because the reader of its output has exited. This is not
+/// reported as an error.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let is_broken_pipe = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
     error.chain().any(|cause| cause.downcast_ref().is_some_and(is_broken_pipe))
 }
 
-/// Returns an error and its causes in one line. A cause whose text is already part of the line is not repeated: some errors of the
-/// library print their cause themselves. A setting of the library is named by its option.
+/// Returns an error and its causes in one line. A cause whose text is already part of the line is
+/// not repeated: some errors of the library print their cause themselves. A setting of the library
+/// is named by its option.
 pub fn explain(error: &anyhow::Error) -> String {
-    let causes = error.chain().map(with_option_name).fold(String::new(), |text, cause| match text.as_str() {
+    let causes = error.chain().map(with_option_name).fold(String::new(), |text, cause| match text
+        .as_str()
+    {
         "" => cause,
         line if line.contains(&cause) => text,
         line => format!("{line}: {cause}"),
@@ -134,17 +140,22 @@ pub fn explain(error: &anyhow::Error) -> String {
         )),
         // A reason of several lines is a table of shapes, which needs no next step.
         CoreError::Format { reason, .. } if reason.contains('\n') => None,
-        CoreError::Missing { expected, .. } | CoreError::Format { expected, .. } => match expected {
-            FileKind::Weights => Some("; train a network with `alexnet train`, or name another file".into()),
-            FileKind::Checkpoint => Some("; start a new run, or resume another".into()),
-            FileKind::ClassNames => None,
-        },
+        CoreError::Missing { expected, .. } | CoreError::Format { expected, .. } => {
+            match expected {
+                FileKind::Weights => {
+                    Some("; train a network with `alexnet train`, or name another file".into())
+                }
+                FileKind::Checkpoint => Some("; start a new run, or resume another".into()),
+                FileKind::ClassNames => None,
+            }
+        }
         _ => None,
     });
     causes + &next.unwrap_or_default()
 }
 
-/// Returns the text of an error. If it names a setting of the library, the name is replaced by that of the option.
+/// Returns the text of an error. If it names a setting of the library, the name is replaced by that
+/// of the option.
 fn with_option_name(error: &(dyn std::error::Error + 'static)) -> String {
     let text = error.to_string();
     let field = match core_error(error) {
@@ -165,9 +176,9 @@ fn with_option_name(error: &(dyn std::error::Error + 'static)) -> String {
 /// Returns the error of the crate `alexnet-core` that an error is or contains.
 fn core_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a CoreError> {
     match error.downcast_ref() {
-        Some(Error::Core(error) | Error::StoppedByImage { error, .. } | Error::NoPlace { error }) => {
-            Some(error)
-        }
+        Some(
+            Error::Core(error) | Error::StoppedByImage { error, .. } | Error::NoPlace { error },
+        ) => Some(error),
         Some(Error::Data(DataError::Core(error))) => Some(error),
         _ => match error.downcast_ref() {
             Some(DataError::Core(error)) => Some(error),
@@ -189,7 +200,8 @@ fn find<T>(error: &anyhow::Error, of: impl Fn(&CoreError) -> Option<T>) -> Optio
     error.chain().find_map(|cause| of(core_error(cause)?))
 }
 
-/// Returns the next step after an error, as the end of its sentence. `takes` returns whether the command has the option with a given id.
+/// Returns the next step after an error, as the end of its sentence. `takes` returns whether the
+/// command has the option with a given id.
 pub fn next_step(error: &anyhow::Error, takes: &dyn Fn(&str) -> bool) -> String {
     let of_library = error.chain().find_map(|cause| cause.downcast_ref::<Error>());
     let next = of_library.map(|error| console::next_step(error, takes)).unwrap_or_default();
@@ -230,10 +242,14 @@ mod tests {
         };
         let missing = CoreError::Missing { path: "a".into(), expected: FileKind::Weights }.into();
         for text in [explain(&missing), format(FileKind::Weights, "it is truncated")] {
-            assert!(text.ends_with("; train a network with `alexnet train`, or name another file"), "{text}");
+            assert!(
+                text.ends_with("; train a network with `alexnet train`, or name another file"),
+                "{text}"
+            );
         }
         assert!(
-            format(FileKind::Checkpoint, "it is truncated").ends_with("; start a new run, or resume another")
+            format(FileKind::Checkpoint, "it is truncated")
+                .ends_with("; start a new run, or resume another")
         );
         assert_eq!(
             format(FileKind::ClassNames, "it is truncated"),
@@ -244,11 +260,18 @@ mod tests {
 
     #[test]
     fn the_next_step_is_an_option_that_the_command_has() {
-        let error = CoreError::Image("a.jpg is not a readable image: it is truncated".into()).into();
-        assert!(next_step(&error, &|id| id == "on_bad_image").contains("; `--on-bad-image skip` leaves it"));
+        let error =
+            CoreError::Image("a.jpg is not a readable image: it is truncated".into()).into();
+        assert!(
+            next_step(&error, &|id| id == "on_bad_image")
+                .contains("; `--on-bad-image skip` leaves it")
+        );
         assert_eq!(next_step(&error, &|_| false), "");
         let error = DataError::NoneValidates { path: "a".into(), fraction: 0.1 }.into();
-        assert_eq!(next_step(&error, &|id| id == "val_fraction"), "; add images, or raise `--val-fraction`");
+        assert_eq!(
+            next_step(&error, &|id| id == "val_fraction"),
+            "; add images, or raise `--val-fraction`"
+        );
         assert_eq!(next_step(&error, &|_| false), "; add images");
     }
 

@@ -1,4 +1,5 @@
-//! Parsers of numeric options with limits. Each returns, as its error, what is wrong with the text, for clap's message.
+//! Parsers of numeric options with limits. Each returns, as its error, what is wrong with the text,
+//! for clap's message.
 
 use std::{fmt::Display, str::FromStr};
 
@@ -77,7 +78,8 @@ pub fn fraction_f32(text: &str) -> Result<f32, String> {
     }
 }
 
-/// Parses a number of epochs, steps or batches, at least 1. It fits into u32, so that the product of two such numbers fits into u64.
+/// Parses a number of epochs, steps or batches, at least 1. It fits into u32, so that the product
+/// of two such numbers fits into u64.
 ///
 /// # Errors
 /// What is wrong, for the usage message.
@@ -109,10 +111,14 @@ pub fn probability(text: &str) -> Result<f64, String> {
 /// # Errors
 /// What is wrong, for the usage message.
 pub fn shares(text: &str) -> Result<[f64; 2], String> {
-    let numbers: Option<Vec<f64>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
+    let numbers: Option<Vec<f64>> =
+        text.split(',').map(|number| number.trim().parse().ok()).collect();
     match numbers.as_deref() {
         Some(&[least, most]) if 0.0 < least && least <= most && most <= 1.0 => Ok([least, most]),
-        _ => Err("it must be two numbers above 0 and up to 1, the smaller first, such as 0.25,1".into()),
+        _ => {
+            Err("it must be two numbers above 0 and up to 1, the smaller first, such as 0.25,1"
+                .into())
+        }
     }
 }
 
@@ -132,7 +138,8 @@ pub fn fraction(text: &str) -> Result<f64, String> {
 /// # Errors
 /// What is wrong, for the usage message.
 pub fn colors(text: &str) -> Result<[f32; 3], String> {
-    let numbers: Option<Vec<f32>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
+    let numbers: Option<Vec<f32>> =
+        text.split(',').map(|number| number.trim().parse().ok()).collect();
     match numbers.as_deref() {
         Some(&[r, g, b]) if [r, g, b].iter().all(|number| number.is_finite()) => Ok([r, g, b]),
         _ => Err("it must be three numbers, such as 0.485,0.456,0.406".into()),

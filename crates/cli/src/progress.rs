@@ -1,4 +1,5 @@
-//! Progress of long work: one line that is redrawn on a terminal, or a new line every few seconds if stderr is not a terminal.
+//! Progress of long work: one line that is redrawn on a terminal, or a new line every few seconds
+//! if stderr is not a terminal.
 
 use std::{
     sync::{Mutex, OnceLock, PoisonError},
@@ -70,11 +71,13 @@ impl Drop for Line {
     }
 }
 
-/// Formats a progress line. It leaves the last column of the terminal free, because some terminals wrap the line when that column is
-/// written. The bar takes the remaining columns; if they are too few, it is left out.
+/// Formats a progress line. It leaves the last column of the terminal free, because some terminals
+/// wrap the line when that column is written. The bar takes the remaining columns; if they are too
+/// few, it is left out.
 fn drawn(title: &str, share: f64, details: &str, columns: usize) -> String {
     let columns = columns.saturating_sub(1);
-    let room = columns.saturating_sub(width(title) + width(details) + " [] ".len()).min(LONGEST_BAR);
+    let room =
+        columns.saturating_sub(width(title) + width(details) + " [] ".len()).min(LONGEST_BAR);
     if room < SHORTEST_BAR {
         return shorten(&format!("{title} {details}"), columns);
     }
@@ -87,7 +90,11 @@ fn drawn(title: &str, share: f64, details: &str, columns: usize) -> String {
 pub fn clock(seconds: f64) -> String {
     let seconds = seconds.round() as u64;
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{seconds:02}")
+    } else {
+        format!("{minutes}:{seconds:02}")
+    }
 }
 
 /// Progress of work whose parts take equally long, with the time left.
@@ -103,7 +110,8 @@ impl Work {
         Self { title: title.to_owned(), line: Line::new(), started: OnceLock::new() }
     }
 
-    /// Shows that `done` of `total` are done. `details` receives the speed per second; the time left is appended to its text.
+    /// Shows that `done` of `total` are done. `details` receives the speed per second; the time
+    /// left is appended to its text.
     fn at(&self, done: u64, total: u64, details: impl FnOnce(f64) -> String) {
         let (start, before) = *self.started.get_or_init(|| (Instant::now(), done));
         let speed = done.saturating_sub(before) as f64 / start.elapsed().as_secs_f64();
@@ -160,8 +168,11 @@ mod tests {
 
     #[test]
     fn every_line_is_shorter_than_the_terminal() {
-        let titles =
-            ["", "epoch 12/60", "unpacking /home/me/Downloads/雛菊/flower_photos_of_a_long_name.tgz"];
+        let titles = [
+            "",
+            "epoch 12/60",
+            "unpacking /home/me/Downloads/雛菊/flower_photos_of_a_long_name.tgz",
+        ];
         for details in ["", "3/4", "103/103 loss 0.123, 1234.5 images/s, 1:02:05 left"] {
             for title in titles {
                 for columns in 1..200 {
@@ -187,7 +198,8 @@ mod tests {
 
     #[test]
     fn times_are_formatted() {
-        for (seconds, text) in [(0.4, "0:00"), (59.6, "1:00"), (125.0, "2:05"), (3725.0, "1:02:05")] {
+        for (seconds, text) in [(0.4, "0:00"), (59.6, "1:00"), (125.0, "2:05"), (3725.0, "1:02:05")]
+        {
             assert_eq!(clock(seconds), text);
         }
     }

@@ -1,5 +1,5 @@
-//! Signals: the first stops training after the current step, a second one ends the process at once. Before training starts no handler
-//! is installed, so the first signal ends the process.
+//! Signals: the first stops training after the current step, a second one ends the process at once.
+//! Before training starts no handler is installed, so the first signal ends the process.
 
 use std::sync::{
     Arc,
@@ -22,7 +22,8 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Installs handlers for SIGINT (Ctrl-C), SIGTERM and, unless it is ignored as under `nohup`, SIGHUP.
+    /// Installs handlers for SIGINT (Ctrl-C), SIGTERM and, unless it is ignored as under `nohup`,
+    /// SIGHUP.
     ///
     /// # Errors
     /// If a handler cannot be installed.
@@ -40,14 +41,16 @@ impl Stop {
         Ok(())
     }
 
-    /// Returns the exit code for the received signal, 128 + its number (129, 130 or 143), or nothing if there was no signal.
+    /// Returns the exit code for the received signal, 128 + its number (129, 130 or 143), or
+    /// nothing if there was no signal.
     pub fn code(&self) -> Option<u8> {
         self.asked.load(Ordering::Relaxed).then(|| self.code.load(Ordering::Relaxed) as u8)
     }
 }
 
-/// Returns whether SIGHUP is ignored in this process, from the mask `SigIgn` in `/proc/self/status`. If that cannot be read, returns
-/// true, so that no handler is installed and the signal keeps its present action.
+/// Returns whether SIGHUP is ignored in this process, from the mask `SigIgn` in
+/// `/proc/self/status`. If that cannot be read, returns true, so that no handler is installed and
+/// the signal keeps its present action.
 #[cfg(unix)]
 fn ignores_hangup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

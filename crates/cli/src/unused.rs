@@ -11,13 +11,19 @@ const NEEDED: [(&str, &str, &str); 5] = [
     ("model_ema_steps", "model_ema", "true"),
 ];
 
-/// Returns a sentence for each option in `typed` that has no effect. `effective` are the options including those of a recipe or file.
+/// Returns a sentence for each option in `typed` that has no effect. `effective` are the options
+/// including those of a recipe or file.
 pub fn unused(typed: &ArgMatches, effective: &ArgMatches) -> Vec<String> {
     let is_typed = |id: &str| {
-        typed.try_contains_id(id).is_ok() && typed.value_source(id) == Some(ValueSource::CommandLine)
+        typed.try_contains_id(id).is_ok()
+            && typed.value_source(id) == Some(ValueSource::CommandLine)
     };
     let is = |id: &str, value: &str| {
-        effective.try_get_raw(id).ok().flatten().is_some_and(|mut raw| raw.all(|text| text == value))
+        effective
+            .try_get_raw(id)
+            .ok()
+            .flatten()
+            .is_some_and(|mut raw| raw.all(|text| text == value))
     };
     let option = |id: &str| id.replace('_', "-");
     NEEDED

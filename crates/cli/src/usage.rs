@@ -8,7 +8,8 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-/// Adds a tip that images are named with `--data` if a path was given without it, as in `train images`.
+/// Adds a tip that images are named with `--data` if a path was given without it, as in `train
+/// images`.
 pub fn with_tip(mut error: clap::Error, program: &Command, typed: &[OsString]) -> clap::Error {
     let mut command = program;
     for word in typed.iter().skip(1) {

@@ -13,13 +13,17 @@ type Check = Box<dyn Fn(&Engine) -> Outcome + Send + Sync>;
 
 /// A named check of an engine.
 pub struct Case {
-    /// The operation or subject, the kind of check and further settings: `conv2d::exact::out8_kernel3_…`.
+    /// The operation or subject, the kind of check and further settings:
+    /// `conv2d::exact::out8_kernel3_…`.
     pub name: String,
     check: Check,
 }
 
 impl Case {
-    pub fn new(name: impl Into<String>, check: impl Fn(&Engine) -> Outcome + Send + Sync + 'static) -> Self {
+    pub fn new(
+        name: impl Into<String>,
+        check: impl Fn(&Engine) -> Outcome + Send + Sync + 'static,
+    ) -> Self {
         Self { name: name.into(), check: Box::new(check) }
     }
 

@@ -15,10 +15,15 @@ use crate::case::Case;
 
 /// Returns the cases with the full-size networks, the largest first.
 pub fn full_size() -> Vec<Case> {
-    [pytorch::cases(), networks::full_size_cases(), exact::full_size_cases(), real::full_size_cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        pytorch::cases(),
+        networks::full_size_cases(),
+        exact::full_size_cases(),
+        real::full_size_cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Returns all other cases, which are fast even in f64.

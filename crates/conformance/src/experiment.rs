@@ -1,4 +1,5 @@
-//! Tests of a few operations: builds a network of them, optionally after a probe, and runs it on the engine and on the reference.
+//! Tests of a few operations: builds a network of them, optionally after a probe, and runs it on
+//! the engine and on the reference.
 
 use alexnet_core::{Images, Logits, Mode, Op, Optimizer, State, Topology, backend::Gradients};
 
@@ -25,8 +26,8 @@ pub struct Results {
     pub derivative: Derivative,
 }
 
-/// The input of the first tested operation. The names of the variants must not change, since their `Debug` output is part of the
-/// keys of random numbers.
+/// The input of the first tested operation. The names of the variants must not change, since their
+/// `Debug` output is part of the keys of random numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Place {
     /// The output of the probe, a 1×1 convolution of the images to this number of channels.
@@ -35,8 +36,8 @@ pub enum Place {
     First,
 }
 
-/// Returns a network of the operations. It flattens before the first linear layer, or otherwise at the end, so that the output of
-/// the network is features.
+/// Returns a network of the operations. It flattens before the first linear layer, or otherwise at
+/// the end, so that the output of the network is features.
 pub fn build_topology(place: Place, [height, width]: [usize; 2], ops: &[Op]) -> Topology {
     let mut all = Vec::new();
     if let Place::Behind(outputs) = place {

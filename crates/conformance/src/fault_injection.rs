@@ -1,5 +1,5 @@
-//! Tests the suite by fault injection. A correct engine in f32 must pass all cases. For each injected fault, one of the cases for
-//! it must fail.
+//! Tests the suite by fault injection. A correct engine in f32 must pass all cases. For each
+//! injected fault, one of the cases for it must fail.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,8 +8,8 @@ use std::{
 };
 
 use alexnet_core::{
-    Array, Backend, Batch, Device, Images, Logits, Mode, Model, Op, Optimizer, Options, Result, State, Step,
-    StepReport, Topology,
+    Array, Backend, Batch, Device, Images, Logits, Mode, Model, Op, Optimizer, Options, Result,
+    State, Step, StepReport, Topology,
     backend::{Gradients, check_cotangent},
 };
 
@@ -138,7 +138,8 @@ fn assert_conforms(backend: &dyn Backend, cases: &[Case]) {
     let work = || {
         let mut failures = Vec::new();
         while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-            failures.extend(case.run(&engine).err().map(|message| format!("{}: {message}", case.name)));
+            failures
+                .extend(case.run(&engine).err().map(|message| format!("{}: {message}", case.name)));
         }
         failures
     };
@@ -159,7 +160,8 @@ fn assert_conforms(backend: &dyn Backend, cases: &[Case]) {
 #[test]
 fn the_reference_conforms() {
     let mut cases = cases::small();
-    cases.retain(|case| !case.name.starts_with("network::") && !case.name.starts_with("training::"));
+    cases
+        .retain(|case| !case.name.starts_with("network::") && !case.name.starts_with("training::"));
     assert_conforms(&Reference, &cases);
 }
 
@@ -176,7 +178,8 @@ fn every_fault_is_detected() {
         let engine = Engine { backend: &backend, device: Device::Cpu };
         let mut candidates = cases.iter().filter(|case| case.name.starts_with(prefix));
         let detected = candidates.find_map(|case| Some((&case.name, case.run(&engine).err()?)));
-        let (case, message) = detected.unwrap_or_else(|| panic!("no case `{prefix}…` detects {fault:?}"));
+        let (case, message) =
+            detected.unwrap_or_else(|| panic!("no case `{prefix}…` detects {fault:?}"));
         println!("{fault:?}: {case}: {message}");
     }
 }
@@ -195,7 +198,12 @@ impl Backend for FaultyBackend {
         vec![Device::Cpu]
     }
 
-    fn compile(&self, topology: &Topology, state: &State, options: &Options) -> Result<Box<dyn Model>> {
+    fn compile(
+        &self,
+        topology: &Topology,
+        state: &State,
+        options: &Options,
+    ) -> Result<Box<dyn Model>> {
         Reference.compile(
             &Topology { input: [1, 1, 1], nodes: vec![flatten()] },
             &State::default(),
@@ -286,11 +294,13 @@ impl FaultyModel {
             let plane = images.height * images.width;
             let channel_swapped =
                 |i: usize| i / (3 * plane) * 3 * plane + (2 - i / plane % 3) * plane + i % plane;
-            input.values = (0..input.values.len()).map(|i| input.values[channel_swapped(i)]).collect();
+            input.values =
+                (0..input.values.len()).map(|i| input.values[channel_swapped(i)]).collect();
         }
         let mut trace = Trace { input, outputs: Vec::new() };
         for index in 0..network.topology().nodes.len() {
-            let y = self.forward_node(&network.node(index, self.faulty_mode(mode)), trace.input_of(index));
+            let y = self
+                .forward_node(&network.node(index, self.faulty_mode(mode)), trace.input_of(index));
             trace.outputs.push(to_f32(y));
         }
         trace
@@ -330,11 +340,10 @@ impl FaultyModel {
             (Fault::NormAlphaDividedBySize, Op::LocalResponseNorm { .. }) => {
                 reference::forward(&NodeView { op: &alpha_divided(node.op), ..*node }, x)
             }
-            (Fault::NormWindowMirrored, Op::LocalResponseNorm { .. }) => {
-                roll_channels(&reference::forward(node, &roll_channels(x, |c, n| n - 1 - c)), |c, n| {
-                    n - 1 - c
-                })
-            }
+            (Fault::NormWindowMirrored, Op::LocalResponseNorm { .. }) => roll_channels(
+                &reference::forward(node, &roll_channels(x, |c, n| n - 1 - c)),
+                |c, n| n - 1 - c,
+            ),
             (Fault::DropoutNotScaled, Op::Dropout { p }) => {
                 reference::forward(node, x).map(|v| v * (1.0 - f64::from(*p)))
             }
@@ -349,7 +358,9 @@ impl FaultyModel {
                 reference::forward(node, &roll_channels(x, |c, n| (c + by) % n))
             }
             (Fault::KernelFlipped | Fault::KernelTransposed | Fault::TensorFloat32, _) => {
-                let Some((weight, bias)) = node.parameters else { return reference::forward(node, x) };
+                let Some((weight, bias)) = node.parameters else {
+                    return reference::forward(node, x);
+                };
                 let weight = self.faulty_weight(weight);
                 let x = if fault == Fault::TensorFloat32 { x.map(ten_bits) } else { x.clone() };
                 reference::forward(&NodeView { parameters: Some((&weight, bias)), ..*node }, &x)
@@ -388,7 +399,9 @@ impl FaultyModel {
                 parameters.insert(format!("{}.{role}", node.name), to_f32(gradient));
             }
             dy = to_f32(dx);
-            if self.is(Fault::FrozenStopsGradient) && self.frozen.contains(&format!("{}.weight", node.name)) {
+            if self.is(Fault::FrozenStopsGradient)
+                && self.frozen.contains(&format!("{}.weight", node.name))
+            {
                 dy.values.fill(0.0);
             }
         }
@@ -400,7 +413,12 @@ impl FaultyModel {
         gradients
     }
 
-    fn backward_node(&self, node: &NodeView, x: &Tensor, dy: &Tensor) -> (Tensor, Option<[Tensor; 2]>) {
+    fn backward_node(
+        &self,
+        node: &NodeView,
+        x: &Tensor,
+        dy: &Tensor,
+    ) -> (Tensor, Option<[Tensor; 2]>) {
         let (mut dx, mut gradients) = reference::backward(node, x, dy);
         let Some(fault) = self.fault else { return (dx, gradients) };
         match (fault, node.op, &mut gradients) {
@@ -414,7 +432,11 @@ impl FaultyModel {
                 }
             }
             (Fault::InputGradientMissing, Op::Conv2d { stride: 2.., .. }, _) => dx.values.fill(0.0),
-            (Fault::LinearGradientTransposed, Op::Linear { inputs, outputs }, Some([weight, _])) => {
+            (
+                Fault::LinearGradientTransposed,
+                Op::Linear { inputs, outputs },
+                Some([weight, _]),
+            ) => {
                 let from = |i: usize| i % outputs * inputs + i / outputs;
                 weight.values = (0..weight.values.len()).map(|i| weight.values[from(i)]).collect();
             }
@@ -432,13 +454,19 @@ impl FaultyModel {
             (Fault::NormGradientOfOneChannel, Op::LocalResponseNorm { .. }, _) => {
                 let y = reference::forward(node, x);
                 for (i, dx) in dx.values.iter_mut().enumerate() {
-                    *dx = if x.values[i] == 0.0 { *dx } else { dy.values[i] * y.values[i] / x.values[i] };
+                    *dx = if x.values[i] == 0.0 {
+                        *dx
+                    } else {
+                        dy.values[i] * y.values[i] / x.values[i]
+                    };
                 }
             }
             (Fault::DropoutOfOtherNode, Op::Dropout { .. }, _) => {
                 dx = reference::forward(&NodeView { index: node.index + 1, ..*node }, dy);
             }
-            (Fault::DropoutNotScaled, Op::Dropout { p }, _) => dx = dx.map(|v| v * (1.0 - f64::from(*p))),
+            (Fault::DropoutNotScaled, Op::Dropout { p }, _) => {
+                dx = dx.map(|v| v * (1.0 - f64::from(*p)))
+            }
             _ => {}
         }
         (dx, gradients)
@@ -480,7 +508,11 @@ impl FaultyModel {
         if self.is(Fault::GradientsAccumulate) {
             for (name, gradient) in &mut gradients {
                 if let Some(before) = self.accumulated.get(name) {
-                    gradient.values.iter_mut().zip(&before.values).for_each(|(g, before)| *g += before);
+                    gradient
+                        .values
+                        .iter_mut()
+                        .zip(&before.values)
+                        .for_each(|(g, before)| *g += before);
                 }
             }
             self.accumulated = gradients.clone();
@@ -493,7 +525,11 @@ impl FaultyModel {
     }
 
     fn check_images(&self, images: &Images) -> Result<()> {
-        if self.is(Fault::ImagesUnchecked) { Ok(()) } else { images.check(self.network.topology().input) }
+        if self.is(Fault::ImagesUnchecked) {
+            Ok(())
+        } else {
+            images.check(self.network.topology().input)
+        }
     }
 
     /// Uses `√(v̂ + ε)` instead of `√v̂ + ε`.
@@ -502,11 +538,15 @@ impl FaultyModel {
         let correction = |beta: f32| 1.0 - f64::from(beta).powf(step.number as f64);
         let mut state = self.network.state();
         for (name, parameter) in &mut state.parameters {
-            let (m, v) =
-                (&state.moments[&format!("{name}.exp_avg")], &state.moments[&format!("{name}.exp_avg_sq")]);
+            let (m, v) = (
+                &state.moments[&format!("{name}.exp_avg")],
+                &state.moments[&format!("{name}.exp_avg_sq")],
+            );
             for (i, w) in parameter.values.iter_mut().enumerate() {
-                let root = (f64::from(v.values[i]) / correction(adam.beta2) + f64::from(adam.eps)).sqrt();
-                let change = f64::from(step.lr) / correction(adam.beta1) * f64::from(m.values[i]) / root;
+                let root =
+                    (f64::from(v.values[i]) / correction(adam.beta2) + f64::from(adam.eps)).sqrt();
+                let change =
+                    f64::from(step.lr) / correction(adam.beta1) * f64::from(m.values[i]) / root;
                 *w = (before.parameters()[name].values[i] - change) as f32;
             }
         }
@@ -536,7 +576,10 @@ fn roll_channels(x: &Tensor, from: impl Fn(usize, usize) -> usize) -> Tensor {
         let (item, c, p) = (i / (channels * plane), i / plane % channels, i % plane);
         (item * channels + from(c, channels)) * plane + p
     };
-    Tensor { shape: x.shape.clone(), values: (0..x.values.len()).map(|i| x.values[source(i)]).collect() }
+    Tensor {
+        shape: x.shape.clone(),
+        values: (0..x.values.len()).map(|i| x.values[source(i)]).collect(),
+    }
 }
 
 /// Shifts by one column to the right, like one column too many of padding on the left.
@@ -554,7 +597,8 @@ impl Model for FaultyModel {
     fn logits(&mut self, images: &Images) -> Result<Logits> {
         self.check_images(images)?;
         self.evaluations += 1;
-        let network = if self.is(Fault::WeightsCachedForEvaluation) { &self.start } else { &self.network };
+        let network =
+            if self.is(Fault::WeightsCachedForEvaluation) { &self.start } else { &self.network };
         let trace = self.forward(network, images, Mode::Evaluate);
         let mut values = trace.logits().to_array().values;
         if self.is(Fault::LogitsDependOnBatch) {
@@ -566,7 +610,8 @@ impl Model for FaultyModel {
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
         if self.is(Fault::StepBeforeError) {
             // A partial step: the moments and weights change before the batch is checked.
-            let tiny = self.network.parameters().iter().map(|(name, p)| (name.clone(), p.map(|_| 1e-3)));
+            let tiny =
+                self.network.parameters().iter().map(|(name, p)| (name.clone(), p.map(|_| 1e-3)));
             let tiny = tiny.collect();
             self.network.update(&tiny, step, 0.0);
         }
@@ -615,7 +660,8 @@ impl Model for FaultyModel {
             step.clip_grad_norm = None;
         }
         let norm = if self.is(Fault::AccumulatedUnchecked) {
-            let known = |(name, gradient): (&String, &Array)| (name.clone(), Tensor::from_array(gradient));
+            let known =
+                |(name, gradient): (&String, &Array)| (name.clone(), Tensor::from_array(gradient));
             let gradients: BTreeMap<_, _> = gradients.iter().map(known).collect();
             let norm = reference::norm(&gradients);
             self.network.update(&gradients, &step, norm);
@@ -642,7 +688,8 @@ impl Model for FaultyModel {
     }
 
     fn state(&self) -> Result<State> {
-        let mut state = if self.is(Fault::StateOfStart) { self.start.state() } else { self.network.state() };
+        let mut state =
+            if self.is(Fault::StateOfStart) { self.start.state() } else { self.network.state() };
         if self.is(Fault::MomentsNotInState) {
             state.moments.clear();
         }

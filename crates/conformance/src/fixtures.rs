@@ -11,8 +11,8 @@ use rand_chacha::ChaCha8Rng;
 /// Converts the bytes 0 and 255 to -1 and 1, 0 and 1, -1 and 0 in the three channels.
 pub const INTEGERS: Normalization = Normalization { mean: [0.5, 0.0, 1.0], std: [0.5, 1.0, 1.0] };
 
-/// Returns the random number generator of `key`. A key is independent of the name of its case. It must not change, even if the
-/// case is renamed, since it determines the numbers of the case.
+/// Returns the random number generator of `key`. A key is independent of the name of its case. It
+/// must not change, even if the case is renamed, since it determines the numbers of the case.
 pub fn rng(key: &str) -> ChaCha8Rng {
     let seed = key.bytes().fold(0u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
     generator(seed, Purpose::Synthetic, 0, 0)
@@ -72,8 +72,8 @@ pub fn state(topology: &Topology, mut draw: impl FnMut(&Parameter) -> Vec<f32>) 
     state
 }
 
-/// Returns small biases, and weights that preserve the magnitude of activations, so that the logits depend on the images more
-/// than on the biases.
+/// Returns small biases, and weights that preserve the magnitude of activations, so that the logits
+/// depend on the images more than on the biases.
 pub fn balanced_state(rng: &mut impl Rng, topology: &Topology) -> State {
     state(topology, |parameter| match parameter.role {
         Role::Bias => reals(rng, parameter.elements(), 0.1),
@@ -86,7 +86,8 @@ pub fn balanced_state(rng: &mut impl Rng, topology: &Topology) -> State {
 
 /// Returns a network of operations named `layer.0`, `layer.1`, ….
 pub fn topology(input: [usize; 3], ops: &[Op]) -> Topology {
-    let nodes = ops.iter().enumerate().map(|(i, op)| Node { name: format!("layer.{i}"), op: op.clone() });
+    let nodes =
+        ops.iter().enumerate().map(|(i, op)| Node { name: format!("layer.{i}"), op: op.clone() });
     Topology { input, nodes: nodes.collect() }
 }
 
@@ -111,7 +112,8 @@ pub fn miniature() -> Topology {
     )
 }
 
-/// Returns the network with `1/divisor` of the channels and hidden features, for images of `[height, width]`.
+/// Returns the network with `1/divisor` of the channels and hidden features, for images of
+/// `[height, width]`.
 pub fn shrink(topology: &Topology, divisor: usize, [height, width]: [usize; 2]) -> Topology {
     let mut small = Topology { input: [3, height, width], nodes: Vec::new() };
     let last = topology.nodes.len() - 1;

@@ -1,4 +1,5 @@
-//! The names of the cases. They are paths like those of Rust's tests, and need no quoting in a shell.
+//! The names of the cases. They are paths like those of Rust's tests, and need no quoting in a
+//! shell.
 
 use alexnet_core::Op;
 
@@ -9,7 +10,8 @@ pub fn slug(words: &str) -> String {
     words.to_lowercase().replace([' ', '-'], "_")
 }
 
-/// Returns the name of a check of operations: operation, check, settings, and the shape of the first operation's input.
+/// Returns the name of a check of operations: operation, check, settings, and the shape of the
+/// first operation's input.
 pub fn operations(
     check: &str,
     ops: &[Op],
@@ -45,10 +47,14 @@ fn operation(op: &Op) -> &'static str {
 fn settings(op: &Op) -> String {
     match op {
         Op::Conv2d { inputs: _, outputs, kernel, stride, padding, groups } => {
-            format!("outputs{outputs}_kernel{kernel}_stride{stride}_padding{padding}_groups{groups}_")
+            format!(
+                "outputs{outputs}_kernel{kernel}_stride{stride}_padding{padding}_groups{groups}_"
+            )
         }
         Op::MaxPool2d { kernel, stride } => format!("kernel{kernel}_stride{stride}_"),
-        Op::LocalResponseNorm { size, alpha, beta, k } => format!("size{size}_alpha{alpha}_beta{beta}_k{k}_"),
+        Op::LocalResponseNorm { size, alpha, beta, k } => {
+            format!("size{size}_alpha{alpha}_beta{beta}_k{k}_")
+        }
         Op::Linear { inputs: _, outputs } => format!("outputs{outputs}_"),
         Op::Dropout { p } => format!("p{p}_"),
         Op::Relu | Op::Flatten => String::new(),

@@ -1,8 +1,9 @@
 //! A plain f64 engine, which is the reference for the other engines.
 //!
-//! It is written to be readable, not fast: nested loops over [`Tensor`]s, one file per operation with its forward and backward
-//! pass. [`Network`] computes in f64 and exposes all results. [`Reference`] implements [`alexnet_core::Backend`] with it; all
-//! results, also parameters and moments, are rounded to f32.
+//! It is written to be readable, not fast: nested loops over [`Tensor`]s, one file per operation
+//! with its forward and backward pass. [`Network`] computes in f64 and exposes all results.
+//! [`Reference`] implements [`alexnet_core::Backend`] with it; all results, also parameters and
+//! moments, are rounded to f32.
 
 mod convolution;
 mod engine;

@@ -21,7 +21,12 @@ pub struct Subject {
 impl Subject {
     /// Tests the engine with all cases on the CPU, under the engine's name.
     pub fn new(backend: impl Backend + 'static) -> Self {
-        Self { name: backend.name().into(), backend: Arc::new(backend), device: Device::Cpu, full_size: true }
+        Self {
+            name: backend.name().into(),
+            backend: Arc::new(backend),
+            device: Device::Cpu,
+            full_size: true,
+        }
     }
 
     /// Starts the names of its cases with `name`, for example to distinguish several kernels.
@@ -50,8 +55,9 @@ impl Subject {
     }
 }
 
-/// Runs the suite on all `subjects`. The arguments of this process are those of Rust's tests: a part of the names of the cases to
-/// run, `--list`, `--exact`, `--skip`, `--test-threads` and so on.
+/// Runs the suite on all `subjects`. The arguments of this process are those of Rust's tests: a
+/// part of the names of the cases to run, `--list`, `--exact`, `--skip`, `--test-threads` and so
+/// on.
 pub fn main(subjects: impl IntoIterator<Item = Subject>) -> ExitCode {
     let subjects: Vec<Subject> = subjects.into_iter().collect();
     let mut arguments = Arguments::from_args();
@@ -67,8 +73,9 @@ pub fn main(subjects: impl IntoIterator<Item = Subject>) -> ExitCode {
 fn trials(subjects: &[Subject]) -> Vec<Trial> {
     let mut trials = Vec::new();
     for case in cases::full_size().into_iter().map(Arc::new) {
-        trials
-            .extend(subjects.iter().filter(|subject| subject.full_size).map(|subject| subject.trial(&case)));
+        trials.extend(
+            subjects.iter().filter(|subject| subject.full_size).map(|subject| subject.trial(&case)),
+        );
     }
     for case in cases::small().into_iter().map(Arc::new) {
         trials.extend(subjects.iter().map(|subject| subject.trial(&case)));

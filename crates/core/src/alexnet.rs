@@ -1,5 +1,5 @@
-//! The topologies of the common AlexNet variants (Krizhevsky, Sutskever, Hinton: *ImageNet Classification with Deep Convolutional
-//! Neural Networks*, 2012).
+//! The topologies of the common AlexNet variants (Krizhevsky, Sutskever, Hinton: *ImageNet
+//! Classification with Deep Convolutional Neural Networks*, 2012).
 
 use std::{fmt, str::FromStr};
 
@@ -11,21 +11,26 @@ use crate::{Node, Op, Topology};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Variant {
-    /// The tutorial's network: half the paper's width, no groups, no local response normalization; input 224×224.
+    /// The tutorial's network: half the paper's width, no groups, no local response normalization;
+    /// input 224×224.
     #[default]
     Tutorial,
-    /// The network of 2012: two groups in conv2, 4 and 5, local response normalization; input 227×227. Normalization follows the
-    /// pooling of stages 1 and 2, as in the tutorial's data flow and in Caffe's CaffeNet.
+    /// The network of 2012: two groups in conv2, 4 and 5, local response normalization; input
+    /// 227×227. Normalization follows the pooling of stages 1 and 2, as in the tutorial's data flow
+    /// and in Caffe's CaffeNet.
     Original,
-    /// [`Variant::Original`] with normalization before pooling, as in section 3.5 of the paper. The parameters are the same.
+    /// [`Variant::Original`] with normalization before pooling, as in section 3.5 of the paper. The
+    /// parameters are the same.
     OriginalNormFirst,
-    /// `torchvision.models.alexnet` (the network of the follow-up paper, arXiv 1404.5997); input 224×224.
+    /// `torchvision.models.alexnet` (the network of the follow-up paper, arXiv 1404.5997); input
+    /// 224×224.
     Torchvision,
 }
 
 impl Variant {
     /// All variants, in the order of the help text.
-    pub const ALL: [Self; 4] = [Self::Tutorial, Self::Original, Self::OriginalNormFirst, Self::Torchvision];
+    pub const ALL: [Self; 4] =
+        [Self::Tutorial, Self::Original, Self::OriginalNormFirst, Self::Torchvision];
 
     /// Returns the name that settings and weights files use.
     pub fn name(self) -> &'static str {
@@ -54,12 +59,20 @@ impl Variant {
                 classes,
                 Drop::Before,
             ),
-            Self::Original => {
-                network(227, &conv_stages(FULL_WIDTH, 0, 2, Norm::AfterPool), 4096, classes, Drop::After)
-            }
-            Self::OriginalNormFirst => {
-                network(227, &conv_stages(FULL_WIDTH, 0, 2, Norm::BeforePool), 4096, classes, Drop::After)
-            }
+            Self::Original => network(
+                227,
+                &conv_stages(FULL_WIDTH, 0, 2, Norm::AfterPool),
+                4096,
+                classes,
+                Drop::After,
+            ),
+            Self::OriginalNormFirst => network(
+                227,
+                &conv_stages(FULL_WIDTH, 0, 2, Norm::BeforePool),
+                4096,
+                classes,
+                Drop::After,
+            ),
         }
     }
 }
@@ -91,7 +104,8 @@ enum Norm {
     AfterPool,
 }
 
-/// The position of dropout: before the two hidden linear layers (tutorial, torchvision) or after them (paper, section 4.2).
+/// The position of dropout: before the two hidden linear layers (tutorial, torchvision) or after
+/// them (paper, section 4.2).
 #[derive(Clone, Copy, PartialEq)]
 enum Drop {
     Before,
@@ -157,7 +171,10 @@ fn network(size: usize, features: &[Op], hidden: usize, classes: usize, dropout:
         ],
     };
     let named = |stem: &'static str, ops: &[Op]| -> Vec<Node> {
-        ops.iter().enumerate().map(|(i, op)| Node { name: format!("{stem}.{i}"), op: op.clone() }).collect()
+        ops.iter()
+            .enumerate()
+            .map(|(i, op)| Node { name: format!("{stem}.{i}"), op: op.clone() })
+            .collect()
     };
     let mut nodes = named("features", features);
     nodes.push(Node { name: "flatten".into(), op: Op::Flatten });
@@ -210,8 +227,13 @@ mod tests {
 
     #[test]
     fn names_are_pytorchs() {
-        let names: Vec<_> =
-            Variant::Tutorial.topology(5).parameters().unwrap().into_iter().map(|p| p.name).collect();
+        let names: Vec<_> = Variant::Tutorial
+            .topology(5)
+            .parameters()
+            .unwrap()
+            .into_iter()
+            .map(|p| p.name)
+            .collect();
         let weights: Vec<_> = names.iter().filter(|n| n.ends_with("weight")).collect();
         assert_eq!(
             weights,

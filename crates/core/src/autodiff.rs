@@ -1,22 +1,24 @@
 //! The code that engines on tensor libraries with automatic differentiation share.
 //!
-//! An engine implements [`Autodiff`] (the operations that differ between libraries) and lowers a topology to layers and
-//! parameters. [`AutodiffModel`] implements [`Model`] with them: forward and backward pass, gradient clipping, update and state.
+//! An engine implements [`Autodiff`] (the operations that differ between libraries) and lowers a
+//! topology to layers and parameters. [`AutodiffModel`] implements [`Model`] with them: forward and
+//! backward pass, gradient clipping, update and state.
 
 use crate::{
-    Array, Batch, Images, Layer, Logits, Mode, Model, Optimizer, Options, Result, State, Step, StepReport,
-    Topology,
+    Array, Batch, Images, Layer, Logits, Mode, Model, Optimizer, Options, Result, State, Step,
+    StepReport, Topology,
     backend::{Gradients, check_cotangent, gradient_of},
     loss::cross_entropy,
 };
 
-/// The operations of a tensor library with automatic differentiation that [`AutodiffModel`] needs. Errors of the library are
-/// returned as [`crate::Error::Backend`].
+/// The operations of a tensor library with automatic differentiation that [`AutodiffModel`] needs.
+/// Errors of the library are returned as [`crate::Error::Backend`].
 pub trait Autodiff: Send {
     /// The library's tensor. Several handles may share one storage.
     type Tensor: Send;
 
-    /// Converts the bytes of `images` to normalized numbers, in the layout that the first layer expects.
+    /// Converts the bytes of `images` to normalized numbers, in the layout that the first layer
+    /// expects.
     ///
     /// # Errors
     /// Those of the library.
@@ -28,13 +30,15 @@ pub trait Autodiff: Send {
     /// Those of the library.
     fn to_tensor(&self, array: &Array) -> Result<Self::Tensor>;
 
-    /// Copies a parameter, moment, gradient or logits to the host, from the engine's layout to PyTorch's.
+    /// Copies a parameter, moment, gradient or logits to the host, from the engine's layout to
+    /// PyTorch's.
     ///
     /// # Errors
     /// Those of the library.
     fn to_array(&self, tensor: &Self::Tensor) -> Result<Array>;
 
-    /// Makes `values` a leaf of the graph: gradients can be computed for it, and updates can change it.
+    /// Makes `values` a leaf of the graph: gradients can be computed for it, and updates can change
+    /// it.
     ///
     /// # Errors
     /// Those of the library.
@@ -46,8 +50,8 @@ pub trait Autodiff: Send {
     /// Those of the library.
     fn zeros_like(&self, tensor: &Self::Tensor) -> Result<Self::Tensor>;
 
-    /// Returns the gradients of `Σ cotangent · logits` with respect to the values of `parameters` (all trainable), in the same
-    /// order.
+    /// Returns the gradients of `Σ cotangent · logits` with respect to the values of `parameters`
+    /// (all trainable), in the same order.
     ///
     /// # Errors
     /// Those of the library.
@@ -64,8 +68,8 @@ pub trait Autodiff: Send {
     /// Those of the library.
     fn square_sum(&self, gradient: &Self::Tensor) -> Result<f64>;
 
-    /// Updates `parameter` and its moments by one step of the equations in [`crate::optimizer`], with `gradient` multiplied by
-    /// `scale`. May overwrite `gradient`.
+    /// Updates `parameter` and its moments by one step of the equations in [`crate::optimizer`],
+    /// with `gradient` multiplied by `scale`. May overwrite `gradient`.
     ///
     /// # Errors
     /// Those of the library.
@@ -78,7 +82,8 @@ pub trait Autodiff: Send {
         scale: f64,
     ) -> Result<()>;
 
-    /// Calls `run` without recording operations for automatic differentiation, if the library can switch the recording off.
+    /// Calls `run` without recording operations for automatic differentiation, if the library can
+    /// switch the recording off.
     fn without_recording<R>(run: impl FnOnce() -> R) -> R {
         run()
     }
@@ -99,7 +104,8 @@ pub struct ParameterState<T> {
 }
 
 impl<T> ParameterState<T> {
-    /// Loads the parameter `name` of `state` with its moments. Moments that are missing in `state` become zeros.
+    /// Loads the parameter `name` of `state` with its moments. Moments that are missing in `state`
+    /// become zeros.
     ///
     /// # Errors
     /// Those of the library, for example when the device is out of memory.
@@ -116,7 +122,13 @@ impl<T> ParameterState<T> {
         let values = engine.to_tensor(array)?;
         let shape = array.shape.clone();
         if options.frozen.contains(name) {
-            return Ok(Self { name: name.to_owned(), shape, values, trainable: false, moments: Vec::new() });
+            return Ok(Self {
+                name: name.to_owned(),
+                shape,
+                values,
+                trainable: false,
+                moments: Vec::new(),
+            });
         }
         let values = engine.leaf(values)?;
         let moment = |moment: &&str| match state.moments.get(&format!("{name}.{moment}")) {
@@ -173,7 +185,8 @@ impl<A: Autodiff> AutodiffModel<A> {
         })
     }
 
-    /// Returns the logits `[N, C]` on the device. They hold the graph of the pass unless `mode` is [`Mode::Evaluate`].
+    /// Returns the logits `[N, C]` on the device. They hold the graph of the pass unless `mode` is
+    /// [`Mode::Evaluate`].
     fn forward(&mut self, images: &Images, mode: Mode) -> Result<A::Tensor> {
         images.check(self.input)?;
         let mut x = self.engine.normalize(images)?;
@@ -187,7 +200,8 @@ impl<A: Autodiff> AutodiffModel<A> {
         Ok(Logits { values: self.engine.to_array(logits)?.values, classes: self.classes })
     }
 
-    /// Returns the gradients of `Σ cotangent · logits` with respect to the trainable parameters, in their order.
+    /// Returns the gradients of `Σ cotangent · logits` with respect to the trainable parameters, in
+    /// their order.
     fn backward(&self, logits: &A::Tensor, cotangent: &Logits) -> Result<Vec<A::Tensor>> {
         let parameters: Vec<_> = self.trainable_parameters().collect();
         if parameters.is_empty() {
@@ -196,7 +210,11 @@ impl<A: Autodiff> AutodiffModel<A> {
         self.engine.backward(logits, cotangent, &parameters)
     }
 
-    fn forward_backward(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Vec<A::Tensor>)> {
+    fn forward_backward(
+        &mut self,
+        batch: &Batch,
+        step: &Step,
+    ) -> Result<(StepReport, Vec<A::Tensor>)> {
         batch.check(self.input, self.classes)?;
         let logits = self.forward(&batch.images, step.mode())?;
         let (loss, dlogits) = cross_entropy(&self.to_host(&logits)?, &batch.targets);
@@ -211,7 +229,12 @@ impl<A: Autodiff> AutodiffModel<A> {
     }
 
     /// Clips the gradients, whose norm is `gradient_norm`, and updates the parameters.
-    fn update_clipped(&mut self, gradients: &[A::Tensor], gradient_norm: f64, step: &Step) -> Result<()> {
+    fn update_clipped(
+        &mut self,
+        gradients: &[A::Tensor],
+        gradient_norm: f64,
+        step: &Step,
+    ) -> Result<()> {
         let scale = step.gradient_scale(gradient_norm);
         let trainable = self.parameters.iter_mut().filter(|parameter| parameter.trainable);
         A::without_recording(|| {
@@ -253,9 +276,11 @@ impl<A: Autodiff> Model for AutodiffModel<A> {
     }
 
     fn update(&mut self, gradients: &Gradients, step: &Step) -> Result<f64> {
-        let of =
-            |p: &ParameterState<A::Tensor>| self.engine.to_tensor(gradient_of(gradients, &p.name, &p.shape)?);
-        let gradients: Vec<A::Tensor> = self.trainable_parameters().map(of).collect::<Result<_>>()?;
+        let of = |p: &ParameterState<A::Tensor>| {
+            self.engine.to_tensor(gradient_of(gradients, &p.name, &p.shape)?)
+        };
+        let gradients: Vec<A::Tensor> =
+            self.trainable_parameters().map(of).collect::<Result<_>>()?;
         let norm = self.norm(&gradients)?;
         self.update_clipped(&gradients, norm, step)?;
         Ok(norm)
@@ -274,7 +299,9 @@ impl<A: Autodiff> Model for AutodiffModel<A> {
             state.parameters.insert(p.name.clone(), self.engine.to_array(&p.values)?);
             if self.stepped {
                 for (name, moment) in self.optimizer.moments().iter().zip(&p.moments) {
-                    state.moments.insert(format!("{}.{name}", p.name), self.engine.to_array(moment)?);
+                    state
+                        .moments
+                        .insert(format!("{}.{name}", p.name), self.engine.to_array(moment)?);
                 }
             }
         }
@@ -303,8 +330,8 @@ mod tests {
         tensor.lock().unwrap().clone()
     }
 
-    /// A library whose only network returns the parameter `bias` as the logits of each image, so that the gradient of `bias` is
-    /// the sum of the cotangent's rows.
+    /// A library whose only network returns the parameter `bias` as the logits of each image, so
+    /// that the gradient of `bias` is the sum of the cotangent's rows.
     struct Biases;
 
     impl Autodiff for Biases {
@@ -338,7 +365,11 @@ mod tests {
             parameters: &[&ParameterState<Shared>],
         ) -> Result<Vec<Shared>> {
             let names: Vec<&str> = parameters.iter().map(|p| p.name.as_str()).collect();
-            assert_eq!(names, ["layer.bias"], "gradients are requested for trainable parameters only");
+            assert_eq!(
+                names,
+                ["layer.bias"],
+                "gradients are requested for trainable parameters only"
+            );
             let sum = |c: usize| cotangent.rows().map(|row| row[c]).sum();
             Ok(vec![shared((0..cotangent.classes).map(sum).collect())])
         }
@@ -356,7 +387,8 @@ mod tests {
             step: &Step,
             scale: f64,
         ) -> Result<()> {
-            let scaled: Vec<f32> = values(gradient).iter().map(|g| (f64::from(*g) * scale) as f32).collect();
+            let scaled: Vec<f32> =
+                values(gradient).iter().map(|g| (f64::from(*g) * scale) as f32).collect();
             for (w, g) in parameter.values.lock().unwrap().iter_mut().zip(&scaled) {
                 *w -= step.lr * g;
             }
@@ -377,7 +409,10 @@ mod tests {
     fn topology() -> Topology {
         let ops = [Op::Flatten, Op::Linear { inputs: 3, outputs: 2 }];
         let nodes = ["flatten", "layer"].into_iter().zip(ops);
-        Topology { input: [3, 1, 1], nodes: nodes.map(|(name, op)| Node { name: name.into(), op }).collect() }
+        Topology {
+            input: [3, 1, 1],
+            nodes: nodes.map(|(name, op)| Node { name: name.into(), op }).collect(),
+        }
     }
 
     /// `layer.weight` is frozen.
@@ -391,12 +426,19 @@ mod tests {
             frozen: BTreeSet::from(["layer.weight".into()]),
             ..Options::default()
         };
-        AutodiffModel::compile(Biases, &topology(), &state, &options, |_, state, options, engine| {
-            let load = |name| ParameterState::load(name, state, options, engine);
-            let parameters = vec![load("layer.weight")?, load("layer.bias")?];
-            let layers: Vec<BoxedLayer<Shared>> = vec![Box::new(AddBias(parameters[1].values.clone()))];
-            Ok((layers, parameters))
-        })
+        AutodiffModel::compile(
+            Biases,
+            &topology(),
+            &state,
+            &options,
+            |_, state, options, engine| {
+                let load = |name| ParameterState::load(name, state, options, engine);
+                let parameters = vec![load("layer.weight")?, load("layer.bias")?];
+                let layers: Vec<BoxedLayer<Shared>> =
+                    vec![Box::new(AddBias(parameters[1].values.clone()))];
+                Ok((layers, parameters))
+            },
+        )
         .unwrap()
     }
 
@@ -416,14 +458,20 @@ mod tests {
             assert!(direct.state().unwrap() == parts.state().unwrap());
             let moment = &direct.state().unwrap().moments["layer.bias.momentum_buffer"].values;
             let clipped = moment.iter().map(|g| g * g).sum::<f32>().sqrt();
-            assert!(norm > 0.02 && (clip_grad_norm.is_none() || clipped < 0.010_001), "{norm} {clipped}");
+            assert!(
+                norm > 0.02 && (clip_grad_norm.is_none() || clipped < 0.010_001),
+                "{norm} {clipped}"
+            );
         }
     }
 
     #[test]
     fn a_frozen_parameter_keeps_its_values_and_has_no_gradient_and_no_moments() {
         let mut model = model();
-        assert!(model.state().unwrap().moments.is_empty(), "no moments were loaded and no step was done");
+        assert!(
+            model.state().unwrap().moments.is_empty(),
+            "no moments were loaded and no step was done"
+        );
         let before = model.state().unwrap().parameters;
         let batch = Batch::random(3, 1, 2);
         let logits = model.logits(&batch.images).unwrap();

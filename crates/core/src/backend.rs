@@ -8,7 +8,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Array, Batch, Error, Images, Logits, Mode, Optimizer, Parameters, Result, State, Topology};
+use crate::{
+    Array, Batch, Error, Images, Logits, Mode, Optimizer, Parameters, Result, State, Topology,
+};
 
 /// A device on which an engine computes; written as `cpu`, `cuda`, `cuda:N` or `metal`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -44,9 +46,10 @@ impl FromStr for Device {
             Some(("cuda", index)) if index.parse::<usize>().is_ok() => {
                 Ok(Self::Cuda(index.parse().unwrap_or_default()))
             }
-            _ => {
-                Err(format!("unknown device `{}`; use cpu, cuda, cuda:N or metal", crate::text::shown(text)))
-            }
+            _ => Err(format!(
+                "unknown device `{}`; use cpu, cuda, cuda:N or metal",
+                crate::text::shown(text)
+            )),
         }
     }
 }
@@ -72,10 +75,10 @@ pub struct Options {
     pub device: Device,
     /// The optimizer of [`Model::train_step`].
     pub optimizer: Optimizer,
-    /// Names of parameters that are not trainable (`requires_grad = False` in PyTorch), for example from
-    /// [`Topology::parameters_of`]. Training does not change a bit of them, even with weight decay. They have no moments (those
-    /// in a loaded state are dropped), no gradients, and no share in the gradient norm. The backward pass stops at the lowest
-    /// trainable layer.
+    /// Names of parameters that are not trainable (`requires_grad = False` in PyTorch), for example
+    /// from [`Topology::parameters_of`]. Training does not change a bit of them, even with weight
+    /// decay. They have no moments (those in a loaded state are dropped), no gradients, and no
+    /// share in the gradient norm. The backward pass stops at the lowest trainable layer.
     pub frozen: BTreeSet<String>,
 }
 
@@ -86,8 +89,9 @@ impl Options {
     /// [`Error::Invalid`] if not, [`Error::Topology`] if the network is not valid.
     pub fn check(&self, topology: &Topology) -> Result<()> {
         let names: BTreeSet<String> = topology.parameters()?.into_iter().map(|p| p.name).collect();
-        let refuse =
-            |value, reason: &str| Err(Error::Invalid { field: "frozen", value, reason: reason.into() });
+        let refuse = |value, reason: &str| {
+            Err(Error::Invalid { field: "frozen", value, reason: reason.into() })
+        };
         if let Some(unknown) = self.frozen.difference(&names).next() {
             return refuse(format!("`{unknown}`"), "the network has no such parameter");
         }
@@ -106,8 +110,9 @@ pub trait Backend: Send + Sync {
     /// Returns the devices of this machine that it can use.
     fn devices(&self) -> Vec<Device>;
 
-    /// Whether convolutions are exact if every partial sum is an integer below 2²⁴. This holds for plain sums of products, but
-    /// not for Winograd convolutions; these are tested with the error bound for real numbers instead.
+    /// Whether convolutions are exact if every partial sum is an integer below 2²⁴. This holds for
+    /// plain sums of products, but not for Winograd convolutions; these are tested with the error
+    /// bound for real numbers instead.
     fn exact_convolutions(&self) -> bool {
         true
     }
@@ -115,25 +120,31 @@ pub trait Backend: Send + Sync {
     /// Creates a runnable model of the network, with the parameters and moments of `state`.
     ///
     /// # Errors
-    /// [`Error::Topology`], [`Error::Parameters`] when `state` does not fit, [`Error::Invalid`] as [`Options::check`],
-    /// [`Error::Device`].
-    fn compile(&self, topology: &Topology, state: &State, options: &Options) -> Result<Box<dyn Model>>;
+    /// [`Error::Topology`], [`Error::Parameters`] when `state` does not fit, [`Error::Invalid`] as
+    /// [`Options::check`], [`Error::Device`].
+    fn compile(
+        &self,
+        topology: &Topology,
+        state: &State,
+        options: &Options,
+    ) -> Result<Box<dyn Model>>;
 }
 
 /// One optimizer step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
-    /// The number of the step, from 1 over the whole run: Adam's t, and a part of the key of the dropout masks.
+    /// The number of the step, from 1 over the whole run: Adam's t, and a part of the key of the
+    /// dropout masks.
     pub number: u64,
     /// The run's seed, the second part of that key.
     pub seed: u64,
-    /// The index of the batch's first image among the images of the step: above 0 when the gradient of a step is accumulated over
-    /// several batches. The last part of that key.
+    /// The index of the batch's first image among the images of the step: above 0 when the gradient
+    /// of a step is accumulated over several batches. The last part of that key.
     pub sample_offset: usize,
     /// The learning rate.
     pub lr: f32,
-    /// The upper limit of the gradients' norm over all trainable parameters; larger gradients are scaled down
-    /// (`torch.nn.utils.clip_grad_norm_`).
+    /// The upper limit of the gradients' norm over all trainable parameters; larger gradients are
+    /// scaled down (`torch.nn.utils.clip_grad_norm_`).
     pub clip_grad_norm: Option<f32>,
 }
 
@@ -143,8 +154,8 @@ impl Step {
         Mode::Train { seed: self.seed, step: self.number, sample_offset: self.sample_offset }
     }
 
-    /// Returns the factor that the gradients are multiplied by before the update if their norm is `gradient_norm`: that of
-    /// `torch.nn.utils.clip_grad_norm_`, or 1 without clipping.
+    /// Returns the factor that the gradients are multiplied by before the update if their norm is
+    /// `gradient_norm`: that of `torch.nn.utils.clip_grad_norm_`, or 1 without clipping.
     pub fn gradient_scale(&self, gradient_norm: f64) -> f64 {
         self.clip_grad_norm.map_or(1.0, |most| (f64::from(most) / (gradient_norm + 1e-6)).min(1.0))
     }
@@ -170,27 +181,30 @@ pub trait Model: Send {
     /// [`Error::Shape`].
     fn logits(&mut self, images: &Images) -> Result<Logits>;
 
-    /// Does one training step: forward pass with dropout, mean softmax cross-entropy, backward pass, update.
+    /// Does one training step: forward pass with dropout, mean softmax cross-entropy, backward
+    /// pass, update.
     ///
     /// # Errors
     /// [`Error::Shape`].
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport>;
 
-    /// Does the part of [`Model::train_step`] before the update. Returns the report and the unclipped gradients.
+    /// Does the part of [`Model::train_step`] before the update. Returns the report and the
+    /// unclipped gradients.
     ///
     /// # Errors
     /// [`Error::Shape`].
     fn gradients(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Gradients)>;
 
-    /// Does the part of [`Model::train_step`] after the backward pass: clips the gradients and updates the parameters.
-    /// `gradients` must contain all trainable parameters. Returns their L2 norm before clipping.
+    /// Does the part of [`Model::train_step`] after the backward pass: clips the gradients and
+    /// updates the parameters. `gradients` must contain all trainable parameters. Returns their L2
+    /// norm before clipping.
     ///
     /// # Errors
     /// [`Error::Shape`] when a gradient is missing or has the wrong shape.
     fn update(&mut self, gradients: &Gradients, step: &Step) -> Result<f64>;
 
-    /// Returns the vector-Jacobian product in evaluation mode: the gradients of `Σ cotangent · logits`, with `cotangent` `[N,
-    /// C]`. The conformance suite tests single operations with it.
+    /// Returns the vector-Jacobian product in evaluation mode: the gradients of `Σ cotangent ·
+    /// logits`, with `cotangent` `[N, C]`. The conformance suite tests single operations with it.
     ///
     /// # Errors
     /// [`Error::Shape`].

@@ -8,8 +8,8 @@ use crate::{
     rng::{Purpose, generator},
 };
 
-/// The normalization of pixels: `(byte / 255 - mean) / std` for each channel, in f32, as torchvision's `ToTensor` and `Normalize`
-/// compute it.
+/// The normalization of pixels: `(byte / 255 - mean) / std` for each channel, in f32, as
+/// torchvision's `ToTensor` and `Normalize` compute it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Normalization {
     /// The mean of red, green and blue, which is subtracted.
@@ -22,11 +22,12 @@ impl Normalization {
     /// Mean and standard deviation 0.5, as in the tutorial.
     pub const HALF: Self = Self { mean: [0.5; 3], std: [0.5; 3] };
 
-    /// Mean and standard deviation of ImageNet's images, as in torchvision (`torchvision.models.AlexNet_Weights`).
+    /// Mean and standard deviation of ImageNet's images, as in torchvision
+    /// (`torchvision.models.AlexNet_Weights`).
     pub const IMAGENET: Self = Self { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 
-    /// Returns the normalized number for each byte value, by channel. This is the only place where it is computed, so that all
-    /// engines get the same bits.
+    /// Returns the normalized number for each byte value, by channel. This is the only place where
+    /// it is computed, so that all engines get the same bits.
     pub fn table(&self) -> [[f32; 256]; 3] {
         std::array::from_fn(|c| {
             std::array::from_fn(|byte| (byte as f32 / 255.0 - self.mean[c]) / self.std[c])
@@ -34,8 +35,8 @@ impl Normalization {
     }
 }
 
-/// The treatment of the orientation in the EXIF or XMP metadata of an image file. Cameras store the pixels as the sensor delivers
-/// them, and in the metadata how to rotate them for display.
+/// The treatment of the orientation in the EXIF or XMP metadata of an image file. Cameras store the
+/// pixels as the sensor delivers them, and in the metadata how to rotate them for display.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExifOrientation {
@@ -111,8 +112,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Returns `n` images of `size`×`size` random pixels, each with a random class out of `classes`, for benchmarks and tests.
-    /// Equal arguments give equal batches.
+    /// Returns `n` images of `size`×`size` random pixels, each with a random class out of
+    /// `classes`, for benchmarks and tests. Equal arguments give equal batches.
     pub fn random(n: usize, size: usize, classes: usize) -> Self {
         let mut rng = generator(0, Purpose::Synthetic, 0, 0);
         let mut pixels = vec![0; n * size * size * 3];
@@ -122,7 +123,12 @@ impl Batch {
             row[rng.random_range(0..classes)] = 1.0;
         }
         Self {
-            images: Images { pixels, height: size, width: size, normalization: Normalization::HALF },
+            images: Images {
+                pixels,
+                height: size,
+                width: size,
+                normalization: Normalization::HALF,
+            },
             targets,
         }
     }

@@ -1,7 +1,8 @@
 //! Checkpoints: everything that a resumed run needs, in one file, which is replaced atomically.
 //!
-//! A checkpoint is a safetensors file with the tensors `parameters/NAME`, `moments/NAME` and `average/NAME`. Its metadata
-//! contains the progress as JSON and a CRC-32 over all content, so that corrupted files are detected before training continues.
+//! A checkpoint is a safetensors file with the tensors `parameters/NAME`, `moments/NAME` and
+//! `average/NAME`. Its metadata contains the progress as JSON and a CRC-32 over all content, so
+//! that corrupted files are detected before training continues.
 
 use std::{convert::Infallible, path::Path};
 
@@ -25,7 +26,8 @@ const AVERAGE: &str = "average/";
 /// [`Error::Io`].
 pub fn save<P: Serialize>(path: impl AsRef<Path>, state: &State, progress: &P) -> Result<()> {
     let path = path.as_ref();
-    let progress = serde_json::to_string(progress).map_err(|error| Error::io("write", path)(error.into()))?;
+    let progress =
+        serde_json::to_string(progress).map_err(|error| Error::io("write", path)(error.into()))?;
     let named = |prefix: &'static str| move |(name, array)| (format!("{prefix}{name}"), array);
     // In the order of the names.
     let tensors: Vec<Named> = state
@@ -36,21 +38,25 @@ pub fn save<P: Serialize>(path: impl AsRef<Path>, state: &State, progress: &P) -
         .chain(state.parameters.iter().map(named(PARAMETERS)))
         .collect();
     let checksum = checksum(&progress, tensors.iter().map(|(name, array)| (name.as_str(), *array)));
-    let metadata =
-        Metadata::from([("progress".into(), progress), ("crc32".into(), format!("{checksum:08x}"))]);
+    let metadata = Metadata::from([
+        ("progress".into(), progress),
+        ("crc32".into(), format!("{checksum:08x}")),
+    ]);
     tensors::write(path, &metadata, &tensors)
 }
 
 /// Reads a checkpoint.
 ///
 /// # Errors
-/// [`Error::Missing`] when the file does not exist, [`Error::Format`] when it is not a checkpoint or is damaged, [`Error::Io`]
-/// when it cannot be read.
+/// [`Error::Missing`] when the file does not exist, [`Error::Format`] when it is not a checkpoint
+/// or is damaged, [`Error::Io`] when it cannot be read.
 pub fn load<P: DeserializeOwned>(path: impl AsRef<Path>) -> Result<(State, P)> {
     let path = path.as_ref();
     let (metadata, tensors) = tensors::read(path, FileKind::Checkpoint)?;
-    let refuse = |reason| Error::Format { path: path.to_owned(), expected: FileKind::Checkpoint, reason };
-    let entry = |key: &str| metadata.get(key).ok_or_else(|| refuse(format!("its metadata lacks `{key}`")));
+    let refuse =
+        |reason| Error::Format { path: path.to_owned(), expected: FileKind::Checkpoint, reason };
+    let entry =
+        |key: &str| metadata.get(key).ok_or_else(|| refuse(format!("its metadata lacks `{key}`")));
 
     let (progress, written) = (entry("progress")?, entry("crc32")?);
     let found = checksum(progress, tensors.iter().map(|(name, array)| (name.as_str(), array)));
@@ -61,10 +67,11 @@ pub fn load<P: DeserializeOwned>(path: impl AsRef<Path>) -> Result<(State, P)> {
             shown(written)
         )));
     }
-    let progress =
-        serde_json::from_str(progress).map_err(|error: serde_json::Error| error.to_string()).map_err(
-            |error| refuse(format!("its progress was written by another version ({})", shown(&error))),
-        )?;
+    let progress = serde_json::from_str(progress)
+        .map_err(|error: serde_json::Error| error.to_string())
+        .map_err(|error| {
+            refuse(format!("its progress was written by another version ({})", shown(&error)))
+        })?;
 
     let mut state = State::default();
     for (name, array) in tensors {
@@ -84,7 +91,8 @@ pub fn load<P: DeserializeOwned>(path: impl AsRef<Path>) -> Result<(State, P)> {
     Ok((state, progress))
 }
 
-/// Returns the CRC-32 over the progress and over each tensor's name, shape and bytes, in the order of the names.
+/// Returns the CRC-32 over the progress and over each tensor's name, shape and bytes, in the order
+/// of the names.
 fn checksum<'a>(progress: &str, tensors: impl Iterator<Item = (&'a str, &'a Array)>) -> u32 {
     let mut hasher = Hasher::new();
     hasher.update(progress.as_bytes());
@@ -106,7 +114,9 @@ mod tests {
 
     fn state() -> State {
         let array = |shape: &[usize], start: u8| Array {
-            values: (0..shape.iter().product()).map(|i| f32::from(start) + i as f32 / 7.0).collect(),
+            values: (0..shape.iter().product())
+                .map(|i| f32::from(start) + i as f32 / 7.0)
+                .collect(),
             shape: shape.to_vec(),
         };
         State {
@@ -170,7 +180,8 @@ mod tests {
                 }
                 Err(error) => {
                     assert!(matches!(error, Error::Format { .. }), "{error}");
-                    caught_by_checksum += usize::from(error.to_string().contains("has changed since"));
+                    caught_by_checksum +=
+                        usize::from(error.to_string().contains("has changed since"));
                 }
             }
         }
@@ -198,7 +209,10 @@ mod tests {
         tensors::write(&path, &Metadata::new(), &[]).unwrap();
         assert!(message(&path).contains("lacks `progress`"));
         let metadata = |checksum| {
-            Metadata::from([("progress".into(), "1".into()), ("crc32".into(), format!("{checksum:08x}"))])
+            Metadata::from([
+                ("progress".into(), "1".into()),
+                ("crc32".into(), format!("{checksum:08x}")),
+            ])
         };
         let array = Array::filled(&[1], 0.0);
         let checksum = checksum("1", [("else", &array)].into_iter());

@@ -1,9 +1,10 @@
-//! The exponential moving average of the weights, which is often more accurate than the last weights.
+//! The exponential moving average of the weights, which is often more accurate than the last
+//! weights.
 
 use crate::{Array, Parameters};
 
-/// `torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))`, updated after every `steps` steps. It
-/// is computed on the host, so engines need no support for it.
+/// `torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))`, updated
+/// after every `steps` steps. It is computed on the host, so engines need no support for it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ema {
     /// The weight of the previous average in each update.
@@ -13,9 +14,10 @@ pub struct Ema {
 }
 
 impl Ema {
-    /// Returns the default number of steps between two updates: [`Self::STEPS`], or less for short epochs, so that the average is
-    /// updated at least six times per epoch and no epoch is evaluated with the weights of the epoch before. With a decay of 0.9,
-    /// the average then covers about two epochs at most.
+    /// Returns the default number of steps between two updates: [`Self::STEPS`], or less for short
+    /// epochs, so that the average is updated at least six times per epoch and no epoch is
+    /// evaluated with the weights of the epoch before. With a decay of 0.9, the average then covers
+    /// about two epochs at most.
     pub fn default_steps(steps_per_epoch: u64) -> u64 {
         (steps_per_epoch / 6).clamp(1, Self::STEPS)
     }
@@ -23,7 +25,8 @@ impl Ema {
     /// The default number of steps between two updates in epochs of about a hundred steps or more.
     pub const STEPS: u64 = 16;
 
-    /// Computes `a ← a + (1 - decay)(w - a)` for each element. An empty average is set to the weights.
+    /// Computes `a ← a + (1 - decay)(w - a)` for each element. An empty average is set to the
+    /// weights.
     pub fn update(&self, average: &mut Parameters, weights: Parameters) {
         if average.is_empty() {
             *average = weights;

@@ -28,7 +28,8 @@ pub enum Error {
         /// The shape that was passed.
         found: String,
     },
-    /// Parameters are missing, unknown or have the wrong shape. The message contains a table of name, expected and found shape.
+    /// Parameters are missing, unknown or have the wrong shape. The message contains a table of
+    /// name, expected and found shape.
     #[error("the parameters do not fit the network:\n{table}")]
     Parameters {
         /// One line per parameter: name, expected, found.

@@ -1,5 +1,5 @@
-//! Atomic writing of files: a reader never sees a partly written file, even after a crash or a power failure. And reading of
-//! small files.
+//! Atomic writing of files: a reader never sees a partly written file, even after a crash or a
+//! power failure. And reading of small files.
 
 use std::{
     fs::{self, File},
@@ -9,11 +9,12 @@ use std::{
 
 use crate::{Error, Result};
 
-/// Replaces `path` atomically by a file with the content that `write` writes. On an error, the old file is unchanged.
+/// Replaces `path` atomically by a file with the content that `write` writes. On an error, the old
+/// file is unchanged.
 ///
-/// The content is written to a temporary file `.NAME.tmp-PID-…` in the same folder and synced; the file is renamed to `path`, and
-/// the folder is synced. If `write` fails, the temporary file is removed. Only a killed process leaves a temporary file, which
-/// its name identifies.
+/// The content is written to a temporary file `.NAME.tmp-PID-…` in the same folder and synced; the
+/// file is renamed to `path`, and the folder is synced. If `write` fails, the temporary file is
+/// removed. Only a killed process leaves a temporary file, which its name identifies.
 ///
 /// # Errors
 /// [`Error::Io`] with `path`, not with the temporary file.
@@ -28,12 +29,13 @@ pub fn write_atomically(
 fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
     let folder = folder_of(path);
-    // The name of `path` may have the maximum length of the file system, and the temporary name is longer.
+    // The name of `path` may have the maximum length of the file system, and the temporary name is
+    // longer.
     let name: String = name.to_string_lossy().chars().take(NAME_PREFIX_CHARS).collect();
     let prefix = format!(".{name}.tmp-{}-", std::process::id());
 
-    // `make_in` instead of `tempfile`: by default the library creates files that only their owner can read, and the rename would
-    // keep these permissions.
+    // `make_in` instead of `tempfile`: by default the library creates files that only their owner
+    // can read, and the rename would keep these permissions.
     let mut temporary = tempfile::Builder::new()
         .prefix(&prefix)
         .make_in(&folder, |path| File::options().write(true).create_new(true).open(path))?;
@@ -65,8 +67,8 @@ pub fn create_folders(path: impl AsRef<Path>) -> Result<()> {
     create(path).map_err(Error::io("create", path))
 }
 
-/// Syncs the entries of a folder to the disk (on Unix, the folder is synced like a file). On Windows it does nothing: folders
-/// cannot be opened as files there, and need no sync.
+/// Syncs the entries of a folder to the disk (on Unix, the folder is synced like a file). On
+/// Windows it does nothing: folders cannot be opened as files there, and need no sync.
 ///
 /// # Errors
 /// Those of the operating system.
@@ -84,11 +86,12 @@ fn folder_of(path: &Path) -> PathBuf {
 /// The name of a temporary file contains at most this number of characters of the file's name.
 const NAME_PREFIX_CHARS: usize = 40;
 
-/// Opens a file for reading. Returns it with its length in bytes. Pipes and devices are refused, since opening or reading one may
-/// block forever.
+/// Opens a file for reading. Returns it with its length in bytes. Pipes and devices are refused,
+/// since opening or reading one may block forever.
 ///
 /// # Errors
-/// Those of the operating system, and [`io::ErrorKind::InvalidInput`] when `path` is not a regular file.
+/// Those of the operating system, and [`io::ErrorKind::InvalidInput`] when `path` is not a regular
+/// file.
 pub fn open(path: impl AsRef<Path>) -> io::Result<(File, u64)> {
     let path = path.as_ref();
     let refuse = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
@@ -106,13 +109,18 @@ pub fn open(path: impl AsRef<Path>) -> io::Result<(File, u64)> {
 /// Reads a small text file.
 ///
 /// # Errors
-/// [`Error::Io`] when it cannot be read, is not a regular file, has more than `max_bytes` bytes, or is not UTF-8.
+/// [`Error::Io`] when it cannot be read, is not a regular file, has more than `max_bytes` bytes, or
+/// is not UTF-8.
 pub fn read_text(path: impl AsRef<Path>, max_bytes: u64) -> Result<String> {
     let path = path.as_ref();
     let read = || {
         let (file, length) = open(path)?;
-        let too_long =
-            || io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {max_bytes} bytes"));
+        let too_long = || {
+            io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("it has more than {max_bytes} bytes"),
+            )
+        };
         if length > max_bytes {
             return Err(too_long());
         }
@@ -127,7 +135,10 @@ pub fn read_text(path: impl AsRef<Path>, max_bytes: u64) -> Result<String> {
 ///
 /// # Errors
 /// The first error of `sink`.
-pub fn each_block<E>(values: &[f32], mut sink: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+pub fn each_block<E>(
+    values: &[f32],
+    mut sink: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
     const BLOCK: usize = 1 << 16;
     let mut bytes = vec![0; 4 * BLOCK.min(values.len())];
     for block in values.chunks(BLOCK) {
@@ -174,7 +185,10 @@ mod tests {
             file.write_all(b"half of the n")?;
             assert_eq!(fs::read_to_string(&path)?, "old");
             let during = entries(folder.path());
-            assert!(during[0].starts_with(&format!(".a.txt.tmp-{}-", std::process::id())), "{during:?}");
+            assert!(
+                during[0].starts_with(&format!(".a.txt.tmp-{}-", std::process::id())),
+                "{during:?}"
+            );
             Err(io::Error::other("the disk is full"))
         })
         .unwrap_err();
@@ -215,7 +229,11 @@ mod tests {
         assert_eq!(read_text(&path, 4).unwrap(), "four");
         let message = |path: &Path| read_text(path, 3).unwrap_err().to_string();
         assert!(message(&path).ends_with("it has more than 3 bytes"), "{}", message(&path));
-        assert!(message(folder.path()).ends_with("it is a folder, not a file"), "{}", message(folder.path()));
+        assert!(
+            message(folder.path()).ends_with("it is a folder, not a file"),
+            "{}",
+            message(folder.path())
+        );
         #[cfg(unix)]
         assert!(message(Path::new("/dev/zero")).ends_with("a pipe or a device, not a file"));
     }
@@ -223,7 +241,9 @@ mod tests {
     #[test]
     fn errors_name_the_path() {
         let folder = tempfile::tempdir().unwrap();
-        for path in [folder.path().join("missing").join("a.txt"), folder.path().to_owned(), "..".into()] {
+        for path in
+            [folder.path().join("missing").join("a.txt"), folder.path().to_owned(), "..".into()]
+        {
             let error = write_atomically(&path, |_| Ok(())).unwrap_err().to_string();
             assert!(error.starts_with(&format!("cannot write {}: ", path.display())), "{error}");
             assert!(!error.contains("tmp-"), "{error}");

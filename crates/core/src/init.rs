@@ -14,14 +14,14 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Init {
-    /// As in the tutorial: convolutions `kaiming_normal_(mode='fan_out', nonlinearity='relu')`, linear layers N(0, 0.01), biases
-    /// 0.
+    /// As in the tutorial: convolutions `kaiming_normal_(mode='fan_out', nonlinearity='relu')`,
+    /// linear layers N(0, 0.01), biases 0.
     #[default]
     Tutorial,
     /// PyTorch's default for `Conv2d` and `Linear`: weights and biases uniform in ±1/√fan_in.
     Pytorch,
-    /// As in the paper (section 5): weights N(0, 0.01); biases 1 in the second, fourth and fifth convolution and in the hidden
-    /// linear layers, else 0.
+    /// As in the paper (section 5): weights N(0, 0.01); biases 1 in the second, fourth and fifth
+    /// convolution and in the hidden linear layers, else 0.
     Paper,
 }
 
@@ -43,7 +43,9 @@ pub fn initialize(topology: &Topology, init: Init, seed: u64) -> Result<State> {
     for (index, parameter) in parameters.iter().enumerate() {
         let mut rng = generator(seed, Purpose::Init, 0, index as u64);
         let values = sample(initializer(topology, parameter, init), parameter.elements(), &mut rng);
-        state.parameters.insert(parameter.name.clone(), Array { shape: parameter.shape.clone(), values });
+        state
+            .parameters
+            .insert(parameter.name.clone(), Array { shape: parameter.shape.clone(), values });
     }
     Ok(state)
 }
@@ -73,12 +75,18 @@ fn initializer(topology: &Topology, parameter: &Parameter, init: Init) -> Initia
     }
 }
 
-/// Whether the paper initializes this node's bias to 1, "to provide the ReLUs with positive inputs".
+/// Whether the paper initializes this node's bias to 1, "to provide the ReLUs with positive
+/// inputs".
 fn has_bias_one(topology: &Topology, node: usize) -> bool {
-    let same_kind_before = |is: fn(&Op) -> bool| topology.nodes[..node].iter().filter(|n| is(&n.op)).count();
+    let same_kind_before =
+        |is: fn(&Op) -> bool| topology.nodes[..node].iter().filter(|n| is(&n.op)).count();
     match topology.nodes[node].op {
-        Op::Conv2d { .. } => [1, 3, 4].contains(&same_kind_before(|op| matches!(op, Op::Conv2d { .. }))),
-        Op::Linear { .. } => topology.nodes[node + 1..].iter().any(|n| matches!(n.op, Op::Linear { .. })),
+        Op::Conv2d { .. } => {
+            [1, 3, 4].contains(&same_kind_before(|op| matches!(op, Op::Conv2d { .. })))
+        }
+        Op::Linear { .. } => {
+            topology.nodes[node + 1..].iter().any(|n| matches!(n.op, Op::Linear { .. }))
+        }
         _ => false,
     }
 }
@@ -141,7 +149,9 @@ mod tests {
             .parameters()
             .unwrap()
             .into_iter()
-            .filter(|p| p.role == Role::Bias && state.parameters[&p.name].values.iter().all(|v| *v == 1.0))
+            .filter(|p| {
+                p.role == Role::Bias && state.parameters[&p.name].values.iter().all(|v| *v == 1.0)
+            })
             .map(|p| p.name)
             .collect();
         assert_eq!(

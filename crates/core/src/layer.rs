@@ -5,7 +5,8 @@ use crate::Result;
 /// The purpose of a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Training: dropout is on, with the masks of this step, and the tensors that the backward pass needs are stored.
+    /// Training: dropout is on, with the masks of this step, and the tensors that the backward pass
+    /// needs are stored.
     Train {
         /// The run's seed.
         seed: u64,
@@ -31,8 +32,9 @@ pub trait Layer<T> {
 
 /// A layer with an explicit backward pass, for engines without automatic differentiation.
 pub trait Backward<T>: Layer<T> {
-    /// Takes the gradient of the loss with respect to the output of the last [`Layer::forward`], and returns the gradient with
-    /// respect to its input. The gradients of the layer's parameters are stored with the parameters.
+    /// Takes the gradient of the loss with respect to the output of the last [`Layer::forward`],
+    /// and returns the gradient with respect to its input. The gradients of the layer's parameters
+    /// are stored with the parameters.
     ///
     /// # Errors
     /// Those of the engine's tensor library.

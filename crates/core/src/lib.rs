@@ -1,9 +1,10 @@
 //! The parts of AlexNet that do not need a tensor library.
 //!
-//! This crate describes the network ([`topology`], [`alexnet`]), initializes it ([`init`]), defines the interface that an engine
-//! implements ([`backend`], [`layer`]), contains the code that engines with automatic differentiation share ([`autodiff`]),
-//! trains through that interface ([`train`]), computes losses and metrics ([`loss`], [`metrics`]) and reads and writes the files
-//! of a run ([`weights`], [`checkpoint`]). All tensor arithmetic is done by the engines.
+//! This crate describes the network ([`topology`], [`alexnet`]), initializes it ([`init`]), defines
+//! the interface that an engine implements ([`backend`], [`layer`]), contains the code that engines
+//! with automatic differentiation share ([`autodiff`]), trains through that interface ([`train`]),
+//! computes losses and metrics ([`loss`], [`metrics`]) and reads and writes the files of a run
+//! ([`weights`], [`checkpoint`]). All tensor arithmetic is done by the engines.
 #![forbid(unsafe_code)]
 
 pub mod alexnet;

@@ -1,5 +1,6 @@
-//! A lock on files that only one process at a time may write. It is a lock of the operating system on a lock file. The existence
-//! of the file alone is not a lock, so a killed process leaves no lock.
+//! A lock on files that only one process at a time may write. It is a lock of the operating system
+//! on a lock file. The existence of the file alone is not a lock, so a killed process leaves no
+//! lock.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -19,19 +20,21 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Acquires the lock on the file at `path`. The file is created if it is missing, and stays after the lock is released. The
-    /// process writes its number and host name there, for users.
+    /// Acquires the lock on the file at `path`. The file is created if it is missing, and stays
+    /// after the lock is released. The process writes its number and host name there, for users.
     ///
     /// # Errors
-    /// [`Error::Held`] when another process, or this one, holds the lock; [`Error::Io`] when the file cannot be written or is not
-    /// a regular file (a symbolic link is not followed).
+    /// [`Error::Held`] when another process, or this one, holds the lock; [`Error::Io`] when the
+    /// file cannot be written or is not a regular file (a symbolic link is not followed).
     pub fn acquire(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
-            let source = io::Error::new(io::ErrorKind::AlreadyExists, "it is not a regular file; remove it");
+            let source =
+                io::Error::new(io::ErrorKind::AlreadyExists, "it is not a regular file; remove it");
             return Err(Error::Io { action: "lock", path: path.to_owned(), source });
         }
-        let open = || File::options().read(true).write(true).create(true).truncate(false).open(path);
+        let open =
+            || File::options().read(true).write(true).create(true).truncate(false).open(path);
         let mut file = open().map_err(Error::io("lock", path))?;
         match file.try_lock() {
             Ok(()) => {
@@ -74,7 +77,10 @@ mod tests {
         fs::write(&path, "process 1 on a machine with a long name, which was killed").unwrap();
         let lock = Lock::acquire(&path).unwrap();
         let Err(Error::Held { by, .. }) = Lock::acquire(&path) else { panic!("held twice") };
-        assert!(by.starts_with(&format!("process {} on ", process::id())) && !by.contains("killed"), "{by}");
+        assert!(
+            by.starts_with(&format!("process {} on ", process::id())) && !by.contains("killed"),
+            "{by}"
+        );
         drop(lock);
         Lock::acquire(&path).unwrap();
     }

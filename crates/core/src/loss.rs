@@ -2,7 +2,8 @@
 
 use crate::Logits;
 
-/// Returns the softmax of one row, in f64. The largest logit is subtracted first, to avoid overflow.
+/// Returns the softmax of one row, in f64. The largest logit is subtracted first, to avoid
+/// overflow.
 pub fn softmax(row: &[f32]) -> Vec<f64> {
     let largest = row.iter().fold(f64::NEG_INFINITY, |a, x| a.max(f64::from(*x)));
     let exponentials: Vec<f64> = row.iter().map(|x| (f64::from(*x) - largest).exp()).collect();
@@ -22,14 +23,16 @@ pub fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
     values.map(|x| (x - largest).exp()).sum::<f64>().ln() + largest
 }
 
-/// Returns the cross-entropy of one row of logits with its target distribution: `-Σ t·log softmax(x)`.
+/// Returns the cross-entropy of one row of logits with its target distribution: `-Σ t·log
+/// softmax(x)`.
 pub fn row_loss(row: &[f32], target: &[f32]) -> f64 {
     let log_sum = log_sum_exp(row.iter().map(|x| f64::from(*x)));
     row.iter().zip(target).map(|(x, t)| f64::from(*t) * (log_sum - f64::from(*x))).sum()
 }
 
-/// Returns the mean loss over a batch and its gradient with respect to the logits, `[N, C]`: `(softmax(x)·Σt - t) / N`. All
-/// engines use this function. It computes in f64 on the host and rounds once.
+/// Returns the mean loss over a batch and its gradient with respect to the logits, `[N, C]`:
+/// `(softmax(x)·Σt - t) / N`. All engines use this function. It computes in f64 on the host and
+/// rounds once.
 pub fn cross_entropy(logits: &Logits, targets: &[f32]) -> (f64, Logits) {
     let n = (logits.values.len() / logits.classes) as f64;
     let mut loss = 0.0;
@@ -38,8 +41,9 @@ pub fn cross_entropy(logits: &Logits, targets: &[f32]) -> (f64, Logits) {
         loss += row_loss(row, target);
         let mass: f64 = target.iter().map(|t| f64::from(*t)).sum();
         let probabilities = softmax(row);
-        gradient
-            .extend(probabilities.iter().zip(target).map(|(p, t)| ((p * mass - f64::from(*t)) / n) as f32));
+        gradient.extend(
+            probabilities.iter().zip(target).map(|(p, t)| ((p * mass - f64::from(*t)) / n) as f32),
+        );
     }
     (loss / n, Logits { values: gradient, classes: logits.classes })
 }

@@ -1,5 +1,6 @@
-//! The learning rate range test (Smith 2017, "Cyclical Learning Rates for Training Neural Networks", section 3.3): the learning
-//! rate grows with every step, and the losses show which rates are useful.
+//! The learning rate range test (Smith 2017, "Cyclical Learning Rates for Training Neural
+//! Networks", section 3.3): the learning rate grows with every step, and the losses show which
+//! rates are useful.
 
 use std::ops::ControlFlow;
 
@@ -40,7 +41,8 @@ const SMOOTHING: f64 = 0.9;
 /// The test ends when the smoothed loss exceeds its lowest value by this factor.
 const DIVERGED: f64 = 4.0;
 
-/// Trains `model` with growing rates until the last rate, until the loss diverges, or until `watch` breaks.
+/// Trains `model` with growing rates until the last rate, until the loss diverges, or until `watch`
+/// breaks.
 ///
 /// # Errors
 /// Those of the engine and the batches; [`Error::Data`] when there is no image.
@@ -86,13 +88,16 @@ pub fn range_test(
     Ok(points)
 }
 
-/// Returns the rate at which the smoothed loss decreases fastest over the logarithm of the rate, before its lowest value; `None`
-/// if it does not decrease. Slopes are computed over a tenth of the steps, since single losses are noisy.
+/// Returns the rate at which the smoothed loss decreases fastest over the logarithm of the rate,
+/// before its lowest value; `None` if it does not decrease. Slopes are computed over a tenth of the
+/// steps, since single losses are noisy.
 pub fn suggestion(points: &[Point]) -> Option<f32> {
     let half = (points.len() / 20).max(1);
-    let lowest = (0..points.len()).min_by(|a, b| points[*a].smoothed.total_cmp(&points[*b].smoothed))?;
+    let lowest =
+        (0..points.len()).min_by(|a, b| points[*a].smoothed.total_cmp(&points[*b].smoothed))?;
     let slope = |at: &[Point]| at[2 * half].smoothed - at[0].smoothed;
-    let steepest = points[..=lowest].windows(2 * half + 1).min_by(|a, b| slope(a).total_cmp(&slope(b)))?;
+    let steepest =
+        points[..=lowest].windows(2 * half + 1).min_by(|a, b| slope(a).total_cmp(&slope(b)))?;
     (slope(steepest) < 0.0).then_some(steepest[half].lr)
 }
 
@@ -112,8 +117,11 @@ mod tests {
     #[test]
     fn the_steepest_descent_is_suggested() {
         let curve = |losses: &[f64]| -> Vec<Point> {
-            let point =
-                |(loss, index): (&f64, i32)| Point { lr: 10f32.powi(index), loss: *loss, smoothed: *loss };
+            let point = |(loss, index): (&f64, i32)| Point {
+                lr: 10f32.powi(index),
+                loss: *loss,
+                smoothed: *loss,
+            };
             losses.iter().zip(-6..).map(point).collect()
         };
         assert_eq!(suggestion(&curve(&[1.6, 1.6, 1.5, 0.9, 0.85, 2.0])), Some(1e-4));

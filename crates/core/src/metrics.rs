@@ -1,4 +1,5 @@
-//! Metrics: top-k, confusion matrix, precision, recall and F1, confidence interval of the accuracy, calibration.
+//! Metrics: top-k, confusion matrix, precision, recall and F1, confidence interval of the accuracy,
+//! calibration.
 
 mod calibration;
 mod confusion;

@@ -1,15 +1,16 @@
-//! The equations of Adam, AdamW and SGD. All engines implement them, so that a run can be resumed with another engine.
+//! The equations of Adam, AdamW and SGD. All engines implement them, so that a run can be resumed
+//! with another engine.
 //!
-//! For a parameter w with gradient g at step t (from 1), learning rate η and weight decay λ, element by element and in this order
-//! of operations (that of PyTorch's `torch.optim` 2.13):
+//! For a parameter w with gradient g at step t (from 1), learning rate η and weight decay λ,
+//! element by element and in this order of operations (that of PyTorch's `torch.optim` 2.13):
 //!
 //! * **Adam** (`torch.optim.Adam`): `g ← g + λw` · `m ← β₁m + (1-β₁)g` · `v ← β₂v + (1-β₂)g²` ·
 //!   `w ← w - [η/(1-β₁ᵗ)] · m / (√v / √(1-β₂ᵗ) + ε)`
 //! * **AdamW** (`torch.optim.AdamW`): `w ← w(1-ηλ)`, then as Adam with λ = 0
 //! * **SGD** (`torch.optim.SGD`): `g ← g + λw` · `b ← g` at t = 1, else `b ← μb + g` · `w ← w - ηb`
 //!
-//! m, v and b are the moments `exp_avg`, `exp_avg_sq` and `momentum_buffer` of [`crate::State::moments`]; missing moments are
-//! zero (for b this gives `b ← g`).
+//! m, v and b are the moments `exp_avg`, `exp_avg_sq` and `momentum_buffer` of
+//! [`crate::State::moments`]; missing moments are zero (for b this gives `b ← g`).
 
 /// The optimizer and its constants. The learning rate is part of each step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,8 +61,8 @@ impl Default for Optimizer {
     }
 }
 
-/// The factors of one Adam step that depend on t. They are computed in f64 and rounded once, so that all engines use the same
-/// numbers.
+/// The factors of one Adam step that depend on t. They are computed in f64 and rounded once, so
+/// that all engines use the same numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamFactors {
     /// `η / (1-β₁ᵗ)`.

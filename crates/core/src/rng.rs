@@ -1,14 +1,16 @@
-//! Random numbers as a pure function of (seed, purpose, position). There is no generator state to carry along.
+//! Random numbers as a pure function of (seed, purpose, position). There is no generator state to
+//! carry along.
 //!
-//! ChaCha with 8 rounds is a counter-based generator: a 256-bit key selects a sequence, and any element of it can be computed
-//! independently. The key consists of the seed, the [`Purpose`] and two positions (epoch or step, and item). The numbers
-//! therefore do not depend on the number of threads, the prefetching or the step at which a run is resumed.
+//! ChaCha with 8 rounds is a counter-based generator: a 256-bit key selects a sequence, and any
+//! element of it can be computed independently. The key consists of the seed, the [`Purpose`] and
+//! two positions (epoch or step, and item). The numbers therefore do not depend on the number of
+//! threads, the prefetching or the step at which a run is resumed.
 
 use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-/// The purpose of random numbers. Different purposes get independent numbers. The values must not change, since seeds in existing
-/// files would then give other numbers.
+/// The purpose of random numbers. Different purposes get independent numbers. The values must not
+/// change, since seeds in existing files would then give other numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Purpose {
@@ -46,11 +48,12 @@ pub fn permutation(seed: u64, purpose: Purpose, outer: u64, inner: u64, n: usize
     order
 }
 
-/// Fills `scale` with the factors of inverted dropout for one image: `0` with probability `p`, else `1/(1-p)` (`torch.nn.Dropout`
-/// in training mode).
+/// Fills `scale` with the factors of inverted dropout for one image: `0` with probability `p`, else
+/// `1/(1-p)` (`torch.nn.Dropout` in training mode).
 ///
-/// `node` is the index of the dropout in [`crate::Topology::nodes`], `step` counts from 1, `item` is the index of the image in
-/// the step. All engines multiply by these factors, so they drop the same units.
+/// `node` is the index of the dropout in [`crate::Topology::nodes`], `step` counts from 1, `item`
+/// is the index of the image in the step. All engines multiply by these factors, so they drop the
+/// same units.
 pub fn dropout_scale(seed: u64, step: u64, node: usize, item: usize, p: f32, scale: &mut [f32]) {
     let position = ((node as u64) << 32) | item as u64;
     let mut bits = generator(seed, Purpose::Dropout, step, position);

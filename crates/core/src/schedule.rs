@@ -1,5 +1,5 @@
-//! Learning rate schedules, as `torch.optim.lr_scheduler` (2.13) computes them when it is stepped after every update. The rate
-//! depends only on the step, so a resumed run needs no other state.
+//! Learning rate schedules, as `torch.optim.lr_scheduler` (2.13) computes them when it is stepped
+//! after every update. The rate depends only on the step, so a resumed run needs no other state.
 
 use std::f64::consts::PI;
 
@@ -11,9 +11,9 @@ pub enum Scheduler {
     Constant,
     /// Decreases to 0 along half a cosine (`CosineAnnealingLR` with `eta_min=0`).
     Cosine,
-    /// Increases from 1/25 of the rate to the rate, and decreases to 1/250,000 of it, along cosines (`OneCycleLR` with
-    /// `cycle_momentum=False`). It increases during the warm-up epochs or, without warm-up, during the first 30 % of the run
-    /// (`pct_start`).
+    /// Increases from 1/25 of the rate to the rate, and decreases to 1/250,000 of it, along cosines
+    /// (`OneCycleLR` with `cycle_momentum=False`). It increases during the warm-up epochs or,
+    /// without warm-up, during the first 30 % of the run (`pct_start`).
     OneCycle,
     /// Multiplied by `gamma` after every `size` epochs (`StepLR`).
     Step {
@@ -31,15 +31,17 @@ pub struct Schedule {
     pub scheduler: Scheduler,
     /// The first rate after the warm-up; for [`Scheduler::OneCycle`], the highest rate.
     pub lr: f32,
-    /// The number of epochs at the start in which the rate increases linearly from 1/100 of it (`LinearLR(start_factor=0.01)`,
-    /// combined with the schedule by `SequentialLR`); for [`Scheduler::OneCycle`], the epochs in which the rate increases.
+    /// The number of epochs at the start in which the rate increases linearly from 1/100 of it
+    /// (`LinearLR(start_factor=0.01)`, combined with the schedule by `SequentialLR`); for
+    /// [`Scheduler::OneCycle`], the epochs in which the rate increases.
     pub warmup_epochs: u64,
     /// The number of epochs of the run.
     pub epochs: u64,
 }
 
 impl Schedule {
-    /// Returns the rate of update `step`, which counts from 0 over the whole run. An epoch has `steps_per_epoch` updates.
+    /// Returns the rate of update `step`, which counts from 0 over the whole run. An epoch has
+    /// `steps_per_epoch` updates.
     pub fn lr(&self, step: u64, steps_per_epoch: u64) -> f32 {
         let steps = |epochs: u64| epochs as f64 * steps_per_epoch as f64;
         let (lr, t) = (f64::from(self.lr), step as f64);
@@ -52,13 +54,16 @@ impl Schedule {
             _ if t < warmup => lr * (0.01 + 0.99 * t / warmup),
             Scheduler::Constant => lr,
             Scheduler::Cosine => cosine(lr, 0.0, (t - warmup) / (total - warmup)),
-            Scheduler::Step { size, gamma } => lr * gamma.powf(((t - warmup) / steps(size)).floor()),
+            Scheduler::Step { size, gamma } => {
+                lr * gamma.powf(((t - warmup) / steps(size)).floor())
+            }
         };
         rate as f32
     }
 }
 
-/// Returns the rate of step `t`: it increases to `lr` at step `peak` and decreases until step `last`.
+/// Returns the rate of step `t`: it increases to `lr` at step `peak` and decreases until step
+/// `last`.
 fn one_cycle(lr: f64, t: f64, peak: f64, last: f64) -> f64 {
     let lowest = lr / 25.0;
     if t <= peak {
@@ -67,7 +72,8 @@ fn one_cycle(lr: f64, t: f64, peak: f64, last: f64) -> f64 {
     cosine(lr, lowest / 1e4, ((t - peak) / (last - peak)).min(1.0))
 }
 
-/// Interpolates from `start` to `end` along half a cosine; `share` is 0 at the start and 1 at the end.
+/// Interpolates from `start` to `end` along half a cosine; `share` is 0 at the start and 1 at the
+/// end.
 fn cosine(start: f64, end: f64, share: f64) -> f64 {
     end + (start - end) / 2.0 * (1.0 + (PI * share).cos())
 }
@@ -96,7 +102,9 @@ mod tests {
         let goldens: Vec<Golden> =
             serde_json::from_str(include_str!("../tests/goldens/schedules.json")).unwrap();
         for golden in &goldens {
-            let Golden { lr, warmup_epochs, epochs, steps_per_epoch, size, gamma, ref rates, .. } = *golden;
+            let Golden {
+                lr, warmup_epochs, epochs, steps_per_epoch, size, gamma, ref rates, ..
+            } = *golden;
             let scheduler = match golden.scheduler.as_str() {
                 "constant" => Scheduler::Constant,
                 "cosine" => Scheduler::Cosine,
@@ -108,8 +116,8 @@ mod tests {
             assert_eq!(rates.len() as u64, epochs * steps_per_epoch);
             for (step, expected) in (0..).zip(rates) {
                 let found = f64::from(schedule.lr(step, steps_per_epoch));
-                // PyTorch multiplies the previous rate by a factor, while this code computes each rate anew. The rounding error
-                // of f32 is 6e-8.
+                // PyTorch multiplies the previous rate by a factor, while this code computes each
+                // rate anew. The rounding error of f32 is 6e-8.
                 assert!(
                     (found - expected).abs() <= 1e-6 * expected + 1e-12,
                     "{scheduler:?}, warm-up {warmup_epochs}, step {step}: {found}, {expected}"

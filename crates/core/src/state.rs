@@ -34,7 +34,8 @@ impl Array {
     }
 }
 
-/// The parameters by PyTorch's names: `features.0.weight` `[out, in/groups, kh, kw]`, `classifier.1.weight` `[out, in]`, ….
+/// The parameters by PyTorch's names: `features.0.weight` `[out, in/groups, kh, kw]`,
+/// `classifier.1.weight` `[out, in]`, ….
 pub type Parameters = BTreeMap<String, Array>;
 
 /// The state of a model in training. It is stored in checkpoints, and engines start from it.
@@ -42,10 +43,11 @@ pub type Parameters = BTreeMap<String, Array>;
 pub struct State {
     /// The weights and biases.
     pub parameters: Parameters,
-    /// The moments of the optimizer by `parameter.moment`, with PyTorch's names of the moments (`exp_avg`, `exp_avg_sq`,
-    /// `momentum_buffer`); empty before the first step.
+    /// The moments of the optimizer by `parameter.moment`, with PyTorch's names of the moments
+    /// (`exp_avg`, `exp_avg_sq`, `momentum_buffer`); empty before the first step.
     pub moments: BTreeMap<String, Array>,
-    /// The moving average of the parameters ([`crate::ema`]). Only the training loop uses it, not the engines.
+    /// The moving average of the parameters ([`crate::ema`]). Only the training loop uses it, not
+    /// the engines.
     pub average: Parameters,
 }
 
@@ -62,30 +64,36 @@ impl State {
         let Self { parameters, moments, average } = self;
         let arrays = parameters.values().chain(moments.values()).chain(average.values());
         arrays.flat_map(|array| array.values.chunks(1024)).all(|values| {
-            // A fold without a branch per value is much faster, and each checkpoint calls this function.
+            // A fold without a branch per value is much faster, and each checkpoint calls this
+            // function.
             values.iter().fold(true, |finite, value| finite & value.is_finite())
         })
     }
 
-    /// Checks that the state has exactly the parameters of `topology` with their shapes, and that each moment has the shape of
-    /// its parameter.
+    /// Checks that the state has exactly the parameters of `topology` with their shapes, and that
+    /// each moment has the shape of its parameter.
     ///
     /// # Errors
     /// [`Error::Parameters`] with a table of the parameters and moments that do not fit.
     pub fn check(&self, topology: &Topology) -> Result<()> {
-        let shapes = self.parameters.iter().map(|(name, array)| (name.as_str(), array.shape.as_slice()));
+        let shapes =
+            self.parameters.iter().map(|(name, array)| (name.as_str(), array.shape.as_slice()));
         let mut table = shape_mismatches(topology, shapes)?;
         if !self.average.is_empty() {
-            let shapes = self.average.iter().map(|(name, array)| (name.as_str(), array.shape.as_slice()));
+            let shapes =
+                self.average.iter().map(|(name, array)| (name.as_str(), array.shape.as_slice()));
             table.extend(
-                shape_mismatches(topology, shapes)?.into_iter().map(|row| format!("{row} (average)")),
+                shape_mismatches(topology, shapes)?
+                    .into_iter()
+                    .map(|row| format!("{row} (average)")),
             );
         }
         let expected = topology.parameters()?;
         let expected: BTreeMap<&str, &[usize]> =
             expected.iter().map(|p| (p.name.as_str(), p.shape.as_slice())).collect();
-        let broken =
-            |(name, array): &(&String, &Array)| expected.contains_key(name.as_str()) && !array.is_complete();
+        let broken = |(name, array): &(&String, &Array)| {
+            expected.contains_key(name.as_str()) && !array.is_complete()
+        };
         for (name, array) in self.parameters.iter().filter(broken) {
             table.push(row(name, Some(expected[name.as_str()]), Some(&array.describe())));
         }
@@ -100,7 +108,8 @@ impl State {
     }
 }
 
-/// Compares names and shapes of parameters with those of `topology`. Returns one row (name, expected, found) for each difference.
+/// Compares names and shapes of parameters with those of `topology`. Returns one row (name,
+/// expected, found) for each difference.
 ///
 /// # Errors
 /// [`Error::Topology`].
@@ -117,7 +126,8 @@ pub fn shape_mismatches<'a>(
             table.push(row(&parameter.name, Some(&parameter.shape), shape.as_deref()));
         }
     }
-    let unknown = found.into_iter().map(|(name, shape)| row(name, None, Some(&format!("{shape:?}"))));
+    let unknown =
+        found.into_iter().map(|(name, shape)| row(name, None, Some(&format!("{shape:?}"))));
     table.extend(unknown);
     Ok(table)
 }
@@ -162,7 +172,9 @@ mod tests {
         state.moments.insert("fc.bias.exp_avg".into(), Array::filled(&[2], 0.0));
         state.check(&topology).unwrap();
 
-        state.parameters.insert("fc.weight".into(), Array { shape: vec![2, 3], values: vec![0.0; 5] });
+        state
+            .parameters
+            .insert("fc.weight".into(), Array { shape: vec![2, 3], values: vec![0.0; 5] });
         state.parameters.remove("fc.bias");
         state.parameters.insert("conv.bias".into(), Array::filled(&[4], 0.0));
         state.moments.insert("fc.bias.exp_avg".into(), Array::filled(&[3], 0.0));

@@ -1,9 +1,10 @@
-//! Safetensors files: reads the header of any file, and reads and writes files with f32 tensors and text metadata, the only kind
-//! that this project writes.
+//! Safetensors files: reads the header of any file, and reads and writes files with f32 tensors and
+//! text metadata, the only kind that this project writes.
 //!
-//! The crate `safetensors` checks all shapes and offsets of a header. The numbers are read here, since that crate needs the whole
-//! file in memory. Files are also written here: that crate stores the metadata in a hash map, so its files differ between
-//! processes, while the files written here depend only on their content.
+//! The crate `safetensors` checks all shapes and offsets of a header. The numbers are read here,
+//! since that crate needs the whole file in memory. Files are also written here: that crate stores
+//! the metadata in a hash map, so its files differ between processes, while the files written here
+//! depend only on their content.
 
 use std::{
     collections::BTreeMap,
@@ -53,7 +54,9 @@ pub enum HeaderError {
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
     /// The header would extend beyond the end of the file.
-    #[error("its header extends beyond its end; it is truncated, damaged or not a safetensors file")]
+    #[error(
+        "its header extends beyond its end; it is truncated, damaged or not a safetensors file"
+    )]
     Truncated,
     /// The header is longer than the reader accepts.
     #[error("its header has {bytes} bytes; the limit is {max_bytes}")]
@@ -63,7 +66,8 @@ pub enum HeaderError {
         /// The limit in bytes.
         max_bytes: u64,
     },
-    /// The header is not JSON, or its shapes and offsets contradict each other; the reason may contain names.
+    /// The header is not JSON, or its shapes and offsets contradict each other; the reason may
+    /// contain names.
     #[error("its header is not valid ({0}); it is truncated, damaged or not a safetensors file")]
     Invalid(String),
     /// The length of the file differs from the size of the tensors in the header.
@@ -72,7 +76,8 @@ pub enum HeaderError {
 }
 
 impl Header {
-    /// Reads the header at the start of a file of `length` bytes. A header of more than `max_bytes` bytes is refused.
+    /// Reads the header at the start of a file of `length` bytes. A header of more than `max_bytes`
+    /// bytes is refused.
     ///
     /// # Errors
     /// When it is not a valid header, or not consistent with the length of the file.
@@ -130,7 +135,8 @@ pub(crate) fn write(path: &Path, metadata: &Metadata, tensors: &[Named]) -> Resu
     })
 }
 
-/// Returns the length and the JSON of the header, padded to 8 bytes as in the reference implementation.
+/// Returns the length and the JSON of the header, padded to 8 bytes as in the reference
+/// implementation.
 fn header(metadata: &Metadata, tensors: &[Named]) -> io::Result<Vec<u8>> {
     let mut end = 0;
     let tensors = tensors
@@ -164,7 +170,9 @@ pub(crate) fn read(path: &Path, expected: FileKind) -> Result<(Metadata, BTreeMa
             HeaderError::Io(error) => Error::io("read", path)(error),
             other => refuse(other.to_string()),
         })?;
-    if let Some((name, Entry { dtype, .. })) = tensors.iter().find(|(_, entry)| entry.dtype != Dtype::F32) {
+    if let Some((name, Entry { dtype, .. })) =
+        tensors.iter().find(|(_, entry)| entry.dtype != Dtype::F32)
+    {
         return Err(refuse(format!(
             "the tensor `{}` is {dtype}, only F32 is read; save it as float32",
             shown(name)
@@ -201,7 +209,8 @@ mod tests {
 
     use super::*;
 
-    /// Builds a file from the text of its header and its data. `length` replaces the true length of the header.
+    /// Builds a file from the text of its header and its data. `length` replaces the true length of
+    /// the header.
     fn file(length: Option<u64>, header: &str, data: &[u8]) -> Vec<u8> {
         let length = length.unwrap_or(header.len() as u64);
         [&length.to_le_bytes(), header.as_bytes(), data].concat()
@@ -214,7 +223,10 @@ mod tests {
         read(&path, FileKind::Weights).map_err(|error| {
             let text = error.to_string();
             assert!(matches!(error, Error::Format { .. }), "{text}");
-            assert!(text.starts_with(&format!("{} is not a weights file: ", path.display())), "{text}");
+            assert!(
+                text.starts_with(&format!("{} is not a weights file: ", path.display())),
+                "{text}"
+            );
             text
         })
     }
@@ -223,7 +235,8 @@ mod tests {
 
     #[test]
     fn a_plain_file_is_read() {
-        let (metadata, tensors) = read_bytes(&file(None, ONE, &[0, 0, 128, 63, 0, 0, 0, 192])).unwrap();
+        let (metadata, tensors) =
+            read_bytes(&file(None, ONE, &[0, 0, 128, 63, 0, 0, 0, 192])).unwrap();
         assert!(metadata.is_empty());
         assert_eq!(tensors["a"], Array { shape: vec![2], values: vec![1.0, -2.0] });
     }
@@ -245,14 +258,30 @@ mod tests {
             ("trailing data", file(None, ONE, &[0; 9])),
             ("a JPEG", b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00".to_vec()),
             ("not JSON", file(None, "{\"a\": tensor}", &[0; 8])),
-            ("overlap", file(None, &two(entry("a", "[2]", 0, 8), entry("b", "[2]", 4, 12)), &[0; 12])),
-            ("a gap", file(None, &two(entry("a", "[1]", 0, 4), entry("b", "[1]", 8, 12)), &[0; 12])),
-            ("a name twice", file(None, &two(entry("a", "[1]", 0, 4), entry("a", "[1]", 4, 8)), &[0; 8])),
+            (
+                "overlap",
+                file(None, &two(entry("a", "[2]", 0, 8), entry("b", "[2]", 4, 12)), &[0; 12]),
+            ),
+            (
+                "a gap",
+                file(None, &two(entry("a", "[1]", 0, 4), entry("b", "[1]", 8, 12)), &[0; 12]),
+            ),
+            (
+                "a name twice",
+                file(None, &two(entry("a", "[1]", 0, 4), entry("a", "[1]", 4, 8)), &[0; 8]),
+            ),
             ("offsets backwards", file(None, &format!("{{{}}}", entry("a", "[2]", 8, 0)), &[0; 8])),
-            ("a shape of another size", file(None, &format!("{{{}}}", entry("a", "[3]", 0, 8)), &[0; 8])),
+            (
+                "a shape of another size",
+                file(None, &format!("{{{}}}", entry("a", "[3]", 0, 8)), &[0; 8]),
+            ),
             (
                 "a shape that overflows",
-                file(None, &format!("{{{}}}", entry("a", "[4294967296,4294967296,2]", 0, 8)), &[0; 8]),
+                file(
+                    None,
+                    &format!("{{{}}}", entry("a", "[4294967296,4294967296,2]", 0, 8)),
+                    &[0; 8],
+                ),
             ),
             ("a negative shape", file(None, &format!("{{{}}}", entry("a", "[-2]", 0, 8)), &[0; 8])),
         ] {
@@ -271,16 +300,22 @@ mod tests {
     #[test]
     fn equal_content_gives_equal_bytes() {
         let folder = tempfile::tempdir().unwrap();
-        let metadata: Metadata = (0..20).map(|i| (format!("key {i}"), format!("\"{i}\""))).collect();
-        let [empty, scalar, long] = [vec![0, 3], vec![], vec![70_001]]
-            .map(|shape| Array { values: (0..shape.iter().product()).map(|i| i as f32).collect(), shape });
+        let metadata: Metadata =
+            (0..20).map(|i| (format!("key {i}"), format!("\"{i}\""))).collect();
+        let [empty, scalar, long] = [vec![0, 3], vec![], vec![70_001]].map(|shape| Array {
+            values: (0..shape.iter().product()).map(|i| i as f32).collect(),
+            shape,
+        });
         let tensors = vec![("a".into(), &empty), ("b".into(), &scalar), ("ü".into(), &long)];
         let [one, two] = ["one", "two"].map(|name| {
             let path = folder.path().join(name);
             write(&path, &metadata, &tensors).unwrap();
             let (read_metadata, read_tensors) = read(&path, FileKind::Weights).unwrap();
             assert_eq!(read_metadata, metadata);
-            assert_eq!(read_tensors.iter().map(|(n, a)| (n.clone(), a)).collect::<Vec<_>>(), tensors);
+            assert_eq!(
+                read_tensors.iter().map(|(n, a)| (n.clone(), a)).collect::<Vec<_>>(),
+                tensors
+            );
             fs::read(&path).unwrap()
         });
         assert!(one == two);

@@ -1,5 +1,5 @@
-//! Makes untrusted text (names of files, tensors and classes, metadata) safe for one line on a terminal: it cannot move the
-//! cursor, imitate a message of the program or fill the screen.
+//! Makes untrusted text (names of files, tensors and classes, metadata) safe for one line on a
+//! terminal: it cannot move the cursor, imitate a message of the program or fill the screen.
 
 use std::{
     fmt::{self, Display, Write},
@@ -9,8 +9,8 @@ use std::{
 /// The maximum number of characters of a text that are shown.
 const MAX_CHARS: usize = 200;
 
-/// Whether a terminal interprets the character instead of showing it: control characters, and those that change the writing
-/// direction or end a line.
+/// Whether a terminal interprets the character instead of showing it: control characters, and those
+/// that change the writing direction or end a line.
 pub fn is_control(character: char) -> bool {
     character.is_control()
         || matches!(character,
@@ -23,7 +23,9 @@ pub fn is_control(character: char) -> bool {
 /// Those of `out`.
 pub fn escape(out: &mut impl Write, text: &str, allowed: &[char]) -> fmt::Result {
     text.chars().try_for_each(|character| match character {
-        '\n' | '\r' | '\t' if !allowed.contains(&character) => write!(out, "{}", character.escape_debug()),
+        '\n' | '\r' | '\t' if !allowed.contains(&character) => {
+            write!(out, "{}", character.escape_debug())
+        }
         _ if is_control(character) && !allowed.contains(&character) => {
             write!(out, "{}", character.escape_unicode())
         }
@@ -63,7 +65,8 @@ impl Display for Escaped<'_> {
     }
 }
 
-/// Returns a path for display: escaped, but not truncated. Bytes that are not UTF-8 are shown as, for example, `\xE9`.
+/// Returns a path for display: escaped, but not truncated. Bytes that are not UTF-8 are shown as,
+/// for example, `\xE9`.
 pub fn shown_path(path: &Path) -> impl Display + '_ {
     ShownPath(path)
 }

@@ -1,4 +1,5 @@
-//! The topology of a network: a list of named operations. The shapes and parameters are derived from it.
+//! The topology of a network: a list of named operations. The shapes and parameters are derived
+//! from it.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +8,8 @@ use crate::{Error, Result};
 /// One operation. Fields are named because positional convolution arguments hide mistakes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
-    /// Cross-correlation with bias (`torch.nn.Conv2d`), square kernel; weight `[outputs, inputs/groups, kernel, kernel]`.
+    /// Cross-correlation with bias (`torch.nn.Conv2d`), square kernel; weight `[outputs,
+    /// inputs/groups, kernel, kernel]`.
     Conv2d {
         /// Input channels.
         inputs: usize,
@@ -19,21 +21,24 @@ pub enum Op {
         stride: usize,
         /// Zeros added on each side.
         padding: usize,
-        /// The number of groups; the output channels of group g depend only on the input channels of group g.
+        /// The number of groups; the output channels of group g depend only on the input channels
+        /// of group g.
         groups: usize,
     },
     /// `max(x, 0)`.
     Relu,
-    /// Largest value of each window, no padding, rounding down (`torch.nn.MaxPool2d`); ties go to the first maximum in
-    /// row-major order.
+    /// Largest value of each window, no padding, rounding down (`torch.nn.MaxPool2d`); ties go to
+    /// the first maximum in row-major order.
     MaxPool2d {
         /// Height and width of the window.
         kernel: usize,
-        /// The distance between two windows; smaller than `kernel` for the paper's overlapping pooling (section 3.4).
+        /// The distance between two windows; smaller than `kernel` for the paper's overlapping
+        /// pooling (section 3.4).
         stride: usize,
     },
-    /// `y[c] = x[c] / (k + alpha · Σ x[j]²)^beta`, where j runs over the `size` channels around c, as far as they exist (paper,
-    /// section 3.3). `alpha` is used as in the paper, while `torch.nn.LocalResponseNorm` divides its `alpha` by `size`.
+    /// `y[c] = x[c] / (k + alpha · Σ x[j]²)^beta`, where j runs over the `size` channels around c,
+    /// as far as they exist (paper, section 3.3). `alpha` is used as in the paper, while
+    /// `torch.nn.LocalResponseNorm` divides its `alpha` by `size`.
     LocalResponseNorm {
         /// The number of channels in the sum, `c - size/2 ..= c + (size-1)/2`.
         size: usize,
@@ -53,8 +58,9 @@ pub enum Op {
         /// Output features.
         outputs: usize,
     },
-    /// In training, sets each element to 0 with probability `p` and multiplies the others by `1/(1-p)`. In evaluation, does
-    /// nothing (`torch.nn.Dropout`). The masks come from [`crate::rng::dropout_scale`].
+    /// In training, sets each element to 0 with probability `p` and multiplies the others by
+    /// `1/(1-p)`. In evaluation, does nothing (`torch.nn.Dropout`). The masks come from
+    /// [`crate::rng::dropout_scale`].
     Dropout {
         /// The probability of dropping an element, `0 ≤ p < 1`.
         p: f32,
@@ -64,7 +70,8 @@ pub enum Op {
 /// A named operation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// PyTorch's name of the module, such as `features.0`; its parameters are `features.0.weight` and `features.0.bias`.
+    /// PyTorch's name of the module, such as `features.0`; its parameters are `features.0.weight`
+    /// and `features.0.bias`.
     pub name: String,
     /// The operation.
     pub op: Op,
@@ -124,7 +131,8 @@ pub struct SummaryRow {
 }
 
 impl Op {
-    /// Returns the output shape for an input shape, `[C, H, W]` or `[features]`, or a message if the input shape is invalid.
+    /// Returns the output shape for an input shape, `[C, H, W]` or `[features]`, or a message if
+    /// the input shape is invalid.
     fn output(&self, input: &[usize]) -> Result<Vec<usize>, String> {
         let image = || match *input {
             [c, h, w] => Ok([c, h, w]),
@@ -134,9 +142,9 @@ impl Op {
             if kernel == 0 || stride == 0 {
                 return Err("kernel and stride must be at least 1".to_string());
             }
-            (extent + 2 * padding).checked_sub(kernel).map(|free| free / stride + 1).ok_or_else(|| {
-                format!("its window of size {kernel} is larger than its input of size {extent}")
-            })
+            (extent + 2 * padding).checked_sub(kernel).map(|free| free / stride + 1).ok_or_else(
+                || format!("its window of size {kernel} is larger than its input of size {extent}"),
+            )
         };
         match *self {
             Self::Conv2d { inputs, outputs, kernel, stride, padding, groups } => {
@@ -149,7 +157,11 @@ impl Op {
                         "{inputs} inputs and {outputs} outputs do not divide into {groups} groups"
                     ));
                 }
-                Ok(vec![outputs, windows(h, kernel, stride, padding)?, windows(w, kernel, stride, padding)?])
+                Ok(vec![
+                    outputs,
+                    windows(h, kernel, stride, padding)?,
+                    windows(w, kernel, stride, padding)?,
+                ])
             }
             Self::MaxPool2d { kernel, stride } => {
                 let [c, h, w] = image()?;
@@ -157,14 +169,20 @@ impl Op {
             }
             Self::LocalResponseNorm { size, .. } => {
                 image()?;
-                if size == 0 { Err("its size must be at least 1".into()) } else { Ok(input.to_vec()) }
+                if size == 0 {
+                    Err("its size must be at least 1".into())
+                } else {
+                    Ok(input.to_vec())
+                }
             }
             Self::Flatten => Ok(vec![input.iter().product()]),
             Self::Linear { inputs, outputs } => match *input {
                 [features] if features == inputs && outputs > 0 => Ok(vec![outputs]),
                 _ => Err(format!("expects [{inputs}] and returns [{outputs}], gets {input:?}")),
             },
-            Self::Dropout { p } if !(0.0..1.0).contains(&p) => Err(format!("p must be in 0..1, is {p}")),
+            Self::Dropout { p } if !(0.0..1.0).contains(&p) => {
+                Err(format!("p must be in 0..1, is {p}"))
+            }
             Self::Relu | Self::Dropout { .. } => Ok(input.to_vec()),
         }
     }
@@ -198,7 +216,9 @@ impl Op {
                 text
             }
             Self::Relu => "relu".into(),
-            Self::MaxPool2d { kernel, stride } => format!("max pool {kernel}×{kernel}, stride {stride}"),
+            Self::MaxPool2d { kernel, stride } => {
+                format!("max pool {kernel}×{kernel}, stride {stride}")
+            }
             Self::LocalResponseNorm { size, .. } => format!("local response norm, size {size}"),
             Self::Flatten => "flatten".into(),
             Self::Linear { .. } => "linear".into(),
@@ -208,8 +228,8 @@ impl Op {
 }
 
 impl Topology {
-    /// Returns the output shape of each node for one image: `[C, H, W]`, or `[features]` after flattening. Validates the whole
-    /// network.
+    /// Returns the output shape of each node for one image: `[C, H, W]`, or `[features]` after
+    /// flattening. Validates the whole network.
     ///
     /// # Errors
     /// [`Error::Topology`] with the first invalid node.
@@ -256,22 +276,29 @@ impl Topology {
                     node,
                     role: Role::Weight,
                 });
-                all.push(Parameter { name: format!("{name}.bias"), shape: bias, node, role: Role::Bias });
+                all.push(Parameter {
+                    name: format!("{name}.bias"),
+                    shape: bias,
+                    node,
+                    role: Role::Bias,
+                });
             }
         }
         Ok(all)
     }
 
-    /// Returns the names of the parameters in `module`: `features` has those of the whole stage, `features.0` has
-    /// `features.0.weight` and `features.0.bias`. They can be used for [`crate::Options::frozen`], like
-    /// `model.get_submodule(module).parameters()` with `requires_grad = False` in PyTorch.
+    /// Returns the names of the parameters in `module`: `features` has those of the whole stage,
+    /// `features.0` has `features.0.weight` and `features.0.bias`. They can be used for
+    /// [`crate::Options::frozen`], like `model.get_submodule(module).parameters()` with
+    /// `requires_grad = False` in PyTorch.
     ///
     /// # Errors
-    /// [`Error::Invalid`] (`module`) with the list of modules, when no parameter belongs to this one; [`Error::Topology`] when
-    /// the network is not valid.
+    /// [`Error::Invalid`] (`module`) with the list of modules, when no parameter belongs to this
+    /// one; [`Error::Topology`] when the network is not valid.
     pub fn parameters_of(&self, module: &str) -> Result<BTreeSet<String>> {
         let all = self.parameters()?;
-        let inside = |name: &&str| name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'));
+        let inside =
+            |name: &&str| name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'));
         let names: BTreeSet<String> =
             all.iter().map(|p| p.name.as_str()).filter(inside).map(String::from).collect();
         if !names.is_empty() {
@@ -312,7 +339,8 @@ impl Topology {
                 name: node.name.clone(),
                 op: node.op.describe(),
                 parameters: shapes.iter().flatten().map(|s| elements(s)).sum(),
-                multiply_adds: shapes.map_or(0, |[weight, _]| (elements(&weight) * positions) as u64),
+                multiply_adds: shapes
+                    .map_or(0, |[weight, _]| (elements(&weight) * positions) as u64),
                 output,
             }
         };

@@ -5,18 +5,18 @@ use std::{ops::ControlFlow, time::Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Array, Batch, Error, Model, Parameters, Result, State, Step, StepReport, backend::Gradients, ema::Ema,
-    metrics::Evaluation, schedule::Schedule,
+    Array, Batch, Error, Model, Parameters, Result, State, Step, StepReport, backend::Gradients,
+    ema::Ema, metrics::Evaluation, schedule::Schedule,
 };
 
-/// A source of batches. Each batch is a pure function of the source's seed, the epoch and its index, so an epoch can be started
-/// at any batch.
+/// A source of batches. Each batch is a pure function of the source's seed, the epoch and its
+/// index, so an epoch can be started at any batch.
 pub trait Batches {
     /// Returns the number of training batches per epoch.
     fn steps_per_epoch(&self) -> usize;
 
-    /// Returns the training batches of `epoch` (from 0), starting with the batch at index `first`. When images were skipped, a
-    /// batch may be smaller than the others, or empty.
+    /// Returns the training batches of `epoch` (from 0), starting with the batch at index `first`.
+    /// When images were skipped, a batch may be smaller than the others, or empty.
     fn train(&self, epoch: u64, first: usize) -> Box<dyn Iterator<Item = Result<Batch>> + '_>;
 
     /// Returns the validation batches, always in the same order.
@@ -32,8 +32,8 @@ pub struct Settings {
     pub schedule: Schedule,
     /// See [`Step::clip_grad_norm`].
     pub clip_grad_norm: Option<f32>,
-    /// The number of batches per step (gradient accumulation); at least 1. The gradients are averaged over the images of all
-    /// these batches.
+    /// The number of batches per step (gradient accumulation); at least 1. The gradients are
+    /// averaged over the images of all these batches.
     pub accumulate: usize,
     /// The run ends early when the accuracy has not increased for this number of epochs.
     pub patience: Option<u64>,
@@ -46,7 +46,8 @@ pub struct Settings {
 pub struct EpochRow {
     /// The number of the epoch, from 1.
     pub epoch: u64,
-    /// Seconds of training and validation since the start of the run, without the time between an interruption and the resume.
+    /// Seconds of training and validation since the start of the run, without the time between an
+    /// interruption and the resume.
     pub time: f64,
     /// Mean loss over the training images, each computed before the update of its step.
     pub train_loss: f64,
@@ -61,7 +62,8 @@ pub struct EpochRow {
 impl EpochRow {
     /// Compares accuracies, then validation losses.
     fn is_as_good_as(&self, other: &Self) -> bool {
-        self.accuracy > other.accuracy || (self.accuracy == other.accuracy && self.val_loss <= other.val_loss)
+        self.accuracy > other.accuracy
+            || (self.accuracy == other.accuracy && self.val_loss <= other.val_loss)
     }
 }
 
@@ -80,8 +82,8 @@ pub struct Progress {
     pub seconds: f64,
     /// The finished epochs.
     pub history: Vec<EpochRow>,
-    /// The epoch with the best weights so far, from 1. `None` before the end of the first epoch, and in checkpoints of earlier
-    /// versions.
+    /// The epoch with the best weights so far, from 1. `None` before the end of the first epoch,
+    /// and in checkpoints of earlier versions.
     #[serde(default)]
     pub best_epoch: Option<u64>,
 }
@@ -94,11 +96,13 @@ impl Progress {
     }
 
     fn first_with_highest_accuracy(&self) -> Option<&EpochRow> {
-        self.history.iter().reduce(|best, row| if row.accuracy > best.accuracy { row } else { best })
+        self.history
+            .iter()
+            .reduce(|best, row| if row.accuracy > best.accuracy { row } else { best })
     }
 
-    /// Returns the best epoch: the one with the highest accuracy; of equal ones that with the lowest validation loss; of equal
-    /// ones the last.
+    /// Returns the best epoch: the one with the highest accuracy; of equal ones that with the
+    /// lowest validation loss; of equal ones the last.
     pub fn best(&self) -> Option<&EpochRow> {
         match self.best_epoch {
             Some(epoch) => self.history.iter().find(|row| row.epoch == epoch),
@@ -127,12 +131,17 @@ pub trait Observer {
     /// Is called after each step. `Break` stops the run after a checkpoint.
     fn step(&mut self, progress: &Progress, report: &StepReport) -> ControlFlow<()>;
 
-    /// Is called after each epoch, before its checkpoint. The last row of `progress.history` is that of this epoch, and `weights`
-    /// are the evaluated weights.
+    /// Is called after each epoch, before its checkpoint. The last row of `progress.history` is
+    /// that of this epoch, and `weights` are the evaluated weights.
     ///
     /// # Errors
     /// Any error ends the run.
-    fn epoch(&mut self, progress: &Progress, evaluation: &Evaluation, weights: &Parameters) -> Result<()>;
+    fn epoch(
+        &mut self,
+        progress: &Progress,
+        evaluation: &Evaluation,
+        weights: &Parameters,
+    ) -> Result<()>;
 
     /// Is called when the state of the run must be saved.
     ///
@@ -175,9 +184,10 @@ pub struct Run<'a> {
 /// Trains from `progress` until the end of the last epoch.
 ///
 /// # Errors
-/// [`Error::NotFinite`] with the step when a loss, a gradient or the state is not finite; this state is not saved. Otherwise the
-/// first error of the engine, the batches or the observer. When batches cannot be read or the evaluation fails, a checkpoint is
-/// saved first, so that no step is lost.
+/// [`Error::NotFinite`] with the step when a loss, a gradient or the state is not finite; this
+/// state is not saved. Otherwise the first error of the engine, the batches or the observer. When
+/// batches cannot be read or the evaluation fails, a checkpoint is saved first, so that no step is
+/// lost.
 pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -> Result<Outcome> {
     let start = Instant::now();
     let seconds_before = progress.seconds;
@@ -187,7 +197,8 @@ pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -
         progress.history.len() as u64 >= settings.schedule.epochs
             || settings.patience.is_some_and(|patience| progress.is_stuck(patience))
     };
-    // The rate depends on the position in the epoch, not on the number of steps done, since batches may be empty.
+    // The rate depends on the position in the epoch, not on the number of steps done, since batches
+    // may be empty.
     let lr = |progress: &Progress| {
         let done = progress.batches.div_ceil(settings.accumulate) as u64;
         let step = progress.history.len() as u64 * steps_per_epoch + done.saturating_sub(1);
@@ -248,7 +259,11 @@ pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -
             Err(error) => return Err(run.save_before(error, progress, observer)),
         };
         if !evaluation.loss().is_finite() {
-            return Err(Error::NotFinite { what: "validation loss", step: progress.step, epoch: epoch + 1 });
+            return Err(Error::NotFinite {
+                what: "validation loss",
+                step: progress.step,
+                epoch: epoch + 1,
+            });
         }
         let state = run.finite_state(progress)?;
         progress.seconds = seconds_before + start.elapsed().as_secs_f64();
@@ -279,8 +294,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Returns the current state, or an error if it is not finite. This check is needed because the loss is computed before the
-    /// update, and the update may make the weights infinite or NaN.
+    /// Returns the current state, or an error if it is not finite. This check is needed because the
+    /// loss is computed before the update, and the update may make the weights infinite or NaN.
     fn finite_state(&self, progress: &Progress) -> Result<State> {
         let average = self.averaging.as_ref().map(|averaging| averaging.average.clone());
         let state = State { average: average.unwrap_or_default(), ..self.model.state()? };
@@ -291,8 +306,8 @@ impl Run<'_> {
         Err(Error::NotFinite { what: "state of network and optimizer", step: progress.step, epoch })
     }
 
-    /// Saves a checkpoint before `error` ends the run, and returns `error`. An error of the checkpoint is ignored, since `error`
-    /// is the cause.
+    /// Saves a checkpoint before `error` ends the run, and returns `error`. An error of the
+    /// checkpoint is ignored, since `error` is the cause.
     fn save_before(&self, error: Error, progress: &Progress, observer: &mut dyn Observer) -> Error {
         let _ = self.finite_state(progress).and_then(|state| observer.checkpoint(progress, &state));
         error
@@ -308,7 +323,8 @@ impl Run<'_> {
     }
 }
 
-/// Does one step with the mean loss over the images of all `batches`. The engine processes one batch at a time.
+/// Does one step with the mean loss over the images of all `batches`. The engine processes one
+/// batch at a time.
 ///
 /// # Errors
 /// Those of the engine.
@@ -320,11 +336,16 @@ pub fn train_step(model: &mut dyn Model, batches: &[Batch], step: &Step) -> Resu
     Ok(StepReport { loss, gradient_norm: model.update(&gradients, step)? })
 }
 
-/// Does the part of [`train_step`] before the update. Returns the mean loss and its unclipped gradients.
+/// Does the part of [`train_step`] before the update. Returns the mean loss and its unclipped
+/// gradients.
 ///
 /// # Errors
 /// Those of the engine.
-pub fn step_gradients(model: &mut dyn Model, batches: &[Batch], step: &Step) -> Result<(f64, Gradients)> {
+pub fn step_gradients(
+    model: &mut dyn Model,
+    batches: &[Batch],
+    step: &Step,
+) -> Result<(f64, Gradients)> {
     if let [batch] = batches {
         let (report, gradients) = model.gradients(batch, step)?;
         return Ok((report.loss, gradients));
@@ -359,7 +380,9 @@ pub fn evaluate(
             continue;
         }
         let logits = model.logits(&batch.images)?;
-        evaluation.get_or_insert_with(|| Evaluation::new(logits.classes)).add(&logits, &batch.targets);
+        evaluation
+            .get_or_insert_with(|| Evaluation::new(logits.classes))
+            .add(&logits, &batch.targets);
     }
     evaluation.ok_or_else(|| Error::Data("there is no image to evaluate on".into()))
 }
@@ -415,7 +438,8 @@ mod tests {
         }
     }
 
-    /// Three training batches per epoch: two of two images, and an empty one. Two validation images.
+    /// Three training batches per epoch: two of two images, and an empty one. Two validation
+    /// images.
     #[derive(Default)]
     struct FewImages {
         /// The training batch that cannot be read.
@@ -434,13 +458,18 @@ mod tests {
 
         fn train(&self, _: u64, first: usize) -> Box<dyn Iterator<Item = Result<Batch>> + '_> {
             let batch = |(index, n)| {
-                if Some(index) == self.bad_batch { unreadable() } else { Ok(Batch::random(n, 1, 2)) }
+                if Some(index) == self.bad_batch {
+                    unreadable()
+                } else {
+                    Ok(Batch::random(n, 1, 2))
+                }
             };
             Box::new([2, 2, 0].into_iter().enumerate().skip(first).map(batch))
         }
 
         fn validation(&self) -> Box<dyn Iterator<Item = Result<Batch>> + '_> {
-            let batch = |n| if self.bad_validation { unreadable() } else { Ok(Batch::random(n, 1, 2)) };
+            let batch =
+                |n| if self.bad_validation { unreadable() } else { Ok(Batch::random(n, 1, 2)) };
             Box::new([0, 2].into_iter().map(batch))
         }
     }
@@ -536,7 +565,8 @@ mod tests {
     fn unreadable_batches_lose_no_step() {
         let loss = |step: u64| 1.0 / step as f64;
         let mut uninterrupted = Progress::default();
-        fit(&mut Counter::new(0.0, loss), SETTINGS, &mut uninterrupted, &mut Recorder::default()).unwrap();
+        fit(&mut Counter::new(0.0, loss), SETTINGS, &mut uninterrupted, &mut Recorder::default())
+            .unwrap();
         for (data, step, batches) in [
             (FewImages { bad_batch: Some(0), ..FewImages::default() }, 0, 0),
             (FewImages { bad_batch: Some(1), ..FewImages::default() }, 1, 1),
@@ -544,7 +574,8 @@ mod tests {
             (FewImages { bad_validation: true, ..FewImages::default() }, 2, 3),
         ] {
             let (mut recorder, mut progress) = (Recorder::default(), Progress::default());
-            let ended = fit_on(&data, &mut Counter::new(0.0, loss), SETTINGS, &mut progress, &mut recorder);
+            let ended =
+                fit_on(&data, &mut Counter::new(0.0, loss), SETTINGS, &mut progress, &mut recorder);
             assert!(matches!(ended, Err(Error::Data(_))), "{ended:?}");
             assert_eq!((recorder.checkpoints.len(), recorder.epochs), (1, 0));
             let (mut progress, state) = recorder.checkpoints.pop().unwrap();
@@ -559,16 +590,21 @@ mod tests {
     /// All losses are finite, since they are computed before the update.
     #[test]
     fn a_non_finite_state_is_never_saved() {
-        for (explodes_after, checkpoint_every, saved) in
-            [(1.0, Some(1), vec![]), (2.0, None, vec![]), (3.0, Some(1), vec![1, 2, 2]), (4.0, None, vec![2])]
-        {
+        for (explodes_after, checkpoint_every, saved) in [
+            (1.0, Some(1), vec![]),
+            (2.0, None, vec![]),
+            (3.0, Some(1), vec![1, 2, 2]),
+            (4.0, None, vec![2]),
+        ] {
             let mut recorder = Recorder::default();
             let mut model = Counter { explodes_after, ..Counter::new(0.0, |_| 1.0) };
             let settings = Settings { checkpoint_every, ..SETTINGS };
-            let error = fit(&mut model, settings, &mut Progress::default(), &mut recorder).unwrap_err();
+            let error =
+                fit(&mut model, settings, &mut Progress::default(), &mut recorder).unwrap_err();
             let Error::NotFinite { what, step, epoch } = error else { panic!("{error}") };
             assert_eq!((step as f32, epoch), (explodes_after, (step - 1) / 2 + 1), "{what}");
-            let steps: Vec<u64> = recorder.checkpoints.iter().map(|(progress, _)| progress.step).collect();
+            let steps: Vec<u64> =
+                recorder.checkpoints.iter().map(|(progress, _)| progress.step).collect();
             assert_eq!((steps, recorder.epochs as u64), (saved, epoch - 1));
         }
     }
@@ -581,7 +617,8 @@ mod tests {
         let error = fit(&mut model, every, &mut Progress::default(), &mut recorder).unwrap_err();
         assert!(matches!(error, Error::NotFinite { what: "loss", step: 3, epoch: 2 }), "{error}");
         // After steps 1 and 2, and after epoch 1.
-        let steps: Vec<u64> = recorder.checkpoints.iter().map(|(progress, _)| progress.step).collect();
+        let steps: Vec<u64> =
+            recorder.checkpoints.iter().map(|(progress, _)| progress.step).collect();
         assert_eq!(steps, [1, 2, 2]);
     }
 
@@ -607,8 +644,8 @@ mod tests {
         assert!(!progress.is_stuck(1));
     }
 
-    /// `best.safetensors` of such a run contains the first epoch with the highest accuracy, until a later epoch is at least as
-    /// good.
+    /// `best.safetensors` of such a run contains the first epoch with the highest accuracy, until a
+    /// later epoch is at least as good.
     #[test]
     fn a_run_of_an_earlier_version_keeps_its_best_epoch() {
         let history = vec![row(1, 0.25, 1.0), row(2, 0.5, 1.2), row(3, 0.5, 1.1)];

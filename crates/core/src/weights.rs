@@ -1,4 +1,5 @@
-//! Weights files: everything that prediction needs, in one safetensors file that PyTorch's tools can also read.
+//! Weights files: everything that prediction needs, in one safetensors file that PyTorch's tools
+//! can also read.
 
 use std::{collections::BTreeMap, convert::Infallible, path::Path};
 
@@ -51,13 +52,15 @@ impl Weights {
     /// Reads a file and checks that its parameters fit its variant and its number of classes.
     ///
     /// # Errors
-    /// [`Error::Missing`] when the file does not exist, [`Error::Format`] when it is not a valid weights file, [`Error::Changed`]
-    /// when its content does not match its checksum, [`Error::Io`] when it cannot be read.
+    /// [`Error::Missing`] when the file does not exist, [`Error::Format`] when it is not a valid
+    /// weights file, [`Error::Changed`] when its content does not match its checksum, [`Error::Io`]
+    /// when it cannot be read.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let (text, parameters) = tensors::read(path, FileKind::Weights)?;
         compare_checksum(path, &text, &parameters)?;
-        let refuse = |reason| Error::Format { path: path.to_owned(), expected: FileKind::Weights, reason };
+        let refuse =
+            |reason| Error::Format { path: path.to_owned(), expected: FileKind::Weights, reason };
         let metadata = Metadata::from_text(&text).map_err(refuse)?;
         let parameters = check_fit(&metadata, parameters).map_err(refuse)?;
         Ok(Self { metadata, parameters })
@@ -68,19 +71,25 @@ impl Weights {
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn save(path: impl AsRef<Path>, metadata: &Metadata, parameters: &BTreeMap<String, Array>) -> Result<()> {
+pub fn save(
+    path: impl AsRef<Path>,
+    metadata: &Metadata,
+    parameters: &BTreeMap<String, Array>,
+) -> Result<()> {
     let path = path.as_ref();
     let mut metadata = metadata.to_text().map_err(|e| Error::io("write", path)(e.into()))?;
     metadata.insert(CHECKSUM.into(), checksum(&metadata, parameters));
-    let tensors: Vec<Named> = parameters.iter().map(|(name, array)| (name.clone(), array)).collect();
+    let tensors: Vec<Named> =
+        parameters.iter().map(|(name, array)| (name.clone(), array)).collect();
     tensors::write(path, &metadata, &tensors)
 }
 
 /// The metadata key of the [`checksum`].
 pub const CHECKSUM: &str = "checksum";
 
-/// Returns the CRC-32 over the content of a weights file: its text entries without the checksum, and the names, shapes and
-/// numbers (f32, little-endian) of its tensors, both in the order of their names. It does not depend on the layout of the file.
+/// Returns the CRC-32 over the content of a weights file: its text entries without the checksum,
+/// and the names, shapes and numbers (f32, little-endian) of its tensors, both in the order of
+/// their names. It does not depend on the layout of the file.
 pub fn checksum(text: &BTreeMap<String, String>, parameters: &BTreeMap<String, Array>) -> String {
     let mut hasher = Hasher::new();
     let mut add = |text: &str| {
@@ -101,8 +110,8 @@ pub fn checksum(text: &BTreeMap<String, String>, parameters: &BTreeMap<String, A
     format!("crc32:{:08x}", hasher.finalize())
 }
 
-/// Compares the [`checksum`] of a file with its content. Returns whether the file has one; files of other programs and of earlier
-/// versions do not. `path` is used in the error only.
+/// Compares the [`checksum`] of a file with its content. Returns whether the file has one; files of
+/// other programs and of earlier versions do not. `path` is used in the error only.
 ///
 /// # Errors
 /// [`Error::Changed`] when the checksum does not match the content.
@@ -120,8 +129,9 @@ pub fn compare_checksum(
 }
 
 impl Metadata {
-    /// Returns the text entries of a file: `format` (`pt`, which Python's readers look for), `variant`, `classes` (a JSON list),
-    /// `input_size`, `mean` and `std` (JSON lists), and `exif_orientation` (`ignore`) if it is not `apply`.
+    /// Returns the text entries of a file: `format` (`pt`, which Python's readers look for),
+    /// `variant`, `classes` (a JSON list), `input_size`, `mean` and `std` (JSON lists), and
+    /// `exif_orientation` (`ignore`) if it is not `apply`.
     ///
     /// # Errors
     /// Never, since strings and numbers can always be written as JSON.
@@ -130,8 +140,8 @@ impl Metadata {
             serde_json::to_string(value)
         }
         let Normalization { mean, std } = self.normalization;
-        let orientation =
-            (self.exif_orientation != ExifOrientation::default()).then(|| self.exif_orientation.name());
+        let orientation = (self.exif_orientation != ExifOrientation::default())
+            .then(|| self.exif_orientation.name());
         Ok([
             ("format", "pt".into()),
             ("variant", self.variant.name().into()),
@@ -153,8 +163,9 @@ impl Metadata {
     pub fn from_text(text: &BTreeMap<String, String>) -> Result<Self, String> {
         let entry = |key: &str| text.get(key).ok_or_else(|| format!("its metadata lacks `{key}`"));
         fn json<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, String> {
-            serde_json::from_str(text)
-                .map_err(|error| format!("its `{key}` is `{}`: {}", shown(text), shown(&error.to_string())))
+            serde_json::from_str(text).map_err(|error| {
+                format!("its `{key}` is `{}`: {}", shown(text), shown(&error.to_string()))
+            })
         }
         let metadata = Self {
             variant: entry("variant")?.parse()?,
@@ -179,7 +190,10 @@ impl Metadata {
             return Err("its list of classes is empty".into());
         }
         if metadata.normalization.std.iter().any(|std| *std <= 0.0) {
-            return Err(format!("its `std` is {:?}, but must be positive", metadata.normalization.std));
+            return Err(format!(
+                "its `std` is {:?}, but must be positive",
+                metadata.normalization.std
+            ));
         }
         Ok(metadata)
     }
@@ -249,7 +263,8 @@ mod tests {
         }
     }
 
-    /// Returns the error of `load` for a file without parameters whose metadata was modified by `change`.
+    /// Returns the error of `load` for a file without parameters whose metadata was modified by
+    /// `change`.
     fn refusal(change: impl FnOnce(&mut tensors::Metadata)) -> String {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("w.safetensors");
@@ -279,7 +294,11 @@ mod tests {
             ("mean", "[null,0.5,0.5]", "its `mean` is "),
             ("std", "[0.5,0.0,0.5]", "must be positive"),
             ("std", "[1e999,0.5,0.5]", "its `std` is "),
-            ("exif_orientation", "turn", "its `exif_orientation` is `turn`, but must be apply or ignore"),
+            (
+                "exif_orientation",
+                "turn",
+                "its `exif_orientation` is `turn`, but must be apply or ignore",
+            ),
         ] {
             let error = refusal(|text| drop(text.insert(key.into(), value.into())));
             assert!(error.contains(reason), "{error}");
@@ -299,7 +318,10 @@ mod tests {
         wrong.metadata.classes.push("tulips".into());
         wrong.save(&path).unwrap();
         let error = Weights::load(&path).unwrap_err().to_string();
-        assert!(error.contains("  classifier.6.weight: expected [3, 2048], found [2, 2048]"), "{error}");
+        assert!(
+            error.contains("  classifier.6.weight: expected [3, 2048], found [2, 2048]"),
+            "{error}"
+        );
         assert_eq!(error.lines().count(), 3, "{error}");
     }
 
@@ -321,7 +343,8 @@ mod tests {
             bad[at] ^= 1;
             let text = message(&bad);
             assert!(
-                text.contains("w.safetensors has changed since it was written") && text.contains("damaged"),
+                text.contains("w.safetensors has changed since it was written")
+                    && text.contains("damaged"),
                 "{text}"
             );
         }
@@ -330,7 +353,8 @@ mod tests {
             assert!(header.matches(from).count() == 1 && from.len() == to.len());
             [&good[..8], header.replace(from, to).as_bytes(), &good[body..]].concat()
         };
-        for (from, to) in [("nº 1", "nº 7"), ("0.485", "0.484"), ("crc32", "crc33"), ("tutorial", "original")]
+        for (from, to) in
+            [("nº 1", "nº 7"), ("0.485", "0.484"), ("crc32", "crc33"), ("tutorial", "original")]
         {
             assert!(message(&replaced(from, to)).contains("has changed since"), "{from}");
         }
@@ -342,7 +366,10 @@ mod tests {
         let path = PathBuf::from("no/such/w.safetensors");
         let error = Weights::load(&path).unwrap_err();
         assert!(matches!(error, Error::Missing { expected: FileKind::Weights, .. }));
-        assert_eq!(error.to_string(), "no/such/w.safetensors is not a weights file: there is no such file");
+        assert_eq!(
+            error.to_string(),
+            "no/such/w.safetensors is not a weights file: there is no such file"
+        );
         let folder = tempfile::tempdir().unwrap();
         assert!(matches!(Weights::load(folder.path()), Err(Error::Io { .. })));
         fs::write(folder.path().join("w"), "daisy,0.9\n").unwrap();

@@ -1,4 +1,5 @@
-//! Creates a folder atomically: it is complete or does not exist, even if the process is killed or several processes create it.
+//! Creates a folder atomically: it is complete or does not exist, even if the process is killed or
+//! several processes create it.
 
 use std::{
     fs::{self, File},
@@ -19,9 +20,9 @@ const MARKER: &str = ".complete";
 
 /// Creates `destination`: fills a hidden folder next to it with `fill`, syncs it and renames it.
 ///
-/// With `source`, a folder that was created earlier from the same source is left unchanged. Without, the folder may exist only if it
-/// is empty. A lock file makes a second process wait for the first one and then use its result. The partial folder of an
-/// interrupted process is removed.
+/// With `source`, a folder that was created earlier from the same source is left unchanged.
+/// Without, the folder may exist only if it is empty. A lock file makes a second process wait for
+/// the first one and then use its result. The partial folder of an interrupted process is removed.
 ///
 /// # Errors
 /// [`Error::Exists`] if the folder holds something else; [`Error::Io`]; the errors of `fill`.
@@ -63,12 +64,15 @@ pub fn create(
     Ok(())
 }
 
-/// Returns whether the folder exists and was created from the same source. An empty folder counts as missing.
+/// Returns whether the folder exists and was created from the same source. An empty folder counts
+/// as missing.
 fn is_complete(destination: &Path, source: Option<&str>) -> Result<bool> {
     let mut entries = match fs::read_dir(destination) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(Error::Io { action: "read", path: destination.to_owned(), source: error }),
+        Err(error) => {
+            return Err(Error::Io { action: "read", path: destination.to_owned(), source: error });
+        }
     };
     if entries.next().is_none() {
         return Ok(false);
@@ -76,9 +80,10 @@ fn is_complete(destination: &Path, source: Option<&str>) -> Result<bool> {
     let found = fs::read_to_string(destination.join(MARKER)).ok();
     match (found, source) {
         (Some(found), Some(source)) if found == source => Ok(true),
-        (Some(_), Some(_)) => {
-            Err(Error::Exists { path: destination.to_owned(), holds: "it was created from another source" })
-        }
+        (Some(_), Some(_)) => Err(Error::Exists {
+            path: destination.to_owned(),
+            holds: "it was created from another source",
+        }),
         _ => Err(Error::Exists { path: destination.to_owned(), holds: "it is not empty" }),
     }
 }
@@ -97,7 +102,11 @@ fn finish(partial: &Path, destination: &Path, source: Option<&str>) -> Result<()
     entries.par_iter().try_for_each(|path| sync(path))?;
     match fs::remove_dir(destination) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(Error::Io { action: "replace", path: destination.to_owned(), source: error });
+            return Err(Error::Io {
+                action: "replace",
+                path: destination.to_owned(),
+                source: error,
+            });
         }
         _ => {}
     }
@@ -144,8 +153,10 @@ mod tests {
         fs::remove_file(&lock).unwrap();
         fs::write(&lock, "words").unwrap();
         assert!(
-            create(&place.path().join("new"), None, |_| Err(Error::io("x", "y")(ErrorKind::Other.into())))
-                .is_err()
+            create(&place.path().join("new"), None, |_| Err(Error::io("x", "y")(
+                ErrorKind::Other.into()
+            )))
+            .is_err()
         );
         assert_eq!(fs::read_to_string(&lock).unwrap(), "words");
         make().unwrap();

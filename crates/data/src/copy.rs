@@ -19,12 +19,14 @@ pub struct CopyProgress<'a> {
 }
 
 impl Dataset {
-    /// Copies the images to `out/train/<class>/` and `out/val/<class>/`, as the tutorial's `split_data.py` does, and test images to
-    /// `out/test/<class>/`. File names and sub-folders of classes are preserved. `out` is created after all images are copied, so it
-    /// is never incomplete.
+    /// Copies the images to `out/train/<class>/` and `out/val/<class>/`, as the tutorial's
+    /// `split_data.py` does, and test images to `out/test/<class>/`. File names and sub-folders of
+    /// classes are preserved. `out` is created after all images are copied, so it is never
+    /// incomplete.
     ///
     /// # Errors
-    /// [`Error::Exists`] if `out` exists and is not empty; [`Error::Dataset`] if `out` is inside the data set; [`Error::Io`].
+    /// [`Error::Exists`] if `out` exists and is not empty; [`Error::Dataset`] if `out` is inside
+    /// the data set; [`Error::Io`].
     pub fn copy_to(&self, out: &Path, progress: &mut dyn FnMut(&CopyProgress)) -> Result<()> {
         let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io("find", path));
         if absolute(out)?.starts_with(absolute(&self.root)?) {
@@ -38,18 +40,21 @@ impl Dataset {
         subsets.extend((!self.test.is_empty()).then_some((Subset::Test, &self.test)));
         atomic_folder::create(out, None, |partial| {
             for (class, name) in self.classes.iter().enumerate() {
-                // Create the folder of a class in each subset, even if the class has no validation image.
+                // Create the folder of a class in each subset, even if the class has no validation
+                // image.
                 for (subset, _) in &subsets {
                     let folder = partial.join(subset.folder()).join(name);
                     fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
                 }
                 let of_class = |item: &&Item| item.class == class;
-                let total = subsets.iter().map(|(_, items)| items.iter().filter(of_class).count()).sum();
+                let total =
+                    subsets.iter().map(|(_, items)| items.iter().filter(of_class).count()).sum();
                 let items = subsets.iter().flat_map(|(subset, items)| {
                     items.iter().filter(of_class).map(move |item| (subset, item))
                 });
                 for (done, (subset, item)) in items.enumerate() {
-                    let to = partial.join(subset.folder()).join(below_subset(&item.path, in_subsets));
+                    let to =
+                        partial.join(subset.folder()).join(below_subset(&item.path, in_subsets));
                     copy(&self.root.join(&item.path), &to)?;
                     progress(&CopyProgress { class: name, done: done + 1, total });
                 }
@@ -101,7 +106,10 @@ mod tests {
             assert_eq!(stripped, paths(before));
         }
         let sub = if out.join("val/b/sub/000.jpg").exists() { "val" } else { "train" };
-        assert_eq!(fs::read_to_string(out.join(sub).join("b/sub/000.jpg")).unwrap(), "b/sub/000.jpg");
+        assert_eq!(
+            fs::read_to_string(out.join(sub).join("b/sub/000.jpg")).unwrap(),
+            "b/sub/000.jpg"
+        );
 
         // A copy of the copy has the same paths, not train/train.
         let again = parent.path().join("again");
@@ -116,7 +124,8 @@ mod tests {
         let out = tree(["mine.txt"]);
         let error = dataset.copy_to(out.path(), &mut |_| {}).unwrap_err();
         assert!(matches!(error, Error::Exists { .. }), "{error}");
-        let error = dataset.copy_to(&root.path().join("copy"), &mut |_| {}).unwrap_err().to_string();
+        let error =
+            dataset.copy_to(&root.path().join("copy"), &mut |_| {}).unwrap_err().to_string();
         assert!(error.contains("into their own folder"), "{error}");
 
         let empty = tempfile::tempdir().unwrap();

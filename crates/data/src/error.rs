@@ -1,4 +1,5 @@
-//! The errors of this crate. Messages name the file and the cause; programs that use the crate add the next step.
+//! The errors of this crate. Messages name the file and the cause; programs that use the crate add
+//! the next step.
 
 use std::path::{Path, PathBuf};
 

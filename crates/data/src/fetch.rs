@@ -1,6 +1,7 @@
 //! Downloads an archive with known size and SHA-256, and resumes interrupted downloads.
 //!
-//! Plain HTTP is sufficient because the hash verifies the content, and a TLS library would be the largest dependency.
+//! Plain HTTP is sufficient because the hash verifies the content, and a TLS library would be the
+//! largest dependency.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -51,7 +52,8 @@ pub enum Verdict {
 /// The first bytes of a gzip archive.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// Limit of each of: name resolution, connection, response, next bytes. A network failure is reported within 30 seconds.
+/// Limit of each of: name resolution, connection, response, next bytes. A network failure is
+/// reported within 30 seconds.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Compares the size and SHA-256 of a file with those of the archive.
@@ -66,23 +68,25 @@ pub fn verify(path: &Path, spec: &ArchiveSpec) -> Result<Verdict> {
 
 /// Downloads the archive to the file `to`, unless it is already there.
 ///
-/// The bytes are written to `TO.part`, from which an interrupted download is resumed. The file is renamed to `to` if its size and hash
-/// are correct. The status, length, type and first bytes of each response are checked before anything is written. If the server sends
-/// the archive from the first byte, the bytes are written to `TO.part.new`, so that `TO.part` is not lost. A complete download with a
-/// wrong hash is removed; otherwise it would be resumed each time.
+/// The bytes are written to `TO.part`, from which an interrupted download is resumed. The file is
+/// renamed to `to` if its size and hash are correct. The status, length, type and first bytes of
+/// each response are checked before anything is written. If the server sends the archive from the
+/// first byte, the bytes are written to `TO.part.new`, so that `TO.part` is not lost. A complete
+/// download with a wrong hash is removed; otherwise it would be resumed each time.
 ///
 /// `progress` is called with the number of bytes received so far and the size of the archive.
 ///
 /// # Errors
-/// [`Error::Fetch`] if the network or the server fails or if the downloaded file is not the archive; [`Error::Exists`] if `to` is
-/// another file; [`Error::Io`].
+/// [`Error::Fetch`] if the network or the server fails or if the downloaded file is not the
+/// archive; [`Error::Exists`] if `to` is another file; [`Error::Io`].
 pub fn fetch(spec: &ArchiveSpec, to: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
     if to.exists() {
         return match verify(to, spec)? {
             Verdict::Official => Ok(()),
-            Verdict::Other { .. } => {
-                Err(Error::Exists { path: to.to_owned(), holds: "it exists and is not the archive" })
-            }
+            Verdict::Other { .. } => Err(Error::Exists {
+                path: to.to_owned(),
+                holds: "it exists and is not the archive",
+            }),
         };
     }
     let parent = match to.parent() {
@@ -115,8 +119,8 @@ pub fn fetch(spec: &ArchiveSpec, to: &Path, progress: &mut dyn FnMut(u64, u64)) 
     sync(parent)
 }
 
-/// Downloads the rest of the archive to `part` if the server supports ranges, otherwise the whole archive to `new_part`. Returns the
-/// path of the complete file.
+/// Downloads the rest of the archive to `part` if the server supports ranges, otherwise the whole
+/// archive to `new_part`. Returns the path of the complete file.
 fn download<'a>(
     spec: &ArchiveSpec,
     mut file: File,
@@ -156,7 +160,8 @@ fn download<'a>(
     Ok(new_part)
 }
 
-/// Returns the length of a file that can be the start of the archive; `None` if it is empty, too long, or has other first bytes.
+/// Returns the length of a file that can be the start of the archive; `None` if it is empty, too
+/// long, or has other first bytes.
 fn resumable_bytes(file: &mut File, spec: &ArchiveSpec) -> std::io::Result<Option<u64>> {
     let length = file.metadata()?.len();
     let mut magic = [0; GZIP.len()];
@@ -164,7 +169,8 @@ fn resumable_bytes(file: &mut File, spec: &ArchiveSpec) -> std::io::Result<Optio
     Ok((in_range && file.read_exact(&mut magic).is_ok() && magic == GZIP).then_some(length))
 }
 
-/// Receives the whole archive into the file that `open` opens. The file is opened after the response is checked.
+/// Receives the whole archive into the file that `open` opens. The file is opened after the
+/// response is checked.
 fn receive_all(
     spec: &ArchiveSpec,
     mut response: Response<Body>,
@@ -194,8 +200,9 @@ fn check_response(spec: &ArchiveSpec, response: &Response<Body>, have: u64) -> R
         have => format!("; the {have} bytes downloaded earlier are kept"),
     };
     let fail = |reason: String| Err(refuse(spec, reason + &suffix));
-    let header =
-        |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let header = |name| {
+        response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    };
     let wanted = if have == 0 { StatusCode::OK } else { StatusCode::PARTIAL_CONTENT };
     if response.status() != wanted {
         return fail(format!("the server answered {}", response.status()));
@@ -204,7 +211,9 @@ fn check_response(spec: &ArchiveSpec, response: &Response<Body>, have: u64) -> R
     if have > 0 && !is_rest(range, have, spec.bytes) {
         return fail(format!("the server sent a range that was not requested, `{range}`"));
     }
-    if let Some(length) = response.body().content_length().filter(|length| have + length != spec.bytes) {
+    if let Some(length) =
+        response.body().content_length().filter(|length| have + length != spec.bytes)
+    {
         return fail(format!(
             "the file on the server has {} bytes, the archive has {}",
             have + length,
@@ -220,9 +229,11 @@ fn check_response(spec: &ArchiveSpec, response: &Response<Body>, have: u64) -> R
     }
 }
 
-/// Returns whether a `Content-Range` is that of the bytes from `have` to the end. The total may be `*` instead of `all`.
+/// Returns whether a `Content-Range` is that of the bytes from `have` to the end. The total may be
+/// `*` instead of `all`.
 fn is_rest(range: &str, have: u64, all: u64) -> bool {
-    let Some((bytes, total)) = range.strip_prefix("bytes ").and_then(|range| range.split_once('/')) else {
+    let Some((bytes, total)) = range.strip_prefix("bytes ").and_then(|range| range.split_once('/'))
+    else {
         return false;
     };
     bytes == format!("{have}-{}", all - 1) && (total == "*" || total == all.to_string())
@@ -276,7 +287,10 @@ fn request(spec: &ArchiveSpec, from: u64) -> Result<Response<Body>> {
 fn interrupted(spec: &ArchiveSpec, have: u64, cause: &str) -> Error {
     refuse(
         spec,
-        format!("{cause} after {have} of {} bytes; the next download continues from there", spec.bytes),
+        format!(
+            "{cause} after {have} of {} bytes; the next download continues from there",
+            spec.bytes
+        ),
     )
 }
 
@@ -296,8 +310,9 @@ mod tests {
     type Response = fn(&[u8], Option<usize>) -> Vec<u8>;
 
     fn http(status: &str, headers: &str, length: usize, body: &[u8]) -> Vec<u8> {
-        let head =
-            format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n");
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n"
+        );
         [head.as_bytes(), body].concat()
     }
 
@@ -368,7 +383,8 @@ mod tests {
         [b"HTTP/1.0 200 OK\r\n\r\n", &content[..1000]].concat()
     }
 
-    /// Starts a server that sends these responses one after the other. Returns its URL and the first requested byte of each request.
+    /// Starts a server that sends these responses one after the other. Returns its URL and the
+    /// first requested byte of each request.
     fn serve(content: Vec<u8>, responses: Vec<Response>) -> (String, Receiver<Option<usize>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/flowers.tgz", listener.local_addr().unwrap());
@@ -493,10 +509,12 @@ mod tests {
         assert_eq!(requests.try_iter().collect::<Vec<_>>(), [Some(150_000)]);
         assert!(download.file() == Some(content()));
 
-        Download::new(None, vec![without_length]).fails("closed after 1000 of 300000 bytes", Some(1000));
+        Download::new(None, vec![without_length])
+            .fails("closed after 1000 of 300000 bytes", Some(1000));
     }
 
-    /// If the partial file is that of another archive, the complete file has the right size but a wrong hash. It must be removed.
+    /// If the partial file is that of another archive, the complete file has the right size but a
+    /// wrong hash. It must be removed.
     #[test]
     fn a_wrong_hash_is_refused_and_removed() {
         let wrong = [&GZIP[..], &[0; 1232]].concat();
@@ -524,7 +542,11 @@ mod tests {
         ] {
             let download = Download::new(Some(part), responses.to_vec());
             download.fails(cause, Some(1234));
-            assert_eq!(fs::read(download.folder.path().join("f.tgz.part")).unwrap(), part, "{cause}");
+            assert_eq!(
+                fs::read(download.folder.path().join("f.tgz.part")).unwrap(),
+                part,
+                "{cause}"
+            );
         }
     }
 
@@ -586,7 +608,8 @@ mod tests {
         let part = File::create(folder.path().join("f.tgz.part")).unwrap();
         part.lock().unwrap();
         let error =
-            fetch(&spec("http://127.0.0.1:1/"), &folder.path().join("f.tgz"), &mut |_, _| {}).unwrap_err();
+            fetch(&spec("http://127.0.0.1:1/"), &folder.path().join("f.tgz"), &mut |_, _| {})
+                .unwrap_err();
         assert!(error.to_string().contains("another process"), "{error}");
     }
 }

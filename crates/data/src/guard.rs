@@ -10,8 +10,8 @@ thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Returns whether this crate catches a panic of this thread and turns it into an error that names the file. A panic hook need not
-/// print such a panic.
+/// Returns whether this crate catches a panic of this thread and turns it into an error that names
+/// the file. A panic hook need not print such a panic.
 pub fn is_guarded() -> bool {
     GUARDED.get()
 }
@@ -43,7 +43,10 @@ mod tests {
     #[test]
     fn threads_are_guarded_only_inside_guard() {
         assert!(!is_guarded());
-        assert_eq!(guard(|| (is_guarded(), guard(is_guarded), is_guarded())), Ok((true, Ok(true), true)));
+        assert_eq!(
+            guard(|| (is_guarded(), guard(is_guarded), is_guarded())),
+            Ok((true, Ok(true), true))
+        );
         let _ = guard(|| panic!());
         assert!(!is_guarded());
     }

@@ -1,4 +1,5 @@
-//! Detects, by the relative paths of its images, that a folder was split before, and restores that split.
+//! Detects, by the relative paths of its images, that a folder was split before, and restores that
+//! split.
 
 use std::collections::{HashMap, HashSet};
 
@@ -21,7 +22,8 @@ pub enum SplitMatch {
 /// A folder with its earlier split.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MatchedSplit {
-    /// The images of the split that are in the folder, in the same order. The root is the current folder.
+    /// The images of the split that are in the folder, in the same order. The root is the current
+    /// folder.
     pub dataset: Dataset,
     /// Number of images in the folder that are not in the split.
     pub new: usize,
@@ -29,9 +31,10 @@ pub struct MatchedSplit {
     pub missing: usize,
 }
 
-/// Compares the relative paths of a listing with those of an earlier split. They match if the images in common are at least half of
-/// the images of the listing or of the split. The folders of subsets are ignored, so that a copy in subset folders matches too. So are
-/// the Unicode normalization forms of names, which copying from macOS can change.
+/// Compares the relative paths of a listing with those of an earlier split. They match if the
+/// images in common are at least half of the images of the listing or of the split. The folders of
+/// subsets are ignored, so that a copy in subset folders matches too. So are the Unicode
+/// normalization forms of names, which copying from macOS can change.
 pub fn match_split(listing: &Listing, before: &Dataset) -> SplitMatch {
     let [now, then] = [listing.items().collect::<Vec<_>>(), before.all().collect()];
     let now_in_subsets = in_subsets(now.iter().copied(), &listing.classes);
@@ -48,7 +51,10 @@ pub fn match_split(listing: &Listing, before: &Dataset) -> SplitMatch {
         }
         let known = there.iter().filter(|path| here.contains_key(*path)).count();
         let find = |items: &[Item]| -> Vec<Item> {
-            items.iter().filter_map(|item| here.get(&key_then(item)).map(|item| (*item).clone())).collect()
+            items
+                .iter()
+                .filter_map(|item| here.get(&key_then(item)).map(|item| (*item).clone()))
+                .collect()
         };
         if known > 0 && (2 * known >= there.len() || 2 * known >= here.len()) {
             let dataset = Dataset {
@@ -81,12 +87,16 @@ mod tests {
     use super::*;
 
     fn items(paths: &[String], classes: &[String]) -> Vec<Item> {
-        let class = |path: &str| classes.iter().position(|class| path.split('/').any(|part| part == class));
+        let class =
+            |path: &str| classes.iter().position(|class| path.split('/').any(|part| part == class));
         paths.iter().map(|path| Item { path: path.clone(), class: class(path).unwrap() }).collect()
     }
 
     fn names(folder: &str, range: std::ops::Range<usize>) -> Vec<String> {
-        ["a", "b"].iter().flat_map(|c| range.clone().map(move |k| format!("{folder}{c}/{k}.jpg"))).collect()
+        ["a", "b"]
+            .iter()
+            .flat_map(|c| range.clone().map(move |k| format!("{folder}{c}/{k}.jpg")))
+            .collect()
     }
 
     fn classes() -> Vec<String> {
@@ -137,7 +147,8 @@ mod tests {
         assert_eq!(found.dataset, Dataset { root: "now".into(), ..before });
     }
 
-    /// More than half of the images in the grown folder are new. Without a match, training images would be used for evaluation.
+    /// More than half of the images in the grown folder are new. Without a match, training images
+    /// would be used for evaluation.
     #[test]
     fn a_folder_with_added_or_removed_images_matches() {
         let before = run(names("", 0..24), names("", 24..30));
@@ -168,7 +179,10 @@ mod tests {
         let before = run(names("train/", 0..5), names("val/", 0..5));
         let found = matched(&listing(names("train/", 0..5), Some(names("val/", 0..5))), &before);
         assert_eq!(found.dataset.val, before.val);
-        assert!(matches!(match_split(&listing(names("", 0..5), None), &before), SplitMatch::Other { .. }));
+        assert!(matches!(
+            match_split(&listing(names("", 0..5), None), &before),
+            SplitMatch::Other { .. }
+        ));
     }
 
     #[test]

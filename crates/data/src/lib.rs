@@ -1,10 +1,12 @@
 //! Image data sets: from files to the batches for training and evaluation.
 //!
 //! - Sources: [`fetch`] downloads an archive, [`archive`] unpacks one, [`synthetic`] draws flowers.
-//! - Data sets: [`dataset`] reads folders of the accepted layouts, [`split`] splits them into training and validation images, [`copy`]
-//!   writes a split into folders, [`known_split`] detects an earlier split, [`check`] reports issues.
-//! - Images: [`decode`] decodes files, [`resize`] resizes images, [`augment`] augments them for training, [`preprocess`] prepares them for
-//!   evaluation and prediction, [`loader`] loads batches.
+//! - Data sets: [`dataset`] reads folders of the accepted layouts, [`split`] splits them into
+//!   training and validation images, [`copy`] writes a split into folders, [`known_split`] detects
+//!   an earlier split, [`check`] reports issues.
+//! - Images: [`decode`] decodes files, [`resize`] resizes images, [`augment`] augments them for
+//!   training, [`preprocess`] prepares them for evaluation and prediction, [`loader`] loads
+//!   batches.
 #![forbid(unsafe_code)]
 
 pub mod archive;

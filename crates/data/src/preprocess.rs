@@ -1,19 +1,21 @@
-//! Preprocesses images for evaluation and prediction: resizes the whole image, or the crop of each view, to the size of the network's
-//! input. [`crate::decode`] has already rotated the image upright.
+//! Preprocesses images for evaluation and prediction: resizes the whole image, or the crop of each
+//! view, to the size of the network's input. [`crate::decode`] has already rotated the image
+//! upright.
 
 use image::RgbImage;
 
 use crate::{augment::views::Views, resize::resize_into};
 
-/// Returns the network's input for an image: the whole image resized to `size`×`size` pixels of three bytes (torchvision's
-/// `Resize((size, size))`).
+/// Returns the network's input for an image: the whole image resized to `size`×`size` pixels of
+/// three bytes (torchvision's `Resize((size, size))`).
 pub fn evaluation_image(image: &RgbImage, size: usize) -> Vec<u8> {
     let mut pixels = vec![0; size * size * 3];
     evaluation_views(image, Views::Whole, size, &mut pixels);
     pixels
 }
 
-/// Writes the network's input for each view of an image to `pixels`, one after the other: `size`×`size` pixels of three bytes each.
+/// Writes the network's input for each view of an image to `pixels`, one after the other:
+/// `size`×`size` pixels of three bytes each.
 ///
 /// # Panics
 /// If the length of `pixels` is not `views.count() * size * size * 3`.

@@ -1,9 +1,11 @@
-//! Resizes a crop of an image with antialiased bilinear interpolation. The result is that of Pillow's
-//! `Image.crop(…).resize(…, BILINEAR)` byte for byte (`src/libImaging/Resample.c`), which torchvision's `resized_crop` and `Resize` use.
+//! Resizes a crop of an image with antialiased bilinear interpolation. The result is that of
+//! Pillow's `Image.crop(…).resize(…, BILINEAR)` byte for byte (`src/libImaging/Resample.c`), which
+//! torchvision's `resized_crop` and `Resize` use.
 //!
-//! Each output pixel is a weighted mean of the input pixels within the width of one output pixel (of one input pixel, when enlarging).
-//! Weights are rounded to 22 fractional bits. Rows and columns are resized one after the other, with results rounded to bytes in
-//! between. The order affects the rounding and is that of Pillow 13.
+//! Each output pixel is a weighted mean of the input pixels within the width of one output pixel
+//! (of one input pixel, when enlarging). Weights are rounded to 22 fractional bits. Rows and
+//! columns are resized one after the other, with results rounded to bytes in between. The order
+//! affects the rounding and is that of Pillow 13.
 
 use std::cell::RefCell;
 
@@ -30,7 +32,8 @@ impl Crop {
     }
 }
 
-/// Resizes `crop` to `width`×`height` pixels of three bytes, row by row. Pixels outside the crop are not used.
+/// Resizes `crop` to `width`×`height` pixels of three bytes, row by row. Pixels outside the crop
+/// are not used.
 ///
 /// # Panics
 /// If `crop` is empty or not inside the image, or if `width` or `height` is 0.
@@ -40,11 +43,19 @@ pub fn resize(image: &RgbImage, crop: Crop, width: u32, height: u32) -> Vec<u8> 
     pixels
 }
 
-/// Does the same as [`resize`], but writes to `pixels`, `width·height·3` bytes. With `flip`, the result is mirrored horizontally.
+/// Does the same as [`resize`], but writes to `pixels`, `width·height·3` bytes. With `flip`, the
+/// result is mirrored horizontally.
 ///
 /// # Panics
 /// In the cases of [`resize`], and if `pixels` has another length.
-pub fn resize_into(image: &RgbImage, crop: Crop, flip: bool, width: u32, height: u32, pixels: &mut [u8]) {
+pub fn resize_into(
+    image: &RgbImage,
+    crop: Crop,
+    flip: bool,
+    width: u32,
+    height: u32,
+    pixels: &mut [u8],
+) {
     assert!(width > 0 && height > 0, "an image has at least one pixel");
     assert!(crop.width > 0 && crop.height > 0, "a crop has at least one pixel");
     assert!(
@@ -53,10 +64,13 @@ pub fn resize_into(image: &RgbImage, crop: Crop, flip: bool, width: u32, height:
     );
     assert_eq!(pixels.len(), width as usize * height as usize * 3);
     let size = [width, height].map(|side| side as usize);
-    BUFFERS.with_borrow_mut(|buffers| Arch::new().dispatch(Job { buffers, image, crop, flip, size, pixels }));
+    BUFFERS.with_borrow_mut(|buffers| {
+        Arch::new().dispatch(Job { buffers, image, crop, flip, size, pixels })
+    });
 }
 
-/// A call of [`Buffers::resize`], compiled for each instruction set. A closure cannot be used because it is not inlined.
+/// A call of [`Buffers::resize`], compiled for each instruction set. A closure cannot be used
+/// because it is not inlined.
 struct Job<'a> {
     buffers: &'a mut Buffers,
     image: &'a RgbImage,
@@ -86,7 +100,8 @@ thread_local! {
 const FRACTION: u32 = 22;
 const HALF: i32 = 1 << (FRACTION - 1);
 
-/// Number of rows whose columns are resized at once. With four bytes per pixel, they fill a vector register of sixteen numbers.
+/// Number of rows whose columns are resized at once. With four bytes per pixel, they fill a vector
+/// register of sixteen numbers.
 const ROWS: usize = 4;
 
 /// Weights and intermediate results, stored for reuse.
@@ -102,7 +117,13 @@ struct Buffers {
 
 impl Buffers {
     #[inline(always)]
-    fn resize(&mut self, image: &RgbImage, crop: Crop, [width, height]: [usize; 2], pixels: &mut [u8]) {
+    fn resize(
+        &mut self,
+        image: &RgbImage,
+        crop: Crop,
+        [width, height]: [usize; 2],
+        pixels: &mut [u8],
+    ) {
         let Self { columns, rows, intermediate, interleaved } = self;
         let [left, top, crop_width, crop_height] =
             [crop.left, crop.top, crop.width, crop.height].map(|side| side as usize);
@@ -120,7 +141,8 @@ impl Buffers {
     }
 }
 
-/// Returns whether the number of rows is changed first: if it decreases by more than twice the decrease of the number of columns.
+/// Returns whether the number of rows is changed first: if it decreases by more than twice the
+/// decrease of the number of columns.
 fn rows_first([width, height]: [usize; 2], [to_width, to_height]: [usize; 2]) -> bool {
     let decrease = |from, to| from as i64 - to as i64;
     let of_rows = decrease(height, to_height);
@@ -147,7 +169,8 @@ impl Weights {
             return;
         }
         let scale = input as f64 / output as f64;
-        // Half the width of the triangle filter, at least one pixel: otherwise enlarging would leave gaps.
+        // Half the width of the triangle filter, at least one pixel: otherwise enlarging would
+        // leave gaps.
         let support = scale.max(1.0);
         (self.lengths, self.reverse) = ([input, output], reverse);
         self.stride = support.ceil() as usize * 2 + 1;
@@ -158,7 +181,8 @@ impl Weights {
             let center = (position as f64 + 0.5) * scale;
             let first = (center - support + 0.5).max(0.0) as usize;
             let end = ((center + support + 0.5) as usize).min(input);
-            let triangle = |x: usize| (1.0 - ((x as f64 - center + 0.5) * (1.0 / support)).abs()).max(0.0);
+            let triangle =
+                |x: usize| (1.0 - ((x as f64 - center + 0.5) * (1.0 / support)).abs()).max(0.0);
             let sum: f64 = (first..end).map(triangle).sum();
             // Weights are at least 0, so that adding 0.5 and truncating rounds to the nearest.
             let weight = |x| (triangle(x) / sum * f64::from(1 << FRACTION) + 0.5) as i32;
@@ -174,7 +198,8 @@ impl Weights {
         (first, &self.weights[position * self.stride..][..count])
     }
 
-    /// Changes the number of columns: resizes rows of `width` pixels, which start `stride` bytes apart in `source`, and fills `target`.
+    /// Changes the number of columns: resizes rows of `width` pixels, which start `stride` bytes
+    /// apart in `source`, and fills `target`.
     #[inline(always)]
     fn resize_columns(
         &self,
@@ -206,7 +231,8 @@ impl Weights {
         }
     }
 
-    /// Changes the number of rows: fills `target` with rows of `length` bytes. The rows of `source` start `stride` bytes apart.
+    /// Changes the number of rows: fills `target` with rows of `length` bytes. The rows of `source`
+    /// start `stride` bytes apart.
     #[inline(always)]
     fn resize_rows(&self, source: &[u8], stride: usize, length: usize, target: &mut [u8]) {
         const BLOCK: usize = 32;
@@ -215,11 +241,13 @@ impl Weights {
             let (blocks, rest) = target.as_chunks_mut::<BLOCK>();
             let rest_start = blocks.len() * BLOCK;
             for (i, block) in blocks.iter_mut().enumerate() {
-                let rows = (first..).map(|y| source[y * stride + i * BLOCK..].first_chunk().unwrap());
+                let rows =
+                    (first..).map(|y| source[y * stride + i * BLOCK..].first_chunk().unwrap());
                 *block = weighted_mean(weights.iter().zip(rows));
             }
             for (i, byte) in rest.iter_mut().enumerate() {
-                let rows = (first..).map(|y| source[y * stride + rest_start + i..].first_chunk().unwrap());
+                let rows =
+                    (first..).map(|y| source[y * stride + rest_start + i..].first_chunk().unwrap());
                 [*byte] = weighted_mean(weights.iter().zip(rows));
             }
         }
@@ -227,7 +255,9 @@ impl Weights {
 }
 
 #[inline(always)]
-fn weighted_mean<'a, const N: usize>(weighted: impl Iterator<Item = (&'a i32, &'a [u8; N])>) -> [u8; N] {
+fn weighted_mean<'a, const N: usize>(
+    weighted: impl Iterator<Item = (&'a i32, &'a [u8; N])>,
+) -> [u8; N] {
     let mut sums = [HALF; N];
     for (weight, bytes) in weighted {
         for (sum, byte) in sums.iter_mut().zip(bytes) {

@@ -1,4 +1,5 @@
-//! Splits the images of each class into training and validation images, chosen by a seed. Groups of images can be kept together.
+//! Splits the images of each class into training and validation images, chosen by a seed. Groups of
+//! images can be kept together.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -12,7 +13,8 @@ use crate::{
 /// Options of a split of class folders.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SplitOptions {
-    /// The share of validation images in each class, at least 0 and below 1. The number of images is rounded down.
+    /// The share of validation images in each class, at least 0 and below 1. The number of images
+    /// is rounded down.
     pub val_fraction: f64,
     /// Seed of the permutations that choose the validation images.
     pub seed: u64,
@@ -25,13 +27,15 @@ impl Default for SplitOptions {
 }
 
 impl Dataset {
-    /// Splits class folders again so that the images of each group are in the same subset. Groups hold indices in
-    /// [`Dataset::items`]; an image is in at most one group. The number of validation images of each class is that of
-    /// [`Dataset::open`], or as close as undivided groups allow. Without groups, the split is that of [`Dataset::open`] with these
-    /// options. A data set that was already split in folders is not changed.
+    /// Splits class folders again so that the images of each group are in the same subset. Groups
+    /// hold indices in [`Dataset::items`]; an image is in at most one group. The number of
+    /// validation images of each class is that of [`Dataset::open`], or as close as undivided
+    /// groups allow. Without groups, the split is that of [`Dataset::open`] with these options. A
+    /// data set that was already split in folders is not changed.
     ///
     /// # Errors
-    /// [`Error::NoneValidates`] if there is no validation image; [`Error::Invalid`] if the fraction is outside `0.0..1.0`.
+    /// [`Error::NoneValidates`] if there is no validation image; [`Error::Invalid`] if the fraction
+    /// is outside `0.0..1.0`.
     pub fn keep_together(self, groups: &[Vec<usize>], options: &SplitOptions) -> Result<Self> {
         if self.comes_split() {
             return Ok(self);
@@ -45,7 +49,9 @@ impl Dataset {
         let mut items: Vec<(Item, Option<usize>)> =
             self.train.into_iter().chain(self.val).zip(grouped).collect();
         // The order of `folder::scan`; the permutations hold indices in this order.
-        items.sort_by(|(a, _), (b, _)| (a.class, by_folder(&a.path)).cmp(&(b.class, by_folder(&b.path))));
+        items.sort_by(|(a, _), (b, _)| {
+            (a.class, by_folder(&a.path)).cmp(&(b.class, by_folder(&b.path)))
+        });
         let (items, grouped): (Vec<Item>, Vec<Option<usize>>) = items.into_iter().unzip();
         let mut units = vec![Vec::new(); groups.len()];
         for (item, group) in grouped.into_iter().enumerate() {
@@ -56,14 +62,16 @@ impl Dataset {
         }
         let dataset = divide(self.root, self.classes, (items, self.test), &units, options)?;
         match dataset.val.is_empty() {
-            true => Err(Error::NoneValidates { path: dataset.root, fraction: options.val_fraction }),
+            true => {
+                Err(Error::NoneValidates { path: dataset.root, fraction: options.val_fraction })
+            }
             false => Ok(dataset),
         }
     }
 }
 
-/// Splits `items`, which are sorted by class, into training and validation images; `test` is not changed. See
-/// [`is_validation`] for `units`.
+/// Splits `items`, which are sorted by class, into training and validation images; `test` is not
+/// changed. See [`is_validation`] for `units`.
 pub(crate) fn divide(
     root: PathBuf,
     classes: Vec<String>,
@@ -86,19 +94,26 @@ pub(crate) fn divide(
     Ok(Dataset { root, classes, train, val, test })
 }
 
-/// Returns for each item whether it is a validation image. `items` are sorted by class. `units` are a partition of the item indices;
-/// the items of a unit stay together.
+/// Returns for each item whether it is a validation image. `items` are sorted by class. `units` are
+/// a partition of the item indices; the items of a unit stay together.
 ///
-/// The first pass goes through the permutation of each class and takes each unit that gives no class more than its share. The second
-/// pass takes further units if the class sizes get closer to the shares. If each unit is one item, the first items of each
-/// permutation are taken.
-fn is_validation(items: &[Item], classes: usize, units: &[Vec<usize>], options: &SplitOptions) -> Vec<bool> {
+/// The first pass goes through the permutation of each class and takes each unit that gives no
+/// class more than its share. The second pass takes further units if the class sizes get closer to
+/// the shares. If each unit is one item, the first items of each permutation are taken.
+fn is_validation(
+    items: &[Item],
+    classes: usize,
+    units: &[Vec<usize>],
+    options: &SplitOptions,
+) -> Vec<bool> {
     let mut sizes = vec![0; classes];
     for item in items {
         sizes[item.class] += 1;
     }
-    // Always below n, also with rounding, because the fraction is below 1: each class has a training image.
-    let shares: Vec<usize> = sizes.iter().map(|n| (*n as f64 * options.val_fraction) as usize).collect();
+    // Always below n, also with rounding, because the fraction is below 1: each class has a
+    // training image.
+    let shares: Vec<usize> =
+        sizes.iter().map(|n| (*n as f64 * options.val_fraction) as usize).collect();
     let mut unit_of = vec![0; items.len()];
     for (unit, members) in units.iter().enumerate() {
         for member in members {
@@ -108,8 +123,13 @@ fn is_validation(items: &[Item], classes: usize, units: &[Vec<usize>], options: 
     let mut order = Vec::with_capacity(items.len());
     let mut first = 0;
     for of_class in items.chunk_by(|a, b| a.class == b.class) {
-        let permutation =
-            rng::permutation(options.seed, Purpose::Split, 0, of_class[0].class as u64, of_class.len());
+        let permutation = rng::permutation(
+            options.seed,
+            Purpose::Split,
+            0,
+            of_class[0].class as u64,
+            of_class.len(),
+        );
         order.extend(permutation.into_iter().map(|index| unit_of[first + index]));
         first += of_class.len();
     }
@@ -128,7 +148,8 @@ fn is_validation(items: &[Item], classes: usize, units: &[Vec<usize>], options: 
                 let before: usize = added.keys().map(|class| error(*class, counts[*class])).sum();
                 let after: usize =
                     added.iter().map(|(class, added)| error(*class, counts[*class] + added)).sum();
-                after < before && added.iter().all(|(class, added)| counts[*class] + added < sizes[*class])
+                after < before
+                    && added.iter().all(|(class, added)| counts[*class] + added < sizes[*class])
             };
             if fits && !taken[*unit] {
                 taken[*unit] = true;
@@ -145,17 +166,25 @@ mod tests {
     use crate::fixtures::{images, open, paths, refused, tree};
 
     /// Calls `keep_together` with groups of paths.
-    fn together(dataset: Dataset, groups: &[Vec<String>], options: &SplitOptions) -> Result<Dataset> {
+    fn together(
+        dataset: Dataset,
+        groups: &[Vec<String>],
+        options: &SplitOptions,
+    ) -> Result<Dataset> {
         let index = |path: &String| dataset.items().position(|item| item.path == *path).unwrap();
-        let groups: Vec<Vec<usize>> = groups.iter().map(|group| group.iter().map(index).collect()).collect();
+        let groups: Vec<Vec<usize>> =
+            groups.iter().map(|group| group.iter().map(index).collect()).collect();
         dataset.keep_together(&groups, options)
     }
 
-    /// Class sizes of the flower photos, and their validation images by the tutorial's `int(n * 0.1)`.
+    /// Class sizes of the flower photos, and their validation images by the tutorial's `int(n *
+    /// 0.1)`.
     #[test]
     fn the_flower_photos_split_into_3306_and_364() {
         let sizes = [633, 898, 641, 699, 799];
-        let root = tree(sizes.iter().zip(["a", "b", "c", "d", "e"]).flat_map(|(n, class)| images(class, *n)));
+        let root = tree(
+            sizes.iter().zip(["a", "b", "c", "d", "e"]).flat_map(|(n, class)| images(class, *n)),
+        );
         let dataset = open(root.path()).unwrap();
         assert_eq!((dataset.train.len(), dataset.val.len()), (3306, 364));
         let of_class = |class| dataset.val.iter().filter(|item| item.class == class).count();
@@ -176,14 +205,16 @@ mod tests {
 
     #[test]
     fn without_groups_the_split_is_that_of_open() {
-        let root =
-            tree(images("a", 20).chain(images("b", 31)).chain(images("b/sub", 9)).chain(images("c", 1)));
+        let root = tree(
+            images("a", 20).chain(images("b", 31)).chain(images("b/sub", 9)).chain(images("c", 1)),
+        );
         for seed in 0..20 {
             let options = SplitOptions { seed, val_fraction: 0.25 };
             let plain = Dataset::open(root.path(), &options).unwrap();
             assert_eq!(plain.clone().keep_together(&[], &options).unwrap(), plain);
             // Groups of one image have no effect.
-            let alone: Vec<Vec<usize>> = (0..plain.items().count()).map(|item| vec![item]).collect();
+            let alone: Vec<Vec<usize>> =
+                (0..plain.items().count()).map(|item| vec![item]).collect();
             assert_eq!(plain.clone().keep_together(&alone, &options).unwrap(), plain);
         }
     }
@@ -207,8 +238,10 @@ mod tests {
             let plain = Dataset::open(root.path(), &options).unwrap();
             let split = together(plain.clone(), &groups, &options).unwrap();
             for group in &groups {
-                let validate =
-                    group.iter().filter(|path| split.val.iter().any(|item| item.path == **path)).count();
+                let validate = group
+                    .iter()
+                    .filter(|path| split.val.iter().any(|item| item.path == **path))
+                    .count();
                 assert!(validate == 0 || validate == group.len(), "{group:?}");
             }
             let of_class = |class| split.val.iter().filter(|item| item.class == class).count();
@@ -220,14 +253,17 @@ mod tests {
         assert!(differ > 25, "{differ}");
     }
 
-    /// Two of the ten images of a class should be validation images, with groups of different sizes.
+    /// Two of the ten images of a class should be validation images, with groups of different
+    /// sizes.
     #[test]
     fn undivided_groups_come_as_close_to_the_share_as_possible() {
         let root = tree(images("a", 10).chain(images("b", 10)));
         let options = SplitOptions { val_fraction: 0.2, seed: 0 };
-        let group = |range: std::ops::Range<usize>| range.map(|k| format!("a/{k:03}.jpg")).collect();
+        let group =
+            |range: std::ops::Range<usize>| range.map(|k| format!("a/{k:03}.jpg")).collect();
         let counts = |groups: &[Vec<String>]| {
-            let split = together(Dataset::open(root.path(), &options).unwrap(), groups, &options).unwrap();
+            let split =
+                together(Dataset::open(root.path(), &options).unwrap(), groups, &options).unwrap();
             [0, 1].map(|class| split.val.iter().filter(|item| item.class == class).count())
         };
         assert_eq!(counts(&[group(0..5), group(5..8), group(8..10)]), [2, 2]);
@@ -250,7 +286,8 @@ mod tests {
         assert!(!open(classes_of_these_names.path()).unwrap().comes_split());
     }
 
-    /// Six and a thousand classes, names with spaces and in several scripts, different numbers of images.
+    /// Six and a thousand classes, names with spaces and in several scripts, different numbers of
+    /// images.
     #[test]
     fn folders_with_any_names_and_sizes_are_split() {
         let names = ["common daisy", "Löwenzahn", "薔薇", "подсолнух", "tulipes d'été", "🌷"];
@@ -267,7 +304,8 @@ mod tests {
         assert_eq!((copied.classes.len(), copied.train.len(), copied.val.len()), (6, 141, 15));
 
         let classes: Vec<String> = (0..1000).map(|class| format!("class {class}")).collect();
-        let root = tree(classes.iter().enumerate().flat_map(|(k, class)| images(class, 1 + k % 11)));
+        let root =
+            tree(classes.iter().enumerate().flat_map(|(k, class)| images(class, 1 + k % 11)));
         let dataset = open(root.path()).unwrap();
         assert_eq!(dataset.classes.len(), 1000);
         assert_eq!(dataset.val.len(), (0..1000).filter(|k| k % 11 >= 9).count());
@@ -289,7 +327,8 @@ mod tests {
     #[test]
     fn fractions_out_of_range_are_refused() {
         let root = tree(images("a", 20).chain(images("b", 1)));
-        let with = |val_fraction| Dataset::open(root.path(), &SplitOptions { val_fraction, seed: 0 });
+        let with =
+            |val_fraction| Dataset::open(root.path(), &SplitOptions { val_fraction, seed: 0 });
         for fraction in [f64::NAN, -0.1, 1.0, f64::INFINITY] {
             refused(with(fraction), "val_fraction cannot be");
         }

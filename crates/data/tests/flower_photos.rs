@@ -1,4 +1,5 @@
-//! Tests with the flower photos, if the environment variable `ALEXNET_FLOWER_PHOTOS` is the path of their archive.
+//! Tests with the flower photos, if the environment variable `ALEXNET_FLOWER_PHOTOS` is the path of
+//! their archive.
 
 use std::{env, fs::File, io::Read};
 
@@ -27,7 +28,8 @@ fn partially_decoded_crops_are_those_of_the_whole_image() {
         entry.read_to_end(&mut file).unwrap();
         let whole = decode_bytes(&path, &file, Options::default()).unwrap().image;
         let crop = variation(&Augmentation::TUTORIAL, (0, 0, images), whole.dimensions(), 224).crop;
-        let (part, place) = decode_bytes_crop(&path, &mut file, Options::default(), |_, _| crop).unwrap();
+        let (part, place) =
+            decode_bytes_crop(&path, &mut file, Options::default(), |_, _| crop).unwrap();
         assert!(
             resize(&part.image, place, 224, 224) == resize(&whole, crop, 224, 224),
             "{}: {crop:?}",

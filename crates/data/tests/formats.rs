@@ -1,6 +1,7 @@
-//! Compares the decoding of small files of all formats and their variants with Pillow. `goldens/formats.py` wrote the files and the
-//! expected results. For each file, the pixels are those of Pillow byte for byte, or both refuse it, or it is listed here with the
-//! reason of the difference.
+//! Compares the decoding of small files of all formats and their variants with Pillow.
+//! `goldens/formats.py` wrote the files and the expected results. For each file, the pixels are
+//! those of Pillow byte for byte, or both refuse it, or it is listed here with the reason of the
+//! difference.
 
 use std::{collections::BTreeMap, fmt::Write, io::Read};
 
@@ -54,7 +55,11 @@ const LISTED: &[(&[&str], Difference, &str)] = &[
         Pixels,
         "Pillow uses the global palette if the palette of the frame is a ramp of grays",
     ),
-    (&["gif/two-controls"], Pixels, "Pillow keeps the transparent index of an earlier control block"),
+    (
+        &["gif/two-controls"],
+        Pixels,
+        "Pillow keeps the transparent index of an earlier control block",
+    ),
     // JPEG
     (
         &["jpeg/*-grouped", "jpeg/restart-scans"],
@@ -66,7 +71,11 @@ const LISTED: &[(&[&str], Difference, &str)] = &[
         Refused("higher resolution than luma"),
         "the decoder does not support chroma of higher resolution than luma",
     ),
-    (&["jpeg/restart-lost*"], Refused("data inside are missing"), "the decoder does not resynchronize"),
+    (
+        &["jpeg/restart-lost*"],
+        Refused("data inside are missing"),
+        "the decoder does not resynchronize",
+    ),
     (&["jpeg/no-end"], ReadHere, "only the end marker is missing"),
     (&["jpeg/arithmetic-progressive-header"], ReadHere, "the decoder supports it"),
     // PNG
@@ -95,7 +104,11 @@ const LISTED: &[(&[&str], Difference, &str)] = &[
         "Pillow does not support big-endian 32-bit gray",
     ),
     (&["tiff/photometric1-2x*"], ReadHere, "Pillow supports fewer variants of gray with alpha"),
-    (&["tiff/photometric*-planar2-*"], ReadHere, "Pillow supports fewer variants with one plane per sample"),
+    (
+        &["tiff/photometric*-planar2-*"],
+        ReadHere,
+        "Pillow supports fewer variants with one plane per sample",
+    ),
     (&["tiff/photometric5-5x8-extra2-*"], ReadHere, "Pillow does not support CMYK with alpha"),
     (&["tiff/ycbcr-*-none-*"], ReadHere, "Pillow ignores the subsampling of uncompressed YCbCr"),
     (&["tiff/ycbcr-*-none-*"], Pixels, "Pillow ignores the subsampling of uncompressed YCbCr"),
@@ -114,8 +127,16 @@ const LISTED: &[(&[&str], Difference, &str)] = &[
         Pixels,
         "Pillow reads uncompressed planes of 16 bits as planes of 8 bits",
     ),
-    (&["tiff/photometric8-3x8-*"], Refused("CIELAB"), "the conversion needs a color management library"),
-    (&["tiff/jpeg-strip-too-short"], Refused("truncated"), "rows are missing, which Pillow fills with black"),
+    (
+        &["tiff/photometric8-3x8-*"],
+        Refused("CIELAB"),
+        "the conversion needs a color management library",
+    ),
+    (
+        &["tiff/jpeg-strip-too-short"],
+        Refused("truncated"),
+        "rows are missing, which Pillow fills with black",
+    ),
     (&["tiff/old-jpeg"], Refused("old-style JPEG compression"), "no library supports it"),
 ];
 
@@ -141,8 +162,9 @@ fn crc(image: &RgbImage) -> u64 {
 
 /// Returns how the result differs from Pillow's, and the error if the file was refused.
 fn difference(name: &str, file: &[u8], pillow: &Value) -> (Option<Difference>, String) {
-    let [stored, upright] = [ExifOrientation::Ignore, ExifOrientation::Apply]
-        .map(|orientation| decode_bytes(name, file, Options { orientation }).map(|decoded| decoded.image));
+    let [stored, upright] = [ExifOrientation::Ignore, ExifOrientation::Apply].map(|orientation| {
+        decode_bytes(name, file, Options { orientation }).map(|decoded| decoded.image)
+    });
     let refused = pillow.get("refused").is_some();
     match (stored, upright) {
         (Err(error), Err(_)) if refused => (None, error.to_string()),
@@ -200,7 +222,8 @@ fn files_decode_as_by_pillow_or_are_listed() {
             }
         }
         let total = equal + both_refuse + listed.values().sum::<usize>();
-        writeln!(report, "{format}: {total} files, {equal} equal, {both_refuse} refused by both").unwrap();
+        writeln!(report, "{format}: {total} files, {equal} equal, {both_refuse} refused by both")
+            .unwrap();
         for (reason, count) in listed {
             writeln!(report, "    {count:3} {reason}").unwrap();
         }

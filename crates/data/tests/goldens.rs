@@ -1,4 +1,5 @@
-//! Compares decoding, resizing and augmentation with Pillow and torchvision. `goldens/make.py` wrote the expected results.
+//! Compares decoding, resizing and augmentation with Pillow and torchvision. `goldens/make.py`
+//! wrote the expected results.
 
 use alexnet_core::{
     Normalization,
@@ -51,7 +52,10 @@ fn resizing_is_that_of_pillow() {
         let image = RgbImage::from_raw(width, height, pixels).unwrap();
         let crop = Crop { left, top, width: w, height: h };
         let difference = largest_difference(&resize(&image, crop, to_width, to_height), expected);
-        assert!(difference == 0, "{difference}: {crop:?} of {width}×{height} to {to_width}×{to_height}");
+        assert!(
+            difference == 0,
+            "{difference}: {crop:?} of {width}×{height} to {to_width}×{to_height}"
+        );
         cases += 1;
     }
     assert_eq!(cases, 14);
@@ -107,7 +111,10 @@ fn a_truncated_file_is_an_error() {
     for Golden { name, file, .. } in decoded() {
         let truncated = &file[..file.len() / 2];
         let error = decode_bytes(name, truncated, Options::default()).unwrap_err();
-        assert!(error.to_string().starts_with(&format!("{name} is not a readable image: ")), "{error}");
+        assert!(
+            error.to_string().starts_with(&format!("{name} is not a readable image: ")),
+            "{error}"
+        );
     }
 }
 
@@ -137,15 +144,17 @@ fn damaged_files_do_not_panic() {
     }
 }
 
-/// Computes the Kolmogorov–Smirnov distance (the largest distance between two distribution functions) of torchvision's crops and
-/// ours, at the stored percentiles. It must be below 0.015. With 20,000 draws here and torchvision's 100,000, the distance of equal
-/// distributions is larger in one of a thousand cases (1.95·√(1/20,000 + 1/100,000)); the seed is fixed. If the ratio were drawn
-/// uniformly, not log-uniformly, the distance would be 0.07.
+/// Computes the Kolmogorov–Smirnov distance (the largest distance between two distribution
+/// functions) of torchvision's crops and ours, at the stored percentiles. It must be below 0.015.
+/// With 20,000 draws here and torchvision's 100,000, the distance of equal distributions is larger
+/// in one of a thousand cases (1.95·√(1/20,000 + 1/100,000)); the seed is fixed. If the ratio were
+/// drawn uniformly, not log-uniformly, the distance would be 0.07.
 #[test]
 fn crops_have_the_distribution_of_torchvision() {
     const DRAWS: usize = 20_000;
     const MAX_DISTANCE: f64 = 0.015;
-    let cases: serde_json::Value = serde_json::from_str(include_str!("goldens/augment.json")).unwrap();
+    let cases: serde_json::Value =
+        serde_json::from_str(include_str!("goldens/augment.json")).unwrap();
     for case in cases.as_array().unwrap() {
         let side = |name: &str| case[name].as_u64().unwrap() as u32;
         let (width, height) = (side("width"), side("height"));
@@ -165,8 +174,10 @@ fn crops_have_the_distribution_of_torchvision() {
             };
             for (i, percentile) in case[name].as_array().unwrap().iter().enumerate() {
                 let (percentile, truth) = (percentile.as_f64().unwrap(), (i + 1) as f64 / 100.0);
-                // The distribution function has steps because values repeat. The percentile must be within the step.
-                let (low, high) = (share(&|v| v < percentile - 1e-6), share(&|v| v <= percentile + 1e-6));
+                // The distribution function has steps because values repeat. The percentile must be
+                // within the step.
+                let (low, high) =
+                    (share(&|v| v < percentile - 1e-6), share(&|v| v <= percentile + 1e-6));
                 assert!(
                     low - MAX_DISTANCE < truth && truth < high + MAX_DISTANCE,
                     "{name} of {width}×{height}: a share of {truth} of torchvision's values is at most {percentile}, \
@@ -229,36 +240,47 @@ fn prepared() -> Vec<Prepared> {
 
 const NORMALIZATION: Normalization = Normalization::IMAGENET;
 
-/// Asserts that the `[size, size, 3]` bytes, normalized, equal `expected`, `[3, size, size]`, bit for bit.
+/// Asserts that the `[size, size, 3]` bytes, normalized, equal `expected`, `[3, size, size]`, bit
+/// for bit.
 fn assert_same(pixels: &[u8], expected: &[f32]) {
     assert_eq!(pixels.len(), expected.len());
     let table = NORMALIZATION.table();
     for (channel, plane) in expected.chunks(expected.len() / 3).enumerate() {
         for (pixel, expected) in pixels.chunks(3).zip(plane) {
             let found = table[channel][usize::from(pixel[channel])];
-            assert_eq!(found.to_bits(), expected.to_bits(), "{found}, {expected}, in channel {channel}");
+            assert_eq!(
+                found.to_bits(),
+                expected.to_bits(),
+                "{found}, {expected}, in channel {channel}"
+            );
         }
     }
 }
 
-/// Loads files and normalizes them. torchvision's functions are `resized_crop`, `hflip`, `to_tensor` and `normalize` for training,
-/// and `resize`, `to_tensor` and `normalize` for evaluation.
+/// Loads files and normalizes them. torchvision's functions are `resized_crop`, `hflip`,
+/// `to_tensor` and `normalize` for training, and `resize`, `to_tensor` and `normalize` for
+/// evaluation.
 #[test]
 fn loaded_images_are_the_tensors_of_torchvision() {
     const SEED: u64 = 0;
     const EPOCH: u64 = 1;
     let cases = prepared();
     let folder = tempfile::tempdir().unwrap();
-    let items: Vec<Item> = (0..cases.len()).map(|i| Item { path: format!("{i}.png"), class: 0 }).collect();
+    let items: Vec<Item> =
+        (0..cases.len()).map(|i| Item { path: format!("{i}.png"), class: 0 }).collect();
     for (item, Prepared { image, augmentation: expected, .. }) in cases.iter().enumerate() {
         image.save(folder.path().join(&items[item].path)).unwrap();
-        let found = variation(&Augmentation::TUTORIAL, (SEED, EPOCH, item), image.dimensions(), 224);
+        let found =
+            variation(&Augmentation::TUTORIAL, (SEED, EPOCH, item), image.dimensions(), 224);
         assert_eq!(found, *expected, "the draws changed: copy them to make.py and run it");
     }
-    // One flipped crop must be off center, so that the test fails if the image is flipped before it is cropped.
-    assert!(cases.iter().any(|Prepared { image, augmentation: Variation { crop, flip, .. }, .. }| {
-        *flip && (image.width() - crop.width).abs_diff(2 * crop.left) > 10
-    }));
+    // One flipped crop must be off center, so that the test fails if the image is flipped before it
+    // is cropped.
+    assert!(cases.iter().any(
+        |Prepared { image, augmentation: Variation { crop, flip, .. }, .. }| {
+            *flip && (image.width() - crop.width).abs_diff(2 * crop.left) > 10
+        }
+    ));
     assert!(cases.iter().any(|case| !case.augmentation.flip));
 
     let loader = Loader::new(

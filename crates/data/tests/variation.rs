@@ -1,5 +1,5 @@
-//! Compares color jitter, mixing and label smoothing with Pillow, torchvision and PyTorch. `goldens/variation.py` wrote the expected
-//! results.
+//! Compares color jitter, mixing and label smoothing with Pillow, torchvision and PyTorch.
+//! `goldens/variation.py` wrote the expected results.
 
 use std::collections::BTreeMap;
 
@@ -59,8 +59,9 @@ fn color_adjustments_are_those_of_pillow() {
     let goldens = goldens().colors;
     assert_eq!(goldens.len(), 45);
     for Colors { mut pixels, adjustments, result } in goldens {
-        let jitter =
-            ColorJitter { adjustments: adjustments.clone().map(|(name, factor)| (kinds[&*name], factor)) };
+        let jitter = ColorJitter {
+            adjustments: adjustments.clone().map(|(name, factor)| (kinds[&*name], factor)),
+        };
         jitter.apply(&mut pixels);
         assert_eq!(pixels, result, "{adjustments:?}");
     }
@@ -69,9 +70,21 @@ fn color_adjustments_are_those_of_pillow() {
 #[test]
 fn mixed_batches_and_their_losses_are_those_of_pytorch() {
     for golden in goldens().mixed {
-        let Mixed { size, classes, share, area, smoothing, pixels, labels, mixed, targets, logits, loss } =
-            golden;
-        let images = Images { pixels, height: size, width: size, normalization: Normalization::HALF };
+        let Mixed {
+            size,
+            classes,
+            share,
+            area,
+            smoothing,
+            pixels,
+            labels,
+            mixed,
+            targets,
+            logits,
+            loss,
+        } = golden;
+        let images =
+            Images { pixels, height: size, width: size, normalization: Normalization::HALF };
         let mut batch = Batch { images, targets: vec![0.0; labels.len() * classes] };
         for (row, label) in batch.targets.chunks_exact_mut(classes).zip(labels) {
             row[label] = 1.0;
@@ -88,7 +101,10 @@ fn mixed_batches_and_their_losses_are_those_of_pytorch() {
         };
         mix.apply(&mut batch);
         for (found, expected) in batch.images.pixels.iter().zip(&mixed) {
-            assert!((f64::from(*found) - expected).abs() <= 0.5 + 1e-9, "{mix:?}: {found}, {expected}");
+            assert!(
+                (f64::from(*found) - expected).abs() <= 0.5 + 1e-9,
+                "{mix:?}: {found}, {expected}"
+            );
         }
         if smoothing == 0.0 {
             for (found, expected) in batch.targets.iter().zip(&targets) {

@@ -16,7 +16,8 @@ use serde::Deserialize;
 /// The name of the file that the tutorial's `train.py` writes.
 pub const NAME: &str = "class_indices.json";
 
-/// `{"0": "daisy", …}` as the tutorial writes it, or `{"daisy": 0, …}` like torchvision's `class_to_idx`.
+/// `{"0": "daisy", …}` as the tutorial writes it, or `{"daisy": 0, …}` like torchvision's
+/// `class_to_idx`.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Content {
@@ -24,7 +25,8 @@ enum Content {
     ByName(BTreeMap<String, usize>),
 }
 
-/// Reads a file of class names, `{"0": "daisy", …}` or `{"daisy": 0, …}`. Returns the names in the order of the logits.
+/// Reads a file of class names, `{"0": "daisy", …}` or `{"daisy": 0, …}`. Returns the names in the
+/// order of the logits.
 ///
 /// # Errors
 /// [`Error::Io`] when it cannot be read, [`Error::Format`] when its content is not valid.
@@ -45,12 +47,12 @@ pub fn write(path: impl AsRef<Path>, names: &[String]) -> Result<()> {
     write_atomically(path, |file| file.write_all(text(names).as_bytes()))
 }
 
-/// Returns the content of the file as the tutorial writes it: indices as strings, indented by four spaces.
+/// Returns the content of the file as the tutorial writes it: indices as strings, indented by four
+/// spaces.
 fn text(names: &[String]) -> String {
-    let lines = names
-        .iter()
-        .zip(0..)
-        .map(|(name, index)| format!("    \"{index}\": {}", serde_json::Value::from(name.as_str())));
+    let lines = names.iter().zip(0..).map(|(name, index)| {
+        format!("    \"{index}\": {}", serde_json::Value::from(name.as_str()))
+    });
     format!("{{\n{}\n}}", lines.collect::<Vec<_>>().join(",\n"))
 }
 
@@ -62,14 +64,22 @@ fn parse(text: &str) -> Result<Vec<String>, String> {
     let text = text.trim_start_matches('\u{feff}');
     let mut by_index: BTreeMap<String, String> = match serde_json::from_str(text) {
         Ok(Content::ByIndex(map)) => map,
-        Ok(Content::ByName(map)) => map.into_iter().map(|(name, index)| (index.to_string(), name)).collect(),
+        Ok(Content::ByName(map)) => {
+            map.into_iter().map(|(name, index)| (index.to_string(), name)).collect()
+        }
         Err(_) => return Err(r#"it should be like {"0": "daisy", "1": "roses"}"#.into()),
     };
-    let names: Vec<String> = (0..).map_while(|index: usize| by_index.remove(&index.to_string())).collect();
+    let names: Vec<String> =
+        (0..).map_while(|index: usize| by_index.remove(&index.to_string())).collect();
     if let Some((index, name)) = by_index.first_key_value() {
-        return Err(format!("`{}` has index {}, but lower indices are missing", shown(name), shown(index)));
+        return Err(format!(
+            "`{}` has index {}, but lower indices are missing",
+            shown(name),
+            shown(index)
+        ));
     }
-    if let Some(name) = names.iter().find(|name| name.is_empty() || name.contains(char::is_control)) {
+    if let Some(name) = names.iter().find(|name| name.is_empty() || name.contains(char::is_control))
+    {
         return Err(format!("`{}` is not a valid class name", shown(name)));
     }
     match names.iter().collect::<BTreeSet<_>>().len() {
@@ -79,10 +89,11 @@ fn parse(text: &str) -> Result<Vec<String>, String> {
     }
 }
 
-/// Looks for the names of `classes` classes in the folder of the weights and in its parent. Returns them, and a sentence that
-/// says where they are from or why there are none.
+/// Looks for the names of `classes` classes in the folder of the weights and in its parent. Returns
+/// them, and a sentence that says where they are from or why there are none.
 pub fn near(weights: &Path, classes: usize) -> (Option<Vec<String>>, String) {
-    let folders = weights.parent().into_iter().flat_map(|folder| [folder.to_owned(), folder.join("..")]);
+    let folders =
+        weights.parent().into_iter().flat_map(|folder| [folder.to_owned(), folder.join("..")]);
     let Some(file) = folders.map(|folder| folder.join(NAME)).find(|file| file.is_file()) else {
         return (
             None,
@@ -113,7 +124,8 @@ mod tests {
 
     #[test]
     fn both_forms_are_read_and_gaps_are_reported() {
-        for text in [r#"{"0": "a", "2": "c", "1": "b"}"#, "\u{feff}{\"c\": 2, \"a\": 0, \"b\": 1}"] {
+        for text in [r#"{"0": "a", "2": "c", "1": "b"}"#, "\u{feff}{\"c\": 2, \"a\": 0, \"b\": 1}"]
+        {
             assert_eq!(parse(text).unwrap(), ["a", "b", "c"]);
         }
         for (text, reason) in [

@@ -12,7 +12,8 @@ const SHOWN: usize = 24;
 
 /// Returns the variant whose parameters have these names and shapes, and its number of classes.
 ///
-/// [`Variant::Original`] and [`Variant::OriginalNormFirst`] have the same parameters; the former is returned.
+/// [`Variant::Original`] and [`Variant::OriginalNormFirst`] have the same parameters; the former is
+/// returned.
 ///
 /// # Errors
 /// A table of name, expected and found shape, compared with the most similar variant.
@@ -42,8 +43,8 @@ pub fn detect_variant(shapes: &BTreeMap<String, Vec<usize>>) -> Result<(Variant,
     ))
 }
 
-/// Returns the default normalization for files without metadata: ImageNet's statistics for torchvision's network, as its
-/// documentation requires; otherwise 0.5, as in the tutorial.
+/// Returns the default normalization for files without metadata: ImageNet's statistics for
+/// torchvision's network, as its documentation requires; otherwise 0.5, as in the tutorial.
 pub fn usual_normalization(variant: Variant) -> Normalization {
     match variant {
         Variant::Torchvision => Normalization::IMAGENET,

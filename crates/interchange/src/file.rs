@@ -65,7 +65,10 @@ impl Source {
     pub fn bytes(&self, place: Place, max_bytes: usize) -> Result<Vec<u8>, String> {
         self.contains(place)?;
         if place.bytes > max_bytes as u64 {
-            return Err(format!("a part of it has {} bytes; the limit is {max_bytes}", place.bytes));
+            return Err(format!(
+                "a part of it has {} bytes; the limit is {max_bytes}",
+                place.bytes
+            ));
         }
         let bytes = self.range(place, 0..place.bytes)?;
         if place.crc32.is_some_and(|crc32| crc32 != crc32fast::hash(&bytes)) {
@@ -89,8 +92,8 @@ impl Source {
         if hasher.finalize() == expected { Ok(()) } else { Err(DAMAGED.into()) }
     }
 
-    /// Passes a range of bytes of a part to `sink` in blocks. All blocks except the last are a multiple of 8 bytes. The checksum
-    /// is not compared.
+    /// Passes a range of bytes of a part to `sink` in blocks. All blocks except the last are a
+    /// multiple of 8 bytes. The checksum is not compared.
     pub fn each_block(
         &self,
         place: Place,

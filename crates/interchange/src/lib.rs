@@ -1,8 +1,9 @@
-//! Weights of other programs: reads and writes PyTorch's state dictionaries (`.pth`), reads safetensors of any writer, writes
-//! ONNX.
+//! Weights of other programs: reads and writes PyTorch's state dictionaries (`.pth`), reads
+//! safetensors of any writer, writes ONNX.
 //!
-//! [`load`] reads state dictionaries and safetensors, and detects the kind of a file by its content. Untrusted files can only
-//! cause errors: names, shapes and sizes are compared before any number is read, and nothing in a file is executed.
+//! [`load`] reads state dictionaries and safetensors, and detects the kind of a file by its
+//! content. Untrusted files can only cause errors: names, shapes and sizes are compared before any
+//! number is read, and nothing in a file is executed.
 #![forbid(unsafe_code)]
 
 pub mod class_indices;
@@ -44,7 +45,8 @@ pub struct Loaded {
     pub named: bool,
     /// What was assumed or changed; empty for a file that this project wrote.
     pub notes: Vec<Note>,
-    /// Whether the file has a checksum, which matches its content. Files of other programs have none.
+    /// Whether the file has a checksum, which matches its content. Files of other programs have
+    /// none.
     pub has_checksum: bool,
 }
 
@@ -63,7 +65,8 @@ impl Content {
     /// Opens a file of any kind.
     fn open(path: &Path) -> Result<Self> {
         let source = Source::open(path)?;
-        let refuse = |reason| Error::Format { path: path.to_owned(), expected: FileKind::Weights, reason };
+        let refuse =
+            |reason| Error::Format { path: path.to_owned(), expected: FileKind::Weights, reason };
         let start = source.start(32).map_err(refuse)?;
         let saved = match start.as_slice() {
             [b'P', b'K', 3, 4, ..] => pth::read::read_zip(&source),
@@ -75,7 +78,10 @@ impl Content {
                 return Ok(Self { source, views, metadata, others: vec![], bytes });
             }
             [] => Err("the file is empty".into()),
-            _ => Err("it is neither safetensors nor a state dictionary of PyTorch's `torch.save`".into()),
+            _ => {
+                Err("it is neither safetensors nor a state dictionary of PyTorch's `torch.save`"
+                    .into())
+            }
         };
         let content = saved.and_then(|saved| {
             let (views, others) = state_dict::tensors(&saved)?;
@@ -98,18 +104,20 @@ impl Content {
         self
     }
 
-    /// Removes the prefixes of `torch.nn.DataParallel`, `torch.compile` and Lightning, if all names have them.
+    /// Removes the prefixes of `torch.nn.DataParallel`, `torch.compile` and Lightning, if all names
+    /// have them.
     fn without_prefix(mut self) -> Self {
         let common = |views: &BTreeMap<String, View>| {
-            PREFIXES
-                .into_iter()
-                .find(|prefix| !views.is_empty() && views.keys().all(|name| name.starts_with(prefix)))
+            PREFIXES.into_iter().find(|prefix| {
+                !views.is_empty() && views.keys().all(|name| name.starts_with(prefix))
+            })
         };
         // The prefixes may be nested.
         for _ in 0..MAX_PREFIXES {
             let Some(prefix) = common(&self.views) else { break };
             let views = std::mem::take(&mut self.views).into_iter();
-            self.views = views.map(|(name, view)| (name[prefix.len()..].to_owned(), view)).collect();
+            self.views =
+                views.map(|(name, view)| (name[prefix.len()..].to_owned(), view)).collect();
         }
         self
     }
@@ -120,10 +128,14 @@ impl Content {
 
     /// Reads all numbers. The shapes must have been checked before.
     fn arrays(&self) -> Result<BTreeMap<String, Array>, String> {
-        let elements: usize = self.views.values().fold(0, |sum, view| sum.saturating_add(view.elements()));
+        let elements: usize =
+            self.views.values().fold(0, |sum, view| sum.saturating_add(view.elements()));
         if elements as u64 > self.bytes {
-            // Several tensors may share a storage, but a small file must not expand to large weights.
-            return Err(format!("its tensors have {elements} elements, more than the file has bytes"));
+            // Several tensors may share a storage, but a small file must not expand to large
+            // weights.
+            return Err(format!(
+                "its tensors have {elements} elements, more than the file has bytes"
+            ));
         }
         let mut checked = Vec::new();
         let mut read = |view: &View| {
@@ -147,8 +159,9 @@ const MAX_PREFIXES: usize = 4;
 /// Reads weights from a safetensors file of any writer or a state dictionary of PyTorch.
 ///
 /// # Errors
-/// [`Error::Missing`] when the file does not exist, [`Error::Format`] when it is not a valid weights file, [`Error::Changed`]
-/// when its content does not match its checksum, [`Error::Io`] when it cannot be read.
+/// [`Error::Missing`] when the file does not exist, [`Error::Format`] when it is not a valid
+/// weights file, [`Error::Changed`] when its content does not match its checksum, [`Error::Io`]
+/// when it cannot be read.
 pub fn load(path: impl AsRef<Path>) -> Result<Loaded> {
     let path = path.as_ref();
     let (loaded, text) = read(path)?;
@@ -158,7 +171,8 @@ pub fn load(path: impl AsRef<Path>) -> Result<Loaded> {
     Ok(Loaded { has_checksum, ..loaded })
 }
 
-/// Reads weights like [`load`], but does not compare the checksum, since another program may have changed the file.
+/// Reads weights like [`load`], but does not compare the checksum, since another program may have
+/// changed the file.
 ///
 /// # Errors
 /// Those of [`load`] except [`Error::Changed`].
@@ -168,7 +182,8 @@ pub fn load_changed(path: impl AsRef<Path>) -> Result<Loaded> {
 
 /// Reads the weights of a file and its text entries.
 fn read(path: &Path) -> Result<(Loaded, BTreeMap<String, String>)> {
-    let refuse = |reason| Error::Format { path: path.to_owned(), expected: FileKind::Weights, reason };
+    let refuse =
+        |reason| Error::Format { path: path.to_owned(), expected: FileKind::Weights, reason };
     if !path.exists() {
         return Err(Error::Missing { path: path.to_owned(), expected: FileKind::Weights });
     }
@@ -189,7 +204,8 @@ fn read(path: &Path) -> Result<(Loaded, BTreeMap<String, String>)> {
     } else {
         assume(variant, classes)
     };
-    // Files of this project may also have numbers as names, if they were converted from files without class names.
+    // Files of this project may also have numbers as names, if they were converted from files
+    // without class names.
     let mut named = metadata.classes != numbered(classes);
     if !named {
         let (names, sentence) = class_indices::near(path, classes);
@@ -204,7 +220,8 @@ fn read(path: &Path) -> Result<(Loaded, BTreeMap<String, String>)> {
         notes.push(Note::Rounded);
     }
     let parameters = content.arrays().map_err(refuse)?;
-    let loaded = Loaded { weights: Weights { metadata, parameters }, named, notes, has_checksum: false };
+    let loaded =
+        Loaded { weights: Weights { metadata, parameters }, named, notes, has_checksum: false };
     Ok((loaded, content.metadata))
 }
 
@@ -216,7 +233,8 @@ fn numbered(classes: usize) -> Vec<String> {
 /// Checks that the metadata of a file matches its parameters.
 fn check_metadata(metadata: &Metadata, variant: Variant, classes: usize) -> Result<(), String> {
     let Metadata { variant: stated, classes: ref names, input_size, .. } = *metadata;
-    let parameters = |variant: Variant, classes| variant.topology(classes).parameters().unwrap_or_default();
+    let parameters =
+        |variant: Variant, classes| variant.topology(classes).parameters().unwrap_or_default();
     if parameters(stated, names.len()) != parameters(variant, classes) {
         return Err(format!(
             "its metadata says `{stated}` with {} classes, but its parameters are those of `{variant}` with {classes}",
@@ -234,14 +252,25 @@ fn check_metadata(metadata: &Metadata, variant: Variant, classes: usize) -> Resu
 /// Returns the assumed metadata of a file without metadata, and the notes about it.
 fn assume(variant: Variant, classes: usize) -> (Metadata, Vec<Note>) {
     let normalization = usual_normalization(variant);
-    let mut notes =
-        vec![Note::DetectedVariant { variant, classes }, Note::UsualNormalization { variant, normalization }];
+    let mut notes = vec![
+        Note::DetectedVariant { variant, classes },
+        Note::UsualNormalization { variant, normalization },
+    ];
     if variant == Variant::Original {
         notes.push(Note::SameShapes { other: Variant::OriginalNormFirst });
     }
     let input_size = variant.topology(classes).input[1];
     let exif_orientation = ExifOrientation::default();
-    (Metadata { variant, classes: numbered(classes), input_size, normalization, exif_orientation }, notes)
+    (
+        Metadata {
+            variant,
+            classes: numbered(classes),
+            input_size,
+            normalization,
+            exif_orientation,
+        },
+        notes,
+    )
 }
 
 /// A format of weights files that can be written.
@@ -260,7 +289,8 @@ impl Format {
     /// [`Error::Invalid`] for any other extension.
     pub fn of(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+        let extension =
+            path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
         match extension.as_deref() {
             Some("safetensors") => Ok(Self::Safetensors),
             Some("pth" | "pt") => Ok(Self::Pth),
@@ -273,25 +303,29 @@ impl Format {
     }
 }
 
-/// Writes weights atomically, in the format of the file's extension. Equal weights give equal bytes. Both formats contain the
-/// metadata.
+/// Writes weights atomically, in the format of the file's extension. Equal weights give equal
+/// bytes. Both formats contain the metadata.
 ///
 /// # Errors
-/// [`Error::Invalid`] as in [`Format::of`], [`Error::Parameters`] when the parameters are not those of the variant,
-/// [`Error::Io`].
+/// [`Error::Invalid`] as in [`Format::of`], [`Error::Parameters`] when the parameters are not those
+/// of the variant, [`Error::Io`].
 pub fn save(weights: &Weights, path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     let in_order = in_order(weights)?;
     match Format::of(path)? {
         Format::Safetensors => weights.save(path),
         Format::Pth => {
-            let text = weights.metadata.to_text().map_err(|error| Error::io("write", path)(error.into()))?;
+            let text = weights
+                .metadata
+                .to_text()
+                .map_err(|error| Error::io("write", path)(error.into()))?;
             write_atomically(path, |file| pth::write::write(file, &in_order, &text))
         }
     }
 }
 
-/// Returns the parameters in the order of the network, as in PyTorch's modules, instead of the alphabetical order.
+/// Returns the parameters in the order of the network, as in PyTorch's modules, instead of the
+/// alphabetical order.
 ///
 /// # Errors
 /// [`Error::Parameters`] when they are not those of the variant.

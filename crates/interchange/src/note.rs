@@ -4,7 +4,8 @@ use std::fmt;
 
 use alexnet_core::{Normalization, alexnet::Variant, text::shown};
 
-/// Something that is missing in a file and was assumed, or that was changed; displayed as a sentence.
+/// Something that is missing in a file and was assumed, or that was changed; displayed as a
+/// sentence.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Note {
     /// The variant was detected by the shapes of the parameters.
@@ -41,12 +42,17 @@ impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DetectedVariant { variant, classes } => {
-                write!(f, "detected as `{variant}` with {classes} classes by the shapes of its parameters")
+                write!(
+                    f,
+                    "detected as `{variant}` with {classes} classes by the shapes of its parameters"
+                )
             }
-            Self::UsualNormalization { variant, normalization: Normalization { mean, std } } => write!(
-                f,
-                "images are normalized with mean {mean:?} and std {std:?}, the usual values for `{variant}`"
-            ),
+            Self::UsualNormalization { variant, normalization: Normalization { mean, std } } => {
+                write!(
+                    f,
+                    "images are normalized with mean {mean:?} and std {std:?}, the usual values for `{variant}`"
+                )
+            }
             Self::SameShapes { other } => write!(f, "`{other}` has the same shapes"),
             Self::ClassNames(sentence) => f.write_str(sentence),
             Self::LeftOut(names) => {

@@ -1,8 +1,9 @@
 //! Export to ONNX, for example for ONNX Runtime, OpenCV or browsers.
 //!
-//! A file contains the network in evaluation mode, its parameters, and the metadata needed to use it. IR version 8 and operator
-//! set 17 are those of ONNX 1.12 (June 2022). ONNX Runtime has read them since version 1.13 of the same year, and it continues to
-//! read older versions. These networks need no newer operators.
+//! A file contains the network in evaluation mode, its parameters, and the metadata needed to use
+//! it. IR version 8 and operator set 17 are those of ONNX 1.12 (June 2022). ONNX Runtime has read
+//! them since version 1.13 of the same year, and it continues to read older versions. These
+//! networks need no newer operators.
 
 mod lower;
 mod messages;
@@ -20,8 +21,8 @@ use alexnet_core::{
 use prost::Message;
 
 use self::messages::{
-    DataType, Dimension, GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
-    TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, key,
+    DataType, Dimension, GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto,
+    TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, key,
 };
 use crate::in_order;
 
@@ -34,9 +35,10 @@ const PROBABILITIES: &str = "probabilities";
 
 /// Writes weights and their network atomically as one ONNX file. Equal weights give equal bytes.
 ///
-/// The input `images` is f32 `[batch, 3, H, W]`, normalized, with any batch size. The output is `logits` `[batch, classes]`, or
-/// with `softmax` `probabilities` of the same shape. Initializers have the names of PyTorch's parameters, nodes those of
-/// PyTorch's modules. The metadata are `variant`, `classes` (a JSON list), `input_size`, `mean` and `std` (JSON lists).
+/// The input `images` is f32 `[batch, 3, H, W]`, normalized, with any batch size. The output is
+/// `logits` `[batch, classes]`, or with `softmax` `probabilities` of the same shape. Initializers
+/// have the names of PyTorch's parameters, nodes those of PyTorch's modules. The metadata are
+/// `variant`, `classes` (a JSON list), `input_size`, `mean` and `std` (JSON lists).
 ///
 /// # Errors
 /// [`Error::Parameters`] when the parameters are not those of the variant, [`Error::Io`].
@@ -74,7 +76,8 @@ fn model(metadata: &Metadata) -> serde_json::Result<ModelProto> {
 }
 
 fn doc(metadata: &Metadata) -> String {
-    let Metadata { variant, input_size: size, normalization: Normalization { mean, std }, .. } = metadata;
+    let Metadata { variant, input_size: size, normalization: Normalization { mean, std }, .. } =
+        metadata;
     format!(
         "AlexNet ({variant}). `{IMAGES}` is [batch, 3, {size}, {size}]: the whole image in RGB, resized to {size}×{size} \
          without keeping its ratio (bilinear with antialiasing, as Pillow's BILINEAR), then (pixel / 255 - mean) / std for \
@@ -111,14 +114,15 @@ fn graph(metadata: &Metadata, topology: &Topology, softmax: bool) -> Result<Grap
 /// Returns an f32 value of shape `[batch, …]`.
 fn batch_of(name: &str, shape: &[usize]) -> ValueInfoProto {
     let batch = Dimension { dim_value: None, dim_param: Some("batch".into()) };
-    let fixed = shape.iter().map(|extent| Dimension { dim_value: Some(*extent as i64), dim_param: None });
+    let fixed =
+        shape.iter().map(|extent| Dimension { dim_value: Some(*extent as i64), dim_param: None });
     let shape = TensorShapeProto { dim: std::iter::once(batch).chain(fixed).collect() };
     let tensor_type = TensorTypeProto { elem_type: DataType::Float.into(), shape: Some(shape) };
     ValueInfoProto { name: name.into(), r#type: Some(TypeProto { tensor_type: Some(tensor_type) }) }
 }
 
-/// Writes the message of `model` with `graph` with `initializers`, without copying the numbers in memory. Each nested message
-/// consists of its key, its length and its content.
+/// Writes the message of `model` with `graph` with `initializers`, without copying the numbers in
+/// memory. Each nested message consists of its key, its length and its content.
 fn write(
     out: &mut impl Write,
     model: &ModelProto,
@@ -141,8 +145,10 @@ fn write(
     });
     let tensors: Vec<(Vec<u8>, &&Array)> = tensors.collect::<io::Result<_>>()?;
     let graph = graph.encode_to_vec();
-    let length: usize =
-        tensors.iter().map(|(start, array)| start.len() + size_of_val(array.values.as_slice())).sum();
+    let length: usize = tensors
+        .iter()
+        .map(|(start, array)| start.len() + size_of_val(array.values.as_slice()))
+        .sum();
 
     out.write_all(&model.encode_to_vec())?;
     out.write_all(&prefix(key::MODEL_GRAPH, graph.len() + length)?)?;

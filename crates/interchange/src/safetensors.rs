@@ -1,4 +1,5 @@
-//! Reads the header of safetensors files of any writer. The numbers are read later, after the shapes are checked.
+//! Reads the header of safetensors files of any writer. The numbers are read later, after the
+//! shapes are checked.
 
 use std::{collections::BTreeMap, io::Seek};
 

@@ -53,7 +53,8 @@ pub struct View {
     pub strides: Vec<u64>,
 }
 
-/// The maximum span of a view in its storage, in bytes. A span of up to twice the size of the view is also allowed.
+/// The maximum span of a view in its storage, in bytes. A span of up to twice the size of the view
+/// is also allowed.
 const MAX_SPREAD: u64 = 64 << 20;
 
 /// Returns the strides of a row-major tensor, in elements.
@@ -77,7 +78,8 @@ impl View {
         self.shape.iter().fold(1, |product, extent| product.saturating_mul(*extent))
     }
 
-    /// Reads the elements in row-major order. f16 and bf16 are converted exactly, f64 is rounded to nearest.
+    /// Reads the elements in row-major order. f16 and bf16 are converted exactly, f64 is rounded to
+    /// nearest.
     ///
     /// # Errors
     /// When the view extends beyond its storage, or its type is not supported.
@@ -147,7 +149,9 @@ impl View {
         for _ in 0..elements {
             values.push(number(all[at]));
             // Increments the multi-dimensional index, starting with the last dimension.
-            for ((index, extent), stride) in index.iter_mut().zip(&self.shape).zip(&self.strides).rev() {
+            for ((index, extent), stride) in
+                index.iter_mut().zip(&self.shape).zip(&self.strides).rev()
+            {
                 let stride = *stride as usize;
                 *index += 1;
                 // The stride of a dimension of size 1 may be any number.

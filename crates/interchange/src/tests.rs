@@ -38,8 +38,9 @@ fn every_kind_of_state_dictionary_is_read_bit_by_bit() {
         for (name, expected) in expected {
             assert_eq!(found[&name].shape, expected.shape, "{file}: {name}");
             // NaN has many bit patterns, and PyTorch uses another one than IEEE 754 suggests.
-            let same =
-                |(a, b): (u32, u32)| a == b || f32::from_bits(a).is_nan() && f32::from_bits(b).is_nan();
+            let same = |(a, b): (u32, u32)| {
+                a == b || f32::from_bits(a).is_nan() && f32::from_bits(b).is_nan()
+            };
             let found = bits(&found[&name]);
             assert!(found.len() == expected.bits.len(), "{file}: {name}");
             assert!(found.into_iter().zip(expected.bits).all(same), "{file}: {name}");
@@ -57,7 +58,10 @@ fn weights(variant: Variant, classes: usize) -> Weights {
         variant,
         classes: (0..classes).map(|i| format!("\"fleur\" nº {i}")).collect(),
         input_size: variant.topology(classes).input[1],
-        normalization: alexnet_core::Normalization { mean: [0.1 + 0.2, 0.5, 0.25], std: [0.1, 1.0, 2.0] },
+        normalization: alexnet_core::Normalization {
+            mean: [0.1 + 0.2, 0.5, 0.25],
+            std: [0.1, 1.0, 2.0],
+        },
         exif_orientation: alexnet_core::ExifOrientation::Ignore,
     };
     Weights { metadata, parameters: filled.collect() }
@@ -75,7 +79,9 @@ fn a_changed_file_is_detected_by_its_checksum() {
     fs::write(&path, &bytes).unwrap();
     assert!(matches!(load(&path), Err(alexnet_core::Error::Changed { .. })));
     let loaded = load_changed(&path).unwrap();
-    assert!(loaded.weights.metadata == ours.metadata && loaded.weights.parameters != ours.parameters);
+    assert!(
+        loaded.weights.metadata == ours.metadata && loaded.weights.parameters != ours.parameters
+    );
     loaded.weights.save(&path).unwrap();
     assert_eq!(load(&path).unwrap(), Loaded { has_checksum: true, ..loaded });
 }
@@ -87,7 +93,10 @@ fn conversion_to_pytorch_and_back_is_lossless() {
     let ours = weights(Variant::Tutorial, 3);
     ours.save(at("a.safetensors")).unwrap();
     let loaded = load(at("a.safetensors")).unwrap();
-    assert_eq!(loaded, Loaded { weights: ours.clone(), named: true, notes: vec![], has_checksum: true });
+    assert_eq!(
+        loaded,
+        Loaded { weights: ours.clone(), named: true, notes: vec![], has_checksum: true }
+    );
     save(&loaded.weights, at("b.pth")).unwrap();
     let back = load(at("b.pth")).unwrap();
     // The zip archive has its own checksums.
@@ -100,13 +109,15 @@ fn conversion_to_pytorch_and_back_is_lossless() {
     assert!(error.contains("b.onnx") && error.contains(".safetensors, .pth or .pt"), "{error}");
 }
 
-/// For a plain state dictionary of another program, the class names and all other metadata are assumed, and notes say so.
+/// For a plain state dictionary of another program, the class names and all other metadata are
+/// assumed, and notes say so.
 #[test]
 fn missing_metadata_is_assumed_and_noted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("AlexNet.pth");
     let Weights { parameters, .. } = weights(Variant::Tutorial, 3);
-    let arrays: Vec<(&str, &Array)> = parameters.iter().map(|(name, array)| (name.as_str(), array)).collect();
+    let arrays: Vec<(&str, &Array)> =
+        parameters.iter().map(|(name, array)| (name.as_str(), array)).collect();
     write_atomically(&path, |file| pth::write::write(file, &arrays, &BTreeMap::new())).unwrap();
 
     let loaded = load(&path).unwrap();
@@ -114,7 +125,9 @@ fn missing_metadata_is_assumed_and_noted() {
     assert_eq!(loaded.weights.metadata.classes, ["0", "1", "2"]);
     assert!(!loaded.named);
     let notes = loaded.notes.iter().map(Note::to_string).collect::<Vec<_>>().join("\n");
-    for expected in ["`tutorial` with 3 classes", "class_indices.json with 3 names", "mean [0.5, 0.5, 0.5]"] {
+    for expected in
+        ["`tutorial` with 3 classes", "class_indices.json with 3 names", "mean [0.5, 0.5, 0.5]"]
+    {
         assert!(notes.contains(expected), "{notes}");
     }
 
@@ -147,9 +160,17 @@ fn missing_metadata_is_assumed_and_noted() {
 #[test]
 fn variants_are_detected_and_mismatches_are_listed() {
     let shapes = |variant: Variant, classes| -> BTreeMap<String, Vec<usize>> {
-        variant.topology(classes).parameters().unwrap().into_iter().map(|p| (p.name, p.shape)).collect()
+        variant
+            .topology(classes)
+            .parameters()
+            .unwrap()
+            .into_iter()
+            .map(|p| (p.name, p.shape))
+            .collect()
     };
-    for (variant, classes) in [(Variant::Tutorial, 5), (Variant::Original, 7), (Variant::Torchvision, 1000)] {
+    for (variant, classes) in
+        [(Variant::Tutorial, 5), (Variant::Original, 7), (Variant::Torchvision, 1000)]
+    {
         assert_eq!(detect_variant(&shapes(variant, classes)), Ok((variant, classes)));
     }
     assert_eq!(detect_variant(&shapes(Variant::OriginalNormFirst, 2)), Ok((Variant::Original, 2)));
@@ -184,13 +205,18 @@ fn safetensors_files_of_other_programs_are_read() {
         .parameters
         .iter()
         .map(|(name, array)| {
-            let bytes = array.values.iter().flat_map(|value| half::bf16::from_f32(*value).to_le_bytes());
+            let bytes =
+                array.values.iter().flat_map(|value| half::bf16::from_f32(*value).to_le_bytes());
             (format!("module.{name}"), bytes.collect())
         })
         .collect();
     let views = narrow.iter().map(|(name, bytes)| {
         let shape = ours.parameters[&name["module.".len()..]].shape.clone();
-        (name, ::safetensors::tensor::TensorView::new(::safetensors::Dtype::BF16, shape, bytes).unwrap())
+        (
+            name,
+            ::safetensors::tensor::TensorView::new(::safetensors::Dtype::BF16, shape, bytes)
+                .unwrap(),
+        )
     });
     fs::write(&path, ::safetensors::serialize(views, None).unwrap()).unwrap();
     let loaded = load(&path).unwrap();
@@ -221,7 +247,10 @@ fn inconsistent_files_are_refused() {
     wrong.metadata.classes.push("four".into());
     wrong.save(&path).unwrap();
     let error = load(&path).unwrap_err().to_string();
-    assert!(error.contains("`tutorial` with 4 classes") && error.contains("of `tutorial` with 3"), "{error}");
+    assert!(
+        error.contains("`tutorial` with 4 classes") && error.contains("of `tutorial` with 3"),
+        "{error}"
+    );
     let error = load(folder.path()).unwrap_err().to_string();
     assert!(error.contains("it is a folder, not a file"), "{error}");
     alexnet_core::checkpoint::save(&path, &alexnet_core::State::default(), &0).unwrap();
@@ -247,8 +276,8 @@ fn saved(pickle: &[u8]) -> Vec<u8> {
     archive(&[("a/data.pkl", pickle), ("a/data/0", &[0; 16]), ("a/version", b"3\n")])
 }
 
-/// Returns a pickle of `{'x': tensor}` with the storage `0`: the type and the number of elements of the storage, then offset,
-/// shape and strides of the tensor.
+/// Returns a pickle of `{'x': tensor}` with the storage `0`: the type and the number of elements of
+/// the storage, then offset, shape and strides of the tensor.
 fn one_tensor(kind: &str, elements: &[u8], view: &[u8]) -> Vec<u8> {
     [
         b"\x80\x02}X\x01\0\0\0xctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagec".as_slice(),
@@ -284,18 +313,20 @@ fn long_key() -> Vec<u8> {
 }
 
 fn overlapping() -> Vec<u8> {
-    let mut bytes = archive(&[("a/data.pkl", b"}."), ("a/data/0", &[0; 16]), ("a/data/1", &[0; 16])]);
+    let mut bytes =
+        archive(&[("a/data.pkl", b"}."), ("a/data/0", &[0; 16]), ("a/data/1", &[0; 16])]);
     // Sets the start of the last entry in the directory to that of the previous entry.
     let end = bytes.len() - 22;
     let directory = u32::from_le_bytes(bytes[end + 16..end + 20].try_into().unwrap()) as usize;
-    let entries: Vec<usize> = (directory..end).filter(|at| bytes[*at..].starts_with(b"PK\x01\x02")).collect();
+    let entries: Vec<usize> =
+        (directory..end).filter(|at| bytes[*at..].starts_with(b"PK\x01\x02")).collect();
     let first = bytes[entries[1] + 42..entries[1] + 46].to_vec();
     bytes[entries[2] + 42..entries[2] + 46].copy_from_slice(&first);
     bytes
 }
 
-/// Returns a file in which the byte at `field` of the first entry's local header, and the corresponding byte of the directory,
-/// are set to `value`.
+/// Returns a file in which the byte at `field` of the first entry's local header, and the
+/// corresponding byte of the directory, are set to `value`.
 fn changed(field: usize, value: u8) -> Vec<u8> {
     let mut bytes = saved(b"}.");
     for (signature, at) in [(b"PK\x03\x04", field), (b"PK\x01\x02", field + 2)] {
@@ -305,9 +336,11 @@ fn changed(field: usize, value: u8) -> Vec<u8> {
     bytes
 }
 
-/// Returns an archive whose storage of sixteen zeros has the deflated content `packed` and the stated size `bytes`.
+/// Returns an archive whose storage of sixteen zeros has the deflated content `packed` and the
+/// stated size `bytes`.
 fn deflated(packed: &[u8], bytes: u32) -> Vec<u8> {
-    let mut archive = archive(&[("a/data.pkl", &one_tensor(FLOAT, FOUR, ALL)), ("a/data/0", packed)]);
+    let mut archive =
+        archive(&[("a/data.pkl", &one_tensor(FLOAT, FOUR, ALL)), ("a/data/0", packed)]);
     for (signature, method, size) in [(b"PK\x03\x04", 8, 22), (b"PK\x01\x02", 10, 24)] {
         let header = archive.windows(4).rposition(|window| window == signature).unwrap();
         archive[header + method] = 8;
@@ -381,12 +414,20 @@ fn malicious() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ),
         ("a storage with a long name", saved(&long_key()), "longer than 1024 bytes"),
         ("a name that clears the screen", saved(&named_after("\x1b[2J")), "is not a valid name"),
-        ("endless pushing and popping", saved(&b"N0".repeat(200_000)), "more than 250000 operations"),
+        (
+            "endless pushing and popping",
+            saved(&b"N0".repeat(200_000)),
+            "more than 250000 operations",
+        ),
         ("a list in itself", saved(b"]q\0h\0a."), "contains no dictionary"),
         ("a dictionary in itself", saved(b"}q\0X\x05\0\0\0modelh\0s."), "too many dictionaries"),
         ("no tensor", saved(b"}X\x01\0\0\0xK\x01s."), "contains no tensor (x)"),
         ("an empty dictionary", saved(b"}."), "contains no tensor (it is empty)"),
-        ("a key that is no text", saved(b"}K\x01K\x01s."), "contains no tensor (an entry without a name)"),
+        (
+            "a key that is no text",
+            saved(b"}K\x01K\x01s."),
+            "contains no tensor (an entry without a name)",
+        ),
         (
             "a missing storage",
             archive(&[("a/data.pkl", &one_tensor(FLOAT, FOUR, ALL))]),
@@ -407,7 +448,11 @@ fn malicious() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             saved(&one_tensor(FLOAT, b"J\xff\xff\xff\xff", ALL)),
             "a storage of -1 elements",
         ),
-        ("a storage of unknown kind", saved(&one_tensor("torch\nQUInt8Storage", FOUR, ALL)), "QUInt8Storage"),
+        (
+            "a storage of unknown kind",
+            saved(&one_tensor("torch\nQUInt8Storage", FOUR, ALL)),
+            "QUInt8Storage",
+        ),
         (
             "a tensor beyond its storage",
             saved(&one_tensor(FLOAT, b"K\x04", b"K\x01K\x04\x85K\x01\x85")),
@@ -454,11 +499,19 @@ fn malicious() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             "entries decompress to 68157",
         ),
         ("an entry that is longer than it says", deflated(&deflate(&[0; 17]), 16), "checksum"),
-        ("a dictionary of a text", saved(b"ccollections\nOrderedDict\n(](X\x01\0\0\0aetR."), "is not a pair"),
+        (
+            "a dictionary of a text",
+            saved(b"ccollections\nOrderedDict\n(](X\x01\0\0\0aetR."),
+            "is not a pair",
+        ),
         ("a million entries of the same list", saved(&many_entries()), "more than 250000 entries"),
         ("items for a missing set", saved(b"}(K\x01\x90."), "there is no set"),
         ("entries that overlap", overlapping(), "overlaps"),
-        ("an archive of something else", archive(&[("word/document.xml", b"<xml/>")]), "no data.pkl"),
+        (
+            "an archive of something else",
+            archive(&[("word/document.xml", b"<xml/>")]),
+            "no data.pkl",
+        ),
         (
             "numbers of a big-endian machine",
             archive(&[("a/data.pkl", b"}."), ("a/byteorder", b"big")]),
@@ -474,7 +527,11 @@ fn malicious() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             "is not valid",
         ),
         ("a legacy file, truncated in its pickle", truncated(&legacy, 200), "ends"),
-        ("a legacy file, truncated in its numbers", truncated(&legacy, legacy.len() - 1), "truncated"),
+        (
+            "a legacy file, truncated in its numbers",
+            truncated(&legacy, legacy.len() - 1),
+            "truncated",
+        ),
         ("a legacy file with a wrong number of elements", long_legacy, "does not hold"),
         ("an empty file", vec![], "is empty"),
         ("a text", b"These are words.".to_vec(), "neither safetensors nor"),

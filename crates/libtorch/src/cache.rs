@@ -1,5 +1,5 @@
-//! The project's copies of libtorch in the cache folder of the user. There is one per version and build, so that several
-//! checkouts share them and an update does not use an old copy.
+//! The project's copies of libtorch in the cache folder of the user. There is one per version and
+//! build, so that several checkouts share them and an update does not use an old copy.
 
 use std::{
     fmt,
@@ -26,7 +26,8 @@ impl fmt::Display for Build {
     }
 }
 
-/// Returns the folder of all copies, `alexnet` in the user's cache folder; `None` if no environment variable defines that folder.
+/// Returns the folder of all copies, `alexnet` in the user's cache folder; `None` if no environment
+/// variable defines that folder.
 pub fn folder(variable: Variable) -> Option<PathBuf> {
     let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let user = if cfg!(target_os = "windows") {
@@ -41,14 +42,14 @@ pub fn folder(variable: Variable) -> Option<PathBuf> {
     user.map(|user| user.join("alexnet"))
 }
 
-/// Returns the folder of one copy in [`folder`]. It contains the folder `torch` ([`libtorch`]), further libraries that it needs,
-/// and the [`manifest`].
+/// Returns the folder of one copy in [`folder`]. It contains the folder `torch` ([`libtorch`]),
+/// further libraries that it needs, and the [`manifest`].
 pub fn copy(folder: &Path, build: Build) -> PathBuf {
     folder.join(format!("libtorch-{VERSION}-{build}"))
 }
 
-/// Returns the value of `LIBTORCH` for a copy: its folder with `include` and `lib`. The libraries search for NVIDIA's libraries
-/// in `../../nvidia`, as in the packages that they are from.
+/// Returns the value of `LIBTORCH` for a copy: its folder with `include` and `lib`. The libraries
+/// search for NVIDIA's libraries in `../../nvidia`, as in the packages that they are from.
 pub fn libtorch(copy: &Path) -> PathBuf {
     copy.join("torch")
 }
@@ -67,14 +68,19 @@ mod tests {
     use super::*;
 
     fn cache(variables: &[(&str, &str)]) -> Option<PathBuf> {
-        folder(&|name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()))
+        folder(&|name| {
+            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into())
+        })
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn the_cache_is_in_the_users_cache_folder() {
         assert_eq!(cache(&[("HOME", "/home/a")]), Some("/home/a/.cache/alexnet".into()));
-        assert_eq!(cache(&[("HOME", "/home/a"), ("XDG_CACHE_HOME", "/c")]), Some("/c/alexnet".into()));
+        assert_eq!(
+            cache(&[("HOME", "/home/a"), ("XDG_CACHE_HOME", "/c")]),
+            Some("/c/alexnet".into())
+        );
         for invalid in ["", "relative"] {
             let found = cache(&[("HOME", "/home/a"), ("XDG_CACHE_HOME", invalid)]);
             assert_eq!(found, Some("/home/a/.cache/alexnet".into()));

@@ -30,8 +30,8 @@ impl Libtorch {
     }
 }
 
-/// The source of a libtorch, in the order of the search. `LIBTORCH_USE_PYTORCH` is first, as in torch-sys, which compiles against
-/// the libtorch that is found.
+/// The source of a libtorch, in the order of the search. `LIBTORCH_USE_PYTORCH` is first, as in
+/// torch-sys, which compiles against the libtorch that is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// `LIBTORCH_USE_PYTORCH` is set: the PyTorch of [`python`].
@@ -42,9 +42,9 @@ pub enum Source {
     Cache(Build),
 }
 
-/// Searches libtorch by `LIBTORCH_USE_PYTORCH`, by `LIBTORCH` and in the cache, in this order. If a variable names an unusable
-/// libtorch, this is an error, so that a mistake is not hidden. In the cache, a build for GPUs is preferred, since it also
-/// supports CPUs.
+/// Searches libtorch by `LIBTORCH_USE_PYTORCH`, by `LIBTORCH` and in the cache, in this order. If a
+/// variable names an unusable libtorch, this is an error, so that a mistake is not hidden. In the
+/// cache, a build for GPUs is preferred, since it also supports CPUs.
 ///
 /// # Errors
 /// When there is no libtorch, or none that can be used.
@@ -61,7 +61,8 @@ pub fn find(variable: Variable) -> Result<Libtorch, Problem> {
     let cache = cache::folder(variable);
     let mut problem = Problem::NotFound { cache: cache.clone() };
     for build in [Build::Cuda, Build::Cpu] {
-        let Some(copy) = cache.as_ref().map(|folder| cache::copy(folder, build)).filter(|copy| copy.exists())
+        let Some(copy) =
+            cache.as_ref().map(|folder| cache::copy(folder, build)).filter(|copy| copy.exists())
         else {
             continue;
         };
@@ -74,7 +75,8 @@ pub fn find(variable: Variable) -> Result<Libtorch, Problem> {
     Err(problem)
 }
 
-/// Checks the libtorch that a variable names. There is no list of its files, so only the most important ones are checked.
+/// Checks the libtorch that a variable names. There is no list of its files, so only the most
+/// important ones are checked.
 fn named(source: Source, folder: PathBuf, variable: Variable) -> Result<Libtorch, Problem> {
     // Linux distributions may install headers and libraries in different folders; PyTorch does not.
     let part = |name: &str| match variable(name) {
@@ -82,15 +84,20 @@ fn named(source: Source, folder: PathBuf, variable: Variable) -> Result<Libtorch
         _ => folder.clone(),
     };
     let lib = part("LIBTORCH_LIB").join("lib");
-    let mut needed = vec![part("LIBTORCH_INCLUDE").join("include/torch/csrc/api/include/torch/torch.h")];
+    let mut needed =
+        vec![part("LIBTORCH_INCLUDE").join("include/torch/csrc/api/include/torch/torch.h")];
     needed.extend(["torch", "torch_cpu", "c10"].map(|name| lib.join(library(name))));
     let missing = needed.into_iter().find(|file| !file.exists());
     let version = match missing {
-        Some(file) => Err(Cause::Missing(file.strip_prefix(&folder).map(Path::to_owned).unwrap_or(file))),
+        Some(file) => {
+            Err(Cause::Missing(file.strip_prefix(&folder).map(Path::to_owned).unwrap_or(file)))
+        }
         None => version::of(&folder),
     };
     let version = match version {
-        Err(Cause::Version(found)) if variable("LIBTORCH_BYPASS_VERSION_CHECK").is_some() => Ok(found),
+        Err(Cause::Version(found)) if variable("LIBTORCH_BYPASS_VERSION_CHECK").is_some() => {
+            Ok(found)
+        }
         other => other,
     };
     match version {
@@ -99,24 +106,33 @@ fn named(source: Source, folder: PathBuf, variable: Variable) -> Result<Libtorch
     }
 }
 
-/// Returns the folder of the PyTorch that `python` would import. It is not imported, since that takes seconds.
+/// Returns the folder of the PyTorch that `python` would import. It is not imported, since that
+/// takes seconds.
 fn pytorch(python: &'static str) -> Result<PathBuf, Problem> {
     const FOLDER: &str =
         "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])";
     let problem = |answer: String| Problem::NoPyTorch { python, answer };
-    let output =
-        Command::new(python).args(["-c", FOLDER]).output().map_err(|error| problem(error.to_string()))?;
+    let output = Command::new(python)
+        .args(["-c", FOLDER])
+        .output()
+        .map_err(|error| problem(error.to_string()))?;
     let [out, err] =
         [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).trim().to_owned());
     if output.status.success() {
         return Ok(absolute(out.into()));
     }
-    // `find_spec` returns None for a package that is not installed, so the access to its attribute fails.
+    // `find_spec` returns None for a package that is not installed, so the access to its attribute
+    // fails.
     let last = err.lines().last().unwrap_or_default();
-    Err(problem(if last.contains("NoneType") { "torch is not installed".into() } else { last.to_owned() }))
+    Err(problem(if last.contains("NoneType") {
+        "torch is not installed".into()
+    } else {
+        last.to_owned()
+    }))
 }
 
-/// Returns the Python that torch-sys uses: that of the active virtual environment, else that of the system.
+/// Returns the Python that torch-sys uses: that of the active virtual environment, else that of the
+/// system.
 pub fn python(variable: Variable) -> &'static str {
     match () {
         () if cfg!(windows) => "python.exe",
@@ -150,7 +166,8 @@ mod tests {
     impl Environment {
         fn new() -> Self {
             let root = tempfile::tempdir().unwrap();
-            let home = ["HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"].map(|name| (name, root.path().into()));
+            let home =
+                ["HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"].map(|name| (name, root.path().into()));
             Self { variables: home.to_vec(), root }
         }
 
@@ -235,7 +252,10 @@ mod tests {
         let problem = environment.find().unwrap_err();
         assert!(problem.is_fixed_by_fetching());
         let text = problem.to_string();
-        assert!(text.contains("has 1 bytes instead of 3; `cargo xtask libtorch` fetches it again"), "{text}");
+        assert!(
+            text.contains("has 1 bytes instead of 3; `cargo xtask libtorch` fetches it again"),
+            "{text}"
+        );
         assert!(text.contains(&format!("the libtorch in {} cannot", copy.display())), "{text}");
         fs::remove_file(&library).unwrap();
         assert!(environment.find().unwrap_err().to_string().contains("is missing"));
@@ -250,7 +270,10 @@ mod tests {
         let problem = environment.find().unwrap_err();
         assert!(!problem.is_fixed_by_fetching());
         let text = problem.to_string();
-        assert!(text.starts_with(&format!("LIBTORCH is {}, which cannot", folder.display())), "{text}");
+        assert!(
+            text.starts_with(&format!("LIBTORCH is {}, which cannot", folder.display())),
+            "{text}"
+        );
         assert!(text.contains("torch.h is missing") && text.contains("unset it"), "{text}");
 
         make(&folder, "2.13.0+cu130");
@@ -271,7 +294,10 @@ mod tests {
         make(&folder, "2.5.1+cpu\n");
         environment.set("LIBTORCH", &folder);
         let text = environment.find().unwrap_err().to_string();
-        assert!(text.contains("it is version 2.5.1+cpu, but 2.13.0 is needed; set it to"), "{text}");
+        assert!(
+            text.contains("it is version 2.5.1+cpu, but 2.13.0 is needed; set it to"),
+            "{text}"
+        );
         environment.set("LIBTORCH_BYPASS_VERSION_CHECK", "1");
         assert_eq!(environment.find().unwrap().version, "2.5.1+cpu");
     }

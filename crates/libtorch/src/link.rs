@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-/// Returns the linker arguments for a program that uses the libraries in `folder`, for build scripts.
+/// Returns the linker arguments for a program that uses the libraries in `folder`, for build
+/// scripts.
 pub fn linker_arguments(folder: &Path) -> Vec<String> {
     let mut arguments = vec![format!("-Wl,-rpath,{}", folder.display())];
-    // The CUDA library registers itself when it is loaded. No symbol refers to it, so the linker would drop it.
+    // The CUDA library registers itself when it is loaded. No symbol refers to it, so the linker
+    // would drop it.
     if folder.join("libtorch_cuda.so").exists() {
         arguments.push("-Wl,--no-as-needed,-ltorch_cuda,--as-needed".into());
     }

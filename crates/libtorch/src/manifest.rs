@@ -1,7 +1,7 @@
 //! The list of the files of a copy with their sizes, to detect incomplete copies.
 //!
-//! The list has one line per file, `SIZE PATH` with `/` between folders, and is sorted. The last line, `N files`, shows that the
-//! list is complete. It is written after all files.
+//! The list has one line per file, `SIZE PATH` with `/` between folders, and is sorted. The last
+//! line, `N files`, shows that the list is complete. It is written after all files.
 
 use std::{
     fs, io,
@@ -30,7 +30,8 @@ pub fn write(folder: &Path) -> io::Result<()> {
 /// Checks that all files in the list of `folder` exist and have the right size.
 ///
 /// # Errors
-/// [`Cause::Missing`] or [`Cause::Size`] for the first wrong file, [`Cause::Manifest`] when there is no complete list.
+/// [`Cause::Missing`] or [`Cause::Size`] for the first wrong file, [`Cause::Manifest`] when there
+/// is no complete list.
 pub fn check(folder: &Path) -> Result<(), Cause> {
     let text = fs::read_to_string(folder.join(FILE)).map_err(|_| Cause::Manifest)?;
     let lines: Vec<&str> = text.lines().collect();
@@ -81,7 +82,10 @@ mod tests {
     #[test]
     fn a_complete_folder_passes() {
         let folder = folder();
-        assert_eq!(fs::read_to_string(folder.path().join(FILE)).unwrap(), "3 b c.h\n10 lib/a.so\n2 files\n");
+        assert_eq!(
+            fs::read_to_string(folder.path().join(FILE)).unwrap(),
+            "3 b c.h\n10 lib/a.so\n2 files\n"
+        );
         assert_eq!(check(folder.path()), Ok(()));
         // Additional files are allowed, and the list does not contain itself.
         fs::write(folder.path().join("more"), "").unwrap();

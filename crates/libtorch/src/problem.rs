@@ -4,7 +4,8 @@ use std::{error, fmt, path::PathBuf};
 
 use crate::{Source, VERSION, cache::Build, manifest};
 
-/// Why there is no libtorch to build with. The message names the folder, the cause and the next step.
+/// Why there is no libtorch to build with. The message names the folder, the cause and the next
+/// step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
     /// No variable names one, and the cache is empty.
@@ -51,9 +52,13 @@ pub enum Cause {
 }
 
 impl Problem {
-    /// Whether `cargo xtask libtorch` fixes it. It does, unless an environment variable has priority over the cache.
+    /// Whether `cargo xtask libtorch` fixes it. It does, unless an environment variable has
+    /// priority over the cache.
     pub fn is_fixed_by_fetching(&self) -> bool {
-        matches!(self, Self::NotFound { cache: Some(_) } | Self::Unusable { source: Source::Cache(_), .. })
+        matches!(
+            self,
+            Self::NotFound { cache: Some(_) } | Self::Unusable { source: Source::Cache(_), .. }
+        )
     }
 }
 

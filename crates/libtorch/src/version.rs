@@ -8,7 +8,8 @@ use crate::{Cause, VERSION};
 const HEADERS: [&str; 2] =
     ["include/torch/headeronly/version.h", "include/torch/csrc/api/include/torch/version.h"];
 
-/// Returns the version of the libtorch in `folder`, such as `2.13.0+cpu` or, from a header, `2.13.0`.
+/// Returns the version of the libtorch in `folder`, such as `2.13.0+cpu` or, from a header,
+/// `2.13.0`.
 ///
 /// # Errors
 /// [`Cause::Missing`] when no file contains it, [`Cause::Version`] when it is not [`VERSION`].
@@ -54,7 +55,8 @@ mod tests {
         assert_eq!(of(folder.path()), Err(Cause::Version("2.5.1".into())));
 
         fs::create_dir_all(new.parent().unwrap()).unwrap();
-        fs::write(&new, HEADER.replace("MINOR 5", "MINOR 13").replace("PATCH 1", "PATCH 0")).unwrap();
+        fs::write(&new, HEADER.replace("MINOR 5", "MINOR 13").replace("PATCH 1", "PATCH 0"))
+            .unwrap();
         assert_eq!(of(folder.path()).as_deref(), Ok("2.13.0"));
 
         fs::write(folder.path().join("build-version"), "2.13.0+cpu\n").unwrap();

@@ -66,7 +66,12 @@ impl<'a> Campaign<'a> {
     ///
     /// # Panics
     /// When a temporary folder cannot be created.
-    pub fn new(target: &'a Target, seed: u64, program: Option<PathBuf>, out: Option<&'a Path>) -> Self {
+    pub fn new(
+        target: &'a Target,
+        seed: u64,
+        program: Option<PathBuf>,
+        out: Option<&'a Path>,
+    ) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         Self {
             target,
@@ -89,7 +94,8 @@ impl<'a> Campaign<'a> {
 
     /// Tries one mutated file.
     pub fn step(&mut self) {
-        let mut bytes = Mutator { corpus: &self.corpus, words: self.target.words }.mutate(&mut self.rng);
+        let mut bytes =
+            Mutator { corpus: &self.corpus, words: self.target.words }.mutate(&mut self.rng);
         if let Some(repair) = self.target.repair
             && self.rng.random_ratio(3, 4)
         {
@@ -104,7 +110,8 @@ impl<'a> Campaign<'a> {
     fn try_file(&mut self, bytes: &[u8]) -> bool {
         if let Some(out) = self.out {
             // If the process dies, this file is the cause.
-            fs::write(self.current_file(out), bytes).expect("the folder of this run can be written to");
+            fs::write(self.current_file(out), bytes)
+                .expect("the folder of this run can be written to");
         }
         memory::reset_peak();
         let start = Instant::now();
@@ -118,7 +125,8 @@ impl<'a> Campaign<'a> {
         let mut faults = Vec::new();
         let kind = match watched.returned {
             None => {
-                faults.push(format!("panics: {}", watched.panics.last().map_or("", String::as_str)));
+                faults
+                    .push(format!("panics: {}", watched.panics.last().map_or("", String::as_str)));
                 String::new()
             }
             Some(Outcome::Wrong(what)) => {
@@ -152,7 +160,8 @@ impl<'a> Campaign<'a> {
     fn save(&self, what: &str, kind: &str, bytes: &[u8]) {
         let known = self.report.caught.contains_key(what) || self.report.faults.contains_key(what);
         if let (Some(out), false) = (self.out, known) {
-            let name = format!("{}-{kind}-{:08x}", self.target.name, crc32fast::hash(what.as_bytes()));
+            let name =
+                format!("{}-{kind}-{:08x}", self.target.name, crc32fast::hash(what.as_bytes()));
             fs::write(out.join(name), bytes).expect("the folder of this run can be written to");
         }
     }
@@ -221,15 +230,19 @@ mod tests {
         );
         let (fault, times) = report.faults.first_key_value().unwrap();
         assert!(fault.ends_with(": injected") && *times > 1, "{report:?}");
-        let saved: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
-        let file = saved.iter().find(|path| path.to_string_lossy().contains("test-fault-")).unwrap();
+        let saved: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let file =
+            saved.iter().find(|path| path.to_string_lossy().contains("test-fault-")).unwrap();
         assert!(fs::read(file).unwrap().starts_with(b"bad"));
     }
 
     #[test]
     fn a_caught_panic_is_no_fault_but_a_wrong_outcome_is() {
         let report = ran(
-            |bytes, _| match std::panic::catch_unwind(|| assert!(!bytes.starts_with(b"bad"), "injected")) {
+            |bytes, _| match std::panic::catch_unwind(|| {
+                assert!(!bytes.starts_with(b"bad"), "injected")
+            }) {
                 Err(_) => Outcome::Refused("it failed inside".into()),
                 Ok(()) if bytes.is_empty() => Outcome::Wrong("an empty file is read".into()),
                 Ok(()) => Outcome::Refused("x".repeat(bytes.len() * 1000)),

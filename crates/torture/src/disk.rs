@@ -1,7 +1,8 @@
-//! Training with disk errors and kills: all files must be complete afterwards, and the resumed run must end with the same bytes.
+//! Training with disk errors and kills: all files must be complete afterwards, and the resumed run
+//! must end with the same bytes.
 //!
-//! `strace` makes system calls fail or kills the program at them. Files are saved on the main thread, so only this thread is
-//! traced.
+//! `strace` makes system calls fail or kills the program at them. Files are saved on the main
+//! thread, so only this thread is traced.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +26,8 @@ use walkdir::WalkDir;
 const CALLS: &str =
     "openat,write,fsync,fdatasync,rename,renameat,renameat2,mkdir,unlink,unlinkat,ftruncate,flock";
 
-/// The arguments of a short run. The layers with most weights are frozen, so that the checkpoint is small.
+/// The arguments of a short run. The layers with most weights are frozen, so that the checkpoint is
+/// small.
 const TRAIN: [&str; 18] = [
     "train",
     "--data",
@@ -97,9 +99,14 @@ impl Disk {
     /// A message when this run fails.
     pub fn new(program: &Path) -> Result<Self, String> {
         let folder = TempDir::new().map_err(|error| error.to_string())?;
-        generate_images(folder.path()).map_err(|error| format!("cannot generate images: {error}"))?;
-        let mut disk =
-            Self { program: program.to_owned(), folder, expected: Files::new(), time: Duration::ZERO };
+        generate_images(folder.path())
+            .map_err(|error| format!("cannot generate images: {error}"))?;
+        let mut disk = Self {
+            program: program.to_owned(),
+            folder,
+            expected: Files::new(),
+            time: Duration::ZERO,
+        };
         let start = Instant::now();
         let output = disk.start("expected").output().map_err(|error| error.to_string())?;
         disk.time = start.elapsed();
@@ -137,7 +144,10 @@ impl Disk {
         let result = self.run_trial(point, fault, name);
         self.remove(name);
         result.map_err(|error| {
-            format!("{} {} of {} ({}), {fault:?}: {error}", point.call, point.nth, point.file, point.repeated)
+            format!(
+                "{} {} of {} ({}), {fault:?}: {error}",
+                point.call, point.nth, point.file, point.repeated
+            )
         })
     }
 
@@ -157,7 +167,9 @@ impl Disk {
                 return Err(format!("there is no warning: {stderr}"));
             }
             (Fault::Error(_), Some(0)) => {}
-            (Fault::Error(_), Some(1)) if !stderr.contains("error: ") || stderr.contains("panicked") => {
+            (Fault::Error(_), Some(1))
+                if !stderr.contains("error: ") || stderr.contains("panicked") =>
+            {
                 return Err(format!("it ended without an error message: {stderr}"));
             }
             (Fault::Error(_), Some(1)) | (Fault::Kill, None | Some(137)) => {}
@@ -172,7 +184,8 @@ impl Disk {
         self.compare(name, None).map(|()| recovery)
     }
 
-    /// Kills a run at up to `kills` random times, and resumes it each time. Returns how often it was killed.
+    /// Kills a run at up to `kills` random times, and resumes it each time. Returns how often it
+    /// was killed.
     ///
     /// # Errors
     /// A message that says what is wrong.
@@ -251,7 +264,9 @@ impl Disk {
     /// Checks that all files that a fault has left are complete.
     fn check_files(&self, name: &str, fault: Fault) -> Result<(), String> {
         let run = self.run(name);
-        for entry in WalkDir::new(&run).into_iter().flatten().filter(|entry| entry.file_type().is_file()) {
+        for entry in
+            WalkDir::new(&run).into_iter().flatten().filter(|entry| entry.file_type().is_file())
+        {
             let file = entry.file_name().to_string_lossy();
             if file.contains(".tmp-") {
                 if fault != Fault::Kill {
@@ -265,9 +280,10 @@ impl Disk {
                 Some("toml") if bytes != self.expected["args.toml"] => {
                     return Err(incomplete(format!("{bytes:?}")));
                 }
-                Some("json") => {
-                    drop(serde_json::from_slice::<Value>(&bytes).map_err(|e| incomplete(e.to_string()))?)
-                }
+                Some("json") => drop(
+                    serde_json::from_slice::<Value>(&bytes)
+                        .map_err(|e| incomplete(e.to_string()))?,
+                ),
                 Some("png" | "jpg") => drop(
                     decode_bytes(&*file, &bytes, Options::default())
                         .map_err(|e| incomplete(e.to_string()))?,
@@ -290,7 +306,8 @@ impl Disk {
         Ok(())
     }
 
-    /// Checks that all files equal those of the run without faults, except a figure that could not be written.
+    /// Checks that all files equal those of the run without faults, except a figure that could not
+    /// be written.
     fn compare(&self, name: &str, missing: Option<&str>) -> Result<(), String> {
         let files = self.files(name)?;
         let names = |files: &Files| files.keys().cloned().collect::<BTreeSet<_>>();
@@ -310,14 +327,17 @@ impl Disk {
 
     fn files(&self, name: &str) -> Result<Files, String> {
         let run = self.run(name);
-        let entries = WalkDir::new(&run).into_iter().flatten().filter(|entry| entry.file_type().is_file());
+        let entries =
+            WalkDir::new(&run).into_iter().flatten().filter(|entry| entry.file_type().is_file());
         let mut files = Files::new();
         for entry in entries {
             let path = entry.path();
             let name = path.strip_prefix(&run).unwrap_or(path).to_string_lossy().into_owned();
             let content = match name.as_str() {
                 "checkpoint/checkpoint.safetensors" => checkpoint_without_times(path)?,
-                "results.csv" => results_without_times(&fs::read_to_string(path).map_err(|e| e.to_string())?),
+                "results.csv" => {
+                    results_without_times(&fs::read_to_string(path).map_err(|e| e.to_string())?)
+                }
                 // It contains the process number.
                 ".lock" => continue,
                 _ => fs::read(path).map_err(|error| format!("{name}: {error}"))?,
@@ -342,16 +362,20 @@ fn generate_images(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
         fs::create_dir_all(&class_folder)?;
         for image in 0..3_u32 {
             let pixel = |x: u32, y: u32| {
-                image::Rgb([x * 5 + 40 * image, y * 6, 100 * class + 30 * image].map(|value| value as u8))
+                image::Rgb(
+                    [x * 5 + 40 * image, y * 6, 100 * class + 30 * image].map(|value| value as u8),
+                )
             };
-            image::RgbImage::from_fn(40, 32, pixel).save(class_folder.join(format!("{image}.png")))?;
+            image::RgbImage::from_fn(40, 32, pixel)
+                .save(class_folder.join(format!("{image}.png")))?;
         }
     }
     Ok(())
 }
 
 fn checkpoint_without_times(path: &Path) -> Result<Vec<u8>, String> {
-    let (state, mut progress) = checkpoint::load::<Value>(path).map_err(|error| error.to_string())?;
+    let (state, mut progress) =
+        checkpoint::load::<Value>(path).map_err(|error| error.to_string())?;
     progress["seconds"] = Value::Null;
     for row in progress["history"].as_array_mut().into_iter().flatten() {
         row["time"] = Value::Null;
@@ -366,7 +390,8 @@ fn checkpoint_without_times(path: &Path) -> Result<Vec<u8>, String> {
 
 fn results_without_times(text: &str) -> Vec<u8> {
     let line = |line: &str| {
-        let fields = line.split(',').enumerate().filter(|(index, _)| *index != 1).map(|(_, field)| field);
+        let fields =
+            line.split(',').enumerate().filter(|(index, _)| *index != 1).map(|(_, field)| field);
         fields.collect::<Vec<_>>().join(",") + "\n"
     };
     text.lines().map(line).collect::<String>().into_bytes()
@@ -382,7 +407,8 @@ fn points(log: &str, run: &Path) -> Vec<Point> {
         let nth: &mut usize = counts.entry(call.to_owned()).or_default();
         *nth += 1;
         // The last path of a rename is its destination.
-        let Some(path) = arguments.rsplit(['"', '<', '>']).find(|part| part.starts_with(&run)) else {
+        let Some(path) = arguments.rsplit(['"', '<', '>']).find(|part| part.starts_with(&run))
+        else {
             continue;
         };
         let mut file = path[run.len()..].trim_start_matches('/').to_owned();
@@ -403,8 +429,10 @@ fn points(log: &str, run: &Path) -> Vec<Point> {
 /// Returns the first, the second and the last of consecutive points at the same file.
 pub fn few(points: &[Point]) -> Vec<Point> {
     let next_is_first = |index: usize| points.get(index + 1).is_none_or(|next| next.repeated == 0);
-    let selected =
-        points.iter().enumerate().filter(|(index, point)| point.repeated < 2 || next_is_first(*index));
+    let selected = points
+        .iter()
+        .enumerate()
+        .filter(|(index, point)| point.repeated < 2 || next_is_first(*index));
     selected.map(|(_, point)| point.clone()).collect()
 }
 

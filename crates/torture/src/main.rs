@@ -1,8 +1,8 @@
-//! `torture`: tests all parsers with mutated files, and training with disk errors and kills. Each part gets an equal share of the
-//! time.
+//! `torture`: tests all parsers with mutated files, and training with disk errors and kills. Each
+//! part gets an equal share of the time.
 //!
-//! Each parser runs in a separate process whose memory the shell limits, so that aborts, hangs and excessive use of memory are
-//! also found.
+//! Each parser runs in a separate process whose memory the shell limits, so that aborts, hangs and
+//! excessive use of memory are also found.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -113,9 +113,11 @@ fn parser(target: Target, seed: u64, time: Duration, out: &Path, program: Option
     let mut last_print = Instant::now();
     let mut campaign = Campaign::new(&target, seed, program, Some(out));
     let print_report = |report: &mut Report| {
-        report.seconds = memory::processor_seconds().unwrap_or_else(|| start.elapsed().as_secs_f64());
+        report.seconds =
+            memory::processor_seconds().unwrap_or_else(|| start.elapsed().as_secs_f64());
         // An error is ignored: if the reader has ended, the parent process also ends this one.
-        let _ = writeln!(std::io::stdout(), "{}", serde_json::to_string(report).unwrap_or_default());
+        let _ =
+            writeln!(std::io::stdout(), "{}", serde_json::to_string(report).unwrap_or_default());
     };
     campaign.seeds();
     while start.elapsed() < time {
@@ -152,8 +154,10 @@ fn all(cli: &Cli) -> ExitCode {
             .filter(|name| wanted(name)),
     );
     parts.extend([PREDICT, DISK, KILLS].into_iter().filter(|name| has_program && wanted(name)));
-    let jobs =
-        cli.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from)).min(parts.len());
+    let jobs = cli
+        .jobs
+        .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from))
+        .min(parts.len());
     let share = Duration::from_secs_f64(
         cli.minutes.unwrap_or_default() * 60.0 * jobs as f64 / parts.len().max(1) as f64,
     );
@@ -204,15 +208,20 @@ fn in_processes(cli: &Cli, name: &str, share: Duration, summary: &Mutex<Summary>
         }
     }
     let mut summary = summary.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    summary.faults.extend(sum.faults.iter().map(|(fault, times)| format!("{name}: {fault} ({times} times)")));
+    summary
+        .faults
+        .extend(sum.faults.iter().map(|(fault, times)| format!("{name}: {fault} ({times} times)")));
     summary.parsers.insert(name.to_owned(), sum);
 }
 
 /// Runs a process that tests a parser. Returns its last report, and a message if it died.
 fn in_a_process(cli: &Cli, name: &str, seed: u64, time: Duration) -> (Report, Option<String>) {
-    let own = std::env::current_exe().unwrap_or_else(|error| panic!("cannot find this program: {error}"));
+    let own =
+        std::env::current_exe().unwrap_or_else(|error| panic!("cannot find this program: {error}"));
     let mut command = memory::limited(&own, cli.memory);
-    command.args(["parser", name, &seed.to_string(), &time.as_secs_f64().to_string()]).arg(&cli.out);
+    command
+        .args(["parser", name, &seed.to_string(), &time.as_secs_f64().to_string()])
+        .arg(&cli.out);
     command.args(&cli.program);
     let mut child = command
         .stdin(Stdio::null())
@@ -262,7 +271,8 @@ fn add(sum: &mut Report, report: Report) {
     }
 }
 
-/// Injects errors and kills at the system calls of saves, as many as time allows, in an order that depends on the seed.
+/// Injects errors and kills at the system calls of saves, as many as time allows, in an order that
+/// depends on the seed.
 fn disk(cli: &Cli, share: Duration, summary: &Mutex<Summary>) {
     if !Disk::has_strace() {
         println!("{DISK}: skipped: no strace");
@@ -270,11 +280,14 @@ fn disk(cli: &Cli, share: Duration, summary: &Mutex<Summary>) {
     }
     let start = Instant::now();
     let mut trials: Vec<(Point, Fault)> = Vec::new();
-    let disk =
-        match cli.program.as_deref().map_or(Err("the path of the program is missing".into()), Disk::new) {
-            Ok(disk) => disk,
-            Err(error) => return fault(summary, format!("{DISK}: {error}")),
-        };
+    let disk = match cli
+        .program
+        .as_deref()
+        .map_or(Err("the path of the program is missing".into()), Disk::new)
+    {
+        Ok(disk) => disk,
+        Err(error) => return fault(summary, format!("{DISK}: {error}")),
+    };
     match disk.points() {
         Ok(points) => {
             for point in few(&points) {
@@ -304,11 +317,14 @@ fn disk(cli: &Cli, share: Duration, summary: &Mutex<Summary>) {
 /// Runs `predict` and `data check` on folders of damaged images.
 fn predict(cli: &Cli, share: Duration, summary: &Mutex<Summary>) {
     let start = Instant::now();
-    let command =
-        match cli.program.as_deref().map_or(Err("the path of the program is missing".into()), Predict::new) {
-            Ok(command) => command,
-            Err(error) => return fault(summary, format!("{PREDICT}: {error}")),
-        };
+    let command = match cli
+        .program
+        .as_deref()
+        .map_or(Err("the path of the program is missing".into()), Predict::new)
+    {
+        Ok(command) => command,
+        Err(error) => return fault(summary, format!("{PREDICT}: {error}")),
+    };
     let mut formats = targets::all();
     formats.retain(|target| FORMATS.contains(&target.name));
     for round in 0.. {
@@ -328,11 +344,14 @@ fn predict(cli: &Cli, share: Duration, summary: &Mutex<Summary>) {
 /// Kills runs at random times.
 fn kills(cli: &Cli, share: Duration, summary: &Mutex<Summary>) {
     let start = Instant::now();
-    let disk =
-        match cli.program.as_deref().map_or(Err("the path of the program is missing".into()), Disk::new) {
-            Ok(disk) => disk,
-            Err(error) => return fault(summary, format!("{KILLS}: {error}")),
-        };
+    let disk = match cli
+        .program
+        .as_deref()
+        .map_or(Err("the path of the program is missing".into()), Disk::new)
+    {
+        Ok(disk) => disk,
+        Err(error) => return fault(summary, format!("{KILLS}: {error}")),
+    };
     let mut rng = ChaCha8Rng::seed_from_u64(cli.seed);
     while start.elapsed() < share {
         match disk.kills(8, &mut rng, "run") {
@@ -356,7 +375,9 @@ fn fault(summary: &Mutex<Summary>, what: String) {
 }
 
 fn print(summary: &Summary) {
-    println!("parser          tried       read  kinds  CPU min  MiB at most  slowest s  caught  faults");
+    println!(
+        "parser          tried       read  kinds  CPU min  MiB at most  slowest s  caught  faults"
+    );
     for (name, report) in &summary.parsers {
         println!(
             "{name:12} {:>8} {:>10} {:>6} {:>8.1} {:>12} {:>10.2} {:>7} {:>7}",

@@ -32,7 +32,8 @@ pub fn processor_seconds() -> Option<f64> {
 /// Returns a command that runs a program with at most `memory` MiB. The shell sets the limit.
 pub fn limited(program: &Path, memory: u64) -> Command {
     let mut command = Command::new("sh");
-    // With one arena, the limit of the address space corresponds to the used memory; otherwise each thread reserves addresses.
+    // With one arena, the limit of the address space corresponds to the used memory; otherwise each
+    // thread reserves addresses.
     command.env("MALLOC_ARENA_MAX", "1").stdin(Stdio::null());
     command.args(["-c", &format!("ulimit -v {}; exec \"$@\"", memory << 10), "sh"]).arg(program);
     command

@@ -1,7 +1,8 @@
 //! Mutations of valid files.
 //!
-//! The mutations simulate the damage that disks, networks and attackers cause, and target the typical errors of parsers: numbers
-//! at the limits of their types, wrong lengths, and parts that are removed, duplicated, swapped or taken from another file.
+//! The mutations simulate the damage that disks, networks and attackers cause, and target the
+//! typical errors of parsers: numbers at the limits of their types, wrong lengths, and parts that
+//! are removed, duplicated, swapped or taken from another file.
 
 use rand::{RngExt, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
@@ -94,7 +95,8 @@ fn one_byte(bytes: &mut [u8], rng: &mut ChaCha8Rng) {
     }
 }
 
-/// Changes an integer of 1, 2, 4 or 8 bytes in either byte order: to a limit of its type, a neighboring number or a multiple.
+/// Changes an integer of 1, 2, 4 or 8 bytes in either byte order: to a limit of its type, a
+/// neighboring number or a multiple.
 fn integer(bytes: &mut [u8], rng: &mut ChaCha8Rng) {
     let width = 1 << rng.random_range(0..4);
     let Some(last) = bytes.len().checked_sub(width) else { return };
@@ -108,8 +110,17 @@ fn integer(bytes: &mut [u8], rng: &mut ChaCha8Rng) {
     }
     let current = field.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
     let top = 1_u64 << (8 * width - 1);
-    let edges =
-        [0, 1, top - 1, top, top.wrapping_mul(2).wrapping_sub(1), last as u64, 1 << 14, 1 << 26, 1 << 31];
+    let edges = [
+        0,
+        1,
+        top - 1,
+        top,
+        top.wrapping_mul(2).wrapping_sub(1),
+        last as u64,
+        1 << 14,
+        1 << 26,
+        1 << 31,
+    ];
     let number = match rng.random_range(0..3) {
         0 => current.wrapping_add_signed(rng.random_range(-16..=16)),
         1 => current.wrapping_mul(rng.random_range(2..=256)),
@@ -142,7 +153,8 @@ fn decimal(bytes: &mut Vec<u8>, rng: &mut ChaCha8Rng) {
         "nan",
         "0.5",
     ];
-    let digits: Vec<usize> = (0..bytes.len()).filter(|index| bytes[*index].is_ascii_digit()).collect();
+    let digits: Vec<usize> =
+        (0..bytes.len()).filter(|index| bytes[*index].is_ascii_digit()).collect();
     let Some(start) = digits.choose(rng).copied() else { return flip_bit(bytes, rng) };
     let length = bytes[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     let edge = EDGES.choose(rng).map_or(&b""[..], |edge| edge.as_bytes());

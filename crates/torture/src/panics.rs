@@ -1,4 +1,5 @@
-//! Records panics with a panic hook, so that panics that are caught and converted to errors are also detected.
+//! Records panics with a panic hook, so that panics that are caught and converted to errors are
+//! also detected.
 
 use std::{
     cell::RefCell,
@@ -25,8 +26,9 @@ pub fn watch<T>(call: impl FnOnce() -> T) -> Watched<T> {
     HOOK.call_once(|| {
         let before = take_hook();
         set_hook(Box::new(move |info| {
-            let watched =
-                PANICS.with_borrow_mut(|seen| seen.as_mut().map(|seen| seen.push(describe(info))).is_some());
+            let watched = PANICS.with_borrow_mut(|seen| {
+                seen.as_mut().map(|seen| seen.push(describe(info))).is_some()
+            });
             if !watched {
                 before(info);
             }
@@ -37,16 +39,18 @@ pub fn watch<T>(call: impl FnOnce() -> T) -> Watched<T> {
     Watched { returned, panics: PANICS.take().unwrap_or_default() }
 }
 
-/// Returns location and message of a panic, such as `png-0.18.1/src/decoder/mod.rs:327: index out of bounds`, without the folders
-/// above the package.
+/// Returns location and message of a panic, such as `png-0.18.1/src/decoder/mod.rs:327: index out
+/// of bounds`, without the folders above the package.
 fn describe(info: &PanicHookInfo) -> String {
     let payload = info.payload();
     let owned = payload.downcast_ref::<String>().map(String::as_str);
     let message = owned.or_else(|| payload.downcast_ref::<&str>().copied());
     let message = message.unwrap_or("a payload that is not a string");
+    let location = info
+        .location()
+        .map_or(String::new(), |location| format!("{}:{}", location.file(), location.line()));
     let location =
-        info.location().map_or(String::new(), |location| format!("{}:{}", location.file(), location.line()));
-    let location = location.rsplit_once("/src/index.").map_or(location.as_str(), |(_, inside)| inside);
+        location.rsplit_once("/src/index.").map_or(location.as_str(), |(_, inside)| inside);
     format!("{location}: {message}")
 }
 

@@ -1,4 +1,5 @@
-//! Runs `predict` and `data check` on valid and damaged images. Each image must get a result, and none may end the command.
+//! Runs `predict` and `data check` on valid and damaged images. Each image must get a result, and
+//! none may end the command.
 
 use std::{
     ffi::OsStr,
@@ -43,15 +44,24 @@ impl Predict {
         let parameters =
             initialize(&topology, Init::Pytorch, 0).map_err(|error| error.to_string())?.parameters;
         let weights = Weights { metadata, parameters };
-        weights.save(folder.path().join("weights.safetensors")).map_err(|error| error.to_string())?;
+        weights
+            .save(folder.path().join("weights.safetensors"))
+            .map_err(|error| error.to_string())?;
         Ok(Self { program: program.to_owned(), folder })
     }
 
-    /// Runs the commands on `images` images of all `formats`, half of them mutated, with at most `memory` MiB.
+    /// Runs the commands on `images` images of all `formats`, half of them mutated, with at most
+    /// `memory` MiB.
     ///
     /// # Errors
     /// A message that says what is wrong.
-    pub fn round(&self, formats: &[Target], images: usize, seed: u64, memory: u64) -> Result<Counts, String> {
+    pub fn round(
+        &self,
+        formats: &[Target],
+        images: usize,
+        seed: u64,
+        memory: u64,
+    ) -> Result<Counts, String> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let images_folder = self.folder.path().join("images");
         let _ = fs::remove_dir_all(&images_folder);
@@ -66,8 +76,10 @@ impl Predict {
                 .and_then(|()| fs::write(class.join(format!("{index}.jpg")), bytes))
                 .map_err(|error| error.to_string())?;
         }
-        let out = self
-            .run(&["predict", "images", "--weights", "weights.safetensors", "--format", "jsonl"], memory)?;
+        let out = self.run(
+            &["predict", "images", "--weights", "weights.safetensors", "--format", "jsonl"],
+            memory,
+        )?;
         let refused = out.lines().filter(|line| line.contains("\"error\":")).count();
         let read = out.lines().filter(|line| line.contains("\"probability\":")).count();
         if read + refused != images {

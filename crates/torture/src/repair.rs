@@ -27,7 +27,10 @@ pub fn tar(bytes: &mut [u8]) {
 /// Corrects the checksum of each stored entry, in the directory and in the local header.
 pub fn zip(bytes: &mut [u8]) {
     let number = |bytes: &[u8], offset: usize, width: usize| {
-        bytes[offset..offset + width].iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte))
+        bytes[offset..offset + width]
+            .iter()
+            .rev()
+            .fold(0, |number, byte| number << 8 | usize::from(*byte))
     };
     for offset in 0..bytes.len().saturating_sub(46) {
         if bytes[offset..offset + 4] != *b"PK\x01\x02" || number(bytes, offset + 10, 2) != 0 {

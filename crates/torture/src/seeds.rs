@@ -1,4 +1,5 @@
-//! The valid files from which mutations start: goldens of other crates, files written here, and files that once showed a fault.
+//! The valid files from which mutations start: goldens of other crates, files written here, and
+//! files that once showed a fault.
 
 use std::{
     collections::BTreeMap,
@@ -29,17 +30,20 @@ fn repository_path(path: &str) -> PathBuf {
 /// Returns the files of a folder whose names match, sorted by name.
 fn files(folder: &str, matches: impl Fn(&str) -> bool) -> Vec<Vec<u8>> {
     let folder = repository_path(folder);
-    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let entries =
+        fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
     paths.retain(|path| path.file_name().is_some_and(|name| matches(&name.to_string_lossy())));
     paths.sort();
     paths.iter().map(|path| fs::read(path).expect("a committed file")).collect()
 }
 
-/// Returns images of one format: the goldens of the crate `data`, and files that once showed a fault.
+/// Returns images of one format: the goldens of the crate `data`, and files that once showed a
+/// fault.
 pub fn images(format: &str) -> Vec<Vec<u8>> {
     let archive = repository_path(&format!("../data/tests/goldens/formats/{format}.tar.gz"));
-    let archive = File::open(&archive).unwrap_or_else(|error| panic!("{}: {error}", archive.display()));
+    let archive =
+        File::open(&archive).unwrap_or_else(|error| panic!("{}: {error}", archive.display()));
     let mut archive = tar::Archive::new(GzDecoder::new(archive));
     let mut images: Vec<Vec<u8>> = archive
         .entries()
@@ -62,11 +66,14 @@ pub fn pth() -> Vec<Vec<u8>> {
 /// The maximum number of storages of a golden file.
 pub const STORAGES: usize = 10;
 
-/// Returns the pickles of those files that are zip archives, each preceded by the sizes of the storages in the archive.
+/// Returns the pickles of those files that are zip archives, each preceded by the sizes of the
+/// storages in the archive.
 pub fn pickles() -> Vec<Vec<u8>> {
     let with_sizes = |file: Vec<u8>| {
         let mut bytes: Vec<u8> = (0..STORAGES)
-            .map(|index| entry(&file, &format!("/data/{index}")).map_or(0, |storage| storage.len() as u8))
+            .map(|index| {
+                entry(&file, &format!("/data/{index}")).map_or(0, |storage| storage.len() as u8)
+            })
             .collect();
         bytes.extend(entry(&file, "/data.pkl")?);
         Some(bytes)
@@ -86,7 +93,8 @@ fn entry(file: &[u8], end: &str) -> Option<Vec<u8>> {
 /// Returns a `.pth` file with this pickle and storages of these sizes.
 pub fn pth_around(pickle: &[u8], sizes: &[u8]) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let options =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     let mut entry = |name: &str, bytes: &[u8]| {
         zip.start_file(format!("x/{name}"), options)
             .and_then(|()| Ok(zip.write_all(bytes)?))
@@ -111,19 +119,21 @@ pub fn whole_pickles() -> Vec<Vec<u8>> {
     vec![entry(&fs::read(path).expect("it was written"), "/data.pkl").expect("it has a pickle")]
 }
 
-/// Writes a `.pth` file with this pickle and the storages of a complete weights file. If the file at `path` exists, it must have
-/// been written by this function.
+/// Writes a `.pth` file with this pickle and the storages of a complete weights file. If the file
+/// at `path` exists, it must have been written by this function.
 ///
 /// # Errors
 /// When the file cannot be written.
 pub fn whole_pth_around(pickle: &[u8], path: &Path) -> zip::result::ZipResult<()> {
     // The storages are written first and reused, since writing them takes most of the time.
     let end = path.with_extension("end");
-    let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let options =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     if !path.exists() {
         let mut zip = zip::ZipWriter::new(File::create(path)?);
         let topology = Variant::Tutorial.topology(2);
-        for (index, parameter) in topology.parameters().expect("a valid network").iter().enumerate() {
+        for (index, parameter) in topology.parameters().expect("a valid network").iter().enumerate()
+        {
             zip.start_file(format!("x/data/{index}"), options)?;
             zip.write_all(&vec![0; 4 * parameter.elements()])?;
         }
@@ -138,7 +148,8 @@ pub fn whole_pth_around(pickle: &[u8], path: &Path) -> zip::result::ZipResult<()
         fs::write(&end, [&start.to_le_bytes(), directory.as_slice()].concat())?;
     }
     let saved = fs::read(&end)?;
-    let (start, directory) = saved.split_first_chunk().ok_or(zip::result::ZipError::FileNotFound)?;
+    let (start, directory) =
+        saved.split_first_chunk().ok_or(zip::result::ZipError::FileNotFound)?;
     let mut file = File::options().read(true).write(true).open(path)?;
     file.set_len(u64::from_le_bytes(*start))?;
     file.seek(SeekFrom::End(0))?;
@@ -166,7 +177,8 @@ pub fn safetensors() -> Vec<Vec<u8>> {
         ("steps", view(Dtype::I64, &[])),
     ];
     let text = [("format", "pt"), ("variant", "tutorial"), ("classes", r#"["a", "ü"]"#)];
-    let metadata = text.map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect();
+    let metadata =
+        text.map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect();
     vec![
         safetensors::serialize(tensors, None).expect("they are valid"),
         safetensors::serialize([("module.x", view(Dtype::F32, &[0, 3]))], Some(metadata))
@@ -174,7 +186,8 @@ pub fn safetensors() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Returns the header of a complete weights file of two classes, without metadata and with the metadata of this project.
+/// Returns the header of a complete weights file of two classes, without metadata and with the
+/// metadata of this project.
 pub fn weights_headers() -> Vec<Vec<u8>> {
     let topology = Variant::Tutorial.topology(2);
     let parameters = topology.parameters().expect("a valid network");
@@ -187,8 +200,7 @@ pub fn weights_headers() -> Vec<Vec<u8>> {
         for parameter in &parameters {
             let start = end;
             end += 4 * parameter.elements();
-            let entry =
-                serde_json::json!({"dtype": "F32", "shape": parameter.shape, "data_offsets": [start, end]});
+            let entry = serde_json::json!({"dtype": "F32", "shape": parameter.shape, "data_offsets": [start, end]});
             entries.insert(parameter.name.clone(), entry);
         }
         serde_json::to_vec(&entries).expect("text")
@@ -220,7 +232,8 @@ pub fn state() -> State {
 }
 
 fn progress() -> Progress {
-    let row = EpochRow { epoch: 1, time: 1.5, train_loss: 1.6, val_loss: 1.5, accuracy: 0.25, lr: 2e-4 };
+    let row =
+        EpochRow { epoch: 1, time: 1.5, train_loss: 1.6, val_loss: 1.5, accuracy: 0.25, lr: 2e-4 };
     Progress { step: 3, batches: 1, images: 12, history: vec![row], ..Progress::default() }
 }
 
@@ -228,7 +241,8 @@ fn progress() -> Progress {
 pub fn checkpoints() -> Vec<Vec<u8>> {
     let save = |progress: &Progress| {
         written(|path| {
-            checkpoint::save(path, &state(), progress).expect("a temporary folder can be written to")
+            checkpoint::save(path, &state(), progress)
+                .expect("a temporary folder can be written to")
         })
     };
     vec![save(&Progress::default()), save(&progress())]
@@ -236,13 +250,16 @@ pub fn checkpoints() -> Vec<Vec<u8>> {
 
 /// Returns the progress entries of checkpoints.
 pub fn progresses() -> Vec<Vec<u8>> {
-    [Progress::default(), progress()].map(|progress| serde_json::to_vec(&progress).expect("text")).to_vec()
+    [Progress::default(), progress()]
+        .map(|progress| serde_json::to_vec(&progress).expect("text"))
+        .to_vec()
 }
 
 /// Returns weights files of this project with too few parameters.
 pub fn weights_files() -> Vec<Vec<u8>> {
-    let save =
-        |path: &Path| weights::save(path, &metadata(), &state().parameters).expect("a temporary folder");
+    let save = |path: &Path| {
+        weights::save(path, &metadata(), &state().parameters).expect("a temporary folder")
+    };
     vec![written(save)]
 }
 
@@ -256,8 +273,10 @@ fn written(write: impl FnOnce(&Path)) -> Vec<u8> {
 
 /// Returns files of class names in both forms.
 pub fn class_indices() -> Vec<Vec<u8>> {
-    let texts =
-        [r#"{"0": "daisy", "1": "roses", "2": "蒲公英"}"#, r#"{"daisy": 0, "roses": 1, "t\u00fclips": 2}"#];
+    let texts = [
+        r#"{"0": "daisy", "1": "roses", "2": "蒲公英"}"#,
+        r#"{"daisy": 0, "roses": 1, "t\u00fclips": 2}"#,
+    ];
     texts.map(|text| text.as_bytes().to_vec()).to_vec()
 }
 
@@ -300,7 +319,11 @@ pub fn tars() -> Vec<Vec<u8>> {
         block[257..265].copy_from_slice(b"ustar\x0000");
     }
     repair::tar(&mut ustar);
-    vec![tar(&["top/", "top/daisy/", "top/daisy/1.jpg", &long]), tar(&["daisy/1.jpg", "roses/ü.jpg"]), ustar]
+    vec![
+        tar(&["top/", "top/daisy/", "top/daisy/1.jpg", &long]),
+        tar(&["daisy/1.jpg", "roses/ü.jpg"]),
+        ustar,
+    ]
 }
 
 /// Returns zip archives, stored and deflated.

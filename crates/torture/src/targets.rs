@@ -52,7 +52,8 @@ pub struct Target {
     pub seeds: Vec<Vec<u8>>,
     /// Words of its format.
     pub words: &'static [&'static [u8]],
-    /// Corrects checksums after a mutation. Otherwise most mutated files would be refused because of them.
+    /// Corrects checksums after a mutation. Otherwise most mutated files would be refused because
+    /// of them.
     pub repair: Option<fn(&mut [u8])>,
     /// Runs the parser on a file.
     pub run: fn(&[u8], &Environment) -> Outcome,
@@ -82,12 +83,26 @@ pub fn all() -> Vec<Target> {
         needs_program: false,
         few,
     };
-    const TEXT: &[&[u8]] =
-        &[b"null", b"{}", b"[]", b"\"\"", b"\\u0000", b"\xEF\xBB\xBF", b"-", b"[[[[[[[[", b"{\"0\":"];
+    const TEXT: &[&[u8]] = &[
+        b"null",
+        b"{}",
+        b"[]",
+        b"\"\"",
+        b"\\u0000",
+        b"\xEF\xBB\xBF",
+        b"-",
+        b"[[[[[[[[",
+        b"{\"0\":",
+    ];
     vec![
         image("jpeg", 6000, None, JPEG),
         image("png", 6000, Some(repair::png as fn(&mut [u8])), PNG),
-        image("gif", 6000, None, &[b"GIF89a", b"\x21\xF9\x04", b"\x2C", b"\x3B", b"\x21\xFF\x0BNETSCAPE2.0"]),
+        image(
+            "gif",
+            6000,
+            None,
+            &[b"GIF89a", b"\x21\xF9\x04", b"\x2C", b"\x3B", b"\x21\xFF\x0BNETSCAPE2.0"],
+        ),
         image(
             "webp",
             4000,
@@ -220,8 +235,15 @@ const TIFF: &[&[u8]] = &[
     b"\x12\x01\x03\0\x01\0\0\0\x06\0\0\0",
 ];
 
-const PTH: &[&[u8]] =
-    &[b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"data.pkl", b"/data/0"];
+const PTH: &[&[u8]] = &[
+    b"PK\x03\x04",
+    b"PK\x01\x02",
+    b"PK\x05\x06",
+    b"PK\x06\x06",
+    b"PK\x06\x07",
+    b"data.pkl",
+    b"/data/0",
+];
 
 const PICKLE: &[&[u8]] = &[
     b"ctorch._utils\n_rebuild_tensor_v2\n",
@@ -291,8 +313,8 @@ fn image(bytes: &[u8], environment: &Environment) -> Outcome {
         left_out: vec![],
         notes: vec![],
     };
-    let checked =
-        OWN_POOL.with(|_| check::check(listing, &SplitOptions::default(), Options::default(), &|_, _| ()));
+    let checked = OWN_POOL
+        .with(|_| check::check(listing, &SplitOptions::default(), Options::default(), &|_, _| ()));
     match checked {
         Ok(_) => outcome,
         Err(error) => Outcome::Wrong(format!("the check fails: {error}")),
@@ -300,23 +322,31 @@ fn image(bytes: &[u8], environment: &Environment) -> Outcome {
 }
 
 thread_local! {
-    /// Makes the thread its own rayon pool, so that [`crate::panics`] detects panics in parallel tasks.
+    /// Makes the thread its own rayon pool, so that [`crate::panics`] detects panics in parallel
+    /// tasks.
     static OWN_POOL: Option<ThreadPool> = ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().ok();
 }
 
 fn decoded(bytes: &[u8]) -> Outcome {
-    // Only the image is stored: the next image must not be decoded while the other data of this one is held.
+    // Only the image is stored: the next image must not be decoded while the other data of this one
+    // is held.
     let full = match decode_bytes("it", bytes, Options::default()) {
         Ok(decoded) => decoded.image,
         Err(error) => return Outcome::Refused(error.to_string()),
     };
     let (width, height) = full.dimensions();
     evaluation_image(&full, 64);
-    let crop =
-        Crop { left: width / 3, top: height / 3, width: (width / 2).max(1), height: (height / 2).max(1) };
+    let crop = Crop {
+        left: width / 3,
+        top: height / 3,
+        width: (width / 2).max(1),
+        height: (height / 2).max(1),
+    };
     let part = match decode_bytes_crop("it", &mut bytes.to_vec(), Options::default(), |_, _| crop) {
         Ok((decoded, area)) => (decoded.image, area),
-        Err(error) => return Outcome::Wrong(format!("it can be decoded, but a crop of it cannot: {error}")),
+        Err(error) => {
+            return Outcome::Wrong(format!("it can be decoded, but a crop of it cannot: {error}"));
+        }
     };
     let pixels = |image: &image::RgbImage, Crop { left, top, width, height }: Crop| {
         image::imageops::crop_imm(image, left, top, width, height).to_image()
@@ -355,7 +385,8 @@ fn whole_pth(pickle: &[u8], environment: &Environment) -> Outcome {
     }
 }
 
-/// Tests a header that is followed by as many zeros as a weights file has bytes of numbers (a sparse file).
+/// Tests a header that is followed by as many zeros as a weights file has bytes of numbers (a
+/// sparse file).
 fn whole_weights(header: &[u8], environment: &Environment) -> Outcome {
     let path = environment.folder.join("it.safetensors");
     let parameters = Variant::Tutorial.topology(2).parameters().expect("a sound network");
@@ -390,7 +421,9 @@ fn read_progress(text: &[u8], environment: &Environment) -> Outcome {
     };
     checkpoint::save(&path, &seeds::state(), &progress).expect("a temporary folder");
     match checkpoint::load::<Progress>(&path) {
-        Ok((_, progress)) => Outcome::Read(format!("best {:?}", progress.best().map(|row| row.epoch))),
+        Ok((_, progress)) => {
+            Outcome::Read(format!("best {:?}", progress.best().map(|row| row.epoch)))
+        }
         Err(error) => Outcome::Refused(error.to_string()),
     }
 }
@@ -433,14 +466,18 @@ fn misplaced(environment: &Environment, around: &Path) -> Option<String> {
     let misplaced = WalkDir::new(&environment.folder).into_iter().flatten().find(|entry| {
         let path = entry.path();
         let kind = entry.file_type();
-        let hidden = path.strip_prefix(around).is_ok_and(|path| path.to_string_lossy().starts_with('.'));
-        let known = [&environment.folder, around, &environment.folder.join("it.tgz")].contains(&path);
-        !(known || hidden || path.starts_with(around.join("into"))) || !(kind.is_file() || kind.is_dir())
+        let hidden =
+            path.strip_prefix(around).is_ok_and(|path| path.to_string_lossy().starts_with('.'));
+        let known =
+            [&environment.folder, around, &environment.folder.join("it.tgz")].contains(&path);
+        !(known || hidden || path.starts_with(around.join("into")))
+            || !(kind.is_file() || kind.is_dir())
     });
     misplaced.map(|entry| format!("{} should not be there", entry.path().display()))
 }
 
-/// Tests a file of settings with the command-line program. The data set does not exist, so no images are read.
+/// Tests a file of settings with the command-line program. The data set does not exist, so no
+/// images are read.
 fn config(text: &[u8], environment: &Environment) -> Outcome {
     let path = environment.folder.join("it.toml");
     fs::write(&path, text).expect("a temporary folder");
@@ -458,7 +495,9 @@ fn config(text: &[u8], environment: &Environment) -> Outcome {
     match ran.status.code() {
         Some(0) => Outcome::Wrong("it trained without images".into()),
         Some(1 | 2) if stderr.contains("panicked") => Outcome::Wrong(stderr.into_owned()),
-        Some(1 | 2) if stderr.contains('\x1b') => Outcome::Wrong(format!("raw escape sequences: {stderr:?}")),
+        Some(1 | 2) if stderr.contains('\x1b') => {
+            Outcome::Wrong(format!("raw escape sequences: {stderr:?}"))
+        }
         Some(1 | 2) if stderr.contains("nowhere") => Outcome::Read("valid".into()),
         Some(1 | 2) => Outcome::Refused(stderr.into_owned()),
         _ => Outcome::Wrong(format!("{}: {stderr}", ran.status)),

@@ -1,4 +1,5 @@
-//! Mutated files must not make a parser panic, hang or return a wrong result. `ALEXNET_TORTURE=10` tries ten times as many files.
+//! Mutated files must not make a parser panic, hang or return a wrong result. `ALEXNET_TORTURE=10`
+//! tries ten times as many files.
 
 use alexnet_torture::{
     campaign::Campaign,
@@ -17,7 +18,8 @@ fn mutate(name: &str) {
     let report = campaign.report;
     println!("{name}: {report:#?}");
     assert!(report.faults.is_empty(), "{report:#?}");
-    // The test is only useful if there are several kinds of results, and if not all files are accepted.
+    // The test is only useful if there are several kinds of results, and if not all files are
+    // accepted.
     assert!(report.kinds > 3 && report.tried > report.read, "{report:#?}");
 }
 
@@ -36,7 +38,8 @@ macro_rules! parsers {
 
 parsers! { jpeg png gif webp bmp tiff pnm pth pickle whole_pth safetensors weights checkpoint progress classes split tgz tar zip }
 
-/// If valid files were not accepted, mutations would only test refusals. Small weights files are refused because of their shapes.
+/// If valid files were not accepted, mutations would only test refusals. Small weights files are
+/// refused because of their shapes.
 #[test]
 fn valid_files_are_accepted() {
     for target in targets::all().iter().filter(|target| !target.needs_program) {

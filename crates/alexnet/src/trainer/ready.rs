@@ -28,7 +28,8 @@ pub struct Ready {
 /// A new run, with its folder.
 pub fn new_run(config: TrainConfig, observer: &mut dyn Observer) -> Result<Ready> {
     let dataset = config.data.open_or_draw(&config.split_options(), observer)?;
-    if !config.frozen(&config.variant.topology(dataset.classes.len()))?.is_empty() && config.weights.is_none()
+    if !config.frozen(&config.variant.topology(dataset.classes.len()))?.is_empty()
+        && config.weights.is_none()
     {
         observer.note(Note::FrozenUntrained);
     }
@@ -45,7 +46,8 @@ pub fn new_run(config: TrainConfig, observer: &mut dyn Observer) -> Result<Ready
     // The settings are written first: with them, a run that is killed now can already be resumed.
     saved::write(&config, &folder)?;
     loader.dataset().save(&folder.split())?;
-    // From here on, a missing checkpoint is an error, and the initial weights file is no longer needed.
+    // From here on, a missing checkpoint is an error, and the initial weights file is no longer
+    // needed.
     folder.save_checkpoint(&state, &progress, &marks)?;
     Ok(Ready { config, folder, marks, loader, state, progress })
 }

@@ -1,25 +1,28 @@
-//! Convolution as the matrix product of patches and weights (im2col), and linear layers as the convolution of a single pixel.
+//! Convolution as the matrix product of patches and weights (im2col), and linear layers as the
+//! convolution of a single pixel.
 //!
-//! candle's own convolution has a backward pass that takes three to four times as long as the forward pass on the CPU, and that
-//! computes the gradient of the images, which is not needed. Therefore the convolution on the CPU is a custom operation with its
-//! own backward pass: in both passes, the patches of a few images at a time are gathered, multiplied by candle and dropped. On
-//! other devices, where candle-nn's layers cannot be used (`layers/gpu.rs`), it is composed of candle's operations, which candle
-//! differentiates.
+//! candle's own convolution has a backward pass that takes three to four times as long as the
+//! forward pass on the CPU, and that computes the gradient of the images, which is not needed.
+//! Therefore the convolution on the CPU is a custom operation with its own backward pass: in both
+//! passes, the patches of a few images at a time are gathered, multiplied by candle and dropped. On
+//! other devices, where candle-nn's layers cannot be used (`layers/gpu.rs`), it is composed of
+//! candle's operations, which candle differentiates.
 
 mod window;
 
 use std::ops::Range;
 
 use candle_core::{
-    CpuStorage, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Tensor, backend::BackendStorage,
+    CpuStorage, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Tensor,
+    backend::BackendStorage,
 };
 use rayon::prelude::*;
 
 pub use self::window::Window;
 use crate::kernels::{ELEMENTS, values};
 
-/// The size of the patches that are multiplied at once, in numbers: small enough to stay in the third-level cache, large enough
-/// to keep all cores busy.
+/// The size of the patches that are multiplied at once, in numbers: small enough to stay in the
+/// third-level cache, large enough to keep all cores busy.
 const PATCHES: usize = 1 << 20;
 
 /// A convolution as a matrix product of patches.
@@ -32,7 +35,8 @@ pub struct Convolution {
 }
 
 impl Convolution {
-    /// Computes the output `[N, rows, columns, O]` from `x [N, H, W, C]`, `weight [O, kernel·kernel·C]` and `bias [O]`.
+    /// Computes the output `[N, rows, columns, O]` from `x [N, H, W, C]`, `weight [O,
+    /// kernel·kernel·C]` and `bias [O]`.
     ///
     /// # Errors
     /// Those of candle.
@@ -48,14 +52,21 @@ impl Convolution {
         let [rows, columns] = self.window.output;
         let (outputs, depth) = weight.dims2()?;
         let n = x.dim(0)?;
-        let patches =
-            self.window.select(x)?.permute([0, 1, 3, 2, 4, 5])?.reshape((n * rows * columns, depth))?;
-        let y = patches.matmul(&weight.t()?)?.broadcast_add(bias)?.reshape((n, rows, columns, outputs))?;
+        let patches = self
+            .window
+            .select(x)?
+            .permute([0, 1, 3, 2, 4, 5])?
+            .reshape((n * rows * columns, depth))?;
+        let y = patches
+            .matmul(&weight.t()?)?
+            .broadcast_add(bias)?
+            .reshape((n, rows, columns, outputs))?;
         if self.relu { relu(&y) } else { Ok(y) }
     }
 }
 
-/// Computes `max(x, 0)` with derivative 0 at 0, and NaN for NaN, as in PyTorch. candle's own ReLU differs in both.
+/// Computes `max(x, 0)` with derivative 0 at 0, and NaN for NaN, as in PyTorch. candle's own ReLU
+/// differs in both.
 ///
 /// # Errors
 /// Those of candle.
@@ -83,13 +94,19 @@ impl CustomOp3 for Convolution {
         let by_weight = weight_layout.transpose(0, 1)?;
         let mut y = vec![0.0; parts.n * parts.positions * outputs];
         parts.for_each(values(x, x_layout)?, |rows, patches, patches_layout| {
-            let product =
-                patches.matmul(weight, (1, rows.len(), outputs, parts.depth), patches_layout, &by_weight)?;
+            let product = patches.matmul(
+                weight,
+                (1, rows.len(), outputs, parts.depth),
+                patches_layout,
+                &by_weight,
+            )?;
             let y = &mut y[rows.start * outputs..rows.end * outputs];
             let task = (ELEMENTS / outputs).max(1) * outputs;
             y.par_chunks_mut(task).zip(product.as_slice::<f32>()?.par_chunks(task)).for_each(
                 |(y, product)| {
-                    for (y, product) in y.chunks_exact_mut(outputs).zip(product.chunks_exact(outputs)) {
+                    for (y, product) in
+                        y.chunks_exact_mut(outputs).zip(product.chunks_exact(outputs))
+                    {
                         for ((y, product), bias) in y.iter_mut().zip(product).zip(bias) {
                             let sum = product + bias;
                             *y = if self.relu && sum < 0.0 { 0.0 } else { sum };
@@ -117,7 +134,8 @@ impl CustomOp3 for Convolution {
         let input_gradient = InputGradient { window: self.window, shape: x.shape().clone() };
         let dx = x.track_op().then(|| dy.apply_op2_no_bwd(weight, &input_gradient)).transpose()?;
         let weight_gradient = WeightGradient(self.window);
-        let dweight = weight.track_op().then(|| x.apply_op2_no_bwd(&dy, &weight_gradient)).transpose()?;
+        let dweight =
+            weight.track_op().then(|| x.apply_op2_no_bwd(&dy, &weight_gradient)).transpose()?;
         let dbias = bias.track_op().then(|| sum_of_rows(&dy.flatten_to(2)?)).transpose()?;
         Ok((dx, dweight, dbias))
     }
@@ -128,7 +146,8 @@ fn sum_of_rows(x: &Tensor) -> Result<Tensor> {
     Tensor::ones((1, x.dim(0)?), x.dtype(), x.device())?.matmul(x)?.squeeze(0)
 }
 
-/// The division of a batch into parts of a few images. Only the patches of one part are in memory at a time.
+/// The division of a batch into parts of a few images. Only the patches of one part are in memory
+/// at a time.
 struct Parts {
     window: Window,
     n: usize,
@@ -147,7 +166,14 @@ impl Parts {
         let (n, _, _, channels) = x.dims4()?;
         let positions = window.output.iter().product::<usize>();
         let depth = window.kernel * window.kernel * channels;
-        Ok(Self { window, n, channels, positions, depth, images: (PATCHES / (positions * depth)).max(1) })
+        Ok(Self {
+            window,
+            n,
+            channels,
+            positions,
+            depth,
+            images: (PATCHES / (positions * depth)).max(1),
+        })
     }
 
     /// Returns the range of images of each part.
@@ -160,16 +186,20 @@ impl Parts {
         self.window.input.iter().product::<usize>() * self.channels
     }
 
-    /// Calls `visit` for each part with its range of the rows `[N·positions]` of the batch, and its patches `[rows, K]`.
+    /// Calls `visit` for each part with its range of the rows `[N·positions]` of the batch, and its
+    /// patches `[rows, K]`.
     fn for_each(
         &self,
         x: &[f32],
         mut visit: impl FnMut(Range<usize>, &CpuStorage, &Layout) -> Result<()>,
     ) -> Result<()> {
-        let mut patches = CpuStorage::F32(vec![0.0; self.images.min(self.n) * self.positions * self.depth]);
+        let mut patches =
+            CpuStorage::F32(vec![0.0; self.images.min(self.n) * self.positions * self.depth]);
         for images in self.ranges() {
             let rows = images.start * self.positions..images.end * self.positions;
-            let CpuStorage::F32(numbers) = &mut patches else { unreachable!("created as f32 above") };
+            let CpuStorage::F32(numbers) = &mut patches else {
+                unreachable!("created as f32 above")
+            };
             let x = &x[images.start * self.image()..images.end * self.image()];
             self.window.gather(self.channels, x, &mut numbers[..rows.len() * self.depth]);
             let layout = Layout::contiguous((rows.len(), self.depth));
@@ -179,7 +209,8 @@ impl Parts {
     }
 }
 
-/// Computes the gradient `[O, K]` of the weight from `x [N, H, W, C]` and `dy [N, rows, columns, O]`.
+/// Computes the gradient `[O, K]` of the weight from `x [N, H, W, C]` and `dy [N, rows, columns,
+/// O]`.
 struct WeightGradient(Window);
 
 impl CustomOp2 for WeightGradient {
@@ -199,14 +230,21 @@ impl CustomOp2 for WeightGradient {
         let mut dweight: Option<CpuStorage> = None;
         parts.for_each(values(x, x_layout)?, |rows, patches, patches_layout| {
             let start = dy_layout.start_offset() + rows.start * outputs;
-            let by_output = Layout::contiguous_with_offset((rows.len(), outputs), start).transpose(0, 1)?;
-            let product =
-                dy.matmul(patches, (1, outputs, parts.depth, rows.len()), &by_output, patches_layout)?;
+            let by_output =
+                Layout::contiguous_with_offset((rows.len(), outputs), start).transpose(0, 1)?;
+            let product = dy.matmul(
+                patches,
+                (1, outputs, parts.depth, rows.len()),
+                &by_output,
+                patches_layout,
+            )?;
             match &mut dweight {
                 Some(CpuStorage::F32(sum)) => sum
                     .par_chunks_mut(ELEMENTS)
                     .zip(product.as_slice::<f32>()?.par_chunks(ELEMENTS))
-                    .for_each(|(sum, product)| sum.iter_mut().zip(product).for_each(|(s, p)| *s += p)),
+                    .for_each(|(sum, product)| {
+                        sum.iter_mut().zip(product).for_each(|(s, p)| *s += p)
+                    }),
                 _ => dweight = Some(product),
             }
             Ok(())
@@ -216,7 +254,8 @@ impl CustomOp2 for WeightGradient {
     }
 }
 
-/// Computes the gradient of `x`, which has the shape `shape`, from `dy [N, rows, columns, O]` and `weight [O, K]`.
+/// Computes the gradient of `x`, which has the shape `shape`, from `dy [N, rows, columns, O]` and
+/// `weight [O, K]`.
 struct InputGradient {
     window: Window,
     shape: Shape,
@@ -241,7 +280,8 @@ impl CustomOp2 for InputGradient {
             let rows = images.len() * parts.positions;
             let start = dy_layout.start_offset() + images.start * parts.positions * outputs;
             let dy_layout = Layout::contiguous_with_offset((rows, outputs), start);
-            let patches = dy.matmul(weight, (1, rows, parts.depth, outputs), &dy_layout, weight_layout)?;
+            let patches =
+                dy.matmul(weight, (1, rows, parts.depth, outputs), &dy_layout, weight_layout)?;
             let dx = &mut dx[images.start * parts.image()..images.end * parts.image()];
             self.window.scatter(parts.channels, patches.as_slice()?, dx);
         }
@@ -282,7 +322,8 @@ mod tests {
     use super::*;
     use crate::test_support::{integers, with_gradients};
 
-    /// The composition is for GPUs; this test runs it on the CPU. The last case has three parts of two, two and one image.
+    /// The composition is for GPUs; this test runs it on the CPU. The last case has three parts of
+    /// two, two and one image.
     #[test]
     fn the_composition_equals_the_custom_operation() {
         for (n, channels, kernel, stride, padding, input, output) in [
@@ -300,7 +341,10 @@ mod tests {
             for relu in [false, true] {
                 let convolution = Convolution { window, relu };
                 let composed = run(convolution.compose(x, weight, bias).unwrap());
-                assert!(composed == run(convolution.apply(x, weight, bias).unwrap()), "{convolution:?}");
+                assert!(
+                    composed == run(convolution.apply(x, weight, bias).unwrap()),
+                    "{convolution:?}"
+                );
             }
         }
     }

@@ -22,9 +22,11 @@ pub struct Window {
 
 impl Window {
     /// A single position on an image of a single pixel.
-    pub const PIXEL: Self = Self { input: [1, 1], output: [1, 1], kernel: 1, stride: 1, padding: 0 };
+    pub const PIXEL: Self =
+        Self { input: [1, 1], output: [1, 1], kernel: 1, stride: 1, padding: 0 };
 
-    /// Whether the padded image has as many rows below the last position as columns to the right of it.
+    /// Whether the padded image has as many rows below the last position as columns to the right of
+    /// it.
     #[cfg(any(feature = "cuda", feature = "metal", test))]
     pub fn leaves_equal_margins(&self) -> bool {
         let [rows, columns] =
@@ -32,7 +34,8 @@ impl Window {
         rows == columns
     }
 
-    /// Returns the patches `[N, rows, kernel, columns, kernel, C]` of `x [N, H, W, C]`. Works on every device.
+    /// Returns the patches `[N, rows, kernel, columns, kernel, C]` of `x [N, H, W, C]`. Works on
+    /// every device.
     pub fn select(&self, x: &Tensor) -> Result<Tensor> {
         let Self { output: [rows, columns], kernel, padding, .. } = *self;
         let (n, _, _, channels) = x.dims4()?;
@@ -42,7 +45,8 @@ impl Window {
         x.reshape(&[n, rows, kernel, columns, kernel, channels])
     }
 
-    /// Returns the indices of the padded rows (or columns) in the window at each position, `[positions · kernel]`.
+    /// Returns the indices of the padded rows (or columns) in the window at each position,
+    /// `[positions · kernel]`.
     fn lines(&self, positions: usize, like: &Tensor) -> Result<Tensor> {
         let under = |position| (0..self.kernel).map(move |k| (position * self.stride + k) as u32);
         let lines: Vec<u32> = (0..positions).flat_map(under).collect();
@@ -61,7 +65,8 @@ impl Window {
                 let (inside, left) = self.inside(column);
                 let inside = inside.start * channels..inside.end * channels;
                 for (ky, out) in patch.chunks_exact_mut(self.kernel * channels).enumerate() {
-                    let y = (row * self.stride + ky).checked_sub(self.padding).filter(|y| *y < height);
+                    let y =
+                        (row * self.stride + ky).checked_sub(self.padding).filter(|y| *y < height);
                     let Some(y) = y.filter(|_| !inside.is_empty()) else {
                         out.fill(0.0);
                         continue;
@@ -84,12 +89,14 @@ impl Window {
             let (n, y) = (line / height, line % height);
             for ky in 0..self.kernel {
                 let top = (y + self.padding).checked_sub(ky).filter(|top| top % self.stride == 0);
-                let Some(row) = top.map(|top| top / self.stride).filter(|row| *row < rows) else { continue };
+                let Some(row) = top.map(|top| top / self.stride).filter(|row| *row < rows) else {
+                    continue;
+                };
                 let line = &patches[(n * rows + row) * columns * depth..][..columns * depth];
                 for (column, patch) in line.chunks_exact(depth).enumerate() {
                     let (inside, left) = self.inside(column);
-                    let run =
-                        &patch[(ky * self.kernel + inside.start) * channels..][..inside.len() * channels];
+                    let run = &patch[(ky * self.kernel + inside.start) * channels..]
+                        [..inside.len() * channels];
                     if !run.is_empty() {
                         x[left * channels..].iter_mut().zip(run).for_each(|(x, run)| *x += run);
                     }
@@ -98,8 +105,8 @@ impl Window {
         });
     }
 
-    /// Returns the columns of the window that are inside the image for position `column`, and the image's column at the first of
-    /// them.
+    /// Returns the columns of the window that are inside the image for position `column`, and the
+    /// image's column at the first of them.
     fn inside(&self, column: usize) -> (Range<usize>, usize) {
         let left = column * self.stride;
         let first = self.padding.saturating_sub(left).min(self.kernel);

@@ -44,11 +44,13 @@ impl Conv2d {
         let parts = |tensor: &Tensor, dim| tensor.chunk(self.groups, dim);
         let (xs, weights, biases) = (parts(x, 3)?, parts(&weight, 0)?, parts(bias, 0)?);
         let groups = xs.iter().zip(&weights).zip(&biases);
-        let ys = groups.map(|((x, weight), bias)| self.convolution.apply(&x.contiguous()?, weight, bias));
+        let ys = groups
+            .map(|((x, weight), bias)| self.convolution.apply(&x.contiguous()?, weight, bias));
         Tensor::cat(&ys.collect::<candle_core::Result<Vec<_>>>()?, 3)
     }
 
-    /// Computes it with candle-nn's layer, which expects `[N, C, H, W]` and weights in PyTorch's layout.
+    /// Computes it with candle-nn's layer, which expects `[N, C, H, W]` and weights in PyTorch's
+    /// layout.
     #[cfg(any(feature = "cuda", feature = "metal", test))]
     fn candle_nn(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> candle_core::Result<Tensor> {
         use candle_core::conv::CudnnFwdAlgo;
@@ -59,7 +61,8 @@ impl Conv2d {
             stride: self.convolution.window.stride,
             dilation: 1,
             groups: self.groups,
-            // Plain sums. By default cuDNN may choose Winograd convolution, which is not exact for integers.
+            // Plain sums. By default cuDNN may choose Winograd convolution, which is not exact for
+            // integers.
             cudnn_fwd_algo: Some(CudnnFwdAlgo::ImplicitPrecompGemm),
         };
         let channels_first = |tensor: &Tensor| tensor.permute((0, 3, 1, 2))?.contiguous();
@@ -83,7 +86,8 @@ mod tests {
         test_support::{flat, integers, with_gradients},
     };
 
-    /// candle-nn's layer is used on GPUs only; this test runs it on the CPU. The numbers are integers, so the results are exact.
+    /// candle-nn's layer is used on GPUs only; this test runs it on the CPU. The numbers are
+    /// integers, so the results are exact.
     #[test]
     fn candle_nn_convolution_equals_patches() {
         for (n, channels, groups, kernel, stride, padding, input, output) in [
@@ -121,13 +125,14 @@ mod tests {
         }
     }
 
-    /// Shows why [`Window::leaves_equal_margins`] is needed. If this test fails, candle can differentiate these convolutions, and
-    /// candle-nn can be used for them too.
+    /// Shows why [`Window::leaves_equal_margins`] is needed. If this test fails, candle can
+    /// differentiate these convolutions, and candle-nn can be used for them too.
     #[test]
     fn candle_cannot_differentiate_with_unequal_margins() {
         let window = Window { input: [6, 5], output: [2, 2], kernel: 3, stride: 2, padding: 0 };
         assert!(!window.leaves_equal_margins());
-        let [x, weight, bias] = [integers(&[1, 6, 5, 1], 0), integers(&[1, 3, 3, 1], 1), integers(&[1], 2)];
+        let [x, weight, bias] =
+            [integers(&[1, 6, 5, 1], 0), integers(&[1, 3, 3, 1], 1), integers(&[1], 2)];
         let layer = Conv2d {
             weight: weight.as_tensor().clone(),
             bias: bias.as_tensor().clone(),

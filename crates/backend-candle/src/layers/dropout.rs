@@ -15,8 +15,15 @@ pub struct Dropout {
 }
 
 impl Dropout {
-    /// Returns the factors of step `step` for the images from index `sample_offset`, in the layout of `x`.
-    fn scale(&self, x: &Tensor, seed: u64, step: u64, sample_offset: usize) -> candle_core::Result<Tensor> {
+    /// Returns the factors of step `step` for the images from index `sample_offset`, in the layout
+    /// of `x`.
+    fn scale(
+        &self,
+        x: &Tensor,
+        seed: u64,
+        step: u64,
+        sample_offset: usize,
+    ) -> candle_core::Result<Tensor> {
         let mut scale = vec![0.0; x.elem_count()];
         let features = x.dims()[1..].iter().product();
         scale.par_chunks_mut(features).enumerate().for_each(|(item, scale)| {
@@ -24,7 +31,9 @@ impl Dropout {
         });
         match *x.dims() {
             // Masks are drawn in PyTorch's order of elements, channels first.
-            [n, h, w, c] => Tensor::from_vec(scale, (n, c, h, w), x.device())?.permute((0, 2, 3, 1)),
+            [n, h, w, c] => {
+                Tensor::from_vec(scale, (n, c, h, w), x.device())?.permute((0, 2, 3, 1))
+            }
             _ => Tensor::from_vec(scale, x.shape(), x.device()),
         }
     }

@@ -1,5 +1,5 @@
-//! Convolutions and linear layers on GPUs. They use candle-nn's layers, which call the kernels of the device, if candle computes
-//! correct gradients for them.
+//! Convolutions and linear layers on GPUs. They use candle-nn's layers, which call the kernels of
+//! the device, if candle computes correct gradients for them.
 
 use alexnet_core::Mode;
 use candle_core::DeviceLocation;
@@ -16,7 +16,8 @@ pub enum Implementation {
 }
 
 impl Implementation {
-    /// Returns the implementation for a linear layer. On the CPU the kernels of this engine are faster.
+    /// Returns the implementation for a linear layer. On the CPU the kernels of this engine are
+    /// faster.
     pub fn of_linear(device: DeviceLocation) -> Self {
         match device {
             DeviceLocation::Cpu => Self::Patches,
@@ -24,12 +25,13 @@ impl Implementation {
         }
     }
 
-    /// Returns the implementation for a convolution. On the CPU it is that of this engine. On a GPU it is candle-nn's, unless a
-    /// gradient is needed that candle computes wrongly:
-    /// - Metal's convolution reads the buffer of a strided kernel as if it was contiguous, and the weight gradient is a
-    ///   convolution with a strided kernel (candle 0.11.1, `metal_backend/mod.rs`).
-    /// - The gradient of the input assumes that the margin to the right of the last position equals that below it (candle 0.11.1,
-    ///   `backprop.rs`).
+    /// Returns the implementation for a convolution. On the CPU it is that of this engine. On a GPU
+    /// it is candle-nn's, unless a gradient is needed that candle computes wrongly:
+    /// - Metal's convolution reads the buffer of a strided kernel as if it was contiguous, and the
+    ///   weight gradient is a convolution with a strided kernel (candle 0.11.1,
+    ///   `metal_backend/mod.rs`).
+    /// - The gradient of the input assumes that the margin to the right of the last position equals
+    ///   that below it (candle 0.11.1, `backprop.rs`).
     pub fn of_convolution(device: DeviceLocation, mode: Mode, window: &Window) -> Self {
         let differentiable = match device {
             DeviceLocation::Cpu => return Self::Patches,
@@ -50,16 +52,19 @@ mod tests {
         [Mode::Evaluate, Mode::Differentiate, Mode::Train { seed: 0, step: 1, sample_offset: 0 }];
 
     /// The first convolution of the tutorial's network.
-    const SQUARE: Window = Window { input: [224, 224], output: [55, 55], kernel: 11, stride: 4, padding: 2 };
+    const SQUARE: Window =
+        Window { input: [224, 224], output: [55, 55], kernel: 11, stride: 4, padding: 2 };
     /// There is one row below the last position, but no column to the right of it.
-    const UNEQUAL: Window = Window { input: [6, 5], output: [2, 2], kernel: 3, stride: 2, padding: 0 };
+    const UNEQUAL: Window =
+        Window { input: [6, 5], output: [2, 2], kernel: 3, stride: 2, padding: 0 };
 
     #[test]
     fn the_cpu_uses_patches() {
         assert_eq!(Implementation::of_linear(DeviceLocation::Cpu), Implementation::Patches);
         for mode in MODES {
             for window in [SQUARE, UNEQUAL] {
-                let implementation = Implementation::of_convolution(DeviceLocation::Cpu, mode, &window);
+                let implementation =
+                    Implementation::of_convolution(DeviceLocation::Cpu, mode, &window);
                 assert_eq!(implementation, Implementation::Patches);
             }
         }
@@ -71,8 +76,9 @@ mod tests {
         for device in [CUDA, METAL] {
             assert_eq!(Implementation::of_linear(device), CandleNn);
         }
-        let convolutions =
-            |device, window| MODES.map(|mode| Implementation::of_convolution(device, mode, &window));
+        let convolutions = |device, window| {
+            MODES.map(|mode| Implementation::of_convolution(device, mode, &window))
+        };
         assert_eq!(convolutions(CUDA, SQUARE), [CandleNn, CandleNn, CandleNn]);
         assert_eq!(convolutions(CUDA, UNEQUAL), [CandleNn, Patches, Patches]);
         assert_eq!(convolutions(METAL, SQUARE), [CandleNn, Patches, Patches]);

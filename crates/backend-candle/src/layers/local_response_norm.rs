@@ -5,7 +5,8 @@ use candle_core::{Device, Tensor};
 
 use crate::error::failed;
 
-/// `y[c] = x[c] · s[c]^-beta` with `s[c] = k + alpha · Σ x[j]²`, where j runs over the window around c.
+/// `y[c] = x[c] · s[c]^-beta` with `s[c] = k + alpha · Σ x[j]²`, where j runs over the window
+/// around c.
 pub struct LocalResponseNorm {
     /// The number of channels of the window.
     pub size: usize,
@@ -24,8 +25,9 @@ impl LocalResponseNorm {
         x * sums.affine(f64::from(self.alpha), f64::from(self.k))?.powf(-f64::from(self.beta))?
     }
 
-    /// Returns a matrix `[C, C]` that is 1 where channel j (row) is in the window around channel c (column), else 0. A row of
-    /// channels multiplied by it is the row of window sums, and candle can differentiate the product.
+    /// Returns a matrix `[C, C]` that is 1 where channel j (row) is in the window around channel c
+    /// (column), else 0. A row of channels multiplied by it is the row of window sums, and candle
+    /// can differentiate the product.
     fn band(&self, channels: usize, device: &Device) -> candle_core::Result<Tensor> {
         let in_window = |j: usize, c: usize| j + self.size / 2 >= c && j <= c + (self.size - 1) / 2;
         let pairs = (0..channels).flat_map(|j| (0..channels).map(move |c| (j, c)));

@@ -6,8 +6,8 @@ use rayon::prelude::*;
 
 use crate::{convolution::Window, error::failed, kernels::values};
 
-/// The maximum of each window. Of equal numbers the first one in row-major order is taken. NaN counts as the maximum, as in
-/// PyTorch.
+/// The maximum of each window. Of equal numbers the first one in row-major order is taken. NaN
+/// counts as the maximum, as in PyTorch.
 pub struct MaxPool2d {
     /// The window, which has no padding.
     pub window: Window,
@@ -23,11 +23,13 @@ impl Layer<Tensor> for MaxPool2d {
     }
 }
 
-/// Computes the pooling with candle's operations. `where_cond` passes the gradient to the tensor that was chosen.
+/// Computes the pooling with candle's operations. `where_cond` passes the gradient to the tensor
+/// that was chosen.
 fn compose(window: Window, x: &Tensor) -> candle_core::Result<Tensor> {
     // [N, rows, kernel, columns, kernel, C]
     let all = window.select(x)?;
-    let under = |ky, kx| all.narrow(2, ky, 1)?.narrow(4, kx, 1)?.squeeze(4)?.squeeze(2)?.contiguous();
+    let under =
+        |ky, kx| all.narrow(2, ky, 1)?.narrow(4, kx, 1)?.squeeze(4)?.squeeze(2)?.contiguous();
     let mut largest = under(0, 0)?;
     for i in 1..window.kernel * window.kernel {
         let x = under(i / window.kernel, i % window.kernel)?;
@@ -41,8 +43,14 @@ fn compose(window: Window, x: &Tensor) -> candle_core::Result<Tensor> {
 struct MaxPool(Window);
 
 impl MaxPool {
-    /// Returns the offsets of the pixels in the window at one position of image `n`, in row-major order.
-    fn pixels(&self, n: usize, [row, column]: [usize; 2], channels: usize) -> impl Iterator<Item = usize> {
+    /// Returns the offsets of the pixels in the window at one position of image `n`, in row-major
+    /// order.
+    fn pixels(
+        &self,
+        n: usize,
+        [row, column]: [usize; 2],
+        channels: usize,
+    ) -> impl Iterator<Item = usize> {
         let Window { input: [height, width], kernel, stride, .. } = self.0;
         let corner = (n * height + row * stride) * width + column * stride;
         (0..kernel * kernel).map(move |i| (corner + i / kernel * width + i % kernel) * channels)
@@ -76,7 +84,8 @@ impl CustomOp1 for MaxPool {
     }
 }
 
-/// Computes `dx` from `x`, `y` and `dy`. It searches the position of the maximum again, which is faster than storing it.
+/// Computes `dx` from `x`, `y` and `dy`. It searches the position of the maximum again, which is
+/// faster than storing it.
 struct MaxPoolGradient(MaxPool);
 
 impl CustomOp3 for MaxPoolGradient {
@@ -98,7 +107,12 @@ impl CustomOp3 for MaxPoolGradient {
         let (x, y, dy) = (values(x, x_layout)?, values(y, y_layout)?, values(dy, dy_layout)?);
         let (image, pooled) = (height * width * channels, rows * columns * channels);
         let mut dx = vec![0.0; x.len()];
-        (dx.par_chunks_mut(image), x.par_chunks(image), y.par_chunks(pooled), dy.par_chunks(pooled))
+        (
+            dx.par_chunks_mut(image),
+            x.par_chunks(image),
+            y.par_chunks(pooled),
+            dy.par_chunks(pooled),
+        )
             .into_par_iter()
             .for_each(|(dx, x, y, dy)| {
                 // The gradients whose maximum is not found yet.
@@ -106,7 +120,9 @@ impl CustomOp3 for MaxPoolGradient {
                 let positions = y.chunks_exact(channels).zip(dy.chunks_exact(channels)).enumerate();
                 for (position, (y, dy)) in positions {
                     left.copy_from_slice(dy);
-                    for start in self.0.pixels(0, [position / columns, position % columns], channels) {
+                    for start in
+                        self.0.pixels(0, [position / columns, position % columns], channels)
+                    {
                         let pixel = start..start + channels;
                         for (((dx, x), y), left) in
                             dx[pixel.clone()].iter_mut().zip(&x[pixel]).zip(y).zip(&mut left)
@@ -127,7 +143,8 @@ mod tests {
     use super::*;
     use candle_core::Var;
 
-    const WINDOW: Window = Window { input: [6, 7], output: [2, 3], kernel: 3, stride: 2, padding: 0 };
+    const WINDOW: Window =
+        Window { input: [6, 7], output: [2, 3], kernel: 3, stride: 2, padding: 0 };
 
     /// Returns `y` and the gradient of `Σ y·(1, 2, 3, …)`.
     fn run(x: Vec<f32>, pool: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> [Vec<f32>; 2] {
@@ -153,7 +170,9 @@ mod tests {
         for position in 0..3 {
             let mut x = vec![1.0; 168];
             x[2 * position] = f32::NAN;
-            for [y, _] in [run(x.clone(), |x| compose(WINDOW, x)), run(x, |x| x.apply_op1(MaxPool(WINDOW)))] {
+            for [y, _] in
+                [run(x.clone(), |x| compose(WINDOW, x)), run(x, |x| x.apply_op1(MaxPool(WINDOW)))]
+            {
                 assert!(y[0].is_nan() && y[1] == 1.0, "{y:?}");
             }
         }

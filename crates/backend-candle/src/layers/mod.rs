@@ -18,8 +18,8 @@ pub use self::{
     local_response_norm::LocalResponseNorm, max_pool2d::MaxPool2d, relu::Relu,
 };
 
-/// Returns a parameter for a pass in this mode. In evaluation it is detached from the graph, so that nothing is saved for a
-/// backward pass.
+/// Returns a parameter for a pass in this mode. In evaluation it is detached from the graph, so
+/// that nothing is saved for a backward pass.
 fn for_mode(parameter: &Tensor, mode: Mode) -> Tensor {
     match mode {
         Mode::Evaluate => parameter.detach(),

@@ -1,5 +1,6 @@
-//! Convolution as a matrix product (im2col): each position of the window becomes a row of a matrix, for a strip of output rows at
-//! a time. It works for any geometry, and is the reference for the tests of the Winograd convolution.
+//! Convolution as a matrix product (im2col): each position of the window becomes a row of a matrix,
+//! for a strip of output rows at a time. It works for any geometry, and is the reference for the
+//! tests of the Winograd convolution.
 
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 
@@ -12,7 +13,8 @@ use crate::{
     tensor::Pool,
 };
 
-/// The size of the matrix of one strip, in numbers. It fits approximately in the second-level cache.
+/// The size of the matrix of one strip, in numbers. It fits approximately in the second-level
+/// cache.
 const STRIP: usize = 160 * 1024;
 
 /// Convolution by im2col and the matrix product of the library `gemm`.
@@ -25,7 +27,8 @@ pub struct Im2col {
 }
 
 impl Im2col {
-    /// Creates a convolution of this geometry. `isa` is used for bias and ReLU; the library chooses its own instructions.
+    /// Creates a convolution of this geometry. `isa` is used for bias and ReLU; the library chooses
+    /// its own instructions.
     pub fn new(geometry: Geometry, isa: Isa, pool: Pool) -> Self {
         Self { geometry, isa, pool, weight: Vec::new() }
     }
@@ -47,9 +50,16 @@ impl Im2col {
         (STRIP / (self.depth() * columns)).clamp(1, rows)
     }
 
-    /// Calls `visit` for each output position of rows `first..last` and each pixel of its window, in the order of the matrix. The
-    /// argument is the offset of the group's channels of that pixel in an image `[H, W, C]`, or `None` in the padding.
-    fn for_each_pixel(&self, group: usize, first: usize, last: usize, mut visit: impl FnMut(Option<usize>)) {
+    /// Calls `visit` for each output position of rows `first..last` and each pixel of its window,
+    /// in the order of the matrix. The argument is the offset of the group's channels of that pixel
+    /// in an image `[H, W, C]`, or `None` in the padding.
+    fn for_each_pixel(
+        &self,
+        group: usize,
+        first: usize,
+        last: usize,
+        mut visit: impl FnMut(Option<usize>),
+    ) {
         let Geometry { input: [channels, height, width], output, kernel, stride, padding, .. } =
             self.geometry;
         let channel = group * self.group().0;
@@ -86,12 +96,16 @@ impl Im2col {
         self.for_each_pixel(group, first, last, |pixel| {
             let row = pixels.next().expect("the matrix has one row of channels per pixel");
             if let Some(pixel) = pixel {
-                image[pixel..][..channels].iter_mut().zip(row).for_each(|(image, value)| *image += value);
+                image[pixel..][..channels]
+                    .iter_mut()
+                    .zip(row)
+                    .for_each(|(image, value)| *image += value);
             }
         });
     }
 
-    /// Calls `work` with each group and strip of output rows, and a buffer for its matrix `[positions, K]`.
+    /// Calls `work` with each group and strip of output rows, and a buffer for its matrix
+    /// `[positions, K]`.
     fn for_each_strip(&self, mut work: impl FnMut(usize, usize, usize, &mut [f32])) {
         let Geometry { output: [_, rows, columns], groups, .. } = self.geometry;
         let strip = self.strip_rows();
@@ -106,11 +120,13 @@ impl Im2col {
 }
 
 fn matrix(values: &[f32], columns: usize) -> ArrayView2<'_, f32> {
-    ArrayView2::from_shape((values.len() / columns, columns), values).expect("rows × columns numbers")
+    ArrayView2::from_shape((values.len() / columns, columns), values)
+        .expect("rows × columns numbers")
 }
 
 fn matrix_mut(values: &mut [f32], columns: usize) -> ArrayViewMut2<'_, f32> {
-    ArrayViewMut2::from_shape((values.len() / columns, columns), values).expect("rows × columns numbers")
+    ArrayViewMut2::from_shape((values.len() / columns, columns), values)
+        .expect("rows × columns numbers")
 }
 
 impl Convolution for Im2col {
@@ -126,15 +142,24 @@ impl Convolution for Im2col {
     fn forward(&self, x: &[f32], _: bool, bias: &[f32], relu: bool, y: &mut [f32]) {
         let [outputs, _, columns] = self.geometry.output;
         let (_, group_outputs) = self.group();
-        let images =
-            x.chunks_exact(self.geometry.input_len()).zip(y.chunks_exact_mut(self.geometry.output_len()));
+        let images = x
+            .chunks_exact(self.geometry.input_len())
+            .zip(y.chunks_exact_mut(self.geometry.output_len()));
         for (x, y) in images {
             self.for_each_strip(|group, first, last, windows| {
                 self.im2col(x, group, first, last, windows);
                 let outs = s![.., group * group_outputs..(group + 1) * group_outputs];
-                let mut y = matrix_mut(&mut y[first * columns * outputs..last * columns * outputs], outputs);
+                let mut y = matrix_mut(
+                    &mut y[first * columns * outputs..last * columns * outputs],
+                    outputs,
+                );
                 let weight = matrix(&self.weight, outputs);
-                matmul(y.slice_mut(outs), Write::Replace, matrix(windows, self.depth()), weight.slice(outs));
+                matmul(
+                    y.slice_mut(outs),
+                    Write::Replace,
+                    matrix(windows, self.depth()),
+                    weight.slice(outs),
+                );
             });
             self.isa.run(AddBias { y, bias, relu });
         }
@@ -158,14 +183,20 @@ impl Convolution for Im2col {
             dx.fill(0.0);
         }
         let len = self.geometry.input_len();
-        for (i, (x, dy)) in x.chunks_exact(len).zip(dy.chunks_exact(self.geometry.output_len())).enumerate() {
+        for (i, (x, dy)) in
+            x.chunks_exact(len).zip(dy.chunks_exact(self.geometry.output_len())).enumerate()
+        {
             self.for_each_strip(|group, first_row, last_row, windows| {
                 let outs = s![.., group * group_outputs..(group + 1) * group_outputs];
-                let dy = matrix(&dy[first_row * columns * outputs..last_row * columns * outputs], outputs);
+                let dy = matrix(
+                    &dy[first_row * columns * outputs..last_row * columns * outputs],
+                    outputs,
+                );
                 let dy = dy.slice(outs);
                 if let Some(sums) = sums.as_deref_mut() {
                     self.im2col(x, group, first_row, last_row, windows);
-                    let write = if first && i == 0 && first_row == 0 { Write::Replace } else { Write::Add };
+                    let write =
+                        if first && i == 0 && first_row == 0 { Write::Replace } else { Write::Add };
                     let mut dw = matrix_mut(sums, outputs);
                     matmul(dw.slice_mut(outs), write, matrix(windows, self.depth()).t(), dy);
                 }
@@ -189,8 +220,14 @@ mod tests {
     use super::*;
 
     fn convolution() -> Im2col {
-        let geometry =
-            Geometry { input: [2, 5, 6], output: [1, 3, 3], kernel: 3, stride: 2, padding: 1, groups: 1 };
+        let geometry = Geometry {
+            input: [2, 5, 6],
+            output: [1, 3, 3],
+            kernel: 3,
+            stride: 2,
+            padding: 1,
+            groups: 1,
+        };
         Im2col::new(geometry, Isa::Portable, Pool::default())
     }
 

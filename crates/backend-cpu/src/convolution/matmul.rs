@@ -1,4 +1,5 @@
-//! The matrix product of the library `gemm` on one core. This engine runs several products in parallel, one per image.
+//! The matrix product of the library `gemm` on one core. This engine runs several products in
+//! parallel, one per image.
 
 use gemm::{Parallelism, gemm};
 use ndarray::{ArrayView2, ArrayViewMut2};
@@ -16,13 +17,19 @@ pub enum Write {
 ///
 /// # Panics
 /// When the shapes do not match, which is a bug in a layer.
-pub fn matmul(mut dst: ArrayViewMut2<'_, f32>, write: Write, a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>) {
+pub fn matmul(
+    mut dst: ArrayViewMut2<'_, f32>,
+    write: Write,
+    a: ArrayView2<'_, f32>,
+    b: ArrayView2<'_, f32>,
+) {
     let ((m, n), k) = (dst.dim(), a.ncols());
     assert!(a.nrows() == m && b.dim() == (k, n), "[{m}, {n}] = {:?} · {:?}", a.dim(), b.dim());
     let [dst_rs, dst_cs] = [dst.strides()[0], dst.strides()[1]];
     let alpha = if write == Write::Add { 1.0 } else { 0.0 };
-    // SAFETY: the pointers and strides are those of live views whose shapes were checked above, so every element that `gemm`
-    // reads or writes is inside them. `dst` is borrowed mutably, so it does not overlap with the others.
+    // SAFETY: the pointers and strides are those of live views whose shapes were checked above, so
+    // every element that `gemm` reads or writes is inside them. `dst` is borrowed mutably, so it
+    // does not overlap with the others.
     unsafe {
         gemm(
             m,

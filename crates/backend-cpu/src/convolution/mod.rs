@@ -1,5 +1,6 @@
-//! Two convolution algorithms for images `[N, H, W, C]`: [`Im2col`], which supports any geometry and is exact for small integers,
-//! and [`Winograd`], which needs several times fewer multiplications, but supports only some geometries.
+//! Two convolution algorithms for images `[N, H, W, C]`: [`Im2col`], which supports any geometry
+//! and is exact for small integers, and [`Winograd`], which needs several times fewer
+//! multiplications, but supports only some geometries.
 
 mod im2col;
 #[expect(unsafe_code, reason = "the library's matrix product takes pointers")]
@@ -40,23 +41,33 @@ impl Geometry {
 
 /// A convolution algorithm. Weights are `[kh, kw, in/groups, out]`; images are contiguous.
 pub trait Convolution: Send + Sync {
-    /// Sets the weights. `needs_dx` is whether [`Convolution::backward`] will compute the gradient of the input.
+    /// Sets the weights. `needs_dx` is whether [`Convolution::backward`] will compute the gradient
+    /// of the input.
     fn set_weight(&mut self, weight: &[f32], needs_dx: bool);
 
-    /// Returns the number of images of one task: enough for large matrix products, but few enough for the intermediate results to
-    /// stay in the cache.
+    /// Returns the number of images of one task: enough for large matrix products, but few enough
+    /// for the intermediate results to stay in the cache.
     fn images_per_task(&self) -> usize;
 
-    /// Computes `y = x * weight + bias`, then `max(y, 0)` if `relu`, from `x [N, H, W, C]` to `y [N, H, W, out]`. With
-    /// `single_image` the batch has only one image, so the work on it should be divided among the threads.
+    /// Computes `y = x * weight + bias`, then `max(y, 0)` if `relu`, from `x [N, H, W, C]` to `y
+    /// [N, H, W, out]`. With `single_image` the batch has only one image, so the work on it should
+    /// be divided among the threads.
     fn forward(&self, x: &[f32], single_image: bool, bias: &[f32], relu: bool, y: &mut [f32]);
 
     /// Returns the size of the sums of [`Convolution::backward`], in numbers.
     fn sums_len(&self) -> usize;
 
-    /// Runs the backward pass for images `x` and the gradients `dy` of their outputs. If `sums` is given, adds to the sums of the
-    /// weight gradient (or overwrites them, if `first`). If `dx` is given, writes the gradient of the images to it.
-    fn backward(&self, x: &[f32], dy: &[f32], sums: Option<&mut [f32]>, first: bool, dx: Option<&mut [f32]>);
+    /// Runs the backward pass for images `x` and the gradients `dy` of their outputs. If `sums` is
+    /// given, adds to the sums of the weight gradient (or overwrites them, if `first`). If `dx` is
+    /// given, writes the gradient of the images to it.
+    fn backward(
+        &self,
+        x: &[f32],
+        dy: &[f32],
+        sums: Option<&mut [f32]>,
+        first: bool,
+        dx: Option<&mut [f32]>,
+    );
 
     /// Computes the weight gradient from the complete sums.
     fn weight_gradient(&self, sums: &[f32], dw: &mut [f32]);

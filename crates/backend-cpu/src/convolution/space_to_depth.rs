@@ -1,6 +1,6 @@
-//! Converts a convolution with stride s to one with stride 1. Each s×s block of pixels of the image becomes one pixel with s²
-//! times as many channels, and the weights are padded to full blocks. For example, 11×11 with stride 4 over 3 channels becomes
-//! 3×3 over 48 channels.
+//! Converts a convolution with stride s to one with stride 1. Each s×s block of pixels of the image
+//! becomes one pixel with s² times as many channels, and the weights are padded to full blocks. For
+//! example, 11×11 with stride 4 over 3 channels becomes 3×3 over 48 channels.
 
 use std::ops::Range;
 
@@ -8,7 +8,8 @@ use rayon::prelude::*;
 
 use super::Geometry;
 
-/// Returns the geometry after the conversion: kernel ⌈k/s⌉, stride 1, no padding (the padding is part of the blocked image).
+/// Returns the geometry after the conversion: kernel ⌈k/s⌉, stride 1, no padding (the padding is
+/// part of the blocked image).
 pub fn geometry(from: &Geometry) -> Geometry {
     let Geometry { input: [channels, ..], output, kernel, stride, groups, .. } = *from;
     let kernel = kernel.div_ceil(stride);
@@ -16,17 +17,19 @@ pub fn geometry(from: &Geometry) -> Geometry {
     Geometry { input, output, kernel, stride: 1, padding: 0, groups }
 }
 
-/// Calls `visit` for each line of each block in a row of blocks with its offset in that row of the blocked image, its offset in
-/// the image, and the columns of the block that are inside the image.
+/// Calls `visit` for each line of each block in a row of blocks with its offset in that row of the
+/// blocked image, its offset in the image, and the columns of the block that are inside the image.
 fn for_each_line(from: &Geometry, row: usize, mut visit: impl FnMut(usize, usize, Range<usize>)) {
     let Geometry { input: [channels, height, width], stride, padding, .. } = *from;
     let [blocked_channels, _, columns] = geometry(from).input;
     for line in 0..stride {
-        let Some(y) = (row * stride + line).checked_sub(padding).filter(|y| *y < height) else { continue };
+        let Some(y) = (row * stride + line).checked_sub(padding).filter(|y| *y < height) else {
+            continue;
+        };
         for column in 0..columns {
             let left = column * stride;
-            let inside =
-                padding.saturating_sub(left).min(stride)..(width + padding).saturating_sub(left).min(stride);
+            let inside = padding.saturating_sub(left).min(stride)
+                ..(width + padding).saturating_sub(left).min(stride);
             if inside.start < inside.end {
                 let offset = column * blocked_channels + (line * stride + inside.start) * channels;
                 visit(offset, (y * width + left + inside.start - padding) * channels, inside);
@@ -60,8 +63,8 @@ pub fn image_gradient(from: &Geometry, blocked: &[f32], image: &mut [f32]) {
     }
 }
 
-/// Calls `visit` for each pixel of the kernel with its index in the weights and in the blocked weights, in rows of `in/groups ·
-/// out` numbers.
+/// Calls `visit` for each pixel of the kernel with its index in the weights and in the blocked
+/// weights, in rows of `in/groups · out` numbers.
 fn for_each_tap(from: &Geometry, mut visit: impl FnMut(usize, usize)) {
     let Geometry { kernel, stride, .. } = *from;
     let blocks = kernel.div_ceil(stride);
@@ -77,11 +80,15 @@ fn for_each_tap(from: &Geometry, mut visit: impl FnMut(usize, usize)) {
 pub fn weight(from: &Geometry, weight: &[f32], blocked: &mut [f32]) {
     let tap = weight.len() / (from.kernel * from.kernel);
     blocked.fill(0.0);
-    for_each_tap(from, |at, to| blocked[to * tap..][..tap].copy_from_slice(&weight[at * tap..][..tap]));
+    for_each_tap(from, |at, to| {
+        blocked[to * tap..][..tap].copy_from_slice(&weight[at * tap..][..tap])
+    });
 }
 
 /// The inverse of [`weight`], for the gradient of the weights.
 pub fn weight_gradient(from: &Geometry, blocked: &[f32], weight: &mut [f32]) {
     let tap = weight.len() / (from.kernel * from.kernel);
-    for_each_tap(from, |at, to| weight[at * tap..][..tap].copy_from_slice(&blocked[to * tap..][..tap]));
+    for_each_tap(from, |at, to| {
+        weight[at * tap..][..tap].copy_from_slice(&blocked[to * tap..][..tap])
+    });
 }

@@ -1,8 +1,9 @@
-//! Winograd convolution ([`crate::kernels::winograd`]) for kernels of 2 to 5 pixels with stride 1, and for convolutions that
-//! [`space_to_depth`] converts to such ones.
+//! Winograd convolution ([`crate::kernels::winograd`]) for kernels of 2 to 5 pixels with stride 1,
+//! and for convolutions that [`space_to_depth`] converts to such ones.
 //!
-//! A few dozen tiles ([`TILES`]) are processed at a time, so that their intermediate results stay in the second-level cache: the
-//! windows of the input are transformed, multiplied at each of the 36 points, and the products are transformed back to outputs.
+//! A few dozen tiles ([`TILES`]) are processed at a time, so that their intermediate results stay
+//! in the second-level cache: the windows of the input are transformed, multiplied at each of the
+//! 36 points, and the products are transformed back to outputs.
 
 use std::ops::Range;
 
@@ -14,8 +15,8 @@ use crate::{
         Isa,
         gemm::{Add, Extents, Gemm, Left, Right, Store},
         winograd::{
-            Accumulate, BiasRelu, CHANNELS, FromDomain, Input, InputGradient, Output, OutputGradient, PLANE,
-            POINTS, Replace, ToDomain, Weight, WeightGradient, Windows,
+            Accumulate, BiasRelu, CHANNELS, FromDomain, Input, InputGradient, Output,
+            OutputGradient, PLANE, POINTS, Replace, ToDomain, Weight, WeightGradient, Windows,
         },
     },
     tensor::{Pool, transpose},
@@ -24,17 +25,19 @@ use crate::{
 /// The approximate number of tiles that are processed at a time.
 const TILES: usize = 64;
 
-/// With fewer tiles than this, the weights of a point are used too few times to hide the latency of loading them from memory.
+/// With fewer tiles than this, the weights of a point are used too few times to hide the latency of
+/// loading them from memory.
 const FEW_TILES: usize = 32;
 
 /// The number of rows of a register tile of the matrix product.
 const GEMM_TILE_ROWS: usize = 14;
 
-/// Padding between the matrices of two points, in numbers. Without it, their distance may be a power of two, and such addresses
-/// are mapped to the same cache set.
+/// Padding between the matrices of two points, in numbers. Without it, their distance may be a
+/// power of two, and such addresses are mapped to the same cache set.
 const GAP: usize = CHANNELS;
 
-/// Evaluates an expression with two constants: the outputs of a tile (m = 7 - r) and the weights (r) in each direction.
+/// Evaluates an expression with two constants: the outputs of a tile (m = 7 - r) and the weights
+/// (r) in each direction.
 macro_rules! by_kernel {
     ($kernel:expr, $m:ident, $r:ident => $body:expr) => {
         match $kernel {
@@ -82,8 +85,9 @@ pub struct Winograd {
 }
 
 impl Winograd {
-    /// Creates a convolution of this geometry, or returns `None` if it is not supported. Supported are kernels of 2 to 5 pixels
-    /// (after the conversion to stride 1) and multiples of 16 channels.
+    /// Creates a convolution of this geometry, or returns `None` if it is not supported. Supported
+    /// are kernels of 2 to 5 pixels (after the conversion to stride 1) and multiples of 16
+    /// channels.
     pub fn new(outer: Geometry, isa: Isa, pool: Pool) -> Option<Self> {
         let inner = match outer.stride {
             1 => outer,
@@ -92,7 +96,10 @@ impl Winograd {
         };
         let Geometry { input, output, kernel, padding, groups, .. } = inner;
         let is_multiple_of_16 = |channels: usize| (channels / groups).is_multiple_of(CHANNELS);
-        if !(2..=5).contains(&kernel) || !is_multiple_of_16(input[0]) || !is_multiple_of_16(output[0]) {
+        if !(2..=5).contains(&kernel)
+            || !is_multiple_of_16(input[0])
+            || !is_multiple_of_16(output[0])
+        {
             return None;
         }
         let step = POINTS + 1 - kernel;
@@ -105,7 +112,16 @@ impl Winograd {
             grid,
         };
         let (input, output) = (windows(input, padding), windows(output, 0));
-        Some(Self { outer, inner, isa, pool, input, output, weight: Vec::new(), transposed: Vec::new() })
+        Some(Self {
+            outer,
+            inner,
+            isa,
+            pool,
+            input,
+            output,
+            weight: Vec::new(),
+            transposed: Vec::new(),
+        })
     }
 
     /// Returns the input and output channels of a group.
@@ -113,21 +129,23 @@ impl Winograd {
         (self.input.channels / self.inner.groups, self.output.channels / self.inner.groups)
     }
 
-    /// Returns the distance between the matrices of two points, and the size of a buffer `[36, tiles, channels]`, in numbers.
+    /// Returns the distance between the matrices of two points, and the size of a buffer `[36,
+    /// tiles, channels]`, in numbers.
     fn domain(tiles: usize, channels: usize) -> (usize, usize) {
         let point = tiles * channels + GAP;
         (point, PLANE * point)
     }
 
-    /// Returns the number of rows of tiles that are processed at a time: some rows of an image, or all rows of several images.
+    /// Returns the number of rows of tiles that are processed at a time: some rows of an image, or
+    /// all rows of several images.
     fn rows_per_piece(&self) -> usize {
         let [rows, columns] = self.input.grid;
         let wanted = TILES.div_ceil(columns);
         if wanted < rows { wanted } else { rows * TILES.div_ceil(self.input.per_image()) }
     }
 
-    /// Divides the tiles of `images` into pieces of `rows_per_piece` rows. A piece is a part of one image, or consists of
-    /// complete images.
+    /// Divides the tiles of `images` into pieces of `rows_per_piece` rows. A piece is a part of one
+    /// image, or consists of complete images.
     fn pieces(&self, images: usize, rows_per_piece: usize) -> impl Iterator<Item = Range<usize>> {
         let [rows, columns] = self.input.grid;
         let period = rows_per_piece.max(rows);
@@ -152,12 +170,21 @@ impl Winograd {
         work(&converted)
     }
 
-    /// Computes the forward pass for `x [N, H, W, C]` in the inner geometry. A `single_image` is divided among the threads.
-    fn forward_inner(&self, x: &[f32], single_image: bool, bias: &[f32], relu: bool, y: &mut [f32]) {
+    /// Computes the forward pass for `x [N, H, W, C]` in the inner geometry. A `single_image` is
+    /// divided among the threads.
+    fn forward_inner(
+        &self,
+        x: &[f32],
+        single_image: bool,
+        bias: &[f32],
+        relu: bool,
+        y: &mut [f32],
+    ) {
         let images = x.len() / self.inner.input_len();
         let mut rows = self.rows_per_piece();
         if single_image {
-            // Enough pieces to keep all threads busy, each with at least the rows of one register tile of the matrix product.
+            // Enough pieces to keep all threads busy, each with at least the rows of one register
+            // tile of the matrix product.
             let [grid_rows, columns] = self.input.grid;
             let least = GEMM_TILE_ROWS.div_ceil(columns).min(rows);
             rows = (grid_rows / (4 * rayon::current_num_threads())).clamp(least, rows);
@@ -177,22 +204,37 @@ impl Winograd {
 
     /// Returns the size of the outputs of a piece, in numbers.
     fn outputs_of(&self, tiles: &Range<usize>) -> usize {
-        let Windows { plane: [height, width], channels, step, grid: [rows, columns], .. } = self.output;
+        let Windows { plane: [height, width], channels, step, grid: [rows, columns], .. } =
+            self.output;
         let (first, last) = (tiles.start / columns, tiles.end / columns);
         let lines = |row: usize| row / rows * height + (row % rows * step).min(height);
         (lines(last) - lines(first)) * width * channels
     }
 
     /// Computes the outputs `y` of `tiles`.
-    fn forward_piece(&self, x: &[f32], tiles: Range<usize>, bias: &[f32], relu: bool, y: &mut [f32]) {
+    fn forward_piece(
+        &self,
+        x: &[f32],
+        tiles: Range<usize>,
+        bias: &[f32],
+        relu: bool,
+        y: &mut [f32],
+    ) {
         let (group_in, group_out) = self.group();
         let (inputs, outputs) = (self.input.channels, self.output.channels);
         let (x_point, x_len) = Self::domain(tiles.len(), inputs);
         let (y_point, y_len) = Self::domain(tiles.len(), outputs);
         let (mut x_domain, mut y_domain) = (self.pool.take(x_len), self.pool.take(y_len));
-        self.isa.run(ToDomain::<Input, POINTS>::new(&self.input, tiles.clone(), x, &mut x_domain, x_point));
+        self.isa.run(ToDomain::<Input, POINTS>::new(
+            &self.input,
+            tiles.clone(),
+            x,
+            &mut x_domain,
+            x_point,
+        ));
         let weights = self.weight.par_chunks(group_in * outputs);
-        let points = x_domain.par_chunks(x_point).zip(y_domain.par_chunks_mut(y_point)).zip(weights);
+        let points =
+            x_domain.par_chunks(x_point).zip(y_domain.par_chunks_mut(y_point)).zip(weights);
         points.for_each(|((x, y), weight)| {
             if tiles.len() == self.input.per_image() && tiles.len() < FEW_TILES {
                 read_through(weight);
@@ -307,18 +349,22 @@ impl Winograd {
         let (group_in, group_out) = self.group();
         let (inputs, outputs) = (self.input.channels, self.output.channels);
         let points = dx.par_chunks_mut(dx_point).zip(dy.par_chunks(dy_point));
-        points.zip(self.transposed.par_chunks(outputs * group_in)).for_each(|((dx, dy), weight)| {
-            for group in 0..self.inner.groups {
-                let extents = Extents { m: tiles.len(), n: group_in, k: group_out };
-                let left = Left { values: &dy[group * group_out..], row: outputs, column: 1 };
-                let right = Right { values: &weight[group * group_out * group_in..], row: group_in };
-                let store = Store { values: &mut dx[group * group_in..], row: inputs };
-                self.isa.run(Gemm::new(extents, left, right, store));
-            }
-        });
+        points.zip(self.transposed.par_chunks(outputs * group_in)).for_each(
+            |((dx, dy), weight)| {
+                for group in 0..self.inner.groups {
+                    let extents = Extents { m: tiles.len(), n: group_in, k: group_out };
+                    let left = Left { values: &dy[group * group_out..], row: outputs, column: 1 };
+                    let right =
+                        Right { values: &weight[group * group_out * group_in..], row: group_in };
+                    let store = Store { values: &mut dx[group * group_in..], row: inputs };
+                    self.isa.run(Gemm::new(extents, left, right, store));
+                }
+            },
+        );
     }
 
-    /// Returns the layout of the weights in the inner geometry, as one window of an image with `in/groups · out` channels.
+    /// Returns the layout of the weights in the inner geometry, as one window of an image with
+    /// `in/groups · out` channels.
     fn weight_window(&self) -> Windows {
         let kernel = self.inner.kernel;
         let channels = self.group().0 * self.output.channels;
@@ -345,7 +391,8 @@ impl Convolution for Winograd {
         if needs_dx {
             let (inputs, outputs) = (self.group().0, self.output.channels);
             self.transposed.resize(self.weight.len(), 0.0);
-            let points = self.transposed.par_chunks_mut(channels).zip(self.weight.par_chunks(channels));
+            let points =
+                self.transposed.par_chunks_mut(channels).zip(self.weight.par_chunks(channels));
             points.for_each(|(transposed, weight)| transpose(weight, inputs, outputs, transposed));
         }
     }
@@ -362,7 +409,14 @@ impl Convolution for Winograd {
         PLANE * self.weight_window().channels
     }
 
-    fn backward(&self, x: &[f32], dy: &[f32], sums: Option<&mut [f32]>, first: bool, dx: Option<&mut [f32]>) {
+    fn backward(
+        &self,
+        x: &[f32],
+        dy: &[f32],
+        sums: Option<&mut [f32]>,
+        first: bool,
+        dx: Option<&mut [f32]>,
+    ) {
         self.with_inner(x, |inner| match dx {
             Some(dx) if self.outer.stride > 1 => {
                 let mut inner_dx = self.pool.take(inner.len());
@@ -393,8 +447,8 @@ impl Convolution for Winograd {
     }
 }
 
-/// Reads a matrix sequentially, which is the fastest access to memory. The matrix product that follows then finds the matrix in
-/// the cache, in any order of access.
+/// Reads a matrix sequentially, which is the fastest access to memory. The matrix product that
+/// follows then finds the matrix in the cache, in any order of access.
 fn read_through(matrix: &[f32]) {
     const LINE: usize = 16;
     std::hint::black_box(matrix.iter().step_by(LINE).sum::<f32>());
@@ -415,7 +469,12 @@ mod tests {
         (0..n).map(|_| next()).collect()
     }
 
-    fn geometry(channels: [usize; 2], size: [usize; 2], kernel: [usize; 3], groups: usize) -> Geometry {
+    fn geometry(
+        channels: [usize; 2],
+        size: [usize; 2],
+        kernel: [usize; 3],
+        groups: usize,
+    ) -> Geometry {
         let [kernel, stride, padding] = kernel;
         let output = size.map(|extent| (extent + 2 * padding - kernel) / stride + 1);
         Geometry {
@@ -434,8 +493,8 @@ mod tests {
         a.iter().zip(b).fold(0.0f32, |distance, (a, b)| distance.max((a - b).abs())) / largest
     }
 
-    /// Compares with the plain sum for all kernel sizes, incomplete tiles, several pieces per image, several images per piece,
-    /// groups and strides, with all instruction sets.
+    /// Compares with the plain sum for all kernel sizes, incomplete tiles, several pieces per
+    /// image, several images per piece, groups and strides, with all instruction sets.
     #[test]
     fn equals_the_plain_sum() {
         let cases = [
@@ -473,9 +532,14 @@ mod tests {
                 let mut winograd =
                     Winograd::new(geometry, isa, pool.clone()).expect("the geometry is supported");
                 let found = compute(&mut winograd);
-                for (what, (found, expected)) in ["y", "dw", "dx"].iter().zip(found.iter().zip(&expected)) {
+                for (what, (found, expected)) in
+                    ["y", "dw", "dx"].iter().zip(found.iter().zip(&expected))
+                {
                     let distance = distance(found, expected);
-                    assert!(distance < 1e-5, "{what} of {geometry:?} on {isa} is off by {distance:e}");
+                    assert!(
+                        distance < 1e-5,
+                        "{what} of {geometry:?} on {isa} is off by {distance:e}"
+                    );
                 }
             }
         }

@@ -1,9 +1,11 @@
-//! Matrix products for which the weights are read once, along their rows: `y [N, out] = x [N, in] · Wᵀ`, `W [out, in]`.
+//! Matrix products for which the weights are read once, along their rows: `y [N, out] = x [N, in] ·
+//! Wᵀ`, `W [out, in]`.
 //!
-//! The lanes of the vectors are consecutive elements of the dimension that is summed over. A tile of outputs is P rows of W × Q
-//! rows of x. Each output is a vector of partial sums, which are added at the end; one step loads P + Q vectors for P·Q
-//! multiplications. With 32 registers the tile is 4 × 6, with 16 registers 3 × 4. With one image, W is read at the bandwidth of
-//! the memory. Each output has the same bits for any batch size.
+//! The lanes of the vectors are consecutive elements of the dimension that is summed over. A tile
+//! of outputs is P rows of W × Q rows of x. Each output is a vector of partial sums, which are
+//! added at the end; one step loads P + Q vectors for P·Q multiplications. With 32 registers the
+//! tile is 4 × 6, with 16 registers 3 × 4. With one image, W is read at the bandwidth of the
+//! memory. Each output has the same bits for any batch size.
 
 use pulp::{Simd, WithSimd};
 
@@ -48,10 +50,16 @@ impl DotRows<'_> {
     }
 
     #[inline(always)]
-    fn tile<S: Simd, const P: usize, const Q: usize>(&mut self, simd: S, output: usize, image: usize) {
+    fn tile<S: Simd, const P: usize, const Q: usize>(
+        &mut self,
+        simd: S,
+        output: usize,
+        image: usize,
+    ) {
         let inputs = self.inputs;
         let batch = self.x.len() / inputs;
-        let weight: [&[f32]; P] = std::array::from_fn(|p| &self.weight[(output + p) * inputs..][..inputs]);
+        let weight: [&[f32]; P] =
+            std::array::from_fn(|p| &self.weight[(output + p) * inputs..][..inputs]);
         let x: [&[f32]; Q] = std::array::from_fn(|q| &self.x[(image + q) * inputs..][..inputs]);
         let vectors = inputs / S::F32_LANES;
         let weight_vectors = weight.map(|row| &S::as_simd_f32s(row).0[..vectors]);
@@ -109,21 +117,30 @@ mod tests {
     use super::*;
     use crate::kernels::Isa;
 
-    /// Tests all tile sizes, and row lengths that are not a multiple of a vector, with all instruction sets. The numbers are
-    /// integers, so the results are exact.
+    /// Tests all tile sizes, and row lengths that are not a multiple of a vector, with all
+    /// instruction sets. The numbers are integers, so the results are exact.
     #[test]
     fn products_of_integers_are_exact() {
         for isa in Isa::available() {
             for (batch, outputs, inputs) in [(1, 9, 40), (5, 7, 3), (13, 4, 33), (32, 11, 16)] {
-                let integers = |n: usize| -> Vec<f32> { (0..n).map(|i| (i * 29 % 9) as f32 - 4.0).collect() };
+                let integers =
+                    |n: usize| -> Vec<f32> { (0..n).map(|i| (i * 29 % 9) as f32 - 4.0).collect() };
                 let (x, weight, bias) =
                     (integers(batch * inputs), integers(outputs * inputs), integers(outputs));
                 for relu in [false, true] {
                     let mut y = vec![f32::NAN; outputs * batch];
-                    isa.run(DotRows { x: &x, weight: &weight, bias: &bias, inputs, relu, y: &mut y });
+                    isa.run(DotRows {
+                        x: &x,
+                        weight: &weight,
+                        bias: &bias,
+                        inputs,
+                        relu,
+                        y: &mut y,
+                    });
                     for (at, y) in y.into_iter().enumerate() {
                         let (o, n) = (at / batch, at % batch);
-                        let products = (0..inputs).map(|i| weight[o * inputs + i] * x[n * inputs + i]);
+                        let products =
+                            (0..inputs).map(|i| weight[o * inputs + i] * x[n * inputs + i]);
                         let sum = products.sum::<f32>() + bias[o];
                         assert_eq!(y, if relu { sum.max(0.0) } else { sum }, "{isa} {o} {n}");
                     }

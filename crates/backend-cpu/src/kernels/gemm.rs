@@ -1,14 +1,16 @@
-//! The matrix product for Winograd convolutions and the backward pass of linear layers: `out [m, n] = left [m, k] · right [k,
-//! n]`.
+//! The matrix product for Winograd convolutions and the backward pass of linear layers: `out [m, n]
+//! = left [m, k] · right [k, n]`.
 //!
-//! A tile of the output, P rows × V vectors of columns, stays in registers during the loop over k. One step of k loads V vectors
-//! of a row of `right`, and for each of the P rows one number of `left`, which is broadcast to all lanes. With 32 registers the
-//! tile is 14 × 2 (28 sums, 2 vectors, 1 broadcast number) or 6 × 4, with 16 registers 6 × 2. The multiplications then hide the
-//! latency of the loads, and the operands need no packing. Rows are divided evenly: 64 rows are five tiles of 13 and 12 rows, not
-//! four of 14 and one of 8.
+//! A tile of the output, P rows × V vectors of columns, stays in registers during the loop over k.
+//! One step of k loads V vectors of a row of `right`, and for each of the P rows one number of
+//! `left`, which is broadcast to all lanes. With 32 registers the tile is 14 × 2 (28 sums, 2
+//! vectors, 1 broadcast number) or 6 × 4, with 16 registers 6 × 2. The multiplications then hide
+//! the latency of the loads, and the operands need no packing. Rows are divided evenly: 64 rows are
+//! five tiles of 13 and 12 rows, not four of 14 and one of 8.
 //!
-//! `left` can be row-major or column-major, which covers all three products of a layer: `x·W`, `dy·Wᵀ` (with W stored transposed)
-//! and `xᵀ·dy`. Each output is one sum in the order of k for any tile size, so its bits depend only on its own row and column.
+//! `left` can be row-major or column-major, which covers all three products of a layer: `x·W`,
+//! `dy·Wᵀ` (with W stored transposed) and `xᵀ·dy`. Each output is one sum in the order of k for any
+//! tile size, so its bits depend only on its own row and column.
 
 use pulp::{Simd, WithSimd};
 
@@ -36,12 +38,13 @@ pub struct Right<'a> {
 
 /// The initial values of the sums of a tile, and the processing of the finished sums.
 pub trait Finish {
-    /// Whether tiles should have more columns and fewer rows. This is faster if `finish` is limited by memory bandwidth, since it
-    /// then accesses longer contiguous lines.
+    /// Whether tiles should have more columns and fewer rows. This is faster if `finish` is limited
+    /// by memory bandwidth, since it then accesses longer contiguous lines.
     const WIDE: bool = false;
 
-    /// Processes the sums of P rows from `row` and of V vectors of columns from `column`. Only the first `lanes` columns of a
-    /// vector are valid. `lanes` is less than a vector only at the right edge, where V is 1.
+    /// Processes the sums of P rows from `row` and of V vectors of columns from `column`. Only the
+    /// first `lanes` columns of a vector are valid. `lanes` is less than a vector only at the right
+    /// edge, where V is 1.
     fn finish<S: Simd, const P: usize, const V: usize>(
         &mut self,
         simd: S,
@@ -51,7 +54,8 @@ pub trait Finish {
         sums: &[[S::f32s; V]; P],
     );
 
-    /// Returns the initial sums of `lanes` columns from `column` in `row`: zero, unless the product is added to the output.
+    /// Returns the initial sums of `lanes` columns from `column` in `row`: zero, unless the product
+    /// is added to the output.
     #[inline(always)]
     fn initial<S: Simd>(&self, simd: S, _row: usize, _column: usize, _lanes: usize) -> S::f32s {
         simd.splat_f32s(0.0)
@@ -84,12 +88,16 @@ impl<'a, F: Finish> Gemm<'a, F> {
     /// When an operand is too short for its size, which is a bug in a layer.
     pub fn new(extents: Extents, left: Left<'a>, right: Right<'a>, finish: F) -> Self {
         let Extents { m, n, k } = extents;
-        assert!(left.row == 1 || left.column == 1, "the left operand must be row-major or column-major");
+        assert!(
+            left.row == 1 || left.column == 1,
+            "the left operand must be row-major or column-major"
+        );
         if m > 0 && n > 0 && k > 0 {
             let last = |a: usize, a_step, b: usize, b_step| {
                 (a - 1).checked_mul(a_step)?.checked_add((b - 1).checked_mul(b_step)?)
             };
-            let fits = |last: Option<usize>, values: &[f32]| last.is_some_and(|last| last < values.len());
+            let fits =
+                |last: Option<usize>, values: &[f32]| last.is_some_and(|last| last < values.len());
             assert!(fits(last(m, left.row, k, left.column), left.values), "left: {extents:?}");
             assert!(fits(last(k, right.row, n, 1), right.values), "right: {extents:?}");
         }
@@ -118,7 +126,12 @@ impl<'a, F: Finish> Gemm<'a, F> {
     }
 
     #[inline(always)]
-    fn tile<S: Simd, const P: usize, const V: usize>(&mut self, simd: S, row: usize, column: usize) {
+    fn tile<S: Simd, const P: usize, const V: usize>(
+        &mut self,
+        simd: S,
+        row: usize,
+        column: usize,
+    ) {
         let Extents { n, k, .. } = self.extents;
         let lanes = (n - column).min(S::F32_LANES);
         let is_full = lanes == S::F32_LANES;
@@ -130,9 +143,10 @@ impl<'a, F: Finish> Gemm<'a, F> {
         }
         let left = &self.left.values[row * self.left.row..];
         let right = &self.right.values[column..];
-        // SAFETY: `new` has checked that rows up to m and columns up to k of `left`, and rows up to k and columns up to n of
-        // `right`, are inside the slices. row + P ≤ m. Either column + V·LANES ≤ n, or V = 1 and column + lanes = n, where
-        // `load_part` reads only `lanes` numbers.
+        // SAFETY: `new` has checked that rows up to m and columns up to k of `left`, and rows up to
+        // k and columns up to n of `right`, are inside the slices. row + P ≤ m. Either column +
+        // V·LANES ≤ n, or V = 1 and column + lanes = n, where `load_part` reads only `lanes`
+        // numbers.
         unsafe {
             let (left, right) = (left.as_ptr(), right.as_ptr());
             sums = match (self.left.column == 1, is_full) {
@@ -150,7 +164,9 @@ impl<'a, F: Finish> Gemm<'a, F> {
                 }
                 (_, false) => {
                     let at = |p, t| left.add(p * self.left.row + t * self.left.column);
-                    depth(simd, sums, k, at, |t, _| load_part(simd, right.add(t * self.right.row), lanes))
+                    depth(simd, sums, k, at, |t, _| {
+                        load_part(simd, right.add(t * self.right.row), lanes)
+                    })
                 }
             };
         }
@@ -188,7 +204,8 @@ impl<F: Finish> WithSimd for Gemm<'_, F> {
 /// Computes `sums[p][v] += left(p, t) · right(t, v)` for t in 0..k.
 ///
 /// # Safety
-/// `left` must return readable addresses for p < P and t < k, and calling `right` must be sound for t < k and v < V.
+/// `left` must return readable addresses for p < P and t < k, and calling `right` must be sound for
+/// t < k and v < V.
 #[inline(always)]
 unsafe fn depth<S: Simd, const P: usize, const V: usize>(
     simd: S,
@@ -257,8 +274,8 @@ impl Finish for Store<'_> {
     }
 }
 
-/// Adds the sums to a row-major matrix. This is a separate type, since a branch in each tile would make a training step 5 %
-/// slower.
+/// Adds the sums to a row-major matrix. This is a separate type, since a branch in each tile would
+/// make a training step 5 % slower.
 pub struct Add<'a>(pub Store<'a>);
 
 impl Finish for Add<'_> {
@@ -289,14 +306,17 @@ mod tests {
         (0..n).map(|i| ((i * 37 + i / 7 * seed) % 9) as f32 - 4.0).collect()
     }
 
-    /// Tests all tile heights, right edges, both layouts of the left operand, and sums added to the output, with all instruction
-    /// sets. The numbers are integers, so the results are exact.
+    /// Tests all tile heights, right edges, both layouts of the left operand, and sums added to the
+    /// output, with all instruction sets. The numbers are integers, so the results are exact.
     #[test]
     fn products_of_integers_are_exact() {
         for isa in Isa::available() {
-            for (m, n, k) in
-                (1..=15).map(|m| (m, 32 + m, 5)).chain([(29, 64, 48), (3, 5, 1), (64, 48, 17), (1, 1, 1)])
-            {
+            for (m, n, k) in (1..=15).map(|m| (m, 32 + m, 5)).chain([
+                (29, 64, 48),
+                (3, 5, 1),
+                (64, 48, 17),
+                (1, 1, 1),
+            ]) {
                 let (a, b, initial) = (integers(m * k, 3), integers(k * n, 5), integers(m * n, 2));
                 let along_rows = Left { values: &a, row: k, column: 1 };
                 let along_columns = Left { values: &a, row: 1, column: m };
@@ -307,11 +327,20 @@ mod tests {
                     let (mut stored, mut added) = (vec![f32::NAN; m * n], initial.clone());
                     let (extents, right) = (Extents { m, n, k }, Right { values: &b, row: n });
                     isa.run(Gemm::new(extents, left, right, Store { values: &mut stored, row: n }));
-                    isa.run(Gemm::new(extents, left, right, Add(Store { values: &mut added, row: n })));
+                    isa.run(Gemm::new(
+                        extents,
+                        left,
+                        right,
+                        Add(Store { values: &mut added, row: n }),
+                    ));
                     for at in 0..m * n {
                         let expected = expected(at / n, at % n);
                         assert_eq!(stored[at], expected, "{isa} {extents:?} {left:?} [{at}]");
-                        assert_eq!(added[at], initial[at] + expected, "{isa} {extents:?} {left:?} [{at}]");
+                        assert_eq!(
+                            added[at],
+                            initial[at] + expected,
+                            "{isa} {extents:?} {left:?} [{at}]"
+                        );
                     }
                 }
             }

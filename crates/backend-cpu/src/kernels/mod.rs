@@ -1,7 +1,8 @@
-//! The inner loops. They are generic over [`pulp::Simd`] and compiled for each instruction set. The caller chooses the
-//! instruction set at run time.
+//! The inner loops. They are generic over [`pulp::Simd`] and compiled for each instruction set. The
+//! caller chooses the instruction set at run time.
 //!
-//! * [`gemm`] is the matrix product of Winograd convolutions and of the backward pass of linear layers.
+//! * [`gemm`] is the matrix product of Winograd convolutions and of the backward pass of linear
+//!   layers.
 //! * [`dot`] is the matrix product of the forward pass of linear layers.
 //! * [`winograd`] transforms images, gradients and weights to and from the Winograd domain.
 //! * [`elementwise`] contains bias, ReLU, masks and sums over pixels.
@@ -30,8 +31,8 @@ use pulp::{Arch, WithSimd};
 pub struct Kernels {
     /// The instruction set.
     pub isa: Isa,
-    /// Whether all convolutions are plain sums of products, which are exact for small integers. Otherwise Winograd convolution is
-    /// used for the supported geometries.
+    /// Whether all convolutions are plain sums of products, which are exact for small integers.
+    /// Otherwise Winograd convolution is used for the supported geometries.
     pub exact: bool,
 }
 
@@ -82,7 +83,8 @@ impl Isa {
         }
     }
 
-    /// Runs `kernel` with this instruction set, or with plain Rust if the processor does not have it.
+    /// Runs `kernel` with this instruction set, or with plain Rust if the processor does not have
+    /// it.
     pub(crate) fn run<K: WithSimd>(self, kernel: K) -> K::Output {
         self.arch().unwrap_or(Arch::Scalar).dispatch(kernel)
     }

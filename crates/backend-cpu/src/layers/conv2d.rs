@@ -1,6 +1,7 @@
-//! Convolution with a fused ReLU and max pooling, both optional. In a batch, one core processes an image from its input to its
-//! pooled output, so that the large output of the convolution stays in the cache and is not stored. The backward pass needs only
-//! the positions of the maxima and whether they were positive.
+//! Convolution with a fused ReLU and max pooling, both optional. In a batch, one core processes an
+//! image from its input to its pooled output, so that the large output of the convolution stays in
+//! the cache and is not stored. The backward pass needs only the positions of the maxima and
+//! whether they were positive.
 
 use alexnet_core::{Backward, Layer, Mode, Result};
 use rayon::prelude::*;
@@ -53,8 +54,8 @@ pub struct Fused {
 }
 
 impl Conv2d {
-    /// Creates a layer with the parameters weight and bias. It uses Winograd convolution if the geometry is supported and `exact`
-    /// is false.
+    /// Creates a layer with the parameters weight and bias. It uses Winograd convolution if the
+    /// geometry is supported and `exact` is false.
     pub fn new(
         geometry: Geometry,
         parameters: [ParameterState; 2],
@@ -104,9 +105,9 @@ impl Layer<Tensor> for Conv2d {
         match &self.pooling {
             None => {
                 let tasks = y.values_mut().par_chunks_mut(images * y_len);
-                tasks
-                    .zip(x.values().par_chunks(images * x_len))
-                    .for_each(|(y, x)| self.convolution.forward(x, single_image, bias, self.relu, y));
+                tasks.zip(x.values().par_chunks(images * x_len)).for_each(|(y, x)| {
+                    self.convolution.forward(x, single_image, bias, self.relu, y)
+                });
             }
             Some(pooling) => {
                 let tasks = y.values_mut().par_chunks_mut(images * y_len);
@@ -135,7 +136,8 @@ impl Backward<Tensor> for Conv2d {
         let outputs = self.geometry.output[0];
         let images = images_per_sum(x.batch);
         let groups = x.batch.div_ceil(images);
-        // Partial sums, one per group of images: of the weight gradient [G, kh, kw, in, out] and of the bias gradient [G, out].
+        // Partial sums, one per group of images: of the weight gradient [G, kh, kw, in, out] and of
+        // the bias gradient [G, out].
         let [weight_trainable, bias_trainable] =
             self.parameters.each_ref().map(|parameter| parameter.trainable);
         let mut dw = weight_trainable.then(|| self.pool.take(groups * weights));
@@ -197,7 +199,8 @@ impl Backward<Tensor> for Conv2d {
     }
 }
 
-/// Returns `count` pieces of `len` numbers, the last of which may be shorter; or `count` times `None` without values.
+/// Returns `count` pieces of `len` numbers, the last of which may be shorter; or `count` times
+/// `None` without values.
 fn chunks(values: Option<&mut [f32]>, len: usize, count: usize) -> Vec<Option<&mut [f32]>> {
     match values {
         Some(values) => values.chunks_mut(len).map(Some).collect(),

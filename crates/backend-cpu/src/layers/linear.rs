@@ -1,5 +1,5 @@
-//! The fully connected layer, with an optional fused ReLU. The work is divided by features, so that each weight is read once per
-//! pass for any batch size.
+//! The fully connected layer, with an optional fused ReLU. The work is divided by features, so that
+//! each weight is read once per pass for any batch size.
 
 use alexnet_core::{Backward, Layer, Mode, Result};
 use rayon::prelude::*;
@@ -45,7 +45,13 @@ struct SavedForBackward {
 
 impl Linear {
     /// Creates a layer with the parameters weight and bias.
-    pub fn new(parameters: [ParameterState; 2], relu: bool, needs_dx: bool, isa: Isa, pool: Pool) -> Self {
+    pub fn new(
+        parameters: [ParameterState; 2],
+        relu: bool,
+        needs_dx: bool,
+        isa: Isa,
+        pool: Pool,
+    ) -> Self {
         Self { parameters, relu, needs_dx, isa, pool, saved_for_backward: None }
     }
 
@@ -80,7 +86,8 @@ impl Linear {
     fn begin_backward(&mut self, dy: &mut Tensor) -> Tensor {
         let SavedForBackward { x, y } = take_saved(&mut self.saved_for_backward);
         if let Some(y) = y {
-            let chunks = dy.values_mut().par_chunks_mut(ELEMENTS).zip(y.values().par_chunks(ELEMENTS));
+            let chunks =
+                dy.values_mut().par_chunks_mut(ELEMENTS).zip(y.values().par_chunks(ELEMENTS));
             chunks.for_each(|(dy, y)| self.isa.run(MaskGradient { dy, y }));
         }
         // A frozen bias has no gradient buffer.
@@ -118,7 +125,8 @@ impl Linear {
     }
 }
 
-/// Returns the product that computes the weight gradient of `outputs` outputs, from index `first`, and passes it to `finish`.
+/// Returns the product that computes the weight gradient of `outputs` outputs, from index `first`,
+/// and passes it to `finish`.
 fn weight_gradient<'a, F: Finish>(
     dy: &'a Tensor,
     x: &'a Tensor,
@@ -159,9 +167,14 @@ impl CpuLayer for Linear {
         &mut self.parameters
     }
 
-    /// The weights are updated while their gradient is computed, and the gradient is not written to memory. Weights and moments
-    /// are most of the memory traffic of a step.
-    fn backward_and_update(&mut self, mut dy: Tensor, isa: Isa, update: &Update) -> Result<(Tensor, f64)> {
+    /// The weights are updated while their gradient is computed, and the gradient is not written to
+    /// memory. Weights and moments are most of the memory traffic of a step.
+    fn backward_and_update(
+        &mut self,
+        mut dy: Tensor,
+        isa: Isa,
+        update: &Update,
+    ) -> Result<(Tensor, f64)> {
         let (_, inputs) = self.extents();
         let x = self.begin_backward(&mut dy);
         let dx = self.input_gradient(dy.clone());

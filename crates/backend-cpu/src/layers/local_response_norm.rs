@@ -10,7 +10,8 @@ use crate::{
     tensor::{Pool, Tensor},
 };
 
-/// `y[c] = x[c] · s[c]^-beta` with `s[c] = k + alpha · Σ x[j]²`, where j runs over the window around c.
+/// `y[c] = x[c] · s[c]^-beta` with `s[c] = k + alpha · Σ x[j]²`, where j runs over the window
+/// around c.
 pub struct LocalResponseNorm {
     constants: Constants,
     isa: Isa,
@@ -40,8 +41,8 @@ impl LocalResponseNorm {
 }
 
 impl Constants {
-    /// Computes `s` for the channels `x [C]` of one pixel. `squares` is a scratch buffer of `C + size - 1` numbers with zeros at
-    /// both ends.
+    /// Computes `s` for the channels `x [C]` of one pixel. `squares` is a scratch buffer of `C +
+    /// size - 1` numbers with zeros at both ends.
     #[inline(always)]
     fn denominators(&self, x: &[f32], squares: &mut [f32], s: &mut [f32]) {
         squares[self.size / 2..].iter_mut().zip(x).for_each(|(square, x)| *square = x * x);
@@ -88,8 +89,8 @@ impl WithSimd for Normalize<'_> {
     }
 }
 
-/// The kernel of the backward pass: `dx[c] = dy[c]·s[c]^-beta - 2·alpha·beta·x[c] · Σ dy[j]·x[j]·s[j]^(-beta-1)`, where j runs
-/// over the channels whose windows contain c.
+/// The kernel of the backward pass: `dx[c] = dy[c]·s[c]^-beta - 2·alpha·beta·x[c] · Σ
+/// dy[j]·x[j]·s[j]^(-beta-1)`, where j runs over the channels whose windows contain c.
 struct NormalizeGradient<'a> {
     constants: Constants,
     channels: usize,

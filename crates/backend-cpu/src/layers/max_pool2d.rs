@@ -10,8 +10,8 @@ use crate::{
     tensor::{Pool, Tensor},
 };
 
-/// The maximum of each window. Of equal numbers the first one in row-major order is taken. NaN counts as the maximum, as in
-/// PyTorch.
+/// The maximum of each window. Of equal numbers the first one in row-major order is taken. NaN
+/// counts as the maximum, as in PyTorch.
 pub struct MaxPool2d {
     kernel: usize,
     stride: usize,
@@ -37,17 +37,29 @@ impl MaxPool2d {
         isa: Isa,
         pool: Pool,
     ) -> Self {
-        Self { kernel, stride, input, output, isa, pool, argmax: Vec::new(), saved_for_backward: None }
+        Self {
+            kernel,
+            stride,
+            input,
+            output,
+            isa,
+            pool,
+            argmax: Vec::new(),
+            saved_for_backward: None,
+        }
     }
 
-    /// Computes the maxima `y [N, h, w, C]` of the windows of `x [N, H, W, C]`, and their indices in the windows, `argmax`.
+    /// Computes the maxima `y [N, h, w, C]` of the windows of `x [N, H, W, C]`, and their indices
+    /// in the windows, `argmax`.
     pub fn gather(&self, x: &[f32], y: &mut [f32], argmax: &mut [u32]) {
         let [channels, rows, columns] = self.output;
         let row = columns * channels;
-        y.par_chunks_mut(row).zip(argmax.par_chunks_mut(row)).enumerate().for_each(|(i, (y, argmax))| {
-            let x = &x[i / rows * self.lens().0..][..self.lens().0];
-            self.isa.run(Gather { layer: self, row: i % rows, x, y, argmax });
-        });
+        y.par_chunks_mut(row).zip(argmax.par_chunks_mut(row)).enumerate().for_each(
+            |(i, (y, argmax))| {
+                let x = &x[i / rows * self.lens().0..][..self.lens().0];
+                self.isa.run(Gather { layer: self, row: i % rows, x, y, argmax });
+            },
+        );
     }
 
     /// Computes the gradient `dx [N, H, W, C]` from `dy [N, h, w, C]`. `dx` is overwritten.
@@ -97,7 +109,8 @@ impl WithSimd for Gather<'_> {
                     continue;
                 }
                 for ((y, argmax), x) in y.iter_mut().zip(&mut *argmax).zip(x) {
-                    // Takes x if it is greater, or if it is the first NaN (comparisons with NaN are false).
+                    // Takes x if it is greater, or if it is the first NaN (comparisons with NaN are
+                    // false).
                     #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "NaN must be taken")]
                     let take = !(*x <= *y) & !y.is_nan();
                     *y = if take { *x } else { *y };

@@ -38,12 +38,17 @@ pub trait CpuLayer: Backward<Tensor> + Send {
         self.parameters().iter().any(|parameter| parameter.trainable)
     }
 
-    /// Runs the backward pass and updates all trainable parameters. Returns the gradient of the input and the sum of the squared
-    /// gradients of the parameters.
+    /// Runs the backward pass and updates all trainable parameters. Returns the gradient of the
+    /// input and the sum of the squared gradients of the parameters.
     ///
     /// # Errors
     /// Those of the backward pass.
-    fn backward_and_update(&mut self, dy: Tensor, isa: Isa, update: &Update) -> Result<(Tensor, f64)> {
+    fn backward_and_update(
+        &mut self,
+        dy: Tensor,
+        isa: Isa,
+        update: &Update,
+    ) -> Result<(Tensor, f64)> {
         let dx = self.backward(dy)?;
         let mut square_sum = 0.0;
         if !self.is_trainable() {

@@ -1,4 +1,5 @@
-//! The ReLU as a separate layer. A ReLU after a convolution or a linear layer is fused into that layer.
+//! The ReLU as a separate layer. A ReLU after a convolution or a linear layer is fused into that
+//! layer.
 
 use alexnet_core::{Backward, Layer, Mode, Result};
 use rayon::prelude::*;

@@ -22,6 +22,7 @@ pub struct Conv2d {
 impl Layer<Tensor> for Conv2d {
     fn forward(&mut self, x: Tensor, _mode: Mode) -> Result<Tensor> {
         let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
-        x.f_conv2d(&self.weight, Some(&self.bias), stride, padding, [1, 1], self.groups).map_err(failed)
+        x.f_conv2d(&self.weight, Some(&self.bias), stride, padding, [1, 1], self.groups)
+            .map_err(failed)
     }
 }

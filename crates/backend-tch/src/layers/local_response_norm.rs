@@ -5,8 +5,8 @@ use tch::{TchError, Tensor};
 
 use crate::error::failed;
 
-/// `x · (k + alpha · Σ x²)^-beta` over a window of channels. It is composed of several operations, since libtorch has none for
-/// it.
+/// `x · (k + alpha · Σ x²)^-beta` over a window of channels. It is composed of several operations,
+/// since libtorch has none for it.
 pub struct LocalResponseNorm {
     /// The number of channels of the window.
     pub size: i64,
@@ -22,7 +22,8 @@ impl LocalResponseNorm {
     fn normalize(&self, x: &Tensor) -> Result<Tensor, TchError> {
         let channels = x.size()[1];
         // The last two numbers pad dimension 1 before and after.
-        let padded = x.f_square()?.f_constant_pad_nd([0, 0, 0, 0, self.size / 2, (self.size - 1) / 2])?;
+        let padded =
+            x.f_square()?.f_constant_pad_nd([0, 0, 0, 0, self.size / 2, (self.size - 1) / 2])?;
         let mut sum = padded.f_narrow(1, 0, channels)?;
         for shift in 1..self.size {
             sum = sum.f_add(&padded.f_narrow(1, shift, channels)?)?;

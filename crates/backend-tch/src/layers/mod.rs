@@ -1,5 +1,5 @@
-//! The seven operations as calls of libtorch, one per file. Tensors are `[N, C, H, W]` in `channels_last` order, or `[N,
-//! features]`.
+//! The seven operations as calls of libtorch, one per file. Tensors are `[N, C, H, W]` in
+//! `channels_last` order, or `[N, features]`.
 
 mod conv2d;
 mod dropout;

@@ -1,4 +1,5 @@
-//! `alexnet bench`: measures the time of a training step, a forward pass or the preparation of a batch of images.
+//! `alexnet bench`: measures the time of a training step, a forward pass or the preparation of a
+//! batch of images.
 
 use std::{path::PathBuf, time::Instant};
 
@@ -36,7 +37,8 @@ pub struct Args {
     /// Number type
     #[arg(long, value_name = "TYPE", value_enum, default_value = "f32")]
     precision: Precision,
-    /// Measured steps, after two steps of warm-up; the median is printed [default: 12, or 60 for batches of at most 4]
+    /// Measured steps, after two steps of warm-up; the median is printed [default: 12, or 60 for
+    /// batches of at most 4]
     #[arg(long, value_name = "N", value_parser = parse::at_least(1u32))]
     steps: Option<u32>,
     /// Images for `--what pipeline`, as for `train`
@@ -80,7 +82,10 @@ struct Report {
 /// If the engine fails, an image cannot be read, or an option would be ignored.
 pub fn run(args: &Args) -> Result<()> {
     let pipeline = matches!(args.what, What::Pipeline);
-    ensure!(pipeline || args.data.is_none(), "`--data` is only for `--what pipeline`; leave it out");
+    ensure!(
+        pipeline || args.data.is_none(),
+        "`--data` is only for `--what pipeline`; leave it out"
+    );
     ensure!(
         !pipeline || args.steps.is_none(),
         "`--what pipeline` measures a complete epoch; leave `--steps` out"
@@ -98,7 +103,8 @@ pub fn run(args: &Args) -> Result<()> {
             let options = Options { device: choice.device, ..Options::default() };
             let mut model = backend.compile(&topology, &state, &options)?;
             let batch = Batch::random(args.batch_size as usize, topology.input[1], 5);
-            let mut step = Step { sample_offset: 0, number: 0, seed: 0, lr: 2e-4, clip_grad_norm: None };
+            let mut step =
+                Step { sample_offset: 0, number: 0, seed: 0, lr: 2e-4, clip_grad_norm: None };
             let mut measure = || step_ms(args.what, model.as_mut(), &batch, &mut step);
             measure()?;
             measure()?;
@@ -149,9 +155,11 @@ fn step_ms(what: What, model: &mut dyn Model, batch: &Batch, step: &mut Step) ->
     Ok(start.elapsed().as_secs_f64() * 1e3)
 }
 
-/// Measures the milliseconds per batch over at most 1,000 images, for the work that PyTorch's loader does in the tutorial.
+/// Measures the milliseconds per batch over at most 1,000 images, for the work that PyTorch's
+/// loader does in the tutorial.
 fn pipeline_ms(args: &Args) -> Result<f64> {
-    let data = args.data.as_deref().context("`--what pipeline` needs images; name them with `--data`")?;
+    let data =
+        args.data.as_deref().context("`--what pipeline` needs images; name them with `--data`")?;
     let dataset = DataSource::from(data).open(&SplitOptions::default(), &mut Console::default())?;
     let all: Vec<Item> = dataset.items().cloned().collect();
     let order = permutation(0, Purpose::Synthetic, 0, 0, all.len());
@@ -171,7 +179,8 @@ fn pipeline_ms(args: &Args) -> Result<f64> {
         loader.train(epoch, 0).try_for_each(|batch| batch.map(drop))?;
         anyhow::Ok(start.elapsed().as_secs_f64() * 1e3)
     };
-    // Not measured: the first pass also checks the images for damage, as the first epoch of a training run does.
+    // Not measured: the first pass also checks the images for damage, as the first epoch of a
+    // training run does.
     epoch_ms(0)?;
     Ok(epoch_ms(1)? / images as f64 * f64::from(args.batch_size))
 }

@@ -14,9 +14,10 @@ use crate::{console::Console, parse};
 
 /// Convert weights between PyTorch's .pth and .safetensors; the extension of OUT decides
 ///
-/// Converting a file of this program to the other format and back gives the same bytes. Metadata that is missing in a file of another
-/// program is assumed, and the assumption is printed; the options of this command set it. Next to a .pth file, class_indices.json is
-/// written, which the tutorial's predict.py reads.
+/// Converting a file of this program to the other format and back gives the same bytes. Metadata
+/// that is missing in a file of another program is assumed, and the assumption is printed; the
+/// options of this command set it. Next to a .pth file, class_indices.json is written, which the
+/// tutorial's predict.py reads.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Weights file: a PyTorch state dictionary (.pth, .pt) or .safetensors
@@ -28,7 +29,8 @@ pub struct Args {
     /// Network of the weights, if its shapes fit more than one: original or original-norm-first
     #[arg(long, value_name = "NAME")]
     variant: Option<Variant>,
-    /// JSON file with the names of the classes, like the tutorial's class_indices.json or torchvision's class_to_idx
+    /// JSON file with the names of the classes, like the tutorial's class_indices.json or
+    /// torchvision's class_to_idx
     #[arg(long, value_name = "FILE")]
     class_indices: Option<PathBuf>,
     /// Mean that the weights need subtracted from pixels, which are between 0 and 1
@@ -78,7 +80,8 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Writes `class_indices.json` next to a weights file. If that file exists with other classes, prints a warning instead.
+/// Writes `class_indices.json` next to a weights file. If that file exists with other classes,
+/// prints a warning instead.
 fn name_classes(weights: &Path, classes: &[String]) -> Result<()> {
     let file = weights.with_file_name(class_indices::NAME);
     if !file.exists() {
@@ -86,7 +89,8 @@ fn name_classes(weights: &Path, classes: &[String]) -> Result<()> {
         note!("{}: names of the classes, for the tutorial's predict.py", shown_path(&file));
         return Ok(());
     }
-    let same = class_indices::read(&file).is_ok_and(|names| align(&names, classes) == Alignment::Same);
+    let same =
+        class_indices::read(&file).is_ok_and(|names| align(&names, classes) == Alignment::Same);
     if !same {
         note!(
             "warning: {} has other classes and was not changed; the tutorial's predict.py would use them for {}: convert to another \
@@ -115,7 +119,8 @@ impl Args {
             metadata.classes = names;
         }
         if let Some(variant) = self.variant {
-            let parameters = |variant: Variant| variant.topology(metadata.classes.len()).parameters();
+            let parameters =
+                |variant: Variant| variant.topology(metadata.classes.len()).parameters();
             ensure!(
                 parameters(variant)? == parameters(metadata.variant)?,
                 "{} holds `{}`, whose parameters are not those of `{variant}`",

@@ -57,7 +57,9 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Check(args) => return check::run(args),
         Command::Synth { out, per_class, seed } => {
             let bar = progress::Items::new("drawing");
-            synthetic::generate(out, *per_class as usize, *seed, &|done, total| bar.at(done, total))?;
+            synthetic::generate(out, *per_class as usize, *seed, &|done, total| {
+                bar.at(done, total)
+            })?;
             bar.finish();
             say!(
                 "{} images of {} classes in {}",
@@ -83,12 +85,17 @@ fn fetch_photos(archive: Option<&Path>) -> Result<()> {
             path.to_owned()
         }
         None => {
-            fs::create_dir_all(source::FOLDER).map_err(alexnet::core::Error::io("create", source::FOLDER))?;
+            fs::create_dir_all(source::FOLDER)
+                .map_err(alexnet::core::Error::io("create", source::FOLDER))?;
             let path = Path::new(source::FOLDER).join("flower_photos.tgz");
             let bar = progress::Bytes::new("downloading");
-            fetch::fetch(&FLOWER_PHOTOS, &path, &mut |done, total| bar.at(done, total)).map_err(|error| {
-                anyhow!("{error}; if you have a copy of the archive, use it with `--archive FILE`")
-            })?;
+            fetch::fetch(&FLOWER_PHOTOS, &path, &mut |done, total| bar.at(done, total)).map_err(
+                |error| {
+                    anyhow!(
+                        "{error}; if you have a copy of the archive, use it with `--archive FILE`"
+                    )
+                },
+            )?;
             bar.finish();
             path
         }

@@ -73,11 +73,15 @@ fn findings() -> Vec<Finding> {
         Finding::new("threads", Ok(rayon::current_num_threads().to_string())),
     ];
     findings.extend(memory().map(|memory| Finding::new("memory", Ok(memory))));
-    let disk = fs4::available_space(".").map(|bytes| format!("{:.0} GB free here", bytes as f64 / 1e9));
+    let disk =
+        fs4::available_space(".").map(|bytes| format!("{:.0} GB free here", bytes as f64 / 1e9));
     let disk = disk.map_err(|error| format!("cannot read the free disk space: {error}"));
     findings.push(Finding::new("disk", disk));
     for engine in Engine::value_variants() {
-        findings.push(Finding::new(format!("engine {}", engine.name()), devices(*engine, libtorch.is_ok())));
+        findings.push(Finding::new(
+            format!("engine {}", engine.name()),
+            devices(*engine, libtorch.is_ok()),
+        ));
     }
     let libtorch = libtorch.map_err(|problem| problem.to_string()).map(|found| {
         let cuda = if found.has_cuda() { ", with CUDA" } else { "" };
@@ -107,7 +111,8 @@ fn processor() -> String {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let plural = if cores == 1 { "" } else { "s" };
     let features = instructions();
-    let features = if features.is_empty() { "none that the engines use".into() } else { features.join(", ") };
+    let features =
+        if features.is_empty() { "none that the engines use".into() } else { features.join(", ") };
     format!("{name}, {cores} core{plural}; vector instructions: {features}")
 }
 
@@ -141,7 +146,8 @@ fn instructions() -> Vec<&'static str> {
     known.into_iter().filter(|&(_, available)| available).map(|(name, _)| name).collect()
 }
 
-/// Returns for example `25.3 GB, of which 24.7 GB are free`, or `None` if it cannot be determined on this system.
+/// Returns for example `25.3 GB, of which 24.7 GB are free`, or `None` if it cannot be determined
+/// on this system.
 fn memory() -> Option<String> {
     if cfg!(target_os = "macos") {
         let bytes: f64 = output_of("sysctl", &["-n", "hw.memsize"])?.parse().ok()?;
@@ -149,10 +155,15 @@ fn memory() -> Option<String> {
     }
     // `24683596 kB`
     let gigabytes = |name| {
-        let kibibytes: f64 = field("/proc/meminfo", name)?.split_whitespace().next()?.parse().ok()?;
+        let kibibytes: f64 =
+            field("/proc/meminfo", name)?.split_whitespace().next()?.parse().ok()?;
         Some(kibibytes * 1024.0 / 1e9)
     };
-    Some(format!("{:.1} GB, of which {:.1} GB are free", gigabytes("MemTotal")?, gigabytes("MemAvailable")?))
+    Some(format!(
+        "{:.1} GB, of which {:.1} GB are free",
+        gigabytes("MemTotal")?,
+        gigabytes("MemAvailable")?
+    ))
 }
 
 /// Returns the devices of an engine or, as the error, the command that builds it.
@@ -180,18 +191,26 @@ fn gpu() -> Result<String, String> {
     let found = output_of("nvidia-smi", &query).filter(|output| !output.is_empty());
     let found = found.ok_or("nvidia-smi lists none: the engines compute on the processor")?;
     // One line per GPU, such as `NVIDIA H100 80GB HBM3, 81559 MiB, 550.54.15`.
-    let gpus = found.lines().map(|gpu| gpu.replacen(", ", " with ", 1).replacen(", ", ", driver ", 1));
+    let gpus =
+        found.lines().map(|gpu| gpu.replacen(", ", " with ", 1).replacen(", ", ", driver ", 1));
     Ok(gpus.collect::<Vec<_>>().join("; "))
 }
 
-/// Returns the number of images in the folder `name` of `data/` or, as the error, why there are none followed by `fix`.
+/// Returns the number of images in the folder `name` of `data/` or, as the error, why there are
+/// none followed by `fix`.
 fn images(name: &str, fix: &str) -> Result<String, String> {
     let path = Path::new(source::FOLDER).join(name);
     if !path.exists() {
         return Err(format!("there is no {}; {fix}", path.display()));
     }
-    let folder = folder::scan(&path).map_err(|error| format!("{error}; remove the folder, then {fix}"))?;
-    Ok(format!("{} images of {} classes in {}", folder.items.len(), folder.classes.len(), path.display()))
+    let folder =
+        folder::scan(&path).map_err(|error| format!("{error}; remove the folder, then {fix}"))?;
+    Ok(format!(
+        "{} images of {} classes in {}",
+        folder.items.len(),
+        folder.classes.len(),
+        path.display()
+    ))
 }
 
 /// Returns the value of the first line `name : value` of a file in `/proc`.

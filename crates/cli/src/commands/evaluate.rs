@@ -30,8 +30,8 @@ const LISTED: usize = 10;
 
 /// Measure the quality of weights on a set of images
 ///
-/// Prints loss, top-1 accuracy with its 95 % interval, precision, recall and F1, the confusion matrix, the calibration error and the
-/// misclassified images with the highest confidence.
+/// Prints loss, top-1 accuracy with its 95 % interval, precision, recall and F1, the confusion
+/// matrix, the calibration error and the misclassified images with the highest confidence.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Weights file [default: the best weights of the newest run]
@@ -40,17 +40,20 @@ pub struct Args {
     /// Images, as for `train` [default: those of the run that the weights come from]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// Subset to evaluate; images of the run of the weights are split as in that run, also if they have been moved [default: val, or all if
-    /// the images are not those of the run and are not split by folders]
+    /// Subset to evaluate; images of the run of the weights are split as in that run, also if they
+    /// have been moved [default: val, or all if the images are not those of the run and are not
+    /// split by folders]
     #[arg(long, value_name = "SUBSET", value_enum)]
     split: Option<Split>,
     /// What to do with an image that cannot be read
     #[arg(long, value_name = "ACTION", value_enum, default_value = "error")]
     on_bad_image: BadImage,
-    /// Test-time augmentation: average the probabilities of several views of each image; without a value, flip
+    /// Test-time augmentation: average the probabilities of several views of each image; without a
+    /// value, flip
     #[arg(long, value_enum, value_name = "VIEWS", num_args = 0..=1, default_missing_value = "flip")]
     tta: Option<Tta>,
-    /// Also write report.json, the confusion matrices, the reliability diagram and the misclassified images to this folder
+    /// Also write report.json, the confusion matrices, the reliability diagram and the
+    /// misclassified images to this folder
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Images in a batch; each view counts as an image
@@ -70,7 +73,8 @@ pub struct Args {
 enum Tta {
     /// The image and its mirror image
     Flip,
-    /// Crops of the four corners and the center, of 224/256 of width and height, and the mirror image of each
+    /// Crops of the four corners and the center, of 224/256 of width and height, and the mirror
+    /// image of each
     TenCrop,
 }
 
@@ -102,7 +106,8 @@ pub fn run(args: &Args) -> Result<()> {
     let mut console = Console::with_split();
     let evaluated = evaluator.run(&mut console)?;
     console.clear();
-    // Written before the text is printed, because printing fails if the reader of stdout has exited.
+    // Written before the text is printed, because printing fails if the reader of stdout has
+    // exited.
     if let Some(folder) = &args.out {
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         evaluated.write(folder)?;
@@ -117,8 +122,10 @@ pub fn run(args: &Args) -> Result<()> {
 fn print_text(EvaluationOutput { report, mistakes, .. }: &EvaluationOutput) -> Result<()> {
     let Report { images, loss, top1, interval95: [low, high], .. } = report;
     say!("images {images}  loss {loss:.4}  top1 {top1:.4}  95 % interval {low:.4} to {high:.4}")?;
-    let names: Vec<String> = report.per_class.iter().map(|class| escaped(&class.class).to_string()).collect();
-    let width = names.iter().map(|name| columns::width(name)).fold("weighted avg".len(), usize::max);
+    let names: Vec<String> =
+        report.per_class.iter().map(|class| escaped(&class.class).to_string()).collect();
+    let width =
+        names.iter().map(|name| columns::width(name)).fold("weighted avg".len(), usize::max);
     say!("{:width$}  {:>9}  {:>6}  {:>5}  {:>7}", "class", "precision", "recall", "f1", "support")?;
     let quality = |name: &str, Quality { precision, recall, f1, support }: &Quality| {
         say!("{}  {precision:>9.3}  {recall:>6.3}  {f1:>5.3}  {support:>7}", padded(name, width))
@@ -138,7 +145,8 @@ fn print_text(EvaluationOutput { report, mistakes, .. }: &EvaluationOutput) -> R
     if !mistakes.is_empty() {
         say!("misclassified: {}, those with the highest confidence:", mistakes.len())?;
     }
-    for Mistake { path, truth, predicted, probability, probability_of_truth } in mistakes.iter().take(LISTED)
+    for Mistake { path, truth, predicted, probability, probability_of_truth } in
+        mistakes.iter().take(LISTED)
     {
         let [path, truth, predicted] = [path, truth, predicted].map(|text| escaped(text));
         say!("{predicted} {probability:.3}, true {truth} {probability_of_truth:.3}: {path}")?;
@@ -163,7 +171,8 @@ fn print_matrices(report: &Report, names: &[String], width: usize) -> Result<()>
 /// Prints the most frequent confusions, for a matrix that is wider than a line.
 fn print_confusions(report: &Report, names: &[String]) -> Result<()> {
     let counts = report.confusion.counts.iter().enumerate();
-    let cells = counts.flat_map(|(truth, row)| row.iter().enumerate().map(move |cell| (truth, cell)));
+    let cells =
+        counts.flat_map(|(truth, row)| row.iter().enumerate().map(move |cell| (truth, cell)));
     let mut wrong: Vec<_> =
         cells.filter(|(truth, (predicted, count))| truth != predicted && **count > 0).collect();
     wrong.sort_by_key(|(_, (_, count))| Reverse(**count));

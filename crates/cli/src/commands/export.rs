@@ -44,7 +44,8 @@ pub fn run(args: &Args) -> Result<()> {
         "the output file cannot be {}: its extension must be .onnx",
         shown_path(&args.output)
     );
-    let WeightsFile { loaded, .. } = WeightsFile::read(args.weights.as_deref(), &mut Console::default())?;
+    let WeightsFile { loaded, .. } =
+        WeightsFile::read(args.weights.as_deref(), &mut Console::default())?;
     match args.format {
         Format::Onnx => onnx::save(&loaded.weights, &args.output, args.softmax)?,
     }

@@ -60,7 +60,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     optimizer.apply(&mut config);
     let mut console = Console::default();
     let dataset = config.data.open(&config.split_options(), &mut console)?;
-    let Prepared { config, topology, frozen, loader, state } = Prepared::new(config, dataset, &mut console)?;
+    let Prepared { config, topology, frozen, loader, state } =
+        Prepared::new(config, dataset, &mut console)?;
     let options = Options { device: engine.device, optimizer: config.optimizer(), frozen };
     let mut model = backend.compile(&topology, &state, &options)?;
     drop(state);

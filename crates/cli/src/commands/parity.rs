@@ -1,11 +1,13 @@
-//! `alexnet parity`: checks that all engines of this binary give the same results on the user's images.
+//! `alexnet parity`: checks that all engines of this binary give the same results on the user's
+//! images.
 
 mod steps;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use alexnet::core::{
-    Backend, Batch, Device, Logits, Model, State, Step, metrics::argmax, train::Batches, weights::Weights,
+    Backend, Batch, Device, Logits, Model, State, Step, metrics::argmax, train::Batches,
+    weights::Weights,
 };
 use alexnet::data::{
     dataset::Item,
@@ -20,8 +22,8 @@ use crate::{
     config::Source,
     console::Console,
     options::{
-        AugmentationOptions, OptimizerOptions, OrientationOption, RateOptions, StepOptions, Threads,
-        data::source, engine::disable_tf32,
+        AugmentationOptions, OptimizerOptions, OrientationOption, RateOptions, StepOptions,
+        Threads, data::source, engine::disable_tf32,
     },
     output::{self, Format},
     parse,
@@ -32,8 +34,9 @@ const STEPS: u64 = 10;
 
 /// Compare the results of all engines in this binary
 ///
-/// Compares the logits of the validation images, and the first ten training steps with the given options, each step from the same
-/// weights. The exit code is 1 if two engines differ by more than the tolerance.
+/// Compares the logits of the validation images, and the first ten training steps with the given
+/// options, each step from the same weights. The exit code is 1 if two engines differ by more than
+/// the tolerance.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Weights file [default: the best weights of the newest run]
@@ -79,7 +82,8 @@ struct Pair {
     engines: [String; 2],
     /// The largest difference of two logits.
     largest_difference: f64,
-    /// Images for which they predict different classes, of those whose two largest logits differ by at least `MARGIN`.
+    /// Images for which they predict different classes, of those whose two largest logits differ by
+    /// at least `MARGIN`.
     other_answers: usize,
     /// Whether all logits are within the tolerance.
     within_tolerance: bool,
@@ -111,9 +115,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let config = args.config();
     let mut console = Console::default();
     let mut file = WeightsFile::read(args.weights.as_deref(), &mut console)?;
-    let Selection { dataset, items } = file.selection(&source(args.data.as_ref()), None, &mut console)?;
+    let Selection { dataset, items } =
+        file.selection(&source(args.data.as_ref()), None, &mut console)?;
     let Weights { metadata, parameters } = file.loaded.weights;
-    let exif_orientation = orientation(args.orientation.given(), metadata.exif_orientation, &mut console);
+    let exif_orientation =
+        orientation(args.orientation.given(), metadata.exif_orientation, &mut console);
     let topology = metadata.variant.topology(metadata.classes.len());
     let loader = Loader::new(
         dataset,
@@ -153,9 +159,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         note!("comparing each step");
     }
     let training = setup.compare(&targets)?.into_iter().zip(losses).zip(&targets);
-    let training = training.map(|((Comparison { apart, allowed, within_tolerance }, losses), target)| {
-        Training { engine: target.name.clone(), losses, apart, allowed, within_tolerance }
-    });
+    let training =
+        training.map(|((Comparison { apart, allowed, within_tolerance }, losses), target)| {
+            Training { engine: target.name.clone(), losses, apart, allowed, within_tolerance }
+        });
     let report = Report::new(&logits, training.collect());
     match args.format {
         Format::Json => output::json(&serde_json::to_string(&report)?)?,
@@ -189,7 +196,8 @@ fn evaluate(model: &mut dyn Model, loader: &Loader, items: &[Item]) -> Result<Lo
 fn targets(engines: &[Box<dyn Backend>]) -> Vec<Target<'_>> {
     let mut targets = Vec::new();
     for engine in engines {
-        let devices = engine.devices().into_iter().filter(|device| !matches!(device, Device::Cuda(1..)));
+        let devices =
+            engine.devices().into_iter().filter(|device| !matches!(device, Device::Cuda(1..)));
         targets.extend(devices.map(|device| {
             let name = match device {
                 Device::Cpu => engine.name().to_owned(),
@@ -201,7 +209,8 @@ fn targets(engines: &[Box<dyn Backend>]) -> Vec<Target<'_>> {
     targets
 }
 
-/// If the two largest logits of an image are closer than this, engines may predict different classes.
+/// If the two largest logits of an image are closer than this, engines may predict different
+/// classes.
 const MARGIN: f32 = 1e-4;
 
 /// Returns whether two logits are within the tolerance, `1e-4·|logit| + 1e-5·largest`.
@@ -230,10 +239,15 @@ impl Report {
             && self.training.iter().all(|training| training.within_tolerance)
     }
 
-    /// Returns the largest relative difference between the losses of an engine and those of the first.
+    /// Returns the largest relative difference between the losses of an engine and those of the
+    /// first.
     fn drift(&self) -> f64 {
         let differences = self.training.iter().flat_map(|training| {
-            training.losses.iter().zip(&self.training[0].losses).map(|(a, b)| (a - b).abs() / b.abs())
+            training
+                .losses
+                .iter()
+                .zip(&self.training[0].losses)
+                .map(|(a, b)| (a - b).abs() / b.abs())
         });
         differences.fold(0.0, f64::max)
     }
@@ -276,7 +290,9 @@ impl Report {
             );
         }
         if self.training.len() == 1 {
-            note!("this binary has only one engine; `cargo xtask libtorch` downloads libtorch for another");
+            note!(
+                "this binary has only one engine; `cargo xtask libtorch` downloads libtorch for another"
+            );
         }
         Ok(())
     }
@@ -293,7 +309,8 @@ impl Pair {
         Self {
             engines,
             // NaN counts as the largest difference.
-            largest_difference: differences.fold(0.0, |a, d| if d > a || d.is_nan() { d } else { a }),
+            largest_difference: differences
+                .fold(0.0, |a, d| if d > a || d.is_nan() { d } else { a }),
             other_answers: rows.filter(|(a, b)| clear(a) && argmax(a) != argmax(b)).count(),
             within_tolerance: a.values.iter().zip(&b.values).all(|(a, b)| close(*a, *b, largest)),
         }

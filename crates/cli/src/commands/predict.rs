@@ -44,7 +44,8 @@ const TOP: usize = 5;
 /// If an image cannot be read, the others are classified nevertheless, and the exit code is 1.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Images, folders (searched with their subfolders), patterns such as 'images/*.jpg', or - for standard input
+    /// Images, folders (searched with their subfolders), patterns such as 'images/*.jpg', or - for
+    /// standard input
     #[arg(required = true, value_name = "IMAGE|DIR|GLOB|-")]
     inputs: Vec<PathBuf>,
     /// Weights file [default: the best weights of the newest run]
@@ -56,7 +57,8 @@ pub struct Args {
     /// Output format
     #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
     format: Format,
-    /// Also write each image with its classes below it to this folder, in the same subfolders as the input
+    /// Also write each image with its classes below it to this folder, in the same subfolders as
+    /// the input
     #[arg(long, value_name = "DIR")]
     annotate: Option<PathBuf>,
     #[command(flatten)]
@@ -103,10 +105,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(if printer.finish()? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// An image from standard input, which is stored because it cannot be read again, and the damage found in it.
+/// An image from standard input, which is stored because it cannot be read again, and the damage
+/// found in it.
 type Stdin = Option<Result<(DynamicImage, Vec<String>)>>;
 
-/// Returns the answers to the images of a batch, and the image from standard input if it is one of them.
+/// Returns the answers to the images of a batch, and the image from standard input if it is one of
+/// them.
 fn classify(
     found: &[Found],
     classifier: &mut Classifier,
@@ -174,14 +178,20 @@ fn classes_of(path: PathBuf, prediction: &Prediction, topk: usize) -> Answer {
         probability: class.probability,
     };
     let Class { class: best, probability } = class(prediction.best());
-    Answer::Classes { path, class: best, probability, top: prediction.top(topk).iter().map(class).collect() }
+    Answer::Classes {
+        path,
+        class: best,
+        probability,
+        top: prediction.top(topk).iter().map(class).collect(),
+    }
 }
 
 fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-/// Writes images with their classes below them. The files are read again, so that no more than a batch has to be in memory.
+/// Writes images with their classes below them. The files are read again, so that no more than a
+/// batch has to be in memory.
 fn annotate(
     found: &[Found],
     answers: &[Answer],

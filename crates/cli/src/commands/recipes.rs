@@ -18,7 +18,8 @@ use crate::parse;
 
 /// Train by each recipe with each seed and print a table of the results
 ///
-/// The runs are stored in runs/recipes. A run that is finished is not repeated, and one that was stopped is continued.
+/// The runs are stored in runs/recipes. A run that is finished is not repeated, and one that was
+/// stopped is continued.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Recipes [default: all]
@@ -37,7 +38,8 @@ pub struct Args {
 /// # Errors
 /// If a run fails or is stopped.
 pub fn run(args: &Args) -> Result<()> {
-    let recipes = if args.recipes.is_empty() { Recipe::value_variants() } else { args.recipes.as_slice() };
+    let recipes =
+        if args.recipes.is_empty() { Recipe::value_variants() } else { args.recipes.as_slice() };
     let mut table = vec![
         "| recipe | epochs | minutes per run | best validation accuracy: seeds | mean | of the last epoch: seeds | mean |".to_owned(),
         "|---|---|---|---|---|---|---|".to_owned(),
@@ -62,13 +64,19 @@ fn train(recipe: &str, seed: u64, data: Option<&Path>, folder: &Path) -> Result<
     if resume {
         command.arg("train").arg("--resume").arg(folder);
     } else {
-        command.args(["train", "--recipe", recipe, "--seed", &seed.to_string()]).arg("--run-dir").arg(folder);
+        command
+            .args(["train", "--recipe", recipe, "--seed", &seed.to_string()])
+            .arg("--run-dir")
+            .arg(folder);
     }
     command.args(data.iter().flat_map(|data| [Path::new("--data"), data]));
     // Standard output is only for the table.
     command.stdout(std::io::stderr());
     let status = command.status().context("cannot start training")?;
-    ensure!(status.success(), "training by the recipe {recipe} ended early; the same command continues it");
+    ensure!(
+        status.success(),
+        "training by the recipe {recipe} ended early; the same command continues it"
+    );
     Ok(())
 }
 
@@ -79,8 +87,10 @@ fn progress(folder: &Path) -> Result<Progress> {
 
 fn row(name: &str, runs: &[Progress]) -> String {
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
-    let listed = |values: &[f64]| values.iter().map(|v| format!("{v:.3}")).collect::<Vec<_>>().join(", ");
-    let of = |value: fn(&Progress) -> Option<f64>| runs.iter().filter_map(value).collect::<Vec<f64>>();
+    let listed =
+        |values: &[f64]| values.iter().map(|v| format!("{v:.3}")).collect::<Vec<_>>().join(", ");
+    let of =
+        |value: fn(&Progress) -> Option<f64>| runs.iter().filter_map(value).collect::<Vec<f64>>();
     let best = of(|run| run.best().map(|row| row.accuracy));
     let last = of(|run| run.history.last().map(|row| row.accuracy));
     let minutes = mean(&of(|run| Some(run.seconds / 60.0)));

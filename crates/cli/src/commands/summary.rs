@@ -25,7 +25,8 @@ use crate::{
 
 /// Print the layers of a network with output shapes, parameters and multiply-adds
 ///
-/// Of a weights file, classes, normalization and checksum are printed too. The exit code is 1 if its checksum is wrong.
+/// Of a weights file, classes, normalization and checksum are printed too. The exit code is 1 if
+/// its checksum is wrong.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Network: tutorial, original, original-norm-first or torchvision
@@ -42,13 +43,16 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// If the weights cannot be read. If only their checksum is wrong, the error is returned after their content is printed.
+/// If the weights cannot be read. If only their checksum is wrong, the error is returned after
+/// their content is printed.
 pub fn run(args: &Args) -> Result<()> {
     if let Some(path) = &args.weights {
         let path = locate(Some(path), &mut Console::default())?;
         let (loaded, changed) = match load(&path) {
             Ok(loaded) => (loaded, None),
-            Err(error @ Error::Changed { .. }) => (load_changed(&path)?, Some(anyhow::Error::new(error))),
+            Err(error @ Error::Changed { .. }) => {
+                (load_changed(&path)?, Some(anyhow::Error::new(error)))
+            }
             Err(error) => return Err(error.into()),
         };
         let checksum = match &changed {
@@ -67,9 +71,11 @@ pub fn run(args: &Args) -> Result<()> {
     print_layers(args.variant, classes as usize)
 }
 
-/// Prints the metadata of a weights file, and the largest of its numbers or how many are not finite.
+/// Prints the metadata of a weights file, and the largest of its numbers or how many are not
+/// finite.
 fn print_content(path: &Path, weights: &Weights) -> Result<()> {
-    let Metadata { classes, input_size, normalization: Normalization { mean, std }, .. } = &weights.metadata;
+    let Metadata { classes, input_size, normalization: Normalization { mean, std }, .. } =
+        &weights.metadata;
     let values = || weights.parameters.values().flat_map(|array| &array.values);
     say!("{}", shown_path(path))?;
     say!("classes: {}", listed(classes))?;
@@ -106,14 +112,23 @@ fn print_layers(variant: Variant, classes: usize) -> Result<()> {
     }));
     let parameters = rows.iter().map(|row| row.parameters as u64).sum();
     let multiply_adds = rows.iter().map(|row| row.multiply_adds).sum();
-    table.push(["total".into(), String::new(), String::new(), grouped(parameters), grouped(multiply_adds)]);
+    table.push([
+        "total".into(),
+        String::new(),
+        String::new(),
+        grouped(parameters),
+        grouped(multiply_adds),
+    ]);
 
     say!("{} with {classes} classes", variant)?;
-    let widths: [usize; 5] =
-        std::array::from_fn(|column| table.iter().map(|row| width(&row[column])).max().unwrap_or_default());
+    let widths: [usize; 5] = std::array::from_fn(|column| {
+        table.iter().map(|row| width(&row[column])).max().unwrap_or_default()
+    });
     for [layer, operation, output, parameters, multiply_adds] in &table {
         let [a, b, c, d, e] = widths;
-        let line = format!("{layer:a$}  {operation:b$}  {output:>c$}  {parameters:>d$}  {multiply_adds:>e$}");
+        let line = format!(
+            "{layer:a$}  {operation:b$}  {output:>c$}  {parameters:>d$}  {multiply_adds:>e$}"
+        );
         say!("{}", line.trim_end())?;
     }
     let mut flow = vec![shape(&topology.input)];

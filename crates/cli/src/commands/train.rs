@@ -28,8 +28,8 @@ pub struct Args {
     /// Folder of the run [default: the next free name of runs/train, runs/train2, …]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
-    /// Continue a run from its last checkpoint; only the options for engine, workers, epochs, checkpoints, --data (if the images have
-    /// moved) and --on-bad-image can be changed
+    /// Continue a run from its last checkpoint; only the options for engine, workers, epochs,
+    /// checkpoints, --data (if the images have moved) and --on-bad-image can be changed
     #[arg(long, value_name = "RUN", conflicts_with_all = [
         "run_dir", "Source", "SetupOptions", "val_fraction", "exif_orientation", "ModelOptions", "OptimizationOptions",
         "OptimizerOptions", "RateOptions", "StepOptions", "AugmentationOptions"
@@ -40,7 +40,8 @@ pub struct Args {
 /// Runs the command. The exit code is 0, or 129, 130 or 143 after a signal.
 ///
 /// # Errors
-/// If an option is invalid, an image cannot be read, a file cannot be written, or the loss is not finite.
+/// If an option is invalid, an image cannot be read, a file cannot be written, or the loss is not
+/// finite.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let trainer = trainer(args)?;
     engine::ready(trainer.engine(), args.options.engine.threads)?;
@@ -83,7 +84,8 @@ fn trainer(args: &Args) -> Result<Trainer> {
     Ok(Trainer::resume_with(run, changes)?)
 }
 
-/// Prints the best epoch of a finished run. Errors of stdout are ignored, because the training has succeeded.
+/// Prints the best epoch of a finished run. Errors of stdout are ignored, because the training has
+/// succeeded.
 fn print_best(run: &Run) {
     let folder = run.folder();
     let _ = say!("Finished Training");

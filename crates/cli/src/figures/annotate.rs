@@ -4,11 +4,12 @@ use image::{RgbImage, imageops};
 
 use super::{BLUE, FAINT, INK, WHITE, blend, fill, text};
 
-/// The least width of a figure, in pixels. Text on a narrower one would be too small, so smaller images are enlarged.
+/// The least width of a figure, in pixels. Text on a narrower one would be too small, so smaller
+/// images are enlarged.
 const NARROWEST: u32 = 256;
 
-/// Draws the image above one bar for each class and probability. Images below 256 pixels are enlarged by a whole factor without
-/// interpolation; others keep their size.
+/// Draws the image above one bar for each class and probability. Images below 256 pixels are
+/// enlarged by a whole factor without interpolation; others keep their size.
 pub fn annotate(image: &RgbImage, top: &[(&str, f64)]) -> RgbImage {
     let (width, height) = image.dimensions();
     let factor = (NARROWEST / width.max(height).max(1)).max(1);
@@ -64,7 +65,10 @@ mod tests {
         let annotated = annotate(&image, &TOP);
         assert_eq!(annotated.dimensions(), (320, 240 + 3 * 20 + 10));
         assert!(image.enumerate_pixels().all(|(x, y, pixel)| annotated.get_pixel(x, y) == pixel));
-        assert_ne!(annotated, annotate(&image, &[("roses", 0.75), ("tulips", 0.25), ("daisy", 0.0)]));
+        assert_ne!(
+            annotated,
+            annotate(&image, &[("roses", 0.75), ("tulips", 0.25), ("daisy", 0.0)])
+        );
     }
 
     #[test]
@@ -88,7 +92,8 @@ mod tests {
         let bar = |probability| {
             let mut canvas = RgbImage::from_pixel(320, 20, WHITE);
             draw_bar(&mut canvas, 0, 20, "", probability);
-            (0..320).filter(|x| *canvas.get_pixel(*x, 16) == blend(WHITE, BLUE, 0.35)).count() as f64
+            (0..320).filter(|x| *canvas.get_pixel(*x, 16) == blend(WHITE, BLUE, 0.35)).count()
+                as f64
         };
         let room = bar(1.0);
         assert_eq!(room, 308.0);

@@ -17,8 +17,8 @@ const SPLIT: u32 = 620;
 /// The width of the labels on the left, the same in both panels, so that their bins are aligned.
 const LABELS: u32 = 62;
 
-/// Draws a figure of 760×860: for each bin of confidence the accuracy and its distance to the mean confidence, and below it the number
-/// of images.
+/// Draws a figure of 760×860: for each bin of confidence the accuracy and its distance to the mean
+/// confidence, and below it the number of images.
 pub fn calibration(calibration: &Calibration) -> Result<RgbImage> {
     chart(WIDTH, HEIGHT, |area| {
         let (above, below) = area.split_vertically(pixels(SPLIT));
@@ -30,7 +30,8 @@ pub fn calibration(calibration: &Calibration) -> Result<RgbImage> {
 fn reliability(area: &Area, calibration: &Calibration) -> Result<()> {
     let images: u64 = calibration.bins.iter().map(|bin| bin.images).sum();
     let title = format!("expected calibration error {:.3} on {images} images", calibration.ece);
-    let [accuracy, gap] = [super::BLUE, super::ORANGE].map(|color| super::blend(super::WHITE, color, 0.75));
+    let [accuracy, gap] =
+        [super::BLUE, super::ORANGE].map(|color| super::blend(super::WHITE, color, 0.75));
     let legend = [("accuracy", accuracy), ("gap to the mean confidence", gap)];
     let area = &headed(area, &title, &legend)?;
     let mut chart = ChartBuilder::on(area)
@@ -52,11 +53,19 @@ fn reliability(area: &Area, calibration: &Calibration) -> Result<()> {
         filled().map(|bin| bar(bin, bin.accuracy, bin.confidence, rgb(gap).mix(0.6).filled())),
     )?;
     let level = |value: f64, bin: &Bin| {
-        PathElement::new([(bin.from, value), (bin.to, value)], rgb(super::INK).stroke_width(pixels(2)))
+        PathElement::new(
+            [(bin.from, value), (bin.to, value)],
+            rgb(super::INK).stroke_width(pixels(2)),
+        )
     };
     chart.draw_series(filled().map(|bin| level(bin.accuracy, bin)))?;
     let dash = rgb(super::MUTED).stroke_width(OVERSAMPLE);
-    chart.draw_series(DashedLineSeries::new([(0.0, 0.0), (1.0, 1.0)], pixels(6), pixels(5), dash))?;
+    chart.draw_series(DashedLineSeries::new(
+        [(0.0, 0.0), (1.0, 1.0)],
+        pixels(6),
+        pixels(5),
+        dash,
+    ))?;
     Ok(())
 }
 
@@ -82,7 +91,8 @@ fn histogram(area: &Area, bins: &[Bin]) -> Result<()> {
     let style = font(area, 14, super::INK).pos(Pos::new(HPos::Center, VPos::Bottom));
     chart.draw_series(bins.iter().filter(|bin| bin.images > 0).map(|bin| {
         let at = ((bin.from + bin.to) / 2.0, bin.images as f64);
-        EmptyElement::at(at) + Text::new(bin.images.to_string(), (0, -(pixels(2) as i32)), style.clone())
+        EmptyElement::at(at)
+            + Text::new(bin.images.to_string(), (0, -(pixels(2) as i32)), style.clone())
     }))?;
     Ok(())
 }
@@ -99,7 +109,8 @@ mod tests {
     use super::*;
 
     fn count(figure: &RgbImage, color: super::super::Color) -> usize {
-        let near = |pixel: &&image::Rgb<u8>| pixel.0.iter().zip(color.0).all(|(a, b)| a.abs_diff(b) < 24);
+        let near =
+            |pixel: &&image::Rgb<u8>| pixel.0.iter().zip(color.0).all(|(a, b)| a.abs_diff(b) < 24);
         figure.pixels().filter(near).count()
     }
 
@@ -109,7 +120,9 @@ mod tests {
 
     #[test]
     fn empty_and_extreme_bins_are_drawn() {
-        for answers in [&[][..], &[(1.0, true)], &[(1.0, false); 3], &[(f64::NAN, true)], &[(0.0, false)]] {
+        for answers in
+            [&[][..], &[(1.0, true)], &[(1.0, false); 3], &[(f64::NAN, true)], &[(0.0, false)]]
+        {
             assert_eq!(drawn(answers).dimensions(), (WIDTH, HEIGHT));
         }
     }

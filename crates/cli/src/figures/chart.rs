@@ -14,17 +14,20 @@ use plotters::{
 
 use super::{Color, fonts::BUNDLED};
 
-/// Charts are drawn at this factor and shrunk, because plotters does not anti-alias thick lines and places letters on whole pixels.
+/// Charts are drawn at this factor and shrunk, because plotters does not anti-alias thick lines and
+/// places letters on whole pixels.
 pub const OVERSAMPLE: u32 = 2;
 const FONT: &str = "figures";
 
 /// The area that a chart is drawn on.
 pub type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
 
-/// Returns an image of `width`×`height` pixels. `draw` draws on a white area that is [`OVERSAMPLE`] times as large.
+/// Returns an image of `width`×`height` pixels. `draw` draws on a white area that is [`OVERSAMPLE`]
+/// times as large.
 pub fn chart(width: u32, height: u32, draw: impl FnOnce(&Area) -> Result<()>) -> Result<RgbImage> {
     // Registering the same font more than once is harmless.
-    register_font(FONT, FontStyle::Normal, BUNDLED[0]).map_err(|_| anyhow!("the font cannot be read"))?;
+    register_font(FONT, FontStyle::Normal, BUNDLED[0])
+        .map_err(|_| anyhow!("the font cannot be read"))?;
     let size = (width * OVERSAMPLE, height * OVERSAMPLE);
     let mut canvas = RgbImage::new(size.0, size.1);
     {
@@ -46,8 +49,8 @@ pub fn font<'a>(area: &Area, size: u32, color: Color) -> TextStyle<'a> {
     (FONT, f64::from(pixels(size))).into_font().color(&rgb(color)).into_text_style(area)
 }
 
-/// Draws a title and a legend below it at the upper edge of `area`. Returns the remaining area. The legend is not drawn inside the
-/// chart, where it could cover the curves.
+/// Draws a title and a legend below it at the upper edge of `area`. Returns the remaining area. The
+/// legend is not drawn inside the chart, where it could cover the curves.
 pub fn headed<'a>(area: &Area<'a>, title: &str, legend: &[(&str, Color)]) -> Result<Area<'a>> {
     const TITLE: u32 = 22;
     const LABEL: u32 = 16;
@@ -79,7 +82,10 @@ pub fn headed<'a>(area: &Area<'a>, title: &str, legend: &[(&str, Color)]) -> Res
 }
 
 /// Sets the style of axes, ticks and grid.
-pub fn style_axes<X: Ranged, Y: Ranged, DB: DrawingBackend>(mesh: &mut MeshStyle<X, Y, DB>, area: &Area) {
+pub fn style_axes<X: Ranged, Y: Ranged, DB: DrawingBackend>(
+    mesh: &mut MeshStyle<X, Y, DB>,
+    area: &Area,
+) {
     mesh.light_line_style(TRANSPARENT)
         .bold_line_style(rgb(super::FAINT).stroke_width(OVERSAMPLE))
         .axis_style(rgb(super::MUTED).stroke_width(OVERSAMPLE))

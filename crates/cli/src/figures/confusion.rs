@@ -6,8 +6,9 @@ use image::{RgbImage, imageops};
 use super::{BLUE, Color, FAINT, INK, MUTED, WHITE, blend, fill, text};
 
 const MARGIN: u32 = 24;
-/// The approximate width of the matrix in pixels. With many classes it grows up to `LARGEST_SIDE`, so that each cell has at least
-/// `NAMED_CELL` pixels and each class can be named. With even more classes, only some are named.
+/// The approximate width of the matrix in pixels. With many classes it grows up to `LARGEST_SIDE`,
+/// so that each cell has at least `NAMED_CELL` pixels and each class can be named. With even more
+/// classes, only some are named.
 const SIDE: u32 = 900;
 const LARGEST_SIDE: u32 = 1600;
 const LARGEST_CELL: u32 = 120;
@@ -22,15 +23,19 @@ const COLOR_BAR: u32 = 18;
 /// Formats the number in a cell from its count and its share of the row.
 type Number = fn(u64, f64) -> String;
 
-/// Draws a confusion matrix: rows are true classes, columns predicted classes. The color of a cell is its share of the row, its number
-/// the count.
+/// Draws a confusion matrix: rows are true classes, columns predicted classes. The color of a cell
+/// is its share of the row, its number the count.
 pub fn confusion_matrix(confusion: &Confusion, classes: &[String]) -> RgbImage {
     draw(confusion, |count, _| count.to_string(), classes)
 }
 
 /// Like [`confusion_matrix`], with the share of the row as the number of a cell.
 pub fn normalized_confusion_matrix(confusion: &Confusion, classes: &[String]) -> RgbImage {
-    draw(confusion, |count, share| if count == 0 { "0".into() } else { format!("{share:.2}") }, classes)
+    draw(
+        confusion,
+        |count, share| if count == 0 { "0".into() } else { format!("{share:.2}") },
+        classes,
+    )
 }
 
 fn draw(confusion: &Confusion, number: Number, classes: &[String]) -> RgbImage {
@@ -39,7 +44,8 @@ fn draw(confusion: &Confusion, number: Number, classes: &[String]) -> RgbImage {
     let side = n * cell;
 
     let size = (cell as f32 * 0.8).clamp(SMALLEST_TEXT + 1.0, LARGEST_TEXT);
-    let names: Vec<String> = classes.iter().map(|name| text::shorten(name, size, NAME_ROOM)).collect();
+    let names: Vec<String> =
+        classes.iter().map(|name| text::shorten(name, size, NAME_ROOM)).collect();
     // If a line of text is taller than a cell, only each n-th class is named.
     let every = (size.ceil() as u32).div_ceil(cell) as usize;
     let widest = names.iter().map(|name| text::width(name, size)).fold(0.0, f32::max);
@@ -75,7 +81,13 @@ fn draw(confusion: &Confusion, number: Number, classes: &[String]) -> RgbImage {
     let centered = |text| (side as f32 - text::width(text, LARGEST_TEXT)) / 2.0;
     let at = [left as f32 + centered("predicted"), (top + side + below - axis + gap) as f32];
     text::draw(&mut canvas, "predicted", at, LARGEST_TEXT, MUTED);
-    draw_rotated(&mut canvas, "true", [MARGIN as f32, top as f32 + centered("true")], LARGEST_TEXT, MUTED);
+    draw_rotated(
+        &mut canvas,
+        "true",
+        [MARGIN as f32, top as f32 + centered("true")],
+        LARGEST_TEXT,
+        MUTED,
+    );
     draw_scale(&mut canvas, [left + side + MARGIN, top], side);
     canvas
 }
@@ -97,7 +109,8 @@ fn draw_cells(
     let rows = || confusion.counts.iter().zip(&shares);
     let preferred = (cell as f32 * 0.34).min(LARGEST_TEXT);
     let mut size = 0.0;
-    // If cells are too small for legible numbers, the numbers are not measured: a thousand classes have a million of them.
+    // If cells are too small for legible numbers, the numbers are not measured: a thousand classes
+    // have a million of them.
     if preferred >= SMALLEST_TEXT {
         let cells = rows().flat_map(|(counts, shares)| counts.iter().zip(shares));
         let widths = cells.map(|(count, share)| text::width(&number(*count, *share), preferred));
@@ -105,7 +118,8 @@ fn draw_cells(
     }
     let line = u32::from(cell >= NAMED_CELL);
     let side = confusion.counts.len() as u32 * cell;
-    // The background shows as lines between and around the cells, or only as a frame around the matrix if cells are small.
+    // The background shows as lines between and around the cells, or only as a frame around the
+    // matrix if cells are small.
     let [x, y] = [left, top].map(|start| start + line - 1);
     fill(canvas, [x, y], [side + 2 - line, side + 2 - line], FAINT);
     for ((counts, shares), y) in rows().zip((top..).step_by(cell as usize)) {
@@ -121,7 +135,10 @@ fn draw_cells(
                 _ => INK,
             };
             let middle = cell as f32 / 2.0;
-            let at = [x as f32 + middle - text::width(&number, size) / 2.0, y as f32 + middle - size / 2.0];
+            let at = [
+                x as f32 + middle - text::width(&number, size) / 2.0,
+                y as f32 + middle - size / 2.0,
+            ];
             text::draw(canvas, &number, at, size, color);
         }
     }
@@ -148,7 +165,8 @@ fn heat(share: f32) -> Color {
 
 /// Draws a line of text from bottom to top; `x`, `y` is the upper left corner of the rotated line.
 fn draw_rotated(canvas: &mut RgbImage, line: &str, [x, y]: [f32; 2], size: f32, color: Color) {
-    let mut flat = RgbImage::from_pixel(text::width(line, size).ceil() as u32, size.ceil() as u32, WHITE);
+    let mut flat =
+        RgbImage::from_pixel(text::width(line, size).ceil() as u32, size.ceil() as u32, WHITE);
     text::draw(&mut flat, line, [0.0; 2], size, color);
     imageops::replace(canvas, &imageops::rotate270(&flat), x as i64, y as i64);
 }
@@ -170,7 +188,10 @@ mod tests {
                 for draw in [confusion_matrix, normalized_confusion_matrix] {
                     let (width, height) = draw(&confusion, &names(named)).dimensions();
                     let limits = if n > 5 { 700..2100 } else { 60..1100 };
-                    assert!(limits.contains(&width) && limits.contains(&height), "{n}: {width}×{height}");
+                    assert!(
+                        limits.contains(&width) && limits.contains(&height),
+                        "{n}: {width}×{height}"
+                    );
                 }
             }
         }
@@ -181,7 +202,8 @@ mod tests {
         let mut canvas = RgbImage::new(100, 100);
         let confusion = Confusion { counts: vec![vec![1, 3], vec![0, 1_000_000]] };
         draw_cells(&mut canvas, &confusion, |_, _| String::new(), [10, 10], 40);
-        let color = |row: u32, column: u32| *canvas.get_pixel(10 + 40 * column + 3, 10 + 40 * row + 3);
+        let color =
+            |row: u32, column: u32| *canvas.get_pixel(10 + 40 * column + 3, 10 + 40 * row + 3);
         assert_eq!([color(0, 0), color(0, 1)], [heat(0.25), heat(0.75)]);
         assert_eq!([color(1, 0), color(1, 1)], [heat(0.0), heat(1.0)]);
         assert_ne!(heat(0.25), heat(0.75));
@@ -195,7 +217,8 @@ mod tests {
             let matrix = normalized_confusion_matrix(&confusion, &[]);
             // Without the heading, which has the number of images.
             let below = 2 * MARGIN + TITLE as u32;
-            imageops::crop_imm(&matrix, 0, below, matrix.width(), matrix.height() - below).to_image()
+            imageops::crop_imm(&matrix, 0, below, matrix.width(), matrix.height() - below)
+                .to_image()
         };
         let matrix = drawn([[1, 3], [1, 0]]);
         assert!(matrix == drawn([[25, 75], [7, 0]]));
@@ -208,9 +231,11 @@ mod tests {
             let mut canvas = RgbImage::from_pixel(3 * cell, 3 * cell, WHITE);
             let confusion = Confusion { counts: vec![vec![count]] };
             draw_cells(&mut canvas, &confusion, |count, _| count.to_string(), [cell, cell], cell);
-            let outside =
-                |&(x, y, _): &(u32, u32, &Color)| x < cell || y < cell || x > 2 * cell || y > 2 * cell;
-            let written = canvas.enumerate_pixels().filter(outside).any(|(_, _, pixel)| *pixel != WHITE);
+            let outside = |&(x, y, _): &(u32, u32, &Color)| {
+                x < cell || y < cell || x > 2 * cell || y > 2 * cell
+            };
+            let written =
+                canvas.enumerate_pixels().filter(outside).any(|(_, _, pixel)| *pixel != WHITE);
             assert!(!written, "cell {cell}, count {count}");
             let inside = |x: u32| canvas.get_pixel(x, 3 * cell / 2);
             (cell + 2..2 * cell - 1).filter(|x| *inside(*x) != heat(1.0)).count()

@@ -17,8 +17,8 @@ const HEIGHT: u32 = 500;
 /// With more epochs than this, points have no dots, because they would cover the line.
 const DOTS: usize = 60;
 
-/// Draws a figure of 1200×500 with two panels: the losses, and the validation accuracy. The best epoch is marked in both. Numbers
-/// that are not finite are left out.
+/// Draws a figure of 1200×500 with two panels: the losses, and the validation accuracy. The best
+/// epoch is marked in both. Numbers that are not finite are left out.
 pub fn curves(progress: &Progress) -> Result<RgbImage> {
     chart(WIDTH, HEIGHT, |area| draw(area, progress))
 }
@@ -31,7 +31,8 @@ fn draw(area: &Area, progress: &Progress) -> Result<()> {
             .history
             .iter()
             .map(|row| (row.epoch as f64, value(row)))
-            // Values outside the range of f32 are left out too: they come from an overflow in the engine.
+            // Values outside the range of f32 are left out too: they come from an overflow in the
+            // engine.
             .filter(|(_, value)| (*value as f32).is_finite())
             .collect(),
     };
@@ -47,7 +48,8 @@ fn draw(area: &Area, progress: &Progress) -> Result<()> {
     };
     let last = progress.history.last().map_or(1, |row| row.epoch);
     let epochs = 0.5..last as f64 + 0.5;
-    let highest = losses.iter().flat_map(|line| &line.points).map(|point| point.1).fold(0.0, f64::max);
+    let highest =
+        losses.iter().flat_map(|line| &line.points).map(|point| point.1).fold(0.0, f64::max);
     let best = progress.best();
     let highest = if highest > 0.0 { highest * 1.05 } else { 1.0 };
     panel(left, "loss", epochs.clone(), 0.0..highest, &losses, best.map(|row| (row.epoch, None)))?;
@@ -105,7 +107,11 @@ fn panel(
         let ends = [(epoch, values.start), (epoch, values.end)];
         chart.draw_series(DashedLineSeries::new(ends, pixels(5), pixels(5), dash))?;
         if let Some(value) = value.filter(|value| value.is_finite()) {
-            chart.draw_series([Circle::new((epoch, value), pixels(6), dash.stroke_width(pixels(2)))])?;
+            chart.draw_series([Circle::new(
+                (epoch, value),
+                pixels(6),
+                dash.stroke_width(pixels(2)),
+            )])?;
             let (side, offset) = match epoch < (epochs.start + epochs.end) / 2.0 {
                 true => (HPos::Left, 10),
                 false => (HPos::Right, -10),
@@ -151,7 +157,8 @@ mod tests {
 
     #[test]
     fn runs_of_any_length_have_the_same_size() {
-        let long: Vec<_> = (1..=500).map(|i| (2.0 / f64::from(i), 3.0 / f64::from(i), 0.5)).collect();
+        let long: Vec<_> =
+            (1..=500).map(|i| (2.0 / f64::from(i), 3.0 / f64::from(i), 0.5)).collect();
         let empty = curves(&progress(&[])).unwrap();
         for rows in [&FALLING[..1], &FALLING, &long] {
             let drawn = curves(&progress(rows)).unwrap();
@@ -168,10 +175,12 @@ mod tests {
     fn nothing_covers_a_loss_that_stays_high() {
         let drawn = curves(&progress(&[(1.6, 0.1, 0.2); 8])).unwrap();
         // From row 70 on, below the legend, which is blue too.
-        let visible = |x: &u32| (70..HEIGHT).any(|y| near(drawn.get_pixel(*x, y), super::super::BLUE));
+        let visible =
+            |x: &u32| (70..HEIGHT).any(|y| near(drawn.get_pixel(*x, y), super::super::BLUE));
         let columns: Vec<u32> = (0..WIDTH / 2).filter(visible).collect();
         let line = columns.chunk_by(|a, b| a + 1 == *b).map(<[u32]>::len).max();
-        // Seven of the eight steps of the axis, which extends half a step before the first and after the last epoch.
+        // Seven of the eight steps of the axis, which extends half a step before the first and
+        // after the last epoch.
         assert!(line > Some(7 * (WIDTH as usize / 2 - 100) / 8), "{line:?}");
     }
 
@@ -202,15 +211,20 @@ mod tests {
             let mut rows = FALLING;
             rows[best - 1].2 = 0.95;
             let drawn = curves(&progress(&rows)).unwrap();
-            // Columns with a tall line in the color of the mark: the axis, and the dashed line of the left panel.
+            // Columns with a tall line in the color of the mark: the axis, and the dashed line of
+            // the left panel.
             let tall = |x: &u32| {
-                (40..440).filter(|y| near(drawn.get_pixel(*x, *y), super::super::MUTED)).count() > 100
+                (40..440).filter(|y| near(drawn.get_pixel(*x, *y), super::super::MUTED)).count()
+                    > 100
             };
             let columns: Vec<u32> = (0..WIDTH / 2).filter(tall).collect();
             let (first, last) = (columns[0] as f64, columns[columns.len() - 1] as f64);
             let right = f64::from(WIDTH / 2 - 14);
             let expected = first + (right - first) * (best as f64 - 0.5) / 4.0;
-            assert!((last - expected).abs() < 4.0, "epoch {best}: {columns:?}, expected {expected}");
+            assert!(
+                (last - expected).abs() < 4.0,
+                "epoch {best}: {columns:?}, expected {expected}"
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Finds a font that has a character: first among the fonts of a dependency, so that figures do not depend on the machine, then among
-//! the installed fonts.
+//! Finds a font that has a character: first among the fonts of a dependency, so that figures do not
+//! depend on the machine, then among the installed fonts.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,8 @@ use ab_glyph::{Font, FontRef};
 use fontdb::{Database, FaceInfo, ID, Style, Weight};
 use unicode_width::UnicodeWidthChar;
 
-/// The bundled fonts in the order in which a character is looked up: letters, further symbols, emoji.
+/// The bundled fonts in the order in which a character is looked up: letters, further symbols,
+/// emoji.
 pub const BUNDLED: [&[u8]; 3] = [
     epaint_default_fonts::UBUNTU_LIGHT,
     epaint_default_fonts::HACK_REGULAR,
@@ -20,8 +21,9 @@ pub const BUNDLED: [&[u8]; 3] = [
 /// A font that is never freed.
 pub type Face = &'static FontRef<'static>;
 
-static PARSED: LazyLock<Vec<FontRef>> =
-    LazyLock::new(|| BUNDLED.iter().filter_map(|bytes| FontRef::try_from_slice(bytes).ok()).collect());
+static PARSED: LazyLock<Vec<FontRef>> = LazyLock::new(|| {
+    BUNDLED.iter().filter_map(|bytes| FontRef::try_from_slice(bytes).ok()).collect()
+});
 
 /// Initialized when first needed, because reading all fonts of a system is slow.
 static INSTALLED: OnceLock<Mutex<Installed>> = OnceLock::new();
@@ -40,11 +42,16 @@ pub fn with(character: char) -> Option<Face> {
         Mutex::new(Installed::new(database))
     };
     bundled.or_else(|| {
-        INSTALLED.get_or_init(installed).lock().unwrap_or_else(PoisonError::into_inner).with(character)
+        INSTALLED
+            .get_or_init(installed)
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .with(character)
     })
 }
 
-/// Returns a warning about the characters that were drawn as boxes since the last call. Each character is named only once.
+/// Returns a warning about the characters that were drawn as boxes since the last call. Each
+/// character is named only once.
 pub fn warning() -> Option<String> {
     INSTALLED.get()?.lock().unwrap_or_else(PoisonError::into_inner).warning()
 }
@@ -68,7 +75,13 @@ impl Installed {
             database.faces().filter(|face| !names(face).contains("lastresort")).collect();
         faces.sort_by_cached_key(|face| preference(face));
         let faces = faces.iter().map(|face| face.id).collect();
-        Self { database, faces, used: BTreeMap::new(), cache: BTreeMap::new(), missing: BTreeSet::new() }
+        Self {
+            database,
+            faces,
+            used: BTreeMap::new(),
+            cache: BTreeMap::new(),
+            missing: BTreeSet::new(),
+        }
     }
 
     fn with(&mut self, character: char) -> Option<Face> {
@@ -77,7 +90,8 @@ impl Installed {
         }
         let found = self.find(character);
         self.cache.insert(character, found);
-        // Characters of width 0, such as combining marks, are not drawn as boxes, so they need no warning.
+        // Characters of width 0, such as combining marks, are not drawn as boxes, so they need no
+        // warning.
         if found.is_none() && character.width() != Some(0) {
             self.missing.insert(character);
         }
@@ -86,14 +100,18 @@ impl Installed {
 
     fn find(&mut self, character: char) -> Option<Face> {
         let has = |bytes: &[u8], index| {
-            FontRef::try_from_slice_and_index(bytes, index).is_ok_and(|font| draws(&font, character))
+            FontRef::try_from_slice_and_index(bytes, index)
+                .is_ok_and(|font| draws(&font, character))
         };
-        let id = *self.faces.iter().find(|id| self.database.with_face_data(**id, has) == Some(true))?;
+        let id =
+            *self.faces.iter().find(|id| self.database.with_face_data(**id, has) == Some(true))?;
         if let Some(face) = self.used.get(&id) {
             return Some(face);
         }
-        let (bytes, index) = self.database.with_face_data(id, |bytes, index| (bytes.to_vec(), index))?;
-        let font = FontRef::try_from_slice_and_index(Box::leak(bytes.into_boxed_slice()), index).ok()?;
+        let (bytes, index) =
+            self.database.with_face_data(id, |bytes, index| (bytes.to_vec(), index))?;
+        let font =
+            FontRef::try_from_slice_and_index(Box::leak(bytes.into_boxed_slice()), index).ok()?;
         let face: Face = Box::leak(Box::new(font));
         self.used.insert(id, face);
         Some(face)
@@ -114,8 +132,11 @@ impl Installed {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        let package =
-            if missing.iter().any(|c| is_east_asian(*c)) { "fonts-noto-cjk" } else { "fonts-noto-core" };
+        let package = if missing.iter().any(|c| is_east_asian(*c)) {
+            "fonts-noto-cjk"
+        } else {
+            "fonts-noto-core"
+        };
         Some(format!(
             "no font has {}{more}: figures show boxes instead; install a font that has them, such as Noto \
              (Debian and Ubuntu: `apt install {package}`)",
@@ -140,8 +161,9 @@ fn names(face: &FaceInfo) -> String {
         .to_lowercase()
 }
 
-/// Returns the sort key of a face: upright before italic, normal weight first, sans-serif before serif, proportional before monospaced,
-/// simplified Chinese before other East Asian variants, then by name.
+/// Returns the sort key of a face: upright before italic, normal weight first, sans-serif before
+/// serif, proportional before monospaced, simplified Chinese before other East Asian variants, then
+/// by name.
 fn preference(face: &FaceInfo) -> (bool, u16, bool, bool, bool, String) {
     let names = names(face);
     (
@@ -154,7 +176,8 @@ fn preference(face: &FaceInfo) -> (bool, u16, bool, bool, bool, String) {
     )
 }
 
-/// Returns whether a character is a Han character, kana, hangul, or punctuation or a form used with them.
+/// Returns whether a character is a Han character, kana, hangul, or punctuation or a form used with
+/// them.
 fn is_east_asian(character: char) -> bool {
     matches!(character, '\u{1100}'..='\u{11ff}' | '\u{2e80}'..='\u{9fff}' | '\u{ac00}'..='\u{d7ff}' | '\u{f900}'..='\u{faff}'
         | '\u{ff00}'..='\u{ffef}' | '\u{20000}'..='\u{3ffff}')
@@ -198,6 +221,9 @@ mod tests {
             none.with(character);
         }
         let warning = none.warning().unwrap();
-        assert!(warning.contains(" and 20 more") && warning.contains("fonts-noto-core`"), "{warning}");
+        assert!(
+            warning.contains(" and 20 more") && warning.contains("fonts-noto-core`"),
+            "{warning}"
+        );
     }
 }

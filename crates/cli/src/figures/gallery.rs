@@ -13,8 +13,9 @@ const COLUMNS: usize = 4;
 /// The most tiles in the figure.
 const MOST: usize = 120;
 
-/// Draws groups of duplicates, each in one row, then damaged files, wrong extensions and odd sizes. `image` returns the image of a
-/// path. Returns the figure and the number of images that it has no room for.
+/// Draws groups of duplicates, each in one row, then damaged files, wrong extensions and odd sizes.
+/// `image` returns the image of a path. Returns the figure and the number of images that it has no
+/// room for.
 pub fn gallery(report: &Report, image: impl Fn(&str) -> Option<RgbImage>) -> (RgbImage, usize) {
     let tile = |path: &str, class: &str, what: &str, color: Color| {
         let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
@@ -45,7 +46,8 @@ pub fn gallery(report: &Report, image: impl Fn(&str) -> Option<RgbImage>) -> (Rg
             tiles.push(tile(&image.path, &format!("{}, {subset}", image.class), &what, color));
         }
     }
-    let damaged = report.damaged.iter().map(|image| (&image.path, &image.class, image.reason.clone(), RED));
+    let damaged =
+        report.damaged.iter().map(|image| (&image.path, &image.class, image.reason.clone(), RED));
     let named = report
         .wrong_extension
         .iter()

@@ -55,7 +55,8 @@ impl Tile {
     }
 }
 
-/// Draws tiles row by row. All tiles have the same size: that of the largest image, but at most 256 pixels; larger images are shrunk.
+/// Draws tiles row by row. All tiles have the same size: that of the largest image, but at most 256
+/// pixels; larger images are shrunk.
 pub fn grid(tiles: &[Tile], columns: usize) -> RgbImage {
     let columns = columns.clamp(1, tiles.len().max(1)) as u32;
     let rows = (tiles.len() as u32).div_ceil(columns);
@@ -105,11 +106,13 @@ pub(super) fn shrunk(image: &RgbImage, side: u32) -> RgbImage {
     if longest <= side {
         return image.clone();
     }
-    let scaled = |extent: u32| ((u64::from(extent) * u64::from(side) / u64::from(longest)) as u32).max(1);
+    let scaled =
+        |extent: u32| ((u64::from(extent) * u64::from(side) / u64::from(longest)) as u32).max(1);
     imageops::thumbnail(image, scaled(width), scaled(height))
 }
 
-/// Returns image `index` of a batch without normalization, or a black image if the index is out of range.
+/// Returns image `index` of a batch without normalization, or a black image if the index is out of
+/// range.
 pub fn batch_image(images: &Images, index: usize) -> RgbImage {
     let (width, height) = (images.width as u32, images.height as u32);
     let bytes = images.height * images.width * 3;
@@ -125,12 +128,15 @@ pub fn training_batch(batch: &Batch, classes: &[String]) -> RgbImage {
     let tiles: Vec<Tile> = targets
         .take(SHOWN)
         .enumerate()
-        .map(|(index, target)| Tile::new(batch_image(&batch.images, index), name(classes, argmax(target))))
+        .map(|(index, target)| {
+            Tile::new(batch_image(&batch.images, index), name(classes, argmax(target)))
+        })
         .collect();
     grid(&tiles, COLUMNS)
 }
 
-/// Creates a tile of an image with its predicted class, green if correct and red if not, and its true class.
+/// Creates a tile of an image with its predicted class, green if correct and red if not, and its
+/// true class.
 pub fn answered(image: RgbImage, answer: &Answer, classes: &[String]) -> Tile {
     let predicted = Line {
         text: format!("{}  {:.3}", name(classes, answer.predicted), answer.probability),
@@ -247,7 +253,8 @@ mod tests {
         training_batch(&batch(2, &[0; 5]), &classes());
         training_batch(&batch(2, &[0; 2]), &[]);
         predictions(&batch(3, &[0]), &Logits { values: vec![f32::NAN; 9], classes: 3 }, &classes());
-        let empty = Images { pixels: vec![], height: 0, width: 0, normalization: Normalization::HALF };
+        let empty =
+            Images { pixels: vec![], height: 0, width: 0, normalization: Normalization::HALF };
         assert_eq!(batch_image(&empty, 3).dimensions(), (0, 0));
     }
 }

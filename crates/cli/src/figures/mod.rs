@@ -1,5 +1,5 @@
-//! The figures of a run: curves, confusion matrix, reliability diagram, labeled images. Each function returns an image; [`save`] writes
-//! it.
+//! The figures of a run: curves, confusion matrix, reliability diagram, labeled images. Each
+//! function returns an image; [`save`] writes it.
 
 mod annotate;
 mod calibration;
@@ -40,12 +40,14 @@ const ORANGE: Color = Rgb([222, 116, 40]);
 const GREEN: Color = Rgb([28, 125, 72]);
 const RED: Color = Rgb([196, 46, 40]);
 
-/// Writes a figure atomically, in the format of the extension of `path`: JPEG, PNG, WebP, BMP, GIF or TIFF.
+/// Writes a figure atomically, in the format of the extension of `path`: JPEG, PNG, WebP, BMP, GIF
+/// or TIFF.
 pub fn save(figure: &RgbImage, path: &Path) -> Result<()> {
     if let Some(warning) = fonts::warning() {
         note!("warning: {warning}");
     }
-    let bytes = encode(figure, path).with_context(|| format!("cannot write {}", shown_path(path)))?;
+    let bytes =
+        encode(figure, path).with_context(|| format!("cannot write {}", shown_path(path)))?;
     Ok(write_atomically(path, |file| file.write_all(&bytes))?)
 }
 
@@ -53,7 +55,9 @@ fn encode(figure: &RgbImage, path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
     match ImageFormat::from_path(path)? {
         // The default quality of 75 blurs text.
-        ImageFormat::Jpeg => figure.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 92))?,
+        ImageFormat::Jpeg => {
+            figure.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 92))?
+        }
         format => figure.write_to(&mut bytes, format)?,
     }
     Ok(bytes.into_inner())
@@ -61,7 +65,8 @@ fn encode(figure: &RgbImage, path: &Path) -> Result<Vec<u8>> {
 
 /// Interpolates linearly from `a` to `b`.
 fn blend(a: Color, b: Color, amount: f32) -> Color {
-    let channel = |i: usize| (f32::from(a[i]) + (f32::from(b[i]) - f32::from(a[i])) * amount).round() as u8;
+    let channel =
+        |i: usize| (f32::from(a[i]) + (f32::from(b[i]) - f32::from(a[i])) * amount).round() as u8;
     Rgb([channel(0), channel(1), channel(2)])
 }
 

@@ -9,13 +9,15 @@ use super::{
     fonts::{self, Face},
 };
 
-/// Lays out one line of text with its upper left corner at the origin. `size` is its height in pixels from ascent to descent of the font
-/// of letters. A character that no font has becomes a box, unless its width is 0. Returns the glyphs with their fonts, and the width.
+/// Lays out one line of text with its upper left corner at the origin. `size` is its height in
+/// pixels from ascent to descent of the font of letters. A character that no font has becomes a
+/// box, unless its width is 0. Returns the glyphs with their fonts, and the width.
 fn layout(text: &str, size: f32) -> (Vec<(Glyph, Face)>, f32) {
     let mut glyphs: Vec<(Glyph, Face)> = Vec::new();
     let mut pen = 0.0;
     let Some(letters) = fonts::first() else { return (glyphs, pen) };
-    // All fonts have the same baseline and the same size per em, regardless of their ascents and descents.
+    // All fonts have the same baseline and the same size per em, regardless of their ascents and
+    // descents.
     let height = |font: Face| font.height_unscaled() / font.units_per_em().unwrap_or(1.0);
     let ascent = letters.as_scaled(size).ascent();
     for character in text.chars() {
@@ -27,7 +29,9 @@ fn layout(text: &str, size: f32) -> (Vec<(Glyph, Face)>, f32) {
         let scaled = font.as_scaled(size * height(font) / height(letters));
         let mut glyph = scaled.scaled_glyph(character);
         match glyphs.last() {
-            Some((last, its_font)) if std::ptr::eq(*its_font, font) => pen += scaled.kern(last.id, glyph.id),
+            Some((last, its_font)) if std::ptr::eq(*its_font, font) => {
+                pen += scaled.kern(last.id, glyph.id)
+            }
             _ => {}
         }
         glyph.position = point(pen, ascent);
@@ -46,7 +50,8 @@ pub fn width(text: &str, size: f32) -> f32 {
 pub fn draw(canvas: &mut RgbImage, text: &str, [x, y]: [f32; 2], size: f32, color: Color) {
     for (mut glyph, font) in layout(text, size).0 {
         glyph.position.x += x;
-        // Baselines are rounded to whole pixels, so that the same letters look the same in all rows.
+        // Baselines are rounded to whole pixels, so that the same letters look the same in all
+        // rows.
         glyph.position.y = (glyph.position.y + y).round();
         let Some(outline) = font.outline_glyph(glyph) else { continue };
         let bounds = outline.px_bounds();
@@ -116,7 +121,8 @@ mod tests {
 
     #[test]
     fn characters_that_the_first_font_lacks_are_drawn_with_others() {
-        let [box_, sunflower, arrow] = ["\u{10fffe}", "🌻", "⇄"].map(|text| drawn(text, [2.0, 2.0]));
+        let [box_, sunflower, arrow] =
+            ["\u{10fffe}", "🌻", "⇄"].map(|text| drawn(text, [2.0, 2.0]));
         assert_ne!(sunflower, box_);
         assert_ne!(arrow, box_);
         assert_eq!(drawn("\u{10ffff}", [2.0, 2.0]), box_);

@@ -23,16 +23,23 @@ pub struct AugmentationOptions {
     /// Blend pairs of images of a batch and their targets, with a weight drawn from Beta(α, α)
     #[arg(long, value_name = "α", default_value_t = 0.0, value_parser = parse::not_negative)]
     pub mixup: f64,
-    /// Replace a rectangle of each image by that of another image of the batch, its share of the area drawn from Beta(α, α); with --mixup
-    /// too, each batch gets one of the two
+    /// Replace a rectangle of each image by that of another image of the batch, its share of the
+    /// area drawn from Beta(α, α); with --mixup too, each batch gets one of the two
     #[arg(long, value_name = "α", default_value_t = 0.0, value_parser = parse::not_negative)]
     pub cutmix: f64,
 }
 
 impl AugmentationOptions {
     pub fn apply(&self, config: &mut TrainConfig) {
-        let Self { crop_scale, color_jitter, random_erasing, label_smoothing, mixup, cutmix } = *self;
-        config.augmentation =
-            Augmentation { crop_scale, color_jitter, random_erasing, label_smoothing, mixup, cutmix };
+        let Self { crop_scale, color_jitter, random_erasing, label_smoothing, mixup, cutmix } =
+            *self;
+        config.augmentation = Augmentation {
+            crop_scale,
+            color_jitter,
+            random_erasing,
+            label_smoothing,
+            mixup,
+            cutmix,
+        };
     }
 }

@@ -11,8 +11,8 @@ use crate::parse;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Data")]
 pub struct DataOptions {
-    /// Folder of class folders, folder with train/ and val/, or an archive (.tgz, .tar, .zip) of such a folder [default:
-    /// data/flower_photos, else drawn flowers]
+    /// Folder of class folders, folder with train/ and val/, or an archive (.tgz, .tar, .zip) of
+    /// such a folder [default: data/flower_photos, else drawn flowers]
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
     /// Share of each class for the validation set, unless the folder has train/ and val/
@@ -21,7 +21,8 @@ pub struct DataOptions {
     /// What to do with an image that cannot be read [default: error]
     #[arg(long, value_name = "ACTION", value_enum)]
     pub on_bad_image: Option<BadImage>,
-    /// Whether to apply the EXIF or XMP orientation of images [default: that of --weights, else apply]
+    /// Whether to apply the EXIF or XMP orientation of images [default: that of --weights, else
+    /// apply]
     #[arg(long, value_name = "ACTION", value_enum)]
     pub exif_orientation: Option<OrientationAction>,
 }

@@ -1,4 +1,5 @@
-//! Options for the engine and the number of CPU threads, and the preparation of the process for them.
+//! Options for the engine and the number of CPU threads, and the preparation of the process for
+//! them.
 
 #[cfg(not(unix))]
 use std::process;
@@ -42,7 +43,8 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// Creates rayon's global thread pool, which the whole process uses. Must be called once, before any computation.
+    /// Creates rayon's global thread pool, which the whole process uses. Must be called once,
+    /// before any computation.
     ///
     /// # Errors
     /// If the threads cannot be started.
@@ -88,8 +90,8 @@ impl EngineOptions {
     }
 }
 
-/// Prepares the process to compute on an engine: replaces it by a binary that has the engine, sets the environment and starts the
-/// threads. Must be called once, before any computation.
+/// Prepares the process to compute on an engine: replaces it by a binary that has the engine, sets
+/// the environment and starts the threads. Must be called once, before any computation.
 ///
 /// # Errors
 /// If the engine or device is not available, or the process or threads cannot be started.
@@ -103,17 +105,20 @@ pub fn ready(engine: EngineConfig, threads: Threads) -> Result<()> {
     threads.start()
 }
 
-/// Disables TF32 on NVIDIA GPUs, so that all engines compute in f32: restarts this process with `NVIDIA_TF32_OVERRIDE=0` if one of
-/// `devices` is a CUDA device and the variable is not set.
+/// Disables TF32 on NVIDIA GPUs, so that all engines compute in f32: restarts this process with
+/// `NVIDIA_TF32_OVERRIDE=0` if one of `devices` is a CUDA device and the variable is not set.
 ///
-/// NVIDIA's libraries round the factors of f32 products to TF32 if a program allows it, and libtorch allows it for convolutions. They
-/// read the variable when they are loaded, so setting it in the running process is too late.
+/// NVIDIA's libraries round the factors of f32 products to TF32 if a program allows it, and
+/// libtorch allows it for convolutions. They read the variable when they are loaded, so setting it
+/// in the running process is too late.
 ///
 /// # Errors
 /// If the process cannot be restarted.
 pub fn disable_tf32(devices: &[Device]) -> Result<()> {
     const VARIABLE: &str = "NVIDIA_TF32_OVERRIDE";
-    if !devices.iter().any(|device| matches!(device, Device::Cuda(_))) || env::var_os(VARIABLE).is_some() {
+    if !devices.iter().any(|device| matches!(device, Device::Cuda(_)))
+        || env::var_os(VARIABLE).is_some()
+    {
         return Ok(());
     }
     let mut restart = Command::new(env::current_exe()?);

@@ -20,14 +20,15 @@ pub struct ModelOptions {
     /// How weights are initialized
     #[arg(long, value_name = "NAME", value_enum, default_value = "tutorial")]
     pub init: InitName,
-    /// Start with the weights of this .safetensors file or PyTorch .pth file; if its classes are not those of the data set, the last layer
-    /// is replaced and initialized by --init
+    /// Start with the weights of this .safetensors file or PyTorch .pth file; if its classes are
+    /// not those of the data set, the last layer is replaced and initialized by --init
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
     /// Do not train the layers of these modules: with `features` only the classifier is trained
     #[arg(long, value_name = "MODULE,…", value_delimiter = ',')]
     pub freeze: Vec<String>,
-    /// Mean to subtract from pixels, which are between 0 and 1 [default: that of --weights, else 0.5,0.5,0.5]
+    /// Mean to subtract from pixels, which are between 0 and 1 [default: that of --weights, else
+    /// 0.5,0.5,0.5]
     #[arg(long, value_name = "R,G,B", value_parser = parse::colors, allow_hyphen_values = true)]
     pub mean: Option<[f32; 3]>,
     /// Standard deviation to divide pixels by [default: that of --weights, else 0.5,0.5,0.5]

@@ -24,7 +24,8 @@ pub struct OptimizationOptions {
     /// Share of the average that remains at each update
     #[arg(long, value_name = "SHARE", default_value_t = 0.9, value_parser = parse::fraction_f32)]
     pub model_ema_decay: f32,
-    /// Steps between two updates of the average [default: 16, or a sixth of an epoch if that is less]
+    /// Steps between two updates of the average [default: 16, or a sixth of an epoch if that is
+    /// less]
     #[arg(long, value_name = "N", value_parser = parse::count)]
     pub model_ema_steps: Option<u64>,
 }
@@ -36,7 +37,8 @@ pub struct OptimizerOptions {
     /// Optimizer
     #[arg(long, value_name = "NAME", value_enum, default_value = "adam")]
     pub opt: Opt,
-    /// Weight decay: added to the gradient, or with adamw subtracted from the weights [default: 0, with adamw 0.01]
+    /// Weight decay: added to the gradient, or with adamw subtracted from the weights [default: 0,
+    /// with adamw 0.01]
     #[arg(long, value_name = "λ", value_parser = parse::not_negative_f32)]
     pub weight_decay: Option<f32>,
     /// Momentum of sgd
@@ -54,7 +56,8 @@ pub struct RateOptions {
     /// How the learning rate changes
     #[arg(long, value_name = "NAME", value_enum, default_value = "constant")]
     pub lr_scheduler: LrScheduler,
-    /// Epochs in which the learning rate rises from 1/100 of --lr; with onecycle from 1/25, and 0 means 30 % of the run
+    /// Epochs in which the learning rate rises from 1/100 of --lr; with onecycle from 1/25, and 0
+    /// means 30 % of the run
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::count_or_none)]
     pub warmup_epochs: u64,
     /// Epochs between two reductions of the rate by --lr-scheduler step
@@ -107,7 +110,8 @@ impl StepOptions {
 
 impl OptimizationOptions {
     pub fn apply(&self, config: &mut TrainConfig) {
-        let Self { optimizer, rates, steps, patience, model_ema, model_ema_decay, model_ema_steps } = self;
+        let Self { optimizer, rates, steps, patience, model_ema, model_ema_decay, model_ema_steps } =
+            self;
         optimizer.apply(config);
         rates.apply(config);
         steps.apply(config);

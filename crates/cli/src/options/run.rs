@@ -18,7 +18,8 @@ pub struct SetupOptions {
     pub batch_size: u32,
     #[command(flatten)]
     pub augmentation: AugmentationOptions,
-    /// Random seed of the split, the initial weights, the order of images, the augmentation and the dropout
+    /// Random seed of the split, the initial weights, the order of images, the augmentation and the
+    /// dropout
     #[arg(long, help_heading = "Run", value_name = "N", default_value_t = 0, value_parser = parse::at_least(0u64))]
     pub seed: u64,
 }

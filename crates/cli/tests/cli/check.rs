@@ -33,7 +33,8 @@ fn half_size(image: &RgbImage) -> RgbImage {
     imageops::thumbnail(image, image.width() / 2, image.height() / 2)
 }
 
-/// Writes a data set without issues: `images/train` and `images/val` with 17 and 5 images of each of three classes.
+/// Writes a data set without issues: `images/train` and `images/val` with 17 and 5 images of each
+/// of three classes.
 fn write_clean_dataset(dir: &TestDir) {
     for (class, name) in DRAWN.into_iter().enumerate() {
         for index in 0..22 {
@@ -63,9 +64,12 @@ fn a_clean_dataset_has_no_issues() {
     for class in &found.classes {
         assert_eq!((class.images, class.train, class.val, class.few), (22, 17, 5, false));
     }
-    assert!(found.damaged.is_empty() && found.wrong_extension.is_empty() && found.not_images.is_empty());
+    assert!(
+        found.damaged.is_empty() && found.wrong_extension.is_empty() && found.not_images.is_empty()
+    );
     assert!(found.duplicates.is_empty() && found.sizes.is_empty());
-    let text = dir.succeeds(&["data", "check", "--data", "images", "--strict", "--gallery", "seen.png"]);
+    let text =
+        dir.succeeds(&["data", "check", "--data", "images", "--strict", "--gallery", "seen.png"]);
     assert!(text.ends_with("\nno issues\n"), "{text}");
     assert!(dir.file("seen.png").is_file());
 }
@@ -107,8 +111,11 @@ fn all_injected_issues_are_found() {
 
     let args = ["--data", "images", "--gallery", "seen.jpg"];
     let found = report(&dir, &args);
-    let damaged: Vec<_> =
-        found.damaged.iter().map(|image| (image.path.as_str(), image.kind, image.decodes)).collect();
+    let damaged: Vec<_> = found
+        .damaged
+        .iter()
+        .map(|image| (image.path.as_str(), image.kind, image.decodes))
+        .collect();
     assert_eq!(
         damaged,
         [
@@ -122,8 +129,12 @@ fn all_injected_issues_are_found() {
     let named: Vec<_> =
         found.wrong_extension.iter().map(|image| (image.path.as_str(), image.content)).collect();
     assert_eq!(named, [("train/roses/a_jpeg.png", Format::Jpeg)]);
-    let not_images: Vec<_> = found.not_images.iter().map(|file| (file.path.as_str(), file.content)).collect();
-    assert_eq!(not_images, [("train/roses/notes.txt", None), ("train/roses/image.jfif", Some(Format::Jpeg))]);
+    let not_images: Vec<_> =
+        found.not_images.iter().map(|file| (file.path.as_str(), file.content)).collect();
+    assert_eq!(
+        not_images,
+        [("train/roses/notes.txt", None), ("train/roses/image.jfif", Some(Format::Jpeg))]
+    );
     let groups: Vec<_> = found
         .duplicates
         .iter()
@@ -144,10 +155,14 @@ fn all_injected_issues_are_found() {
     assert!(matches!(how(2), Likeness::Near { mirrored: true, .. }));
     assert!(matches!(how(3), Likeness::Near { mirrored: false, .. }));
     assert_eq!(found.duplicates[2].images[1].subset, Subset::Val);
-    let sizes: Vec<_> = found.sizes.iter().map(|image| (image.path.as_str(), image.oddity)).collect();
+    let sizes: Vec<_> =
+        found.sizes.iter().map(|image| (image.path.as_str(), image.oddity)).collect();
     assert_eq!(
         sizes,
-        [("train/dandelion/strip.jpg", Oddity::Extreme), ("train/dandelion/tiny.png", Oddity::Tiny)]
+        [
+            ("train/dandelion/strip.jpg", Oddity::Extreme),
+            ("train/dandelion/tiny.png", Oddity::Tiny)
+        ]
     );
     let few: Vec<&str> =
         found.classes.iter().filter(|class| class.few).map(|class| class.name.as_str()).collect();
@@ -158,9 +173,13 @@ fn all_injected_issues_are_found() {
     let gallery = image::open(dir.file("seen.jpg")).unwrap();
     assert!(gallery.width() > 1000 && gallery.height() > 1000);
     let text = dir.succeeds(&["data", "check", "--data", "images"]);
-    for output in
-        ["train/daisy/cut.png: truncated", "label conflict, leak", "the same bytes", "issues: 12", "few"]
-    {
+    for output in [
+        "train/daisy/cut.png: truncated",
+        "label conflict, leak",
+        "the same bytes",
+        "issues: 12",
+        "few",
+    ] {
         assert!(text.contains(output), "{output}: {text}");
     }
     let strict = dir.run(&["data", "check", "--data", "images", "--strict"]);
@@ -186,7 +205,8 @@ fn notes_do_not_fail_the_strict_check() {
 #[test]
 fn other_datasets_are_checked_and_split() {
     let dir = TestDir::new();
-    let formats = [("jpeg", ImageFormat::Jpeg), ("PNG", ImageFormat::Png), ("webp", ImageFormat::WebP)];
+    let formats =
+        [("jpeg", ImageFormat::Jpeg), ("PNG", ImageFormat::Png), ("webp", ImageFormat::WebP)];
     for (class, (name, count)) in
         [("common daisy", 21), ("Löwenzahn", 12), ("薔薇", 1)].into_iter().enumerate()
     {
@@ -206,7 +226,10 @@ fn other_datasets_are_checked_and_split() {
     assert_eq!((found.imbalance, found.issues), (21.0, 0));
 
     let output = dir.succeeds(&["data", "split", "--data", "mine", "--copy", "split"]);
-    assert!(output.starts_with("31 images for training, 3 images for validation in split\n"), "{output}");
+    assert!(
+        output.starts_with("31 images for training, 3 images for validation in split\n"),
+        "{output}"
+    );
     let again = report(&dir, &["--data", "split"]);
     assert_eq!((again.split, again.images), (SplitBy::Folders, 34));
     assert_eq!(again.classes, found.classes);
@@ -233,11 +256,17 @@ fn a_split_keeps_duplicates_together() {
     for seed in ["0", "1", "2", "3", "4", "5"] {
         for (index, duplicates) in ["together", "ignore"].into_iter().enumerate() {
             let out = format!("{duplicates}{seed}");
-            let split = ["data", "split", "--data", "mine", "--val-fraction", "0.25", "--seed", seed];
-            let output = dir.succeeds(&[&split[..], &["--copy", &out, "--duplicates", duplicates]].concat());
-            assert!(output.starts_with("31 images for training, 9 images for validation"), "{output}");
+            let split =
+                ["data", "split", "--data", "mine", "--val-fraction", "0.25", "--seed", seed];
+            let output =
+                dir.succeeds(&[&split[..], &["--copy", &out, "--duplicates", duplicates]].concat());
+            assert!(
+                output.starts_with("31 images for training, 9 images for validation"),
+                "{output}"
+            );
             let found = report(&dir, &["--data", &out]);
-            let copies: BTreeSet<_> = found.duplicates.iter().map(|group| group.images.len()).collect();
+            let copies: BTreeSet<_> =
+                found.duplicates.iter().map(|group| group.images.len()).collect();
             assert_eq!((found.duplicates.len(), copies), (2, BTreeSet::from([2])));
             leaks[index] += found.duplicates.iter().filter(|group| group.across_split).count();
         }

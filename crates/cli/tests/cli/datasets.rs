@@ -1,5 +1,5 @@
-//! Data sets in other forms than the flower photos: moved, extended, packed, split by folders of various names, or with other files
-//! among the images.
+//! Data sets in other forms than the flower photos: moved, extended, packed, split by folders of
+//! various names, or with other files among the images.
 
 use std::{fs, path::Path};
 
@@ -19,10 +19,12 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Creates a folder with `flowers/` and a run on them, with seven training and three validation images of each of the five classes.
+/// Creates a folder with `flowers/` and a run on them, with seven training and three validation
+/// images of each of the five classes.
 fn dir_with_run() -> TestDir {
     let dir = TestDir::with_flowers(10);
-    let options = ["--data", "flowers", "--seed", "5", "--val-fraction", "0.3", "--epochs", "1", "-b", "35"];
+    let options =
+        ["--data", "flowers", "--seed", "5", "--val-fraction", "0.3", "--epochs", "1", "-b", "35"];
     dir.succeeds(&[&["train", "--run-dir", "run"], &options[..]].concat());
     dir
 }
@@ -55,7 +57,12 @@ fn a_run_recognizes_its_images_after_they_have_moved() {
     let own = evaluate(&dir, &[]);
     assert_eq!(own.images, 15);
     let same = |found: &Evaluated| {
-        assert_eq!((found.images, &found.report["loss"]), (15, &own.report["loss"]), "{}", found.messages);
+        assert_eq!(
+            (found.images, &found.report["loss"]),
+            (15, &own.report["loss"]),
+            "{}",
+            found.messages
+        );
         assert!(found.messages.contains("split as in the run"), "{}", found.messages);
     };
     copy(&dir.file("flowers"), &dir.file("elsewhere"));
@@ -67,14 +74,22 @@ fn a_run_recognizes_its_images_after_they_have_moved() {
         copied.messages
     );
     let train = evaluate(&dir, &["--data", "elsewhere", "--split", "train"]);
-    assert!(train.images == 35 && train.messages.contains("its 35 training images"), "{}", train.messages);
+    assert!(
+        train.images == 35 && train.messages.contains("its 35 training images"),
+        "{}",
+        train.messages
+    );
     assert_eq!(evaluate(&dir, &["--data", "elsewhere", "--split", "all"]).images, 50);
 
     // A copy that is split into subsets with another seed.
     dir.succeeds(&["data", "split", "--data", "flowers", "--copy", "subsets", "--seed", "9"]);
     let subsets = evaluate(&dir, &["--data", "subsets"]);
     same(&subsets);
-    assert!(subsets.messages.contains("the folders here split them differently"), "{}", subsets.messages);
+    assert!(
+        subsets.messages.contains("the folders here split them differently"),
+        "{}",
+        subsets.messages
+    );
 
     // Images are added, to nearly three times as many.
     for class in CLASSES {
@@ -90,20 +105,24 @@ fn a_run_recognizes_its_images_after_they_have_moved() {
     // One validation image is deleted, then all of them.
     fs::rename(dir.file("flowers"), dir.file("renamed")).unwrap();
     assert!(fails(&dir, &[]).contains("name the folder that holds them with `--data`"));
-    let run: Value = serde_json::from_slice(&fs::read(dir.file("run/split.json")).unwrap()).unwrap();
+    let run: Value =
+        serde_json::from_slice(&fs::read(dir.file("run/split.json")).unwrap()).unwrap();
     let validating = run["val"].as_array().unwrap();
-    let remove = |item: &Value| fs::remove_file(dir.file("renamed").join(item["path"].as_str().unwrap()));
+    let remove =
+        |item: &Value| fs::remove_file(dir.file("renamed").join(item["path"].as_str().unwrap()));
     remove(&validating[0]).unwrap();
     let fewer = evaluate(&dir, &["--data", "renamed"]);
     assert!(
-        fewer.images == 14 && fewer.messages.contains("14 of its 15 validation images; 1 are missing"),
+        fewer.images == 14
+            && fewer.messages.contains("14 of its 15 validation images; 1 are missing"),
         "{}",
         fewer.messages
     );
     validating[1..].iter().for_each(|item| remove(item).unwrap());
     let message = fails(&dir, &["--data", "renamed"]);
     assert!(
-        message.contains("none of the run's 15 validation images") && message.contains("`--split all`"),
+        message.contains("none of the run's 15 validation images")
+            && message.contains("`--split all`"),
         "{message}"
     );
 }
@@ -136,7 +155,15 @@ fn all_images_that_are_not_of_the_run_are_evaluated_with_a_note() {
     let ran = dir.run(&["evaluate", "--weights", "alone.safetensors", "--data", "subsets"]);
     assert!(ran.out.starts_with("images 5 "), "{ran:?}");
     assert!(ran.err.contains("the 5 validation images of 50 images are evaluated"), "{ran:?}");
-    let ran = dir.run(&["evaluate", "--weights", "alone.safetensors", "--data", "flowers", "--split", "val"]);
+    let ran = dir.run(&[
+        "evaluate",
+        "--weights",
+        "alone.safetensors",
+        "--data",
+        "flowers",
+        "--split",
+        "val",
+    ]);
     assert!(ran.out.starts_with("images 5 ") && ran.err.contains("5 of 50 images"), "{ran:?}");
 
     // Most images are not of the run, a few are.
@@ -162,7 +189,8 @@ fn all_images_that_are_not_of_the_run_are_evaluated_with_a_note() {
 #[test]
 fn an_image_that_cannot_be_read_can_be_left_out_of_an_evaluation() {
     let dir = dir_with_run();
-    let run: Value = serde_json::from_slice(&fs::read(dir.file("run/split.json")).unwrap()).unwrap();
+    let run: Value =
+        serde_json::from_slice(&fs::read(dir.file("run/split.json")).unwrap()).unwrap();
     fs::write(dir.file("flowers").join(run["val"][0]["path"].as_str().unwrap()), "words").unwrap();
     assert!(fails(&dir, &[]).contains("`--on-bad-image skip`"));
     let found = evaluate(&dir, &["--on-bad-image", "skip"]);
@@ -176,8 +204,19 @@ fn folders_of_a_split_are_detected_by_their_names_with_a_note() {
     for subset in ["Training", "Testing"] {
         copy(&dir.file("flowers"), &dir.file("mine").join(subset));
     }
-    let train =
-        ["train", "--data", "mine", "--val-fraction", "0.5", "--epochs", "1", "-b", "5", "--run-dir", "run"];
+    let train = [
+        "train",
+        "--data",
+        "mine",
+        "--val-fraction",
+        "0.5",
+        "--epochs",
+        "1",
+        "-b",
+        "5",
+        "--run-dir",
+        "run",
+    ];
     let ran = dir.run(&train);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.out.contains("using 5 images for training, 5 images for validation."), "{ran:?}");
@@ -193,16 +232,30 @@ fn folders_of_a_split_are_detected_by_their_names_with_a_note() {
     assert_eq!(moved.report["loss"], tested.report["loss"]);
     let text = dir.succeeds(&["data", "check", "--data", "mine"]);
     assert!(text.contains(" test\n") && text.contains("(test set)"), "{text}");
-    let output =
-        dir.succeeds(&["data", "split", "--data", "mine", "--val-fraction", "0.5", "--copy", "copy"]);
-    assert!(output.contains("10 images for testing") && dir.file("copy/test/roses").is_dir(), "{output}");
+    let output = dir.succeeds(&[
+        "data",
+        "split",
+        "--data",
+        "mine",
+        "--val-fraction",
+        "0.5",
+        "--copy",
+        "copy",
+    ]);
+    assert!(
+        output.contains("10 images for testing") && dir.file("copy/test/roses").is_dir(),
+        "{output}"
+    );
 
     fs::create_dir(dir.file("flat")).unwrap();
     for subset in ["Train", "Val"] {
         copy(&dir.file("flowers/roses"), &dir.file("flat").join(subset));
     }
     let ran = dir.run(&["train", "--data", "flat"]);
-    assert!(ran.code == Some(1) && ran.err.contains("Train/ and Val/ are named like subsets"), "{ran:?}");
+    assert!(
+        ran.code == Some(1) && ran.err.contains("Train/ and Val/ are named like subsets"),
+        "{ran:?}"
+    );
 }
 
 #[cfg(unix)]
@@ -256,9 +309,13 @@ fn other_files_among_the_images_are_ignored_with_a_note() {
 
     dir.save_fresh_weights("w.safetensors");
     let ran = dir.run(&["predict", "flowers", "--weights", "w.safetensors", "--format", "jsonl"]);
-    let paths: Vec<Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let paths: Vec<Value> =
+        ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(paths.len(), 11, "{ran:?}");
-    assert!(ran.out.contains("the target of the link does not exist") && !ran.out.contains(".x"), "{ran:?}");
+    assert!(
+        ran.out.contains("the target of the link does not exist") && !ran.out.contains(".x"),
+        "{ran:?}"
+    );
 }
 
 /// Archives of all formats are unpacked into a folder with the name of the archive.
@@ -281,7 +338,10 @@ fn archives_of_any_kind_are_data_sets() {
     for (archive, folder) in [("packed.TAR", "packed"), ("zipped.zip", "zipped")] {
         let text = dir.succeeds(&["data", "check", "--data", archive]);
         let here = dir.file("data").join(folder);
-        assert!(text.starts_with(&format!("10 images of 5 classes in {}", here.display())), "{text}");
+        assert!(
+            text.starts_with(&format!("10 images of 5 classes in {}", here.display())),
+            "{text}"
+        );
         assert_eq!(fs::read_dir(here.join("roses")).unwrap().count(), 2);
     }
     // The name of the archive is also that of the folder, so it cannot be empty.
@@ -297,9 +357,14 @@ fn archives_of_any_kind_are_data_sets() {
 fn devices_and_names_that_are_not_utf8_are_refused() {
     use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
     let dir = TestDir::with_flowers(2);
-    for args in [["data", "check", "--data", "/dev/zero"], ["data", "fetch", "--archive", "/dev/zero"]] {
+    for args in
+        [["data", "check", "--data", "/dev/zero"], ["data", "fetch", "--archive", "/dev/zero"]]
+    {
         let ran = dir.run(&args);
-        assert!(ran.code == Some(1) && ran.err.contains("/dev/zero: it is not a regular file"), "{ran:?}");
+        assert!(
+            ran.code == Some(1) && ran.err.contains("/dev/zero: it is not a regular file"),
+            "{ran:?}"
+        );
     }
     let name = OsStr::from_bytes(b"not\xff");
     fs::rename(dir.file("flowers"), dir.path().join(name)).unwrap();
@@ -326,7 +391,9 @@ fn only_train_draws_flowers_if_there_are_no_images() {
     ] {
         let ran = dir.run(args);
         assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{ran:?}");
-        for step in ["name a folder with `--data`", "`data fetch`", "`data synth --out data/drawn_flowers`"] {
+        for step in
+            ["name a folder with `--data`", "`data fetch`", "`data synth --out data/drawn_flowers`"]
+        {
             assert!(ran.err.contains(step), "{args:?}: {ran:?}");
         }
         assert!(!dir.file("data").exists(), "{args:?}");
@@ -334,18 +401,26 @@ fn only_train_draws_flowers_if_there_are_no_images() {
     // Existing drawn flowers are used by all commands.
     dir.succeeds(&["data", "synth", "--out", "data/drawn_flowers", "--per-class", "1"]);
     let ran = dir.run(&["evaluate", "--weights", "w.safetensors"]);
-    assert!(ran.out.starts_with("images 5 ") && ran.err.contains("all 5 images are evaluated"), "{ran:?}");
+    assert!(
+        ran.out.starts_with("images 5 ") && ran.err.contains("all 5 images are evaluated"),
+        "{ran:?}"
+    );
 }
 
 #[test]
 fn a_folder_without_its_option_gets_a_tip() {
     let dir = TestDir::new();
-    for args in
-        [&["train", "images"][..], &["data", "check", "images"], &["evaluate", "--split", "all", "images"]]
-    {
+    for args in [
+        &["train", "images"][..],
+        &["data", "check", "images"],
+        &["evaluate", "--split", "all", "images"],
+    ] {
         let ran = dir.run(args);
         assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{ran:?}");
-        assert!(ran.err.contains("tip: images are named with `--data`: `--data images`"), "{ran:?}");
+        assert!(
+            ran.err.contains("tip: images are named with `--data`: `--data images`"),
+            "{ran:?}"
+        );
     }
     let ran = dir.run(&["summary", "images"]);
     assert!(ran.code == Some(2) && !ran.err.contains("--data"), "{ran:?}");

@@ -34,7 +34,8 @@ fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
     [kind, &(data.len() as u32).to_le_bytes()[..], data].concat()
 }
 
-/// Returns an animated WebP whose header has a smaller width for the frame than the frame itself, which makes the decoder panic.
+/// Returns an animated WebP whose header has a smaller width for the frame than the frame itself,
+/// which makes the decoder panic.
 fn odd_animation(frame: &RgbImage) -> Vec<u8> {
     let mut still = vec![];
     frame.write_with_encoder(WebPEncoder::new_lossless(&mut still)).unwrap();
@@ -61,19 +62,34 @@ fn the_orientation_setting_is_stored_with_the_run_and_its_weights() {
     as_stored.save(dir.file("stored.png")).unwrap();
     rotate90(&as_stored).save(dir.file("upright.png")).unwrap();
 
-    let train = ["train", "--data", "flowers", "--val-fraction", "0.5", "--epochs", "1", "--batch-size", "2"];
+    let train = [
+        "train",
+        "--data",
+        "flowers",
+        "--val-fraction",
+        "0.5",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "2",
+    ];
     dir.succeeds(&[&train[..], &["--exif-orientation", "ignore", "--run-dir", "run"]].concat());
     let options = fs::read_to_string(dir.file("run/args.toml")).unwrap();
     assert!(options.contains("exif-orientation = \"ignore\""), "{options}");
 
     let answer = |weights: &str, image: &str, more: &[&str]| {
         let ran = dir.run(
-            &[&["predict", image, "--format", "json", "--topk", "1", "--weights", weights], more].concat(),
+            &[&["predict", image, "--format", "json", "--topk", "1", "--weights", weights], more]
+                .concat(),
         );
         assert_eq!(ran.code, Some(0), "{ran:?}");
         let answers: Value = serde_json::from_str(&ran.out).unwrap();
-        let output =
-            ran.err.lines().filter(|line| line.contains("orientation")).collect::<Vec<_>>().join("\n");
+        let output = ran
+            .err
+            .lines()
+            .filter(|line| line.contains("orientation"))
+            .collect::<Vec<_>>()
+            .join("\n");
         (answers[0]["probability"].clone(), output)
     };
     let run = "run/weights/best.safetensors";
@@ -142,10 +158,24 @@ fn data_check_counts_turned_images_and_detects_wrong_checksums() {
     let note = "damaged, but read: flowers/tulips/odd.png: the checksum of its image data is wrong";
     assert!(ran.err.lines().any(|line| line == note), "{ran:?}");
     // The note is printed once, not in each epoch.
-    let args = ["train", "--data", "flowers", "--val-fraction", "0.4", "--epochs", "2", "--run-dir", "run"];
+    let args = [
+        "train",
+        "--data",
+        "flowers",
+        "--val-fraction",
+        "0.4",
+        "--epochs",
+        "2",
+        "--run-dir",
+        "run",
+    ];
     let ran = dir.run(&args);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert_eq!(ran.err.lines().filter(|line| line.starts_with("damaged, but read: ")).count(), 1, "{ran:?}");
+    assert_eq!(
+        ran.err.lines().filter(|line| line.starts_with("damaged, but read: ")).count(),
+        1,
+        "{ran:?}"
+    );
 }
 
 /// The other images are answered, and the panic is not printed.
@@ -156,10 +186,19 @@ fn a_panic_in_a_decoder_is_an_error_of_its_image() {
     let image = flower(&dir, "roses/roses_0001.jpg");
     fs::write(dir.file("odd.webp"), odd_animation(&image)).unwrap();
     let rose = "flowers/roses/roses_0001.jpg";
-    let ran =
-        dir.run(&["predict", rose, "odd.webp", rose, "--format", "jsonl", "--weights", "fresh.safetensors"]);
+    let ran = dir.run(&[
+        "predict",
+        rose,
+        "odd.webp",
+        rose,
+        "--format",
+        "jsonl",
+        "--weights",
+        "fresh.safetensors",
+    ]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    let answers: Vec<Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let answers: Vec<Value> =
+        ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(answers.len(), 3);
     assert!(answers[0]["class"].is_string() && answers[0] == answers[2]);
     let error = answers[1]["error"].as_str().unwrap();

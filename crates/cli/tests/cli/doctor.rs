@@ -30,7 +30,10 @@ fn line<'a>(out: &'a str, name: &str) -> &'a str {
 fn missing_parts_are_printed_with_the_command_that_fixes_them_and_are_not_errors() {
     let dir = TestDir::new();
     let out = doctor(&dir, &[], &[]);
-    assert!(line(&out, "engine cpu").contains(" ok ") && line(&out, "engine cpu").contains("cpu"), "{out}");
+    assert!(
+        line(&out, "engine cpu").contains(" ok ") && line(&out, "engine cpu").contains("cpu"),
+        "{out}"
+    );
     for (name, command) in [
         ("libtorch", "`cargo xtask libtorch`"),
         ("flower photos", "`cargo xtask data fetch`"),

@@ -4,10 +4,12 @@ use std::fs;
 
 use crate::{TestDir, resume::EVERYTHING};
 
-const TRAIN: [&str; 9] = ["train", "--data", "flowers", "-b", "4", "--val-fraction", "0.25", "--seed", "7"];
+const TRAIN: [&str; 9] =
+    ["train", "--data", "flowers", "-b", "4", "--val-fraction", "0.25", "--seed", "7"];
 
 /// The engines in this binary.
-const ENGINES: &[&str] = if cfg!(feature = "tch") { &["cpu", "candle", "tch"] } else { &["cpu", "candle"] };
+const ENGINES: &[&str] =
+    if cfg!(feature = "tch") { &["cpu", "candle", "tch"] } else { &["cpu", "candle"] };
 
 /// Returns the training and validation loss of each epoch.
 fn losses(dir: &TestDir, run: &str) -> Vec<[f64; 2]> {
@@ -44,7 +46,9 @@ fn a_run_can_be_resumed_on_another_engine() {
 fn a_run_is_resumed_on_its_engine_by_default() {
     let dir = TestDir::with_flowers(4);
     let args = || fs::read_to_string(dir.file("run/args.toml")).unwrap();
-    dir.succeeds(&[&TRAIN[..], &["--epochs", "1", "--run-dir", "run", "--backend", "candle"]].concat());
+    dir.succeeds(
+        &[&TRAIN[..], &["--epochs", "1", "--run-dir", "run", "--backend", "candle"]].concat(),
+    );
     assert!(args().contains("backend = \"candle\"\ndevice = \"cpu\"\n"), "{}", args());
     dir.succeeds(&["train", "--resume", "run", "--epochs", "2"]);
     assert!(args().contains("backend = \"candle\""), "{}", args());
@@ -57,11 +61,24 @@ fn engines_give_the_same_answers() {
     // Of ten images per class, one is for validation.
     let dir = TestDir::with_flowers(10);
     dir.save_fresh_weights("fresh.safetensors");
-    let parity =
-        ["parity", "--weights", "fresh.safetensors", "--data", "flowers", "-b", "4", "--format", "json"];
+    let parity = [
+        "parity",
+        "--weights",
+        "fresh.safetensors",
+        "--data",
+        "flowers",
+        "-b",
+        "4",
+        "--format",
+        "json",
+    ];
     let report: serde_json::Value = serde_json::from_str(&dir.succeeds(&parity)).unwrap();
-    let engines: Vec<&str> =
-        report["training"].as_array().unwrap().iter().map(|row| row["engine"].as_str().unwrap()).collect();
+    let engines: Vec<&str> = report["training"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["engine"].as_str().unwrap())
+        .collect();
     assert_eq!(engines, ENGINES);
     assert_eq!(report["pairs"].as_array().unwrap().len(), ENGINES.len() * (ENGINES.len() - 1) / 2);
     let plain = &report["training"][0]["losses"];
@@ -84,7 +101,10 @@ fn a_missing_engine_or_device_is_named() {
     };
     for engine in ENGINES {
         let output = ask(&["--backend", engine, "--device", "cuda:7"]);
-        assert!(output.contains(&format!("the engine `{engine}` has no device `cuda:7` here")), "{output}");
+        assert!(
+            output.contains(&format!("the engine `{engine}` has no device `cuda:7` here")),
+            "{output}"
+        );
     }
     if cfg!(not(feature = "tch")) {
         let output = ask(&["--backend", "tch"]);
@@ -103,7 +123,8 @@ fn a_command_that_needs_libtorch_starts_the_binary_that_has_it() {
     fs::copy(env!("CARGO_BIN_EXE_alexnet"), &alexnet).unwrap();
     let ask = |backend: &str| {
         let mut command = Command::new(&alexnet);
-        let output = command.args(["bench", "--steps", "1", "--backend", backend]).output().unwrap();
+        let output =
+            command.args(["bench", "--steps", "1", "--backend", backend]).output().unwrap();
         [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat()
     };
     fs::write(&tch, "#!/bin/sh\necho started: \"$@\"\n").unwrap();

@@ -11,8 +11,8 @@ use crate::{CLASSES, TestDir};
 
 const PARTS: [&str; 2] = ["train", "val"];
 
-/// Creates a folder with drawn flowers in `images/`, one of each class for training and one for validation, and weights whose
-/// predictions differ between images.
+/// Creates a folder with drawn flowers in `images/`, one of each class for training and one for
+/// validation, and weights whose predictions differ between images.
 fn dir() -> TestDir {
     let dir = TestDir::with_flowers(2);
     for class in CLASSES {
@@ -89,7 +89,8 @@ fn the_report_is_printed_and_written() {
     let columns = ["path", "truth", "predicted", "probability", "probability_of_truth"];
     for (row, mistake) in table.records().zip(mistakes) {
         for (column, cell) in columns.iter().zip(&row.unwrap()) {
-            let value = mistake[column].as_str().map_or_else(|| mistake[column].to_string(), String::from);
+            let value =
+                mistake[column].as_str().map_or_else(|| mistake[column].to_string(), String::from);
             assert_eq!(cell, value, "{column}");
         }
     }
@@ -97,14 +98,18 @@ fn the_report_is_printed_and_written() {
     // `predict` gives the same answer for the same image.
     let worst = &mistakes[0];
     let path = worst["path"].as_str().unwrap();
-    let answer = dir.succeeds(&["predict", path, "--weights", "weights.safetensors", "--format", "jsonl"]);
+    let answer =
+        dir.succeeds(&["predict", path, "--weights", "weights.safetensors", "--format", "jsonl"]);
     let answer: Value = serde_json::from_str(&answer).unwrap();
     assert_eq!(answer["class"], worst["predicted"]);
     assert!((number(&answer["probability"]) - number(&worst["probability"])).abs() < 1e-6);
-    assert!(path.contains(worst["truth"].as_str().unwrap()) && worst["truth"] != worst["predicted"]);
+    assert!(
+        path.contains(worst["truth"].as_str().unwrap()) && worst["truth"] != worst["predicted"]
+    );
 }
 
-/// Compares with the mean of the answers of `predict` to the views, which the crate `image` crops and mirrors.
+/// Compares with the mean of the answers of `predict` to the views, which the crate `image` crops
+/// and mirrors.
 #[test]
 fn views_are_averaged() {
     let dir = dir();
@@ -112,7 +117,8 @@ fn views_are_averaged() {
     let shown: Vec<(&str, &str)> =
         PARTS.iter().flat_map(|part| CLASSES.map(|class| (*part, class))).collect();
     for (part, class) in &shown {
-        let image = fs::read_dir(dir.file("images").join(part).join(class)).unwrap().next().unwrap();
+        let image =
+            fs::read_dir(dir.file("images").join(part).join(class)).unwrap().next().unwrap();
         let image = decode(image.unwrap().path(), Default::default()).unwrap().image;
         let (width, height) = image.dimensions();
         let [w, h] = [width, height].map(|extent| (f64::from(extent) * 0.875).round() as u32);
@@ -131,10 +137,19 @@ fn views_are_averaged() {
             save(&format!("patch{index}"), &patch.into());
         }
     }
-    let output = dir.succeeds(&["predict", "views", "--weights", "weights.safetensors", "--format", "jsonl"]);
-    let answers: Vec<Value> = output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let output = dir.succeeds(&[
+        "predict",
+        "views",
+        "--weights",
+        "weights.safetensors",
+        "--format",
+        "jsonl",
+    ]);
+    let answers: Vec<Value> =
+        output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(answers.len(), shown.len() * 12);
-    // Returns the probability of the true class, averaged over the views of an image whose name is `wanted`.
+    // Returns the probability of the true class, averaged over the views of an image whose name is
+    // `wanted`.
     let mean = |(part, class): &(&str, &str), wanted: &dyn Fn(&str) -> bool| {
         let of_truth = answers.iter().filter_map(|answer| {
             let name = answer["path"].as_str().unwrap().split_once("views/").unwrap().1;
@@ -153,14 +168,18 @@ fn views_are_averaged() {
         (&["--tta", "flip"], &|name: &str| name.contains("full")),
         (&["--tta", "ten-crop"], &|name: &str| name.contains("patch")),
     ] {
-        let loss: f64 = shown.iter().map(|image| -mean(image, wanted).ln() / shown.len() as f64).sum();
+        let loss: f64 =
+            shown.iter().map(|image| -mean(image, wanted).ln() / shown.len() as f64).sum();
         let found = number(&report(&dir, more)["loss"]);
         assert!((found - loss).abs() < 1e-9, "{more:?}: {found}, {loss}");
         losses.push(found);
     }
     assert_eq!(losses[1], losses[2]);
     for (a, b) in [(0, 1), (0, 3), (1, 3)] {
-        assert!((losses[a] - losses[b]).abs() > 1e-5, "the views do not change the loss: {losses:?}");
+        assert!(
+            (losses[a] - losses[b]).abs() > 1e-5,
+            "the views do not change the loss: {losses:?}"
+        );
     }
 }
 

@@ -1,5 +1,5 @@
-//! Untrusted files, and files for other programs: which weights and options are read, how their content is printed, and which files
-//! `convert` writes.
+//! Untrusted files, and files for other programs: which weights and options are read, how their
+//! content is printed, and which files `convert` writes.
 
 use std::{
     fs,
@@ -43,7 +43,8 @@ fn the_folder_of_a_run_names_its_best_weights() {
         ("flowers", "flowers is a folder without weights/best.safetensors"),
         ("run/checkpoint.safetensors", "it is the checkpoint of a run"),
     ] {
-        for args in [&["predict", image, "--weights", weights][..], &["convert", weights, "a.pth"]] {
+        for args in [&["predict", image, "--weights", weights][..], &["convert", weights, "a.pth"]]
+        {
             let ran = dir.run(args);
             assert!(ran.code == Some(1) && ran.err.contains(message), "{ran:?}");
         }
@@ -60,7 +61,10 @@ fn the_content_of_a_weights_file_is_printed() {
     assert_eq!(lines[1], format!("classes: {}", CLASSES.join(", ")));
     assert!(lines[2].starts_with("images: 224×224, mean [0.5, 0.5, 0.5]"), "{output}");
     assert!(output.contains("checksum: correct\n"), "{output}");
-    assert!(output.contains("numbers: all finite") && output.contains("tutorial with 5 classes"), "{output}");
+    assert!(
+        output.contains("numbers: all finite") && output.contains("tutorial with 5 classes"),
+        "{output}"
+    );
     assert_eq!(dir.run(&["summary", "--weights", "w.safetensors", "--classes", "3"]).code, Some(2));
 }
 
@@ -86,8 +90,14 @@ fn a_weights_file_with_a_wrong_checksum_is_refused_unless_it_is_ignored() {
     let ran = dir.run(&["summary", "--weights", "w.safetensors"]);
     assert!(ran.code == Some(1) && ran.out.contains("tutorial with 5 classes"), "{ran:?}");
     let changed = "w.safetensors has changed since it was written";
-    assert!(ran.out.contains(&format!("checksum: {changed}")) && ran.out.contains(next_step), "{ran:?}");
-    assert!(ran.err.contains(&format!("error: {changed}")) && ran.err.contains(next_step), "{ran:?}");
+    assert!(
+        ran.out.contains(&format!("checksum: {changed}")) && ran.out.contains(next_step),
+        "{ran:?}"
+    );
+    assert!(
+        ran.err.contains(&format!("error: {changed}")) && ran.err.contains(next_step),
+        "{ran:?}"
+    );
     dir.succeeds(&["convert", "w.safetensors", "new.safetensors", "--ignore-checksum"]);
     let output = dir.succeeds(&["summary", "--weights", "new.safetensors"]);
     assert!(output.contains("checksum: correct"), "{output}");
@@ -103,7 +113,8 @@ fn class_indices_are_written_for_the_tutorial_and_existing_ones_are_not_overwrit
     fs::create_dir(dir.file("out")).unwrap();
     let ran = dir.run(&["convert", "w.safetensors", "out/AlexNet.pth"]);
     assert!(ran.code == Some(0) && ran.err.contains("out/class_indices.json: names of"), "{ran:?}");
-    let names = alexnet_interchange::class_indices::read(dir.file("out/class_indices.json")).unwrap();
+    let names =
+        alexnet_interchange::class_indices::read(dir.file("out/class_indices.json")).unwrap();
     assert_eq!(names, CLASSES);
     // The same names again give no message, and other names are not overwritten.
     let again = dir.run(&["convert", "w.safetensors", "out/AlexNet.pth"]);
@@ -111,13 +122,19 @@ fn class_indices_are_written_for_the_tutorial_and_existing_ones_are_not_overwrit
     let mine = r#"{"0": "a", "1": "b", "2": "c", "3": "d", "4": "e"}"#;
     fs::write(dir.file("out/class_indices.json"), mine).unwrap();
     let ran = dir.run(&["convert", "w.safetensors", "out/AlexNet.pth"]);
-    assert!(ran.code == Some(0) && ran.err.contains("has other classes and was not changed"), "{ran:?}");
+    assert!(
+        ran.code == Some(0) && ran.err.contains("has other classes and was not changed"),
+        "{ran:?}"
+    );
     assert_eq!(fs::read_to_string(dir.file("out/class_indices.json")).unwrap(), mine);
     dir.succeeds(&["convert", "w.safetensors", "copy.safetensors"]);
     assert!(!dir.file("class_indices.json").exists());
 
     for (args, message) in [
-        (["convert", "net.onnx", "a.pth"], "net.onnx cannot be converted: ONNX is written, but not read"),
+        (
+            ["convert", "net.onnx", "a.pth"],
+            "net.onnx cannot be converted: ONNX is written, but not read",
+        ),
         (["convert", "w.safetensors", "a.onnx"], "use `export --weights w.safetensors a.onnx`"),
     ] {
         let ran = dir.run(&args);
@@ -125,7 +142,8 @@ fn class_indices_are_written_for_the_tutorial_and_existing_ones_are_not_overwrit
     }
 }
 
-/// A name that clears the screen, reverses the direction of text and starts a line that looks like an error message.
+/// A name that clears the screen, reverses the direction of text and starts a line that looks like
+/// an error message.
 const EVIL: &str = "\u{1b}[2J\u{202e}\nerror: mine\u{9b}";
 
 /// Asserts that the name is printed in escaped form.
@@ -239,7 +257,10 @@ fn a_pipe_or_a_device_is_refused_and_not_waited_for() {
             &["train", "--config", path],
         ] {
             let ran = run_briefly(&dir, args);
-            assert!(ran.code == Some(1) && ran.err.contains("a pipe or a device, not a file"), "{ran:?}");
+            assert!(
+                ran.code == Some(1) && ran.err.contains("a pipe or a device, not a file"),
+                "{ran:?}"
+            );
         }
     }
 }
@@ -252,7 +273,10 @@ fn a_large_file_of_options_is_refused_and_a_run_names_its_own() {
     assert!(ran.code == Some(1) && ran.err.contains("it has more than 1048576 bytes"), "{ran:?}");
     fs::create_dir(dir.file("run")).unwrap();
     let ran = dir.run(&["train", "--config", "run"]);
-    assert!(ran.code == Some(1) && ran.err.contains("run is a folder without an args.toml"), "{ran:?}");
+    assert!(
+        ran.code == Some(1) && ran.err.contains("run is a folder without an args.toml"),
+        "{ran:?}"
+    );
     fs::write(dir.file("run/args.toml"), "lr = -1\n").unwrap();
     let ran = dir.run(&["train", "--config", "run"]);
     assert!(ran.code == Some(1) && ran.err.contains("run/args.toml: "), "{ran:?}");

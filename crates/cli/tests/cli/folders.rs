@@ -1,4 +1,5 @@
-//! A data set unlike the flowers: twelve classes, PNG, WebP and JPEG, mixed sizes, imbalanced classes.
+//! A data set unlike the flowers: twelve classes, PNG, WebP and JPEG, mixed sizes, imbalanced
+//! classes.
 
 use std::fs;
 
@@ -14,7 +15,8 @@ fn image(class: usize, index: usize) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| {
         let noise = (x * 31 + y * 17 + index as u32 * 97).wrapping_mul(2_654_435_761) >> 26;
         let stripe = (x + y * (class as u32 % 3) + index as u32) / (3 + class as u32) % 2;
-        let channel = |c: usize| (stripe * 60 + noise + 40 * ((class >> c) & 3) as u32).min(255) as u8;
+        let channel =
+            |c: usize| (stripe * 60 + noise + 40 * ((class >> c) & 3) as u32).min(255) as u8;
         Rgb([channel(0), channel(1), channel(2)])
     })
 }
@@ -32,9 +34,12 @@ fn twelve_classes_in_three_formats_are_checked_trained_and_predicted() {
     }
     let data = ["--data", "my images"];
     dir.succeeds(&[&["data", "check"][..], &data].concat());
-    dir.succeeds(&[&["train", "--epochs", "1", "-b", "16", "--val-fraction", "0.25"][..], &data].concat());
+    dir.succeeds(
+        &[&["train", "--epochs", "1", "-b", "16", "--val-fraction", "0.25"][..], &data].concat(),
+    );
     let indices: serde_json::Value =
-        serde_json::from_slice(&fs::read(dir.file("runs/train/class_indices.json")).unwrap()).unwrap();
+        serde_json::from_slice(&fs::read(dir.file("runs/train/class_indices.json")).unwrap())
+            .unwrap();
     assert_eq!(indices["11"], "class nº 11");
     let output = dir.succeeds(&["predict", "my images/class nº 05/0.png", "--topk", "12"]);
     assert_eq!(

@@ -48,7 +48,11 @@ fn weights_go_to_pytorch_and_back_without_loss() {
     assert_eq!(read("best.safetensors"), read("back.safetensors"));
 
     for (arguments, code, message) in [
-        (["convert", "best.safetensors", "AlexNet.h5"], 1, "its extension must be .safetensors, .pth or .pt"),
+        (
+            ["convert", "best.safetensors", "AlexNet.h5"],
+            1,
+            "its extension must be .safetensors, .pth or .pt",
+        ),
         (
             ["convert", "none.pth", "a.safetensors"],
             1,
@@ -67,7 +71,8 @@ fn weights_go_to_pytorch_and_back_without_loss() {
 fn a_pytorch_state_dictionary_can_be_used_as_weights() {
     let dir = TestDir::with_flowers(10);
     save_foreign(&dir, "AlexNet.pth", Variant::Tutorial, 5);
-    let ran = dir.run(&["evaluate", "--weights", "AlexNet.pth", "--data", "flowers", "--format", "json"]);
+    let ran =
+        dir.run(&["evaluate", "--weights", "AlexNet.pth", "--data", "flowers", "--format", "json"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.err.contains("detected as `tutorial` with 5 classes"), "{ran:?}");
     assert!(ran.err.contains("the classes are assumed to be those of"), "{ran:?}");
@@ -85,21 +90,30 @@ fn a_pytorch_state_dictionary_can_be_used_as_weights() {
     let output = dir.succeeds(&["predict", "--weights", "AlexNet.pth", "--topk", "5", image]);
     assert!(output.contains("class: sunflowers "), "{output}");
 
-    let names = ["--class-indices", "class_indices.json", "--mean", "-0.4,0.5,0.6", "--std", "0.1,0.2,0.3"];
+    let names =
+        ["--class-indices", "class_indices.json", "--mean", "-0.4,0.5,0.6", "--std", "0.1,0.2,0.3"];
     dir.succeeds(&[&["convert", "AlexNet.pth", "named.safetensors"], &names[..]].concat());
     let metadata = Weights::load(dir.file("named.safetensors")).unwrap().metadata;
     assert_eq!(metadata.classes, CLASSES);
-    assert_eq!(metadata.normalization, Normalization { mean: [-0.4, 0.5, 0.6], std: [0.1, 0.2, 0.3] });
+    assert_eq!(
+        metadata.normalization,
+        Normalization { mean: [-0.4, 0.5, 0.6], std: [0.1, 0.2, 0.3] }
+    );
     let wrong = dir.run(&["convert", "AlexNet.pth", "a.pth", "--variant", "torchvision"]);
-    assert!(wrong.code == Some(1) && wrong.err.contains("are not those of `torchvision`"), "{wrong:?}");
+    assert!(
+        wrong.code == Some(1) && wrong.err.contains("are not those of `torchvision`"),
+        "{wrong:?}"
+    );
 }
 
-/// Fine-tuning of a network of other classes: its last layer is replaced, its normalization is used, and frozen layers do not change.
+/// Fine-tuning of a network of other classes: its last layer is replaced, its normalization is
+/// used, and frozen layers do not change.
 #[test]
 fn a_network_of_other_classes_is_fine_tuned() {
     let dir = TestDir::with_flowers(4);
     let before = save_foreign(&dir, "alexnet.pth", Variant::Torchvision, 11);
-    let train = ["train", "--variant", "torchvision", "--weights", "alexnet.pth", "--data", "flowers"];
+    let train =
+        ["train", "--variant", "torchvision", "--weights", "alexnet.pth", "--data", "flowers"];
     let options = ["--freeze", "features", "--val-fraction", "0.25", "-b", "8", "--run-dir", "run"];
     let ran = dir.run(&[&train[..], &options[..], &["--epochs", "1"]].concat());
     assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -118,7 +132,8 @@ fn a_network_of_other_classes_is_fine_tuned() {
     }
 }
 
-/// Writes weights for the drawn flowers, and the same weights with the classes in reverse order, as another program may order them.
+/// Writes weights for the drawn flowers, and the same weights with the classes in reverse order, as
+/// another program may order them.
 fn save_both_orders(dir: &TestDir) {
     dir.save_fresh_weights("one.safetensors");
     let mut weights = Weights::load(dir.file("one.safetensors")).unwrap();
@@ -137,7 +152,8 @@ fn the_order_of_classes_does_not_matter() {
     save_both_orders(&dir);
     let note = "has the classes of";
     let report = |weights| {
-        let ran = dir.run(&["evaluate", "--weights", weights, "--data", "flowers", "--format", "json"]);
+        let ran =
+            dir.run(&["evaluate", "--weights", weights, "--data", "flowers", "--format", "json"]);
         assert_eq!(ran.code, Some(0), "{ran:?}");
         assert_eq!(ran.err.contains(note), weights == "other.safetensors", "{ran:?}");
         ran.out
@@ -174,8 +190,9 @@ fn weights_that_do_not_fit_are_refused() {
         assert!(ran.err.contains(message), "{ran:?}");
     }
     save_foreign(&dir, "four.pth", Variant::Tutorial, 4);
-    let ran =
-        dir.run(&[&train[..], &["--weights", "four.pth", "--freeze", "features,classifier.6"]].concat());
+    let ran = dir.run(
+        &[&train[..], &["--weights", "four.pth", "--freeze", "features,classifier.6"]].concat(),
+    );
     assert!(ran.code == Some(1) && ran.err.contains("`classifier.6` is replaced"), "{ran:?}");
     assert!(!dir.file("run").exists());
 }
@@ -184,8 +201,11 @@ fn weights_that_do_not_fit_are_refused() {
 fn a_network_is_exported() {
     let dir = TestDir::new();
     dir.save_fresh_weights("best.safetensors");
-    for (more, message) in [(None, "output `logits`"), (Some("--softmax"), "output `probabilities`")] {
-        let export = ["export", "--weights", "best.safetensors", "--format", "onnx", "AlexNet.onnx"];
+    for (more, message) in
+        [(None, "output `logits`"), (Some("--softmax"), "output `probabilities`")]
+    {
+        let export =
+            ["export", "--weights", "best.safetensors", "--format", "onnx", "AlexNet.onnx"];
         let ran = dir.run(&export.into_iter().chain(more).collect::<Vec<_>>());
         assert_eq!(ran.code, Some(0), "{ran:?}");
         assert!(ran.err.contains(message), "{ran:?}");

@@ -62,7 +62,8 @@ impl TestDir {
     /// Returns the names of its entries, sorted.
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.path()).unwrap();
-        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> =
+            entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -110,7 +111,8 @@ struct Ran {
 impl Ran {
     /// Returns the result, and asserts that the command did not panic.
     fn from(output: Output, args: &[&str]) -> Self {
-        let [out, err] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        let [out, err] =
+            [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
         assert!(!err.contains("panicked") && !err.contains("RUST_BACKTRACE"), "{args:?}: {err}");
         Self { code: output.status.code(), out, err }
     }

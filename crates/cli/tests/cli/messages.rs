@@ -8,17 +8,37 @@ use crate::{CLASSES, TestDir};
 fn a_number_outside_its_limits_is_refused_with_the_limits() {
     let dir = TestDir::new();
     for (args, option, message) in [
-        (&["train", "--epochs", "0"][..], "--epochs <N>", "it must be a whole number of at least 1"),
+        (
+            &["train", "--epochs", "0"][..],
+            "--epochs <N>",
+            "it must be a whole number of at least 1",
+        ),
         (&["train", "--epochs", "-3"], "--epochs <N>", "it must be a whole number of at least 1"),
         (&["train", "--epochs", "99999999999999999999"], "--epochs <N>", "it is too large"),
         (&["train", "--lr", "-0.1"], "--lr <RATE>", "it must be a number above 0"),
         (&["train", "--seed", "-1"], "--seed <N>", "it must be a whole number of at least 0"),
-        (&["train", "--batch-size", "x"], "--batch-size <N>", "it must be a whole number of at least 1"),
+        (
+            &["train", "--batch-size", "x"],
+            "--batch-size <N>",
+            "it must be a whole number of at least 1",
+        ),
         (&["train", "-j", "0"], "--workers <N>", "it must be a whole number from 1 to 1024"),
-        (&["train", "--val-fraction", "-0.5"], "--val-fraction <SHARE>", "it must be at least 0 and below 1"),
+        (
+            &["train", "--val-fraction", "-0.5"],
+            "--val-fraction <SHARE>",
+            "it must be at least 0 and below 1",
+        ),
         (&["lr-find", "--steps", "9"], "--steps <N>", "it must be a whole number of at least 10"),
-        (&["predict", "a.jpg", "--topk", "0"], "--topk <N>", "it must be a whole number of at least 1"),
-        (&["summary", "--classes", "-5"], "--classes <N>", "it must be a whole number of at least 2"),
+        (
+            &["predict", "a.jpg", "--topk", "0"],
+            "--topk <N>",
+            "it must be a whole number of at least 1",
+        ),
+        (
+            &["summary", "--classes", "-5"],
+            "--classes <N>",
+            "it must be a whole number of at least 2",
+        ),
         (&["data", "synth", "--out", "x", "--per-class", "-5"], "--per-class <N>", "of at least 1"),
     ] {
         let ran = dir.run(args);
@@ -51,11 +71,17 @@ fn an_option_that_the_command_would_ignore_is_refused() {
 #[test]
 fn the_pipeline_benchmark_refuses_options_of_engines() {
     let dir = TestDir::new();
-    for (option, value) in
-        [("--backend", "candle"), ("--device", "cpu"), ("--isa", "portable"), ("--convolution", "im2col")]
-    {
+    for (option, value) in [
+        ("--backend", "candle"),
+        ("--device", "cpu"),
+        ("--isa", "portable"),
+        ("--convolution", "im2col"),
+    ] {
         let ran = dir.run(&["bench", "--what", "pipeline", "--data", "flowers", option, value]);
-        assert!(ran.code == Some(1) && ran.err.contains(&format!("leave `{option}` out")), "{ran:?}");
+        assert!(
+            ran.code == Some(1) && ran.err.contains(&format!("leave `{option}` out")),
+            "{ran:?}"
+        );
     }
 }
 
@@ -64,7 +90,9 @@ fn the_next_step_is_an_option_of_the_command() {
     let dir = TestDir::new();
     dir.save_fresh_weights("w.safetensors");
     let fill = |folder: &str, images: usize| {
-        for (class, image) in CLASSES.iter().flat_map(|class| (0..images).map(move |image| (class, image))) {
+        for (class, image) in
+            CLASSES.iter().flat_map(|class| (0..images).map(move |image| (class, image)))
+        {
             fs::create_dir_all(dir.file(&format!("{folder}/{class}"))).unwrap();
             fs::write(dir.file(&format!("{folder}/{class}/{image}.jpg")), "words").unwrap();
         }
@@ -72,7 +100,10 @@ fn the_next_step_is_an_option_of_the_command() {
     let check = |args: &[&str], message: &str, option: &str, is_named: bool| {
         let ran = dir.run(args);
         assert_eq!(ran.code, Some(1), "{args:?}: {ran:?}");
-        assert!(ran.err.contains(message) && ran.err.contains(option) == is_named, "{args:?}: {ran:?}");
+        assert!(
+            ran.err.contains(message) && ran.err.contains(option) == is_named,
+            "{args:?}: {ran:?}"
+        );
     };
     let bench = ["bench", "--what", "pipeline", "--data", "images"];
     let evaluate = ["evaluate", "--weights", "w.safetensors", "--data", "images"];
@@ -119,9 +150,10 @@ fn an_option_without_effect_is_noted() {
         let ran = dir.run(&[&["train", "--data", "none"][..], args].concat());
         assert!(ran.code == Some(1) && ran.err.contains(message), "{args:?}: {ran:?}");
     }
-    for args in
-        [&["--momentum", "0.5", "--opt", "sgd"][..], &["--model-ema-decay", "0.5", "--recipe", "fast"]]
-    {
+    for args in [
+        &["--momentum", "0.5", "--opt", "sgd"][..],
+        &["--model-ema-decay", "0.5", "--recipe", "fast"],
+    ] {
         let ran = dir.run(&[&["train", "--data", "none"][..], args].concat());
         assert!(!ran.err.contains("has no effect"), "{args:?}: {ran:?}");
     }
@@ -132,7 +164,10 @@ fn only_export_writes_onnx() {
     let dir = TestDir::new();
     dir.save_fresh_weights("w.safetensors");
     for (args, message) in [
-        (&["convert", "w.safetensors", "w.onnx"][..], "use `export --weights w.safetensors w.onnx`"),
+        (
+            &["convert", "w.safetensors", "w.onnx"][..],
+            "use `export --weights w.safetensors w.onnx`",
+        ),
         (&["convert", "w.onnx", "w.pth"], "ONNX is written, but not read"),
         (&["predict", "a.jpg", "--weights", "w.ONNX"], "name the weights that it was made from"),
     ] {
@@ -167,7 +202,8 @@ fn tables_and_figures_show_chinese_names() {
     rename("roses", "薔薇の花");
     let output = dir.succeeds(&["data", "check", "--data", "flowers"]);
     // Ten columns for the name, a space, and a number in the last two of seven columns.
-    for (name, columns) in [("雛菊", 4), ("薔薇の花", 8), ("dandelion", 9), ("sunflowers", 10)] {
+    for (name, columns) in [("雛菊", 4), ("薔薇の花", 8), ("dandelion", 9), ("sunflowers", 10)]
+    {
         let row = format!("{name}{}10 ", " ".repeat(16 - columns));
         assert!(output.lines().any(|line| line.starts_with(&row)), "{row}: {output}");
     }
@@ -176,7 +212,8 @@ fn tables_and_figures_show_chinese_names() {
         rename(class, &format!("{class}{UNKNOWN}"));
     }
     let preview = |home: &str| {
-        let mut command = dir.command(&["data", "preview", "--data", "flowers", "--out", "seen.png"]);
+        let mut command =
+            dir.command(&["data", "preview", "--data", "flowers", "--out", "seen.png"]);
         command.env("HOME", dir.file(home)).env_remove("XDG_DATA_HOME");
         let err = String::from_utf8(command.output().unwrap().stderr).unwrap();
         (err, fs::read(dir.file("seen.png")).unwrap())

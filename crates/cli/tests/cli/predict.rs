@@ -12,7 +12,8 @@ use crate::{CLASSES, Ran, TestDir};
 const CMYK: &[u8] = include_bytes!("../files/cmyk.jpg");
 const CMYK_COLOR: Rgb<u8> = Rgb([200, 40, 60]);
 
-/// The inputs in order, each with the start of its error, which is empty for images that can be read.
+/// The inputs in order, each with the start of its error, which is empty for images that can be
+/// read.
 const INPUTS: [(&str, &str); 14] = [
     ("good.jpg", ""),
     ("missing.jpg", "cannot open missing.jpg"),
@@ -67,16 +68,22 @@ fn huge_png() -> Vec<u8> {
 }
 
 fn predict(dir: &TestDir, format: &str, inputs: &[&str]) -> Ran {
-    dir.run(&[&["predict", "--weights", "weights.safetensors", "--format", format], inputs].concat())
+    dir.run(
+        &[&["predict", "--weights", "weights.safetensors", "--format", format], inputs].concat(),
+    )
 }
 
-/// Asserts that the entry of a readable image has exactly the documented members, with classes by descending probability.
+/// Asserts that the entry of a readable image has exactly the documented members, with classes by
+/// descending probability.
 fn assert_answered(answer: &Value, path: &str) {
     let members: Vec<&str> = answer.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(members, ["class", "path", "probability", "top"], "{answer}");
     let top = answer["top"].as_array().unwrap();
     assert_eq!((&answer["path"], top.len()), (&Value::from(path), 5));
-    assert_eq!((&answer["class"], &answer["probability"]), (&top[0]["class"], &top[0]["probability"]));
+    assert_eq!(
+        (&answer["class"], &answer["probability"]),
+        (&top[0]["class"], &top[0]["probability"])
+    );
     let probabilities: Vec<f64> = top.iter().map(|c| c["probability"].as_f64().unwrap()).collect();
     assert!(probabilities.is_sorted_by(|a, b| a >= b), "{answer}");
     assert!((probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-6, "{answer}");
@@ -111,7 +118,8 @@ fn each_input_has_its_outcome_in_every_format() {
 
     let jsonl = predict(&dir, "jsonl", &inputs);
     assert_eq!(jsonl.code, Some(1));
-    let lines: Vec<Value> = jsonl.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> =
+        jsonl.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines, list);
 
     let csv = predict(&dir, "csv", &inputs);
@@ -125,9 +133,13 @@ fn each_input_has_its_outcome_in_every_format() {
                 let (rank, probability) = (format!("{rank}"), c["probability"].to_string());
                 [path.clone(), rank, text(&c["class"]), probability, String::new()]
             })),
-            None => {
-                expected.push([path, String::new(), String::new(), String::new(), text(&answer["error"])])
-            }
+            None => expected.push([
+                path,
+                String::new(),
+                String::new(),
+                String::new(),
+                text(&answer["error"]),
+            ]),
         }
     }
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(csv.out.as_bytes());
@@ -145,12 +157,19 @@ fn each_input_has_its_outcome_in_every_format() {
     assert_eq!(text.out, lines.collect::<String>());
     let mut errors: Vec<&str> = text.err.lines().collect();
     let totals = errors.pop().unwrap();
-    assert!(totals.starts_with("14 images: ") && totals.ends_with(", 8 without an answer"), "{totals}");
+    assert!(
+        totals.starts_with("14 images: ") && totals.ends_with(", 8 without an answer"),
+        "{totals}"
+    );
     let two = predict(&dir, "text", &["good.jpg", "dot.png", "--topk", "2"]);
-    assert!(two.out.lines().count() == 2 && two.out.lines().all(|line| line.contains(", ")), "{two:?}");
+    assert!(
+        two.out.lines().count() == 2 && two.out.lines().all(|line| line.contains(", ")),
+        "{two:?}"
+    );
     let mut expected = String::new();
     for c in answered[0]["top"].as_array().unwrap() {
-        let (class, probability) = (c["class"].as_str().unwrap(), c["probability"].as_f64().unwrap());
+        let (class, probability) =
+            (c["class"].as_str().unwrap(), c["probability"].as_f64().unwrap());
         expected += &format!("class: {class:10}   prob: {probability:.3}\n");
     }
     assert_eq!(predict(&dir, "text", &["good.jpg"]).out, expected);
@@ -164,7 +183,8 @@ fn each_input_has_its_outcome_in_every_format() {
     color_formats_are_decoded(&dir);
 }
 
-/// The same image gives the same answer as a file, from a folder, by a pattern, and from standard input.
+/// The same image gives the same answer as a file, from a folder, by a pattern, and from standard
+/// input.
 fn folders_patterns_and_stdin(dir: &TestDir) {
     let top = |ran: &Ran| {
         assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -178,9 +198,14 @@ fn folders_patterns_and_stdin(dir: &TestDir) {
     assert_eq!(top(&predict(dir, "json", &["flowers/*"])), all);
     assert_eq!(top(&predict(dir, "json", &["flowers/*/*.jpg"])), all);
 
-    let mut command = dir.command(&["predict", "-", "--weights", "weights.safetensors", "--format", "json"]);
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut command =
+        dir.command(&["predict", "-", "--weights", "weights.safetensors", "--format", "json"]);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(&fs::read(dir.file("good.jpg")).unwrap()).unwrap();
     assert_eq!(top(&Ran::from(child.wait_with_output().unwrap(), &["predict", "-"])), good);
 
@@ -207,13 +232,17 @@ fn folders_patterns_and_stdin(dir: &TestDir) {
         std::os::unix::fs::symlink("nowhere", dir.file("flowers/roses/a.jpg")).unwrap();
         let ran = predict(dir, "jsonl", &["flowers/roses"]);
         assert_eq!((ran.code, ran.out.lines().count()), (Some(1), 2));
-        assert!(ran.out.lines().last().unwrap().contains("roses_0001.jpg\",\"class\""), "{}", ran.out);
+        assert!(
+            ran.out.lines().last().unwrap().contains("roses_0001.jpg\",\"class\""),
+            "{}",
+            ran.out
+        );
         fs::remove_file(dir.file("flowers/roses/a.jpg")).unwrap();
     }
 }
 
-/// CMYK, gray, alpha and 16 bit images give nearly the answer of the same image in RGB. The tolerance is relative to the answer for the
-/// inverted image.
+/// CMYK, gray, alpha and 16 bit images give nearly the answer of the same image in RGB. The
+/// tolerance is relative to the answer for the inverted image.
 fn color_formats_are_decoded(dir: &TestDir) {
     let image = image::open(dir.file("good.jpg")).unwrap();
     let square = |color: Rgb<u8>| DynamicImage::from(RgbImage::from_pixel(16, 16, color));
@@ -238,8 +267,9 @@ fn color_formats_are_decoded(dir: &TestDir) {
     let ran = predict(dir, "jsonl", &inputs);
     let answers: Vec<Vec<f64>> = ran.out.lines().map(probabilities_by_class).collect();
     for (name, answers) in inputs.chunks(3).zip(answers.chunks(3)) {
-        let distance =
-            |other: &[f64]| -> f64 { answers[0].iter().zip(other).map(|(a, b)| (a - b).abs()).sum() };
+        let distance = |other: &[f64]| -> f64 {
+            answers[0].iter().zip(other).map(|(a, b)| (a - b).abs()).sum()
+        };
         let (right, wrong) = (distance(&answers[1]), distance(&answers[2]));
         assert!(right < 0.1 * wrong, "{}: {right} from right, {wrong} from wrong", name[0]);
     }
@@ -248,7 +278,9 @@ fn color_formats_are_decoded(dir: &TestDir) {
 fn probabilities_by_class(line: &str) -> Vec<f64> {
     let answer: Value = serde_json::from_str(line).unwrap();
     let top = answer["top"].as_array().unwrap();
-    let of = |class: &str| top.iter().find(|c| c["class"] == class).unwrap()["probability"].as_f64().unwrap();
+    let of = |class: &str| {
+        top.iter().find(|c| c["class"] == class).unwrap()["probability"].as_f64().unwrap()
+    };
     CLASSES.map(of).to_vec()
 }
 
@@ -264,9 +296,12 @@ fn names_of_any_kind_are_answered_and_annotated() {
         fs::create_dir_all(dir.file(folder)).unwrap();
     }
     let long = "x".repeat(251) + ".jpg";
-    for name in
-        [OsStr::from_bytes(b"caf\xe9.jpg"), OsStr::new(&long), OsStr::new("a/1.jpg"), OsStr::new("b/1.jpg")]
-    {
+    for name in [
+        OsStr::from_bytes(b"caf\xe9.jpg"),
+        OsStr::new(&long),
+        OsStr::new("a/1.jpg"),
+        OsStr::new("b/1.jpg"),
+    ] {
         fs::copy(&image, dir.file("in").join(name)).unwrap();
     }
     fs::copy(&image, dir.file("in/b/.hidden/2.jpg")).unwrap();
@@ -290,10 +325,17 @@ fn missing_and_invalid_weights_are_named() {
             "none is not a weights file: there is no such",
             "or name",
         ),
-        (&["evaluate", "--weights", "text.safetensors"], "text.safetensors is not a weights file", "or name"),
+        (
+            &["evaluate", "--weights", "text.safetensors"],
+            "text.safetensors is not a weights file",
+            "or name",
+        ),
     ] {
         let ran = dir.run(args);
         assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{ran:?}");
-        assert!(ran.err.contains(cause) && ran.err.contains(step) && ran.err.lines().count() == 1, "{ran:?}");
+        assert!(
+            ran.err.contains(cause) && ran.err.contains(step) && ran.err.lines().count() == 1,
+            "{ran:?}"
+        );
     }
 }

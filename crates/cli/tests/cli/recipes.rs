@@ -31,17 +31,27 @@ fn args(dir: &TestDir, more: &[&str]) -> toml::Table {
 fn the_command_line_has_precedence_over_a_file_and_a_file_over_defaults() {
     let dir = TestDir::with_flowers(4);
     let default = args(&dir, &[]);
-    assert_eq!(args(&dir, &["--recipe", "tutorial"]), default, "the recipe tutorial equals the defaults");
+    assert_eq!(
+        args(&dir, &["--recipe", "tutorial"]),
+        default,
+        "the recipe tutorial equals the defaults"
+    );
 
-    fs::write(dir.file("my.toml"), "lr = 0.001\nepochs = 7\nmodel-ema = true\nfreeze = [\"features\"]\n")
-        .unwrap();
+    fs::write(
+        dir.file("my.toml"),
+        "lr = 0.001\nepochs = 7\nmodel-ema = true\nfreeze = [\"features\"]\n",
+    )
+    .unwrap();
     let mixed = args(&dir, &["--config", "my.toml", "--lr", "0.002", "--freeze", "classifier.1"]);
     assert_eq!(mixed["lr"].as_float(), Some(0.002));
     assert_eq!(mixed["epochs"].as_integer(), Some(1));
     assert_eq!(mixed["model-ema"].as_bool(), Some(true));
     assert_eq!(mixed["freeze"].as_array().unwrap().len(), 1);
     assert_eq!(mixed["momentum"], default["momentum"]);
-    assert_eq!(args(&dir, &["--config", "my.toml", "--model-ema=false"])["model-ema"].as_bool(), Some(false));
+    assert_eq!(
+        args(&dir, &["--config", "my.toml", "--model-ema=false"])["model-ema"].as_bool(),
+        Some(false)
+    );
 
     // Fifteen images are two steps per epoch, so by default the average is updated after each step.
     assert_eq!(default["model-ema-steps"].as_integer(), Some(1));
@@ -59,7 +69,8 @@ fn recipes_set_the_options_of_their_files() {
         let recipe: toml::Table =
             fs::read_to_string(format!("../alexnet/recipes/{name}.toml")).unwrap().parse().unwrap();
         let saved = args(&dir, &["--recipe", name]);
-        for (key, value) in recipe.iter().filter(|(key, _)| !["epochs", "batch-size"].contains(&key.as_str()))
+        for (key, value) in
+            recipe.iter().filter(|(key, _)| !["epochs", "batch-size"].contains(&key.as_str()))
         {
             assert_eq!(saved.get(key), Some(value), "{name}: {key}");
         }
@@ -95,8 +106,17 @@ fn errors_in_a_file_name_the_file_and_the_cause() {
 #[test]
 fn lr_find_writes_a_figure() {
     let dir = TestDir::with_flowers(4);
-    let output =
-        dir.run(&["lr-find", "--data", "flowers", "-b", "4", "--val-fraction", "0.25", "--steps", "12"]);
+    let output = dir.run(&[
+        "lr-find",
+        "--data",
+        "flowers",
+        "-b",
+        "4",
+        "--val-fraction",
+        "0.25",
+        "--steps",
+        "12",
+    ]);
     assert_eq!(output.code, Some(0), "{output:?}");
     let image = image::open(dir.file("lr_find.png")).unwrap();
     assert_eq!((image.width(), image.height()), (900, 500));
@@ -112,7 +132,8 @@ fn lr_find_uses_the_normalization_of_the_weights() {
     let (mean, std) = ("0.4,0.5,0.6", "0.2,0.3,0.4");
     dir.succeeds(&["convert", "w.safetensors", "v.safetensors", "--mean", mean, "--std", std]);
     let curve = |more: &[&str]| {
-        let find = ["lr-find", "--data", "flowers", "-b", "4", "--val-fraction", "0.25", "--steps", "10"];
+        let find =
+            ["lr-find", "--data", "flowers", "-b", "4", "--val-fraction", "0.25", "--steps", "10"];
         dir.succeeds(&[&find[..], &["--weights", "v.safetensors"], more].concat());
         std::fs::read(dir.file("lr_find.png")).unwrap()
     };

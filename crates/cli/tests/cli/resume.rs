@@ -107,8 +107,8 @@ fn interruptions_and_threads_do_not_change_the_result_with_every_option() {
     assert!(outcome.state.average != outcome.state.parameters);
 }
 
-/// Asserts that interrupted runs, and runs with other numbers of threads, have the same result as an uninterrupted run with these
-/// options. Returns that result.
+/// Asserts that interrupted runs, and runs with other numbers of threads, have the same result as
+/// an uninterrupted run with these options. Returns that result.
 fn check(options: &str) -> Outcome {
     let dir = TestDir::with_flowers(4);
     fs::write(dir.file("options.toml"), options).unwrap();
@@ -138,7 +138,8 @@ fn check(options: &str) -> Outcome {
 #[test]
 fn a_run_killed_between_any_two_files_can_be_resumed() {
     let dir = TestDir::with_flowers(4);
-    fs::write(dir.file("options.toml"), "batch-size = 16\nweights = \"initial.safetensors\"").unwrap();
+    fs::write(dir.file("options.toml"), "batch-size = 16\nweights = \"initial.safetensors\"")
+        .unwrap();
     dir.save_fresh_weights("initial.safetensors");
     dir.succeeds(&[&TRAIN[..], &["--run-dir", "whole"]].concat());
     let uninterrupted = Outcome::of(&dir.file("whole"));
@@ -173,7 +174,8 @@ fn a_run_killed_between_any_two_files_can_be_resumed() {
     }
 }
 
-/// Interrupts a run in its first steps. Asserts that it ends after the current step with a checkpoint, and prints how to continue.
+/// Interrupts a run in its first steps. Asserts that it ends after the current step with a
+/// checkpoint, and prints how to continue.
 fn interrupt(dir: &TestDir) {
     let mut command = dir.command(&[&TRAIN[..], &["--run-dir", "interrupted"]].concat());
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -199,7 +201,9 @@ fn an_interrupt_before_the_first_step_ends_a_run_at_once() {
     let dir = TestDir::new();
     // The parent of the test process may ignore the signal, and child processes inherit that.
     let mut command = Command::new("env");
-    command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_alexnet"), "train"]).current_dir(dir.path());
+    command
+        .args(["--default-signal=INT", env!("CARGO_BIN_EXE_alexnet"), "train"])
+        .current_dir(dir.path());
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut err = BufReader::new(child.stderr.take().unwrap());
     let mut output = String::new();
@@ -216,11 +220,14 @@ fn an_interrupt_before_the_first_step_ends_a_run_at_once() {
 #[test]
 fn a_run_is_saved_when_its_terminal_is_closed() {
     let dir = TestDir::with_flowers(4);
-    for (prefix, code) in [("exec env --default-signal=HUP ", Some(129)), ("trap '' HUP; exec ", Some(0))] {
+    for (prefix, code) in
+        [("exec env --default-signal=HUP ", Some(129)), ("trap '' HUP; exec ", Some(0))]
+    {
         let run = format!("run{}", code.unwrap());
         let binary = env!("CARGO_BIN_EXE_alexnet");
-        let train =
-            format!("{binary} train --data flowers --val-fraction 0.25 -b 8 --epochs 2 --run-dir {run}");
+        let train = format!(
+            "{binary} train --data flowers --val-fraction 0.25 -b 8 --epochs 2 --run-dir {run}"
+        );
         let mut command = Command::new("sh");
         command.args(["-c", &format!("{prefix}{train}")]).current_dir(dir.path());
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -238,11 +245,13 @@ fn a_run_is_saved_when_its_terminal_is_closed() {
 }
 
 fn signal(child: &Child, name: &str) {
-    let sent = Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status().unwrap();
+    let sent =
+        Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status().unwrap();
     assert!(sent.success());
 }
 
-/// Kills the run `killed` after each of these times, resumes it each time, and lets it finish at the end.
+/// Kills the run `killed` after each of these times, resumes it each time, and lets it finish at
+/// the end.
 fn kill_at<const N: usize>(dir: &TestDir, instants: [Duration; N]) {
     let start = [&TRAIN[..], &["--run-dir", "killed", "--checkpoint-every", "1"]].concat();
     let resume = ["train", "--resume", "killed", "--checkpoint-every", "1"];

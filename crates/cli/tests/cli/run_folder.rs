@@ -1,4 +1,5 @@
-//! Damage of run folders: what is refused, without changing any file, and what a run continues from.
+//! Damage of run folders: what is refused, without changing any file, and what a run continues
+//! from.
 #![cfg(unix)]
 
 use std::{
@@ -39,7 +40,9 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 /// Returns the content of all files of a run except its lock file.
 fn content(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let files = files(run).into_iter().filter(|path| !path.ends_with(".lock"));
-    files.map(|path| (path.strip_prefix(run).unwrap().to_owned(), fs::read(&path).unwrap())).collect()
+    files
+        .map(|path| (path.strip_prefix(run).unwrap().to_owned(), fs::read(&path).unwrap()))
+        .collect()
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -78,10 +81,18 @@ fn a_damaged_or_changed_run_is_refused_and_not_modified() {
     let (run, damaged) = (dir.file("run"), dir.file("damaged"));
     type Damage<'a> = &'a dyn Fn(&Path);
     let remove = |name: &'static str| move |run: &Path| fs::remove_file(run.join(name)).unwrap();
-    let args = |change: fn(String) -> String| move |run: &Path| edit(&run.join("args.toml"), change);
-    let split = |change: fn(String) -> String| move |run: &Path| edit(&run.join("split.json"), change);
+    let args =
+        |change: fn(String) -> String| move |run: &Path| edit(&run.join("args.toml"), change);
+    let split =
+        |change: fn(String) -> String| move |run: &Path| edit(&run.join("split.json"), change);
     let cases: &[(&str, Damage, &[&str], &str, &str)] = &[
-        ("empty options", &args(|_| String::new()), &[], "args.toml has no settings", "put back the file"),
+        (
+            "empty options",
+            &args(|_| String::new()),
+            &[],
+            "args.toml has no settings",
+            "put back the file",
+        ),
         (
             "options truncated at the end of a line",
             &args(|text| text[..=text.trim_end().rfind('\n').unwrap()].to_owned()),
@@ -127,7 +138,9 @@ fn a_damaged_or_changed_run_is_refused_and_not_modified() {
         ),
         (
             "a digit of a class, without its checksum",
-            &split(|text| text.replacen("\"class\": 1", "\"class\": 2", 1).replace("\"crc32\"", "\"crc\"")),
+            &split(|text| {
+                text.replacen("\"class\": 1", "\"class\": 2", 1).replace("\"crc32\"", "\"crc\"")
+            }),
             &[],
             "split.json is not the split that the run was started with",
             "put back",
@@ -166,7 +179,13 @@ fn a_damaged_or_changed_run_is_refused_and_not_modified() {
             "best.safetensors is missing",
             "copy of damaged/weights/last",
         ),
-        ("fewer epochs than are done", &|_| {}, &["--epochs", "1"], "2 epochs are done", "at least 2"),
+        (
+            "fewer epochs than are done",
+            &|_| {},
+            &["--epochs", "1"],
+            "2 epochs are done",
+            "at least 2",
+        ),
         (
             "images that are not its own",
             &|_| {},
@@ -196,7 +215,8 @@ fn a_damaged_or_changed_run_is_refused_and_not_modified() {
     assert!(fs::read_to_string(dir.file("edited/args.toml")).unwrap().contains("opt = \"adam\""));
 }
 
-/// Changes a run to the format of an earlier version: without checksums, and without options, split and best epoch in the checkpoint.
+/// Changes a run to the format of an earlier version: without checksums, and without options, split
+/// and best epoch in the checkpoint.
 fn make_old(run: &Path) {
     edit(&run.join("args.toml"), |text| without_first_line(&text).to_owned());
     edit(&run.join("split.json"), |text| {
@@ -235,7 +255,8 @@ fn a_run_of_an_earlier_version_is_resumed_with_the_same_result() {
     let ran = dir.run(&["train", "--resume", "old", "--epochs", "2"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let [uninterrupted, old] = ["whole", "old"].map(|run| dir.file(run));
-    let ((state, mut done), (state_of_old, mut done_of_old)) = (progress(&uninterrupted), progress(&old));
+    let ((state, mut done), (state_of_old, mut done_of_old)) =
+        (progress(&uninterrupted), progress(&old));
     for progress in [&mut done, &mut done_of_old] {
         progress.seconds = 0.0;
         progress.history.iter_mut().for_each(|row| row.time = 0.0);
@@ -272,7 +293,10 @@ fn only_one_process_writes_to_a_run_and_a_killed_process_frees_it() {
     assert_eq!(second.code, Some(1), "{second:?}");
     let in_use = format!("run is in use by process {} on ", first.id());
     assert!(second.err.contains(&in_use) && second.err.contains("wait"), "{second:?}");
-    assert!(leftover.exists() && !fs::read_to_string(dir.file("run/args.toml")).unwrap().contains("2000"));
+    assert!(
+        leftover.exists()
+            && !fs::read_to_string(dir.file("run/args.toml")).unwrap().contains("2000")
+    );
     assert!(dir.run(&long).err.contains("run already contains a run"));
     first.kill().unwrap();
     first.wait().unwrap();
@@ -290,11 +314,14 @@ fn of_several_runs_started_at_once_in_a_folder_one_succeeds() {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
     let children: Vec<Child> = (0..4).map(start).collect();
-    let ran: Vec<Ran> =
-        children.into_iter().map(|child| Ran::from(child.wait_with_output().unwrap(), &[])).collect();
+    let ran: Vec<Ran> = children
+        .into_iter()
+        .map(|child| Ran::from(child.wait_with_output().unwrap(), &[]))
+        .collect();
     assert_eq!(ran.iter().filter(|ran| ran.code == Some(0)).count(), 1, "{ran:?}");
     for ran in ran.iter().filter(|ran| ran.code != Some(0)) {
-        let refused = ran.err.contains("is in use by process ") || ran.err.contains("already contains a run");
+        let refused =
+            ran.err.contains("is in use by process ") || ran.err.contains("already contains a run");
         assert!(ran.code == Some(1) && refused, "{ran:?}");
     }
 }
@@ -312,14 +339,21 @@ fn a_run_is_resumed_with_moved_images() {
     // Too few images to be split, which is not needed to resume.
     for class in ["roses", "tulips"] {
         fs::create_dir_all(dir.file("few").join(class)).unwrap();
-        fs::copy(dir.file("moved/roses/roses_0001.jpg"), dir.file("few").join(class).join("a.jpg")).unwrap();
+        fs::copy(dir.file("moved/roses/roses_0001.jpg"), dir.file("few").join(class).join("a.jpg"))
+            .unwrap();
     }
     let ran = dir.run(&["train", "--resume", "run", "--epochs", "2", "--data", "few"]);
-    assert!(ran.code == Some(1) && ran.err.contains("few does not have the images of this run"), "{ran:?}");
+    assert!(
+        ran.code == Some(1) && ran.err.contains("few does not have the images of this run"),
+        "{ran:?}"
+    );
     fs::copy(dir.file("moved/roses/roses_0001.jpg"), dir.file("moved/roses/new.jpg")).unwrap();
     let ran = dir.run(&["train", "--resume", "run", "--epochs", "2", "--data", "moved"]);
     assert!(ran.code == Some(0) && ran.err.contains("1 images in "), "{ran:?}");
-    assert!(ran.out.starts_with("using 15 images for training, 5 images for validation."), "{ran:?}");
+    assert!(
+        ran.out.starts_with("using 15 images for training, 5 images for validation."),
+        "{ran:?}"
+    );
     // The new folder is stored: `--data` is no longer needed.
     dir.succeeds(&["train", "--resume", "run", "--epochs", "3"]);
     let options = fs::read_to_string(dir.file("run/args.toml")).unwrap();
@@ -328,7 +362,8 @@ fn a_run_is_resumed_with_moved_images() {
 
 /// Writes a PNG with a valid start and end that cannot be decoded.
 fn damaged_inside(path: &Path) {
-    let noise = |x: u32, y: u32| image::Luma([((x * 31 + y * 57).wrapping_mul(2_654_435_761) >> 24) as u8]);
+    let noise =
+        |x: u32, y: u32| image::Luma([((x * 31 + y * 57).wrapping_mul(2_654_435_761) >> 24) as u8]);
     image::GrayImage::from_fn(90, 80, noise).save(path).unwrap();
     let mut bytes = fs::read(path).unwrap();
     let data = bytes.windows(4).position(|four| four == b"IDAT").unwrap();
@@ -340,15 +375,26 @@ fn damaged_inside(path: &Path) {
 #[test]
 fn an_image_that_cannot_be_read_does_not_lose_an_epoch() {
     let dir = TestDir::with_flowers(4);
-    dir.succeeds(&["data", "split", "--data", "flowers", "--val-fraction", "0.25", "--copy", "split"]);
-    let start =
-        |run: &'static str| ["train", "--data", "split", "-b", "16", "--epochs", "1", "--run-dir", run];
+    dir.succeeds(&[
+        "data",
+        "split",
+        "--data",
+        "flowers",
+        "--val-fraction",
+        "0.25",
+        "--copy",
+        "split",
+    ]);
+    let start = |run: &'static str| {
+        ["train", "--data", "split", "-b", "16", "--epochs", "1", "--run-dir", run]
+    };
 
     // Damage at the start or end of a file is found before the first step.
     for (subset, name) in [("train", "words.jpg"), ("val", "cut.jpg")] {
         let path = dir.file(&format!("split/{subset}/roses/{name}"));
         let image = fs::read(dir.file("flowers/roses/roses_0001.jpg")).unwrap();
-        fs::write(path, if name == "cut.jpg" { &image[..image.len() / 2] } else { b"words" }).unwrap();
+        fs::write(path, if name == "cut.jpg" { &image[..image.len() / 2] } else { b"words" })
+            .unwrap();
     }
     let ran = dir.run(&start("none"));
     assert_eq!(ran.code, Some(1), "{ran:?}");
@@ -374,7 +420,9 @@ fn an_image_that_cannot_be_read_does_not_lose_an_epoch() {
     assert!(ran.err.contains("resuming after step 1") && ran.err.contains("left out: "), "{ran:?}");
     let (_, after) = progress(&dir.file("run"));
     assert_eq!((after.step, after.history.len()), (1, 1));
-    assert!(fs::read_to_string(dir.file("run/args.toml")).unwrap().contains("on-bad-image = \"skip\""));
+    assert!(
+        fs::read_to_string(dir.file("run/args.toml")).unwrap().contains("on-bad-image = \"skip\"")
+    );
 }
 
 #[test]
@@ -393,7 +441,8 @@ fn all_accepted_values_can_be_saved_and_resumed() {
         assert!(ran.err.contains(option) && ran.err.contains(value), "{ran:?}");
     }
     let most = ["--patience", "--warmup-epochs", "--lr-step-size", "--model-ema-steps"];
-    let mut args = [&TRAIN[..8], &["1", "--run-dir", "run", "--seed", "18446744073709551615"]].concat();
+    let mut args =
+        [&TRAIN[..8], &["1", "--run-dir", "run", "--seed", "18446744073709551615"]].concat();
     args.extend(["--momentum", "0.99999994", "--lr-scheduler", "step", "--weight-decay", "1e-30"]);
     args.extend(most.iter().flat_map(|option| [*option, "4294967295"]));
     dir.succeeds(&args);

@@ -15,7 +15,11 @@ fn a_full_disk_is_an_error_and_not_a_panic() {
         &[],
     );
     assert_eq!(ran.code, Some(1));
-    assert!(ran.err.starts_with("error: cannot write to standard output: No space left"), "{}", ran.err);
+    assert!(
+        ran.err.starts_with("error: cannot write to standard output: No space left"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]

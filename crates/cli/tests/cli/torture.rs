@@ -1,5 +1,5 @@
-//! Tests of the binary with disk errors, kills and mutated files. `ALEXNET_TORTURE=10` makes ten times as many trials; `cargo xtask
-//! torture` runs for a given time.
+//! Tests of the binary with disk errors, kills and mutated files. `ALEXNET_TORTURE=10` makes ten
+//! times as many trials; `cargo xtask torture` runs for a given time.
 #![cfg(unix)]
 
 use std::path::Path;
@@ -24,16 +24,21 @@ fn a_run_on_a_failing_disk_resumes_to_the_same_bytes() {
     }
     let disk = Disk::new(Path::new(PROGRAM)).unwrap();
     let points = few(&disk.points().unwrap());
-    for file in
-        ["args.toml", "split.json", "results.csv", "weights/best.safetensors", "weights/last.safetensors"]
-    {
+    for file in [
+        "args.toml",
+        "split.json",
+        "results.csv",
+        "weights/best.safetensors",
+        "weights/last.safetensors",
+    ] {
         assert!(points.iter().any(|point| point.file == file), "{file} is not written: {points:?}");
     }
     let trials = 12 * factor();
     for trial in 0..trials {
         // Distributed evenly over the run.
         let point = &points[(2 * trial + 1) * points.len() / (2 * trials)];
-        let fault = [Fault::Error("ENOSPC"), Fault::Kill, Fault::Error("EIO"), Fault::Kill][trial % 4];
+        let fault =
+            [Fault::Error("ENOSPC"), Fault::Kill, Fault::Error("EIO"), Fault::Kill][trial % 4];
         let recovery = disk.trial(point, fault, "run").unwrap();
         println!("{point:?}, {fault:?}: {recovery:?}");
     }

@@ -56,7 +56,11 @@ fn a_run_that_cannot_start_leaves_no_files() {
         ("--data void", "void is not a data set: it has no class folder", "needs a folder"),
         ("--data bare", "no image in the class folder roses", "the extensions of images are .jpg"),
         ("--data one", "one class, `daisy`", "at least two are needed"),
-        ("--data flowers --val-fraction 0.1", "no image to validate with", "raise `--val-fraction`"),
+        (
+            "--data flowers --val-fraction 0.1",
+            "no image to validate with",
+            "raise `--val-fraction`",
+        ),
         ("--data broken", "broken/roses/roses_000", "`--on-bad-image skip`"),
         ("--data words.tgz", "words.tgz was not unpacked", ".tgz"),
         ("--data flowers --run-dir plain/run", "cannot create plain/run", "with `--run-dir`"),
@@ -138,7 +142,13 @@ fn a_bad_image_can_be_left_out_and_a_run_is_not_overwritten() {
     // Reading a run does not remove temporary files that another process may be writing.
     let writing = dir.file("run/weights/.last.safetensors.tmp-1-x");
     fs::write(&writing, "half").unwrap();
-    let json = dir.succeeds(&["evaluate", "--weights", "run/weights/best.safetensors", "--format", "json"]);
+    let json = dir.succeeds(&[
+        "evaluate",
+        "--weights",
+        "run/weights/best.safetensors",
+        "--format",
+        "json",
+    ]);
     assert!(writing.exists());
     let report: serde_json::Value = serde_json::from_str(&json).unwrap();
     let rows = report["confusion"].as_array().unwrap();

@@ -1,6 +1,7 @@
-//! Compares the logits of the engine `cpu` with those of PyTorch and ONNX Runtime on the same images, for each variant, including reading
-//! and writing of weights files. Needs these packages in the Python that the environment variable `ALEXNET_PYTHON` names, or `python3`;
-//! skipped otherwise.
+//! Compares the logits of the engine `cpu` with those of PyTorch and ONNX Runtime on the same
+//! images, for each variant, including reading and writing of weights files. Needs these packages
+//! in the Python that the environment variable `ALEXNET_PYTHON` names, or `python3`; skipped
+//! otherwise.
 
 use std::{
     env, fs,
@@ -35,7 +36,8 @@ fn alexnet(folder: &Path, arguments: &[&str]) {
     succeeds(Command::new(env!("CARGO_BIN_EXE_alexnet")).args(arguments).current_dir(folder), "");
 }
 
-/// Returns the validation images of the flower photos, if `ALEXNET_FLOWER_PHOTOS` names their archive, or drawn flowers.
+/// Returns the validation images of the flower photos, if `ALEXNET_FLOWER_PHOTOS` names their
+/// archive, or drawn flowers.
 fn images(folder: &Path) -> Vec<PathBuf> {
     let data = match env::var("ALEXNET_FLOWER_PHOTOS") {
         Ok(archive) => {
@@ -47,19 +49,24 @@ fn images(folder: &Path) -> Vec<PathBuf> {
             folder.join("flowers")
         }
     };
-    let classes = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
-    let mut images: Vec<PathBuf> =
-        classes.flat_map(|class| fs::read_dir(class).unwrap()).map(|entry| entry.unwrap().path()).collect();
+    let classes =
+        fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
+    let mut images: Vec<PathBuf> = classes
+        .flat_map(|class| fs::read_dir(class).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .collect();
     images.sort();
     images
 }
 
-/// Returns the normalized pixels, in the layout NCHW, and the logits of the engine `cpu`, for batches of 32 images.
+/// Returns the normalized pixels, in the layout NCHW, and the logits of the engine `cpu`, for
+/// batches of 32 images.
 fn evaluate(weights: Weights, images: &[PathBuf]) -> (Vec<f32>, Logits) {
     let Weights { metadata, parameters } = weights;
     let topology = metadata.variant.topology(metadata.classes.len());
     let state = State::from(parameters);
-    let mut model = Engine::Cpu.backend().unwrap().compile(&topology, &state, &Options::default()).unwrap();
+    let mut model =
+        Engine::Cpu.backend().unwrap().compile(&topology, &state, &Options::default()).unwrap();
     let side = metadata.input_size;
     let table = metadata.normalization.table();
     let mut planes = vec![];
@@ -71,18 +78,21 @@ fn evaluate(weights: Weights, images: &[PathBuf]) -> (Vec<f32>, Logits) {
         let inputs: Vec<Vec<u8>> = inputs.collect();
         for pixels in &inputs {
             for (channel, table) in table.iter().enumerate() {
-                planes.extend(pixels.chunks_exact(3).map(|pixel| table[usize::from(pixel[channel])]));
+                planes
+                    .extend(pixels.chunks_exact(3).map(|pixel| table[usize::from(pixel[channel])]));
             }
         }
         let pixels = inputs.concat();
-        let images = Images { pixels, height: side, width: side, normalization: metadata.normalization };
+        let images =
+            Images { pixels, height: side, width: side, normalization: metadata.normalization };
         logits.values.extend(model.logits(&images).unwrap().values);
     }
     (planes, logits)
 }
 
 fn write_f32(path: &Path, values: &[f32]) {
-    fs::write(path, values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>()).unwrap();
+    fs::write(path, values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
+        .unwrap();
 }
 
 fn read_f32(path: &Path) -> Vec<f32> {
@@ -104,7 +114,10 @@ fn pytorch_and_onnx_runtime_give_the_same_logits() {
         let networks = |arguments: &[&str]| {
             let mut command = Command::new(&python);
             succeeds(
-                command.arg(script("tests/pytorch/networks.py")).args(arguments).current_dir(folder),
+                command
+                    .arg(script("tests/pytorch/networks.py"))
+                    .args(arguments)
+                    .current_dir(folder),
                 &listed,
             )
         };
@@ -113,17 +126,23 @@ fn pytorch_and_onnx_runtime_give_the_same_logits() {
         assert_eq!(loaded.weights.metadata.variant.name(), variant);
 
         let (planes, logits) = evaluate(loaded.weights, &images);
-        let theirs = Logits { values: read_f32(&folder.join("theirs.f32")), classes: logits.classes };
+        let theirs =
+            Logits { values: read_f32(&folder.join("theirs.f32")), classes: logits.classes };
         assert_eq!(logits.values.len(), theirs.values.len());
         let largest = theirs.values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
         let pairs = logits.values.iter().zip(&theirs.values);
-        let difference = pairs.fold(0f32, |largest, (ours, theirs)| largest.max((ours - theirs).abs()));
-        let same_class = logits.rows().zip(theirs.rows()).filter(|(a, b)| argmax(a) == argmax(b)).count();
+        let difference =
+            pairs.fold(0f32, |largest, (ours, theirs)| largest.max((ours - theirs).abs()));
+        let same_class =
+            logits.rows().zip(theirs.rows()).filter(|(a, b)| argmax(a) == argmax(b)).count();
         println!(
             "{variant}: {} images, largest logit {largest}, PyTorch: largest difference {difference:e}, same class {same_class}",
             images.len()
         );
-        assert!(largest > 1.0 && difference <= 1e-5 * largest, "{variant}: {difference} of {largest}");
+        assert!(
+            largest > 1.0 && difference <= 1e-5 * largest,
+            "{variant}: {difference} of {largest}"
+        );
         assert_eq!(same_class, images.len());
 
         alexnet(folder, &["convert", "theirs.pth", "ours.pth"]);
@@ -133,7 +152,11 @@ fn pytorch_and_onnx_runtime_give_the_same_logits() {
         write_f32(&folder.join("images.f32"), &planes);
         write_f32(&folder.join("ours.f32"), &logits.values);
         let mut command = Command::new(&python);
-        command.arg(script("../interchange/tests/onnx.py")).args(["ours.onnx", "images.f32", "ours.f32"]);
+        command.arg(script("../interchange/tests/onnx.py")).args([
+            "ours.onnx",
+            "images.f32",
+            "ours.f32",
+        ]);
         let output = succeeds(command.current_dir(folder), "");
         println!("{variant}: ONNX Runtime: {}", output.trim());
         let report: Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();

@@ -1,5 +1,5 @@
-//! Independence: the results for an image must not depend on the other images of the batch, those for a batch not on earlier
-//! batches, and training not on evaluation.
+//! Independence: the results for an image must not depend on the other images of the batch, those
+//! for a batch not on earlier batches, and training not on evaluation.
 
 use alexnet_core::{Images, Model, Optimizer, Step};
 
@@ -19,7 +19,10 @@ pub fn cases() -> Vec<Case> {
             let together = model.logits(&all)?;
             for i in 0..all.len() {
                 let single = model.logits(&image(&all, i))?;
-                close(&single.values, &together.values[i * together.classes..][..together.classes])?;
+                close(
+                    &single.values,
+                    &together.values[i * together.classes..][..together.classes],
+                )?;
             }
             Ok(())
         }),
@@ -32,7 +35,8 @@ pub fn cases() -> Vec<Case> {
                 let cotangent = fixtures::cotangent(&mut fixtures::rng("cotangent"), n, 5);
                 let mut fresh = engine.compile(&topology, &state, Optimizer::default())?;
                 close(&model.logits(&images)?.values, &fresh.logits(&images)?.values)?;
-                let (used, unused) = (model.vjp(&images, &cotangent)?, fresh.vjp(&images, &cotangent)?);
+                let (used, unused) =
+                    (model.vjp(&images, &cotangent)?, fresh.vjp(&images, &cotangent)?);
                 for (name, gradient) in &unused {
                     close(&used[name].values, &gradient.values)?;
                 }
@@ -57,7 +61,11 @@ pub fn cases() -> Vec<Case> {
                     train(evaluated.as_mut(), &batches, number..=number)?,
                 );
                 if losses.0 != losses.1 {
-                    return Err(format!("losses {:?}, but {:?} with evaluations", losses.0, losses.1).into());
+                    return Err(format!(
+                        "losses {:?}, but {:?} with evaluations",
+                        losses.0, losses.1
+                    )
+                    .into());
                 }
                 evaluate_all(evaluated.as_mut(), &batches[0])?;
             }

@@ -1,7 +1,8 @@
-//! Single operations on integers. Every product and partial sum is an integer below 2²⁴, so f32 sums are exact in any order, and
-//! an engine must compute the exact bits, forward and backward. Winograd convolutions divide by 3 and are not exact. If an engine
-//! says so ([`alexnet_core::Backend::exact_convolutions`]), its convolutions only have to satisfy the error bound for real
-//! numbers.
+//! Single operations on integers. Every product and partial sum is an integer below 2²⁴, so f32
+//! sums are exact in any order, and an engine must compute the exact bits, forward and backward.
+//! Winograd convolutions divide by 3 and are not exact. If an engine says so
+//! ([`alexnet_core::Backend::exact_convolutions`]), its convolutions only have to satisfy the error
+//! bound for real numbers.
 
 use alexnet_core::{Logits, Node, Op, alexnet::Variant, topology::Role};
 use rand::RngExt;
@@ -32,8 +33,10 @@ pub fn full_size_cases() -> Vec<Case> {
         let inputs = std::iter::once(topology.input.to_vec()).chain(shapes);
         for (node, input) in topology.nodes.iter().zip(inputs) {
             let layer = (node.op.clone(), input);
-            let exact =
-                matches!(node.op, Op::Conv2d { .. } | Op::Relu | Op::MaxPool2d { .. } | Op::Linear { .. });
+            let exact = matches!(
+                node.op,
+                Op::Conv2d { .. } | Op::Relu | Op::MaxPool2d { .. } | Op::Linear { .. }
+            );
             if exact && !layers.contains(&layer) {
                 layers.push(layer);
             }
@@ -54,7 +57,8 @@ pub fn full_size_cases() -> Vec<Case> {
     cases
 }
 
-/// The limits of the absolute values of weights and of elements of the cotangent. The outputs of the probe are in -4..=4.
+/// The limits of the absolute values of weights and of elements of the cotangent. The outputs of
+/// the probe are in -4..=4.
 #[derive(Clone, Copy)]
 struct Limits {
     weight: i32,
@@ -77,8 +81,10 @@ fn case(place: Place, size: [usize; 2], batch: usize, ops: &[Op], limits: Limits
             fixtures::integers(&mut rng, parameter.elements(), limit)
         });
         let images = fixtures::integer_images(&mut rng, batch, size);
-        let cotangent =
-            Logits { values: fixtures::integers(&mut rng, batch * classes, limits.cotangent), classes };
+        let cotangent = Logits {
+            values: fixtures::integers(&mut rng, batch * classes, limits.cotangent),
+            classes,
+        };
         check(&Experiment { topology: topology.clone(), state, images, cotangent }, engine)
     })
 }
@@ -89,10 +95,15 @@ fn check(experiment: &Experiment, engine: &Engine) -> Outcome {
     if largest >= 16_777_216.0 {
         return Err(format!("the case is not valid: a partial sum may reach {largest}").into());
     }
-    let identical = compare::identical("logits", &results.logits.values, &results.trace.logits().values)
-        .and_then(|()| {
-            compare::gradients(&results.gradients, &results.derivative.parameters, compare::identical)
-        });
+    let identical =
+        compare::identical("logits", &results.logits.values, &results.trace.logits().values)
+            .and_then(|()| {
+                compare::gradients(
+                    &results.gradients,
+                    &results.derivative.parameters,
+                    compare::identical,
+                )
+            });
     if identical.is_err() && !engine.backend.exact_convolutions() && convolves_last(experiment) {
         return real::check_bound(experiment, &results);
     }
@@ -107,7 +118,8 @@ fn convolves_last(experiment: &Experiment) -> bool {
     )
 }
 
-/// Returns an upper bound of all partial sums of all convolutions and linear layers, forward and backward, in any order.
+/// Returns an upper bound of all partial sums of all convolutions and linear layers, forward and
+/// backward, in any order.
 fn largest_partial_sum(experiment: &Experiment, results: &Results) -> f64 {
     let mut largest = 0.0f64;
     for (index, node) in experiment.topology.nodes.iter().enumerate() {
@@ -155,15 +167,22 @@ fn convolutions() -> Vec<Case> {
                 for groups in 1..=3 {
                     let inputs = groups * rng.random_range(1..=4);
                     let outputs = groups * rng.random_range(1..=5);
-                    let mut extent = || kernel.saturating_sub(2 * padding).max(1) + rng.random_range(0..=9);
+                    let mut extent =
+                        || kernel.saturating_sub(2 * padding).max(1) + rng.random_range(0..=9);
                     let size = [extent(), extent()];
                     let batch = BATCHES[cases.len() % BATCHES.len()];
                     let conv = Op::Conv2d { inputs, outputs, kernel, stride, padding, groups };
                     cases.push(case(Place::Behind(inputs), size, batch, &[conv], SMALL));
                     // Two groups do not divide the three channels of an image.
                     if groups != 2 {
-                        let conv =
-                            Op::Conv2d { inputs: 3, outputs: 3 * groups, kernel, stride, padding, groups };
+                        let conv = Op::Conv2d {
+                            inputs: 3,
+                            outputs: 3 * groups,
+                            kernel,
+                            stride,
+                            padding,
+                            groups,
+                        };
                         cases.push(case(Place::First, size, batch, &[conv], SMALL));
                     }
                 }
@@ -184,7 +203,9 @@ fn poolings() -> Vec<Case> {
     let mut cases = Vec::new();
     for (kernel, stride) in [(2, 2), (3, 2), (3, 1), (2, 3), (1, 1), (5, 3)] {
         let pool = Op::MaxPool2d { kernel, stride };
-        for (i, size) in [[5, 5], [6, 9], [13, 13], [14, 11], [55, 27], [8, 33]].into_iter().enumerate() {
+        for (i, size) in
+            [[5, 5], [6, 9], [13, 13], [14, 11], [55, 27], [8, 33]].into_iter().enumerate()
+        {
             let batch = BATCHES[i % BATCHES.len()];
             cases.push(case(Place::Behind(4 + i), size, batch, std::slice::from_ref(&pool), SMALL));
         }
@@ -237,11 +258,29 @@ fn chains() -> Vec<Case> {
     let limits = Limits { weight: 1, cotangent: 2 };
     vec![
         case(Place::First, [23, 19], 3, &[conv(3, 8, 5, 2, 2, 1), Op::Relu, pool(3, 2)], limits),
-        case(Place::First, [11, 14], 2, &[conv(3, 6, 3, 1, 1, 1), Op::Relu, conv(6, 4, 3, 1, 1, 2)], limits),
-        case(Place::Behind(6), [9, 12], 5, &[Op::Relu, conv(6, 9, 3, 2, 1, 3), Op::Relu, pool(2, 2)], limits),
+        case(
+            Place::First,
+            [11, 14],
+            2,
+            &[conv(3, 6, 3, 1, 1, 1), Op::Relu, conv(6, 4, 3, 1, 1, 2)],
+            limits,
+        ),
+        case(
+            Place::Behind(6),
+            [9, 12],
+            5,
+            &[Op::Relu, conv(6, 9, 3, 2, 1, 3), Op::Relu, pool(2, 2)],
+            limits,
+        ),
         case(Place::Behind(4), [10, 9], 2, &[pool(3, 2), Op::Relu, conv(4, 8, 2, 1, 0, 2)], limits),
         case(Place::Behind(4), [8, 7], 3, &[pool(3, 1), pool(2, 2), Op::Relu], limits),
-        case(Place::Behind(7), [3, 2], 3, &[linear(42, 20), Op::Relu, linear(20, 6), Op::Relu], limits),
+        case(
+            Place::Behind(7),
+            [3, 2],
+            3,
+            &[linear(42, 20), Op::Relu, linear(20, 6), Op::Relu],
+            limits,
+        ),
         case(
             Place::Behind(4),
             [5, 4],

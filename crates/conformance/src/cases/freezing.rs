@@ -1,5 +1,6 @@
-//! Parameters that are not trainable ([`alexnet_core::Options::frozen`]). Their bits do not change and they only affect the
-//! forward pass. All other parameters are trained as if the frozen ones were constants.
+//! Parameters that are not trainable ([`alexnet_core::Options::frozen`]). Their bits do not change
+//! and they only affect the forward pass. All other parameters are trained as if the frozen ones
+//! were constants.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +17,8 @@ use crate::{
     reference::{Network, Tensor},
 };
 
-/// The sets of frozen parameters of the miniature network. Its convolutions are layers 0 and 4, its linear layers 8 and 11.
+/// The sets of frozen parameters of the miniature network. Its convolutions are layers 0 and 4, its
+/// linear layers 8 and 11.
 const FROZEN: [(&str, &[&str]); 6] = [
     ("the convolutions", &["layer.0.weight", "layer.0.bias", "layer.4.weight", "layer.4.bias"]),
     ("a convolution in the middle", &["layer.4.weight", "layer.4.bias"]),
@@ -34,8 +36,11 @@ pub fn cases() -> Vec<Case> {
             cases.push(Case::new(
                 format!("freezing::{}::{}", slug(optimizer_name), slug(what)),
                 move |engine| {
-                    let run =
-                        Run { frozen: names.iter().map(|name| (*name).into()).collect(), optimizer, lr };
+                    let run = Run {
+                        frozen: names.iter().map(|name| (*name).into()).collect(),
+                        optimizer,
+                        lr,
+                    };
                     run.gradients(engine)?;
                     run.training(engine)?;
                     run.moments_of_others(engine)
@@ -76,7 +81,8 @@ impl Run {
     fn gradients(&self, engine: &Engine) -> Outcome {
         let (state, batches) = start();
         let (mut model, network) = (self.compile(engine, &state)?, self.reference(&state)?);
-        let aligned = |name: &str, found: &[f32], truth: &[f64]| compare::aligned(name, found, truth, 1e-4);
+        let aligned =
+            |name: &str, found: &[f32], truth: &[f64]| compare::aligned(name, found, truth, 1e-4);
 
         let (found, found_gradients) = model.gradients(&batches[0], &self.step(1))?;
         let (truth, gradients) = network.gradients(&batches[0], &self.step(1))?;
@@ -99,7 +105,11 @@ impl Run {
         let (mut model, mut network) = (self.compile(engine, &state)?, self.reference(&state)?);
         for number in 1..=6 {
             let (batch, step) = (batch_of(&batches, number), self.step(number));
-            compare::step(number, &model.train_step(batch, &step)?, &network.train_step(batch, &step)?)?;
+            compare::step(
+                number,
+                &model.train_step(batch, &step)?,
+                &network.train_step(batch, &step)?,
+            )?;
         }
         let after = model.state()?;
         self.check(&after, &state, &network)?;
@@ -113,7 +123,8 @@ impl Run {
         same_state("after resuming", &second.state()?, &after)
     }
 
-    /// Checks that frozen parameters have not changed, and that all others have changed as in the reference.
+    /// Checks that frozen parameters have not changed, and that all others have changed as in the
+    /// reference.
     fn check(&self, after: &State, start: &State, network: &Network) -> Outcome {
         after.check(&fixtures::miniature())?;
         for (name, start) in &start.parameters {
@@ -133,7 +144,8 @@ impl Run {
         if after.moments.keys().eq(network.moments().keys()) {
             return Ok(());
         }
-        Err(format!("moments {:?}, not {:?}", after.moments.keys(), network.moments().keys()).into())
+        Err(format!("moments {:?}, not {:?}", after.moments.keys(), network.moments().keys())
+            .into())
     }
 
     /// Checks that moments of frozen parameters in a loaded state are dropped and have no effect.

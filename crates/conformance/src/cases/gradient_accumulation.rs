@@ -1,5 +1,5 @@
-//! Gradient accumulation: a step on several batches must equal the step on all their images at once, with the same masks, the
-//! same gradient and the same clipping.
+//! Gradient accumulation: a step on several batches must equal the step on all their images at
+//! once, with the same masks, the same gradient and the same clipping.
 
 use alexnet_core::{Batch, Images, Op, Optimizer, Step, optimizer::Adam, train};
 
@@ -9,7 +9,8 @@ use crate::{case::Case, compare, fixtures, reference::Network};
 pub fn cases() -> Vec<Case> {
     let case = |(parts, clip_grad_norm): (&'static [usize], Option<f32>)| {
         let sizes: Vec<String> = parts.iter().map(usize::to_string).collect();
-        let clipped = clip_grad_norm.map_or("unclipped".into(), |limit| format!("clipped_to_{limit}"));
+        let clipped =
+            clip_grad_norm.map_or("unclipped".into(), |limit| format!("clipped_to_{limit}"));
         let name = format!("gradient_accumulation::batches_of_{}_{clipped}", sizes.join("_"));
         let key = format!("gathering: {parts:?}, clipped to {clip_grad_norm:?}");
         Case::new(name, move |engine| {
@@ -41,8 +42,10 @@ pub fn cases() -> Vec<Case> {
 }
 
 fn split(full_batch: &Batch, parts: &[usize]) -> Vec<Batch> {
-    let (bytes, classes) =
-        (full_batch.images.pixels.len() / full_batch.len(), full_batch.targets.len() / full_batch.len());
+    let (bytes, classes) = (
+        full_batch.images.pixels.len() / full_batch.len(),
+        full_batch.targets.len() / full_batch.len(),
+    );
     let ends = parts.iter().scan(0, |end, n| {
         *end += n;
         Some((*end - n)..*end)

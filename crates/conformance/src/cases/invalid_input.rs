@@ -1,4 +1,5 @@
-//! Invalid input must be refused with the right kind of error and without a panic, and must not change the model.
+//! Invalid input must be refused with the right kind of error and without a panic, and must not
+//! change the model.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +24,9 @@ fn at_compile() -> Vec<Case> {
         Case::new(format!("invalid_input::{}", slug(name)), move |engine| {
             let (mut state, _) = start();
             modify(&mut state);
-            refused(engine, &fixtures::miniature(), &state, |error| matches!(error, Error::Parameters { .. }))
+            refused(engine, &fixtures::miniature(), &state, |error| {
+                matches!(error, Error::Parameters { .. })
+            })
         })
     };
     let topology_case = |name: &str, ops: &[Op]| {
@@ -33,14 +36,16 @@ fn at_compile() -> Vec<Case> {
             refused(engine, &topology, &state, |error| matches!(error, Error::Topology { .. }))
         })
     };
-    let freezing_case = |name: &str, frozen: fn(&Topology) -> alexnet_core::Result<BTreeSet<String>>| {
-        Case::new(format!("invalid_input::{}", slug(name)), move |engine| {
-            let (topology, (state, _)) = (fixtures::miniature(), start());
-            let frozen = frozen(&topology)?;
-            let outcome = engine.compile_frozen(&topology, &state, Optimizer::default(), &frozen);
-            expect(outcome, |error| matches!(error, Error::Invalid { field: "frozen", .. }))
-        })
-    };
+    let freezing_case =
+        |name: &str, frozen: fn(&Topology) -> alexnet_core::Result<BTreeSet<String>>| {
+            Case::new(format!("invalid_input::{}", slug(name)), move |engine| {
+                let (topology, (state, _)) = (fixtures::miniature(), start());
+                let frozen = frozen(&topology)?;
+                let outcome =
+                    engine.compile_frozen(&topology, &state, Optimizer::default(), &frozen);
+                expect(outcome, |error| matches!(error, Error::Invalid { field: "frozen", .. }))
+            })
+        };
     vec![
         state_case("a parameter is missing", |state| drop(state.parameters.remove("layer.8.bias"))),
         state_case("an unknown parameter", |state| {
@@ -57,11 +62,17 @@ fn at_compile() -> Vec<Case> {
         }),
         topology_case(
             "a convolution of other channels",
-            &[Op::Conv2d { inputs: 4, outputs: 2, kernel: 3, stride: 1, padding: 0, groups: 1 }, Op::Flatten],
+            &[
+                Op::Conv2d { inputs: 4, outputs: 2, kernel: 3, stride: 1, padding: 0, groups: 1 },
+                Op::Flatten,
+            ],
         ),
         topology_case(
             "groups that do not divide",
-            &[Op::Conv2d { inputs: 3, outputs: 4, kernel: 3, stride: 1, padding: 0, groups: 2 }, Op::Flatten],
+            &[
+                Op::Conv2d { inputs: 3, outputs: 4, kernel: 3, stride: 1, padding: 0, groups: 2 },
+                Op::Flatten,
+            ],
         ),
         topology_case(
             "a window larger than the image",
@@ -72,7 +83,9 @@ fn at_compile() -> Vec<Case> {
         freezing_case("everything is frozen", |topology| {
             Ok(topology.parameters()?.into_iter().map(|parameter| parameter.name).collect())
         }),
-        freezing_case("an unknown parameter is frozen", |_| Ok(BTreeSet::from(["layer.99.bias".into()]))),
+        freezing_case("an unknown parameter is frozen", |_| {
+            Ok(BTreeSet::from(["layer.99.bias".into()]))
+        }),
         Case::new("invalid_input::a_device_that_is_not_there", |engine| {
             let (state, _) = start();
             let options = Options { device: Device::Cuda(99), ..Options::default() };
@@ -85,7 +98,12 @@ fn at_compile() -> Vec<Case> {
     ]
 }
 
-fn refused(engine: &Engine, topology: &Topology, state: &State, kind: fn(&Error) -> bool) -> Outcome {
+fn refused(
+    engine: &Engine,
+    topology: &Topology,
+    state: &State,
+    kind: fn(&Error) -> bool,
+) -> Outcome {
     expect(engine.compile(topology, state, Optimizer::default()), kind)
 }
 
@@ -103,7 +121,13 @@ fn at_run() -> Vec<Case> {
             let (state, batches) = start();
             let mut batch = batches[0].clone();
             modify(&mut batch.images);
-            still_works_after(engine, &state, &batches, &batch, &Logits { values: vec![0.0; 20], classes: 5 })
+            still_works_after(
+                engine,
+                &state,
+                &batches,
+                &batch,
+                &Logits { values: vec![0.0; 20], classes: 5 },
+            )
         })
     };
     vec![
@@ -135,27 +159,38 @@ fn at_run() -> Vec<Case> {
                 Err("the logits have changed".into())
             }
         }),
-        Case::new("invalid_input::gradients_to_update_with_that_are_missing_or_of_another_shape", |engine| {
-            let (state, batches) = start();
-            let mut model = engine.compile(&fixtures::miniature(), &state, Optimizer::default())?;
-            let (_, gradients) = model.gradients(&batches[0], &STEP)?;
-            let mut missing = gradients.clone();
-            missing.remove("layer.8.bias");
-            expect(model.update(&missing, &STEP), is_shape)?;
-            let mut reshaped = gradients;
-            reshaped.insert("layer.8.weight".into(), Array::filled(&[96, 16], 0.0));
-            expect(model.update(&reshaped, &STEP), is_shape)?;
-            if model.state()? == state { Ok(()) } else { Err("the state has changed".into()) }
-        }),
+        Case::new(
+            "invalid_input::gradients_to_update_with_that_are_missing_or_of_another_shape",
+            |engine| {
+                let (state, batches) = start();
+                let mut model =
+                    engine.compile(&fixtures::miniature(), &state, Optimizer::default())?;
+                let (_, gradients) = model.gradients(&batches[0], &STEP)?;
+                let mut missing = gradients.clone();
+                missing.remove("layer.8.bias");
+                expect(model.update(&missing, &STEP), is_shape)?;
+                let mut reshaped = gradients;
+                reshaped.insert("layer.8.weight".into(), Array::filled(&[96, 16], 0.0));
+                expect(model.update(&reshaped, &STEP), is_shape)?;
+                if model.state()? == state { Ok(()) } else { Err("the state has changed".into()) }
+            },
+        ),
         Case::new("invalid_input::a_cotangent_of_another_shape", |engine| {
             let (state, batches) = start();
             let mut model = engine.compile(&fixtures::miniature(), &state, Optimizer::default())?;
             let images = &batches[0].images;
             let before = model.logits(images)?;
             for (numbers, classes) in [(20, 4), (19, 5), (25, 5), (0, 5), (16, 4)] {
-                expect(model.vjp(images, &Logits { values: vec![1.0; numbers], classes }), is_shape)?;
+                expect(
+                    model.vjp(images, &Logits { values: vec![1.0; numbers], classes }),
+                    is_shape,
+                )?;
             }
-            if model.logits(images)? == before { Ok(()) } else { Err("the logits have changed".into()) }
+            if model.logits(images)? == before {
+                Ok(())
+            } else {
+                Err("the logits have changed".into())
+            }
         }),
     ]
 }
@@ -166,7 +201,8 @@ fn is_shape(error: &Error) -> bool {
     matches!(error, Error::Shape { .. })
 }
 
-/// Passes `bad` to all functions that take images, between two steps of a run. The results of the run must not change.
+/// Passes `bad` to all functions that take images, between two steps of a run. The results of the
+/// run must not change.
 fn still_works_after(
     engine: &Engine,
     state: &State,
@@ -184,5 +220,9 @@ fn still_works_after(
     expect(model.vjp(&bad.images, cotangent), is_shape)?;
     losses.extend(train(model.as_mut(), batches, 2..=3)?);
     let expected = train(undisturbed.as_mut(), batches, 1..=3)?;
-    if losses == expected { Ok(()) } else { Err(format!("losses {losses:?} instead of {expected:?}").into()) }
+    if losses == expected {
+        Ok(())
+    } else {
+        Err(format!("losses {losses:?} instead of {expected:?}").into())
+    }
 }

@@ -1,9 +1,9 @@
 //! Complete networks: logits, loss and all gradients, with dropout.
 //!
-//! The derivative of a ReLU jumps at 0, and that of max pooling jumps where two numbers of a window are equal (kinks). If
-//! rounding moves a unit across a kink, its gradient differs by more than the tolerance, although the engine is correct.
-//! Therefore each case uses images and parameters for which the distance of all units of the reference from a kink is at least
-//! [`MARGIN`].
+//! The derivative of a ReLU jumps at 0, and that of max pooling jumps where two numbers of a window
+//! are equal (kinks). If rounding moves a unit across a kink, its gradient differs by more than the
+//! tolerance, although the engine is correct. Therefore each case uses images and parameters for
+//! which the distance of all units of the reference from a kink is at least [`MARGIN`].
 
 use alexnet_core::{Batch, Mode, Node, Op, Optimizer, State, Step, Topology, alexnet::Variant};
 
@@ -14,10 +14,12 @@ use crate::{
     reference::{Network, Trace, pooling},
 };
 
-/// The minimum distance from a kink, in units of the layer's root mean square. It is a few times the error of f32 sums.
+/// The minimum distance from a kink, in units of the layer's root mean square. It is a few times
+/// the error of f32 sums.
 const MARGIN: f64 = 2e-6;
 
-/// Returns cases of the variants with an eighth of their width, with small images, some of them not square.
+/// Returns cases of the variants with an eighth of their width, with small images, some of them not
+/// square.
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![case("miniature".into(), fixtures::miniature(), 4, 0)];
     for variant in Variant::ALL {
@@ -31,9 +33,12 @@ pub fn cases() -> Vec<Case> {
 
 /// Returns cases of the full-size variants.
 pub fn full_size_cases() -> Vec<Case> {
-    // With a million units, few draws have all units away from kinks. These are the first such draws.
+    // With a million units, few draws have all units away from kinks. These are the first such
+    // draws.
     [(Variant::Original, 10, 19), (Variant::Torchvision, 10, 5), (Variant::Tutorial, 5, 0)]
-        .map(|(variant, classes, draw)| case(format!("whole {variant}"), variant.topology(classes), 2, draw))
+        .map(|(variant, classes, draw)| {
+            case(format!("whole {variant}"), variant.topology(classes), 2, draw)
+        })
         .into()
 }
 
@@ -50,13 +55,19 @@ fn case(name: String, topology: Topology, images: usize, draw: u64) -> Case {
 
 const STEP: Step = Step { sample_offset: 0, number: 3, seed: 11, lr: 0.1, clip_grad_norm: None };
 
-fn away_from_kinks(key: &str, topology: &Topology, images: usize, first: u64) -> Outcome<(State, Batch)> {
+fn away_from_kinks(
+    key: &str,
+    topology: &Topology,
+    images: usize,
+    first: u64,
+) -> Outcome<(State, Batch)> {
     for draw in first..first + 32 {
         let mut rng = fixtures::rng(&format!("{key} {draw}"));
         let state = fixtures::balanced_state(&mut rng, topology);
         let batch = fixtures::batch(&mut rng, images, topology);
         let mode = STEP.mode();
-        let trace = Network::new(topology, &state, Optimizer::default())?.forward(&batch.images, mode)?;
+        let trace =
+            Network::new(topology, &state, Optimizer::default())?.forward(&batch.images, mode)?;
         if distance_from_kinks(topology, &trace) >= MARGIN {
             return Ok((state, batch));
         }
@@ -106,6 +117,7 @@ pub fn same_top1(found: &[f32], truth: &[f64]) -> Outcome {
     if gap < 1e-4 {
         Ok(())
     } else {
-        Err(format!("the top-1 class is {top1}, whose expected logit is {gap} below the largest").into())
+        Err(format!("the top-1 class is {top1}, whose expected logit is {gap} below the largest")
+            .into())
     }
 }

@@ -1,5 +1,6 @@
-//! Compares the full-size variants with PyTorch. `tests/goldens/networks.py` computes the expected results in f64 with `torch.nn`
-//! and `torchvision.models.alexnet`. Both sides generate parameters and images with [`mix`].
+//! Compares the full-size variants with PyTorch. `tests/goldens/networks.py` computes the expected
+//! results in f64 with `torch.nn` and `torchvision.models.alexnet`. Both sides generate parameters
+//! and images with [`mix`].
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,9 @@ pub fn cases() -> Vec<Case> {
     // The largest first.
     [Variant::Torchvision, Variant::Original, Variant::Tutorial]
         .map(|variant| {
-            Case::new(format!("pytorch::{variant}"), move |engine| check(engine, &Golden::of(variant)?))
+            Case::new(format!("pytorch::{variant}"), move |engine| {
+                check(engine, &Golden::of(variant)?)
+            })
         })
         .into()
 }
@@ -56,7 +59,8 @@ const LEARNING_RATE: f32 = 2e-5;
 
 impl Golden {
     fn of(variant: Variant) -> Outcome<Self> {
-        let all: Vec<Self> = serde_json::from_str(include_str!("../../tests/goldens/networks.json"))?;
+        let all: Vec<Self> =
+            serde_json::from_str(include_str!("../../tests/goldens/networks.json"))?;
         Ok(all
             .into_iter()
             .find(|golden| golden.variant == variant)
@@ -74,8 +78,8 @@ impl Golden {
         topology
     }
 
-    /// Returns parameters that are multiples of 2⁻¹⁵ of a power of two: about 1/√fan_in for linear layers, twice that for
-    /// convolutions, 1/16 for biases.
+    /// Returns parameters that are multiples of 2⁻¹⁵ of a power of two: about 1/√fan_in for linear
+    /// layers, twice that for convolutions, 1/16 for biases.
     fn state(&self) -> alexnet_core::Result<State> {
         let mut state = State::default();
         for (salt, parameter) in (0..).zip(self.topology().parameters()?) {
@@ -133,7 +137,13 @@ fn mix(index: u32, salt: u32) -> u32 {
 fn check(engine: &Engine, golden: &Golden) -> Outcome {
     let (topology, batch) = (golden.topology(), golden.batch());
     let mut model = engine.compile(&topology, &golden.state()?, Optimizer::default())?;
-    let step = |number| Step { sample_offset: 0, number, seed: 0, lr: LEARNING_RATE, clip_grad_norm: None };
+    let step = |number| Step {
+        sample_offset: 0,
+        number,
+        seed: 0,
+        lr: LEARNING_RATE,
+        clip_grad_norm: None,
+    };
 
     let logits = model.logits(&batch.images)?;
     let truth = &golden.logits;
@@ -152,13 +162,20 @@ fn check(engine: &Engine, golden: &Golden) -> Outcome {
         compare::relative(&format!("norm of the gradient of {name}"), norm, truth.norm, 1e-4)?;
         let samples: Vec<f32> = indices.iter().map(|index| found[*index]).collect();
         let largest = truth.samples.iter().fold(0.0f64, |a, v| a.max(v.abs()));
-        compare::within(&format!("gradient of {name}"), &samples, &truth.samples, |_| 1e-4 * largest)
+        compare::within(&format!("gradient of {name}"), &samples, &truth.samples, |_| {
+            1e-4 * largest
+        })
     })?;
     drop(gradients);
 
     for (number, truth) in (1..).zip(&golden.losses) {
         let found = model.train_step(&batch, &step(number))?.loss;
-        compare::relative(&format!("loss of step {number}"), found, *truth, compare::loss_tolerance(number))?;
+        compare::relative(
+            &format!("loss of step {number}"),
+            found,
+            *truth,
+            compare::loss_tolerance(number),
+        )?;
     }
     Ok(())
 }
@@ -172,11 +189,15 @@ mod tests {
     fn assert_close(what: &str, found: &[f64], truth: &[f64]) {
         assert_eq!(found.len(), truth.len(), "{what}");
         for (i, (found, truth)) in found.iter().zip(truth).enumerate() {
-            assert!((found - truth).abs() <= 1e-11 + 1e-9 * truth.abs(), "{what}[{i}]: {found}, {truth}");
+            assert!(
+                (found - truth).abs() <= 1e-11 + 1e-9 * truth.abs(),
+                "{what}[{i}]: {found}, {truth}"
+            );
         }
     }
 
-    /// The reference and PyTorch both compute in f64, so the results differ only by the order of sums.
+    /// The reference and PyTorch both compute in f64, so the results differ only by the order of
+    /// sums.
     fn compare_with_pytorch(variant: Variant) {
         let golden = Golden::of(variant).unwrap();
         let batch = golden.batch();

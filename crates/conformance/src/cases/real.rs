@@ -1,14 +1,16 @@
 //! Single operations on real numbers.
 //!
-//! Convolution and linear layers: `|error| ≤ 4·√K·2⁻²⁴·Σ|aᵢbᵢ|` for each element, where K is the number of products in its sum.
-//! This is the bound of direct methods, for any order of summation. The probe's outputs are multiples of 1/64 and therefore
-//! exact, and the cotangent is given, so the bound holds for the output and for the gradients of the operation's parameters. The
-//! probe's gradients are `Σ dx·x` over P positions of the input gradient, which has an error of up to `4·√K·2⁻²⁴·Σ|w·dy|`. Their
-//! bound is therefore `4·(√K + √P)·2⁻²⁴·Σ(Σ|w·dy|)·|x|`.
+//! Convolution and linear layers: `|error| ≤ 4·√K·2⁻²⁴·Σ|aᵢbᵢ|` for each element, where K is the
+//! number of products in its sum. This is the bound of direct methods, for any order of summation.
+//! The probe's outputs are multiples of 1/64 and therefore exact, and the cotangent is given, so
+//! the bound holds for the output and for the gradients of the operation's parameters. The probe's
+//! gradients are `Σ dx·x` over P positions of the input gradient, which has an error of up to
+//! `4·√K·2⁻²⁴·Σ|w·dy|`. Their bound is therefore `4·(√K + √P)·2⁻²⁴·Σ(Σ|w·dy|)·|x|`.
 //!
-//! Normalization, softmax and loss: rtol 1.3e-6, atol 1e-5. For a single image of one pixel, the gradient of the probe's bias is
-//! the input gradient, so the gradient of the normalization is tested element by element. For several pixels, the relative L2
-//! distance of the probe's gradients must be at most 1e-5.
+//! Normalization, softmax and loss: rtol 1.3e-6, atol 1e-5. For a single image of one pixel, the
+//! gradient of the probe's bias is the input gradient, so the gradient of the normalization is
+//! tested element by element. For several pixels, the relative L2 distance of the probe's gradients
+//! must be at most 1e-5.
 
 use alexnet_core::{Batch, Mode, Op, Optimizer, Step, Topology, alexnet::Variant, topology::Role};
 use rand::RngExt;
@@ -26,8 +28,8 @@ pub fn cases() -> Vec<Case> {
     [products(), normalizations(), dropouts(), losses()].into_iter().flatten().collect()
 }
 
-/// Returns cases of the tutorial's convolutions and linear layers, and of the original's grouped convolutions and normalization,
-/// at full size with two images.
+/// Returns cases of the tutorial's convolutions and linear layers, and of the original's grouped
+/// convolutions and normalization, at full size with two images.
 pub fn full_size_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for variant in [Variant::Tutorial, Variant::Original] {
@@ -51,7 +53,14 @@ pub fn full_size_cases() -> Vec<Case> {
     cases
 }
 
-fn conv(inputs: usize, outputs: usize, kernel: usize, stride: usize, padding: usize, groups: usize) -> Op {
+fn conv(
+    inputs: usize,
+    outputs: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    groups: usize,
+) -> Op {
     Op::Conv2d { inputs, outputs, kernel, stride, padding, groups }
 }
 
@@ -74,13 +83,24 @@ fn products() -> Vec<Case> {
     cases.push(product_case(Place::First, [47, 39], 2, &conv(3, 16, 11, 4, 2, 1)));
     cases.push(product_case(Place::First, [12, 15], 3, &conv(3, 6, 3, 1, 0, 3)));
     for (inputs, outputs, batch) in [(64, 10, 1), (300, 47, 3), (1000, 33, 7)] {
-        cases.push(product_case(Place::Behind(inputs), [1, 1], batch, &Op::Linear { inputs, outputs }));
+        cases.push(product_case(
+            Place::Behind(inputs),
+            [1, 1],
+            batch,
+            &Op::Linear { inputs, outputs },
+        ));
     }
     cases
 }
 
 /// Returns an experiment with real numbers.
-fn experiment(key: &str, place: Place, size: [usize; 2], batch: usize, op: &Op) -> Outcome<Experiment> {
+fn experiment(
+    key: &str,
+    place: Place,
+    size: [usize; 2],
+    batch: usize,
+    op: &Op,
+) -> Outcome<Experiment> {
     let mut rng = fixtures::rng(key);
     let topology = build_topology(place, size, std::slice::from_ref(op));
     let state = fixtures::state(&topology, |parameter| {
@@ -124,13 +144,18 @@ fn bound(k: usize) -> f64 {
 /// Checks the error bound for the last convolution or linear layer of an experiment.
 pub fn check_bound(experiment: &Experiment, results: &Results) -> Outcome {
     let is_product = |op: &Op| matches!(op, Op::Conv2d { .. } | Op::Linear { .. });
-    let index = experiment.topology.nodes.iter().rposition(|node| is_product(&node.op)).unwrap_or_default();
+    let index =
+        experiment.topology.nodes.iter().rposition(|node| is_product(&node.op)).unwrap_or_default();
     let node = &experiment.topology.nodes[index];
     let parameters = results.network.parameters();
     let weight = parameters[&format!("{}.weight", node.name)].map(f64::abs);
     let bias = parameters[&format!("{}.bias", node.name)].map(f64::abs);
-    let view =
-        NodeView { op: &node.op, index, mode: Mode::Differentiate, parameters: Some((&weight, &bias)) };
+    let view = NodeView {
+        op: &node.op,
+        index,
+        mode: Mode::Differentiate,
+        parameters: Some((&weight, &bias)),
+    };
     let x = results.trace.input_of(index).map(f64::abs);
     let dy = experiment.output_gradient(&results.derivative, index).map(f64::abs);
     // The same sums with the absolute values of all products.
@@ -152,10 +177,16 @@ pub fn check_bound(experiment: &Experiment, results: &Results) -> Outcome {
     ];
     if index > 0 {
         let probe = &experiment.topology.nodes[0];
-        let (weight, bias) =
-            (&parameters[&format!("{}.weight", probe.name)], &parameters[&format!("{}.bias", probe.name)]);
-        let view =
-            NodeView { op: &probe.op, index: 0, mode: Mode::Differentiate, parameters: Some((weight, bias)) };
+        let (weight, bias) = (
+            &parameters[&format!("{}.weight", probe.name)],
+            &parameters[&format!("{}.bias", probe.name)],
+        );
+        let view = NodeView {
+            op: &probe.op,
+            index: 0,
+            mode: Mode::Differentiate,
+            parameters: Some((weight, bias)),
+        };
         let mut shape = vec![experiment.images.len(), weight.shape[0]];
         shape.extend(&results.trace.input.shape[2..]);
         let dx = Tensor { shape, values: dx.values };
@@ -163,7 +194,11 @@ pub fn check_bound(experiment: &Experiment, results: &Results) -> Outcome {
         let per_input = weight_uses(&node.op);
         let pixels = results.trace.input.values.len() / 3;
         for (gradient, role) in gradients.into_iter().flatten().zip(["weight", "bias"]) {
-            limits.push((format!("{}.{role}", probe.name), bound(per_input) + bound(pixels), gradient));
+            limits.push((
+                format!("{}.{role}", probe.name),
+                bound(per_input) + bound(pixels),
+                gradient,
+            ));
         }
     }
     compare::gradients(&results.gradients, &results.derivative.parameters, |name, found, truth| {
@@ -194,7 +229,9 @@ fn normalizations() -> Vec<Case> {
         lrn(2, 0.7, 0.6, 1.5),
         lrn(7, 0.1, 1.3, 1.0),
     ] {
-        for (channels, size, batch) in [(12, [1, 1], 1), (3, [1, 1], 1), (1, [1, 1], 1), (10, [6, 7], 3)] {
+        for (channels, size, batch) in
+            [(12, [1, 1], 1), (3, [1, 1], 1), (1, [1, 1], 1), (10, [6, 7], 3)]
+        {
             cases.push(normalization_case(channels, size, batch, &op));
         }
     }
@@ -211,17 +248,22 @@ fn normalization_case(channels: usize, size: [usize; 2], batch: usize, op: &Op) 
         let results = experiment.run(engine)?;
         compare::close("logits", &results.logits.values, &results.trace.logits().values)?;
         let single = batch * size[0] * size[1] == 1;
-        compare::gradients(&results.gradients, &results.derivative.parameters, |name, found, truth| {
-            if single {
-                compare::close(name, found, truth)
-            } else {
-                compare::aligned(name, found, truth, 1e-5)
-            }
-        })
+        compare::gradients(
+            &results.gradients,
+            &results.derivative.parameters,
+            |name, found, truth| {
+                if single {
+                    compare::close(name, found, truth)
+                } else {
+                    compare::aligned(name, found, truth, 1e-5)
+                }
+            },
+        )
     })
 }
 
-/// Returns cases of dropout with several probabilities, steps, seeds and nodes. All gradients depend on the masks.
+/// Returns cases of dropout with several probabilities, steps, seeds and nodes. All gradients
+/// depend on the masks.
 fn dropouts() -> Vec<Case> {
     let mut cases = Vec::new();
     for (p, number, seed) in
@@ -242,8 +284,9 @@ fn dropouts() -> Vec<Case> {
             let mut rng = fixtures::rng(&key);
             let state = fixtures::balanced_state(&mut rng, &topology);
             let batch = fixtures::batch(&mut rng, 4, &topology);
-            let (found, found_gradients) =
-                engine.compile(&topology, &state, Optimizer::default())?.gradients(&batch, &step)?;
+            let (found, found_gradients) = engine
+                .compile(&topology, &state, Optimizer::default())?
+                .gradients(&batch, &step)?;
             let network = Network::new(&topology, &state, Optimizer::default())?;
             let (report, gradients) = network.gradients(&batch, &step)?;
             compare::relative("loss", found.loss, report.loss, 1e-5)?;
@@ -255,8 +298,8 @@ fn dropouts() -> Vec<Case> {
     cases
 }
 
-/// Returns cases of softmax cross-entropy. Integer logits are exact, and for one image the gradient of the bias is that of the
-/// loss.
+/// Returns cases of softmax cross-entropy. Integer logits are exact, and for one image the gradient
+/// of the bias is that of the loss.
 fn losses() -> Vec<Case> {
     let mut cases = Vec::new();
     for (batch, classes, limit) in
@@ -266,8 +309,11 @@ fn losses() -> Vec<Case> {
         let key = format!("loss: {batch} pictures, {classes} classes, weights to {limit}");
         cases.push(Case::new(name, move |engine| {
             let mut rng = fixtures::rng(&key);
-            let topology =
-                build_topology(Place::First, [2, 2], &[Op::Linear { inputs: 12, outputs: classes }]);
+            let topology = build_topology(
+                Place::First,
+                [2, 2],
+                &[Op::Linear { inputs: 12, outputs: classes }],
+            );
             let state = fixtures::state(&topology, |parameter| {
                 fixtures::integers(&mut rng, parameter.elements(), limit)
             });
@@ -278,7 +324,8 @@ fn losses() -> Vec<Case> {
     }
     cases.push(Case::new("loss::ordinary_images", |engine| {
         let mut rng = fixtures::rng("loss: ordinary pictures");
-        let topology = build_topology(Place::First, [9, 7], &[Op::Linear { inputs: 189, outputs: 5 }]);
+        let topology =
+            build_topology(Place::First, [9, 7], &[Op::Linear { inputs: 189, outputs: 5 }]);
         let state = fixtures::balanced_state(&mut rng, &topology);
         let batch = fixtures::batch(&mut rng, 6, &topology);
         check_loss(engine, &topology, &state, &batch)
@@ -296,11 +343,17 @@ fn soft_targets(rng: &mut impl rand::Rng, batch: usize, classes: usize) -> Vec<f
     targets
 }
 
-fn check_loss(engine: &Engine, topology: &Topology, state: &alexnet_core::State, batch: &Batch) -> Outcome {
+fn check_loss(
+    engine: &Engine,
+    topology: &Topology,
+    state: &alexnet_core::State,
+    batch: &Batch,
+) -> Outcome {
     let step = Step { sample_offset: 0, number: 1, seed: 0, lr: 0.1, clip_grad_norm: None };
     let (found, found_gradients) =
         engine.compile(topology, state, Optimizer::default())?.gradients(batch, &step)?;
-    let (report, gradients) = Network::new(topology, state, Optimizer::default())?.gradients(batch, &step)?;
+    let (report, gradients) =
+        Network::new(topology, state, Optimizer::default())?.gradients(batch, &step)?;
     if (found.loss - report.loss).abs() > 1e-5 + 1.3e-6 * report.loss.abs() {
         return Err(format!("the loss is {} instead of {}", found.loss, report.loss).into());
     }

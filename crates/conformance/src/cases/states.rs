@@ -1,4 +1,5 @@
-//! Loading and saving of states is lossless, and an interrupted run gives the same bits as an uninterrupted one.
+//! Loading and saving of states is lossless, and an interrupted run gives the same bits as an
+//! uninterrupted one.
 
 use alexnet_core::{Array, Batch, Model, Optimizer, State, Step, optimizer::Adam};
 
@@ -36,11 +37,15 @@ pub fn cases() -> Vec<Case> {
                 after.check(&fixtures::miniature())?;
                 let expected = moments(&state, optimizer);
                 if !after.moments.keys().eq(expected.keys()) {
-                    return Err(
-                        format!("moments {:?}, not {:?}", after.moments.keys(), expected.keys()).into()
-                    );
+                    return Err(format!(
+                        "moments {:?}, not {:?}",
+                        after.moments.keys(),
+                        expected.keys()
+                    )
+                    .into());
                 }
-                let unchanged = |(name, array): &(&String, &Array)| state.parameters[*name] == **array;
+                let unchanged =
+                    |(name, array): &(&String, &Array)| state.parameters[*name] == **array;
                 match after.parameters.iter().find(unchanged) {
                     Some((name, _)) => Err(format!("{name} has not changed").into()),
                     None => Ok(()),
@@ -48,7 +53,8 @@ pub fn cases() -> Vec<Case> {
             }),
             Case::new(format!("state::{}::interrupted_and_resumed", slug(name)), move |engine| {
                 let (state, batches) = start();
-                let mut uninterrupted = engine.compile(&fixtures::miniature(), &state, optimizer)?;
+                let mut uninterrupted =
+                    engine.compile(&fixtures::miniature(), &state, optimizer)?;
                 let losses = train(uninterrupted.as_mut(), &batches, 1..=6)?;
 
                 let mut first = engine.compile(&fixtures::miniature(), &state, optimizer)?;
@@ -58,7 +64,9 @@ pub fn cases() -> Vec<Case> {
                 let mut second = engine.compile(&fixtures::miniature(), &between, optimizer)?;
                 resumed_losses.extend(train(second.as_mut(), &batches, 4..=6)?);
                 if losses != resumed_losses {
-                    return Err(format!("losses {resumed_losses:?}, uninterrupted {losses:?}").into());
+                    return Err(
+                        format!("losses {resumed_losses:?}, uninterrupted {losses:?}").into()
+                    );
                 }
                 same_state("after resuming", &second.state()?, &uninterrupted.state()?)
             }),
@@ -82,8 +90,10 @@ fn moments(state: &State, optimizer: Optimizer) -> std::collections::BTreeMap<St
     let mut all = std::collections::BTreeMap::new();
     for (name, array) in &state.parameters {
         for moment in optimizer.moments() {
-            let values =
-                fixtures::reals(&mut rng, array.values.len(), 0.1).into_iter().map(f32::abs).collect();
+            let values = fixtures::reals(&mut rng, array.values.len(), 0.1)
+                .into_iter()
+                .map(f32::abs)
+                .collect();
             all.insert(format!("{name}.{moment}"), Array { shape: array.shape.clone(), values });
         }
     }
@@ -111,7 +121,12 @@ pub fn same_state(when: &str, found: &State, expected: &State) -> Outcome {
         ("moments", &found.moments, &expected.moments),
     ] {
         if !found.keys().eq(expected.keys()) {
-            return Err(format!("{when}: {kind} {:?} instead of {:?}", found.keys(), expected.keys()).into());
+            return Err(format!(
+                "{when}: {kind} {:?} instead of {:?}",
+                found.keys(),
+                expected.keys()
+            )
+            .into());
         }
         for (name, expected) in expected {
             if !same_bits(&found[name], expected) {

@@ -1,7 +1,9 @@
-//! Training steps: losses and norms are compared, and also all weights and moments for networks without kinks, which could
-//! amplify rounding errors.
+//! Training steps: losses and norms are compared, and also all weights and moments for networks
+//! without kinks, which could amplify rounding errors.
 
-use alexnet_core::{Batch, Model, Op, Optimizer, State, Step, Topology, alexnet::Variant, optimizer::Adam};
+use alexnet_core::{
+    Batch, Model, Op, Optimizer, State, Step, Topology, alexnet::Variant, optimizer::Adam,
+};
 
 use crate::{
     case::{Case, Engine, Outcome},
@@ -25,8 +27,8 @@ pub fn usual_optimizers() -> [(&'static str, Optimizer, f32); 3] {
     ]
 }
 
-/// Returns cases of a linear layer, whose weights and moments are compared one by one. The constants are chosen so that each term
-/// of the equations matters.
+/// Returns cases of a linear layer, whose weights and moments are compared one by one. The
+/// constants are chosen so that each term of the equations matters.
 fn equations() -> Vec<Case> {
     let adam = Adam::default();
     let coarse = Adam { beta1: 0.8, beta2: 0.9, eps: 0.01 };
@@ -41,8 +43,10 @@ fn equations() -> Vec<Case> {
     let case = |(name, optimizer, lr)| {
         let key = format!("equations: {name}");
         Case::new(format!("optimizer::{}", slug(name)), move |engine| {
-            let topology =
-                fixtures::topology([3, 4, 3], &[Op::Flatten, Op::Linear { inputs: 36, outputs: 5 }]);
+            let topology = fixtures::topology(
+                [3, 4, 3],
+                &[Op::Flatten, Op::Linear { inputs: 36, outputs: 5 }],
+            );
             let run = Run::new(&key, topology, 4, optimizer, lr, None);
             let (model, network) = run.ten_steps(engine)?;
             run.check_state(&model.state()?, &network)
@@ -66,7 +70,8 @@ fn networks() -> Vec<Case> {
     cases
 }
 
-/// Returns cases of clipping below, near and above the actual norms. The reported norm is that before clipping.
+/// Returns cases of clipping below, near and above the actual norms. The reported norm is that
+/// before clipping.
 fn clipped() -> Vec<Case> {
     let case = |limit: f32| {
         let key = format!("clipping: to {limit}");
@@ -114,16 +119,26 @@ impl Run {
         let mut model = engine.compile(&self.topology, &self.state, self.optimizer)?;
         let mut network = Network::new(&self.topology, &self.state, self.optimizer)?;
         for (number, batch) in (1..=10).zip(self.batches.iter().cycle()) {
-            let step =
-                Step { sample_offset: 0, number, seed: 7, lr: self.lr, clip_grad_norm: self.clip_grad_norm };
-            compare::step(number, &model.train_step(batch, &step)?, &network.train_step(batch, &step)?)?;
+            let step = Step {
+                sample_offset: 0,
+                number,
+                seed: 7,
+                lr: self.lr,
+                clip_grad_norm: self.clip_grad_norm,
+            };
+            compare::step(
+                number,
+                &model.train_step(batch, &step)?,
+                &network.train_step(batch, &step)?,
+            )?;
         }
         Ok((model, network))
     }
 
-    /// Compares the state. The tolerance for the change of a parameter and for a moment is 1e-4 of the largest absolute value in
-    /// its tensor. Weights also have three roundings in each of the ten steps (of `1 - ηλ`, of the decay and of the step), each
-    /// at most 2⁻²⁵ of the weight, together about 1e-6.
+    /// Compares the state. The tolerance for the change of a parameter and for a moment is 1e-4 of
+    /// the largest absolute value in its tensor. Weights also have three roundings in each of the
+    /// ten steps (of `1 - ηλ`, of the decay and of the step), each at most 2⁻²⁵ of the weight,
+    /// together about 1e-6.
     fn check_state(&self, found: &State, network: &Network) -> Outcome {
         let largest = |values: &[f64]| values.iter().fold(0.0f64, |a, v| a.max(v.abs()));
         for (name, truth) in network.parameters() {
@@ -135,9 +150,12 @@ impl Run {
             compare::within(name, &found.values, &truth.values, |_| tolerance)?;
         }
         if !found.moments.keys().eq(network.moments().keys()) {
-            return Err(
-                format!("moments {:?}, not {:?}", found.moments.keys(), network.moments().keys()).into()
-            );
+            return Err(format!(
+                "moments {:?}, not {:?}",
+                found.moments.keys(),
+                network.moments().keys()
+            )
+            .into());
         }
         for (name, truth) in network.moments() {
             if found.moments[name].shape != truth.shape {

@@ -6,7 +6,8 @@ use alexnet_core::Op;
 
 use super::tensor::Tensor;
 
-/// Computes the output `[N, O, H', W']` from `x` `[N, C, H, W]`, `weight` `[O, C/groups, k, k]` and `bias` `[O]`.
+/// Computes the output `[N, O, H', W']` from `x` `[N, C, H, W]`, `weight` `[O, C/groups, k, k]` and
+/// `bias` `[O]`.
 pub(crate) fn forward(op: &Op, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
     let g = Geometry::new(op, x);
     let mut y = Tensor::zeros(&[g.batch, g.outputs, g.height_out, g.width_out]);
@@ -15,7 +16,9 @@ pub(crate) fn forward(op: &Op, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Te
     }
     g.for_each_row(|row| {
         let w = weight.values[row.weight];
-        for (y, x) in y.values[row.output].iter_mut().zip(x.values[row.input..].iter().step_by(g.stride)) {
+        for (y, x) in
+            y.values[row.output].iter_mut().zip(x.values[row.input..].iter().step_by(g.stride))
+        {
             *y += w * x;
         }
     });
@@ -61,7 +64,8 @@ struct Geometry {
     groups: usize,
 }
 
-/// The products of one weight with one row: those of the inputs `input + j·stride` for the outputs `output[j]`, for each j.
+/// The products of one weight with one row: those of the inputs `input + j·stride` for the outputs
+/// `output[j]`, for each j.
 struct Row {
     weight: usize,
     output: Range<usize>,
@@ -76,10 +80,23 @@ impl Geometry {
         let [batch, inputs, height, width] = x.dimensions();
         let extent = |size: usize| (size + 2 * padding - kernel) / stride + 1;
         let (height_out, width_out) = (extent(height), extent(width));
-        Self { batch, inputs, height, width, outputs, height_out, width_out, kernel, stride, padding, groups }
+        Self {
+            batch,
+            inputs,
+            height,
+            width,
+            outputs,
+            height_out,
+            width_out,
+            kernel,
+            stride,
+            padding,
+            groups,
+        }
     }
 
-    /// Visits every product of the convolution once, row by row, except those with the zeros of the padding.
+    /// Visits every product of the convolution once, row by row, except those with the zeros of the
+    /// padding.
     fn for_each_row(&self, mut visit: impl FnMut(Row)) {
         let (inputs, outputs) = (self.inputs / self.groups, self.outputs / self.groups);
         for n in 0..self.batch {
@@ -95,11 +112,15 @@ impl Geometry {
                             for oy in self.inside(ky, self.height, self.height_out) {
                                 let y = oy * self.stride + ky - self.padding;
                                 let x = columns.start * self.stride + kx - self.padding;
-                                let row = ((n * self.outputs + o) * self.height_out + oy) * self.width_out;
+                                let row = ((n * self.outputs + o) * self.height_out + oy)
+                                    * self.width_out;
                                 visit(Row {
-                                    weight: ((o * inputs + i) * self.kernel + ky) * self.kernel + kx,
+                                    weight: ((o * inputs + i) * self.kernel + ky) * self.kernel
+                                        + kx,
                                     output: row + columns.start..row + columns.end,
-                                    input: ((n * self.inputs + channel) * self.height + y) * self.width + x,
+                                    input: ((n * self.inputs + channel) * self.height + y)
+                                        * self.width
+                                        + x,
                                 });
                             }
                         }
@@ -109,7 +130,8 @@ impl Geometry {
         }
     }
 
-    /// Returns the output positions for which kernel position `k` is on the image and not on the padding.
+    /// Returns the output positions for which kernel position `k` is on the image and not on the
+    /// padding.
     fn inside(&self, k: usize, size: usize, size_out: usize) -> Range<usize> {
         let first = self.padding.saturating_sub(k).div_ceil(self.stride);
         let last = (size + self.padding).saturating_sub(k).div_ceil(self.stride).min(size_out);

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use alexnet_core::{
-    Backend, Batch, Device, Error, Images, Logits, Mode, Model, Options, Result, State, Step, StepReport,
-    Topology,
+    Backend, Batch, Device, Error, Images, Logits, Mode, Model, Options, Result, State, Step,
+    StepReport, Topology,
     backend::{Gradients, check_cotangent},
 };
 
 use super::{network::Network, tensor::Tensor};
 
-/// The f64 engine. All inputs and outputs are rounded to f32, also the state after each step, so that interrupted and resumed
-/// runs equal uninterrupted ones.
+/// The f64 engine. All inputs and outputs are rounded to f32, also the state after each step, so
+/// that interrupted and resumed runs equal uninterrupted ones.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reference;
 
@@ -24,7 +24,12 @@ impl Backend for Reference {
         vec![Device::Cpu]
     }
 
-    fn compile(&self, topology: &Topology, state: &State, options: &Options) -> Result<Box<dyn Model>> {
+    fn compile(
+        &self,
+        topology: &Topology,
+        state: &State,
+        options: &Options,
+    ) -> Result<Box<dyn Model>> {
         if options.device != Device::Cpu {
             return Err(Error::Device {
                 backend: self.name(),
@@ -47,7 +52,10 @@ fn round(tensors: BTreeMap<String, Tensor>) -> Gradients {
 impl Model for Rounded {
     fn logits(&mut self, images: &Images) -> Result<Logits> {
         let trace = self.0.forward(images, Mode::Evaluate)?;
-        Ok(Logits { values: trace.logits().to_array().values, classes: self.0.topology().classes()? })
+        Ok(Logits {
+            values: trace.logits().to_array().values,
+            classes: self.0.topology().classes()?,
+        })
     }
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {

@@ -8,7 +8,8 @@ pub(crate) fn forward(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
     let mut y = Tensor::zeros(&[x.batch(), outputs]);
     for (o, row) in weight.values.chunks_exact(inputs).enumerate() {
         for (n, x) in x.values.chunks_exact(inputs).enumerate() {
-            y.values[n * outputs + o] = bias.values[o] + row.iter().zip(x).map(|(w, x)| w * x).sum::<f64>();
+            y.values[n * outputs + o] =
+                bias.values[o] + row.iter().zip(x).map(|(w, x)| w * x).sum::<f64>();
         }
     }
     y

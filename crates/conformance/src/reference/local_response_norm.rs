@@ -36,7 +36,8 @@ impl Constants {
                 for j in self.window(c, channels) {
                     for p in 0..plane {
                         let neighbor = x.values[(n * channels + j) * plane + p];
-                        base.values[(n * channels + c) * plane + p] += self.alpha * neighbor * neighbor;
+                        base.values[(n * channels + c) * plane + p] +=
+                            self.alpha * neighbor * neighbor;
                     }
                 }
             }
@@ -55,8 +56,9 @@ pub(crate) fn forward(op: &Op, x: &Tensor) -> Tensor {
     y
 }
 
-/// Returns the gradient of `x` for the gradient `dy` of the output. With s the base, it is `dx[j] = dy[j]·s[j]^-β - 2αβ·x[j]·Σ
-/// dy[c]·x[c]·s[c]^(-β-1)`, summed over the channels c that have j in their window.
+/// Returns the gradient of `x` for the gradient `dy` of the output. With s the base, it is `dx[j] =
+/// dy[j]·s[j]^-β - 2αβ·x[j]·Σ dy[c]·x[c]·s[c]^(-β-1)`, summed over the channels c that have j in
+/// their window.
 pub(crate) fn backward(op: &Op, x: &Tensor, dy: &Tensor) -> Tensor {
     let constants = Constants::new(op);
     let base = constants.base(x);
@@ -70,7 +72,8 @@ pub(crate) fn backward(op: &Op, x: &Tensor, dy: &Tensor) -> Tensor {
                 let (s, dy) = (base.values[at(c)], dy.values[at(c)]);
                 let power = s.powf(-constants.beta);
                 dx.values[at(c)] += dy * power;
-                let slope = 2.0 * constants.alpha * constants.beta * dy * x.values[at(c)] * power / s;
+                let slope =
+                    2.0 * constants.alpha * constants.beta * dy * x.values[at(c)] * power / s;
                 for j in constants.window(c, channels) {
                     dx.values[at(j)] -= slope * x.values[at(j)];
                 }

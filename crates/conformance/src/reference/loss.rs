@@ -2,7 +2,8 @@
 
 use super::tensor::Tensor;
 
-/// Returns the mean softmax cross-entropy of `logits` `[N, C]` with soft targets, and its gradient with respect to the logits.
+/// Returns the mean softmax cross-entropy of `logits` `[N, C]` with soft targets, and its gradient
+/// with respect to the logits.
 pub(crate) fn cross_entropy(logits: &Tensor, targets: &[f32]) -> (f64, Tensor) {
     let [n, classes] = [logits.shape[0], logits.shape[1]];
     let mut loss = 0.0;
@@ -15,7 +16,8 @@ pub(crate) fn cross_entropy(logits: &Tensor, targets: &[f32]) -> (f64, Tensor) {
         for (c, (x, t)) in row.iter().zip(targets).enumerate() {
             let log_softmax = x - largest - sum.ln();
             loss -= f64::from(*t) * log_softmax / n as f64;
-            gradient.values[i * classes + c] = (log_softmax.exp() * mass - f64::from(*t)) / n as f64;
+            gradient.values[i * classes + c] =
+                (log_softmax.exp() * mass - f64::from(*t)) / n as f64;
         }
     }
     (loss, gradient)

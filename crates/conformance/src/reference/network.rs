@@ -76,7 +76,8 @@ impl Network {
 
     /// Returns the network with these parameters not trainable ([`alexnet_core::Options::frozen`]).
     pub fn freeze(mut self, frozen: &BTreeSet<String>) -> Self {
-        let trainable = |moment: &str| moment.rsplit_once('.').is_none_or(|(name, _)| !frozen.contains(name));
+        let trainable =
+            |moment: &str| moment.rsplit_once('.').is_none_or(|(name, _)| !frozen.contains(name));
         self.moments.retain(|moment, _| trainable(moment));
         self.frozen.clone_from(frozen);
         self
@@ -102,7 +103,11 @@ impl Network {
         let round = |tensors: &BTreeMap<String, Tensor>| {
             tensors.iter().map(|(name, tensor)| (name.clone(), tensor.to_array())).collect()
         };
-        State { parameters: round(&self.parameters), moments: round(&self.moments), ..State::default() }
+        State {
+            parameters: round(&self.parameters),
+            moments: round(&self.moments),
+            ..State::default()
+        }
     }
 
     /// Computes the outputs of all nodes for a batch of images.
@@ -124,7 +129,8 @@ impl Network {
         trace
     }
 
-    /// Computes the gradients of `Σ cotangent · logits`, with `cotangent` `[N, C]` and the trace and mode of the forward pass.
+    /// Computes the gradients of `Σ cotangent · logits`, with `cotangent` `[N, C]` and the trace
+    /// and mode of the forward pass.
     pub fn backward(&self, trace: &Trace, cotangent: Tensor, mode: Mode) -> Derivative {
         let mut parameters = BTreeMap::new();
         let mut inputs = Vec::new();
@@ -147,7 +153,11 @@ impl Network {
     ///
     /// # Errors
     /// [`alexnet_core::Error::Shape`].
-    pub fn gradients(&self, batch: &Batch, step: &Step) -> Result<(StepReport, BTreeMap<String, Tensor>)> {
+    pub fn gradients(
+        &self,
+        batch: &Batch,
+        step: &Step,
+    ) -> Result<(StepReport, BTreeMap<String, Tensor>)> {
         batch.check(self.topology.input, self.topology.classes()?)?;
         let mode = step.mode();
         let trace = self.forward(&batch.images, mode)?;
@@ -166,14 +176,17 @@ impl Network {
         Ok(report)
     }
 
-    /// Clips the gradients of all trainable parameters and updates the parameters. Returns the norm before clipping.
+    /// Clips the gradients of all trainable parameters and updates the parameters. Returns the norm
+    /// before clipping.
     ///
     /// # Errors
     /// [`alexnet_core::Error::Shape`].
     pub(crate) fn update_with(&mut self, gradients: &Gradients, step: &Step) -> Result<f64> {
         let trainable = self.parameters.iter().filter(|(name, _)| !self.frozen.contains(*name));
         let gradients = trainable
-            .map(|(name, p)| Ok((name.clone(), Tensor::from_array(gradient_of(gradients, name, &p.shape)?))))
+            .map(|(name, p)| {
+                Ok((name.clone(), Tensor::from_array(gradient_of(gradients, name, &p.shape)?)))
+            })
             .collect::<Result<BTreeMap<_, _>>>()?;
         let norm = norm(&gradients);
         self.update(&gradients, step, norm);
@@ -181,7 +194,12 @@ impl Network {
     }
 
     /// Clips the gradients, whose norm is `gradient_norm`, and updates their parameters.
-    pub(crate) fn update(&mut self, gradients: &BTreeMap<String, Tensor>, step: &Step, gradient_norm: f64) {
+    pub(crate) fn update(
+        &mut self,
+        gradients: &BTreeMap<String, Tensor>,
+        step: &Step,
+        gradient_norm: f64,
+    ) {
         let scale = update::clip_factor(gradient_norm, step.clip_grad_norm);
         for (name, gradient) in gradients {
             let gradient = gradient.map(|g| g * scale);
@@ -208,7 +226,12 @@ impl Network {
     pub(crate) fn node(&self, index: usize, mode: Mode) -> NodeView<'_> {
         let node = &self.topology.nodes[index];
         let parameter = |role| self.parameters.get(&format!("{}.{role}", node.name));
-        NodeView { op: &node.op, index, mode, parameters: parameter("weight").zip(parameter("bias")) }
+        NodeView {
+            op: &node.op,
+            index,
+            mode,
+            parameters: parameter("weight").zip(parameter("bias")),
+        }
     }
 }
 

@@ -41,8 +41,8 @@ pub(crate) fn forward(node: &NodeView, x: &Tensor) -> Tensor {
     }
 }
 
-/// Computes the gradients of the input and of weight and bias of one node, from its input `x` and the gradient `dy` of its
-/// output.
+/// Computes the gradients of the input and of weight and bias of one node, from its input `x` and
+/// the gradient `dy` of its output.
 pub(crate) fn backward(node: &NodeView, x: &Tensor, dy: &Tensor) -> (Tensor, Option<[Tensor; 2]>) {
     match node.op {
         Op::Conv2d { .. } => {
@@ -51,7 +51,8 @@ pub(crate) fn backward(node: &NodeView, x: &Tensor, dy: &Tensor) -> (Tensor, Opt
             (dx, Some(gradients))
         }
         Op::Relu => {
-            let values = x.values.iter().zip(&dy.values).map(|(x, dy)| if *x > 0.0 { *dy } else { 0.0 });
+            let values =
+                x.values.iter().zip(&dy.values).map(|(x, dy)| if *x > 0.0 { *dy } else { 0.0 });
             (Tensor { shape: x.shape.clone(), values: values.collect() }, None)
         }
         Op::MaxPool2d { kernel, stride } => (pooling::backward(*kernel, *stride, x, dy), None),

@@ -19,7 +19,10 @@ impl Tensor {
 
     /// Converts to f64.
     pub fn from_array(array: &Array) -> Self {
-        Self { shape: array.shape.clone(), values: array.values.iter().map(|v| f64::from(*v)).collect() }
+        Self {
+            shape: array.shape.clone(),
+            values: array.values.iter().map(|v| f64::from(*v)).collect(),
+        }
     }
 
     /// Rounds to f32.
@@ -32,14 +35,16 @@ impl Tensor {
         Self { shape: self.shape.clone(), values: self.values.iter().map(|v| f(*v)).collect() }
     }
 
-    /// Converts images to normalized numbers `[N, 3, H, W]`, with the f32 table of their normalization.
+    /// Converts images to normalized numbers `[N, 3, H, W]`, with the f32 table of their
+    /// normalization.
     pub fn from_images(images: &Images) -> Self {
         let table = images.normalization.table();
         let plane = images.height * images.width;
         let mut x = Self::zeros(&[images.len(), 3, images.height, images.width]);
         for (i, byte) in images.pixels.iter().enumerate() {
             let (n, position, channel) = (i / (3 * plane), i / 3 % plane, i % 3);
-            x.values[(n * 3 + channel) * plane + position] = f64::from(table[channel][usize::from(*byte)]);
+            x.values[(n * 3 + channel) * plane + position] =
+                f64::from(table[channel][usize::from(*byte)]);
         }
         x
     }

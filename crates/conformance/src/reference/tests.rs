@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
 use alexnet_core::{
-    Array, Batch, Images, Mode, Node, Normalization, Op, Optimizer, Parameters, State, Step, Topology,
-    ema::Ema, optimizer::Adam,
+    Array, Batch, Images, Mode, Node, Normalization, Op, Optimizer, Parameters, State, Step,
+    Topology, ema::Ema, optimizer::Adam,
 };
 use serde::Deserialize;
 
@@ -15,7 +15,11 @@ fn pattern(count: usize, salt: u64, scale: f32) -> Vec<f32> {
 }
 
 fn topology(input: [usize; 3], ops: &[Op]) -> Topology {
-    let nodes = ops.iter().enumerate().map(|(i, op)| Node { name: i.to_string(), op: op.clone() }).collect();
+    let nodes = ops
+        .iter()
+        .enumerate()
+        .map(|(i, op)| Node { name: i.to_string(), op: op.clone() })
+        .collect();
     Topology { input, nodes }
 }
 
@@ -27,7 +31,14 @@ fn patterned_state(topology: &Topology, scale: f32) -> State {
     State { parameters: parameters.collect(), ..State::default() }
 }
 
-fn conv(inputs: usize, outputs: usize, kernel: usize, stride: usize, padding: usize, groups: usize) -> Op {
+fn conv(
+    inputs: usize,
+    outputs: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    groups: usize,
+) -> Op {
     Op::Conv2d { inputs, outputs, kernel, stride, padding, groups }
 }
 
@@ -98,7 +109,8 @@ fn assert_close(what: &str, found: &[f64], expected: &[f64]) {
 #[test]
 fn the_network_equals_pytorch() {
     let (golden, topology, batch) = golden();
-    let network = Network::new(&topology, &patterned_state(&topology, 0.5), Optimizer::default()).unwrap();
+    let network =
+        Network::new(&topology, &patterned_state(&topology, 0.5), Optimizer::default()).unwrap();
     let trace = network.forward(&batch.images, Mode::Differentiate).unwrap();
     assert_close("logits", &trace.logits().values, &golden.logits);
     let (loss, cotangent) = cross_entropy(trace.logits(), &batch.targets);
@@ -123,7 +135,8 @@ fn ten_steps_equal_pytorch() {
         ("sgd", sgd, 0.1, None, golden.sgd),
         ("sgd, clipped", sgd, 0.1, Some(0.05), golden.sgd_clipped),
     ] {
-        let mut network = Network::new(&topology, &patterned_state(&topology, 0.5), optimizer).unwrap();
+        let mut network =
+            Network::new(&topology, &patterned_state(&topology, 0.5), optimizer).unwrap();
         let losses: Vec<f64> = (1..=10)
             .map(|number| Step { sample_offset: 0, number, seed: 0, lr, clip_grad_norm })
             .map(|step| network.train_step(&batch, &step).unwrap().loss)
@@ -153,7 +166,8 @@ fn the_moving_average_equals_pytorch() {
     }
 }
 
-/// Compares the gradients with central differences of `Σ cotangent · logits` for all parameters and inputs.
+/// Compares the gradients with central differences of `Σ cotangent · logits` for all parameters and
+/// inputs.
 fn check_gradients(input: [usize; 3], ops: &[Op]) {
     let topology = topology(input, ops);
     let state = patterned_state(&topology, 1.0);
@@ -177,7 +191,10 @@ fn check_gradients(input: [usize; 3], ops: &[Op]) {
     let check = |what: &str, i: usize, up: f64, down: f64, gradient: f64| {
         let slope = (up - down) / (2.0 * eps);
         let tolerance = 1e-5 + 1e-3 * gradient.abs();
-        assert!((slope - gradient).abs() < tolerance, "{ops:?} {what}[{i}]: {gradient}, slope {slope}");
+        assert!(
+            (slope - gradient).abs() < tolerance,
+            "{ops:?} {what}[{i}]: {gradient}, slope {slope}"
+        );
     };
     for i in 0..x.values.len() {
         let shifted = |by: f64| {
@@ -218,7 +235,10 @@ fn gradients_equal_finite_differences() {
         check_gradients(input, &[op, Op::Flatten]);
     }
     check_gradients([2, 3, 4], &[Op::Flatten, Op::Linear { inputs: 24, outputs: 5 }]);
-    check_gradients([2, 3, 4], &[Op::Flatten, Op::Dropout { p: 0.5 }, Op::Linear { inputs: 24, outputs: 5 }]);
+    check_gradients(
+        [2, 3, 4],
+        &[Op::Flatten, Op::Dropout { p: 0.5 }, Op::Linear { inputs: 24, outputs: 5 }],
+    );
 }
 
 #[test]

@@ -7,12 +7,12 @@ use super::ratio;
 /// The number of bins, of equal width between 0 and 1.
 const BINS: usize = 15;
 
-/// The confidence (the probability of the predicted class) compared with the accuracy: C. Guo et al., "On calibration of modern
-/// neural networks", ICML 2017, with 15 bins.
+/// The confidence (the probability of the predicted class) compared with the accuracy: C. Guo et
+/// al., "On calibration of modern neural networks", ICML 2017, with 15 bins.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Calibration {
-    /// The expected calibration error: the absolute difference between accuracy and mean confidence of each bin, averaged over
-    /// images. NaN without images, or when a confidence is NaN.
+    /// The expected calibration error: the absolute difference between accuracy and mean confidence
+    /// of each bin, averaged over images. NaN without images, or when a confidence is NaN.
     pub ece: f64,
     /// The bins, from low to high confidence.
     pub bins: Vec<Bin>,
@@ -34,7 +34,8 @@ pub struct Bin {
 }
 
 impl Calibration {
-    /// Computes the calibration from the confidence of each image, between 0 and 1, and whether its prediction was right.
+    /// Computes the calibration from the confidence of each image, between 0 and 1, and whether its
+    /// prediction was right.
     pub fn new(answers: impl IntoIterator<Item = (f64, bool)>) -> Self {
         let edge = |index: usize| index as f64 / BINS as f64;
         let mut sums = [(0, 0, 0.0); BINS];
@@ -58,7 +59,8 @@ impl Calibration {
         };
         let bins: Vec<Bin> = sums.into_iter().enumerate().map(bin).collect();
         let gaps = bins.iter().filter(|bin| bin.images > 0);
-        let ece = gaps.map(|bin| ratio(bin.images, all) * (bin.accuracy - bin.confidence).abs()).sum();
+        let ece =
+            gaps.map(|bin| ratio(bin.images, all) * (bin.accuracy - bin.confidence).abs()).sum();
         Self { ece: if all > 0 && binned == all { ece } else { f64::NAN }, bins }
     }
 }
@@ -93,9 +95,13 @@ mod tests {
 
     #[test]
     fn predictions_that_are_all_right_or_all_wrong() {
-        for (confidence, right, ece) in
-            [(1.0, true, 0.0), (1.0, false, 1.0), (0.5, true, 0.5), (0.5, false, 0.5), (0.25, false, 0.25)]
-        {
+        for (confidence, right, ece) in [
+            (1.0, true, 0.0),
+            (1.0, false, 1.0),
+            (0.5, true, 0.5),
+            (0.5, false, 0.5),
+            (0.25, false, 0.25),
+        ] {
             let calibration = Calibration::new([(confidence, right); 3]);
             assert_eq!(calibration.ece, ece, "{confidence}, {right}");
             let bin = calibration.bins.iter().find(|bin| bin.images > 0).unwrap();

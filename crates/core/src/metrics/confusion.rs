@@ -12,8 +12,8 @@ pub struct Confusion {
     pub counts: Vec<Vec<u64>>,
 }
 
-/// The quality of the predictions for one class, or the mean over classes, by the definitions of scikit-learn's
-/// `classification_report` with all classes as `labels` and `zero_division=0`.
+/// The quality of the predictions for one class, or the mean over classes, by the definitions of
+/// scikit-learn's `classification_report` with all classes as `labels` and `zero_division=0`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Quality {
     /// The share of the images predicted as this class that belong to it.
@@ -56,8 +56,8 @@ impl Confusion {
         wilson95(self.hits(), self.total())
     }
 
-    /// Returns the counts `[C][C]` divided by the sum of their row, which is the number of images of the true class; 0 for a
-    /// class without images.
+    /// Returns the counts `[C][C]` divided by the sum of their row, which is the number of images
+    /// of the true class; 0 for a class without images.
     pub fn normalized(&self) -> Vec<Vec<f64>> {
         let share_of = |row: &Vec<u64>| {
             let support = row.iter().sum();
@@ -122,7 +122,9 @@ mod tests {
     #[test]
     fn qualities_are_those_of_scikit_learn() {
         let mut confusion = Confusion::new(4);
-        for (truth, predicted) in [0, 0, 0, 0, 1, 1, 1, 2, 2].into_iter().zip([0, 0, 0, 1, 1, 1, 0, 0, 1]) {
+        for (truth, predicted) in
+            [0, 0, 0, 0, 1, 1, 1, 2, 2].into_iter().zip([0, 0, 0, 1, 1, 1, 0, 0, 1])
+        {
             confusion.add(truth, predicted);
         }
         assert_eq!(
@@ -137,18 +139,30 @@ mod tests {
             (0.0, 0.0, 0.0, 2),
             (0.0, 0.0, 0.0, 0),
         ];
-        for (found, (precision, recall, f1, support)) in confusion.per_class().into_iter().zip(expected) {
+        for (found, (precision, recall, f1, support)) in
+            confusion.per_class().into_iter().zip(expected)
+        {
             assert_eq!(found, Quality { precision, recall, f1, support });
         }
         near(confusion.macro_avg(), [0.275, 0.35416666666666663, 0.30952380952380953], 9);
-        near(confusion.weighted_avg(), [0.43333333333333335, 0.5555555555555556, 0.48677248677248675], 9);
+        near(
+            confusion.weighted_avg(),
+            [0.43333333333333335, 0.5555555555555556, 0.48677248677248675],
+            9,
+        );
         let third = 1.0 / 3.0;
-        let rows = [[0.75, 0.25, 0.0, 0.0], [third, 2.0 * third, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0], [0.0; 4]];
+        let rows = [
+            [0.75, 0.25, 0.0, 0.0],
+            [third, 2.0 * third, 0.0, 0.0],
+            [0.5, 0.5, 0.0, 0.0],
+            [0.0; 4],
+        ];
         assert_eq!(confusion.normalized(), rows);
     }
 
     fn near(found: Quality, expected: [f64; 3], support: u64) {
-        for (found, expected) in [found.precision, found.recall, found.f1].into_iter().zip(expected) {
+        for (found, expected) in [found.precision, found.recall, found.f1].into_iter().zip(expected)
+        {
             assert!((found - expected).abs() < 1e-15, "{found}, {expected}");
         }
         assert_eq!(found.support, support);

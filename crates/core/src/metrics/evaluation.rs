@@ -77,13 +77,15 @@ impl Evaluation {
         Self { loss: 0.0, confusion: Confusion::new(classes), answers: vec![] }
     }
 
-    /// Adds a batch: logits and targets, both `[N, C]`. The true class is the largest of the target row.
+    /// Adds a batch: logits and targets, both `[N, C]`. The true class is the largest of the target
+    /// row.
     pub fn add(&mut self, logits: &Logits, targets: &[f32]) {
         self.add_views(logits, targets, 1);
     }
 
-    /// Adds a batch with `views` consecutive rows for each image (test-time augmentation): logits and targets, both `[N·views,
-    /// C]`. The probabilities of an image are the means over its views, and its loss is computed from these means.
+    /// Adds a batch with `views` consecutive rows for each image (test-time augmentation): logits
+    /// and targets, both `[N·views, C]`. The probabilities of an image are the means over its
+    /// views, and its loss is computed from these means.
     pub fn add_views(&mut self, logits: &Logits, targets: &[f32], views: usize) {
         let each = views * logits.classes;
         for (rows, targets) in logits.values.chunks_exact(each).zip(targets.chunks_exact(each)) {
@@ -92,7 +94,8 @@ impl Evaluation {
             let probabilities = mean_softmax(&rows);
             let truth = argmax(target);
             let predicted = match rows[..] {
-                // Logits can differ where their probabilities are rounded to equal numbers or are NaN.
+                // Logits can differ where their probabilities are rounded to equal numbers or are
+                // NaN.
                 [row] => argmax(row),
                 _ => argmax(&probabilities),
             };
@@ -127,8 +130,8 @@ impl Evaluation {
         &self.answers
     }
 
-    /// Returns the indices of the wrong predictions, the most confident first; equal confidences in the order in which they were
-    /// added.
+    /// Returns the indices of the wrong predictions, the most confident first; equal confidences in
+    /// the order in which they were added.
     pub fn mistakes(&self) -> Vec<usize> {
         let mut wrong: Vec<usize> =
             (0..self.answers.len()).filter(|i| !self.answers[*i].is_right()).collect();
@@ -164,8 +167,8 @@ fn mean_softmax(rows: &[&[f32]]) -> Vec<f64> {
     mean
 }
 
-/// Returns `-Σ t·ln(mean of softmax(x) over rows)`. It computes with logarithms, so that a tiny probability does not give an
-/// infinite loss.
+/// Returns `-Σ t·ln(mean of softmax(x) over rows)`. It computes with logarithms, so that a tiny
+/// probability does not give an infinite loss.
 fn mean_loss(rows: &[&[f32]], target: &[f32]) -> f64 {
     let logarithms: Vec<Vec<f64>> = rows.iter().map(|row| log_softmax(row)).collect();
     let views = (rows.len() as f64).ln();
@@ -189,7 +192,8 @@ mod tests {
         let mut evaluation = Evaluation::new(2);
         assert!(evaluation.loss().is_nan());
         let three = [3f32.ln(), 0.0];
-        // Probabilities 3/4, 1/4; two images of class 0, then one with a soft target whose largest class is 1.
+        // Probabilities 3/4, 1/4; two images of class 0, then one with a soft target whose largest
+        // class is 1.
         evaluation.add(&logits(&[three, three].concat(), 2), &[1.0, 0.0, 1.0, 0.0]);
         evaluation.add(&logits(&three, 2), &[0.25, 0.75]);
         let (likely, unlikely) = ((4f64 / 3.0).ln(), 4f64.ln());
@@ -227,14 +231,18 @@ mod tests {
         for i in 0..40 {
             let row = [0, 1, 2, 3].map(|j| value(i, j));
             let truth = if i % 3 == 0 { 0 } else { argmax(&row) % 3 };
-            evaluation.add(&logits(&row, 4), &[0, 1, 2, 3].map(|j| f32::from(u8::from(j == truth))));
+            evaluation
+                .add(&logits(&row, 4), &[0, 1, 2, 3].map(|j| f32::from(u8::from(j == truth))));
         }
         let report = evaluation.report(&["a", "b", "c", "d"].map(String::from));
         let near = |found: f64, expected: f64| {
             assert!((found - expected).abs() < 1e-14, "{found}, {expected}");
         };
         let is = |found: Quality, expected: [f64; 3], support| {
-            [found.precision, found.recall, found.f1].into_iter().zip(expected).for_each(|(a, b)| near(a, b));
+            [found.precision, found.recall, found.f1]
+                .into_iter()
+                .zip(expected)
+                .for_each(|(a, b)| near(a, b));
             assert_eq!(found.support, support);
         };
         is(report.per_class[0].quality, [1.0, 0.46153846153846156, 0.631578947368421], 26);
@@ -243,7 +251,8 @@ mod tests {
         is(report.per_class[3].quality, [0.0; 3], 0);
         is(report.macro_avg, [0.5840909090909091, 0.6153846153846154, 0.5582215342277261], 40);
         is(report.weighted_avg, [0.8838636363636363, 0.65, 0.6907550739594083], 40);
-        let first = [0.46153846153846156, 0.11538461538461539, 0.15384615384615385, 0.2692307692307692];
+        let first =
+            [0.46153846153846156, 0.11538461538461539, 0.15384615384615385, 0.2692307692307692];
         assert_eq!(
             report.confusion_normalized,
             [first, [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0; 4]]
@@ -275,7 +284,9 @@ mod tests {
         evaluation.add_views(&logits(&rows, 2), &[0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0], 2);
         let expected = [(1, 0, 0.825, 0.175), (0, 0, 0.5, 0.5)];
         assert_eq!(evaluation.images(), 2);
-        for (found, (truth, predicted, probability, of_truth)) in evaluation.answers().iter().zip(expected) {
+        for (found, (truth, predicted, probability, of_truth)) in
+            evaluation.answers().iter().zip(expected)
+        {
             assert_eq!((found.truth, found.predicted), (truth, predicted));
             assert!((found.probability - probability).abs() < 1e-7);
             assert!((found.probability_of_truth - of_truth).abs() < 1e-7);
@@ -318,7 +329,11 @@ mod tests {
     fn nan_logits_give_a_nan_report() {
         for views in [1, 2] {
             let mut evaluation = Evaluation::new(2);
-            evaluation.add_views(&logits(&[f32::NAN, 1.0, 2.0, 1.0], 2), &[1.0, 0.0, 1.0, 0.0], views);
+            evaluation.add_views(
+                &logits(&[f32::NAN, 1.0, 2.0, 1.0], 2),
+                &[1.0, 0.0, 1.0, 0.0],
+                views,
+            );
             assert!(evaluation.loss().is_nan() && evaluation.report(&[]).calibration.ece.is_nan());
         }
     }
@@ -330,7 +345,8 @@ mod tests {
         let rows = [row(1.0), row(3.0), row(f32::NAN), row(2.0), row(3.0), row(9.0)].concat();
         // All but the last are of class 1.
         evaluation.add(&logits(&rows, 2), &[[0.0, 1.0].repeat(5), vec![1.0, 0.0]].concat());
-        // In the row with a NaN, the other class is the largest; it is the true class, so this row is no mistake.
+        // In the row with a NaN, the other class is the largest; it is the true class, so this row
+        // is no mistake.
         assert_eq!(evaluation.mistakes(), [1, 4, 3, 0]);
         assert_eq!(Evaluation::new(2).mistakes(), [] as [usize; 0]);
     }
@@ -343,8 +359,7 @@ mod tests {
         let report = evaluation.report(&["daisy".into(), "roses".into()]);
         let mut json = serde_json::to_value(&report).unwrap();
         let bins = json["calibration"]["bins"].take();
-        let quality =
-            |support| serde_json::json!({"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": support});
+        let quality = |support| serde_json::json!({"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": support});
         let class = |name: &str| serde_json::json!({"class": name, "precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 1});
         let expected = serde_json::json!({
             "images": 2,

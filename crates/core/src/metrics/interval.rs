@@ -3,10 +3,11 @@
 /// The 97.5 % quantile of the normal distribution.
 const Z: f64 = 1.959_963_984_540_054;
 
-/// Returns the 95 % confidence interval of a proportion with `hits` of `n` successes, by the score method: E. B. Wilson,
-/// "Probable inference, the law of succession, and statistical inference", Journal of the American Statistical Association 22
-/// (1927). Unlike the mean plus or minus two standard errors, it stays within 0 and 1 and has a positive width even if `hits` is
-/// 0 or `n`. For `n` = 0 it is `[0, 1]`.
+/// Returns the 95 % confidence interval of a proportion with `hits` of `n` successes, by the score
+/// method: E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
+/// Journal of the American Statistical Association 22 (1927). Unlike the mean plus or minus two
+/// standard errors, it stays within 0 and 1 and has a positive width even if `hits` is 0 or `n`.
+/// For `n` = 0 it is `[0, 1]`.
 pub fn wilson95(hits: u64, n: u64) -> [f64; 2] {
     if n == 0 {
         return [0.0, 1.0];

@@ -4,7 +4,8 @@ use std::cmp::Ordering;
 
 use crate::loss::softmax;
 
-/// Returns the index of the largest number, and the first one of equal numbers. NaN counts as the smallest number.
+/// Returns the index of the largest number, and the first one of equal numbers. NaN counts as the
+/// smallest number.
 pub fn argmax<T: Copy + Into<f64>>(row: &[T]) -> usize {
     let mut best = 0;
     for (index, value) in row.iter().enumerate() {
@@ -15,8 +16,9 @@ pub fn argmax<T: Copy + Into<f64>>(row: &[T]) -> usize {
     best
 }
 
-/// Returns the `k` most probable classes of a row of logits (fewer if the row is shorter) with their softmax probabilities, the
-/// most probable first; equal ones in the order of their indices. The first class is [`argmax`].
+/// Returns the `k` most probable classes of a row of logits (fewer if the row is shorter) with
+/// their softmax probabilities, the most probable first; equal ones in the order of their indices.
+/// The first class is [`argmax`].
 pub fn top_k(row: &[f32], k: usize) -> Vec<(usize, f64)> {
     let probabilities = softmax(row);
     let mut order: Vec<usize> = (0..row.len()).collect();

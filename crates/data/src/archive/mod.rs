@@ -1,7 +1,8 @@
 //! Unpacks untrusted `.tgz`, `.tar` and `.zip` archives. The format is detected by the content.
 //!
-//! Archives may contain only files and folders. Links, devices and paths that leave the folder are refused. Sizes are counted while the
-//! entries are read. The unpacked folder is created atomically.
+//! Archives may contain only files and folders. Links, devices and paths that leave the folder are
+//! refused. Sizes are counted while the entries are read. The unpacked folder is created
+//! atomically.
 
 mod tar;
 mod unpacked;
@@ -17,14 +18,17 @@ use crate::{Error, Result, atomic_folder, checksum::sha256_of_file};
 
 /// Unpacks `archive` into the folder `into` and returns `into`.
 ///
-/// If the archive has a single top folder, `into` replaces it: `flower_photos/daisy/1.jpg` becomes `INTO/daisy/1.jpg`. If `into` was
-/// already unpacked from the same archive (by size and SHA-256), it is left unchanged. The hash is computed each time, which takes
-/// 0.5 s for the flower photos, because the modification date is not reliable for copied files.
+/// If the archive has a single top folder, `into` replaces it: `flower_photos/daisy/1.jpg` becomes
+/// `INTO/daisy/1.jpg`. If `into` was already unpacked from the same archive (by size and SHA-256),
+/// it is left unchanged. The hash is computed each time, which takes 0.5 s for the flower photos,
+/// because the modification date is not reliable for copied files.
 ///
-/// `progress` is called with the number of bytes of the archive read so far and the size of the archive.
+/// `progress` is called with the number of bytes of the archive read so far and the size of the
+/// archive.
 ///
 /// # Errors
-/// [`Error::Archive`], with the entry and the reason; [`Error::Exists`] if `into` holds anything else; [`Error::Io`].
+/// [`Error::Archive`], with the entry and the reason; [`Error::Exists`] if `into` holds anything
+/// else; [`Error::Io`].
 pub fn unpack(
     archive: &Path,
     into: &Path,
@@ -68,19 +72,30 @@ impl Format {
             .and_then(|file| file.take(tar::BLOCK).read_to_end(&mut start))
             .map_err(Error::io("read", archive))?;
         if let Some((_, name)) = UNSUPPORTED.iter().find(|(magic, _)| start.starts_with(magic)) {
-            return Err(refuse(archive, format!("it is a {name} archive; pack it as .tgz, .tar or .zip")));
+            return Err(refuse(
+                archive,
+                format!("it is a {name} archive; pack it as .tgz, .tar or .zip"),
+            ));
         }
         match &start[..] {
             [0x1f, 0x8b, ..] => Ok(Self::Tgz),
             [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Ok(Self::Zip),
             block if tar::is_header(block) => Ok(Self::Tar),
-            _ => Err(refuse(archive, "it is not a .tgz, .tar or .zip archive, or its start is damaged")),
+            _ => Err(refuse(
+                archive,
+                "it is not a .tgz, .tar or .zip archive, or its start is damaged",
+            )),
         }
     }
 }
 
 /// Writes the entries to `folder`.
-fn extract(archive: &Path, folder: &Path, limits: &Limits, progress: &mut dyn FnMut(u64)) -> Result<()> {
+fn extract(
+    archive: &Path,
+    folder: &Path,
+    limits: &Limits,
+    progress: &mut dyn FnMut(u64),
+) -> Result<()> {
     let format = Format::of(archive)?;
     let mut unpacked = Unpacked::new(archive, folder, limits);
     match format {
@@ -94,7 +109,8 @@ fn extract(archive: &Path, folder: &Path, limits: &Limits, progress: &mut dyn Fn
     Ok(())
 }
 
-/// If `folder` holds a single sub-folder besides hidden files, moves the content of that sub-folder one level up.
+/// If `folder` holds a single sub-folder besides hidden files, moves the content of that sub-folder
+/// one level up.
 fn lift_top_folder(folder: &Path) -> Result<()> {
     let list = |folder: &Path| -> Result<Vec<PathBuf>> {
         let entries = fs::read_dir(folder).map_err(Error::io("read", folder))?;
@@ -102,7 +118,9 @@ fn lift_top_folder(folder: &Path) -> Result<()> {
     };
     let visible: Vec<PathBuf> = list(folder)?
         .into_iter()
-        .filter(|path| path.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b".")))
+        .filter(|path| {
+            path.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b"."))
+        })
         .collect();
     let [top] = &visible[..] else { return Ok(()) };
     if !top.is_dir() {
@@ -184,14 +202,18 @@ mod tests {
             unpack(&self.archive(), &self.images(), limits, &mut |_, _| {})
         }
 
-        /// Returns the names and contents of all files in the temporary folder, except the archive and the marker.
+        /// Returns the names and contents of all files in the temporary folder, except the archive
+        /// and the marker.
         fn files(&self) -> Vec<(String, String)> {
             let mut files: Vec<(String, String)> = walkdir::WalkDir::new(self.0.path())
                 .into_iter()
                 .map(|entry| entry.unwrap().into_path())
-                .filter(|path| path.is_file() && *path != self.archive() && !path.ends_with(".complete"))
+                .filter(|path| {
+                    path.is_file() && *path != self.archive() && !path.ends_with(".complete")
+                })
                 .map(|path| {
-                    let name = path.strip_prefix(self.0.path()).unwrap().to_str().unwrap().to_owned();
+                    let name =
+                        path.strip_prefix(self.0.path()).unwrap().to_str().unwrap().to_owned();
                     (name, fs::read_to_string(path).unwrap())
                 })
                 .collect();
@@ -221,8 +243,12 @@ mod tests {
             file("top/empty", b""),
         ]));
         assert_eq!(test.unpack(&Limits::default()).unwrap(), test.images());
-        let expected = [("LICENSE.txt", "free"), ("daisy/1.jpg", "one"), ("empty", ""), ("top/2.jpg", "two")];
-        assert_eq!(test.files(), expected.map(|(name, text)| (format!("images/{name}"), text.to_owned())));
+        let expected =
+            [("LICENSE.txt", "free"), ("daisy/1.jpg", "one"), ("empty", ""), ("top/2.jpg", "two")];
+        assert_eq!(
+            test.files(),
+            expected.map(|(name, text)| (format!("images/{name}"), text.to_owned()))
+        );
     }
 
     #[test]
@@ -237,7 +263,8 @@ mod tests {
         assert!(test.images().join("a/1.jpg").is_file() && test.images().join("c").is_dir());
     }
 
-    /// GNU and PAX store names above 100 bytes in different ways; `git archive` starts with a global header.
+    /// GNU and PAX store names above 100 bytes in different ways; `git archive` starts with a
+    /// global header.
     #[test]
     fn long_names_and_global_headers_are_read() {
         let long = format!("top/{}/{}.jpg", "d".repeat(120), "f".repeat(150));
@@ -255,7 +282,8 @@ mod tests {
         let mut pax = header(b"pax", EntryType::XHeader, record.len() as u64).as_bytes().to_vec();
         pax.extend(record.as_bytes());
         pax.resize(pax.len().next_multiple_of(512), 0);
-        let mut global = header(b"pax_global_header", EntryType::XGlobalHeader, 14).as_bytes().to_vec();
+        let mut global =
+            header(b"pax_global_header", EntryType::XGlobalHeader, 14).as_bytes().to_vec();
         global.extend(b"14 comment=ab\n");
         global.resize(1024, 0);
         let test = TestArchive::new(&tgz(&[global, pax, file("short", b"pax")]));
@@ -273,7 +301,11 @@ mod tests {
             (EntryType::Fifo, "`x/evil` is a pipe"),
             (EntryType::new(b'Q'), "`x/evil` is neither"),
         ] {
-            refused(&tgz(&[file("x/1.jpg", b"1"), special("x/evil", kind)]), &Limits::default(), cause);
+            refused(
+                &tgz(&[file("x/1.jpg", b"1"), special("x/evil", kind)]),
+                &Limits::default(),
+                cause,
+            );
         }
     }
 
@@ -297,7 +329,11 @@ mod tests {
 
     #[test]
     fn an_entry_that_appears_twice_is_refused() {
-        refused(&tgz(&[file("x/1", b"1"), file("./x//1", b"2")]), &Limits::default(), "appears twice");
+        refused(
+            &tgz(&[file("x/1", b"1"), file("./x//1", b"2")]),
+            &Limits::default(),
+            "appears twice",
+        );
         let both = [special("x/1/", EntryType::Directory), file("x/1", b"2")];
         refused(&tgz(&both), &Limits::default(), "appears twice");
     }
@@ -313,9 +349,14 @@ mod tests {
         refused(&tgz(&many), &limits, "more than 4 entries");
 
         // A name of 3 MiB would be read into memory before the entry is returned.
-        let mut name = header(b"././@LongLink", EntryType::GNULongName, 3 << 20).as_bytes().to_vec();
+        let mut name =
+            header(b"././@LongLink", EntryType::GNULongName, 3 << 20).as_bytes().to_vec();
         name.resize(512 + (3 << 20), b'n');
-        refused(&tgz(&[name.clone(), file("x", b"1")]), &Limits::default(), "headers are too large");
+        refused(
+            &tgz(&[name.clone(), file("x", b"1")]),
+            &Limits::default(),
+            "headers are too large",
+        );
         refused(&tgz(&[file("x", b"1"), name]), &Limits::default(), "headers are too large");
     }
 
@@ -332,9 +373,11 @@ mod tests {
     /// Truncated at several lengths, and with changed bytes.
     #[test]
     fn a_damaged_archive_is_refused() {
-        let noise: Vec<u8> = (0..3000u32).map(|k| (k.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let noise: Vec<u8> =
+            (0..3000u32).map(|k| (k.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let good = tgz(&[file("x/1.jpg", &noise), file("x/2.jpg", &noise)]);
-        for length in [9, 100, 1500, good.len() / 2, good.len() - 9, good.len() - 8, good.len() - 1] {
+        for length in [9, 100, 1500, good.len() / 2, good.len() - 9, good.len() - 8, good.len() - 1]
+        {
             refused(&good[..length], &Limits::default(), "");
         }
         for at in [700, good.len() - 5] {
@@ -353,7 +396,8 @@ mod tests {
         test.unpack(&Limits::default()).unwrap();
         fs::write(test.images().join("mine.txt"), "mine").unwrap();
         let mut calls = 0;
-        unpack(&test.archive(), &test.images(), &Limits::default(), &mut |_, _| calls += 1).unwrap();
+        unpack(&test.archive(), &test.images(), &Limits::default(), &mut |_, _| calls += 1)
+            .unwrap();
         assert_eq!(calls, 0);
         assert_eq!(test.files().len(), 2);
 
@@ -366,7 +410,8 @@ mod tests {
 
     #[test]
     fn the_partial_folder_of_a_killed_process_is_removed() {
-        let test = TestArchive::new(&tgz(&[file("x/1.jpg", b"content"), file("y/1.jpg", b"content")]));
+        let test =
+            TestArchive::new(&tgz(&[file("x/1.jpg", b"content"), file("y/1.jpg", b"content")]));
         let partial = test.0.path().join(".images.partial/x");
         fs::create_dir_all(&partial).unwrap();
         fs::write(partial.join("1.jpg"), "ha").unwrap();
@@ -386,7 +431,8 @@ mod tests {
         let entries: Vec<_> = (0..200).map(|k| file(&format!("x/{k}.jpg"), &[b'x'; 999])).collect();
         let test = TestArchive::new(&tgz(&entries));
         std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..4).map(|_| scope.spawn(|| test.unpack(&Limits::default()))).collect();
+            let workers: Vec<_> =
+                (0..4).map(|_| scope.spawn(|| test.unpack(&Limits::default()))).collect();
             for worker in workers {
                 worker.join().unwrap().unwrap();
             }
@@ -411,7 +457,8 @@ mod tests {
     #[test]
     fn the_three_formats_unpack_to_the_same_files() {
         let plain =
-            [file("top/a/1.jpg", b"one"), file("top/\u{e9}/2.jpg", &[b'2'; 2000]), vec![0; 1024]].concat();
+            [file("top/a/1.jpg", b"one"), file("top/\u{e9}/2.jpg", &[b'2'; 2000]), vec![0; 1024]]
+                .concat();
         let zip = zip(&[("top/a/1.jpg", b"one"), ("top/\u{e9}/2.jpg", &[b'2'; 2000])]);
         for archive in [gzip(&plain), plain, zip] {
             let test = TestArchive::new(&archive);
@@ -434,13 +481,18 @@ mod tests {
             test.unpack(&Limits::default()).unwrap();
             assert_eq!(test.files(), [("images/1.jpg".to_owned(), "1".to_owned())]);
         }
-        refused(&[gzip(&content), vec![0, 0], vec![7; 30]].concat(), &Limits::default(), "is damaged");
+        refused(
+            &[gzip(&content), vec![0, 0], vec![7; 30]].concat(),
+            &Limits::default(),
+            "is damaged",
+        );
     }
 
     /// A tar archive has no checksum of its content, but an end marker.
     #[test]
     fn a_tar_without_end_marker_is_refused() {
-        let complete = [file("x/1.jpg", &[1; 700]), file("x/2.jpg", &[2; 700]), vec![0; 1024]].concat();
+        let complete =
+            [file("x/1.jpg", &[1; 700]), file("x/2.jpg", &[2; 700]), vec![0; 1024]].concat();
         TestArchive::new(&complete).unpack(&Limits::default()).unwrap();
         for length in [600, 512 + 1024, complete.len() - 1024, complete.len() - 512] {
             refused(&complete[..length], &Limits::default(), "is truncated");
@@ -449,7 +501,8 @@ mod tests {
 
     #[test]
     fn a_truncated_damaged_or_malicious_zip_is_refused() {
-        let noise: Vec<u8> = (0..3000u32).map(|k| (k.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let noise: Vec<u8> =
+            (0..3000u32).map(|k| (k.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let complete = zip(&[("x/1.jpg", &noise), ("x/2.jpg", &noise)]);
         for length in [100, 1500, complete.len() / 2, complete.len() - 9, complete.len() - 1] {
             refused(&complete[..length], &Limits::default(), "not a complete .zip");
@@ -471,7 +524,11 @@ mod tests {
         let mut linked = ZipWriter::new(io::Cursor::new(Vec::new()));
         zip_entry(&mut linked, "x/1.jpg", b"1");
         linked.add_symlink("x/evil", "/etc/passwd", SimpleFileOptions::default()).unwrap();
-        refused(&linked.finish().unwrap().into_inner(), &Limits::default(), "`x/evil` is a symbolic link");
+        refused(
+            &linked.finish().unwrap().into_inner(),
+            &Limits::default(),
+            "`x/evil` is a symbolic link",
+        );
 
         // The encryption flag of each header.
         let mut encrypted = zip(&[("x/1.jpg", b"1")]);
@@ -488,7 +545,11 @@ mod tests {
         TestArchive::new(&zip(&[("a", kilo), ("b", kilo)])).unpack(&limits).unwrap();
         refused(&zip(&[("big", &[0; 1001])]), &limits, "`big` unpacks to more than 1000");
         refused(&zip(&[("a", kilo), ("b", kilo), ("c", kilo)]), &limits, "more than 2500 bytes");
-        refused(&zip(&[("1", b""), ("2", b""), ("3", b""), ("4", b""), ("5", b"")]), &limits, "more than 4");
+        refused(
+            &zip(&[("1", b""), ("2", b""), ("3", b""), ("4", b""), ("5", b"")]),
+            &limits,
+            "more than 4",
+        );
         // Headers with a too small uncompressed size.
         let mut forged = zip(&[("big", &[0; 5000])]);
         let central = forged.windows(4).position(|magic| magic == b"PK\x01\x02").unwrap();
@@ -503,7 +564,8 @@ mod tests {
     fn names_of_an_unknown_encoding_are_refused() {
         // Replaces "q" by "ä" in code page 437.
         let bytes = zip(&[("x/q.jpg", b"1"), ("y/1.jpg", b"1")]);
-        let bytes: Vec<u8> = bytes.iter().map(|byte| if *byte == b'q' { 0x84 } else { *byte }).collect();
+        let bytes: Vec<u8> =
+            bytes.iter().map(|byte| if *byte == b'q' { 0x84 } else { *byte }).collect();
         refused(&bytes, &Limits::default(), "pack the folder as .tgz, or with names in UTF-8");
         // UTF-8 names without the UTF-8 flag, as macOS writes them.
         let mut bytes = zip(&[("x/\u{e9}.jpg", b"1")]);
@@ -517,8 +579,11 @@ mod tests {
 
     #[test]
     fn backslashes_in_a_zip_separate_folders() {
-        let test =
-            TestArchive::new(&zip(&[("top\\a\\1.jpg", b"1"), ("top\\b\\", b""), ("top\\b\\2.jpg", b"2")]));
+        let test = TestArchive::new(&zip(&[
+            ("top\\a\\1.jpg", b"1"),
+            ("top\\b\\", b""),
+            ("top\\b\\2.jpg", b"2"),
+        ]));
         test.unpack(&Limits::default()).unwrap();
         assert!(test.images().join("a/1.jpg").is_file() && test.images().join("b/2.jpg").is_file());
     }
@@ -528,16 +593,21 @@ mod tests {
     #[test]
     fn a_device_is_refused() {
         let into = tempfile::tempdir().unwrap();
-        let error =
-            unpack(Path::new("/dev/zero"), &into.path().join("x"), &Limits::default(), &mut |_, _| {});
+        let error = unpack(
+            Path::new("/dev/zero"),
+            &into.path().join("x"),
+            &Limits::default(),
+            &mut |_, _| {},
+        );
         assert!(error.unwrap_err().to_string().contains("not a regular file"));
     }
 
     #[test]
     fn progress_ends_at_the_size_of_the_archive() {
-        for archive in
-            [tgz(&[file("x/1.jpg", b"1"), file("x/2.jpg", b"2")]), zip(&[("x/1", b"1"), ("x/2", b"2")])]
-        {
+        for archive in [
+            tgz(&[file("x/1.jpg", b"1"), file("x/2.jpg", b"2")]),
+            zip(&[("x/1", b"1"), ("x/2", b"2")]),
+        ] {
             progress_ends_at_the_size_of(&archive);
         }
     }

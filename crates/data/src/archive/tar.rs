@@ -14,7 +14,8 @@ use crate::{Error, Result};
 /// Size in bytes of a header and of the blocks that contents are padded to.
 pub const BLOCK: u64 = 512;
 
-/// Limit of the bytes between the contents of two files: padding, headers, and long names. The library reads them into memory.
+/// Limit of the bytes between the contents of two files: padding, headers, and long names. The
+/// library reads them into memory.
 const BETWEEN_FILES: u64 = 1 << 20;
 
 /// Returns whether a block is a header with a correct checksum.
@@ -36,7 +37,8 @@ pub fn extract_plain(unpacked: &mut Unpacked, progress: &mut dyn FnMut(u64)) -> 
     let (mut file, read) = open(unpacked)?;
     // Without this check of the end marker, missing files at the end would not be detected.
     let mut end = [1; 2 * BLOCK as usize];
-    let ends = file.seek(SeekFrom::End(-(end.len() as i64))).and_then(|_| file.read_exact(&mut end));
+    let ends =
+        file.seek(SeekFrom::End(-(end.len() as i64))).and_then(|_| file.read_exact(&mut end));
     if ends.is_err() || end.iter().any(|byte| *byte != 0) {
         return Err(refuse(unpacked.archive, "it is truncated; download it again"));
     }
@@ -108,7 +110,8 @@ fn kind<R: Read>(entry: &Entry<'_, R>) -> Result<Kind, &'static str> {
     }
 }
 
-/// Reads the members of a gzip file one after the other. Zeros after the last member are padding, as tapes and disks write it.
+/// Reads the members of a gzip file one after the other. Zeros after the last member are padding,
+/// as tapes and disks write it.
 struct Members<R>(Option<GzDecoder<R>>);
 
 impl<R: BufRead> Read for Members<R> {

@@ -22,7 +22,8 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 4 GiB in at most 1,000,000 entries of at most 256 MiB, which is more than ten times the size of the flower photos.
+    /// 4 GiB in at most 1,000,000 entries of at most 256 MiB, which is more than ten times the size
+    /// of the flower photos.
     fn default() -> Self {
         Self { total_bytes: 4 << 30, file_bytes: 256 << 20, entries: 1_000_000 }
     }
@@ -53,15 +54,19 @@ impl<'a> Unpacked<'a> {
     pub fn count(&mut self) -> Result<()> {
         self.entries += 1;
         match self.entries {
-            n if n > self.limits.entries => {
-                Err(refuse(self.archive, format!("it has more than {} entries", self.limits.entries)))
-            }
+            n if n > self.limits.entries => Err(refuse(
+                self.archive,
+                format!("it has more than {} entries", self.limits.entries),
+            )),
             _ => Ok(()),
         }
     }
 
     pub fn refuse(&self, name: &[u8], reason: &str) -> Error {
-        refuse(self.archive, format!("its entry `{}` {reason}", shown(&String::from_utf8_lossy(name))))
+        refuse(
+            self.archive,
+            format!("its entry `{}` {reason}", shown(&String::from_utf8_lossy(name))),
+        )
     }
 
     /// Creates a folder.
@@ -70,15 +75,17 @@ impl<'a> Unpacked<'a> {
         fs::create_dir_all(&target).map_err(Error::io("create", &target))
     }
 
-    /// Writes a file. `size` is its size in the header. Fails if the content is shorter than `size` or longer than the limits.
+    /// Writes a file. `size` is its size in the header. Fails if the content is shorter than `size`
+    /// or longer than the limits.
     pub fn add_file(&mut self, name: &[u8], size: u64, content: &mut dyn Read) -> Result<()> {
         let target = self.target(name)?;
         let limit = self.limits.file_bytes.min(self.bytes_left);
         let written = write(content, size, &target, limit).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => self.refuse(name, "appears twice"),
-            ErrorKind::FileTooLarge if self.bytes_left < self.limits.file_bytes => {
-                refuse(self.archive, format!("it unpacks to more than {} bytes", self.limits.total_bytes))
-            }
+            ErrorKind::FileTooLarge if self.bytes_left < self.limits.file_bytes => refuse(
+                self.archive,
+                format!("it unpacks to more than {} bytes", self.limits.total_bytes),
+            ),
             ErrorKind::FileTooLarge => {
                 self.refuse(name, &format!("unpacks to more than {} bytes", self.limits.file_bytes))
             }
@@ -94,7 +101,8 @@ impl<'a> Unpacked<'a> {
     }
 }
 
-/// Returns the path of an entry relative to the target folder, if it cannot leave the folder on any operating system.
+/// Returns the path of an entry relative to the target folder, if it cannot leave the folder on any
+/// operating system.
 fn relative(path: &[u8]) -> Result<PathBuf, &'static str> {
     let path = std::str::from_utf8(path).map_err(|_| "has a name that is not UTF-8")?;
     if path.starts_with('/') {

@@ -28,7 +28,8 @@ pub fn extract(unpacked: &mut Unpacked, progress: &mut dyn FnMut(u64)) -> Result
         unpacked.count()?;
         let entry = zip.by_index_data(index).map_err(broken)?;
         let name = name(&entry).map_err(|reason| unpacked.refuse(entry.name_raw(), reason))?;
-        let is_folder = is_folder(&entry).map_err(|reason| unpacked.refuse(name.as_bytes(), reason))?;
+        let is_folder =
+            is_folder(&entry).map_err(|reason| unpacked.refuse(name.as_bytes(), reason))?;
         read += entry.compressed_size();
         if is_folder {
             unpacked.add_folder(name.as_bytes())?;
@@ -46,8 +47,9 @@ pub fn extract(unpacked: &mut Unpacked, progress: &mut dyn FnMut(u64)) -> Result
 
 /// Returns the name with `/` between its parts. Some Windows programs write `\\`.
 fn name(entry: &ZipFileEntry) -> Result<String, &'static str> {
-    let name = std::str::from_utf8(entry.name_raw())
-        .map_err(|_| "has a name in an unknown encoding; pack the folder as .tgz, or with names in UTF-8")?;
+    let name = std::str::from_utf8(entry.name_raw()).map_err(
+        |_| "has a name in an unknown encoding; pack the folder as .tgz, or with names in UTF-8",
+    )?;
     Ok(name.replace('\\', "/"))
 }
 
@@ -65,7 +67,9 @@ fn is_folder(entry: &ZipFileEntry) -> Result<bool, &'static str> {
 fn reason(error: &ZipError) -> String {
     match error {
         ZipError::Io(error) => explain(error),
-        ZipError::InvalidArchive(_) => format!("it is not a complete .zip ({error}); download it again"),
+        ZipError::InvalidArchive(_) => {
+            format!("it is not a complete .zip ({error}); download it again")
+        }
         _ => error.to_string(),
     }
 }

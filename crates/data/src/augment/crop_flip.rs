@@ -7,10 +7,17 @@ use crate::resize::Crop;
 /// Bounds of a crop's aspect ratio, width by height.
 const RATIO: (f64, f64) = (3.0 / 4.0, 4.0 / 3.0);
 
-/// Draws a crop like `torchvision.transforms.RandomResizedCrop.get_params`: in up to ten attempts, a share of the area uniform in the
-/// given range and a ratio log-uniform in `RATIO`. If no crop fits, returns the largest centered crop whose ratio is in bounds.
-pub fn random_resized_crop([least, most]: [f64; 2], width: u32, height: u32, rng: &mut impl RngExt) -> Crop {
-    let scale = |rng: &mut _| if least < most { RngExt::random_range(rng, least..most) } else { most };
+/// Draws a crop like `torchvision.transforms.RandomResizedCrop.get_params`: in up to ten attempts,
+/// a share of the area uniform in the given range and a ratio log-uniform in `RATIO`. If no crop
+/// fits, returns the largest centered crop whose ratio is in bounds.
+pub fn random_resized_crop(
+    [least, most]: [f64; 2],
+    width: u32,
+    height: u32,
+    rng: &mut impl RngExt,
+) -> Crop {
+    let scale =
+        |rng: &mut _| if least < most { RngExt::random_range(rng, least..most) } else { most };
     let area = f64::from(width) * f64::from(height);
     let log_ratio = RATIO.0.ln()..RATIO.1.ln();
     for _ in 0..10 {
@@ -82,8 +89,8 @@ mod tests {
         );
     }
 
-    /// The whole area with the ratio 4/3 does not fit into a square; 0.08 of the area with the ratio 3/4 does. A failing attempt draws
-    /// two numbers.
+    /// The whole area with the ratio 4/3 does not fit into a square; 0.08 of the area with the
+    /// ratio 3/4 does. A failing attempt draws two numbers.
     #[test]
     fn there_are_ten_attempts_to_draw_a_crop_that_fits() {
         let smallest = Crop { left: 0, top: 0, width: 24, height: 33 };

@@ -1,4 +1,5 @@
-//! Random erasing: `torchvision.transforms.RandomErasing(p)` with its defaults, which is timm's `reprob`.
+//! Random erasing: `torchvision.transforms.RandomErasing(p)` with its defaults, which is timm's
+//! `reprob`.
 
 use rand::RngExt;
 
@@ -9,8 +10,8 @@ const SCALE: (f64, f64) = (0.02, 0.33);
 /// Bounds of the aspect ratio of the erased rectangle, height by width.
 const RATIO: (f64, f64) = (0.3, 3.3);
 
-/// Draws, with probability `p`, a rectangle of an image of `size`×`size` pixels. `None` if no rectangle is erased or ten attempts do not
-/// fit.
+/// Draws, with probability `p`, a rectangle of an image of `size`×`size` pixels. `None` if no
+/// rectangle is erased or ten attempts do not fit.
 pub fn random_erasing(p: f64, size: u32, rng: &mut impl RngExt) -> Option<Crop> {
     if !rng.random_bool(p) {
         return None;

@@ -1,5 +1,5 @@
-//! Random brightness, contrast and saturation: `torchvision.transforms.ColorJitter(s, s, s)`, which is timm's `color_jitter`, on
-//! bytes as Pillow computes it.
+//! Random brightness, contrast and saturation: `torchvision.transforms.ColorJitter(s, s, s)`, which
+//! is timm's `color_jitter`, on bytes as Pillow computes it.
 
 use rand::{RngExt, seq::SliceRandom};
 
@@ -70,7 +70,8 @@ fn blend_all(from: u8, factor: f32, pixels: &mut [u8]) {
     pixels.iter_mut().for_each(|byte| *byte = table[usize::from(*byte)]);
 }
 
-/// Computes `from + factor·(to - from)`, clipped to a byte and truncated, as `PIL.Image.blend` does.
+/// Computes `from + factor·(to - from)`, clipped to a byte and truncated, as `PIL.Image.blend`
+/// does.
 fn blend(from: u8, to: u8, factor: f32) -> u8 {
     (f32::from(from) + factor * (f32::from(to) - f32::from(from))) as u8
 }

@@ -1,5 +1,6 @@
-//! Mixes the images of a batch and their targets: `torchvision.transforms.v2.MixUp` and `CutMix`, on bytes. The partner of an image
-//! is the previous image in the batch; the partner of the first image is the last one.
+//! Mixes the images of a batch and their targets: `torchvision.transforms.v2.MixUp` and `CutMix`,
+//! on bytes. The partner of an image is the previous image in the batch; the partner of the first
+//! image is the last one.
 
 use alexnet_core::Batch;
 use rand::RngExt;
@@ -17,8 +18,9 @@ pub enum Mix {
 }
 
 impl Mix {
-    /// Draws how a batch of images of `size`×`size` pixels is mixed, with λ from `Beta(α, α)`. `mixup` and `cutmix` are the values of α;
-    /// 0 disables the method. If both are enabled, each is used with probability 0.5.
+    /// Draws how a batch of images of `size`×`size` pixels is mixed, with λ from `Beta(α, α)`.
+    /// `mixup` and `cutmix` are the values of α; 0 disables the method. If both are enabled, each
+    /// is used with probability 0.5.
     pub fn random(mixup: f64, cutmix: f64, size: u32, rng: &mut impl RngExt) -> Option<Self> {
         let cuts = cutmix > 0.0 && (mixup <= 0.0 || rng.random_bool(0.5));
         let beta = if cuts { cutmix } else { mixup };

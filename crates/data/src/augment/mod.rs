@@ -1,8 +1,8 @@
-//! Augmentation of training images ([`crop_flip`], [`jitter`], [`mod@erase`]), mixing of the images of a batch ([`mix`]), and the views
-//! of an image that evaluation averages over ([`views`]).
+//! Augmentation of training images ([`crop_flip`], [`jitter`], [`mod@erase`]), mixing of the images
+//! of a batch ([`mix`]), and the views of an image that evaluation averages over ([`views`]).
 //!
-//! Training images are transformed by `torchvision.transforms.RandomResizedCrop(size, scale)` and `RandomHorizontalFlip()`, then by the
-//! other enabled transforms.
+//! Training images are transformed by `torchvision.transforms.RandomResizedCrop(size, scale)` and
+//! `RandomHorizontalFlip()`, then by the other enabled transforms.
 
 pub mod crop_flip;
 pub mod erase;
@@ -26,7 +26,8 @@ use crate::resize::{Crop, resize_into};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Augmentation {
-    /// Smallest and largest share of an image's area that a crop covers (`scale` of `RandomResizedCrop`).
+    /// Smallest and largest share of an image's area that a crop covers (`scale` of
+    /// `RandomResizedCrop`).
     pub crop_scale: [f64; 2],
     /// Strength of color jitter, as in [`ColorJitter::random`]; 0 disables it.
     pub color_jitter: f64,
@@ -77,12 +78,20 @@ impl Variation {
         Self { crop: Crop::whole(width, height), flip: false, jitter: None, erased: None }
     }
 
-    /// Fills `pixels` with the network's input, `size`×`size` pixels of three bytes. `image` may be a part of the original image that
-    /// includes the crop; `crop` is its position in `image`. The erased rectangle gets the color `fill`.
+    /// Fills `pixels` with the network's input, `size`×`size` pixels of three bytes. `image` may be
+    /// a part of the original image that includes the crop; `crop` is its position in `image`. The
+    /// erased rectangle gets the color `fill`.
     ///
     /// # Panics
     /// In the cases of [`resize_into`].
-    pub fn apply(&self, image: &RgbImage, crop: Crop, size: usize, fill: [u8; 3], pixels: &mut [u8]) {
+    pub fn apply(
+        &self,
+        image: &RgbImage,
+        crop: Crop,
+        size: usize,
+        fill: [u8; 3],
+        pixels: &mut [u8],
+    ) {
         resize_into(image, crop, self.flip, size as u32, size as u32, pixels);
         if let Some(jitter) = self.jitter {
             jitter.apply(pixels);
@@ -93,8 +102,9 @@ impl Variation {
     }
 }
 
-/// Draws the augmentation of the training item `item` (its index in [`crate::dataset::Dataset::train`]), an image of
-/// `width`×`height`, in `epoch` (from 0), for a network whose input is `size`×`size`.
+/// Draws the augmentation of the training item `item` (its index in
+/// [`crate::dataset::Dataset::train`]), an image of `width`×`height`, in `epoch` (from 0), for a
+/// network whose input is `size`×`size`.
 pub fn variation(
     augmentation: &Augmentation,
     (seed, epoch, item): (u64, u64, usize),
@@ -104,9 +114,14 @@ pub fn variation(
     let mut rng = generator(seed, Purpose::Augment, epoch, item as u64);
     let crop = random_resized_crop(augmentation.crop_scale, width, height, &mut rng);
     let flip = random_flip(&mut rng);
-    let jitter =
-        (augmentation.color_jitter > 0.0).then(|| ColorJitter::random(augmentation.color_jitter, &mut rng));
-    Variation { crop, flip, jitter, erased: random_erasing(augmentation.random_erasing, size, &mut rng) }
+    let jitter = (augmentation.color_jitter > 0.0)
+        .then(|| ColorJitter::random(augmentation.color_jitter, &mut rng));
+    Variation {
+        crop,
+        flip,
+        jitter,
+        erased: random_erasing(augmentation.random_erasing, size, &mut rng),
+    }
 }
 
 #[cfg(test)]
@@ -121,7 +136,10 @@ mod tests {
             (1000, 1, Crop { left: 499, top: 0, width: 1, height: 1 }),
         ] {
             for item in 0..100 {
-                assert_eq!(variation(&Augmentation::TUTORIAL, (0, 0, item), (width, height), 224).crop, crop);
+                assert_eq!(
+                    variation(&Augmentation::TUTORIAL, (0, 0, item), (width, height), 224).crop,
+                    crop
+                );
             }
         }
     }

@@ -1,4 +1,5 @@
-//! The views of an image in evaluation. Several views are test-time augmentation: the result is the mean over the views.
+//! The views of an image in evaluation. Several views are test-time augmentation: the result is the
+//! mean over the views.
 
 use super::Variation;
 use crate::resize::Crop;
@@ -11,8 +12,9 @@ pub enum Views {
     Whole,
     /// The whole image and its mirror image.
     Flip,
-    /// The ten patches of the paper's section 4.1, "Data augmentation": the four corners and the center, then the mirror image of each.
-    /// The width and height of a patch are 224/256 of those of the image.
+    /// The ten patches of the paper's section 4.1, "Data augmentation": the four corners and the
+    /// center, then the mirror image of each. The width and height of a patch are 224/256 of those
+    /// of the image.
     TenCrop,
 }
 
@@ -29,7 +31,11 @@ impl Views {
             Self::TenCrop => patches(width, height).to_vec(),
         };
         let views = |flip| {
-            parts.iter().map(move |crop| Variation { crop: *crop, flip, ..Variation::none(width, height) })
+            parts.iter().map(move |crop| Variation {
+                crop: *crop,
+                flip,
+                ..Variation::none(width, height)
+            })
         };
         match self {
             Self::Whole => views(false).collect(),
@@ -43,12 +49,8 @@ fn patches(width: u32, height: u32) -> [Crop; 5] {
     let part = |extent: u32| (f64::from(extent) * 224.0 / 256.0).round().max(1.0) as u32;
     let (w, h) = (part(width), part(height));
     let (right, bottom) = (width - w, height - h);
-    [(0, 0), (right, 0), (0, bottom), (right, bottom), (right / 2, bottom / 2)].map(|(left, top)| Crop {
-        left,
-        top,
-        width: w,
-        height: h,
-    })
+    [(0, 0), (right, 0), (0, bottom), (right, bottom), (right / 2, bottom / 2)]
+        .map(|(left, top)| Crop { left, top, width: w, height: h })
 }
 
 #[cfg(test)]
@@ -58,10 +60,13 @@ mod tests {
     #[test]
     fn ten_patches_are_those_of_the_paper() {
         let views = Views::TenCrop.of(256, 512);
-        let places: Vec<_> = views.iter().map(|view| (view.crop.left, view.crop.top, view.flip)).collect();
+        let places: Vec<_> =
+            views.iter().map(|view| (view.crop.left, view.crop.top, view.flip)).collect();
         let corners = [(0, 0), (32, 0), (0, 64), (32, 64), (16, 32)];
-        let expected: Vec<_> =
-            [false, true].iter().flat_map(|flip| corners.map(|(left, top)| (left, top, *flip))).collect();
+        let expected: Vec<_> = [false, true]
+            .iter()
+            .flat_map(|flip| corners.map(|(left, top)| (left, top, *flip)))
+            .collect();
         assert_eq!(places, expected);
         assert!(views.iter().all(|view| (view.crop.width, view.crop.height) == (224, 448)));
     }

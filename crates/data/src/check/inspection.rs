@@ -71,7 +71,9 @@ fn inspect_unguarded(path: &Path, decoding: decode::Options) -> Inspection {
             // Free the memory before the hashes are computed; only the pixels are needed.
             drop(bytes);
             let damage = match notes.is_empty() {
-                _ if truncated => Some((Damage::Truncated, "the end of the file is missing".into())),
+                _ if truncated => {
+                    Some((Damage::Truncated, "the end of the file is missing".into()))
+                }
                 false => Some((Damage::Checksum, notes.join("; "))),
                 true => None,
             };

@@ -1,7 +1,8 @@
-//! Checks the images of a data set before training: damaged files, extensions that do not match the content, duplicates and near
-//! duplicates, class imbalance, unusual sizes.
+//! Checks the images of a data set before training: damaged files, extensions that do not match the
+//! content, duplicates and near duplicates, class imbalance, unusual sizes.
 //!
-//! Every image is decoded once, in parallel. Its size, two digests and two perceptual hashes are stored, about 150 bytes per image.
+//! Every image is decoded once, in parallel. Its size, two digests and two perceptual hashes are
+//! stored, about 150 bytes per image.
 
 mod inspection;
 mod near_duplicates;
@@ -23,8 +24,8 @@ use self::{
 pub use self::{
     near_duplicates::{Likeness, Link, NEAR_BITS},
     report::{
-        Class, Damage, Damaged, EXTREME_RATIO, FEW_IMAGES, Format, Group, HUGE_PIXELS, Member, NotImage,
-        OddSize, Oddity, Report, SplitBy, TINY_SIDE, WrongExtension,
+        Class, Damage, Damaged, EXTREME_RATIO, FEW_IMAGES, Format, Group, HUGE_PIXELS, Member,
+        NotImage, OddSize, Oddity, Report, SplitBy, TINY_SIDE, WrongExtension,
     },
     unreadable::unreadable,
 };
@@ -41,8 +42,8 @@ use crate::{
     split::SplitOptions,
 };
 
-/// Checks all images of a folder, split with `options` and decoded with `decoding`. Damaged images and classes without images are
-/// reported; they are not errors.
+/// Checks all images of a folder, split with `options` and decoded with `decoding`. Damaged images
+/// and classes without images are reported; they are not errors.
 ///
 /// # Errors
 /// [`crate::Error::Invalid`] if the fraction is outside `0.0..1.0`.
@@ -58,12 +59,18 @@ pub fn check(
         None => SplitBy::Seed { seed: options.seed, val_fraction: options.val_fraction },
     };
     let dataset = &listing.divided(options)?;
-    let subsets =
-        [(Subset::Train, &dataset.train), (Subset::Val, &dataset.val), (Subset::Test, &dataset.test)];
-    let mut items: Vec<(&Item, Subset)> =
-        subsets.iter().flat_map(|(subset, items)| items.iter().map(|item| (item, *subset))).collect();
+    let subsets = [
+        (Subset::Train, &dataset.train),
+        (Subset::Val, &dataset.val),
+        (Subset::Test, &dataset.test),
+    ];
+    let mut items: Vec<(&Item, Subset)> = subsets
+        .iter()
+        .flat_map(|(subset, items)| items.iter().map(|item| (item, *subset)))
+        .collect();
     items.sort_by(|(a, _), (b, _)| (a.class, &a.path).cmp(&(b.class, &b.path)));
-    let images = inspect_all(&dataset.root, items.iter().map(|(item, _)| *item), decoding, progress);
+    let images =
+        inspect_all(&dataset.root, items.iter().map(|(item, _)| *item), decoding, progress);
     let class_of = |item: &Item| dataset.classes[item.class].clone();
 
     let (mut damaged, mut wrong_extension, mut sizes) = (vec![], vec![], vec![]);
@@ -71,18 +78,33 @@ pub fn check(
         let (path, class) = (item.path.clone(), class_of(item));
         if let Some((kind, reason)) = image.damage.clone() {
             let decodes = image.size.is_some();
-            damaged.push(Damaged { path: path.clone(), class: class.clone(), kind, reason, decodes });
+            damaged.push(Damaged {
+                path: path.clone(),
+                class: class.clone(),
+                kind,
+                reason,
+                decodes,
+            });
         }
-        if let Some(content) = image.format.filter(|format| image.size.is_some() && !format.is_named(&path)) {
-            wrong_extension.push(WrongExtension { path: path.clone(), class: class.clone(), content });
+        if let Some(content) =
+            image.format.filter(|format| image.size.is_some() && !format.is_named(&path))
+        {
+            wrong_extension.push(WrongExtension {
+                path: path.clone(),
+                class: class.clone(),
+                content,
+            });
         }
-        if let Some(([width, height], oddity)) = image.size.and_then(|size| Some((size, oddity(size)?))) {
+        if let Some(([width, height], oddity)) =
+            image.size.and_then(|size| Some((size, oddity(size)?)))
+        {
             sizes.push(OddSize { path, class, width, height, oddity });
         }
     }
 
     let groups = near_duplicates::groups(&fingerprints(&images));
-    let mut duplicates: Vec<Group> = groups.iter().map(|group| describe(group, &items, dataset)).collect();
+    let mut duplicates: Vec<Group> =
+        groups.iter().map(|group| describe(group, &items, dataset)).collect();
     // The most serious groups first. The sort is stable, so that paths stay in order.
     duplicates.sort_by_key(|group| (!group.across_classes, !group.across_split));
 
@@ -91,12 +113,14 @@ pub fn check(
         .iter()
         .enumerate()
         .map(|(class, name)| {
-            let counts = subsets.map(|(_, items)| items.iter().filter(|item| item.class == class).count());
+            let counts =
+                subsets.map(|(_, items)| items.iter().filter(|item| item.class == class).count());
             Class::new(name, counts, items.len())
         })
         .collect();
     let class_sizes = || classes.iter().map(|class| class.images);
-    let imbalance = class_sizes().max().unwrap_or(0) as f64 / class_sizes().min().unwrap_or(0).max(1) as f64;
+    let imbalance =
+        class_sizes().max().unwrap_or(0) as f64 / class_sizes().min().unwrap_or(0).max(1) as f64;
 
     let skipped_images = not_images.iter().filter(|file| file.is_image()).count();
     let empty_classes = classes.iter().filter(|class| class.images == 0).count();
@@ -104,7 +128,11 @@ pub fn check(
         root: dataset.root.clone(),
         split,
         images: items.len(),
-        issues: damaged.len() + wrong_extension.len() + skipped_images + duplicates.len() + empty_classes,
+        issues: damaged.len()
+            + wrong_extension.len()
+            + skipped_images
+            + duplicates.len()
+            + empty_classes,
         classes,
         imbalance,
         damaged,
@@ -116,8 +144,8 @@ pub fn check(
     })
 }
 
-/// Finds the duplicates and near duplicates in a data set. Returns groups of indices in [`Dataset::items`]. Images that cannot be
-/// decoded are in no group.
+/// Finds the duplicates and near duplicates in a data set. Returns groups of indices in
+/// [`Dataset::items`]. Images that cannot be decoded are in no group.
 pub fn duplicates(dataset: &Dataset, progress: &Progress) -> Vec<Vec<usize>> {
     let images = inspect_all(&dataset.root, dataset.items(), decode::Options::default(), progress);
     near_duplicates::groups(&fingerprints(&images)).into_iter().map(|group| group.members).collect()
@@ -182,7 +210,12 @@ fn not_images(listing: &Listing) -> Vec<NotImage> {
             Why::Extension | Why::NoClass => inspection::format_of_image(&listing.root.join(path)),
             Why::DanglingLink | Why::Special => None,
         };
-        NotImage { path: path.clone(), class: class.clone().unwrap_or_default(), content, why: *why }
+        NotImage {
+            path: path.clone(),
+            class: class.clone().unwrap_or_default(),
+            content,
+            why: *why,
+        }
     });
     found.collect()
 }

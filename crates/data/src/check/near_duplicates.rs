@@ -1,8 +1,10 @@
-//! Finds duplicates and near duplicates: images with the same bytes, the same pixels or similar perceptual hashes.
+//! Finds duplicates and near duplicates: images with the same bytes, the same pixels or similar
+//! perceptual hashes.
 //!
-//! The hash is pHash: the image is resized to 32×32 gray pixels and transformed by a discrete cosine transform. Each of the 16×16
-//! lowest frequencies gives one bit: whether its coefficient is above their median. Copies that were saved again, resized, recolored
-//! or cropped by a few pixels differ in few bits; different images differ in about half of the bits.
+//! The hash is pHash: the image is resized to 32×32 gray pixels and transformed by a discrete
+//! cosine transform. Each of the 16×16 lowest frequencies gives one bit: whether its coefficient is
+//! above their median. Copies that were saved again, resized, recolored or cropped by a few pixels
+//! differ in few bits; different images differ in about half of the bits.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -17,13 +19,15 @@ use sha2::{Digest, Sha256};
 
 use crate::resize::{Crop, resize};
 
-/// The largest number of different bits, of 256, in the hashes of two near duplicates, one of which may be mirrored.
+/// The largest number of different bits, of 256, in the hashes of two near duplicates, one of which
+/// may be mirrored.
 pub const NEAR_BITS: u32 = 56;
 
 /// Height and width of the resized image that is hashed.
 const SIDE: u32 = 32;
 
-/// An image whose brightness (0 to 255) has a lower standard deviation is flat: its hash would depend on its noise only.
+/// An image whose brightness (0 to 255) has a lower standard deviation is flat: its hash would
+/// depend on its noise only.
 const FLAT: f64 = 2.0;
 
 type Hash = [u64; 4];
@@ -111,7 +115,8 @@ pub struct Group {
     pub links: Vec<Link>,
 }
 
-/// Finds the groups of duplicates and near duplicates, sorted by their first members. An image without fingerprint is in no group.
+/// Finds the groups of duplicates and near duplicates, sorted by their first members. An image
+/// without fingerprint is in no group.
 pub fn groups(prints: &[Option<Fingerprint>]) -> Vec<Group> {
     let mut links = links(prints);
     links.sort_unstable_by_key(|link| (link.likeness, link.a, link.b));
@@ -137,8 +142,8 @@ pub fn groups(prints: &[Option<Fingerprint>]) -> Vec<Group> {
         .collect()
 }
 
-/// Returns links between indices of images: one from each exact copy to its first occurrence, and one for each pair of near
-/// duplicates.
+/// Returns links between indices of images: one from each exact copy to its first occurrence, and
+/// one for each pair of near duplicates.
 fn links(prints: &[Option<Fingerprint>]) -> Vec<Link> {
     let mut links = Vec::new();
     // Of exact copies, only the first is compared with all other images.
@@ -170,7 +175,8 @@ fn links(prints: &[Option<Fingerprint>]) -> Vec<Link> {
 
 /// Disjoint sets of indices (union-find).
 struct DisjointSets {
-    /// The parent of each index, which is never larger. The smallest index of a set is its root and its own parent.
+    /// The parent of each index, which is never larger. The smallest index of a set is its root and
+    /// its own parent.
     parents: Vec<usize>,
 }
 
@@ -240,9 +246,15 @@ mod tests {
                 gray,
             ] {
                 let found = likeness(&image, &other);
-                assert!(matches!(found, Some(Likeness::Near { mirrored: false, .. })), "{class}: {found:?}");
+                assert!(
+                    matches!(found, Some(Likeness::Near { mirrored: false, .. })),
+                    "{class}: {found:?}"
+                );
                 let found = likeness(&image, &imageops::flip_horizontal(&other));
-                assert!(matches!(found, Some(Likeness::Near { mirrored: true, .. })), "{class}: {found:?}");
+                assert!(
+                    matches!(found, Some(Likeness::Near { mirrored: true, .. })),
+                    "{class}: {found:?}"
+                );
             }
         }
     }
@@ -258,7 +270,13 @@ mod tests {
         let image = draw_flower(0, 0, 0);
         let of_file = |file: &[u8]| Some(Fingerprint::new(sha256(file), &image));
         assert_eq!(
-            groups(&[of_file(b"a"), None, of_file(b"b"), of_file(b"b"), print(&draw_flower(1, 0, 0))]),
+            groups(&[
+                of_file(b"a"),
+                None,
+                of_file(b"b"),
+                of_file(b"b"),
+                print(&draw_flower(1, 0, 0))
+            ]),
             [Group {
                 members: vec![0, 2, 3],
                 links: vec![
@@ -269,8 +287,8 @@ mod tests {
             }]
         );
         // The same pixel bytes with another width are a different image.
-        let [wide, high] =
-            [[8, 2], [2, 8]].map(|[w, h]| RgbImage::from_fn(w, h, |x, y| Rgb([(x + y * w) as u8 * 9; 3])));
+        let [wide, high] = [[8, 2], [2, 8]]
+            .map(|[w, h]| RgbImage::from_fn(w, h, |x, y| Rgb([(x + y * w) as u8 * 9; 3])));
         assert_eq!(wide.as_raw(), high.as_raw());
         let print = |file: &[u8], image| Some(Fingerprint::new(sha256(file), image));
         let found = groups(&[print(b"a", &wide), print(b"b", &high)]);
@@ -285,9 +303,11 @@ mod tests {
         assert_eq!(likeness(&flat(255), &flat(255)), Some(Likeness::Bytes));
     }
 
-    /// Returns a fingerprint with `bits` bits of the hash set. The hash of its mirror image is far from all others.
+    /// Returns a fingerprint with `bits` bits of the hash set. The hash of its mirror image is far
+    /// from all others.
     fn with_bits(name: u8, bits: u32) -> Option<Fingerprint> {
-        let word = |at: u32| u64::MAX.checked_shr(64 - bits.saturating_sub(at).min(64)).unwrap_or(0);
+        let word =
+            |at: u32| u64::MAX.checked_shr(64 - bits.saturating_sub(at).min(64)).unwrap_or(0);
         let hash = [0, 64, 128, 192].map(word);
         let mirrored = [0x5555_5555_5555_5555; 4];
         Some(Fingerprint { file: [name; 32], pixels: [name; 32], hashes: Some([hash, mirrored]) })
@@ -296,7 +316,8 @@ mod tests {
     #[test]
     fn groups_are_chains_of_near_images() {
         let near = |bits| Likeness::Near { bits, mirrored: false };
-        // 0, 40 and 80 are a chain. 250 is far from them. 194 is at the limit from 250, 137 beyond the limit from 194.
+        // 0, 40 and 80 are a chain. 250 is far from them. 194 is at the limit from 250, 137 beyond
+        // the limit from 194.
         let prints = [0, 250, 80, 40, 194, 137].map(|bits| with_bits(bits as u8, bits));
         assert_eq!(
             groups(&prints),
@@ -308,7 +329,10 @@ mod tests {
                         Link { a: 1, b: 2, likeness: near(40) },
                     ],
                 },
-                Group { members: vec![1, 4], links: vec![Link { a: 0, b: 1, likeness: near(NEAR_BITS) }] },
+                Group {
+                    members: vec![1, 4],
+                    links: vec![Link { a: 0, b: 1, likeness: near(NEAR_BITS) }]
+                },
             ]
         );
     }

@@ -11,19 +11,24 @@ use crate::dataset::{
     subsets::Subset,
 };
 
-/// A class with fewer images is reported: with the default validation share of 10 %, it has at most one validation image.
+/// A class with fewer images is reported: with the default validation share of 10 %, it has at most
+/// one validation image.
 pub const FEW_IMAGES: usize = 20;
 
-/// An image is tiny if its shorter side has fewer pixels: resizing to 224 enlarges it more than three times.
+/// An image is tiny if its shorter side has fewer pixels: resizing to 224 enlarges it more than
+/// three times.
 pub const TINY_SIDE: u32 = 64;
 
-/// An image is extreme if its longer side is more than this many times its shorter side: resizing to a square distorts it.
+/// An image is extreme if its longer side is more than this many times its shorter side: resizing
+/// to a square distorts it.
 pub const EXTREME_RATIO: u32 = 3;
 
-/// An image is huge if it has more pixels than this (4096×4096): decoding it in every epoch is slow.
+/// An image is huge if it has more pixels than this (4096×4096): decoding it in every epoch is
+/// slow.
 pub const HUGE_PIXELS: u64 = 1 << 24;
 
-/// The result of a check. Lists are sorted by class, then by path, unless their description names another order.
+/// The result of a check. Lists are sorted by class, then by path, unless their description names
+/// another order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The folder that paths are relative to.
@@ -33,8 +38,9 @@ pub struct Report {
     /// Number of images, including damaged ones.
     #[serde(rename = "photos")]
     pub images: usize,
-    /// Number of issues that should be fixed: damaged images, wrong extensions, images that are skipped because of their extension,
-    /// groups of duplicates, classes without images. Imbalance and sizes do not count.
+    /// Number of issues that should be fixed: damaged images, wrong extensions, images that are
+    /// skipped because of their extension, groups of duplicates, classes without images. Imbalance
+    /// and sizes do not count.
     #[serde(rename = "to_mend")]
     pub issues: usize,
     /// The classes, sorted by name.
@@ -97,7 +103,15 @@ impl Class {
     pub(super) fn new(name: &str, [train, val, test]: [usize; 3], of: usize) -> Self {
         let images = train + val + test;
         let few = images < FEW_IMAGES || val == 0;
-        Self { name: name.into(), images, train, val, test, share: images as f64 / of.max(1) as f64, few }
+        Self {
+            name: name.into(),
+            images,
+            train,
+            val,
+            test,
+            share: images as f64 / of.max(1) as f64,
+            few,
+        }
     }
 }
 
@@ -158,9 +172,11 @@ pub struct NotImage {
 }
 
 impl NotImage {
-    /// Returns whether the file is an image by its content or has the extension of an unsupported image format.
+    /// Returns whether the file is an image by its content or has the extension of an unsupported
+    /// image format.
     pub fn is_image(&self) -> bool {
-        self.content.is_some() || self.why == Why::Extension && is_unsupported(Path::new(&self.path))
+        self.content.is_some()
+            || self.why == Why::Extension && is_unsupported(Path::new(&self.path))
     }
 }
 

@@ -2,8 +2,8 @@
 
 use image::ImageFormat;
 
-/// Returns whether the end of the file is missing. Returns `false` for formats without an end marker or length, and for files with a
-/// damaged structure, since damage is not truncation.
+/// Returns whether the end of the file is missing. Returns `false` for formats without an end
+/// marker or length, and for files with a damaged structure, since damage is not truncation.
 pub fn is_truncated(format: ImageFormat, bytes: &[u8]) -> bool {
     let ends = match format {
         ImageFormat::Jpeg => jpeg_ends(bytes),
@@ -15,10 +15,11 @@ pub fn is_truncated(format: ImageFormat, bytes: &[u8]) -> bool {
     ends.is_none()
 }
 
-/// Returns `None` if the file ends before its structure does, `Some(true)` if the structure is complete, and `Some(false)` if the
-/// structure is damaged. The same holds for the functions below.
+/// Returns `None` if the file ends before its structure does, `Some(true)` if the structure is
+/// complete, and `Some(false)` if the structure is damaged. The same holds for the functions below.
 fn jpeg_ends(bytes: &[u8]) -> Option<bool> {
-    // Fast path for most files. Without it, damage could look like a segment that is longer than the file.
+    // Fast path for most files. Without it, damage could look like a segment that is longer than
+    // the file.
     if bytes.ends_with(&[0xFF, 0xD9]) {
         return Some(true);
     }
@@ -39,7 +40,8 @@ fn jpeg_ends(bytes: &[u8]) -> Option<bool> {
             _ => at += usize::from(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?)),
         }
         if marker == 0xDA {
-            // Skip the data of the scan, up to a marker that is neither a stuffed byte nor a restart marker.
+            // Skip the data of the scan, up to a marker that is neither a stuffed byte nor a
+            // restart marker.
             let pairs = bytes.get(at..)?.windows(2);
             at += pairs.into_iter().position(|pair| match *pair {
                 [0xFF, next] => !matches!(next, 0x00 | 0xD0..=0xD7 | 0xFF),

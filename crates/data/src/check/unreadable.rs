@@ -1,5 +1,5 @@
-//! Finds images that cannot be read, fast enough to run before each training. Only the start and the end of most files are read, since
-//! most damage can be detected there.
+//! Finds images that cannot be read, fast enough to run before each training. Only the start and
+//! the end of most files are read, since most damage can be detected there.
 
 use std::{
     fs::File,
@@ -18,8 +18,8 @@ use crate::{
     progress::Progress,
 };
 
-/// Returns an error for each image that cannot be decoded, in the order of the data set. Files with a valid start and end are not
-/// read further; all others are decoded.
+/// Returns an error for each image that cannot be decoded, in the order of the data set. Files with
+/// a valid start and end are not read further; all others are decoded.
 pub fn unreadable(dataset: &Dataset, progress: &Progress) -> Vec<Error> {
     let items: Vec<_> = dataset.items().collect();
     let done = AtomicUsize::new(0);
@@ -40,7 +40,8 @@ pub fn unreadable(dataset: &Dataset, progress: &Progress) -> Vec<Error> {
 /// Number of bytes read from the start of a file; it may include a thumbnail.
 const HEAD: u64 = 1 << 16;
 
-/// Returns whether the start and the end of a file are valid in its format; always `false` for formats without an end marker.
+/// Returns whether the start and the end of a file are valid in its format; always `false` for
+/// formats without an end marker.
 fn looks_complete(path: &Path) -> io::Result<bool> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
@@ -112,7 +113,8 @@ mod tests {
             val: vec![],
             test: vec![],
         };
-        let found: Vec<String> = unreadable(&dataset, &|_, _| {}).iter().map(ToString::to_string).collect();
+        let found: Vec<String> =
+            unreadable(&dataset, &|_, _| {}).iter().map(ToString::to_string).collect();
         let paths = || dataset.items().map(|item| root.path().join(&item.path));
         let expected: Vec<String> = paths()
             .filter_map(|path| decode(path, Options::default()).err())
@@ -121,7 +123,8 @@ mod tests {
         assert_eq!(found, expected);
         assert!(expected.len() >= 4 * complete, "{expected:?}");
         // Only the complete JPEG, PNG, GIF and WebP are not decoded.
-        let complete: Vec<bool> = paths().map(|path| looks_complete(&path).unwrap_or(false)).collect();
+        let complete: Vec<bool> =
+            paths().map(|path| looks_complete(&path).unwrap_or(false)).collect();
         assert_eq!(complete.iter().filter(|complete| **complete).count(), 4);
     }
 }

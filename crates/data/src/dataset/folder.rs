@@ -2,11 +2,12 @@
 //!
 //! Deliberate differences:
 //!
-//! - Hidden files and folders (`.DS_Store`, `._daisy.jpg`, `.ipynb_checkpoints`) and folders that systems create (`__MACOSX`) are
-//!   ignored.
+//! - Hidden files and folders (`.DS_Store`, `._daisy.jpg`, `.ipynb_checkpoints`) and folders that
+//!   systems create (`__MACOSX`) are ignored.
 //! - `.gif` is accepted as well.
 //! - Class folders whose names differ only in their Unicode normalization form are an error.
-//! - Dangling links and links to themselves are skipped. All skipped files are listed, except hidden ones.
+//! - Dangling links and links to themselves are skipped. All skipped files are listed, except
+//!   hidden ones.
 
 use std::{
     cmp::Reverse,
@@ -26,13 +27,16 @@ use super::Item;
 use crate::{Error, Result};
 
 /// Extensions of images, in any case: torchvision's `IMG_EXTENSIONS` and GIF.
-pub const EXTENSIONS: [&str; 10] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp", "gif"];
+pub const EXTENSIONS: [&str; 10] =
+    ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp", "gif"];
 
 /// Extensions of unsupported image formats that cameras and phones write.
 const UNSUPPORTED: [&str; 3] = ["heic", "heif", "avif"];
 
-/// Folders that systems create inside user folders: resource forks in archives of macOS, thumbnails, recycle bins.
-const SYSTEM_FOLDERS: [&str; 4] = ["__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"];
+/// Folders that systems create inside user folders: resource forks in archives of macOS,
+/// thumbnails, recycle bins.
+const SYSTEM_FOLDERS: [&str; 4] =
+    ["__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"];
 
 /// Number of kinds of files that [`summary`] lists by name.
 const MAX_KINDS: usize = 6;
@@ -42,9 +46,11 @@ const MAX_KINDS: usize = 6;
 pub struct Folder {
     /// The names of the sub-folders, sorted by bytes.
     pub classes: Vec<String>,
-    /// The images, sorted by class, folder and name, which is torchvision's order. Paths are relative to the folder.
+    /// The images, sorted by class, folder and name, which is torchvision's order. Paths are
+    /// relative to the folder.
     pub items: Vec<Item>,
-    /// The skipped files, except hidden ones: first those outside of the class folders, then by class.
+    /// The skipped files, except hidden ones: first those outside of the class folders, then by
+    /// class.
     pub left_out: Vec<LeftOut>,
 }
 
@@ -85,22 +91,33 @@ impl Folder {
 pub(crate) fn empty_classes<'a>(classes: &'a [String], items: &[Item]) -> Vec<&'a str> {
     let mut counts = vec![0; classes.len()];
     items.iter().for_each(|item| counts[item.class] += 1);
-    classes.iter().zip(counts).filter(|(_, count)| *count == 0).map(|(class, _)| class.as_str()).collect()
+    classes
+        .iter()
+        .zip(counts)
+        .filter(|(_, count)| *count == 0)
+        .map(|(class, _)| class.as_str())
+        .collect()
 }
 
-/// Lists the class folders in `root` and their images; no image is opened. Class folders may be empty.
+/// Lists the class folders in `root` and their images; no image is opened. Class folders may be
+/// empty.
 ///
 /// Images in sub-folders of a class folder belong to the class. Symbolic links are followed.
 ///
 /// # Errors
-/// [`Error::Dataset`] for fewer than two classes, for a name that is not UTF-8, for two classes of the same name in different
-/// Unicode normalization forms, and for links that form a loop; [`Error::Io`] if a folder cannot be read.
+/// [`Error::Dataset`] for fewer than two classes, for a name that is not UTF-8, for two classes of
+/// the same name in different Unicode normalization forms, and for links that form a loop;
+/// [`Error::Io`] if a folder cannot be read.
 pub fn scan(root: &Path) -> Result<Folder> {
     let classes = subfolders(root)?;
     match &classes[..] {
-        [] => Err(refuse(root, "it has no class folder; each class needs a folder of its images".into())),
+        [] => Err(refuse(
+            root,
+            "it has no class folder; each class needs a folder of its images".into(),
+        )),
         [only] => {
-            let reason = format!("it has one class, `{only}`; at least two are needed, one folder each");
+            let reason =
+                format!("it has one class, `{only}`; at least two are needed, one folder each");
             Err(refuse(root, reason))
         }
         _ => of_classes(root, classes),
@@ -131,11 +148,12 @@ pub(crate) fn of_classes(root: &Path, classes: Vec<String>) -> Result<Folder> {
     Ok(Folder { classes, items, left_out })
 }
 
-/// Iterates over all files below a folder, except hidden ones, in no particular order. Links are followed. Skipped files come with
-/// the reason, images with `None`.
+/// Iterates over all files below a folder, except hidden ones, in no particular order. Links are
+/// followed. Skipped files come with the reason, images with `None`.
 ///
 /// # Errors
-/// For each entry that cannot be read, [`Error::Io`], or [`Error::Dataset`] for links that form a loop.
+/// For each entry that cannot be read, [`Error::Io`], or [`Error::Dataset`] for links that form a
+/// loop.
 pub fn walk(folder: &Path) -> impl Iterator<Item = Result<(PathBuf, Option<Why>)>> {
     let entries = WalkDir::new(folder)
         .follow_links(true)
@@ -176,7 +194,8 @@ fn dangling_link(error: &walkdir::Error) -> Option<&Path> {
     (no_target && path.is_symlink()).then_some(path)
 }
 
-/// Returns one sentence that counts the skipped files and names the next step, or `None` without skipped files.
+/// Returns one sentence that counts the skipped files and names the next step, or `None` without
+/// skipped files.
 pub fn summary(left_out: &[LeftOut]) -> Option<String> {
     let mut counts = BTreeMap::new();
     for file in left_out {
@@ -230,7 +249,8 @@ pub fn is_unsupported(path: &Path) -> bool {
     has_extension(path, &UNSUPPORTED)
 }
 
-/// Returns the names of the sub-folders that are not hidden, sorted by bytes. Links to folders are included.
+/// Returns the names of the sub-folders that are not hidden, sorted by bytes. Links to folders are
+/// included.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Dataset`] for a name that is not UTF-8.
@@ -238,7 +258,8 @@ pub fn subfolders(root: &Path) -> Result<Vec<String>> {
     names(root, |path| path.is_dir())
 }
 
-/// Returns the sorted names of the images directly in a folder, including those of unsupported formats.
+/// Returns the sorted names of the images directly in a folder, including those of unsupported
+/// formats.
 ///
 /// # Errors
 /// The same as [`subfolders`].
@@ -258,13 +279,15 @@ fn names(root: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Checks that no two classes have the same name in different Unicode normalization forms, which look the same on screen.
+/// Checks that no two classes have the same name in different Unicode normalization forms, which
+/// look the same on screen.
 fn check_unicode_forms(root: &Path, classes: &[String]) -> Result<()> {
     let mut forms: HashMap<String, &String> = HashMap::new();
     for class in classes {
         if let Some(other) = forms.insert(class.nfc().collect(), class) {
-            let mut reason =
-                format!("the class folders {class} and {other} have the same name in two Unicode forms, ");
+            let mut reason = format!(
+                "the class folders {class} and {other} have the same name in two Unicode forms, "
+            );
             let _ = write!(reason, "{} and {}", class.escape_default(), other.escape_default());
             reason.push_str("; move the images of one folder into the other");
             return Err(refuse(root, reason));
@@ -273,8 +296,8 @@ fn check_unicode_forms(root: &Path, classes: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Returns the key that torchvision sorts the images of a class by: the folder, then the name. `None` without a `/`, which does not
-/// occur in a data set, since each path starts with the class.
+/// Returns the key that torchvision sorts the images of a class by: the folder, then the name.
+/// `None` without a `/`, which does not occur in a data set, since each path starts with the class.
 pub fn by_folder(path: &str) -> Option<(&str, &str)> {
     path.rsplit_once('/')
 }
@@ -283,9 +306,9 @@ pub fn by_folder(path: &str) -> Option<(&str, &str)> {
 fn relative(root: &Path, path: &Path) -> Result<String> {
     let below = path.strip_prefix(root).unwrap_or(path);
     let parts: Option<Vec<&str>> = below.iter().map(|part| part.to_str()).collect();
-    parts
-        .map(|parts| parts.join("/"))
-        .ok_or_else(|| refuse(root, format!("the name `{}` is not UTF-8; rename it", shown_path(below))))
+    parts.map(|parts| parts.join("/")).ok_or_else(|| {
+        refuse(root, format!("the name `{}` is not UTF-8; rename it", shown_path(below)))
+    })
 }
 
 fn has_extension(path: &Path, extensions: &[&str]) -> bool {
@@ -296,15 +319,19 @@ fn has_extension(path: &Path, extensions: &[&str]) -> bool {
 /// Returns whether a file or folder is hidden or has the name of a system folder.
 fn is_ignored(path: &Path) -> bool {
     path.file_name().is_some_and(|name| {
-        name.as_encoded_bytes().starts_with(b".") || SYSTEM_FOLDERS.iter().any(|known| name == *known)
+        name.as_encoded_bytes().starts_with(b".")
+            || SYSTEM_FOLDERS.iter().any(|known| name == *known)
     })
 }
 
 fn walk_error(folder: &Path, error: walkdir::Error) -> Error {
     let path = error.path().unwrap_or(folder).to_owned();
     if let Some(ancestor) = error.loop_ancestor() {
-        let reason =
-            format!("the link {} forms a loop: it points to {}", shown_path(&path), shown_path(ancestor));
+        let reason = format!(
+            "the link {} forms a loop: it points to {}",
+            shown_path(&path),
+            shown_path(ancestor)
+        );
         return refuse(folder, reason);
     }
     match error.into_io_error() {
@@ -367,13 +394,24 @@ mod tests {
 
     #[test]
     fn hidden_names_are_skipped() {
-        let root =
-            tree(["a/1.jpg", "a/.2.jpg", "a/.thumbnails/3.jpg", "b/1.gif", ".git/x.png", "b/dir.jpg/"]);
+        let root = tree([
+            "a/1.jpg",
+            "a/.2.jpg",
+            "a/.thumbnails/3.jpg",
+            "b/1.gif",
+            ".git/x.png",
+            "b/dir.jpg/",
+        ]);
         assert_eq!(paths(&scan(root.path()).unwrap()), ["a/1.jpg", "b/1.gif"]);
     }
 
     fn left_out(root: &Path) -> Vec<(String, Option<String>, Why)> {
-        scan(root).unwrap().left_out.into_iter().map(|file| (file.path, file.class, file.why)).collect()
+        scan(root)
+            .unwrap()
+            .left_out
+            .into_iter()
+            .map(|file| (file.path, file.class, file.why))
+            .collect()
     }
 
     #[test]
@@ -409,7 +447,10 @@ mod tests {
             paths.iter().map(|path| LeftOut { path: (*path).into(), class: None, why }).collect()
         };
         assert_eq!(summary(&[]), None);
-        assert_eq!(summary(&of(Why::Extension, &["a/1.TXT"])).unwrap(), "1 file was skipped: 1 txt");
+        assert_eq!(
+            summary(&of(Why::Extension, &["a/1.TXT"])).unwrap(),
+            "1 file was skipped: 1 txt"
+        );
         let files = [
             of(Why::Extension, &["a/1.txt", "a/2.heic", "a/3.HEIC", "a/4"]),
             of(Why::DanglingLink, &["a/5.jpg"]),
@@ -431,7 +472,10 @@ mod tests {
         let root = tree(["caf\u{e9}/1.jpg", "cafe\u{301}/1.jpg", "tea/1.jpg"]);
         let message = scan(root.path()).unwrap_err().to_string();
         assert!(message.contains(r"cafe\u{301}") && message.contains(r"caf\u{e9}"), "{message}");
-        assert_eq!(scan(tree(["cafe\u{301}/1.jpg", "cafe/1.jpg"]).path()).unwrap().classes.len(), 2);
+        assert_eq!(
+            scan(tree(["cafe\u{301}/1.jpg", "cafe/1.jpg"]).path()).unwrap().classes.len(),
+            2
+        );
     }
 
     #[cfg(unix)]
@@ -448,7 +492,8 @@ mod tests {
         let _socket = UnixListener::bind(root.path().join("b/2.jpg")).unwrap();
         let folder = scan(root.path()).unwrap();
         assert_eq!(paths(&folder), ["a/1.jpg", "b/1.jpg"]);
-        let listed: Vec<_> = left_out(root.path()).into_iter().map(|(path, _, why)| (path, why)).collect();
+        let listed: Vec<_> =
+            left_out(root.path()).into_iter().map(|(path, _, why)| (path, why)).collect();
         assert_eq!(
             listed,
             [
@@ -483,7 +528,9 @@ mod tests {
 
     #[test]
     fn errors_name_the_cause() {
-        for (files, cause) in [(vec!["1.jpg"], "no class folder"), (vec!["a/1.jpg"], "one class, `a`")] {
+        for (files, cause) in
+            [(vec!["1.jpg"], "no class folder"), (vec!["a/1.jpg"], "one class, `a`")]
+        {
             let root = tree(&files);
             let message = scan(root.path()).unwrap_err().to_string();
             assert!(message.contains(cause), "{message}");

@@ -19,7 +19,8 @@ pub struct Listing {
     pub root: PathBuf,
     /// Class names, sorted.
     pub classes: Vec<String>,
-    /// Training images. If the folder has no validation subset, the validation images are taken from these.
+    /// Training images. If the folder has no validation subset, the validation images are taken
+    /// from these.
     pub train: Vec<Item>,
     /// Validation images, if the folder has a validation subset.
     pub val: Option<Vec<Item>>,
@@ -44,9 +45,9 @@ impl Dataset {
 impl Listing {
     /// Reads the names of a data set; no image is opened.
     ///
-    /// `path` holds one of: subset folders with the same class folders in each (see [`subsets::find`]); class folders (see
-    /// [`folder::scan`]); a single folder with one of these layouts, such as the top folder of an archive. Class folders may be
-    /// empty.
+    /// `path` holds one of: subset folders with the same class folders in each (see
+    /// [`subsets::find`]); class folders (see [`folder::scan`]); a single folder with one of these
+    /// layouts, such as the top folder of an archive. Class folders may be empty.
     ///
     /// # Errors
     /// [`Error::Dataset`] for anything else; [`Error::Io`].
@@ -56,7 +57,15 @@ impl Listing {
             Some(subsets) => Self::of_subsets(root, subsets)?,
             None => {
                 let Folder { classes, items, left_out } = folder::scan(&root)?;
-                Self { root, classes, train: items, val: None, test: vec![], left_out, notes: vec![] }
+                Self {
+                    root,
+                    classes,
+                    train: items,
+                    val: None,
+                    test: vec![],
+                    left_out,
+                    notes: vec![],
+                }
             }
         };
         listing.notes.extend(folder::summary(&listing.left_out));
@@ -70,12 +79,13 @@ impl Listing {
 
     /// Splits the images into training and validation images, unless they are already split.
     ///
-    /// Class folders are split as in the tutorial's `split_data.py`: of the `n` images of a class, `int(n * val_fraction)` are
-    /// validation images. The choice depends only on the seed, the index of the class and `n`.
+    /// Class folders are split as in the tutorial's `split_data.py`: of the `n` images of a class,
+    /// `int(n * val_fraction)` are validation images. The choice depends only on the seed, the
+    /// index of the class and `n`.
     ///
     /// # Errors
-    /// [`Error::Dataset`] if a class has no training image; [`Error::NoneValidates`] if there is no validation image;
-    /// [`Error::Invalid`] if the fraction is outside `0.0..1.0`.
+    /// [`Error::Dataset`] if a class has no training image; [`Error::NoneValidates`] if there is no
+    /// validation image; [`Error::Invalid`] if the fraction is outside `0.0..1.0`.
     pub fn split(self, options: &SplitOptions) -> Result<Dataset> {
         let empty = folder::empty_classes(&self.classes, &self.train);
         if !empty.is_empty() {
@@ -88,12 +98,15 @@ impl Listing {
         }
         let dataset = self.divided(options)?;
         match dataset.val.is_empty() {
-            true => Err(Error::NoneValidates { path: dataset.root, fraction: options.val_fraction }),
+            true => {
+                Err(Error::NoneValidates { path: dataset.root, fraction: options.val_fraction })
+            }
             false => Ok(dataset),
         }
     }
 
-    /// Splits the images like [`Listing::split`], but accepts classes without images and an empty validation subset.
+    /// Splits the images like [`Listing::split`], but accepts classes without images and an empty
+    /// validation subset.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the fraction is outside `0.0..1.0`.
@@ -111,7 +124,8 @@ impl Listing {
     fn of_subsets(root: PathBuf, subsets: Subsets) -> Result<Self> {
         let Subsets { train, val, test, others } = subsets;
         let mut notes = vec![describe_split(&train, val.as_deref(), test.as_deref())];
-        let Folder { classes, items, left_out } = prefixed(&train, folder::scan(&root.join(&train))?);
+        let Folder { classes, items, left_out } =
+            prefixed(&train, folder::scan(&root.join(&train))?);
         let mut listing =
             Self { root, classes, train: items, val: None, test: vec![], left_out, notes: vec![] };
         if let Some(val) = val {
@@ -143,8 +157,8 @@ impl Listing {
         Ok(listing)
     }
 
-    /// Reads the folder `name` of the validation or test subset. Its classes must be those of the training subset; the test subset
-    /// may have fewer.
+    /// Reads the folder `name` of the validation or test subset. Its classes must be those of the
+    /// training subset; the test subset may have fewer.
     fn subset(&mut self, train: &str, name: &str) -> Result<Vec<Item>> {
         let path = self.root.join(name);
         let found = folder::of_classes(&path, folder::subfolders(&path)?)?;
@@ -155,26 +169,35 @@ impl Listing {
         if Subset::of(name) == Some(Subset::Test) {
             missing.clear();
         }
-        let differences: Vec<String> = [(train, missing), (name, only_in(&found.classes, &self.classes))]
-            .into_iter()
-            .filter(|(_, classes)| !classes.is_empty())
-            .map(|(subset, classes)| format!("only {subset}/ has {}", classes.join(", ")))
-            .collect();
+        let differences: Vec<String> =
+            [(train, missing), (name, only_in(&found.classes, &self.classes))]
+                .into_iter()
+                .filter(|(_, classes)| !classes.is_empty())
+                .map(|(subset, classes)| format!("only {subset}/ has {}", classes.join(", ")))
+                .collect();
         if !differences.is_empty() {
-            return Err(refuse(&self.root, format!("its classes differ: {}", differences.join("; "))));
+            return Err(refuse(
+                &self.root,
+                format!("its classes differ: {}", differences.join("; ")),
+            ));
         }
         let Folder { classes, items, left_out } = prefixed(name, found);
         self.left_out.extend(left_out);
         let index = |class: usize| self.classes.iter().position(|known| *known == classes[class]);
-        Ok(items.into_iter().filter_map(|item| Some(Item { class: index(item.class)?, ..item })).collect())
+        Ok(items
+            .into_iter()
+            .filter_map(|item| Some(Item { class: index(item.class)?, ..item }))
+            .collect())
     }
 }
 
 /// Prefixes the paths of a subset with the name of its folder.
 fn prefixed(subset: &str, folder: Folder) -> Folder {
     let Folder { classes, mut items, mut left_out } = folder;
-    let paths =
-        items.iter_mut().map(|item| &mut item.path).chain(left_out.iter_mut().map(|file| &mut file.path));
+    let paths = items
+        .iter_mut()
+        .map(|item| &mut item.path)
+        .chain(left_out.iter_mut().map(|file| &mut file.path));
     paths.for_each(|path| *path = format!("{subset}/{path}"));
     Folder { classes, items, left_out }
 }
@@ -191,7 +214,8 @@ fn describe_split(train: &str, val: Option<&str>, test: Option<&str>) -> String 
     note
 }
 
-/// Returns the folder of the data set: the only sub-folder of `path`, if that has sub-folders itself; otherwise `path`.
+/// Returns the folder of the data set: the only sub-folder of `path`, if that has sub-folders
+/// itself; otherwise `path`.
 fn top(path: &Path) -> Result<PathBuf> {
     if !path.is_dir() {
         let reason = if path.exists() { "it is not a folder" } else { "the folder does not exist" };
@@ -253,7 +277,9 @@ mod tests {
             assert_eq!(listing.train.len(), 20);
             assert_eq!(first(&listing.train), format!("{train}/a/0.jpg"));
             assert_eq!(first(listing.val.as_ref().unwrap()), format!("{val}/a/0.jpg"));
-            let note = format!("the data set is already split: {train}/ for training, {val}/ for validation");
+            let note = format!(
+                "the data set is already split: {train}/ for training, {val}/ for validation"
+            );
             assert_eq!(listing.notes, [note]);
         }
         for test in ["test", "Testing"] {
@@ -272,7 +298,8 @@ mod tests {
         assert_eq!((dataset.train.len(), dataset.val.len(), dataset.test.len()), (14, 6, 20));
         assert!(!dataset.comes_split());
         let alone = Dataset::open(&root.path().join("Training"), &options).unwrap();
-        let prefixed: Vec<String> = alone.val.iter().map(|item| format!("Training/{}", item.path)).collect();
+        let prefixed: Vec<String> =
+            alone.val.iter().map(|item| format!("Training/{}", item.path)).collect();
         assert_eq!(dataset.val.iter().map(|item| item.path.clone()).collect::<Vec<_>>(), prefixed);
         assert_eq!(dataset.clone().keep_together(&[], &options).unwrap(), dataset);
     }
@@ -280,7 +307,9 @@ mod tests {
     #[test]
     fn classes_may_be_named_like_subsets() {
         let of = |class: &str| (0..10).map(|k| format!("{class}/{k}.jpg")).collect::<Vec<_>>();
-        for classes in [["bus", "train", "tram"], ["Test", "train", "tram"], ["test", "train", "val2"]] {
+        for classes in
+            [["bus", "train", "tram"], ["Test", "train", "tram"], ["test", "train", "val2"]]
+        {
             let listing = read(&tree(classes.iter().flat_map(|class| of(class))));
             assert_eq!((&listing.classes[..], listing.val), (&classes.map(String::from)[..], None));
         }
@@ -288,8 +317,12 @@ mod tests {
         let listing = read(&tree(["bus/1.jpg", "tram/1.jpg", "train/1.jpg", "train/ice/2.jpg"]));
         assert_eq!((listing.classes.len(), listing.train.len()), (3, 4));
         // A class named `train` in a split data set.
-        let listing =
-            read(&tree(["train/bus/1.jpg", "train/train/1.jpg", "val/bus/2.jpg", "val/train/2.jpg"]));
+        let listing = read(&tree([
+            "train/bus/1.jpg",
+            "train/train/1.jpg",
+            "val/bus/2.jpg",
+            "val/train/2.jpg",
+        ]));
         assert_eq!(
             (&listing.classes[..], first(&listing.train)),
             (&["bus".into(), "train".into()][..], "train/bus/1.jpg")
@@ -300,9 +333,18 @@ mod tests {
     fn subsets_are_never_classes() {
         let flat = tree(["Training/1.jpg", "Testing/1.jpg"]);
         refused(&flat, &["Testing/ and Training/ are named like subsets", "hold no class folders"]);
-        refused(&subsets(&["train", "Train", "val"]), &["Train/ and train/ are both its train subset"]);
-        refused(&subsets(&["train", "val", "validation"]), &["val/ and validation/ are both its val subset"]);
-        refused(&subsets(&["Training"]), &["it has Training/ but no class folders in val/", "use only"]);
+        refused(
+            &subsets(&["train", "Train", "val"]),
+            &["Train/ and train/ are both its train subset"],
+        );
+        refused(
+            &subsets(&["train", "val", "validation"]),
+            &["val/ and validation/ are both its val subset"],
+        );
+        refused(
+            &subsets(&["Training"]),
+            &["it has Training/ but no class folders in val/", "use only"],
+        );
         refused(&subsets(&["train", "extra"]), &["it has train/ but no class folders in val/"]);
         refused(&subsets(&["valid", "test"]), &["no class folders in train/"]);
         refused(&subsets(&["test"]), &["it has test/ but no class folders in train/"]);
@@ -316,14 +358,22 @@ mod tests {
         fs::write(root.path().join("test/1.jpg"), "").unwrap();
         let listing = read(&root);
         assert_eq!((listing.train.len(), listing.test.len()), (20, 0));
-        assert!(listing.notes[1].starts_with("test/, with 1 images, is not a subset"), "{:?}", listing.notes);
+        assert!(
+            listing.notes[1].starts_with("test/, with 1 images, is not a subset"),
+            "{:?}",
+            listing.notes
+        );
 
         let root = subsets(&["train", "val"]);
         fs::create_dir_all(root.path().join("test/unknown")).unwrap();
         fs::write(root.path().join("test/unknown/1.jpg"), "").unwrap();
         let listing = read(&root);
         assert!(listing.test.is_empty());
-        assert!(listing.notes[1].starts_with("test/ has no folder of a class"), "{:?}", listing.notes);
+        assert!(
+            listing.notes[1].starts_with("test/ has no folder of a class"),
+            "{:?}",
+            listing.notes
+        );
     }
 
     #[test]
@@ -366,7 +416,13 @@ mod tests {
 
     #[test]
     fn train_and_val_folders_are_used_as_the_split() {
-        let root = tree(["train/a/1.jpg", "train/b/1.jpg", "val/a/2.jpg", "val/b/2.jpg", "val/b/sub/3.jpg"]);
+        let root = tree([
+            "train/a/1.jpg",
+            "train/b/1.jpg",
+            "val/a/2.jpg",
+            "val/b/2.jpg",
+            "val/b/sub/3.jpg",
+        ]);
         let dataset = open(root.path()).unwrap();
         assert_eq!(dataset.root, root.path());
         assert_eq!(dataset.classes, ["a", "b"]);
@@ -376,7 +432,8 @@ mod tests {
 
     #[test]
     fn subsets_with_different_classes_are_refused() {
-        let root = tree(["train/a/1.jpg", "train/b/1.jpg", "train/c/1.jpg", "val/a/2.jpg", "val/B/2.jpg"]);
+        let root =
+            tree(["train/a/1.jpg", "train/b/1.jpg", "train/c/1.jpg", "val/a/2.jpg", "val/B/2.jpg"]);
         fixtures::refused(open(root.path()), "only train/ has b, c; only val/ has B");
         let root = tree(["train/a/1.jpg", "train/b/1.jpg", "val/1.jpg"]);
         fixtures::refused(open(root.path()), "it has train/ but no class folders in val/");

@@ -1,4 +1,5 @@
-//! A data set: labeled images with their split, and the file `split.json`. The modules below read folders of the accepted layouts.
+//! A data set: labeled images with their split, and the file `split.json`. The modules below read
+//! folders of the accepted layouts.
 
 pub mod folder;
 pub mod listing;
@@ -51,7 +52,8 @@ struct Saved<D> {
 }
 
 impl Dataset {
-    /// Returns whether the folder was already split into a training and a validation subset. The seed does not change such a split.
+    /// Returns whether the folder was already split into a training and a validation subset. The
+    /// seed does not change such a split.
     pub fn comes_split(&self) -> bool {
         let [train, val] = [&self.train, &self.val].map(|items| items.first().map(first_folder));
         self.in_subsets() && val.is_some() && train != val
@@ -72,7 +74,8 @@ impl Dataset {
         self.items().chain(&self.test)
     }
 
-    /// Returns the CRC-32 of the classes and of the items of each subset. It does not depend on the root, so the folder may be moved.
+    /// Returns the CRC-32 of the classes and of the items of each subset. It does not depend on the
+    /// root, so the folder may be moved.
     pub fn checksum(&self) -> String {
         let mut hasher = Hasher::new();
         let mut add = |text: &str| {
@@ -107,8 +110,9 @@ impl Dataset {
     /// Reads `split.json`.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Dataset`] if the file is not a split, was changed after it was written, or refers to a class that it
-    /// does not list. Files of earlier versions have no checksum and are not checked for changes.
+    /// [`Error::Io`]; [`Error::Dataset`] if the file is not a split, was changed after it was
+    /// written, or refers to a class that it does not list. Files of earlier versions have no
+    /// checksum and are not checked for changes.
     pub fn load(path: &Path) -> Result<Self> {
         let text = fs::read(path).map_err(Error::io("read", path))?;
         let Saved { dataset, crc32 }: Saved<Self> = serde_json::from_slice(&text)
@@ -127,9 +131,13 @@ impl Dataset {
     }
 }
 
-/// Returns whether the paths of all items of a data set start with the folder of a subset, not with that of a class. One differing
-/// path is enough: in a subset, only the images of a class with the name of that subset start with their class name.
-pub(crate) fn in_subsets<'a>(mut items: impl Iterator<Item = &'a Item>, classes: &[String]) -> bool {
+/// Returns whether the paths of all items of a data set start with the folder of a subset, not with
+/// that of a class. One differing path is enough: in a subset, only the images of a class with the
+/// name of that subset start with their class name.
+pub(crate) fn in_subsets<'a>(
+    mut items: impl Iterator<Item = &'a Item>,
+    classes: &[String],
+) -> bool {
     items.any(|item| first_folder(item) != classes[item.class])
 }
 
@@ -162,7 +170,8 @@ mod tests {
         let text = fs::read_to_string(&file).unwrap();
         fs::write(&file, &text[..text.len() / 2]).unwrap();
         refused(Dataset::load(&file), "it is not a valid split");
-        fs::write(&file, text.replace("crc32", "other").replace("\"class\": 1", "\"class\": 2")).unwrap();
+        fs::write(&file, text.replace("crc32", "other").replace("\"class\": 1", "\"class\": 2"))
+            .unwrap();
         refused(Dataset::load(&file), "is of class 2, which is not listed");
     }
 
@@ -173,7 +182,8 @@ mod tests {
         let file = root.path().join("split.json");
         dataset.save(&file).unwrap();
         let text = fs::read_to_string(&file).unwrap();
-        let (path, class) = (format!("{:?}", dataset.val[1].path), format!("{:?}", dataset.train[0].path));
+        let (path, class) =
+            (format!("{:?}", dataset.val[1].path), format!("{:?}", dataset.train[0].path));
         for (from, to) in [
             ("\"class\": 1", "\"class\": 0"),
             ("\"val\"", "\"vxl\""),

@@ -1,4 +1,5 @@
-//! Detects folders that are already split: which sub-folder holds the training, validation and test images.
+//! Detects folders that are already split: which sub-folder holds the training, validation and test
+//! images.
 
 use std::path::Path;
 
@@ -23,7 +24,8 @@ pub enum Subset {
 impl Subset {
     const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Test];
 
-    /// The accepted names of the folder, in lower case. The first one is the name that this crate writes.
+    /// The accepted names of the folder, in lower case. The first one is the name that this crate
+    /// writes.
     fn names(self) -> &'static [&'static str] {
         match self {
             Self::Train => &["train", "training"],
@@ -39,7 +41,8 @@ impl Subset {
 
     /// Returns the subset whose accepted names include this folder name, in any case.
     pub fn of(name: &str) -> Option<Self> {
-        let is_named = |subset: &Self| subset.names().iter().any(|known| known.eq_ignore_ascii_case(name));
+        let is_named =
+            |subset: &Self| subset.names().iter().any(|known| known.eq_ignore_ascii_case(name));
         Self::ALL.into_iter().find(is_named)
     }
 }
@@ -59,13 +62,14 @@ pub struct Subsets {
 
 /// Finds the subset folders in `root`. Returns `None` when the sub-folders of `root` are classes.
 ///
-/// The data set is split if it has a training folder and a validation or test folder, both with class folders. It is also split
-/// if a training folder with class folders is next to a folder of unlabeled test images; that folder is then one of the `others`.
-/// A class may have the name of a subset if it holds images itself and there are classes with other names.
+/// The data set is split if it has a training folder and a validation or test folder, both with
+/// class folders. It is also split if a training folder with class folders is next to a folder of
+/// unlabeled test images; that folder is then one of the `others`. A class may have the name of a
+/// subset if it holds images itself and there are classes with other names.
 ///
 /// # Errors
-/// [`Error::Dataset`] if two folders are the same subset, if there is only one subset, or if the subsets have no class folders;
-/// [`Error::Io`].
+/// [`Error::Dataset`] if two folders are the same subset, if there is only one subset, or if the
+/// subsets have no class folders; [`Error::Io`].
 pub fn find(root: &Path) -> Result<Option<Subsets>> {
     // Subset folders with and without class folders in them.
     let (mut nested, mut flat) = (Vec::new(), Vec::new());
@@ -77,15 +81,19 @@ pub fn find(root: &Path) -> Result<Option<Subsets>> {
             Some(subset) => nested.push((subset, name)),
         }
     }
-    let has = |found: &[(Subset, String)], wanted| found.iter().any(|(subset, _)| *subset == wanted);
-    let is_split = has(&nested, Subset::Train) && (has(&nested, Subset::Val) || has(&nested, Subset::Test));
+    let has =
+        |found: &[(Subset, String)], wanted| found.iter().any(|(subset, _)| *subset == wanted);
+    let is_split =
+        has(&nested, Subset::Train) && (has(&nested, Subset::Val) || has(&nested, Subset::Test));
     let unlabeled_test = others.is_empty() && has(&flat, Subset::Test) && !has(&flat, Subset::Val);
     if is_split || has(&nested, Subset::Train) && unlabeled_test {
         let mut one = |wanted: Subset| -> Result<Option<String>> {
-            let mut named = nested.extract_if(.., |(subset, _)| *subset == wanted).map(|(_, name)| name);
+            let mut named =
+                nested.extract_if(.., |(subset, _)| *subset == wanted).map(|(_, name)| name);
             match (named.next(), named.next()) {
                 (Some(a), Some(b)) => {
-                    let reason = format!("{a}/ and {b}/ are both its {} subset; keep one", wanted.folder());
+                    let reason =
+                        format!("{a}/ and {b}/ are both its {} subset; keep one", wanted.folder());
                     Err(refuse(root, reason))
                 }
                 (name, _) => Ok(name),

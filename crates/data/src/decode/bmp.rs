@@ -40,7 +40,8 @@ pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String
         let stride = row_bytes.next_multiple_of(4);
         for (y, row) in rows.into_iter().enumerate() {
             // The last row may lack its padding.
-            let bytes = data.get(y * stride..).and_then(|rest| rest.get(..row_bytes)).ok_or(TRUNCATED)?;
+            let bytes =
+                data.get(y * stride..).and_then(|rest| rest.get(..row_bytes)).ok_or(TRUNCATED)?;
             for (x, pixel) in row.iter_mut().enumerate() {
                 *pixel = layout.pixel(bytes, x, &colors);
             }
@@ -67,7 +68,8 @@ struct Header {
     /// Number of colors in the palette, and bytes per color.
     colors: usize,
     color_bytes: usize,
-    /// Offsets of the end of the header, of the palette, and of the pixels. The offset of the pixels is 0 if the file does not have it.
+    /// Offsets of the end of the header, of the palette, and of the pixels. The offset of the
+    /// pixels is 0 if the file does not have it.
     end: usize,
     palette: usize,
     pixels: usize,
@@ -112,7 +114,8 @@ impl Header {
                 header.compression = u32_at(30)?;
                 header.colors = u32_at(46)? as usize;
                 if header.compression == BIT_FIELDS {
-                    // The masks follow a short header of 40 bytes. Only headers of at least 56 bytes have an alpha mask.
+                    // The masks follow a short header of 40 bytes. Only headers of at least 56
+                    // bytes have an alpha mask.
                     let masks = if size >= 56 { 4 } else { 3 };
                     for (index, mask) in header.masks.iter_mut().take(masks).enumerate() {
                         *mask = u32_at(54 + 4 * index)?;
@@ -122,7 +125,11 @@ impl Header {
                     }
                 }
             }
-            _ => return Some(Err(format!("BMP with a header of {size} bytes is not supported: convert it"))),
+            _ => {
+                return Some(Err(format!(
+                    "BMP with a header of {size} bytes is not supported: convert it"
+                )));
+            }
         }
         if header.colors == 0 {
             header.colors = 1_usize.checked_shl(header.bits.into()).unwrap_or(0);
@@ -133,7 +140,8 @@ impl Header {
 
     fn check(self) -> Result<Self, String> {
         let Self { bits, compression, colors, .. } = self;
-        let unsupported = |what: String| Err(format!("BMP with {what} is not supported: convert it"));
+        let unsupported =
+            |what: String| Err(format!("BMP with {what} is not supported: convert it"));
         match (bits, compression) {
             (8, RLE8) | (4, RLE4) | (1 | 4 | 8 | 16 | 24 | 32, UNCOMPRESSED) => {}
             (16 | 24 | 32, BIT_FIELDS) => {}
@@ -225,8 +233,8 @@ fn is_byte(mask: u32) -> bool {
     matches!(mask, 0xFF | 0xFF00 | 0xFF_0000 | 0xFF00_0000)
 }
 
-/// Decodes run-length coding to palette indices. `start` is the offset of the data in the file: literal pixels are padded to even
-/// offsets.
+/// Decodes run-length coding to palette indices. `start` is the offset of the data in the file:
+/// literal pixels are padded to even offsets.
 fn unpack_runs(
     data: &[u8],
     start: usize,
@@ -239,7 +247,9 @@ fn unpack_runs(
     let mut x = 0;
     let mut at = 0;
     while indices.len() < all {
-        let Some(&[count, value]) = data.get(at..).and_then(|rest| rest.first_chunk()) else { break };
+        let Some(&[count, value]) = data.get(at..).and_then(|rest| rest.first_chunk()) else {
+            break;
+        };
         at += 2;
         match (count, value) {
             (0, 0) => {
@@ -248,7 +258,10 @@ fn unpack_runs(
             }
             (0, 1) => break,
             (0, 2) => {
-                let Some(&[right, down]) = data.get(at..).and_then(|rest| rest.first_chunk()) else { break };
+                let Some(&[right, down]) = data.get(at..).and_then(|rest| rest.first_chunk())
+                else {
+                    break;
+                };
                 at += 2;
                 let end = indices.len() + usize::from(right) + usize::from(down) * width;
                 indices.resize(end.min(all), 0);

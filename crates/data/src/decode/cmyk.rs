@@ -1,6 +1,7 @@
 //! Converts CMYK to RGB.
 
-/// Converts cyan, magenta, yellow and black to red, green and blue as Pillow's `convert('RGB')` does.
+/// Converts cyan, magenta, yellow and black to red, green and blue as Pillow's `convert('RGB')`
+/// does.
 pub fn to_rgb([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
     let light = 255 - black;
     [cyan, magenta, yellow].map(|ink| {

@@ -7,8 +7,8 @@ use image::RgbImage;
 
 use super::memory_budget::Reservation;
 
-/// Decodes a file. The screen is enlarged if the frame is larger. Pixels outside of the frame get the transparent index of the frame,
-/// or index 0, as in Pillow; browsers show them as transparent.
+/// Decodes a file. The screen is enlarged if the frame is larger. Pixels outside of the frame get
+/// the transparent index of the frame, or index 0, as in Pillow; browsers show them as transparent.
 pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String> {
     let bytes = &with_palette(bytes)[..];
     let mut options = DecodeOptions::new();
@@ -17,7 +17,8 @@ pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String
     options.allow_unknown_blocks(true);
     let mut decoder = options.read_info(bytes).map_err(|e| e.to_string())?;
     let frame = decoder.next_frame_info().map_err(|e| e.to_string())?.ok_or("it has no frame")?;
-    let [left, top, across, down] = [frame.left, frame.top, frame.width, frame.height].map(usize::from);
+    let [left, top, across, down] =
+        [frame.left, frame.top, frame.width, frame.height].map(usize::from);
     let background = frame.transparent.unwrap_or(0);
     if across == 0 || down == 0 {
         return Err("its first frame has no pixels".into());
@@ -35,7 +36,8 @@ pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String
     let palette = decoder.palette().map_err(|e| e.to_string())?.as_chunks::<3>().0;
     let color = |index: u8| palette.get(usize::from(index)).copied().unwrap_or_default();
     let pixels = screen.into_iter().flat_map(color).collect();
-    RgbImage::from_raw(width as u32, height as u32, pixels).ok_or_else(|| "its pixels are incomplete".into())
+    RgbImage::from_raw(width as u32, height as u32, pixels)
+        .ok_or_else(|| "its pixels are incomplete".into())
 }
 
 /// Adds a global palette of 256 grays to a file that has none: its indices are gray values.

@@ -10,7 +10,11 @@ use super::memory_budget::Reservation;
 const MAX_DECODER_BYTES: u64 = 768 << 20;
 
 /// Decodes a file of the given format with the `image` crate.
-pub fn decode(format: ImageFormat, bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String> {
+pub fn decode(
+    format: ImageFormat,
+    bytes: &[u8],
+    memory: &mut Reservation,
+) -> Result<RgbImage, String> {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_DECODER_BYTES);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
@@ -25,13 +29,16 @@ pub fn decode(format: ImageFormat, bytes: &[u8], memory: &mut Reservation) -> Re
         DynamicImage::ImageLuma16(p) => high_bytes(p.as_raw(), |&[gray]: &[u16; 1]| [gray; 3]),
         DynamicImage::ImageLumaA16(p) => high_bytes(p.as_raw(), |&[gray, _]: &[u16; 2]| [gray; 3]),
         DynamicImage::ImageRgb16(p) => high_bytes(p.as_raw(), |&color: &[u16; 3]| color),
-        DynamicImage::ImageRgba16(p) => high_bytes(p.as_raw(), |&[r, g, b, _]: &[u16; 4]| [r, g, b]),
+        DynamicImage::ImageRgba16(p) => {
+            high_bytes(p.as_raw(), |&[r, g, b, _]: &[u16; 4]| [r, g, b])
+        }
         bytes => return Ok(bytes.into_rgb8()),
     };
     RgbImage::from_raw(width, height, pixels).ok_or_else(|| "its pixels are incomplete".into())
 }
 
-/// Returns the high bytes of red, green and blue of 16-bit pixels, as Pillow does; the `image` crate would round.
+/// Returns the high bytes of red, green and blue of 16-bit pixels, as Pillow does; the `image`
+/// crate would round.
 fn high_bytes<const N: usize>(samples: &[u16], color: impl Fn(&[u16; N]) -> [u16; 3]) -> Vec<u8> {
     samples.as_chunks().0.iter().flat_map(|pixel| color(pixel).map(|s| (s >> 8) as u8)).collect()
 }

@@ -24,7 +24,8 @@ pub struct Size {
     pub height_at: usize,
 }
 
-/// Reads the size of a baseline, extended or progressive JPEG; `None` for all other files and for sizes above the limits.
+/// Reads the size of a baseline, extended or progressive JPEG; `None` for all other files and for
+/// sizes above the limits.
 pub fn size(bytes: &[u8]) -> Option<Size> {
     let mut rest = bytes.strip_prefix(&[0xFF, 0xD8])?;
     loop {
@@ -33,7 +34,8 @@ pub fn size(bytes: &[u8]) -> Option<Size> {
             // The frame header of these three kinds: bits per sample, height, width.
             0xC0..=0xC2 => {
                 let [.., h0, h1, w0, w1] = *rest.first_chunk::<9>()?;
-                let [height, width] = [[h0, h1], [w0, w1]].map(|side| u16::from_be_bytes(side).into());
+                let [height, width] =
+                    [[h0, h1], [w0, w1]].map(|side| u16::from_be_bytes(side).into());
                 check_size(u64::from(width), u64::from(height)).ok()?;
                 return Some(Size { width, height, height_at: bytes.len() - rest.len() + 5 });
             }
@@ -54,7 +56,8 @@ struct Segment<'a> {
     data: &'a [u8],
 }
 
-/// Iterates over all segments of a file as Pillow does: bytes between segments, such as the data of a scan, are skipped.
+/// Iterates over all segments of a file as Pillow does: bytes between segments, such as the data of
+/// a scan, are skipped.
 fn segments(bytes: &[u8]) -> impl Iterator<Item = Segment<'_>> {
     let mut at = 2;
     std::iter::from_fn(move || {
@@ -77,10 +80,12 @@ fn segments(bytes: &[u8]) -> impl Iterator<Item = Segment<'_>> {
 /// The marker of the header of a scan.
 const SCAN: u8 = 0xDA;
 
-/// Reads EXIF and XMP before the first scan, as Pillow does: parts of EXIF are joined, and the last XMP is used.
+/// Reads EXIF and XMP before the first scan, as Pillow does: parts of EXIF are joined, and the last
+/// XMP is used.
 pub fn metadata(bytes: &[u8]) -> Metadata {
     let mut metadata = Metadata::default();
-    for Segment { marker, data, .. } in segments(bytes).take_while(|segment| segment.marker != SCAN) {
+    for Segment { marker, data, .. } in segments(bytes).take_while(|segment| segment.marker != SCAN)
+    {
         if marker == 0xE1 {
             add_metadata(&mut metadata, data);
         }
@@ -96,9 +101,14 @@ fn add_metadata(metadata: &mut Metadata, data: &[u8]) {
     }
 }
 
-/// Decodes a file, or only the rows of a `region`. For a region, the result has the columns of the region and some to the left of them,
-/// or all columns. The decoder of the `image` crate is not used because it rounds differently from libjpeg-turbo.
-pub fn decode(bytes: &[u8], region: Option<Crop>, memory: &mut Reservation) -> Result<RgbImage, String> {
+/// Decodes a file, or only the rows of a `region`. For a region, the result has the columns of the
+/// region and some to the left of them, or all columns. The decoder of the `image` crate is not
+/// used because it rounds differently from libjpeg-turbo.
+pub fn decode(
+    bytes: &[u8],
+    region: Option<Crop>,
+    memory: &mut Reservation,
+) -> Result<RgbImage, String> {
     let frame = Frame::of(bytes);
     if let Some(feature) = frame.as_ref().and_then(Frame::unsupported) {
         return Err(format!("JPEG with {feature} is not supported; save the image again"));
@@ -150,12 +160,17 @@ fn decode_known(
     region: Option<Crop>,
     memory: &mut Reservation,
 ) -> Result<RgbImage, Failure> {
-    let limits = DecodeLimits { max_pixels: MAX_PIXELS, max_scans: MAX_SCANS, ..DecodeLimits::default() };
+    let limits =
+        DecodeLimits { max_pixels: MAX_PIXELS, max_scans: MAX_SCANS, ..DecodeLimits::default() };
     let mut decoder = Decoder::new_with_limits(bytes, limits)?;
     let header = decoder.header();
     let (width, height) = (header.width, header.height);
     let is_cmyk = header.components.len() == 4;
-    memory.for_image(width.into(), height.into(), bytes_per_pixel(header.components.len(), is_sequential))?;
+    memory.for_image(
+        width.into(),
+        height.into(),
+        bytes_per_pixel(header.components.len(), is_sequential),
+    )?;
     decoder.set_output_format(if is_cmyk { PixelFormat::Cmyk } else { PixelFormat::Rgb });
     if let Some(region) = region {
         let [left, top, width, height] =
@@ -175,8 +190,8 @@ fn decode_known(
         .ok_or_else(|| Failure::Other("its pixels are incomplete".into()))
 }
 
-/// Returns the memory that the decoder needs per pixel: one byte for each sample, two for its coefficient if coefficients are stored,
-/// and the bytes of the image.
+/// Returns the memory that the decoder needs per pixel: one byte for each sample, two for its
+/// coefficient if coefficients are stored, and the bytes of the image.
 fn bytes_per_pixel(components: usize, is_sequential: bool) -> usize {
     let coefficients = if is_sequential { 0 } else { 2 * components };
     components + coefficients + components.max(3)
@@ -186,7 +201,8 @@ fn bytes_per_pixel(components: usize, is_sequential: bool) -> usize {
 struct Frame<'a> {
     marker: u8,
     bits: u8,
-    /// For each component its identifier, its horizontal and vertical sampling factors in one byte, and its table.
+    /// For each component its identifier, its horizontal and vertical sampling factors in one byte,
+    /// and its table.
     components: &'a [[u8; 3]],
     /// Offset of the components in the file.
     at: usize,
@@ -195,17 +211,23 @@ struct Frame<'a> {
 impl<'a> Frame<'a> {
     fn of(bytes: &'a [u8]) -> Option<Self> {
         // 0xC4, 0xC8 and 0xCC are Huffman tables, a reserved marker and arithmetic conditioning.
-        let is_frame = |marker: u8| matches!(marker, 0xC0..=0xCF) && !matches!(marker, 0xC4 | 0xC8 | 0xCC);
-        let Segment { marker, at, data } = segments(bytes).find(|segment| is_frame(segment.marker))?;
+        let is_frame =
+            |marker: u8| matches!(marker, 0xC0..=0xCF) && !matches!(marker, 0xC4 | 0xC8 | 0xCC);
+        let Segment { marker, at, data } =
+            segments(bytes).find(|segment| is_frame(segment.marker))?;
         let [bits, _, _, _, _, count, components @ ..] = data else { return None };
         let components = components.as_chunks().0.get(..usize::from(*count))?;
         Some(Self { marker, bits: *bits, components, at: at + 6 })
     }
 
-    /// Returns the name of a feature that Pillow cannot read, or that the decoder cannot read as Pillow does.
+    /// Returns the name of a feature that Pillow cannot read, or that the decoder cannot read as
+    /// Pillow does.
     fn unsupported(&self) -> Option<String> {
-        let samplings: Vec<[u8; 2]> =
-            self.components.iter().map(|component| [component[1] >> 4, component[1] & 15]).collect();
+        let samplings: Vec<[u8; 2]> = self
+            .components
+            .iter()
+            .map(|component| [component[1] >> 4, component[1] & 15])
+            .collect();
         let finer = samplings.iter().any(|[h, v]| *h > samplings[0][0] || *v > samplings[0][1]);
         let uneven = samplings.first() != samplings.last();
         match (self.marker, self.bits, self.components.len()) {
@@ -221,7 +243,8 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Returns whether the coding is sequential with Huffman codes. Coefficients then need not be stored.
+    /// Returns whether the coding is sequential with Huffman codes. Coefficients then need not be
+    /// stored.
     fn is_sequential(&self) -> bool {
         matches!(self.marker, 0xC0 | 0xC1)
     }
@@ -231,11 +254,12 @@ impl<'a> Frame<'a> {
         ids.clone().collect::<BTreeSet<_>>().len() < ids.len()
     }
 
-    /// Copies a file with equal component identifiers and changes the identifiers to 1, 2, …, as libjpeg does by their order. All
-    /// components must be in one scan.
+    /// Copies a file with equal component identifiers and changes the identifiers to 1, 2, …, as
+    /// libjpeg does by their order. All components must be in one scan.
     fn renumbered(&self, bytes: &[u8]) -> Result<Vec<u8>, String> {
         let scan = segments(bytes).find(|segment| segment.marker == SCAN);
-        let full_scan = scan.filter(|scan| scan.data.first() == Some(&(self.components.len() as u8)));
+        let full_scan =
+            scan.filter(|scan| scan.data.first() == Some(&(self.components.len() as u8)));
         let scan = full_scan.ok_or(
             "JPEG with several scans and equal component identifiers is not supported; save the image again",
         )?;
@@ -259,9 +283,15 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Converts CMYK of JPEG to RGB. The values are inverted, as Adobe's programs write them and Pillow reads them.
+/// Converts CMYK of JPEG to RGB. The values are inverted, as Adobe's programs write them and Pillow
+/// reads them.
 fn rgb_of_inverted_cmyk(pixels: &[u8]) -> Vec<u8> {
-    pixels.as_chunks::<4>().0.iter().flat_map(|pixel| cmyk::to_rgb(pixel.map(|byte| 255 - byte))).collect()
+    pixels
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .flat_map(|pixel| cmyk::to_rgb(pixel.map(|byte| 255 - byte)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -287,8 +317,8 @@ mod tests {
         decode(file, None, &mut Reservation::default()).map(RgbImage::into_raw)
     }
 
-    /// Returns a file with a changed frame header. `change` gets the bytes from the marker on: marker, length, bits, height, width,
-    /// count, components.
+    /// Returns a file with a changed frame header. `change` gets the bytes from the marker on:
+    /// marker, length, bits, height, width, count, components.
     fn with_frame(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
         let mut file = encode(|encoder| encoder);
         let at = Frame::of(&file).unwrap().at - 9;
@@ -301,7 +331,9 @@ mod tests {
         let pixels = read(&encode(|encoder| encoder)).unwrap();
         assert!(read(&encode(|encoder| encoder.progressive(true))).unwrap() == pixels);
         assert!(read(&encode(|encoder| encoder.arithmetic(true))).unwrap() == pixels);
-        assert!(read(&encode(|encoder| encoder.arithmetic(true).progressive(true))).unwrap() == pixels);
+        assert!(
+            read(&encode(|encoder| encoder.arithmetic(true).progressive(true))).unwrap() == pixels
+        );
         assert!(read(&encode(|encoder| encoder.restart_blocks(3))).unwrap() == pixels);
     }
 
@@ -333,7 +365,10 @@ mod tests {
             (with_frame(samplings([0x31, 0x21, 0x11])), "fractional chroma sampling"),
         ] {
             let error = read(&file).unwrap_err();
-            assert!(error.contains(&format!("JPEG with {feature}")) && error.contains("save"), "{error}");
+            assert!(
+                error.contains(&format!("JPEG with {feature}")) && error.contains("save"),
+                "{error}"
+            );
         }
     }
 
@@ -352,8 +387,10 @@ mod tests {
     #[test]
     fn missing_data_are_an_error() {
         let file = encode(|encoder| encoder.restart_blocks(3));
-        let marker =
-            file.windows(2).rposition(|pair| pair[0] == 0xFF && matches!(pair[1], 0xD0..=0xD7)).unwrap();
+        let marker = file
+            .windows(2)
+            .rposition(|pair| pair[0] == 0xFF && matches!(pair[1], 0xD0..=0xD7))
+            .unwrap();
         let truncated = [&file[..marker], &file[file.len() - 2..]].concat();
         assert!(read(&truncated).unwrap_err().contains("its data end before all pixels"));
     }

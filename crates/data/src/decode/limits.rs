@@ -3,7 +3,8 @@
 /// Largest number of pixels, 8192×8192. Larger images are refused as soon as their header is read.
 pub const MAX_PIXELS: u64 = 1 << 26;
 
-/// Largest width and height in pixels, which is the limit of JPEG. Larger images are refused as soon as their header is read.
+/// Largest width and height in pixels, which is the limit of JPEG. Larger images are refused as
+/// soon as their header is read.
 pub const MAX_SIDE: u64 = 65_535;
 
 /// Largest file that is read: 128 MiB.
@@ -15,7 +16,9 @@ pub const MAX_FILE_BYTES: u64 = 128 << 20;
 /// A message, if the image is too large or has no pixels.
 pub fn check_size(width: u64, height: u64) -> Result<(), String> {
     if width.max(height) > MAX_SIDE {
-        return Err(format!("it has {width}×{height} pixels, and the limit is {MAX_SIDE} per side"));
+        return Err(format!(
+            "it has {width}×{height} pixels, and the limit is {MAX_SIDE} per side"
+        ));
     }
     match width * height {
         0 => Err("it has no pixels".into()),

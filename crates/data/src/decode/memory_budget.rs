@@ -1,6 +1,7 @@
-//! Limits the memory that all threads together use for decoding. A thread reserves memory when the size of its image is known, and
-//! releases it when the image is dropped. If too little memory is left, the thread waits for others. One image at a time may exceed
-//! the budget and does not wait, which prevents deadlocks.
+//! Limits the memory that all threads together use for decoding. A thread reserves memory when the
+//! size of its image is known, and releases it when the image is dropped. If too little memory is
+//! left, the thread waits for others. One image at a time may exceed the budget and does not wait,
+//! which prevents deadlocks.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -35,8 +36,8 @@ impl Budget {
     }
 }
 
-/// The memory reserved for an image. To avoid a deadlock, a thread that holds one must neither wait for another thread nor create a
-/// second one.
+/// The memory reserved for an image. To avoid a deadlock, a thread that holds one must neither wait
+/// for another thread nor create a second one.
 #[derive(Debug)]
 pub struct Reservation {
     budget: &'static Budget,
@@ -55,11 +56,17 @@ impl Reservation {
         Self { budget, bytes: 0, exceeds: false }
     }
 
-    /// Checks the size in a header and reserves the memory that decoding needs. `bytes_per_pixel` includes the RGB image.
+    /// Checks the size in a header and reserves the memory that decoding needs. `bytes_per_pixel`
+    /// includes the RGB image.
     ///
     /// # Errors
     /// A message, if the image is too large or has no pixels.
-    pub fn for_image(&mut self, width: u64, height: u64, bytes_per_pixel: usize) -> Result<(), String> {
+    pub fn for_image(
+        &mut self,
+        width: u64,
+        height: u64,
+        bytes_per_pixel: usize,
+    ) -> Result<(), String> {
         check_size(width, height)?;
         self.take((width * height) as usize * bytes_per_pixel);
         Ok(())
@@ -107,7 +114,8 @@ mod tests {
 
     use super::*;
 
-    /// Returns the largest sum of the reservations of all threads, for images of `each` bytes that are reserved in two steps.
+    /// Returns the largest sum of the reservations of all threads, for images of `each` bytes that
+    /// are reserved in two steps.
     fn peak(budget: &'static Budget, threads: usize, each: usize) -> usize {
         let peak = Mutex::new(0);
         thread::scope(|scope| {

@@ -1,12 +1,14 @@
-//! Decodes image files to RGB, as Pillow's `Image.open(file).convert("RGB")` does. The format is detected by the content. An alpha
-//! channel is dropped, not blended. Of an animation, the first frame is decoded. The image is rotated upright as by
-//! `ImageOps.exif_transpose`, unless [`Options`] disable it.
+//! Decodes image files to RGB, as Pillow's `Image.open(file).convert("RGB")` does. The format is
+//! detected by the content. An alpha channel is dropped, not blended. Of an animation, the first
+//! frame is decoded. The image is rotated upright as by `ImageOps.exif_transpose`, unless
+//! [`Options`] disable it.
 //!
-//! For all supported files, the pixels are those of Pillow 13 byte for byte, except where Pillow has a bug. In these cases the correct
-//! pixels are returned: for gray of more than 8 bits the high byte (Pillow clips at 255, which gives a white image), and for a few rare
-//! kinds of TIFF, BMP and GIF. A JPEG with invalid data is an error (Pillow decodes as much as it can). A JPEG without an end marker
-//! is read (Pillow refuses it). `docs/formats.md` lists what is supported, what differs and what is refused; the test
-//! `tests/formats.rs` checks that the list is complete.
+//! For all supported files, the pixels are those of Pillow 13 byte for byte, except where Pillow
+//! has a bug. In these cases the correct pixels are returned: for gray of more than 8 bits the high
+//! byte (Pillow clips at 255, which gives a white image), and for a few rare kinds of TIFF, BMP and
+//! GIF. A JPEG with invalid data is an error (Pillow decodes as much as it can). A JPEG without an
+//! end marker is read (Pillow refuses it). `docs/formats.md` lists what is supported, what differs
+//! and what is refused; the test `tests/formats.rs` checks that the list is complete.
 
 mod bmp;
 mod cmyk;
@@ -31,32 +33,37 @@ pub use self::limits::{MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE};
 use self::{memory_budget::Reservation, orientation::turn, stored::StoredImage};
 use crate::{Error, Result, guard::guard, resize::Crop};
 
-/// Number of additional pixels that are decoded on each side of a crop: subsampled chroma is interpolated from its neighbors, and
-/// differently in an image of a few columns.
+/// Number of additional pixels that are decoded on each side of a crop: subsampled chroma is
+/// interpolated from its neighbors, and differently in an image of a few columns.
 const MARGIN: u32 = 8;
 
 /// Options of decoding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Whether the orientation in the metadata is applied. The orientation of a TIFF is always applied, as in Pillow.
+    /// Whether the orientation in the metadata is applied. The orientation of a TIFF is always
+    /// applied, as in Pillow.
     pub orientation: ExifOrientation,
 }
 
-/// A decoded image. Until it is dropped, its memory counts against the budget of decoding, which all threads share. To avoid a
-/// deadlock, a thread that holds one must neither wait for another thread nor decode a second image.
+/// A decoded image. Until it is dropped, its memory counts against the budget of decoding, which
+/// all threads share. To avoid a deadlock, a thread that holds one must neither wait for another
+/// thread nor decode a second image.
 #[derive(Debug)]
 pub struct Decoded {
     /// The pixels.
     pub image: RgbImage,
-    /// Whether the orientation in the metadata is not upright. The pixels are then rotated, unless the options disable it.
+    /// Whether the orientation in the metadata is not upright. The pixels are then rotated, unless
+    /// the options disable it.
     pub turned: bool,
-    /// Damage of the file that did not prevent reading all pixels, one clause each, such as "its end is missing".
+    /// Damage of the file that did not prevent reading all pixels, one clause each, such as "its
+    /// end is missing".
     pub notes: Vec<String>,
     memory: Reservation,
 }
 
 impl Decoded {
-    /// Removes the image from the memory budget, for a caller that limits its memory in another way.
+    /// Removes the image from the memory budget, for a caller that limits its memory in another
+    /// way.
     pub(crate) fn leave_budget(&mut self) {
         self.memory.keep(0);
     }
@@ -65,16 +72,18 @@ impl Decoded {
 /// Decodes an image file.
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be read, [`Error::Image`] if its content is not a complete image.
+/// [`Error::Io`] if the file cannot be read, [`Error::Image`] if its content is not a complete
+/// image.
 pub fn decode(path: impl AsRef<Path>, options: Options) -> Result<Decoded> {
     let path = path.as_ref();
     let (bytes, memory) = read_file(path)?;
     decode_in(path, &bytes, options, memory)
 }
 
-/// Decodes at least the crop that `choose` returns for the image's width and height. Also returns the position of the crop in the
-/// decoded pixels. The pixels are those of [`decode`], which takes longer. Use it for files that [`decode`] has accepted, because
-/// damage below the crop is not detected.
+/// Decodes at least the crop that `choose` returns for the image's width and height. Also returns
+/// the position of the crop in the decoded pixels. The pixels are those of [`decode`], which takes
+/// longer. Use it for files that [`decode`] has accepted, because damage below the crop is not
+/// detected.
 ///
 /// # Errors
 /// The same as [`decode`].
@@ -94,7 +103,8 @@ pub fn decode_crop(
 /// [`Error::Io`].
 pub(crate) fn read_file(path: &Path) -> Result<(Vec<u8>, Reservation)> {
     let file = File::open(path).map_err(Error::io("open", path))?;
-    // Pipes and the like have no length, and are read as well. With the additional byte, the buffer need not grow to find the end.
+    // Pipes and the like have no length, and are read as well. With the additional byte, the buffer
+    // need not grow to find the end.
     let length = file.metadata().map_or(0, |metadata| metadata.len()).min(MAX_FILE_BYTES) as usize;
     let mut memory = Reservation::default();
     memory.take(length);
@@ -107,7 +117,11 @@ pub(crate) fn read_file(path: &Path) -> Result<(Vec<u8>, Reservation)> {
 ///
 /// # Errors
 /// The same as [`decode`].
-pub fn decode_reader(name: impl AsRef<Path>, reader: impl Read, options: Options) -> Result<Decoded> {
+pub fn decode_reader(
+    name: impl AsRef<Path>,
+    reader: impl Read,
+    options: Options,
+) -> Result<Decoded> {
     let mut bytes = Vec::new();
     read(name.as_ref(), reader, &mut bytes)?;
     decode_bytes(name, &bytes, options)
@@ -126,7 +140,8 @@ pub fn decode_bytes(name: impl AsRef<Path>, bytes: &[u8], options: Options) -> R
     decode_in(name.as_ref(), bytes, options, Reservation::default())
 }
 
-/// Does the same as [`decode_crop`] for the bytes of an image file. The bytes are changed temporarily. Errors refer to them as `name`.
+/// Does the same as [`decode_crop`] for the bytes of an image file. The bytes are changed
+/// temporarily. Errors refer to them as `name`.
 ///
 /// # Errors
 /// The same as [`decode_bytes`].
@@ -162,7 +177,8 @@ pub(crate) fn decode_in(
     Ok(Decoded { image, turned, notes, memory })
 }
 
-/// Runs a decoder. All decoders run through this function, which turns a panic into an error that names the file.
+/// Runs a decoder. All decoders run through this function, which turns a panic into an error that
+/// names the file.
 fn guarded<T>(name: &Path, decode: impl FnOnce() -> Result<T, String>) -> Result<T> {
     let decoded = guard(decode)
         .unwrap_or_else(|panic| Err(format!("the decoder failed with an internal error: {panic}")));
@@ -253,8 +269,10 @@ fn decode_region(
     let image = guard(|| jpeg::decode(bytes, Some(region), memory));
     set_height(bytes, size.height);
     let image = image??;
-    // The decoded columns are either all columns, or start at the block boundary at or left of the region and end with the region.
-    let left = if image.width() == size.width { 0 } else { region.left + region.width - image.width() };
+    // The decoded columns are either all columns, or start at the block boundary at or left of the
+    // region and end with the region.
+    let left =
+        if image.width() == size.width { 0 } else { region.left + region.width - image.width() };
     Ok((image, Crop { left: crop.left - left, top: crop.top - region.top, ..crop }))
 }
 
@@ -282,7 +300,8 @@ mod tests {
 
     fn random_crop(width: u32, height: u32, rng: &mut impl Rng) -> Crop {
         let (left, top) = (rng.random_range(0..width), rng.random_range(0..height));
-        let (width, height) = (rng.random_range(1..=width - left), rng.random_range(1..=height - top));
+        let (width, height) =
+            (rng.random_range(1..=width - left), rng.random_range(1..=height - top));
         Crop { left, top, width, height }
     }
 
@@ -290,7 +309,8 @@ mod tests {
         image::imageops::crop_imm(image, left, top, width, height).to_image().into_raw()
     }
 
-    /// All color formats and codings of coefficients, for undamaged files and for damaged files that can be decoded.
+    /// All color formats and codings of coefficients, for undamaged files and for damaged files
+    /// that can be decoded.
     #[test]
     fn a_crop_has_the_pixels_of_the_whole_image() {
         const SIDES: [u32; 2] = [103, 91];
@@ -314,12 +334,20 @@ mod tests {
         for (kind, (format, colors, sampling)) in kinds.into_iter().enumerate() {
             let encoder = || {
                 let pixels = &pixels[..width * height * format.bytes_per_pixel()];
-                let encoder = Encoder::new(pixels, width, height, format).quality(80).colorspace(colors);
-                if format == PixelFormat::Rgb { encoder.sampling_factors(sampling.into()) } else { encoder }
+                let encoder =
+                    Encoder::new(pixels, width, height, format).quality(80).colorspace(colors);
+                if format == PixelFormat::Rgb {
+                    encoder.sampling_factors(sampling.into())
+                } else {
+                    encoder
+                }
             };
             // The encoder does not support progressive CMYK.
-            let codings =
-                [encoder(), encoder().progressive(format != PixelFormat::Cmyk), encoder().restart_blocks(5)];
+            let codings = [
+                encoder(),
+                encoder().progressive(format != PixelFormat::Cmyk),
+                encoder().restart_blocks(5),
+            ];
             for (coding, encoder) in codings.into_iter().enumerate() {
                 let file = encoder.encode().unwrap();
                 for round in 0..60 {
@@ -328,11 +356,13 @@ mod tests {
                         let bit = rng.random_range(0..file.len() * 8);
                         file[bit / 8] ^= 1 << (bit % 8);
                     }
-                    let Ok(Decoded { image: whole, .. }) = decode_bytes("it", &file, OPTIONS) else {
+                    let Ok(Decoded { image: whole, .. }) = decode_bytes("it", &file, OPTIONS)
+                    else {
                         continue;
                     };
                     let crop = random_crop(whole.width(), whole.height(), &mut rng);
-                    let (decoded, place) = decode_bytes_crop("it", &mut file, OPTIONS, |_, _| crop).unwrap();
+                    let (decoded, place) =
+                        decode_bytes_crop("it", &mut file, OPTIONS, |_, _| crop).unwrap();
                     let same = part(&decoded.image, place) == part(&whole, crop);
                     assert!(same, "{kind}, {coding}, {round}: {crop:?}");
                     crops += usize::from(decoded.image.dimensions() != whole.dimensions());
@@ -366,7 +396,8 @@ mod tests {
         [("JPEG", jpeg), ("PNG", png), ("WebP", webp)]
     }
 
-    /// For each pixel of the upright image, the position in the stored image follows from the figures of the EXIF standard.
+    /// For each pixel of the upright image, the position in the stored image follows from the
+    /// figures of the EXIF standard.
     #[test]
     fn images_are_turned_upright() {
         let stored = noise(45, 37);
@@ -392,7 +423,11 @@ mod tests {
                 assert_eq!([as_stored.turned, upright.turned], [orientation != 1; 2], "{format}");
                 for (x, y, pixel) in upright.image.enumerate_pixels() {
                     let (from_x, from_y) = stored_position(x, y);
-                    assert_eq!(pixel, as_stored.image.get_pixel(from_x, from_y), "{format}, {orientation}");
+                    assert_eq!(
+                        pixel,
+                        as_stored.image.get_pixel(from_x, from_y),
+                        "{format}, {orientation}"
+                    );
                 }
             }
         }
@@ -423,13 +458,19 @@ mod tests {
     fn errors_name_the_file_and_the_reason() {
         assert_eq!(refusal("a/b.jpg", b""), "a/b.jpg is not a readable image: the file is empty");
         let text = refusal("text.jpg", b"These are words, not pixels.");
-        assert!(text.starts_with("text.jpg") && text.contains("JPEG, PNG, GIF, BMP, TIFF"), "{text}");
+        assert!(
+            text.starts_with("text.jpg") && text.contains("JPEG, PNG, GIF, BMP, TIFF"),
+            "{text}"
+        );
         assert!(refusal("start.jpg", b"\xFF\xD8\xFF").starts_with("start.jpg"));
     }
 
     #[test]
     fn a_missing_file_is_an_io_error() {
-        assert!(matches!(decode("no/such/file.jpg", OPTIONS), Err(Error::Io { action: "open", .. })));
+        assert!(matches!(
+            decode("no/such/file.jpg", OPTIONS),
+            Err(Error::Io { action: "open", .. })
+        ));
     }
 
     /// Small PNG files with a large size in the header.
@@ -443,7 +484,8 @@ mod tests {
 
     #[test]
     fn an_endless_file_is_read_up_to_the_limit() {
-        let error = decode_reader("endless", std::io::repeat(0xFF), OPTIONS).unwrap_err().to_string();
+        let error =
+            decode_reader("endless", std::io::repeat(0xFF), OPTIONS).unwrap_err().to_string();
         assert!(error.contains("larger than 128 MiB"), "{error}");
     }
 }

@@ -1,5 +1,6 @@
-//! Reads the orientation of an image as Pillow's `ImageOps.exif_transpose` does: tag 274 of EXIF, or, if that is missing, the first
-//! `tiff:Orientation` of XMP. Metadata that Pillow cannot read count as upright.
+//! Reads the orientation of an image as Pillow's `ImageOps.exif_transpose` does: tag 274 of EXIF,
+//! or, if that is missing, the first `tiff:Orientation` of XMP. Metadata that Pillow cannot read
+//! count as upright.
 
 use std::collections::BTreeSet;
 
@@ -58,7 +59,8 @@ enum Exif {
 fn of_exif(exif: &[u8]) -> Exif {
     const START: &[u8] = b"Exif\0\0";
     let data = exif.strip_prefix(START).unwrap_or(exif);
-    let data = if data.len() < exif.len() { data.strip_prefix(START).unwrap_or(data) } else { data };
+    let data =
+        if data.len() < exif.len() { data.strip_prefix(START).unwrap_or(data) } else { data };
     if data.is_empty() {
         return Exif::Absent;
     }
@@ -96,9 +98,9 @@ impl Tiff<'_> {
         self.bytes(at).map(u32::from_le_bytes)
     }
 
-    /// Reads the value in a directory; `None` if the directory ends before the tag. As in Pillow, entries are skipped if their tag
-    /// occurred before or if the data outside of entries, summed up, are longer than the file. An entry whose data are truncated ends
-    /// the directory.
+    /// Reads the value in a directory; `None` if the directory ends before the tag. As in Pillow,
+    /// entries are skipped if their tag occurred before or if the data outside of entries, summed
+    /// up, are longer than the file. An entry whose data are truncated ends the directory.
     fn orientation(&self, directory: usize) -> Option<Exif> {
         let (mut out_of_line, mut read) = (0, BTreeSet::new());
         for entry in 0..usize::from(self.u16(directory)?) {
@@ -204,14 +206,19 @@ pub(super) mod tests {
             (&[(TAG, 2, 2, 0x36)], 1),
             (&[(TAG, 3, 0, 6)], 1),
             (&[(TAG, 99, 1, 6)], 1),
-            // Entries with data longer than the file are skipped; data after the end of the file end the directory.
+            // Entries with data longer than the file are skipped; data after the end of the file
+            // end the directory.
             (&[(MAKER, 2, 9000, 10), (TAG, 3, 1, 6)], 6),
             (&[(MAKER, 2, 8, 9000), (TAG, 3, 1, 6)], 1),
             (&[(MAKER, 2, 1, 0), (MAKER, 2, 8, 9000), (TAG, 3, 1, 6)], 6),
         ] {
             let exif = directory(entries);
             assert_eq!(of(&exif, None), expected, "{entries:?}");
-            assert_eq!(of(&[b"Exif\0\0Exif\0\0", &exif[..]].concat(), None), expected, "{entries:?}");
+            assert_eq!(
+                of(&[b"Exif\0\0Exif\0\0", &exif[..]].concat(), None),
+                expected,
+                "{entries:?}"
+            );
         }
         assert_eq!(of(&exif(6)[..20], None), 1);
         assert_eq!(of(b"words", None), 1);

@@ -1,5 +1,6 @@
-//! Decodes PNG row by row with the crate `png`, and converts samples as Pillow does. Before that, this module reads the chunks: to get
-//! the metadata, to verify checksums, and to add a missing end chunk.
+//! Decodes PNG row by row with the crate `png`, and converts samples as Pillow does. Before that,
+//! this module reads the chunks: to get the metadata, to verify checksums, and to add a missing end
+//! chunk.
 
 use std::{
     borrow::Cow,
@@ -8,7 +9,10 @@ use std::{
 
 use flate2::{Crc, read::ZlibDecoder};
 use image::RgbImage;
-use png::{BitDepth, ColorType, DecodeOptions, Decoder, DecodingError, InterlaceInfo, expand_interlaced_row};
+use png::{
+    BitDepth, ColorType, DecodeOptions, Decoder, DecodingError, InterlaceInfo,
+    expand_interlaced_row,
+};
 
 use super::{memory_budget::Reservation, orientation::Metadata, stored::StoredImage};
 
@@ -28,10 +32,13 @@ pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<StoredImage, Str
     options.set_ignore_text_chunk(true);
     options.set_ignore_iccp_chunk(true);
     let text = |error: DecodingError| error.to_string();
-    let mut reader = Decoder::new_with_options(Cursor::new(&*content), options).read_info().map_err(text)?;
+    let mut reader =
+        Decoder::new_with_options(Cursor::new(&*content), options).read_info().map_err(text)?;
     let info = reader.info();
     if info.frame_control.is_some_and(|frame| (frame.width, frame.height) != (width, height)) {
-        return Err("an animation whose first frame is smaller than the image is not supported".into());
+        return Err(
+            "an animation whose first frame is smaller than the image is not supported".into()
+        );
     }
     let rows = if info.interlaced { interlaced_rows(width, height) } else { height as usize };
     let converter = Converter::new(info.color_type, info.bit_depth, palette);
@@ -41,7 +48,9 @@ pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<StoredImage, Str
     let mut row = vec![0; stride];
     for number in 0..rows {
         match reader.read_row(&mut samples).map_err(text)?.ok_or("rows are missing")? {
-            InterlaceInfo::Null(_) => converter.write(&samples, &mut pixels[number * stride..][..stride]),
+            InterlaceInfo::Null(_) => {
+                converter.write(&samples, &mut pixels[number * stride..][..stride])
+            }
             InterlaceInfo::Adam7(pass) => {
                 converter.write(&samples, &mut row);
                 expand_interlaced_row(&mut pixels, stride, &row, &pass, 24);
@@ -59,8 +68,15 @@ pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<StoredImage, Str
 /// Returns the number of rows of the seven Adam7 passes. A pass without columns has no rows.
 fn interlaced_rows(width: u32, height: u32) -> usize {
     // First column, first row, column step, row step.
-    const PASSES: [[u32; 4]; 7] =
-        [[0, 0, 8, 8], [4, 0, 8, 8], [0, 4, 4, 8], [2, 0, 4, 4], [0, 2, 2, 4], [1, 0, 2, 2], [0, 1, 1, 2]];
+    const PASSES: [[u32; 4]; 7] = [
+        [0, 0, 8, 8],
+        [4, 0, 8, 8],
+        [0, 4, 4, 8],
+        [2, 0, 4, 4],
+        [0, 2, 2, 4],
+        [1, 0, 2, 2],
+        [0, 1, 1, 2],
+    ];
     let rows = |[left, top, _, step]: [u32; 4]| {
         if width > left { height.saturating_sub(top).div_ceil(step) as usize } else { 0 }
     };
@@ -123,7 +139,10 @@ impl Converter {
             }
             Self::Bytes { pixel, positions } => {
                 let from = samples.chunks_exact(*pixel);
-                pixels.iter_mut().zip(from).for_each(|(to, from)| *to = positions.map(|at| from[at]));
+                pixels
+                    .iter_mut()
+                    .zip(from)
+                    .for_each(|(to, from)| *to = positions.map(|at| from[at]));
             }
         }
     }
@@ -153,7 +172,9 @@ fn walk(bytes: &[u8]) -> Result<File<'_>, String> {
             b"IHDR" | b"PLTE" if !valid_crc => {
                 return Err(format!("the checksum of its {} is wrong", name(kind)));
             }
-            b"IHDR" => size = size.or_else(|| Some([big_endian(data)?, big_endian(data.get(4..)?)?])),
+            b"IHDR" => {
+                size = size.or_else(|| Some([big_endian(data)?, big_endian(data.get(4..)?)?]))
+            }
             b"PLTE" => palette = data,
             b"IEND" => ended = true,
             _ => texts.read(kind, data),
@@ -166,8 +187,10 @@ fn walk(bytes: &[u8]) -> Result<File<'_>, String> {
         }
     }
     let size = size.ok_or("its header is missing or incomplete")?;
-    let mut notes: Vec<String> =
-        damaged.into_iter().map(|kind| format!("the checksum of its {} is wrong", name(kind))).collect();
+    let mut notes: Vec<String> = damaged
+        .into_iter()
+        .map(|kind| format!("the checksum of its {} is wrong", name(kind)))
+        .collect();
     let mut content = Cow::from(bytes);
     if !ended {
         notes.push("its end is missing".into());
@@ -209,7 +232,8 @@ fn big_endian(bytes: &[u8]) -> Option<u32> {
     bytes.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
 }
 
-/// Copies a file up to the end of its last complete chunk and adds an end chunk. A truncated chunk of image data is included.
+/// Copies a file up to the end of its last complete chunk and adds an end chunk. A truncated chunk
+/// of image data is included.
 fn with_end(bytes: &[u8], end_of_chunks: usize) -> Vec<u8> {
     let (complete, rest) = bytes.split_at(end_of_chunks);
     let mut ended = complete.to_vec();
@@ -290,7 +314,8 @@ fn international(data: &[u8]) -> Option<Vec<u8>> {
 
 fn from_hexadecimal(text: &[u8]) -> Option<Vec<u8>> {
     let lines = text.split(|byte| *byte == b'\n').skip(3);
-    let digits: Vec<u8> = lines.flatten().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let digits: Vec<u8> =
+        lines.flatten().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
     let value = |digit: u8| char::from(digit).to_digit(16);
     let (pairs, []) = digits.as_chunks::<2>() else { return None };
     pairs.iter().map(|&[high, low]| Some((value(high)? * 16 + value(low)?) as u8)).collect()
@@ -304,12 +329,21 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// Returns a file with this size, bit depth and color type, and with these chunks between the header and the end.
-    pub fn png(width: u32, height: u32, depth: u8, kind: u8, chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
+    /// Returns a file with this size, bit depth and color type, and with these chunks between the
+    /// header and the end.
+    pub fn png(
+        width: u32,
+        height: u32,
+        depth: u8,
+        kind: u8,
+        chunks: &[(&[u8; 4], &[u8])],
+    ) -> Vec<u8> {
         let sides = [width.to_be_bytes(), height.to_be_bytes()].concat();
         let header = [&sides[..], &[depth, kind, 0, 0, 0]].concat();
         let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
-        for (kind, data) in [(b"IHDR", &header[..])].iter().chain(chunks).chain(&[(b"IEND", &[][..])]) {
+        for (kind, data) in
+            [(b"IHDR", &header[..])].iter().chain(chunks).chain(&[(b"IEND", &[][..])])
+        {
             let mut crc = Crc::new();
             crc.update(*kind);
             crc.update(data);
@@ -352,7 +386,11 @@ pub(super) mod tests {
         // Truncated before the end chunk, in that chunk, and in the checksums of the image data.
         for length in [end, end + 3, end - 2, end - 6] {
             let missing = "its end is missing";
-            assert_eq!(read(&undamaged[..length]), Ok((pixels.clone(), missing.into())), "{length}");
+            assert_eq!(
+                read(&undamaged[..length]),
+                Ok((pixels.clone(), missing.into())),
+                "{length}"
+            );
         }
         let without_adler = png(3, 1, 8, 2, &[(b"IDAT", &data[..data.len() - 4])]);
         assert_eq!(read(&without_adler), Ok((pixels.clone(), String::new())));
@@ -383,7 +421,8 @@ pub(super) mod tests {
         assert_eq!(pixels(8, 4, 2, &[7, 0, 8, 255], &[]), gray(&[7, 8]));
         assert_eq!(pixels(16, 6, 1, &[1, 9, 2, 9, 3, 9, 4, 9], &[]), [1, 2, 3]);
         // Transparency does not change colors. An index beyond the palette is black.
-        let palette: [(&[u8; 4], &[u8]); 2] = [(b"PLTE", &[10, 20, 30, 40, 50, 60]), (b"tRNS", &[0])];
+        let palette: [(&[u8; 4], &[u8]); 2] =
+            [(b"PLTE", &[10, 20, 30, 40, 50, 60]), (b"tRNS", &[0])];
         assert_eq!(pixels(8, 3, 3, &[0, 1, 200], &palette), [10, 20, 30, 40, 50, 60, 0, 0, 0]);
         assert_eq!(pixels(1, 3, 3, &[0b0110_0000], &palette), [10, 20, 30, 40, 50, 60, 40, 50, 60]);
         // The length of the palette is not a multiple of 3, which the library does not accept.
@@ -408,12 +447,15 @@ pub(super) mod tests {
         };
         let xmp = b"<x tiff:Orientation=\"8\"/>";
         let international = [b"XML:com.adobe.xmp\0\0\0\0\0", &xmp[..]].concat();
-        let international_compressed = [b"XML:com.adobe.xmp\0\x01\0en\0\0", &compressed(xmp)[..]].concat();
+        let international_compressed =
+            [b"XML:com.adobe.xmp\0\x01\0en\0\0", &compressed(xmp)[..]].concat();
         let digits: String = exif(5).iter().map(|byte| format!("{byte:02x}")).collect();
         let profile = format!("Raw profile type exif\0\nexif\n      {}\n{digits}\n", exif(5).len());
-        let profile_compressed =
-            [b"Raw profile type exif\0\0", &compressed(profile.split_once('\0').unwrap().1.as_bytes())[..]]
-                .concat();
+        let profile_compressed = [
+            b"Raw profile type exif\0\0",
+            &compressed(profile.split_once('\0').unwrap().1.as_bytes())[..],
+        ]
+        .concat();
 
         assert_eq!(of(&[], &[]), 1);
         assert_eq!(of(&[(b"eXIf", &exif(6))], &[]), 6);
@@ -426,6 +468,9 @@ pub(super) mod tests {
             of(&[(b"tEXt", profile.as_bytes()), (b"iTXt", &international)], &[(b"eXIf", &exif(2))]),
             2
         );
-        assert_eq!(of(&[(b"tEXt", b"Raw profile type exif\0\n\n\nxy"), (b"iTXt", &international)], &[]), 1);
+        assert_eq!(
+            of(&[(b"tEXt", b"Raw profile type exif\0\n\n\nxy"), (b"iTXt", &international)], &[]),
+            1
+        );
     }
 }

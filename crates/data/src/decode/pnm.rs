@@ -17,8 +17,11 @@ pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String
     let channels = if kind % 3 == 0 { 3 } else { 1 };
     let samples = (width * height) as usize * channels;
     let pixels = if kind % 3 == 1 {
-        let bits =
-            if kind == 1 { bits_of_text(rest, samples)? } else { bits(rest, width as usize, samples)? };
+        let bits = if kind == 1 {
+            bits_of_text(rest, samples)?
+        } else {
+            bits(rest, width as usize, samples)?
+        };
         bits.into_iter().flat_map(|black| [if black { 0 } else { 255 }; 3]).collect()
     } else {
         let maxval = number(&mut rest)?;
@@ -105,7 +108,9 @@ fn numbers_of_text(mut rest: &[u8], samples: usize, maxval: u32) -> Result<Vec<u
             digit @ b'0'..=b'9' => {
                 let value = word.unwrap_or(0) * 10 + u32::from(digit - b'0');
                 if value > maxval {
-                    return Err(format!("a value is larger than the maximum in its header, {maxval}"));
+                    return Err(format!(
+                        "a value is larger than the maximum in its header, {maxval}"
+                    ));
                 }
                 word = Some(value);
             }

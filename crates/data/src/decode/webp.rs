@@ -11,11 +11,12 @@ pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String
     }
 }
 
-/// Decodes the first frame of an animation, placed on a black canvas without blending. The `image` crate would blend it with the
-/// background color, which Pillow ignores.
+/// Decodes the first frame of an animation, placed on a black canvas without blending. The `image`
+/// crate would blend it with the background color, which Pillow ignores.
 fn first_frame(bytes: &[u8], frame: &[u8], memory: &mut Reservation) -> Result<RgbImage, String> {
     const TRUNCATED: &str = "its animation is truncated";
-    let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte));
+    let number =
+        |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte));
     let (_, canvas) = chunks(bytes).find(|(kind, _)| *kind == b"VP8X").ok_or(TRUNCATED)?;
     let canvas = canvas.get(4..10).ok_or(TRUNCATED)?;
     let [width, height] = [&canvas[..3], &canvas[3..]].map(|side| number(side) + 1);
@@ -54,8 +55,12 @@ pub fn metadata(bytes: &[u8]) -> Metadata {
     for (kind, data) in chunks(bytes) {
         match kind {
             b"VP8X" => flags = data.first().copied().unwrap_or(0),
-            b"EXIF" if flags & 0x08 != 0 && metadata.exif.is_none() => metadata.exif = Some(data.to_vec()),
-            b"XMP " if flags & 0x04 != 0 && metadata.xmp.is_none() => metadata.xmp = Some(data.to_vec()),
+            b"EXIF" if flags & 0x08 != 0 && metadata.exif.is_none() => {
+                metadata.exif = Some(data.to_vec())
+            }
+            b"XMP " if flags & 0x04 != 0 && metadata.xmp.is_none() => {
+                metadata.xmp = Some(data.to_vec())
+            }
             _ => {}
         }
     }

@@ -1,4 +1,5 @@
-//! Caches decoded images in memory, up to a number of bytes. The first images that fit are cached; none is evicted.
+//! Caches decoded images in memory, up to a number of bytes. The first images that fit are cached;
+//! none is evicted.
 
 use std::{
     collections::{HashMap, hash_map::Entry},

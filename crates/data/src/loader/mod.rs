@@ -1,5 +1,6 @@
-//! Loads batches of images for training and evaluation. The content of a batch depends only on the data set, the seed, the epoch and the
-//! index of the batch. Threads, prefetching and the cache do not change it.
+//! Loads batches of images for training and evaluation. The content of a batch depends only on the
+//! data set, the seed, the epoch and the index of the batch. Threads, prefetching and the cache do
+//! not change it.
 
 mod cache;
 mod prefetch;
@@ -37,8 +38,8 @@ use crate::{
     resize::Crop,
 };
 
-/// Default size of the cache of decoded images: no cache. The 3,670 flower photos would take 0.8 GB, more than training itself, and save
-/// about 5 % of the CPU time of an epoch.
+/// Default size of the cache of decoded images: no cache. The 3,670 flower photos would take 0.8
+/// GB, more than training itself, and save about 5 % of the CPU time of an epoch.
 pub const DEFAULT_CACHE_BYTES: usize = 0;
 
 /// What the loader does with an image that cannot be read.
@@ -48,7 +49,8 @@ pub enum OnBadImage {
     /// The iterator returns an error that names the image, and ends.
     #[default]
     Error,
-    /// The image is left out of its batch, which is then smaller, and listed by [`Loader::skipped`].
+    /// The image is left out of its batch, which is then smaller, and listed by
+    /// [`Loader::skipped`].
     Skip,
 }
 
@@ -65,7 +67,8 @@ pub struct LoaderOptions {
     pub normalization: Normalization,
     /// The augmentation of training images.
     pub augmentation: Augmentation,
-    /// Size of the cache of decoded images in bytes. The first images that fit are cached; 0 disables the cache.
+    /// Size of the cache of decoded images in bytes. The first images that fit are cached; 0
+    /// disables the cache.
     pub cache_bytes: usize,
     /// What the loader does with an image that cannot be read.
     pub on_bad_image: OnBadImage,
@@ -74,7 +77,8 @@ pub struct LoaderOptions {
 }
 
 impl Default for LoaderOptions {
-    /// The settings of the tutorial: batches of 32, images of 224×224 pixels with mean and standard deviation 0.5, seed 0.
+    /// The settings of the tutorial: batches of 32, images of 224×224 pixels with mean and standard
+    /// deviation 0.5, seed 0.
     fn default() -> Self {
         Self {
             batch_size: 32,
@@ -90,7 +94,8 @@ impl Default for LoaderOptions {
 }
 
 impl LoaderOptions {
-    /// Returns the default options with the input size, normalization and EXIF orientation of these weights.
+    /// Returns the default options with the input size, normalization and EXIF orientation of these
+    /// weights.
     pub fn of(metadata: &Metadata) -> Self {
         Self {
             size: metadata.input_size,
@@ -105,7 +110,8 @@ impl LoaderOptions {
     }
 }
 
-/// Loads the batches of a data set. Images are prepared on the rayon pool of the thread that requests a batch.
+/// Loads the batches of a data set. Images are prepared on the rayon pool of the thread that
+/// requests a batch.
 pub struct Loader {
     source: Arc<Source>,
 }
@@ -114,8 +120,8 @@ impl Loader {
     /// Creates a loader of a data set. No file is read yet.
     ///
     /// # Errors
-    /// [`alexnet_core::Error::Invalid`] if the batch size or the image size is 0, [`Error::Dataset`] if the class of an item does not
-    /// exist.
+    /// [`alexnet_core::Error::Invalid`] if the batch size or the image size is 0,
+    /// [`Error::Dataset`] if the class of an item does not exist.
     pub fn new(dataset: Dataset, options: LoaderOptions) -> alexnet_core::Result<Self> {
         for (field, value) in [("batch_size", options.batch_size), ("size", options.size)] {
             if value == 0 {
@@ -148,18 +154,20 @@ impl Loader {
         self.source.options.decoding()
     }
 
-    /// Returns the images that were left out so far, with the reason, sorted by path. Each image is listed once.
+    /// Returns the images that were left out so far, with the reason, sorted by path. Each image is
+    /// listed once.
     pub fn skipped(&self) -> Vec<(PathBuf, String)> {
         listed(&self.source.skipped)
     }
 
-    /// Returns the images that were decoded although their files are damaged, with the damage, sorted by path. Each image is listed once.
+    /// Returns the images that were decoded although their files are damaged, with the damage,
+    /// sorted by path. Each image is listed once.
     pub fn notes(&self) -> Vec<(PathBuf, String)> {
         listed(&self.source.notes)
     }
 
-    /// Iterates over batches of `items` for evaluation: whole images, in order. Each batch comes with the indices of its images in `items`,
-    /// because some images can be left out.
+    /// Iterates over batches of `items` for evaluation: whole images, in order. Each batch comes
+    /// with the indices of its images in `items`, because some images can be left out.
     pub fn evaluation(
         &self,
         items: &[Item],
@@ -167,8 +175,9 @@ impl Loader {
         self.evaluation_views(items, Views::Whole)
     }
 
-    /// Does the same as [`Loader::evaluation`] with several views of each image. The views of an image are next to each other in one
-    /// batch, each with the target of the image. The batch size counts views; a batch has the views of at least one image.
+    /// Does the same as [`Loader::evaluation`] with several views of each image. The views of an
+    /// image are next to each other in one batch, each with the target of the image. The batch size
+    /// counts views; a batch has the views of at least one image.
     pub fn evaluation_views(
         &self,
         items: &[Item],
@@ -176,8 +185,9 @@ impl Loader {
     ) -> impl Iterator<Item = alexnet_core::Result<(Vec<usize>, Batch)>> + use<'_> {
         let items: Arc<[Item]> = items.into();
         let (source, listed) = (Arc::clone(&self.source), Arc::clone(&items));
-        let work =
-            move |position: usize, pixels: &mut [u8]| source.prepare_views(&listed[position], pixels, views);
+        let work = move |position: usize, pixels: &mut [u8]| {
+            source.prepare_views(&listed[position], pixels, views)
+        };
         let count = views.count();
         self.prefetch(0..items.len(), count, work).map(move |filled| {
             let filled = filled.map_err(|error| alexnet_core::Error::Image(error.to_string()))?;
@@ -193,7 +203,12 @@ impl Loader {
         work: impl Fn(usize, &mut [u8]) -> Result<bool> + Send + Sync + 'static,
     ) -> Prefetch {
         let LoaderOptions { batch_size, size, .. } = self.source.options;
-        Prefetch::new(positions, (batch_size / views).max(1), views * size * size * 3, Arc::new(work))
+        Prefetch::new(
+            positions,
+            (batch_size / views).max(1),
+            views * size * size * 3,
+            Arc::new(work),
+        )
     }
 }
 
@@ -202,7 +217,11 @@ impl Batches for Loader {
         self.source.dataset.train.len().div_ceil(self.source.options.batch_size)
     }
 
-    fn train(&self, epoch: u64, first: usize) -> Box<dyn Iterator<Item = alexnet_core::Result<Batch>> + '_> {
+    fn train(
+        &self,
+        epoch: u64,
+        first: usize,
+    ) -> Box<dyn Iterator<Item = alexnet_core::Result<Batch>> + '_> {
         let LoaderOptions { batch_size, seed, size, augmentation, .. } = self.source.options;
         let n = self.source.dataset.train.len();
         let order: Arc<[usize]> = permutation(seed, Purpose::Shuffle, epoch, 0, n).into();
@@ -214,21 +233,27 @@ impl Batches for Loader {
             })
         };
         let start = first.saturating_mul(batch_size).min(n);
-        Box::new(self.prefetch(start..n, 1, work).zip(first as u64..).map(move |(filled, index)| {
-            let filled = filled.map_err(|error| alexnet_core::Error::Image(error.to_string()))?;
-            let mut batch =
-                self.source.batch(filled, 1, |position| &self.source.dataset.train[order[position]]);
-            smooth_labels(
-                &mut batch.targets,
-                self.source.dataset.classes.len(),
-                augmentation.label_smoothing,
-            );
-            let rng = &mut generator(seed, Purpose::Mix, epoch, index);
-            if let Some(mix) = Mix::random(augmentation.mixup, augmentation.cutmix, size as u32, rng) {
-                mix.apply(&mut batch);
-            }
-            Ok(batch)
-        }))
+        Box::new(self.prefetch(start..n, 1, work).zip(first as u64..).map(
+            move |(filled, index)| {
+                let filled =
+                    filled.map_err(|error| alexnet_core::Error::Image(error.to_string()))?;
+                let mut batch = self
+                    .source
+                    .batch(filled, 1, |position| &self.source.dataset.train[order[position]]);
+                smooth_labels(
+                    &mut batch.targets,
+                    self.source.dataset.classes.len(),
+                    augmentation.label_smoothing,
+                );
+                let rng = &mut generator(seed, Purpose::Mix, epoch, index);
+                if let Some(mix) =
+                    Mix::random(augmentation.mixup, augmentation.cutmix, size as u32, rng)
+                {
+                    mix.apply(&mut batch);
+                }
+                Ok(batch)
+            },
+        ))
     }
 
     fn validation(&self) -> Box<dyn Iterator<Item = alexnet_core::Result<Batch>> + '_> {
@@ -246,8 +271,8 @@ struct Source {
 }
 
 impl Source {
-    /// Writes the network's input for an item to `pixels`. `view` returns the variation for the image's width and height. Returns `false`
-    /// if the image is left out.
+    /// Writes the network's input for an item to `pixels`. `view` returns the variation for the
+    /// image's width and height. Returns `false` if the image is left out.
     fn prepare(
         &self,
         item: &Item,
@@ -281,8 +306,8 @@ impl Source {
         self.check(path, prepared)
     }
 
-    /// Returns `true` for an image that was prepared. For an image that failed, records it and returns `false`, or returns the error,
-    /// depending on the options.
+    /// Returns `true` for an image that was prepared. For an image that failed, records it and
+    /// returns `false`, or returns the error, depending on the options.
     fn check(&self, path: PathBuf, prepared: Result<()>) -> Result<bool> {
         match prepared {
             Ok(()) => Ok(true),
@@ -294,14 +319,20 @@ impl Source {
         }
     }
 
-    /// Decodes at least the crop that `choose` returns for the image's width and height. Also returns the position of the crop in the
-    /// decoded pixels. The first time, the whole image is decoded, so that damage outside of the crop is detected.
-    fn decoded(&self, path: &Path, choose: impl FnOnce(u32, u32) -> Crop) -> Result<(Arc<Decoded>, Crop)> {
+    /// Decodes at least the crop that `choose` returns for the image's width and height. Also
+    /// returns the position of the crop in the decoded pixels. The first time, the whole image is
+    /// decoded, so that damage outside of the crop is detected.
+    fn decoded(
+        &self,
+        path: &Path,
+        choose: impl FnOnce(u32, u32) -> Crop,
+    ) -> Result<(Arc<Decoded>, Crop)> {
         let options = self.options.decoding();
         let whole = match self.cache.get(path) {
             Some(Lookup::Cached(image)) => image,
             Some(Lookup::NotCached) => {
-                return decode_crop(path, options, choose).map(|(part, crop)| (Arc::new(part), crop));
+                return decode_crop(path, options, choose)
+                    .map(|(part, crop)| (Arc::new(part), crop));
             }
             None => {
                 let decoded = decode(path, options)?;
@@ -315,7 +346,12 @@ impl Source {
         Ok((whole, crop))
     }
 
-    fn batch<'a>(&'a self, filled: Filled, views: usize, item: impl Fn(usize) -> &'a Item) -> Batch {
+    fn batch<'a>(
+        &'a self,
+        filled: Filled,
+        views: usize,
+        item: impl Fn(usize) -> &'a Item,
+    ) -> Batch {
         let LoaderOptions { size, normalization, .. } = self.options;
         let classes = self.dataset.classes.len();
         let mut targets = vec![0.0; filled.positions.len() * views * classes];
@@ -323,11 +359,15 @@ impl Source {
             let class = item(position).class;
             rows.chunks_exact_mut(classes).for_each(|row| row[class] = 1.0);
         }
-        Batch { images: Images { pixels: filled.pixels, height: size, width: size, normalization }, targets }
+        Batch {
+            images: Images { pixels: filled.pixels, height: size, width: size, normalization },
+            targets,
+        }
     }
 }
 
-/// Turns a panic into an error that names the image. A panic inside rayon's `spawn` would abort the process.
+/// Turns a panic into an error that names the image. A panic inside rayon's `spawn` would abort the
+/// process.
 fn without_panic<T>(path: &Path, prepare: impl FnOnce() -> Result<T>) -> Result<T> {
     guard(prepare).unwrap_or_else(|panic| {
         let reason = format!("preparing it failed with an internal error: {panic}");
@@ -369,7 +409,8 @@ mod tests {
         }
         let val = items.split_off(7);
         let classes = vec!["even".into(), "odd".into()];
-        let dataset = Dataset { root: root.path().into(), classes, train: items, val, test: vec![] };
+        let dataset =
+            Dataset { root: root.path().into(), classes, train: items, val, test: vec![] };
         (root, dataset)
     }
 
@@ -419,7 +460,12 @@ mod tests {
         let mut flips = 0;
         for index in permutation(5, Purpose::Shuffle, 0, 0, 7) {
             let image = decode_image(root.path().join(&dataset.train[index].path));
-            let vary = variation(&Augmentation::TUTORIAL, (5, 0, index), (image.width(), image.height()), 16);
+            let vary = variation(
+                &Augmentation::TUTORIAL,
+                (5, 0, index),
+                (image.width(), image.height()),
+                16,
+            );
             let mut view = RgbImage::from_raw(16, 16, resize(&image, vary.crop, 16, 16)).unwrap();
             if vary.flip {
                 image::imageops::flip_horizontal_in_place(&mut view);
@@ -435,7 +481,8 @@ mod tests {
         let (_root, dataset) = images();
         let expected = train(&loader(&dataset, OPTIONS), 1, 0);
         assert_ne!(expected, train(&loader(&dataset, OPTIONS), 2, 0));
-        // Space for no, some and all images. Each epoch is read several times, so that the cache is used.
+        // Space for no, some and all images. Each epoch is read several times, so that the cache is
+        // used.
         for cache_bytes in [0, 6000, 1 << 20] {
             for threads in [1, 2, 5] {
                 let loader = loader(&dataset, LoaderOptions { cache_bytes, ..OPTIONS });
@@ -464,7 +511,8 @@ mod tests {
     /// Creates a data set of one JPEG image of 130×110 pixels.
     fn a_jpeg() -> (tempfile::TempDir, Dataset) {
         let root = tempfile::tempdir().unwrap();
-        let image = RgbImage::from_fn(130, 110, |x, y| image::Rgb([(x * y) as u8, x as u8, y as u8]));
+        let image =
+            RgbImage::from_fn(130, 110, |x, y| image::Rgb([(x * y) as u8, x as u8, y as u8]));
         image.save(root.path().join("0.jpg")).unwrap();
         let item = Item { path: "0.jpg".into(), class: 0 };
         let dataset = Dataset {
@@ -526,12 +574,15 @@ mod tests {
             (Views::TenCrop, 29, &[20, 10]),
         ] {
             let loader = loader(&dataset, LoaderOptions { batch_size, ..OPTIONS });
-            let batches: Vec<_> = loader.evaluation_views(&dataset.val, views).map(Result::unwrap).collect();
+            let batches: Vec<_> =
+                loader.evaluation_views(&dataset.val, views).map(Result::unwrap).collect();
             assert_eq!(batches.iter().map(|(_, batch)| batch.len()).collect::<Vec<_>>(), sizes);
-            let positions: Vec<usize> = batches.iter().flat_map(|(positions, _)| positions.clone()).collect();
+            let positions: Vec<usize> =
+                batches.iter().flat_map(|(positions, _)| positions.clone()).collect();
             assert_eq!(positions, [0, 1, 2]);
 
-            let mut images = batches.iter().flat_map(|(_, batch)| batch.images.pixels.chunks(16 * 16 * 3));
+            let mut images =
+                batches.iter().flat_map(|(_, batch)| batch.images.pixels.chunks(16 * 16 * 3));
             let mut targets = batches.iter().flat_map(|(_, batch)| batch.targets.chunks(2));
             for item in &dataset.val {
                 let image = decode_image(root.path().join(&item.path));
@@ -554,14 +605,18 @@ mod tests {
         let mut batches = loader.validation();
         assert_eq!(batches.next().unwrap().unwrap().len(), 1);
         let error = batches.next().unwrap().unwrap_err();
-        assert!(matches!(&error, alexnet_core::Error::Image(text) if text.contains("8.png")), "{error}");
+        assert!(
+            matches!(&error, alexnet_core::Error::Image(text) if text.contains("8.png")),
+            "{error}"
+        );
         assert!(batches.next().is_none());
     }
 
     #[test]
     fn bad_images_can_be_left_out() {
         let (root, dataset) = images();
-        let good = train(&loader(&dataset, LoaderOptions { batch_size: 7, ..OPTIONS }), 0, 0).remove(0);
+        let good =
+            train(&loader(&dataset, LoaderOptions { batch_size: 7, ..OPTIONS }), 0, 0).remove(0);
         fs::write(root.path().join("2.png"), "not an image").unwrap();
         fs::remove_file(root.path().join("8.png")).unwrap();
         let options = LoaderOptions { batch_size: 7, on_bad_image: OnBadImage::Skip, ..OPTIONS };
@@ -590,7 +645,9 @@ mod tests {
     #[test]
     fn a_panic_in_a_task_reaches_the_consumer_as_an_error() {
         let work = |position: usize, _: &mut [u8]| {
-            without_panic(Path::new("odd.jpg"), || if position == 5 { panic!("overflow") } else { Ok(true) })
+            without_panic(Path::new("odd.jpg"), || {
+                if position == 5 { panic!("overflow") } else { Ok(true) }
+            })
         };
         let mut batches = Prefetch::new(0..9, 3, 1, Arc::new(work));
         assert!(batches.next().unwrap().is_ok());
@@ -601,7 +658,9 @@ mod tests {
     #[test]
     fn invalid_options_and_classes_are_refused() {
         let (_root, mut dataset) = images();
-        for options in [LoaderOptions { batch_size: 0, ..OPTIONS }, LoaderOptions { size: 0, ..OPTIONS }] {
+        for options in
+            [LoaderOptions { batch_size: 0, ..OPTIONS }, LoaderOptions { size: 0, ..OPTIONS }]
+        {
             let error = Loader::new(dataset.clone(), options).err().unwrap().to_string();
             assert!(error.contains("at least 1"), "{error}");
         }

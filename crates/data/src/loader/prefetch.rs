@@ -1,5 +1,6 @@
-//! Prepares batches ahead of their consumer, with one task per image. The tasks run on the rayon pool of the engine: they use the
-//! threads while the engine leaves them idle. A batch waits only for its own images.
+//! Prepares batches ahead of their consumer, with one task per image. The tasks run on the rayon
+//! pool of the engine: they use the threads while the engine leaves them idle. A batch waits only
+//! for its own images.
 
 use std::{
     cell::RefCell,
@@ -19,8 +20,8 @@ use crate::Result;
 /// Number of batches that are prepared while the consumer uses one.
 const AHEAD: usize = 1;
 
-/// Fills the bytes of the image at a position. Returns `false` to leave the image out of its batch. Must not panic, because rayon would
-/// abort the process.
+/// Fills the bytes of the image at a position. Returns `false` to leave the image out of its batch.
+/// Must not panic, because rayon would abort the process.
 pub(super) type Work = dyn Fn(usize, &mut [u8]) -> Result<bool> + Send + Sync;
 
 /// The prepared images of one batch.
@@ -32,7 +33,8 @@ pub(super) struct Filled {
     pub pixels: Vec<u8>,
 }
 
-/// An iterator over the batches of a range of positions, in order. It ends after the first error. Dropping it cancels queued tasks.
+/// An iterator over the batches of a range of positions, in order. It ends after the first error.
+/// Dropping it cancels queued tasks.
 pub(super) struct Prefetch {
     work: Arc<Work>,
     image_bytes: usize,
@@ -58,7 +60,12 @@ struct Slots {
 
 impl Prefetch {
     /// Creates the iterator. No image is prepared before the first call of `next`.
-    pub fn new(positions: Range<usize>, batch_size: usize, image_bytes: usize, work: Arc<Work>) -> Self {
+    pub fn new(
+        positions: Range<usize>,
+        batch_size: usize,
+        image_bytes: usize,
+        work: Arc<Work>,
+    ) -> Self {
         let cancelled = Arc::new(AtomicBool::new(false));
         Self { work, image_bytes, batch_size, positions, queue: VecDeque::new(), cancelled }
     }
@@ -118,8 +125,9 @@ impl Pending {
         thread_local! {
             static IMAGE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
-        // The image is prepared in a buffer of the thread and copied under the lock, which takes a few microseconds. Tasks of a pool may
-        // outlive the borrows of the caller, so without `unsafe` they cannot write to the buffer of the batch directly.
+        // The image is prepared in a buffer of the thread and copied under the lock, which takes a
+        // few microseconds. Tasks of a pool may outlive the borrows of the caller, so without
+        // `unsafe` they cannot write to the buffer of the batch directly.
         IMAGE.with_borrow_mut(|image| {
             image.resize(bytes, 0);
             let outcome = work(position, image);
@@ -135,7 +143,8 @@ impl Pending {
 
     /// Waits for all images and returns the batch.
     fn wait(&self) -> Result<Filled> {
-        // A thread of the pool must run tasks while it waits: with a single thread, the tasks would never run otherwise.
+        // A thread of the pool must run tasks while it waits: with a single thread, the tasks would
+        // never run otherwise.
         let in_pool = rayon::current_thread_index().is_some();
         let mut slots = self.lock();
         while slots.missing > 0 {
@@ -148,7 +157,11 @@ impl Pending {
             slots = self.lock();
             if idle && slots.missing > 0 {
                 let pause = Duration::from_micros(200);
-                slots = self.complete.wait_timeout(slots, pause).unwrap_or_else(PoisonError::into_inner).0;
+                slots = self
+                    .complete
+                    .wait_timeout(slots, pause)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
             }
         }
         slots.take()
@@ -160,7 +173,8 @@ impl Pending {
 }
 
 impl Slots {
-    /// Returns the batch without the images that are left out. If there are errors, returns the one with the lowest position.
+    /// Returns the batch without the images that are left out. If there are errors, returns the one
+    /// with the lowest position.
     fn take(&mut self) -> Result<Filled> {
         let mut pixels = std::mem::take(&mut self.pixels);
         let bytes = pixels.len() / self.outcomes.len();
@@ -210,7 +224,8 @@ mod tests {
     fn a_consumer_on_the_only_thread_of_the_pool_runs_tasks() {
         let expected: Vec<Filled> = numbers(0..50).map(Result::unwrap).collect();
         for threads in [1, 3] {
-            let found = pool(threads).install(|| numbers(0..50).map(Result::unwrap).collect::<Vec<_>>());
+            let found =
+                pool(threads).install(|| numbers(0..50).map(Result::unwrap).collect::<Vec<_>>());
             assert_eq!(found, expected);
         }
     }

@@ -1,8 +1,8 @@
 //! Drawing functions on top of tiny-skia: mixing of colors, outlines of petals, gradients.
 
 use tiny_skia::{
-    Color as SkiaColor, FillRule, GradientStop, LineCap, LinearGradient, Paint, Path, PathBuilder, Pixmap,
-    Point, RadialGradient, Shader, SpreadMode, Stroke, Transform,
+    Color as SkiaColor, FillRule, GradientStop, LineCap, LinearGradient, Paint, Path, PathBuilder,
+    Pixmap, Point, RadialGradient, Shader, SpreadMode, Stroke, Transform,
 };
 
 /// Red, green and blue, each from 0 to 1.
@@ -39,22 +39,30 @@ pub enum Fill {
     Flat(Color, f32),
     /// A gradient between two points and colors.
     Linear([(f32, f32); 2], [Color; 2]),
-    /// A gradient from the center to the edge of a circle: center, radius, and color and opacity of both ends.
+    /// A gradient from the center to the edge of a circle: center, radius, and color and opacity of
+    /// both ends.
     Radial((f32, f32), f32, [(Color, f32); 2]),
 }
 
 impl Fill {
     fn shader(&self) -> Shader<'static> {
         let point = |(x, y): (f32, f32)| Point::from_xy(x, y);
-        let stops = |a: SkiaColor, b: SkiaColor| vec![GradientStop::new(0.0, a), GradientStop::new(1.0, b)];
+        let stops =
+            |a: SkiaColor, b: SkiaColor| vec![GradientStop::new(0.0, a), GradientStop::new(1.0, b)];
         // A gradient of length 0 is invalid; its last color is used instead.
         match *self {
             Self::Flat(color, alpha) => Shader::SolidColor(color.with_alpha(alpha)),
             Self::Linear([from, to], [a, b]) => {
                 let (a, b) = (a.with_alpha(1.0), b.with_alpha(1.0));
                 let stops = stops(a, b);
-                LinearGradient::new(point(from), point(to), stops, SpreadMode::Pad, Transform::identity())
-                    .unwrap_or(Shader::SolidColor(b))
+                LinearGradient::new(
+                    point(from),
+                    point(to),
+                    stops,
+                    SpreadMode::Pad,
+                    Transform::identity(),
+                )
+                .unwrap_or(Shader::SolidColor(b))
             }
             Self::Radial(center, radius, [(a, from), (b, to)]) => {
                 let (a, b) = (a.with_alpha(from), b.with_alpha(to));
@@ -103,7 +111,8 @@ impl Canvas {
         let (width, height) = (self.pixmap.width(), self.pixmap.height());
         let pixels = self.pixmap.pixels();
         image::RgbImage::from_fn(width, height, |x, y| {
-            // All pixels are opaque because the initial fill is opaque; premultiplied values need no conversion.
+            // All pixels are opaque because the initial fill is opaque; premultiplied values need
+            // no conversion.
             let pixel = pixels[(y * width + x) as usize];
             image::Rgb([pixel.red(), pixel.green(), pixel.blue()])
         })
@@ -122,8 +131,8 @@ pub fn disc(radius: f32) -> Path {
     outline(|path| path.push_circle(0.0, 0.0, radius))
 }
 
-/// Returns a petal along the x axis from `from` to `to`. It is widest at `widest` (0 at its base, 1 at its tip). `tip` is the roundness of
-/// its tip: 0 for pointed, 1 for round.
+/// Returns a petal along the x axis from `from` to `to`. It is widest at `widest` (0 at its base, 1
+/// at its tip). `tip` is the roundness of its tip: 0 for pointed, 1 for round.
 pub fn petal(from: f32, to: f32, width: f32, widest: f32, tip: f32) -> Path {
     let (length, half) = (to - from, width / 2.0);
     let middle = from + length * widest;

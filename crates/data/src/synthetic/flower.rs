@@ -1,6 +1,7 @@
 //! Draws the five kinds of flowers. They differ in shape; their colors overlap.
 //!
-//! Each flower is drawn around the origin with radius 1. A transform sets its position, size, pose and perspective.
+//! Each flower is drawn around the origin with radius 1. A transform sets its position, size, pose
+//! and perspective.
 
 use std::f32::consts::{PI, TAU};
 
@@ -40,16 +41,25 @@ pub fn daisy(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
     let inner = rng.random_range(0.26..0.33);
     let width = TAU / count as f32 * rng.random_range(0.55..0.66);
     let shadow = leaf_green(rng).darker(0.7);
-    canvas.fill(&disc(0.85), &Fill::Radial((0.0, 0.0), 0.85, [(shadow, 0.9), (shadow, 0.3)]), place);
+    canvas.fill(
+        &disc(0.85),
+        &Fill::Radial((0.0, 0.0), 0.85, [(shadow, 0.9), (shadow, 0.3)]),
+        place,
+    );
     for layer in 0..2 {
         for k in 0..count {
-            let angle = (k as f32 + layer as f32 * 0.5 + rng.random_range(-0.15..0.15)) * TAU / count as f32;
+            let angle = (k as f32 + layer as f32 * 0.5 + rng.random_range(-0.15..0.15)) * TAU
+                / count as f32;
             let length = rng.random_range(0.88..1.0) - 0.05 * layer as f32;
             let shape = petal(inner * 0.6, length, width, 0.7, 0.9);
             let shade = rng.random_range(0.0..0.08) + if layer == 0 { 0.4 } else { 0.0 };
             let here = rotated(place, angle);
             let tip = color.darker(shade);
-            canvas.fill(&shape, &Fill::Linear([(0.2, 0.0), (1.0, 0.0)], [tip.darker(0.3), tip]), here);
+            canvas.fill(
+                &shape,
+                &Fill::Linear([(0.2, 0.0), (1.0, 0.0)], [tip.darker(0.3), tip]),
+                here,
+            );
             canvas.stroke(&shape, 0.012, &Fill::Flat(color.darker(0.6), 0.5), here);
         }
     }
@@ -75,8 +85,10 @@ pub fn dandelion(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
 }
 
 fn puffball(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
-    let color = random_color(&[WHITE, WHITE, CREAM, Color(0.85, 0.87, 0.9), YELLOW.lighter(0.6)], rng);
-    let halo = Fill::Radial((0.0, 0.0), 1.0, [(color.darker(0.55), 0.75), (color.darker(0.3), 0.15)]);
+    let color =
+        random_color(&[WHITE, WHITE, CREAM, Color(0.85, 0.87, 0.9), YELLOW.lighter(0.6)], rng);
+    let halo =
+        Fill::Radial((0.0, 0.0), 1.0, [(color.darker(0.55), 0.75), (color.darker(0.3), 0.15)]);
     canvas.fill(&disc(1.0), &halo, place);
     let count = rng.random_range(110..150);
     for k in 0..count {
@@ -131,21 +143,32 @@ pub fn sunflower(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
     let width = TAU / count as f32 * rng.random_range(0.75..0.95);
     for layer in 0..2 {
         for k in 0..count {
-            let angle = (k as f32 + layer as f32 * 0.5 + rng.random_range(-0.2..0.2)) * TAU / count as f32;
+            let angle =
+                (k as f32 + layer as f32 * 0.5 + rng.random_range(-0.2..0.2)) * TAU / count as f32;
             let length = rng.random_range(0.88..1.0);
             let shape = petal(inner * 0.8, length, width, 0.45, 0.0);
             let shade = rng.random_range(0.0..0.1) + if layer == 0 { 0.25 } else { 0.0 };
             let here = rotated(place, angle);
             let tip = color.darker(shade);
-            canvas.fill(&shape, &Fill::Linear([(inner, 0.0), (1.0, 0.0)], [tip.darker(0.35), tip]), here);
+            canvas.fill(
+                &shape,
+                &Fill::Linear([(inner, 0.0), (1.0, 0.0)], [tip.darker(0.35), tip]),
+                here,
+            );
             canvas.stroke(&shape, 0.01, &Fill::Flat(color.darker(0.65), 0.5), here);
         }
     }
     let seed = random_color(
-        &[Color(0.25, 0.14, 0.06), Color(0.17, 0.1, 0.06), Color(0.3, 0.22, 0.08), Color(0.4, 0.4, 0.15)],
+        &[
+            Color(0.25, 0.14, 0.06),
+            Color(0.17, 0.1, 0.06),
+            Color(0.3, 0.22, 0.08),
+            Color(0.4, 0.4, 0.15),
+        ],
         rng,
     );
-    let ground = Fill::Radial((0.0, 0.0), inner, [(seed.lighter(0.1), 1.0), (seed.darker(0.5), 1.0)]);
+    let ground =
+        Fill::Radial((0.0, 0.0), inner, [(seed.lighter(0.1), 1.0), (seed.darker(0.5), 1.0)]);
     canvas.fill(&disc(inner), &ground, place);
     let count = rng.random_range(130..190);
     let dot = disc(inner * 0.6 / (count as f32).sqrt());
@@ -179,7 +202,14 @@ pub fn rose(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
                 radius * 0.45,
             );
             path.quad_to(radius * 1.04, 0.0, radius * 0.9, -radius * 0.45);
-            path.cubic_to(radius * 0.5, -radius * wide * 1.1, -radius, -radius * wide, -radius, 0.0);
+            path.cubic_to(
+                radius * 0.5,
+                -radius * wide * 1.1,
+                -radius,
+                -radius * wide,
+                -radius,
+                0.0,
+            );
             path.close();
         });
         let rim = color.darker(0.3 * depth + rng.random_range(0.0..0.08));
@@ -212,12 +242,18 @@ pub fn tulip(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
     canvas.stroke(&stem, 0.06, &Fill::Flat(green.lighter(0.2), 0.8), place);
     for side in [-1.0, 1.0] {
         let lean = side * rng.random_range(0.25..0.5) - PI / 2.0;
-        leaf(canvas, rotated(place.pre_translate(0.0, rng.random_range(2.8..3.6)), lean), green, rng);
+        leaf(
+            canvas,
+            rotated(place.pre_translate(0.0, rng.random_range(2.8..3.6)), lean),
+            green,
+            rng,
+        );
     }
     let flare: f32 = rng.random_range(0.0..0.25);
     let tip = color.lighter(0.12);
     let base = color.mix(green, 0.25).darker(0.25);
-    // From back to front: two petals with visible tips, the petals at the sides, the petal in the middle.
+    // From back to front: two petals with visible tips, the petals at the sides, the petal in the
+    // middle.
     for (lean, wide, shade) in [
         (-0.22, 0.75, 0.35),
         (0.22, 0.75, 0.35),
@@ -242,7 +278,14 @@ pub fn tulip(canvas: &mut Canvas, place: Transform, rng: &mut impl Rng) {
             let across = fold as f32 / 3.0 * wide * 0.4;
             let vein = outline(|path| {
                 path.move_to(0.1, across * 0.2);
-                path.cubic_to(tall * 0.3, across * 1.2, tall * 0.6, across * 1.1, tall * 0.93, across * 0.15);
+                path.cubic_to(
+                    tall * 0.3,
+                    across * 1.2,
+                    tall * 0.6,
+                    across * 1.1,
+                    tall * 0.93,
+                    across * 0.15,
+                );
             });
             let fill = if fold % 2 == 0 { color.darker(0.6) } else { color.lighter(0.5) };
             canvas.stroke(&vein, 0.026, &Fill::Flat(fill, 0.55), here);

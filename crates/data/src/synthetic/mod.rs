@@ -1,7 +1,8 @@
 //! Draws a synthetic data set with five classes of flowers, for training without photos.
 //!
-//! An image depends only on the seed, the class and the index. The classes differ in shape (`flower`). Their colors overlap, and
-//! background, light and camera (`scene`) have the same distribution for all classes, so that a network has to learn shapes.
+//! An image depends only on the seed, the class and the index. The classes differ in shape
+//! (`flower`). Their colors overlap, and background, light and camera (`scene`) have the same
+//! distribution for all classes, so that a network has to learn shapes.
 
 mod canvas;
 mod flower;
@@ -25,7 +26,8 @@ use crate::{Error, Result, atomic_folder, progress::Progress};
 /// The classes of the flower photos, sorted.
 pub const CLASSES: [&str; 5] = ["daisy", "dandelion", "roses", "sunflowers", "tulips"];
 
-/// Default number of images of each class, including validation images: ten epochs then train on fewer than 10,000 images.
+/// Default number of images of each class, including validation images: ten epochs then train on
+/// fewer than 10,000 images.
 pub const DEFAULT_PER_CLASS: usize = 200;
 
 /// Range of width and height in pixels.
@@ -61,18 +63,21 @@ fn paint(class: usize, width: u32, height: u32, rng: &mut impl Rng) -> RgbImage 
     scene::photograph(canvas, rng)
 }
 
-/// Returns the transforms of flowers seen from above: at a distance from each other, in any pose, and so large that they cover most of
-/// the background and a crop shows a flower.
+/// Returns the transforms of flowers seen from above: at a distance from each other, in any pose,
+/// and so large that they cover most of the background and a crop shows a flower.
 fn top_view(canvas: &Canvas, rng: &mut impl Rng) -> Vec<Transform> {
     let (w, h) = (canvas.width(), canvas.height());
     let count: usize = rng.random_range(2..=7);
-    let radius = (w * h * rng.random_range(1.3..1.9) / (count as f32 * std::f32::consts::PI)).sqrt();
+    let radius =
+        (w * h * rng.random_range(1.3..1.9) / (count as f32 * std::f32::consts::PI)).sqrt();
     let mut centers: Vec<(f32, f32)> = Vec::new();
     for _ in 0..count {
-        let candidates: Vec<(f32, f32)> =
-            (0..12).map(|_| (rng.random_range(0.08..0.92) * w, rng.random_range(0.08..0.92) * h)).collect();
-        let apart =
-            |a: &(f32, f32)| centers.iter().map(|b| (a.0 - b.0).hypot(a.1 - b.1)).fold(w + h, f32::min);
+        let candidates: Vec<(f32, f32)> = (0..12)
+            .map(|_| (rng.random_range(0.08..0.92) * w, rng.random_range(0.08..0.92) * h))
+            .collect();
+        let apart = |a: &(f32, f32)| {
+            centers.iter().map(|b| (a.0 - b.0).hypot(a.1 - b.1)).fold(w + h, f32::min)
+        };
         centers.extend(candidates.into_iter().max_by(|a, b| apart(a).total_cmp(&apart(b))));
     }
     centers
@@ -114,8 +119,9 @@ fn random_rotation(rng: &mut impl Rng) -> Transform {
 
 /// Writes `per_class` images of each class to `out/<class>/<class>_0001.jpg`, ….
 ///
-/// `progress` is called with the number of images drawn so far and the number of all images. `out` is created after all images are
-/// written. A folder that was drawn earlier with the same parameters is left unchanged.
+/// `progress` is called with the number of images drawn so far and the number of all images. `out`
+/// is created after all images are written. A folder that was drawn earlier with the same
+/// parameters is left unchanged.
 ///
 /// # Errors
 /// [`Error::Exists`] if `out` holds something else; [`Error::Io`].
@@ -174,15 +180,20 @@ mod tests {
         let image = image::open(out.join(&folder.items[5].path)).unwrap().into_rgb8();
         let drawn = draw_flower(2, 1, 7);
         assert_eq!(image.dimensions(), drawn.dimensions());
-        let difference: f64 = image.iter().zip(drawn.iter()).map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
-        assert!(difference / (drawn.len() as f64) < 6.0, "too large for JPEG compression: {difference}");
+        let difference: f64 =
+            image.iter().zip(drawn.iter()).map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
+        assert!(
+            difference / (drawn.len() as f64) < 6.0,
+            "too large for JPEG compression: {difference}"
+        );
 
         generate(&out, 2, 7, &count).unwrap();
         assert_eq!(calls.load(Ordering::Relaxed), 10);
         assert!(matches!(generate(&out, 2, 8, &count), Err(Error::Exists { .. })));
     }
 
-    /// Returns the mean colors, 0 to 1, of images drawn at a fifth of the size, which hardly changes their mean colors.
+    /// Returns the mean colors, 0 to 1, of images drawn at a fifth of the size, which hardly
+    /// changes their mean colors.
     fn mean_colors(class: usize, indices: std::ops::Range<usize>) -> Vec<[f64; 3]> {
         indices
             .into_par_iter()
@@ -192,16 +203,19 @@ mod tests {
                 let image = paint(class, width, height, &mut rng);
                 let mut sums = [0.0; 3];
                 for pixel in image.pixels() {
-                    sums.iter_mut().zip(pixel.0).for_each(|(sum, byte)| *sum += f64::from(byte) / 255.0);
+                    sums.iter_mut()
+                        .zip(pixel.0)
+                        .for_each(|(sum, byte)| *sum += f64::from(byte) / 255.0);
                 }
                 sums.map(|sum| sum / f64::from(width * height))
             })
             .collect()
     }
 
-    /// The color must not be sufficient to classify the images. A linear classifier of mean colors (multinomial logistic regression,
-    /// trained on 100 images of each class) has an accuracy below 70 % on 100 other images of each class. An accuracy above 40 %, better
-    /// than chance, shows that the classifier was trained.
+    /// The color must not be sufficient to classify the images. A linear classifier of mean colors
+    /// (multinomial logistic regression, trained on 100 images of each class) has an accuracy below
+    /// 70 % on 100 other images of each class. An accuracy above 40 %, better than chance, shows
+    /// that the classifier was trained.
     #[test]
     fn mean_colors_do_not_determine_the_class() {
         let training: Vec<_> = (0..5).map(|class| mean_colors(class, 0..100)).collect();

@@ -1,5 +1,5 @@
-//! Draws the background of the flowers and simulates the camera. Neither depends on the class, so that background and light contain no
-//! information about the flower.
+//! Draws the background of the flowers and simulates the camera. Neither depends on the class, so
+//! that background and light contain no information about the flower.
 
 use image::RgbImage;
 use image::imageops::fast_blur;
@@ -8,7 +8,8 @@ use tiny_skia::Transform;
 
 use super::canvas::{Canvas, Color, Fill, disc, outline};
 
-/// Creates a canvas with an out-of-focus background: sky, meadow, earth, dusk, sunset, fog or night, sometimes with grass.
+/// Creates a canvas with an out-of-focus background: sky, meadow, earth, dusk, sunset, fog or
+/// night, sometimes with grass.
 pub fn background(width: u32, height: u32, rng: &mut impl Rng) -> Canvas {
     let (far, near) = match rng.random_range(0..8) {
         0 => (Color(0.45, 0.65, 0.9), Color(0.75, 0.87, 0.95)),
@@ -22,8 +23,9 @@ pub fn background(width: u32, height: u32, rng: &mut impl Rng) -> Canvas {
     };
     let mut canvas = Canvas::new(width, height, far);
     let (w, h) = (width as f32, height as f32);
-    let whole =
-        outline(|path| path.push_rect(tiny_skia::Rect::from_xywh(0.0, 0.0, w, h).expect("not empty")));
+    let whole = outline(|path| {
+        path.push_rect(tiny_skia::Rect::from_xywh(0.0, 0.0, w, h).expect("not empty"))
+    });
     let tilt = rng.random_range(-0.4..0.4) * w;
     canvas.fill(
         &whole,
@@ -31,10 +33,12 @@ pub fn background(width: u32, height: u32, rng: &mut impl Rng) -> Canvas {
         Transform::identity(),
     );
     for _ in 0..rng.random_range(6..18) {
-        let color =
-            far.mix(near, rng.random_range(-0.5..1.5)).mix(any_color(rng), rng.random_range(0.0..0.35));
+        let color = far
+            .mix(near, rng.random_range(-0.5..1.5))
+            .mix(any_color(rng), rng.random_range(0.0..0.35));
         let radius = rng.random_range(0.1..0.4) * w.min(h);
-        let fill = Fill::Radial((0.0, 0.0), radius, [(color, rng.random_range(0.4..0.7)), (color, 0.0)]);
+        let fill =
+            Fill::Radial((0.0, 0.0), radius, [(color, rng.random_range(0.4..0.7)), (color, 0.0)]);
         let place = Transform::from_translate(rng.random_range(0.0..w), rng.random_range(0.0..h));
         canvas.fill(&disc(radius), &fill, place);
     }

@@ -4,14 +4,15 @@ use alexnet_core::{Error, Node, Op, Result};
 
 use super::messages::{AttributeProto, AttributeType, NodeProto};
 
-/// Returns the ONNX node for `node` in evaluation mode, with the input value `input`. Its output has the name of the node.
-/// Returns `None` for a node that does nothing in evaluation mode.
+/// Returns the ONNX node for `node` in evaluation mode, with the input value `input`. Its output
+/// has the name of the node. Returns `None` for a node that does nothing in evaluation mode.
 ///
 /// # Errors
 /// [`Error::Topology`] when ONNX has no equivalent operation.
 pub fn lower(node: &Node, input: &str) -> Result<Option<NodeProto>> {
     let Node { name, op } = node;
-    let with_parameters = || vec![input.to_owned(), format!("{name}.weight"), format!("{name}.bias")];
+    let with_parameters =
+        || vec![input.to_owned(), format!("{name}.weight"), format!("{name}.bias")];
     let (op_type, input, attribute) = match *op {
         Op::Conv2d { inputs: _, outputs: _, kernel, stride, padding, groups } => (
             "Conv",

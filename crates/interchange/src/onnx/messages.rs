@@ -1,11 +1,13 @@
 //! The part of `onnx.proto` (ONNX 1.12) that these networks need, with the same names and tags.
 //!
-//! The schema is proto2, in which writing a scalar of value 0 is optional. It is written for the fields that are `Option` here,
-//! since ONNX's checker requires the value of an attribute. Lists of numbers are not packed, as in proto2.
+//! The schema is proto2, in which writing a scalar of value 0 is optional. It is written for the
+//! fields that are `Option` here, since ONNX's checker requires the value of an attribute. Lists of
+//! numbers are not packed, as in proto2.
 
 use prost::{Enumeration, Message};
 
-/// The keys of the fields that are written without their message: field number, and the wire type of bytes (2).
+/// The keys of the fields that are written without their message: field number, and the wire type
+/// of bytes (2).
 pub mod key {
     /// [`super::ModelProto::graph`]
     pub const MODEL_GRAPH: u8 = 7 << 3 | 2;

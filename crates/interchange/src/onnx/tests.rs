@@ -45,7 +45,10 @@ fn described(variant: Variant, softmax: bool) -> (ModelProto, GraphProto) {
 }
 
 fn attribute<'a>(node: &'a NodeProto, name: &str) -> &'a AttributeProto {
-    node.attribute.iter().find(|a| a.name == name).unwrap_or_else(|| panic!("{node:?} lacks {name}"))
+    node.attribute
+        .iter()
+        .find(|a| a.name == name)
+        .unwrap_or_else(|| panic!("{node:?} lacks {name}"))
 }
 
 fn node<'a>(graph: &'a GraphProto, name: &str) -> &'a NodeProto {
@@ -77,7 +80,10 @@ fn a_file_contains_the_parameters_in_the_order_of_the_network() {
         for (initializer, parameter) in initializers.iter().zip(parameters) {
             let TensorProto { dims, name, raw_data, .. } = initializer;
             assert_eq!((name, initializer.data_type()), (&parameter.name, DataType::Float));
-            assert!(dims.iter().copied().eq(parameter.shape.iter().map(|e| *e as i64)), "{name}: {dims:?}");
+            assert!(
+                dims.iter().copied().eq(parameter.shape.iter().map(|e| *e as i64)),
+                "{name}: {dims:?}"
+            );
             let values = &weights.parameters[name].values;
             assert_eq!(raw_data.len(), 4 * values.len());
             let mut bytes = raw_data.chunks_exact(4);
@@ -99,7 +105,11 @@ fn values_are_defined_before_use_and_all_are_used() {
             let mut unused = known.clone();
             for node in &graph.node {
                 for input in &node.input {
-                    assert!(known.contains(input.as_str()), "{variant}: {} reads {input}", node.name);
+                    assert!(
+                        known.contains(input.as_str()),
+                        "{variant}: {} reads {input}",
+                        node.name
+                    );
                     unused.remove(input.as_str());
                 }
                 let [output] = node.output.as_slice() else { panic!("{node:?}") };
@@ -132,7 +142,8 @@ fn the_nodes_are_those_of_the_network_without_dropout() {
                 Some((name, op_type))
             })
             .collect();
-        let found: Vec<_> = graph.node.iter().map(|n| (n.name.clone(), n.op_type.as_str())).collect();
+        let found: Vec<_> =
+            graph.node.iter().map(|n| (n.name.clone(), n.op_type.as_str())).collect();
         assert_eq!(found, expected);
         assert_eq!(found.len(), variant.topology(3).nodes.len() - 2);
     }
@@ -183,18 +194,25 @@ fn the_batch_size_is_a_free_dimension() {
 #[test]
 fn a_file_contains_metadata_and_versions() {
     let (model, _) = described(Variant::Tutorial, false);
-    let entries: BTreeMap<_, _> = model.metadata_props.into_iter().map(|e| (e.key, e.value)).collect();
+    let entries: BTreeMap<_, _> =
+        model.metadata_props.into_iter().map(|e| (e.key, e.value)).collect();
     assert_eq!(
         Vec::from_iter(entries.keys()),
         ["classes", "exif_orientation", "input_size", "mean", "std", "variant"]
     );
     assert_eq!(Metadata::from_text(&entries).unwrap(), metadata(Variant::Tutorial, 3));
-    for words in ["[batch, 3, 224, 224]", "RGB", "(pixel / 255 - mean) / std", "mean [0.485, 0.456, 0.406]"] {
+    for words in
+        ["[batch, 3, 224, 224]", "RGB", "(pixel / 255 - mean) / std", "mean [0.485, 0.456, 0.406]"]
+    {
         assert!(model.doc_string.contains(words), "{}", model.doc_string);
     }
-    let versions: Vec<_> = model.opset_import.iter().map(|o| (o.domain.as_str(), o.version)).collect();
+    let versions: Vec<_> =
+        model.opset_import.iter().map(|o| (o.domain.as_str(), o.version)).collect();
     assert_eq!((model.ir_version, versions), (8, vec![("", 17)]));
-    assert_eq!((model.producer_name.as_str(), model.producer_version.as_str()), ("alexnet", "0.1.0"));
+    assert_eq!(
+        (model.producer_name.as_str(), model.producer_version.as_str()),
+        ("alexnet", "0.1.0")
+    );
 }
 
 #[test]
@@ -207,7 +225,8 @@ fn equal_weights_give_equal_bytes() {
     assert!(file != saved(&weights, true));
 }
 
-/// The asymmetric windows of ONNX and of `torch.nn.LocalResponseNorm` have their extra channel on different sides.
+/// The asymmetric windows of ONNX and of `torch.nn.LocalResponseNorm` have their extra channel on
+/// different sides.
 #[test]
 fn normalization_over_an_even_number_of_channels_is_refused() {
     let norm = |size| Node {

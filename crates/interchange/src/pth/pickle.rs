@@ -1,11 +1,14 @@
-//! A parser for the subset of Python's pickle that a dictionary of tensors needs (`pickletools`, PEP 307 and 3154).
+//! A parser for the subset of Python's pickle that a dictionary of tensors needs (`pickletools`,
+//! PEP 307 and 3154).
 //!
-//! A pickle is a program for a stack machine that may call anything in Python. This machine supports only the operations that
-//! build plain values, and a short list of names, which it represents by inert values. Any other operation or name is an error
-//! with its position. Nothing is executed.
+//! A pickle is a program for a stack machine that may call anything in Python. This machine
+//! supports only the operations that build plain values, and a short list of names, which it
+//! represents by inert values. Any other operation or name is an error with its position. Nothing
+//! is executed.
 //!
-//! Compound values are stored in one list per kind, and refer to each other by their indices. Values that contain themselves and
-//! deeply nested values are therefore not traversed or dropped recursively.
+//! Compound values are stored in one list per kind, and refer to each other by their indices.
+//! Values that contain themselves and deeply nested values are therefore not traversed or dropped
+//! recursively.
 
 use std::collections::BTreeMap;
 
@@ -13,14 +16,14 @@ use alexnet_core::text::shown;
 
 use crate::tensor::Dtype;
 
-/// The limits of a pickle: its size, the number of its operations, and the number of values on its stack. A state dictionary has
-/// about fifty bytes and thirty operations per tensor.
+/// The limits of a pickle: its size, the number of its operations, and the number of values on its
+/// stack. A state dictionary has about fifty bytes and thirty operations per tensor.
 pub const MAX_BYTES: usize = 16 << 20;
 const MAX_OPERATIONS: usize = 250_000;
 const MAX_STACK: usize = 1 << 16;
 
-/// The limits of the length of a name and of the number of dimensions (that of PyTorch). Names and shapes are copied each time
-/// they are used.
+/// The limits of the length of a name and of the number of dimensions (that of PyTorch). Names and
+/// shapes are copied each time they are used.
 const MAX_NAME: usize = 1 << 10;
 const MAX_DIMENSIONS: usize = 64;
 
@@ -73,10 +76,14 @@ impl Global {
             | ("_codecs", "encode")
             | ("torch.serialization", "_get_layout")
             | ("torch.nn.parameter", "Parameter")
-            | ("torch", "Tensor" | "device" | "bool" | "uint8" | "int8" | "int16" | "int32" | "int64")
-            | ("torch", "float16" | "bfloat16" | "float32" | "float64" | "complex64" | "complex128") => {
-                Self::Opaque
-            }
+            | (
+                "torch",
+                "Tensor" | "device" | "bool" | "uint8" | "int8" | "int16" | "int32" | "int64",
+            )
+            | (
+                "torch",
+                "float16" | "bfloat16" | "float32" | "float64" | "complex64" | "complex128",
+            ) => Self::Opaque,
             ("torch", storage) => Self::StorageType(match storage {
                 "HalfStorage" => Dtype::F16,
                 "BFloat16Storage" => Dtype::BF16,
@@ -126,8 +133,8 @@ pub struct Pickle {
 }
 
 impl Pickle {
-    /// Runs the program at the start of `bytes`. Returns the values that it builds, its result and its length. `start` is added
-    /// to the positions in errors.
+    /// Runs the program at the start of `bytes`. Returns the values that it builds, its result and
+    /// its length. `start` is added to the positions in errors.
     ///
     /// # Errors
     /// A message with the operation and its position.
@@ -135,7 +142,8 @@ impl Pickle {
         let mut machine = Machine { bytes, ..Machine::default() };
         for _ in 0..MAX_OPERATIONS {
             let at = start + machine.at;
-            let operation = machine.byte().map_err(|_| format!("it ends at byte {at}, before its STOP"))?;
+            let operation =
+                machine.byte().map_err(|_| format!("it ends at byte {at}, before its STOP"))?;
             let refuse = |reason| format!("operation {} at byte {at}: {reason}", name(operation));
             if operation == STOP {
                 let result = machine.pop().map_err(refuse)?;
@@ -154,7 +162,11 @@ impl Pickle {
 
     /// Returns `value` if it is a string.
     pub fn text(&self, value: Value) -> Option<&str> {
-        if let Value::Text(index) = value { self.texts.get(index).map(String::as_str) } else { None }
+        if let Value::Text(index) = value {
+            self.texts.get(index).map(String::as_str)
+        } else {
+            None
+        }
     }
 
     /// Returns `value` if it is a string that can be shown in a message.
@@ -164,14 +176,22 @@ impl Pickle {
     pub fn name(&self, value: Value) -> Result<&str, String> {
         match self.text(value) {
             None => Err("a name is not a string".into()),
-            Some(text) if text.len() > MAX_NAME => Err(format!("a name is longer than {MAX_NAME} bytes")),
-            Some(text) if text.contains(char::is_control) => Err(format!("{text:?} is not a valid name")),
+            Some(text) if text.len() > MAX_NAME => {
+                Err(format!("a name is longer than {MAX_NAME} bytes"))
+            }
+            Some(text) if text.contains(char::is_control) => {
+                Err(format!("{text:?} is not a valid name"))
+            }
             Some(text) => Ok(text),
         }
     }
 
     fn tuple(&self, value: Value) -> Option<&[Value]> {
-        if let Value::Tuple(index) = value { self.tuples.get(index).map(Vec::as_slice) } else { None }
+        if let Value::Tuple(index) = value {
+            self.tuples.get(index).map(Vec::as_slice)
+        } else {
+            None
+        }
     }
 }
 
@@ -221,8 +241,8 @@ mod operation {
 }
 use operation::*;
 
-/// Returns the name of an operation for messages: the name of operations that malicious files are likely to contain, the byte of
-/// others.
+/// Returns the name of an operation for messages: the name of operations that malicious files are
+/// likely to contain, the byte of others.
 fn name(operation: u8) -> String {
     match operation {
         b'i' => "INST".into(),
@@ -322,7 +342,8 @@ impl<'a> Machine<'a> {
                 }
             }
             TUPLE1 | TUPLE2 | TUPLE3 => {
-                let mut items = (TUPLE1..=operation).map(|_| self.pop()).collect::<Outcome<Vec<_>>>()?;
+                let mut items =
+                    (TUPLE1..=operation).map(|_| self.pop()).collect::<Outcome<Vec<_>>>()?;
                 items.reverse();
                 self.tuple(items)
             }
@@ -390,7 +411,11 @@ impl<'a> Machine<'a> {
             }
             BINPERSID => self.storage()?,
             REDUCE => self.reduce()?,
-            _ => return Err("state dictionaries do not need this operation, and it is not executed".into()),
+            _ => {
+                return Err(
+                    "state dictionaries do not need this operation, and it is not executed".into(),
+                );
+            }
         };
         Ok(Some(value))
     }
@@ -415,13 +440,15 @@ impl<'a> Machine<'a> {
     /// Reads up to the next line feed.
     fn line(&mut self) -> Outcome<&'a str> {
         let rest = &self.bytes[self.at..];
-        let length = rest.iter().position(|byte| *byte == b'\n').ok_or("the pickle ends inside it")?;
+        let length =
+            rest.iter().position(|byte| *byte == b'\n').ok_or("the pickle ends inside it")?;
         let line = self.take(length + 1)?;
         std::str::from_utf8(&line[..length]).map_err(|_| "a name is not UTF-8".into())
     }
 
     fn text(&mut self, length: usize) -> Outcome<Value> {
-        let text = std::str::from_utf8(self.take(length)?).map_err(|_| "its string is not UTF-8")?;
+        let text =
+            std::str::from_utf8(self.take(length)?).map_err(|_| "its string is not UTF-8")?;
         Ok(Value::Text(store(&mut self.built.texts, text.to_owned())))
     }
 
@@ -550,7 +577,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Builds an ordered_dict dictionary as Python 2 wrote it: from a list of pairs, each a list of two values.
+    /// Builds an ordered_dict dictionary as Python 2 wrote it: from a list of pairs, each a list of
+    /// two values.
     fn ordered_dict(&mut self, pairs: usize) -> Outcome<Value> {
         let Pickle { lists, tuples, dicts, .. } = &mut self.built;
         // A list can be copied many times with few operations, so the entries are counted here.
@@ -595,7 +623,9 @@ fn global(module: &str, name: &str) -> Outcome<Value> {
 
 fn number(value: Value) -> Outcome<u64> {
     match value {
-        Value::Int(number) => u64::try_from(number).map_err(|_| format!("a size of {number} is not valid")),
+        Value::Int(number) => {
+            u64::try_from(number).map_err(|_| format!("a size of {number} is not valid"))
+        }
         _ => Err("a size is not an integer".into()),
     }
 }

@@ -1,7 +1,8 @@
-//! The two containers of `torch.save`: a zip archive (since PyTorch 1.6), and the older format of pickles followed by raw
-//! numbers.
+//! The two containers of `torch.save`: a zip archive (since PyTorch 1.6), and the older format of
+//! pickles followed by raw numbers.
 //!
-//! For both, the result is the values that the pickle built, and the position of each storage in the file.
+//! For both, the result is the values that the pickle built, and the position of each storage in
+//! the file.
 
 use std::{
     collections::BTreeMap,
@@ -38,7 +39,8 @@ pub struct Saved {
 /// The maximum size of the list of entries of a zip archive, including the local headers, in bytes.
 const MAX_DIRECTORY: u64 = 8 << 20;
 
-/// The maximum decompressed size of entries, in bytes and as a multiple of the file size; the larger limit applies.
+/// The maximum decompressed size of entries, in bytes and as a multiple of the file size; the
+/// larger limit applies.
 const MAX_DECOMPRESSED: u64 = 64 << 20;
 const MAX_RATIO: u64 = 16;
 
@@ -62,7 +64,8 @@ pub fn read_zip(source: &Source) -> Result<Saved, String> {
     let mut places = BTreeMap::new();
     for storage in &pickle.storages {
         let key = &storage.key;
-        let place = entry(&format!("data/{key}")).ok_or_else(|| format!("its storage `{key}` is missing"))?;
+        let place = entry(&format!("data/{key}"))
+            .ok_or_else(|| format!("its storage `{key}` is missing"))?;
         if Some(place.bytes) != storage.elements.checked_mul(storage.dtype.size()) {
             return Err(format!(
                 "its storage `{key}` should hold {} elements of {}, but has {} bytes",
@@ -76,14 +79,16 @@ pub fn read_zip(source: &Source) -> Result<Saved, String> {
     Ok(Saved { pickle, value, places, metadata, bytes: decompressed.max(source.bytes_in_all()) })
 }
 
-/// Returns the names and positions of all entries. They must not overlap. They are stored, as `torch.save` writes them, or
-/// deflated, if the decompressed size is within the limits.
+/// Returns the names and positions of all entries. They must not overlap. They are stored, as
+/// `torch.save` writes them, or deflated, if the decompressed size is within the limits.
 fn entries(source: &Source) -> Result<BTreeMap<String, Place>, String> {
-    let broken =
-        |error: zip::result::ZipError| format!("it is truncated or damaged: {}", shown(&error.to_string()));
+    let broken = |error: zip::result::ZipError| {
+        format!("it is truncated or damaged: {}", shown(&error.to_string()))
+    };
     let reader = Limited { file: source.file(), left: MAX_DIRECTORY };
-    // The archive starts at the start of the file, as in PyTorch's reader. If the library detects the start, it skips a directory
-    // entry of 76 bytes, since the two ZIP64 records after the directory have the same size.
+    // The archive starts at the start of the file, as in PyTorch's reader. If the library detects
+    // the start, it skips a directory entry of 76 bytes, since the two ZIP64 records after the
+    // directory have the same size.
     let config = Config { archive_offset: ArchiveOffset::Known(0) };
     let mut archive = ZipArchive::with_config(config, reader).map_err(broken)?;
     if archive.has_duplicate_names() {
@@ -114,9 +119,13 @@ fn entries(source: &Source) -> Result<BTreeMap<String, Place>, String> {
                 ));
             }
         };
-        let start =
-            entry.data_start().ok_or_else(|| format!("its entry `{}` has no position", shown(&name)))?;
-        entries.insert(name, Place { start, bytes: entry.size(), crc32: Some(entry.crc32()), deflated });
+        let start = entry
+            .data_start()
+            .ok_or_else(|| format!("its entry `{}` has no position", shown(&name)))?;
+        entries.insert(
+            name,
+            Place { start, bytes: entry.size(), crc32: Some(entry.crc32()), deflated },
+        );
     }
     let decompressed = entries.values().filter(|place| place.deflated.is_some());
     let decompressed = decompressed.fold(0u64, |sum, place| sum.saturating_add(place.bytes));
@@ -147,7 +156,8 @@ fn entries(source: &Source) -> Result<BTreeMap<String, Place>, String> {
     Ok(entries)
 }
 
-/// A file of which a limited number of bytes can be read, so that a malicious list of entries cannot be as long as the file.
+/// A file of which a limited number of bytes can be read, so that a malicious list of entries
+/// cannot be as long as the file.
 struct Limited<'a> {
     file: &'a File,
     left: u64,
@@ -172,25 +182,27 @@ impl Seek for Limited<'_> {
     }
 }
 
-/// The numbers at the start of the older format: `torch.serialization.MAGIC_NUMBER` and `PROTOCOL_VERSION`.
+/// The numbers at the start of the older format: `torch.serialization.MAGIC_NUMBER` and
+/// `PROTOCOL_VERSION`.
 const MAGIC_NUMBER: i128 = 0x1950_a86a_20f9_469c_fc6c;
 const PROTOCOL_VERSION: i128 = 1001;
 
-/// Whether the bytes `start` are the start of a file in the older format: a pickle of the magic number, which is a `LONG1` of ten
-/// bytes.
+/// Whether the bytes `start` are the start of a file in the older format: a pickle of the magic
+/// number, which is a `LONG1` of ten bytes.
 pub fn is_legacy(start: &[u8]) -> bool {
     let number = [&[0x8a, 10], &MAGIC_NUMBER.to_le_bytes()[..10]].concat();
     start.first() == Some(&0x80) && start.windows(number.len()).any(|window| window == number)
 }
 
-/// Reads the older format: the magic number, the version, the byte order of the machine, the object and the list of its storages,
-/// each as a pickle. Then for each storage the number of its elements and the elements follow.
+/// Reads the older format: the magic number, the version, the byte order of the machine, the object
+/// and the list of its storages, each as a pickle. Then for each storage the number of its elements
+/// and the elements follow.
 pub fn read_legacy(source: &Source) -> Result<Saved, String> {
     let bytes = source.start(MAX_BYTES)?;
     let mut at = 0;
     let mut next = |what: &str| {
-        let (pickle, value, length) =
-            Pickle::read(&bytes[at..], at).map_err(|reason| format!("its {what} is refused: {reason}"))?;
+        let (pickle, value, length) = Pickle::read(&bytes[at..], at)
+            .map_err(|reason| format!("its {what} is refused: {reason}"))?;
         at += length;
         Ok::<_, String>((pickle, value, at as u64))
     };
@@ -202,9 +214,9 @@ pub fn read_legacy(source: &Source) -> Result<Saved, String> {
     }
     let (machine, value, _) = next("description of the machine")?;
     if let Value::Dict(place) = value
-        && machine.dicts[place]
-            .iter()
-            .any(|(key, value)| machine.text(*key) == Some("little_endian") && *value == Value::Bool(false))
+        && machine.dicts[place].iter().any(|(key, value)| {
+            machine.text(*key) == Some("little_endian") && *value == Value::Bool(false)
+        })
     {
         return Err("its numbers are big-endian; save it on a little-endian machine".into());
     }
@@ -216,7 +228,8 @@ pub fn read_legacy(source: &Source) -> Result<Saved, String> {
     for key in &keys.lists[list] {
         let key = keys.name(*key)?;
         let storage = pickle.storages.iter().find(|storage| storage.key == key);
-        let storage = storage.ok_or_else(|| format!("its storage `{key}` is not described in its pickle"))?;
+        let storage =
+            storage.ok_or_else(|| format!("its storage `{key}` is not described in its pickle"))?;
         let count = source.bytes(Place::stored(start, 8), 8)?;
         if count != storage.elements.to_le_bytes() {
             return Err(format!(

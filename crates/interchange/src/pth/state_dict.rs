@@ -30,7 +30,10 @@ pub fn tensors(saved: &Saved) -> Result<(BTreeMap<String, View>, Vec<String>), S
     let mut value = *value;
     for _ in 0..MAX_DEPTH {
         let Value::Dict(dict) = value else {
-            return Err("it contains no dictionary; save one with `torch.save(model.state_dict(), …)`".into());
+            return Err(
+                "it contains no dictionary; save one with `torch.save(model.state_dict(), …)`"
+                    .into(),
+            );
         };
         let entries = &pickle.dicts[dict];
         let wrapped = WRAPPERS.iter().find_map(|name| {
@@ -48,11 +51,15 @@ pub fn tensors(saved: &Saved) -> Result<(BTreeMap<String, View>, Vec<String>), S
 }
 
 /// Returns the tensors among `entries`, and the names of the others.
-fn named(saved: &Saved, entries: &[(Value, Value)]) -> Result<(BTreeMap<String, View>, Vec<String>), String> {
+fn named(
+    saved: &Saved,
+    entries: &[(Value, Value)],
+) -> Result<(BTreeMap<String, View>, Vec<String>), String> {
     let (mut views, mut others) = (BTreeMap::new(), BTreeSet::new());
     for (key, value) in entries {
         if let Value::Tensor(tensor) = value {
-            let name = saved.pickle.name(*key).map_err(|reason| format!("in its dictionary, {reason}"))?;
+            let name =
+                saved.pickle.name(*key).map_err(|reason| format!("in its dictionary, {reason}"))?;
             others.remove(name);
             views.insert(name.to_owned(), view(saved, name, &saved.pickle.tensors[*tensor])?);
         } else {
@@ -62,7 +69,8 @@ fn named(saved: &Saved, entries: &[(Value, Value)]) -> Result<(BTreeMap<String, 
         }
     }
     if views.is_empty() {
-        let others: Vec<String> = others.iter().take(SHOWN).map(|name| shown(name).to_string()).collect();
+        let others: Vec<String> =
+            others.iter().take(SHOWN).map(|name| shown(name).to_string()).collect();
         return Err(format!(
             "its dictionary contains no tensor ({}) and no `state_dict`; save one with `torch.save(model.state_dict(), …)`",
             if others.is_empty() { "it is empty".into() } else { others.join(", ") }
@@ -73,9 +81,12 @@ fn named(saved: &Saved, entries: &[(Value, Value)]) -> Result<(BTreeMap<String, 
 
 fn view(saved: &Saved, name: &str, tensor: &Tensor) -> Result<View, String> {
     let storage = &saved.pickle.storages[tensor.storage];
-    let place =
-        saved.places.get(&storage.key).ok_or_else(|| format!("its storage `{}` is missing", storage.key))?;
-    let shape = tensor.shape.iter().map(|extent| usize::try_from(*extent)).collect::<Result<_, _>>();
+    let place = saved
+        .places
+        .get(&storage.key)
+        .ok_or_else(|| format!("its storage `{}` is missing", storage.key))?;
+    let shape =
+        tensor.shape.iter().map(|extent| usize::try_from(*extent)).collect::<Result<_, _>>();
     Ok(View {
         dtype: storage.dtype,
         place: *place,

@@ -1,5 +1,6 @@
-//! Writes files that `torch.load` reads with `weights_only=True`, its default: an archive of uncompressed entries with a pickle
-//! of an `OrderedDict` of tensors. The bytes do not depend on the time, the machine or the name of the file.
+//! Writes files that `torch.load` reads with `weights_only=True`, its default: an archive of
+//! uncompressed entries with a pickle of an `OrderedDict` of tensors. The bytes do not depend on
+//! the time, the machine or the name of the file.
 
 use std::{collections::BTreeMap, fs::File, io::Write};
 
@@ -32,7 +33,9 @@ pub fn write(
     entry("data.pkl", &mut |out| out.write_all(&pickle(parameters)))?;
     entry("byteorder", &mut |out| out.write_all(b"little"))?;
     for (key, (_, array)) in parameters.iter().enumerate() {
-        entry(&format!("data/{key}"), &mut |out| each_block(&array.values, |bytes| out.write_all(bytes)))?;
+        entry(&format!("data/{key}"), &mut |out| {
+            each_block(&array.values, |bytes| out.write_all(bytes))
+        })?;
     }
     entry("version", &mut |out| out.write_all(b"3\n"))?;
     let metadata = serde_json::to_vec_pretty(metadata)?;
@@ -41,8 +44,8 @@ pub fn write(
     Ok(())
 }
 
-/// Returns a pickle in protocol 2 of an `OrderedDict` of `torch._utils._rebuild_tensor_v2(storage, 0, shape, strides, False,
-/// OrderedDict())`.
+/// Returns a pickle in protocol 2 of an `OrderedDict` of `torch._utils._rebuild_tensor_v2(storage,
+/// 0, shape, strides, False, OrderedDict())`.
 fn pickle(parameters: &[(&str, &Array)]) -> Vec<u8> {
     let mut p = Pickler(vec![0x80, 2]);
     p.global("collections", "OrderedDict").op(b")R(");

@@ -5,7 +5,8 @@ use std::{path::PathBuf, process::ExitCode};
 use alexnet::core::text::{escaped, shown_path};
 use alexnet::data::{
     check::{
-        Damage, EXTREME_RATIO, FEW_IMAGES, Group, Likeness, Oddity, Report, SplitBy, Subset, TINY_SIDE, check,
+        Damage, EXTREME_RATIO, FEW_IMAGES, Group, Likeness, Oddity, Report, SplitBy, Subset,
+        TINY_SIDE, check,
     },
     dataset::folder::Why,
     decode::{self, decode},
@@ -106,7 +107,9 @@ fn print(report: &Report, orientation: OrientationAction) -> Result<()> {
             (Why::Special, _) => say!("  {path}: it is not a regular file")?,
             (Why::NoClass, _) => say!("  {path}: it is not in a class folder")?,
             (Why::Extension, Some(content)) => {
-                say!("  {path}: its content is {content}, but its extension is not that of an image")?;
+                say!(
+                    "  {path}: its content is {content}, but its extension is not that of an image"
+                )?;
             }
             (Why::Extension, None) if file.is_image() => {
                 say!("  {path}: its format is not supported; convert it to JPEG or PNG")?;
@@ -117,7 +120,8 @@ fn print(report: &Report, orientation: OrientationAction) -> Result<()> {
     headline("groups of duplicates", report.duplicates.len())?;
     if !report.duplicates.is_empty() {
         let count = |wanted: fn(&&Group) -> bool| report.duplicates.iter().filter(wanted).count();
-        let [conflicts, leaks] = [count(|group| group.across_classes), count(|group| group.across_split)];
+        let [conflicts, leaks] =
+            [count(|group| group.across_classes), count(|group| group.across_split)];
         say!("  in several classes: {conflicts}; on both sides of the split: {leaks}")?;
     }
     for group in &report.duplicates {
@@ -147,19 +151,32 @@ fn print(report: &Report, orientation: OrientationAction) -> Result<()> {
 }
 
 fn print_classes(report: &Report) -> Result<()> {
-    say!("{} images of {} classes in {}", report.images, report.classes.len(), shown_path(&report.root))?;
+    say!(
+        "{} images of {} classes in {}",
+        report.images,
+        report.classes.len(),
+        shown_path(&report.root)
+    )?;
     match report.split {
         SplitBy::Folders => say!("split by its folders")?,
         SplitBy::Seed { seed, val_fraction } => {
             say!("split as `train --seed {seed} --val-fraction {val_fraction}` does")?;
         }
     }
-    let names: Vec<String> = report.classes.iter().map(|class| escaped(&class.name).to_string()).collect();
+    let names: Vec<String> =
+        report.classes.iter().map(|class| escaped(&class.name).to_string()).collect();
     let columns = names.iter().map(|name| width(name)).fold(5, usize::max);
     let tested = report.classes.iter().any(|class| class.test > 0);
     let of_test = |cell: &str| if tested { format!(" {cell:>7}") } else { String::new() };
     let test = of_test("test");
-    say!("\n{:columns$} {:>7} {:>7} {:>7} {:>8}{test}", "class", "images", "share", "train", "validate")?;
+    say!(
+        "\n{:columns$} {:>7} {:>7} {:>7} {:>8}{test}",
+        "class",
+        "images",
+        "share",
+        "train",
+        "validate"
+    )?;
     for (name, class) in names.iter().zip(&report.classes) {
         let note = match class {
             class if class.images == 0 => "  empty: it cannot be learned",

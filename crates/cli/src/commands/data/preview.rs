@@ -1,4 +1,5 @@
-//! `alexnet data preview`: draws images as they are in their files, as used for training, and as used for validation.
+//! `alexnet data preview`: draws images as they are in their files, as used for training, and as
+//! used for validation.
 
 use std::path::PathBuf;
 
@@ -85,15 +86,17 @@ pub fn run(args: &Args) -> Result<()> {
             let batch = batch?;
             for (row, item) in order.iter().enumerate() {
                 let image = figures::batch_image(&batch.images, row);
-                views[*item].push(Tile::new(image, format!("training: {}", target(&batch, row, &classes))));
+                views[*item]
+                    .push(Tile::new(image, format!("training: {}", target(&batch, row, &classes))));
             }
         }
     }
     let mut tiles = Vec::new();
     for (item, views) in shown.iter().zip(views) {
         let original = decode(root.join(&item.path), loader.decoding())?.image;
-        let validation = RgbImage::from_raw(size as u32, size as u32, evaluation_image(&original, size))
-            .unwrap_or_default();
+        let validation =
+            RgbImage::from_raw(size as u32, size as u32, evaluation_image(&original, size))
+                .unwrap_or_default();
         tiles.push(Tile::new(original, classes[item.class].clone()));
         tiles.extend(views);
         tiles.push(Tile::new(validation, "validation"));
@@ -102,13 +105,15 @@ pub fn run(args: &Args) -> Result<()> {
     say!("{}", shown_path(&args.out))
 }
 
-/// Describes the target of image `row`: its class, or its classes with their shares. The share that label smoothing distributes over
-/// all classes is left out.
+/// Describes the target of image `row`: its class, or its classes with their shares. The share that
+/// label smoothing distributes over all classes is left out.
 fn target(batch: &Batch, row: usize, classes: &[String]) -> String {
     let n = classes.len();
     let target = &batch.targets[row * n..][..n];
     let smoothed = target.iter().copied().fold(1.0, f32::min);
-    let of = |class: usize| (target[class] - smoothed) / (1.0 - smoothed * n as f32).max(f32::MIN_POSITIVE);
+    let of = |class: usize| {
+        (target[class] - smoothed) / (1.0 - smoothed * n as f32).max(f32::MIN_POSITIVE)
+    };
     let mut shares: Vec<(usize, f32)> =
         (0..n).map(|c| (c, of(c))).filter(|(_, share)| *share > 0.005).collect();
     shares.sort_by(|a, b| b.1.total_cmp(&a.1));

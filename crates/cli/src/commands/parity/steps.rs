@@ -1,17 +1,21 @@
 //! Compares training steps of engines, each step from the same weights.
 //!
-//! Over several steps the losses of any two engines drift apart. Adam divides each gradient by its own magnitude, so a gradient that is
-//! little more than a rounding error still moves its weight by up to a full learning rate, in a direction decided by rounding.
-//! Winograd convolutions have such gradients where the sums of other engines are exactly zero. From trained weights, ten steps of
-//! Adam turn differences of 10⁻⁷ into 10⁻². Therefore each step starts from the state of the first engine and updates with its
-//! gradients: differences do not grow, and an error in the gradients or in the optimizer is found at the step where it occurs.
+//! Over several steps the losses of any two engines drift apart. Adam divides each gradient by its
+//! own magnitude, so a gradient that is little more than a rounding error still moves its weight by
+//! up to a full learning rate, in a direction decided by rounding. Winograd convolutions have such
+//! gradients where the sums of other engines are exactly zero. From trained weights, ten steps of
+//! Adam turn differences of 10⁻⁷ into 10⁻². Therefore each step starts from the state of the first
+//! engine and updates with its gradients: differences do not grow, and an error in the gradients or
+//! in the optimizer is found at the step where it occurs.
 //!
-//! Gradients are discontinuous where an activation is zero: ReLU may pass the gradient in one engine and not in the other. This happens
-//! at some steps, while an error affects all of them, so the median over the steps is compared. Its tolerance is measured: the
-//! first engine also computes each gradient from weights that differ by one f32 step (to the next representable number).
+//! Gradients are discontinuous where an activation is zero: ReLU may pass the gradient in one
+//! engine and not in the other. This happens at some steps, while an error affects all of them, so
+//! the median over the steps is compared. Its tolerance is measured: the first engine also computes
+//! each gradient from weights that differ by one f32 step (to the next representable number).
 
 use alexnet::core::{
-    Array, Backend, Batch, Device, Model, Optimizer, Options, Parameters, Result, State, Step, Topology,
+    Array, Backend, Batch, Device, Model, Optimizer, Options, Parameters, Result, State, Step,
+    Topology,
     backend::Gradients,
     train::{step_gradients, train_step},
 };
@@ -38,9 +42,11 @@ pub struct TrainingSetup<'a> {
 pub struct Deviation {
     /// The largest relative difference of the losses of a step.
     pub loss: f64,
-    /// The median over the steps of the largest L2 distance of the gradients of a parameter, relative to their norm.
+    /// The median over the steps of the largest L2 distance of the gradients of a parameter,
+    /// relative to their norm.
     pub gradients: f64,
-    /// The largest L2 distance of a parameter after an update with the same gradients, relative to the L2 norm of that update.
+    /// The largest L2 distance of a parameter after an update with the same gradients, relative to
+    /// the L2 norm of that update.
     pub update: f64,
 }
 
@@ -56,7 +62,8 @@ pub struct Comparison {
 impl TrainingSetup<'_> {
     /// Compiles the network for an engine, with `state` as its initial state.
     pub fn compile(&self, target: &Target, state: &State) -> Result<Box<dyn Model>> {
-        let options = Options { device: target.device, optimizer: self.optimizer, ..Options::default() };
+        let options =
+            Options { device: target.device, optimizer: self.optimizer, ..Options::default() };
         target.engine.compile(&self.topology, state, &options)
     }
 
@@ -64,10 +71,14 @@ impl TrainingSetup<'_> {
         State::from(self.parameters.clone())
     }
 
-    /// Returns the loss before each step of a run in which the engine continues from its own weights.
+    /// Returns the loss before each step of a run in which the engine continues from its own
+    /// weights.
     pub fn losses(&self, target: &Target) -> Result<Vec<f64>> {
         let mut model = self.compile(target, &self.start())?;
-        self.steps.iter().map(|(step, batches)| Ok(train_step(model.as_mut(), batches, step)?.loss)).collect()
+        self.steps
+            .iter()
+            .map(|(step, batches)| Ok(train_step(model.as_mut(), batches, step)?.loss))
+            .collect()
     }
 
     /// Compares the steps of each target with those of the first.
@@ -95,18 +106,22 @@ impl TrainingSetup<'_> {
             if targets.len() > 1 {
                 let mut nearby = before.clone();
                 perturb(&mut nearby.parameters);
-                let found = step_gradients(self.compile(first, &nearby)?.as_mut(), batches, step)?.1;
+                let found =
+                    step_gradients(self.compile(first, &nearby)?.as_mut(), batches, step)?.1;
                 sensitivity = expected.gradient_deviation(&found).max(sensitivity);
             }
         }
-        let allowed =
-            Deviation { loss: 1e-5, gradients: (SENSITIVITY_FACTOR * sensitivity).max(1e-4), update: 1e-4 };
+        let allowed = Deviation {
+            loss: 1e-5,
+            gradients: (SENSITIVITY_FACTOR * sensitivity).max(1e-4),
+            update: 1e-4,
+        };
         Ok(all.into_iter().map(|deviations| deviations.summarize(allowed)).collect())
     }
 }
 
-/// The tolerance of the gradients, as a multiple of their change when each weight is changed to the next f32. It is above 1 because an
-/// engine rounds in every sum, not only once.
+/// The tolerance of the gradients, as a multiple of their change when each weight is changed to the
+/// next f32. It is above 1 because an engine rounds in every sum, not only once.
 const SENSITIVITY_FACTOR: f64 = 5.0;
 
 /// The deviations of an engine over its steps.
@@ -141,13 +156,20 @@ struct ReferenceStep<'a> {
 }
 
 impl ReferenceStep<'_> {
-    fn compare(&self, loss: f64, gradients: &Gradients, after: &Parameters, deviations: &mut Deviations) {
+    fn compare(
+        &self,
+        loss: f64,
+        gradients: &Gradients,
+        after: &Parameters,
+        deviations: &mut Deviations,
+    ) {
         let mut exceeded = false;
-        let mut compare = |worst: &mut f64, difference: f64, size: f64, rounding: f64, tolerance: f64| {
-            // Written so that NaN exceeds the tolerance.
-            exceeded |= !matches!(difference, d if d <= tolerance * size + rounding);
-            *worst = worst.max(relative(difference, size));
-        };
+        let mut compare =
+            |worst: &mut f64, difference: f64, size: f64, rounding: f64, tolerance: f64| {
+                // Written so that NaN exceeds the tolerance.
+                exceeded |= !matches!(difference, d if d <= tolerance * size + rounding);
+                *worst = worst.max(relative(difference, size));
+            };
         compare(&mut deviations.loss, (loss - self.loss).abs(), self.loss.abs(), 1e-7, 1e-5);
         for (name, expected) in &self.after {
             let difference = after.get(name).map_or(f64::NAN, |found| distance(found, expected));
@@ -160,13 +182,16 @@ impl ReferenceStep<'_> {
         deviations.gradients.push(self.gradient_deviation(gradients));
     }
 
-    /// Returns the largest relative L2 distance of the gradients of a parameter. It is scaled down if the loss is below 0.01: gradients
-    /// are then small differences of probabilities and targets, whose rounding errors are as large as those of large differences.
+    /// Returns the largest relative L2 distance of the gradients of a parameter. It is scaled down
+    /// if the loss is below 0.01: gradients are then small differences of probabilities and
+    /// targets, whose rounding errors are as large as those of large differences.
     fn gradient_deviation(&self, gradients: &Gradients) -> f64 {
-        let total = self.gradients.values().map(|gradient| norm(gradient).powi(2)).sum::<f64>().sqrt();
+        let total =
+            self.gradients.values().map(|gradient| norm(gradient).powi(2)).sum::<f64>().sqrt();
         let scale = (1e-2 / self.loss.abs().max(1e-6)).max(1.0);
         let deviations = self.gradients.iter().map(|(name, expected)| {
-            let difference = gradients.get(name).map_or(f64::NAN, |found| distance(found, expected));
+            let difference =
+                gradients.get(name).map_or(f64::NAN, |found| distance(found, expected));
             // A gradient far below the norm of all gradients may consist of rounding errors.
             relative(difference, norm(expected).max(1e-3 * total)) / scale
         });
@@ -200,7 +225,8 @@ fn distance(a: &Array, b: &Array) -> f64 {
     if a.shape != b.shape {
         return f64::NAN;
     }
-    let squares = a.values.iter().zip(&b.values).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2));
+    let squares =
+        a.values.iter().zip(&b.values).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2));
     squares.sum::<f64>().sqrt()
 }
 

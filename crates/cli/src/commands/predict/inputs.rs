@@ -16,7 +16,8 @@ use walkdir::{DirEntry, WalkDir};
 pub struct Image {
     /// The file; `-` for standard input.
     pub path: PathBuf,
-    /// Its path relative to the folder, or to the part of the pattern without wildcards, that names it.
+    /// Its path relative to the folder, or to the part of the pattern without wildcards, that names
+    /// it.
     pub below: PathBuf,
 }
 
@@ -32,7 +33,8 @@ pub struct Failed {
 /// An image, or why there is none.
 pub type Found = Result<Image, Failed>;
 
-/// Returns the images of all inputs, in their order, with an error in the position of each input without images.
+/// Returns the images of all inputs, in their order, with an error in the position of each input
+/// without images.
 pub fn find(inputs: &[PathBuf]) -> Vec<Found> {
     inputs.iter().flat_map(|input| images_of(input)).collect()
 }
@@ -53,14 +55,15 @@ fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }
 
-/// Returns a path without its root, prefix, `.` and `..`, so that joining it to a folder gives a path inside of that folder.
+/// Returns a path without its root, prefix, `.` and `..`, so that joining it to a folder gives a
+/// path inside of that folder.
 fn only_names<'a, P: AsRef<Path> + ?Sized + 'a>(path: impl IntoIterator<Item = &'a P>) -> PathBuf {
     let components = path.into_iter().flat_map(|path| path.as_ref().components());
     components.filter(|component| matches!(component, Component::Normal(_))).collect()
 }
 
-/// Returns the images that a pattern matches, sorted. A matched folder gives all its images. A name that is not UTF-8 is matched after
-/// invalid bytes are replaced.
+/// Returns the images that a pattern matches, sorted. A matched folder gives all its images. A name
+/// that is not UTF-8 is matched after invalid bytes are replaced.
 fn matches(pattern: &str) -> Result<Vec<Found>, PatternError> {
     Pattern::new(pattern)?;
     let mut paths: Vec<Result<PathBuf, Failed>> = vec![Ok(PathBuf::new())];
@@ -99,7 +102,8 @@ fn matches(pattern: &str) -> Result<Vec<Found>, PatternError> {
     Ok(found.collect())
 }
 
-/// Returns the entries of a folder that match a component of a pattern. As in a shell, `*` does not match hidden entries.
+/// Returns the entries of a folder that match a component of a pattern. As in a shell, `*` does not
+/// match hidden entries.
 fn entries(folder: &Path, wanted: &str) -> Vec<Result<PathBuf, Failed>> {
     let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::default() };
     // Cannot fail: it is a component of a valid pattern.
@@ -136,20 +140,32 @@ fn or_current(folder: &Path) -> &Path {
     if folder == Path::new("") { Path::new(".") } else { folder }
 }
 
-/// Returns all images of a folder and its subfolders that are not hidden, sorted, selected by the same rules as for `train`. A folder
-/// that cannot be read gives an error among them; the number of other files is printed. [`Image::below`] is relative to `base`.
+/// Returns all images of a folder and its subfolders that are not hidden, sorted, selected by the
+/// same rules as for `train`. A folder that cannot be read gives an error among them; the number of
+/// other files is printed. [`Image::below`] is relative to `base`.
 fn images_under(folder: &Path, base: &Path) -> Vec<Found> {
     let (mut found, mut left_out) = (Vec::new(), Vec::new());
     for file in folder::walk(folder) {
         match file {
-            Ok((path, None)) => found.push(Ok(Image { below: only_names(path.strip_prefix(base)), path })),
+            Ok((path, None)) => {
+                found.push(Ok(Image { below: only_names(path.strip_prefix(base)), path }))
+            }
             Ok((path, Some(Why::DanglingLink))) if folder::is_image(&path) => {
-                found.push(Err(Failed { path, reason: "the target of the link does not exist".into() }));
+                found.push(Err(Failed {
+                    path,
+                    reason: "the target of the link does not exist".into(),
+                }));
             }
             Ok((path, Some(why))) => {
-                left_out.push(LeftOut { path: path.to_string_lossy().into_owned(), class: None, why });
+                left_out.push(LeftOut {
+                    path: path.to_string_lossy().into_owned(),
+                    class: None,
+                    why,
+                });
             }
-            Err(error) => found.push(Err(Failed { path: folder.to_owned(), reason: error.to_string() })),
+            Err(error) => {
+                found.push(Err(Failed { path: folder.to_owned(), reason: error.to_string() }))
+            }
         }
     }
     if let Some(sentence) = folder::summary(&left_out) {
@@ -157,7 +173,10 @@ fn images_under(folder: &Path, base: &Path) -> Vec<Found> {
     }
     found.sort_by(|a, b| path_of(a).cmp(path_of(b)));
     if found.is_empty() {
-        found.push(Err(Failed { path: folder.to_owned(), reason: "the folder has no image".into() }));
+        found.push(Err(Failed {
+            path: folder.to_owned(),
+            reason: "the folder has no image".into(),
+        }));
     }
     found
 }
@@ -179,8 +198,8 @@ fn failed(folder: &Path, error: &walkdir::Error) -> Failed {
 /// The most bytes in a file name on common file systems.
 const LONGEST_NAME: usize = 255;
 
-/// Returns [`Image::below`] with the extension .jpg, for the annotated image, and adds it to `taken`. If it is already taken, a number
-/// is appended.
+/// Returns [`Image::below`] with the extension .jpg, for the annotated image, and adds it to
+/// `taken`. If it is already taken, a number is appended.
 pub fn free_name(image: &Image, taken: &mut BTreeSet<PathBuf>) -> PathBuf {
     let stem = match image.below.file_stem() {
         Some(stem) if image.path != Path::new("-") => stem.to_string_lossy().into_owned(),
@@ -219,7 +238,8 @@ mod tests {
         fs::create_dir(folder.path().join("empty")).unwrap();
         write(folder.path(), &["b.jpg", "a.jpg", "notes.txt"]);
         let at = |name: &str| folder.path().join(name);
-        let found = find(&[at("none.jpg"), at("*.jpg"), at("*.png"), at("empty"), at("["), "-".into()]);
+        let found =
+            find(&[at("none.jpg"), at("*.jpg"), at("*.png"), at("empty"), at("["), "-".into()]);
         let ok = |name: &str| Ok(Image { path: at(name), below: name.into() });
         assert_eq!(found[0], ok("none.jpg"));
         assert_eq!(found[1..3], [ok("a.jpg"), ok("b.jpg")]);
@@ -238,7 +258,10 @@ mod tests {
     #[test]
     fn paths_are_relative_to_the_input() {
         let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), &["x/a/1.jpg", "x/b/c/2.jpg", "x/b/1.jpg", "x/.thumbs/3.jpg", "x/b/.4.jpg"]);
+        write(
+            folder.path(),
+            &["x/a/1.jpg", "x/b/c/2.jpg", "x/b/1.jpg", "x/.thumbs/3.jpg", "x/b/.4.jpg"],
+        );
         let root = folder.path();
         assert_eq!(below(root, "x"), ["a/1.jpg", "b/1.jpg", "b/c/2.jpg"]);
         assert_eq!(below(root, "x/*/1.jpg"), ["a/1.jpg", "b/1.jpg"]);
@@ -261,7 +284,11 @@ mod tests {
         write(folder.path(), &["a.jpg"]);
         for input in ["*.jpg", "*", "caf?.jpg", ""] {
             let found = find(&[folder.path().join(input)]);
-            assert_eq!(found.last().unwrap().as_ref().unwrap().path, folder.path().join(name), "{input}");
+            assert_eq!(
+                found.last().unwrap().as_ref().unwrap().path,
+                folder.path().join(name),
+                "{input}"
+            );
         }
         assert!(find(&[folder.path().join(name)])[0].is_ok());
     }
@@ -270,7 +297,8 @@ mod tests {
     fn annotated_images_with_the_same_name_are_numbered() {
         let mut taken = BTreeSet::new();
         let image = |path: &str, below: &str| Image { path: path.into(), below: below.into() };
-        let mut name = |path, below| free_name(&image(path, below), &mut taken).display().to_string();
+        let mut name =
+            |path, below| free_name(&image(path, below), &mut taken).display().to_string();
         assert_eq!(name("x/a.png", "a.png"), "a.jpg");
         assert_eq!(name("y/a.jpg", "a.jpg"), "a-2.jpg");
         assert_eq!(name("y/b/a.jpg", "b/a.jpg"), "b/a.jpg");

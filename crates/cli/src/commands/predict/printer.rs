@@ -46,7 +46,8 @@ pub enum Answer {
     },
 }
 
-/// Serializes a path as text. Parts that are not UTF-8 are replaced, because JSON cannot represent them.
+/// Serializes a path as text. Parts that are not UTF-8 are replaced, because JSON cannot represent
+/// them.
 fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
 }
@@ -61,7 +62,8 @@ pub struct Class {
 /// Prints answers one by one.
 pub struct Printer {
     format: Format,
-    /// For several images as text: the number of classes in the line of each image. `None` for one image: each class has its own line.
+    /// For several images as text: the number of classes in the line of each image. `None` for one
+    /// image: each class has its own line.
     in_line: Option<usize>,
     answers: usize,
     failed: usize,
@@ -106,7 +108,8 @@ impl Printer {
         match (answer, self.in_line) {
             (Answer::Failed { path, error }, _) => note!("error: {}", with_path(path, error)),
             (Answer::Classes { top, .. }, None) => {
-                let names: Vec<String> = top.iter().map(|class| escaped(&class.class).to_string()).collect();
+                let names: Vec<String> =
+                    top.iter().map(|class| escaped(&class.class).to_string()).collect();
                 // 10 columns as in the tutorial's predict.py, or more for a longer name.
                 let columns = names.iter().map(|name| width(name)).fold(10, usize::max);
                 for (name, Class { probability, .. }) in names.iter().zip(top) {
@@ -114,10 +117,9 @@ impl Printer {
                 }
             }
             (Answer::Classes { path, top, .. }, Some(most)) => {
-                let classes = top
-                    .iter()
-                    .take(most)
-                    .map(|Class { class, probability }| format!("{} {probability:.3}", escaped(class)));
+                let classes = top.iter().take(most).map(|Class { class, probability }| {
+                    format!("{} {probability:.3}", escaped(class))
+                });
                 say!("{}: {}", shown_path(path), classes.collect::<Vec<_>>().join(", "))?;
             }
         }
@@ -161,8 +163,11 @@ impl Printer {
     fn totals(&self) -> String {
         let mut classes: Vec<(&String, &usize)> = self.classes.iter().collect();
         classes.sort_by(|a, b| b.1.cmp(a.1));
-        let mut shares: Vec<String> =
-            classes.iter().take(TOTALS).map(|(class, count)| format!("{count} {}", escaped(class))).collect();
+        let mut shares: Vec<String> = classes
+            .iter()
+            .take(TOTALS)
+            .map(|(class, count)| format!("{count} {}", escaped(class)))
+            .collect();
         if classes.len() > TOTALS {
             shares.push(format!("{} more classes", classes.len() - TOTALS));
         }

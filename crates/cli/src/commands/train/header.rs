@@ -5,7 +5,8 @@ use anyhow::Result;
 
 use crate::{columns::grouped, config::named};
 
-/// Returns a line about the network and its engine, and a line about the training. `source` describes where the options come from.
+/// Returns a line about the network and its engine, and a line about the training. `source`
+/// describes where the options come from.
 ///
 /// # Errors
 /// If the network is not valid.
@@ -13,8 +14,11 @@ pub fn header(run: &RunInfo, source: &str) -> Result<[String; 2]> {
     let RunInfo { config, topology, .. } = *run;
     let engine = config.engine;
     let parameters: u64 = topology.summary()?.iter().map(|row| row.parameters as u64).sum();
-    let device =
-        if engine.device == Default::default() { String::new() } else { format!(" on {}", engine.device) };
+    let device = if engine.device == Default::default() {
+        String::new()
+    } else {
+        format!(" on {}", engine.device)
+    };
     let threads = rayon::current_num_threads();
     let network = format!(
         "network {}, {} parameters, {} classes, engine {}{device}, {threads} thread{}",

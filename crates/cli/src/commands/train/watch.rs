@@ -27,12 +27,14 @@ pub struct Watch {
     source: Option<String>,
     /// The progress line of the current epoch, after its first step.
     line: Option<Line>,
-    /// When this process finished its first step of the current epoch, and the images of the epoch that were done by then.
+    /// When this process finished its first step of the current epoch, and the images of the epoch
+    /// that were done by then.
     epoch_start: Option<(Instant, u64)>,
 }
 
 impl Watch {
-    /// Creates an observer. `source` is where the options of a new run come from; `None` for a resumed run.
+    /// Creates an observer. `source` is where the options of a new run come from; `None` for a
+    /// resumed run.
     pub fn new(stop: Stop, source: Option<&Source>) -> Self {
         Self {
             console: Console::default(),
@@ -53,7 +55,8 @@ impl Watch {
         self.console.clear();
         self.stop.listen()?;
         let dataset = run.loader.dataset();
-        // Here and below, errors of stdout are ignored: training continues if the reader of a pipe has exited.
+        // Here and below, errors of stdout are ignored: training continues if the reader of a pipe
+        // has exited.
         let _ = say!(
             "using {} images for training, {} images for validation.",
             dataset.train.len(),
@@ -76,7 +79,12 @@ impl Watch {
         Ok(())
     }
 
-    fn finished(&mut self, run: &RunInfo, model: &mut dyn Model, evaluated: &Evaluated) -> Result<()> {
+    fn finished(
+        &mut self,
+        run: &RunInfo,
+        model: &mut dyn Model,
+        evaluated: &Evaluated,
+    ) -> Result<()> {
         self.clear();
         // Every n-th image, because the images are sorted by class.
         let val = &run.loader.dataset().val;
@@ -96,7 +104,8 @@ impl Watch {
         let steps = loader.steps_per_epoch();
         let (start, before) = *self.epoch_start.get_or_insert((Instant::now(), progress.images));
         let speed = (progress.images - before) as f64 / start.elapsed().as_secs_f64();
-        let left = (config.epochs - epoch) as f64 * steps as f64 + (steps - progress.batches) as f64;
+        let left =
+            (config.epochs - epoch) as f64 * steps as f64 + (steps - progress.batches) as f64;
         // The speed is known from the second step on.
         let pace = if progress.images > before {
             let per_step = start.elapsed().as_secs_f64() * progress.images as f64

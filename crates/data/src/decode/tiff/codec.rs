@@ -54,7 +54,8 @@ impl<'a> Codec<'a> {
         shape: Shape,
         planar: bool,
     ) -> Result<Self, String> {
-        let unsupported = |what: &str| Err(format!("TIFF with {what} is not supported: convert it"));
+        let unsupported =
+            |what: &str| Err(format!("TIFF with {what} is not supported: convert it"));
         let is_ycbcr = shape.photometric == YCBCR && shape.channels == 3;
         let (channels, bits) = (shape.channels, shape.bits);
         let kind = match compression {
@@ -69,7 +70,9 @@ impl<'a> Codec<'a> {
             }
             4 => Kind::Fax(Coding::Group4),
             5 => Kind::Lzw,
-            JPEG => Kind::Jpeg { tables: directory.bytes(tag::JPEG_TABLES).unwrap_or_default(), shape },
+            JPEG => {
+                Kind::Jpeg { tables: directory.bytes(tag::JPEG_TABLES).unwrap_or_default(), shape }
+            }
             8 | 32_946 => Kind::Deflate,
             32_773 => Kind::PackBits,
             34_925 => Kind::Lzma,
@@ -89,10 +92,13 @@ impl<'a> Codec<'a> {
             1 => Predictor::None,
             2 if matches!(bits, 8 | 16 | 32) => Predictor::Horizontal,
             3 if bits == 32 => Predictor::Float,
-            other => return unsupported(&format!("the predictor {other} for samples of {bits} bits")),
+            other => {
+                return unsupported(&format!("the predictor {other} for samples of {bits} bits"));
+            }
         };
         let subsampling = if is_ycbcr && !planar && compression != JPEG {
-            // The default in the specification is 2 × 2, but Pillow reads uncompressed data as not subsampled.
+            // The default in the specification is 2 × 2, but Pillow reads uncompressed data as not
+            // subsampled.
             let default = if compression == 1 { 1 } else { 2 };
             match directory.numbers(tag::YCBCR_SUBSAMPLING, 2).as_deref() {
                 None => (default, default),
@@ -130,7 +136,8 @@ impl<'a> Codec<'a> {
         self.predictor
     }
 
-    /// Decompresses the first `rows` rows, of `row_bytes` bytes each, of a block of `across` × `down` pixels.
+    /// Decompresses the first `rows` rows, of `row_bytes` bytes each, of a block of `across` ×
+    /// `down` pixels.
     pub fn unpack(
         &self,
         data: &[u8],
@@ -146,8 +153,13 @@ impl<'a> Codec<'a> {
         // Data units of h × v luma samples, one Cb and one Cr.
         let units_across = across.div_ceil(h);
         let unit_bytes = h * v + 2;
-        let units =
-            self.decompress(data, across, down, rows, rows.div_ceil(v) * units_across * unit_bytes)?;
+        let units = self.decompress(
+            data,
+            across,
+            down,
+            rows,
+            rows.div_ceil(v) * units_across * unit_bytes,
+        )?;
         let mut out = Vec::with_capacity(rows * row_bytes);
         for (y, x) in (0..rows).flat_map(|y| (0..across).map(move |x| (y, x))) {
             let start = (y / v * units_across + x / h) * unit_bytes;
@@ -166,7 +178,9 @@ impl<'a> Codec<'a> {
         length: usize,
     ) -> Result<Vec<u8>, String> {
         match &self.kind {
-            Kind::Uncompressed => data.get(..length).map(<[u8]>::to_vec).ok_or_else(|| TRUNCATED.into()),
+            Kind::Uncompressed => {
+                data.get(..length).map(<[u8]>::to_vec).ok_or_else(|| TRUNCATED.into())
+            }
             Kind::Lzw => lzw(data, length),
             Kind::Deflate => read_exact(ZlibDecoder::new(data), length),
             Kind::Zstd => read_exact(
@@ -175,9 +189,8 @@ impl<'a> Codec<'a> {
             ),
             Kind::Lzma => read_exact(XzReader::new_mem_limit(data, false, LZMA_KIB), length),
             Kind::PackBits => pack_bits(data, length),
-            Kind::Fax(coding) => {
-                fax::unpack(data, across, rows, *coding).ok_or_else(|| "its fax data are damaged".into())
-            }
+            Kind::Fax(coding) => fax::unpack(data, across, rows, *coding)
+                .ok_or_else(|| "its fax data are damaged".into()),
             Kind::Jpeg { tables, shape } => jpeg(data, tables, shape, across, down, length),
         }
     }
@@ -190,7 +203,8 @@ fn read_exact(mut reader: impl Read, length: usize) -> Result<Vec<u8>, String> {
 }
 
 fn lzw(data: &[u8], length: usize) -> Result<Vec<u8>, String> {
-    // Before TIFF 5.0, the low bits came first. The first code clears the table; its bytes show the bit order.
+    // Before TIFF 5.0, the low bits came first. The first code clears the table; its bytes show the
+    // bit order.
     let configuration = if matches!(data, [0, second, ..] if second & 1 == 1) {
         Configuration::new(BitOrder::Lsb, 8)
     } else {
@@ -235,8 +249,8 @@ fn pack_bits(mut data: &[u8], length: usize) -> Result<Vec<u8>, String> {
     Ok(out)
 }
 
-/// Decodes a block in JPEG format; `tables` may hold its tables. Only YCbCr is converted to red, green and blue. All other samples are
-/// not converted, regardless of the markers in the JPEG data.
+/// Decodes a block in JPEG format; `tables` may hold its tables. Only YCbCr is converted to red,
+/// green and blue. All other samples are not converted, regardless of the markers in the JPEG data.
 fn jpeg(
     data: &[u8],
     tables: &[u8],
@@ -265,7 +279,8 @@ fn jpeg(
     file.extend(header);
     file.extend(rest);
     let limits = DecodeLimits { max_pixels: MAX_PIXELS, max_scans: 100, ..DecodeLimits::default() };
-    let mut decoder = Decoder::new_with_limits(&file, limits).map_err(|e| format!("its JPEG data: {e}"))?;
+    let mut decoder =
+        Decoder::new_with_limits(&file, limits).map_err(|e| format!("its JPEG data: {e}"))?;
     let header = decoder.header();
     let size = (usize::from(header.width), usize::from(header.height));
     if size.0 != across || size.1 > down || header.components.len() != shape.channels {
@@ -279,8 +294,8 @@ fn jpeg(
     Ok(pixels)
 }
 
-/// Returns the segments of a JPEG before its first scan, except those with the markers in `without`, and the rest of the data. Start
-/// and end markers of the image are removed.
+/// Returns the segments of a JPEG before its first scan, except those with the markers in
+/// `without`, and the rest of the data. Start and end markers of the image are removed.
 fn segments<'d>(data: &'d [u8], without: &[u8]) -> (Vec<u8>, &'d [u8]) {
     let mut selected = vec![];
     let mut rest = data;

@@ -77,14 +77,24 @@ impl Color {
                 (1, Kind::Signed { bits })
             }
             (WHITE_IS_ZERO | BLACK_IS_ZERO, 32, Format::Float) => (1, Kind::Float),
-            (PALETTE, 1 | 2 | 4 | 8, Format::Unsigned) => (1, Kind::Palette(palette(directory, bits)?)),
+            (PALETTE, 1 | 2 | 4 | 8, Format::Unsigned) => {
+                (1, Kind::Palette(palette(directory, bits)?))
+            }
             (RGB, 8 | 16, Format::Unsigned) => (3, Kind::Rgb { shift }),
             (SEPARATED, 8 | 16, Format::Unsigned) => (4, Kind::Cmyk { shift }),
-            (YCBCR, 8, Format::Unsigned) if channels == 1 => (1, Kind::Gray { factor: 1, inverted: false }),
+            (YCBCR, 8, Format::Unsigned) if channels == 1 => {
+                (1, Kind::Gray { factor: 1, inverted: false })
+            }
             // The JPEG decoder has already converted them to RGB.
-            (YCBCR, 8, Format::Unsigned) if compression == JPEG && together => (3, Kind::Rgb { shift }),
-            (YCBCR, 8, Format::Unsigned) => (3, Kind::YCbCr(YCbCr::read(directory, compression)?.into())),
-            (8..=10, ..) => return Err("TIFF with CIELAB colors is not supported: convert it".into()),
+            (YCBCR, 8, Format::Unsigned) if compression == JPEG && together => {
+                (3, Kind::Rgb { shift })
+            }
+            (YCBCR, 8, Format::Unsigned) => {
+                (3, Kind::YCbCr(YCbCr::read(directory, compression)?.into()))
+            }
+            (8..=10, ..) => {
+                return Err("TIFF with CIELAB colors is not supported: convert it".into());
+            }
             _ => {
                 return Err(format!(
                     "TIFF with samples of {bits} bits and the photometric interpretation {photometric} is not \
@@ -93,7 +103,9 @@ impl Color {
             }
         };
         if channels < needed {
-            return Err(format!("it has {channels} samples per pixel, but its colors need {needed}"));
+            return Err(format!(
+                "it has {channels} samples per pixel, but its colors need {needed}"
+            ));
         }
         let extra = directory.numbers(tag::EXTRA_SAMPLES, channels).unwrap_or_default();
         // Some programs do not declare that a fourth sample is alpha.
@@ -120,7 +132,8 @@ impl Color {
                 [if *inverted { 255 - gray } else { gray }; 3]
             }
             Kind::Signed { bits } => {
-                let value = if *bits == 16 { i32::from(samples[0] as i16) } else { samples[0] as i32 };
+                let value =
+                    if *bits == 16 { i32::from(samples[0] as i16) } else { samples[0] as i32 };
                 [value.clamp(0, 255) as u8; 3]
             }
             Kind::Float => [f32::from_bits(samples[0]) as u8; 3],
@@ -143,7 +156,8 @@ fn unmultiplied(value: u8, alpha: u32) -> u8 {
     (u32::from(value) * 255).checked_div(alpha).unwrap_or(0).min(255) as u8
 }
 
-/// Reads the palette. The file stores all red values, then all green values, then all blue values; their high bytes are used.
+/// Reads the palette. The file stores all red values, then all green values, then all blue values;
+/// their high bytes are used.
 fn palette(directory: &Directory, bits: usize) -> Result<Vec<[u8; 3]>, String> {
     let map = directory.numbers(tag::COLOR_MAP, 3 << bits).ok_or("its palette is missing")?;
     let count = map.len() / 3;

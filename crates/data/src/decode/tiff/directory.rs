@@ -32,8 +32,13 @@ impl<'a> Directory<'a> {
             let field = at + 4 + word;
             let length = count.saturating_mul(bytes_of_kind(kind) as u64);
             let place = if length <= word as u64 { field as u64 } else { number(field, word)? };
-            let values = usize::try_from(place).ok().and_then(|place| bytes.get(place..)).unwrap_or_default();
-            if let Some(values) = usize::try_from(length).ok().and_then(|length| values.get(..length)) {
+            let values = usize::try_from(place)
+                .ok()
+                .and_then(|place| bytes.get(place..))
+                .unwrap_or_default();
+            if let Some(values) =
+                usize::try_from(length).ok().and_then(|length| values.get(..length))
+            {
                 entries.push(Entry { tag, kind, values });
             }
         }
@@ -49,9 +54,11 @@ impl<'a> Directory<'a> {
         self.entry(tag).map(|entry| entry.values)
     }
 
-    /// Returns at most `limit` values; `None` if the tag is missing or its values are not unsigned integers.
+    /// Returns at most `limit` values; `None` if the tag is missing or its values are not unsigned
+    /// integers.
     pub fn numbers(&self, tag: u16, limit: usize) -> Option<Vec<u64>> {
-        let entry = self.entry(tag).filter(|entry| matches!(entry.kind, 1 | 3 | 4 | 13 | 16 | 18))?;
+        let entry =
+            self.entry(tag).filter(|entry| matches!(entry.kind, 1 | 3 | 4 | 13 | 16 | 18))?;
         let values = entry.values.chunks_exact(bytes_of_kind(entry.kind)).take(limit);
         Some(values.map(|value| of_bytes(value, self.little_endian)).collect())
     }

@@ -1,5 +1,6 @@
-//! Decodes the three fax codings (ITU-T T.4 and T.6) with the code tables of the `fax` crate. Its own decoders support neither the
-//! two-dimensional coding of group 3 nor rows without end-of-line codes between them.
+//! Decodes the three fax codings (ITU-T T.4 and T.6) with the code tables of the `fax` crate. Its
+//! own decoders support neither the two-dimensional coding of group 3 nor rows without end-of-line
+//! codes between them.
 
 use std::convert::Infallible;
 
@@ -12,7 +13,8 @@ use fax::{
 pub enum Coding {
     /// Each row starts at a byte boundary.
     Rle,
-    /// An end-of-line code precedes each row. If two-dimensional, a bit follows: 1 if the row is coded without the row above it.
+    /// An end-of-line code precedes each row. If two-dimensional, a bit follows: 1 if the row is
+    /// coded without the row above it.
     Group3 { two_dimensional: bool },
     /// Each row is coded relative to the row above it.
     Group4,
@@ -88,8 +90,8 @@ impl<B: BitReader> Reader<B> {
         }
     }
 
-    /// Reads a row that is coded without the row above it. Returns the positions where the color changes, starting with white. The end
-    /// of the row is not included.
+    /// Reads a row that is coded without the row above it. Returns the positions where the color
+    /// changes, starting with white. The end of the row is not included.
     fn row_1d(&mut self) -> Option<Vec<u16>> {
         let mut changes = Changes::new(self.width);
         while changes.at < self.width {
@@ -99,10 +101,12 @@ impl<B: BitReader> Reader<B> {
         Some(changes.positions)
     }
 
-    /// Reads a row that is coded relative to the row above it, whose changes are `above`. Returns the same as [`Self::row_1d`].
+    /// Reads a row that is coded relative to the row above it, whose changes are `above`. Returns
+    /// the same as [`Self::row_1d`].
     fn row_2d(&mut self, above: &[u16]) -> Option<Vec<u16>> {
         let mut changes = Changes::new(self.width);
-        // The number of changes above at or left of the current position. They need not be searched again, because positions increase.
+        // The number of changes above at or left of the current position. They need not be searched
+        // again, because positions increase.
         let mut passed = 0;
         // At the start of a row, a change above the first pixel is not skipped.
         let mut start = true;
@@ -110,12 +114,15 @@ impl<B: BitReader> Reader<B> {
             while !start && above.get(passed).is_some_and(|change| *change <= changes.at) {
                 passed += 1;
             }
-            // The first remaining change to the opposite color (b1 in T.4); the change after it is b2.
+            // The first remaining change to the opposite color (b1 in T.4); the change after it is
+            // b2.
             let first = passed + usize::from((passed % 2 == 1) != changes.black);
             let position = |index: usize| above.get(index).copied().unwrap_or(self.width);
             match maps::mode::decode(&mut self.bits)? {
                 Mode::Pass => changes.at = position(first + 1),
-                Mode::Vertical(right) => changes.push(position(first).checked_add_signed(right.into())?)?,
+                Mode::Vertical(right) => {
+                    changes.push(position(first).checked_add_signed(right.into())?)?
+                }
                 Mode::Horizontal => {
                     for _ in 0..2 {
                         let end = changes.at.checked_add(self.run(changes.black)?)?;
@@ -164,8 +171,8 @@ impl Changes {
 mod tests {
     use super::*;
 
-    /// The color changes at each pixel, and rows are coded relative to the row above. If the search among the changes above started at
-    /// the first change each time, this test would take minutes.
+    /// The color changes at each pixel, and rows are coded relative to the row above. If the search
+    /// among the changes above started at the first change each time, this test would take minutes.
     #[test]
     fn rows_with_many_changes_are_read_in_linear_time() {
         let (width, rows) = (65_000, 300);
@@ -174,6 +181,9 @@ mod tests {
         bits += &"1".repeat(width * (rows - 1));
         let byte = |bits: &[u8]| bits.iter().fold(0, |byte, bit| byte << 1 | (bit - b'0'));
         let data: Vec<u8> = bits.as_bytes().chunks(8).map(byte).collect();
-        assert_eq!(unpack(&data, width, rows, Coding::Group4), Some(vec![0b0101_0101; width / 8 * rows]));
+        assert_eq!(
+            unpack(&data, width, rows, Coding::Group4),
+            Some(vec![0b0101_0101; width / 8 * rows])
+        );
     }
 }

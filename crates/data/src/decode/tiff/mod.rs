@@ -1,7 +1,8 @@
 //! Decodes the first image of a TIFF as Pillow does.
 //!
-//! The directory, the grid of blocks and the samples are read here, because the `tiff` crate refuses many of these files. Other crates
-//! decompress the blocks. Each module of this folder is one step.
+//! The directory, the grid of blocks and the samples are read here, because the `tiff` crate
+//! refuses many of these files. Other crates decompress the blocks. Each module of this folder is
+//! one step.
 
 mod codec;
 mod color;
@@ -31,7 +32,8 @@ use super::{
 /// Limit of a decompressed block: the largest image of four samples of 16 bits in one strip.
 const MAX_BLOCK_BYTES: usize = 8 << 26;
 
-/// Limit of the number of blocks: twice that of the largest image in tiles of 16 × 16 with separate planes for eight samples.
+/// Limit of the number of blocks: twice that of the largest image in tiles of 16 × 16 with separate
+/// planes for eight samples.
 const MAX_BLOCKS: usize = 1 << 22;
 
 pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<StoredImage, String> {
@@ -95,17 +97,28 @@ struct Tiff<'a> {
 }
 
 impl<'a> Tiff<'a> {
-    fn read(bytes: &'a [u8], directory: &Directory<'a>, width: usize, height: usize) -> Result<Self, String> {
+    fn read(
+        bytes: &'a [u8],
+        directory: &Directory<'a>,
+        width: usize,
+        height: usize,
+    ) -> Result<Self, String> {
         let compression = directory.number(tag::COMPRESSION).unwrap_or(1);
         let channels = directory.number(tag::SAMPLES_PER_PIXEL).unwrap_or(1) as usize;
         if !(1..=MAX_CHANNELS).contains(&channels) {
-            return Err(format!("TIFF with {channels} samples per pixel is not supported: convert it"));
+            return Err(format!(
+                "TIFF with {channels} samples per pixel is not supported: convert it"
+            ));
         }
         let planar = channels > 1 && directory.number(tag::PLANAR_CONFIGURATION) == Some(2);
         let planes = if planar { channels } else { 1 };
         let samples = Samples::read(directory, channels, planes)?;
         let color = Color::read(directory, channels, &samples, compression)?;
-        let shape = Shape { channels: channels / planes, bits: samples.bits, photometric: color.photometric };
+        let shape = Shape {
+            channels: channels / planes,
+            bits: samples.bits,
+            photometric: color.photometric,
+        };
         let codec = Codec::read(directory, compression, shape, planar)?;
         let grid = Grid::read(directory, width, height, planes)?;
         let reversed = directory.number(tag::FILL_ORDER) == Some(2) && !codec.is_jpeg();
@@ -123,7 +136,8 @@ impl<'a> Tiff<'a> {
         let row_bytes = samples.row_bytes(grid.across);
         let (columns, rows) = (width.div_ceil(grid.across), height.div_ceil(grid.down));
         let mut numbers = vec![0; grid.across * channels];
-        for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
+        for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)))
+        {
             let (top, left) = (row * grid.down, column * grid.across);
             let (down, across) = (grid.down.min(height - top), grid.across.min(width - left));
             let block = |plane: usize| {
@@ -149,20 +163,28 @@ impl<'a> Tiff<'a> {
 
     /// Returns the compressed bytes of a block.
     fn data(&self, index: usize) -> Result<Cow<'a, [u8]>, String> {
-        let offset = *self.grid.offsets.get(index).ok_or("the offsets of its pixel data are missing")?;
-        let rest =
-            usize::try_from(offset).ok().and_then(|offset| self.bytes.get(offset..)).ok_or(TRUNCATED)?;
+        let offset =
+            *self.grid.offsets.get(index).ok_or("the offsets of its pixel data are missing")?;
+        let rest = usize::try_from(offset)
+            .ok()
+            .and_then(|offset| self.bytes.get(offset..))
+            .ok_or(TRUNCATED)?;
         let length = match self.grid.lengths.get(index) {
             // For uncompressed data, the length follows from the size of the block, as in Pillow.
-            Some(length) if !self.codec.is_uncompressed() => (*length).min(rest.len() as u64) as usize,
+            Some(length) if !self.codec.is_uncompressed() => {
+                (*length).min(rest.len() as u64) as usize
+            }
             _ => rest.len(),
         };
         let data = &rest[..length];
         Ok(if self.reversed {
             // Copy no more uncompressed data than the block.
             let row_bytes = self.samples.row_bytes(self.grid.across);
-            let length =
-                if self.codec.is_uncompressed() { length.min(row_bytes * self.grid.down) } else { length };
+            let length = if self.codec.is_uncompressed() {
+                length.min(row_bytes * self.grid.down)
+            } else {
+                length
+            };
             data[..length].iter().map(|byte| byte.reverse_bits()).collect()
         } else {
             data.into()
@@ -176,7 +198,12 @@ impl Grid {
         self.across * self.down.min(height)
     }
 
-    fn read(directory: &Directory, width: usize, height: usize, planes: usize) -> Result<Self, String> {
+    fn read(
+        directory: &Directory,
+        width: usize,
+        height: usize,
+        planes: usize,
+    ) -> Result<Self, String> {
         let positive = |tag| directory.number(tag).filter(|side| *side > 0);
         let strips = directory.numbers(tag::STRIP_OFFSETS, 1).is_some();
         let (across, down, offsets, lengths) = if strips {
@@ -184,7 +211,12 @@ impl Grid {
             (width as u64, down, tag::STRIP_OFFSETS, tag::STRIP_BYTE_COUNTS)
         } else {
             let side = |tag| positive(tag).ok_or("the offsets of its pixel data are missing");
-            (side(tag::TILE_WIDTH)?, side(tag::TILE_LENGTH)?, tag::TILE_OFFSETS, tag::TILE_BYTE_COUNTS)
+            (
+                side(tag::TILE_WIDTH)?,
+                side(tag::TILE_LENGTH)?,
+                tag::TILE_OFFSETS,
+                tag::TILE_BYTE_COUNTS,
+            )
         };
         check_size(across, down.min(height as u64))?;
         let (across, down) = (across as usize, down as usize);
@@ -193,7 +225,12 @@ impl Grid {
             return Err(format!("it has {blocks} blocks, and the limit is {MAX_BLOCKS}"));
         }
         let offsets = directory.numbers(offsets, blocks).unwrap_or_default();
-        Ok(Self { across, down, offsets, lengths: directory.numbers(lengths, blocks).unwrap_or_default() })
+        Ok(Self {
+            across,
+            down,
+            offsets,
+            lengths: directory.numbers(lengths, blocks).unwrap_or_default(),
+        })
     }
 }
 
@@ -218,13 +255,15 @@ mod tests {
 
     #[test]
     fn small_files_cannot_cause_large_allocations() {
-        let tile = |side| [(tag::TILE_WIDTH, side), (tag::TILE_LENGTH, side), (tag::TILE_OFFSETS, 8)];
+        let tile =
+            |side| [(tag::TILE_WIDTH, side), (tag::TILE_LENGTH, side), (tag::TILE_OFFSETS, 8)];
         let size = |side| [(tag::WIDTH, side), (tag::HEIGHT, side)];
         assert!(refusal(&size(8193)).contains("8193×8193 pixels"));
         assert!(refusal(&[&size(8192)[..], &tile(1)].concat()).contains("67108864 blocks"));
         assert!(refusal(&[&size(1)[..], &tile(65_536)].concat()).contains("65535 per side"));
         let deep = [(tag::PHOTOMETRIC, 5), (tag::BITS_PER_SAMPLE, 16), (tag::SAMPLES_PER_PIXEL, 5)];
-        let deep = refusal(&[&size(8192)[..], &deep, &[(tag::EXTRA_SAMPLES, 0)], &tile(8192)].concat());
+        let deep =
+            refusal(&[&size(8192)[..], &deep, &[(tag::EXTRA_SAMPLES, 0)], &tile(8192)].concat());
         assert!(deep.contains("blocks have 640 MiB"), "{deep}");
     }
 
@@ -235,6 +274,9 @@ mod tests {
         assert!(refusal(&[]).contains("width or height"));
         assert!(refusal(&size).contains("offsets of its pixel data"));
         assert!(refusal(&[&size[..], &lab].concat()).contains("CIELAB"));
-        assert!(refusal(&[&size[..], &[(tag::COMPRESSION, 34_676)]].concat()).contains("compression 34676"));
+        assert!(
+            refusal(&[&size[..], &[(tag::COMPRESSION, 34_676)]].concat())
+                .contains("compression 34676")
+        );
     }
 }

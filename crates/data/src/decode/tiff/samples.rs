@@ -19,7 +19,8 @@ pub enum Predictor {
     None,
     /// The sample to the left.
     Horizontal,
-    /// The byte to the left. The bytes of floats are stored by significance: first the highest bytes of all samples.
+    /// The byte to the left. The bytes of floats are stored by significance: first the highest
+    /// bytes of all samples.
     Float,
 }
 
@@ -45,7 +46,9 @@ impl Samples {
             2 => Format::Signed,
             3 => Format::Float,
             other => {
-                return Err(format!("TIFF with samples of the format {other} is not supported: convert it"));
+                return Err(format!(
+                    "TIFF with samples of the format {other} is not supported: convert it"
+                ));
             }
         };
         let bits = bits[0] as usize;
@@ -53,9 +56,16 @@ impl Samples {
             && !matches!((bits, format), (8 | 16 | 32, Format::Signed) | (32, Format::Float))
         {
             let kind = format!("{format:?}").to_lowercase();
-            return Err(format!("TIFF with {kind} samples of {bits} bits is not supported: convert it"));
+            return Err(format!(
+                "TIFF with {kind} samples of {bits} bits is not supported: convert it"
+            ));
         }
-        Ok(Self { bits, format, together: channels / planes, little_endian: directory.little_endian })
+        Ok(Self {
+            bits,
+            format,
+            together: channels / planes,
+            little_endian: directory.little_endian,
+        })
     }
 
     /// Returns the size in bytes of a row of `pixels` pixels in a block.
@@ -63,7 +73,8 @@ impl Samples {
         (pixels * self.together * self.bits).div_ceil(8)
     }
 
-    /// Writes the samples of a row to `numbers`: integers, or the bits of floats. `row` is changed by the predictor `Float`.
+    /// Writes the samples of a row to `numbers`: integers, or the bits of floats. `row` is changed
+    /// by the predictor `Float`.
     pub fn unpack<'n>(
         &self,
         row: &mut [u8],
@@ -90,7 +101,11 @@ impl Samples {
             8 => row.split_off_first().map_or(0, |byte| (*byte).into()),
             16 => row.split_off(..2).map_or(0, |bytes| {
                 let bytes = [bytes[0], bytes[1]];
-                u32::from(if little_endian { u16::from_le_bytes(bytes) } else { u16::from_be_bytes(bytes) })
+                u32::from(if little_endian {
+                    u16::from_le_bytes(bytes)
+                } else {
+                    u16::from_be_bytes(bytes)
+                })
             }),
             32 => row.split_off(..4).map_or(0, |bytes| {
                 let bytes = [bytes[0], bytes[1], bytes[2], bytes[3]];

@@ -1,5 +1,5 @@
-//! Converts YCbCr outside of JPEG data to RGB with tables. Uncompressed samples are rounded as by Pillow, compressed samples as by
-//! libtiff, which Pillow uses for them.
+//! Converts YCbCr outside of JPEG data to RGB with tables. Uncompressed samples are rounded as by
+//! Pillow, compressed samples as by libtiff, which Pillow uses for them.
 
 use super::{directory::Directory, tag};
 
@@ -18,15 +18,20 @@ impl YCbCr {
         if compression == 1 {
             return Ok(Self::of_pillow());
         }
-        let coefficients = directory.floats(tag::YCBCR_COEFFICIENTS).unwrap_or([0.299, 0.587, 0.114]);
+        let coefficients =
+            directory.floats(tag::YCBCR_COEFFICIENTS).unwrap_or([0.299, 0.587, 0.114]);
         let reference = directory.floats(tag::REFERENCE_BLACK_WHITE);
-        Ok(Self::of_libtiff(coefficients, reference.unwrap_or([0.0, 255.0, 128.0, 255.0, 128.0, 255.0])))
+        Ok(Self::of_libtiff(
+            coefficients,
+            reference.unwrap_or([0.0, 255.0, 128.0, 255.0, 128.0, 255.0]),
+        ))
     }
 
     /// Fixed-point numbers with 6 fractional bits.
     fn of_pillow() -> Self {
-        let table =
-            |factor: f64| std::array::from_fn(|code| (factor * 64.0 * (code as f64 - 128.0) + 0.5) as i32);
+        let table = |factor: f64| {
+            std::array::from_fn(|code| (factor * 64.0 * (code as f64 - 128.0) + 0.5) as i32)
+        };
         Self {
             luma: std::array::from_fn(|code| code as i32),
             red_of_cr: table(1.402).map(|value| value >> 6),
@@ -37,7 +42,8 @@ impl YCbCr {
         }
     }
 
-    /// Fixed-point numbers with 16 fractional bits. `reference` holds the codes of black and white for each channel.
+    /// Fixed-point numbers with 16 fractional bits. `reference` holds the codes of black and white
+    /// for each channel.
     fn of_libtiff([red, green, blue]: [f32; 3], reference: [f32; 6]) -> Self {
         const HALF: i64 = 1 << 15;
         let fixed = |factor: f32| (f64::from(factor.clamp(0.0, 2.0)) * 65_536.0 + 0.5) as i64;
@@ -59,7 +65,9 @@ impl YCbCr {
             green_of_cb: std::array::from_fn(|code| (-green_cb * chroma(code, 2) + HALF) as i32),
             green_of_cr: std::array::from_fn(|code| (-green_cr * chroma(code, 4)) as i32),
             shift: 16,
-            blue_of_cb: std::array::from_fn(|code| ((blue_cb * chroma(code, 2) + HALF) >> 16) as i32),
+            blue_of_cb: std::array::from_fn(|code| {
+                ((blue_cb * chroma(code, 2) + HALF) >> 16) as i32
+            }),
         }
     }
 
@@ -67,6 +75,7 @@ impl YCbCr {
         let [luma, cb, cr] = codes.map(usize::from);
         let luma = self.luma[luma];
         let green = (self.green_of_cb[cb] + self.green_of_cr[cr]) >> self.shift;
-        [self.red_of_cr[cr], green, self.blue_of_cb[cb]].map(|chroma| (luma + chroma).clamp(0, 255) as u8)
+        [self.red_of_cr[cr], green, self.blue_of_cb[cb]]
+            .map(|chroma| (luma + chroma).clamp(0, 255) as u8)
     }
 }

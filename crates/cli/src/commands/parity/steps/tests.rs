@@ -1,4 +1,5 @@
-//! Tests that errors injected into an engine are detected, with new weights and with trained weights.
+//! Tests that errors injected into an engine are detected, with new weights and with trained
+//! weights.
 
 use alexnet::core::{
     Images, Logits, Node, Op,
@@ -37,7 +38,12 @@ impl Backend for Faulty<'_> {
         self.0.devices()
     }
 
-    fn compile(&self, topology: &Topology, state: &State, options: &Options) -> Result<Box<dyn Model>> {
+    fn compile(
+        &self,
+        topology: &Topology,
+        state: &State,
+        options: &Options,
+    ) -> Result<Box<dyn Model>> {
         let mut options = options.clone();
         if let (Fault::Beta2, Optimizer::Adam { adam, .. }) = (self.1, &mut options.optimizer) {
             adam.beta2 = 0.99;
@@ -55,7 +61,11 @@ impl Model for FaultyModel {
         self.0.train_step(batch, step)
     }
 
-    fn gradients(&mut self, batch: &Batch, step: &Step) -> Result<(alexnet::core::StepReport, Gradients)> {
+    fn gradients(
+        &mut self,
+        batch: &Batch,
+        step: &Step,
+    ) -> Result<(alexnet::core::StepReport, Gradients)> {
         let seed = step.seed + u64::from(self.1 == Fault::Dropout);
         let (report, mut gradients) = self.0.gradients(batch, &Step { seed, ..*step })?;
         if self.1 == Fault::Gradient {
@@ -108,7 +118,11 @@ fn engines_agree_and_each_injected_error_is_detected() {
     let engines = Engine::compiled();
     let mut targets: Vec<Target> = Vec::new();
     for engine in &engines {
-        targets.push(Target { name: engine.name().into(), engine: engine.as_ref(), device: Device::Cpu });
+        targets.push(Target {
+            name: engine.name().into(),
+            engine: engine.as_ref(),
+            device: Device::Cpu,
+        });
     }
     let faults = [Fault::None, Fault::Beta2, Fault::Rate, Fault::Gradient, Fault::Dropout];
     let faulty = faults.map(|fault| Faulty(engines[0].as_ref(), fault));
@@ -119,7 +133,8 @@ fn engines_agree_and_each_injected_error_is_detected() {
     for (i, batch) in batches.iter_mut().enumerate() {
         batch.images.pixels.rotate_left(i * 10_007);
     }
-    let adam = Optimizer::Adam { adam: Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 }, weight_decay: 0.0 };
+    let adam =
+        Optimizer::Adam { adam: Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 }, weight_decay: 0.0 };
     let mut parameters = initialize(&topology(), Init::Pytorch, 0).unwrap().parameters;
     for more in [0, 30, 300] {
         let training = TrainingSetup {
@@ -134,10 +149,16 @@ fn engines_agree_and_each_injected_error_is_detected() {
             train_step(model.as_mut(), batches, step).unwrap();
         }
         parameters = model.parameters().unwrap();
-        for (optimizer, lr) in [(adam, 2e-4), (Optimizer::Sgd { momentum: 0.9, weight_decay: 0.0 }, 0.01)] {
+        for (optimizer, lr) in
+            [(adam, 2e-4), (Optimizer::Sgd { momentum: 0.9, weight_decay: 0.0 }, 0.01)]
+        {
             let steps = steps(4, lr, &batches);
-            let setup =
-                TrainingSetup { topology: topology(), optimizer, parameters: parameters.clone(), steps };
+            let setup = TrainingSetup {
+                topology: topology(),
+                optimizer,
+                parameters: parameters.clone(),
+                steps,
+            };
             for (target, compared) in targets.iter().zip(setup.compare(&targets).unwrap()) {
                 let is_adam = matches!(optimizer, Optimizer::Adam { .. });
                 let expected = match target.name.as_str() {
@@ -145,7 +166,8 @@ fn engines_agree_and_each_injected_error_is_detected() {
                     "Rate" | "Gradient" | "Dropout" => false,
                     _ => true,
                 };
-                let what = format!("{} after {more} steps, {optimizer:?}: {compared:?}", target.name);
+                let what =
+                    format!("{} after {more} steps, {optimizer:?}: {compared:?}", target.name);
                 assert_eq!(compared.within_tolerance, expected, "{what}");
             }
         }
