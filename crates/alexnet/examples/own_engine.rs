@@ -7,8 +7,8 @@
 use alexnet::{
     Engine,
     core::{
-        Backend, Batch, Device, Images, Logits, Model, Options, Result, State, Step, StepReport,
-        Topology,
+        Backend, Batch, Device, Images, Inspection, Logits, Model, Options, ReluRule, Result,
+        State, Step, StepReport, Topology,
         alexnet::Variant,
         backend::Gradients,
         init::{Init, initialize},
@@ -63,6 +63,15 @@ impl Model for LoggingModel {
 
     fn vjp(&mut self, images: &Images, cotangent: &Logits) -> Result<Gradients> {
         self.0.vjp(images, cotangent)
+    }
+
+    fn inspect(
+        &mut self,
+        images: &Images,
+        cotangent: &Logits,
+        rule: ReluRule,
+    ) -> Result<Inspection> {
+        self.0.inspect(images, cotangent, rule)
     }
 
     fn state(&self) -> Result<State> {

@@ -147,6 +147,7 @@ impl Trainer {
             device: engine.device,
             optimizer: config.optimizer(),
             frozen: config.frozen(&topology)?,
+            ..Options::default()
         };
         let mut model = backend.compile(&topology, &state, &options)?;
         let compile = |parameters: &Parameters| {

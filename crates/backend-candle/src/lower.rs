@@ -14,7 +14,7 @@ use crate::{
 
 /// Returns the layers of `topology` and their parameters, with the values and moments of `state`,
 /// which must fit the topology. A ReLU after a convolution or a linear layer is fused into that
-/// layer.
+/// layer, unless that layer is observed.
 ///
 /// # Errors
 /// [`alexnet_core::Error::Topology`] when the network is not valid; those of candle, when the
@@ -27,11 +27,13 @@ pub fn lower(
 ) -> Result<Lowered<Tensor>> {
     let mut layers: Vec<BoxedLayer<Tensor>> = Vec::new();
     let mut parameters = Vec::new();
+    let mut layers_after = Vec::new();
     let mut input = topology.input.to_vec();
     let mut nodes = topology.nodes.iter().zip(topology.shapes()?).enumerate().peekable();
     while let Some((index, (Node { name, op }, output))) = nodes.next() {
         let multiplies = matches!(op, Op::Conv2d { .. } | Op::Linear { .. });
-        let relu = multiplies && nodes.next_if(|(_, (next, _))| next.op == Op::Relu).is_some();
+        let fusible = multiplies && !options.observed.contains(name);
+        let relu = fusible && nodes.next_if(|(_, (next, _))| next.op == Op::Relu).is_some();
         let mut load = |role: &str| {
             let parameter =
                 ParameterState::load(&format!("{name}.{role}"), state, options, engine)?;
@@ -68,8 +70,10 @@ pub fn lower(
             Op::Dropout { p } => Box::new(Dropout { p, node: index }),
         });
         input = output;
+        let nodes_done = nodes.peek().map_or(topology.nodes.len(), |(next, _)| *next);
+        layers_after.resize(nodes_done, layers.len());
     }
-    Ok((layers, parameters))
+    Ok(Lowered { layers, parameters, layers_after })
 }
 
 /// Returns height and width of a shape `[C, H, W]`. In a valid topology, the inputs of operations

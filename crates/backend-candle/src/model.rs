@@ -1,7 +1,7 @@
 //! The operations of candle for [`alexnet_core::autodiff::AutodiffModel`].
 
 use alexnet_core::{
-    Array, Error, Images, Logits, Optimizer, Result, Step,
+    Array, Error, Images, Optimizer, Result, Step,
     autodiff::{Autodiff, ParameterState},
 };
 use candle_core::{Device, Tensor, Var};
@@ -55,22 +55,28 @@ impl Autodiff for Candle {
         tensor.zeros_like().map_err(failed)
     }
 
-    fn backward(
-        &self,
-        logits: &Tensor,
-        cotangent: &Logits,
-        parameters: &[&ParameterState<Tensor>],
-    ) -> Result<Vec<Tensor>> {
-        let mut gradients = Tensor::from_slice(&cotangent.values, logits.shape(), &self.device)
-            .and_then(|constant| (logits * constant)?.sum_all()?.backward())
-            .map_err(failed)?;
-        let of = |parameter: &&ParameterState<Tensor>| {
-            gradients.remove(&parameter.values).ok_or_else(|| Error::Backend {
+    fn share(&self, tensor: &Tensor) -> Tensor {
+        tensor.clone()
+    }
+
+    fn detach(&self, tensor: &Tensor) -> Result<Tensor> {
+        Ok(tensor.detach())
+    }
+
+    fn positive_part(&self, tensor: &Tensor) -> Result<Tensor> {
+        tensor.relu().map_err(failed)
+    }
+
+    fn backward(&self, y: &Tensor, dy: &Tensor, leaves: &[&Tensor]) -> Result<Vec<Tensor>> {
+        let mut gradients =
+            (y * dy).and_then(|product| product.sum_all()?.backward()).map_err(failed)?;
+        let gradient = |leaf: &&Tensor| {
+            gradients.remove(leaf).ok_or_else(|| Error::Backend {
                 backend: NAME,
-                message: format!("there is no gradient of {}", parameter.name),
+                message: format!("a tensor of shape {:?} has no gradient", leaf.dims()),
             })
         };
-        parameters.iter().map(of).collect()
+        leaves.iter().map(gradient).collect()
     }
 
     fn square_sum(&self, gradient: &Tensor) -> Result<f64> {

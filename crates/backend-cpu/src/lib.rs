@@ -24,10 +24,17 @@ mod parallel;
 mod parameter;
 mod tensor;
 
-use alexnet_core::{Backend, Device, Model, Options, Result, State, Topology};
+use alexnet_core::{
+    Backend, Device, Model, Options, Result, State, Topology, inspection::Observed,
+};
 
 pub use crate::kernels::{Isa, Kernels};
-use crate::{device::NAME, lower::lower, model::CpuModel, tensor::Pool};
+use crate::{
+    device::NAME,
+    lower::{Lowered, lower},
+    model::CpuModel,
+    tensor::Pool,
+};
 
 /// The engine `cpu`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,12 +67,14 @@ impl Backend for CpuBackend {
         state.check(topology)?;
         options.check(topology)?;
         let pool = Pool::default();
-        let layers = lower(topology, state, options, self.kernels, &pool)?;
+        let Lowered { layers, layers_after } =
+            lower(topology, state, options, self.kernels, &pool)?;
         let stepped = !state.moments.is_empty();
         Ok(Box::new(CpuModel {
             input: topology.input,
             classes,
             layers,
+            observed: Observed::new(topology, &options.observed, &layers_after),
             optimizer: options.optimizer,
             isa: self.kernels.isa,
             pool,

@@ -13,9 +13,18 @@ use crate::{
     tensor::Pool,
 };
 
-/// Returns the layers of `topology` in order, with the parameters and moments of `state`, which
-/// must fit the topology. A ReLU after a convolution or a linear layer is fused into that layer,
-/// and so is a max pooling after a convolution (with or without a ReLU in between).
+/// A lowered topology.
+pub struct Lowered {
+    /// The layers in order.
+    pub layers: Vec<Box<dyn CpuLayer>>,
+    /// For each node of the topology, the number of layers that compute the nodes up to it.
+    pub layers_after: Vec<usize>,
+}
+
+/// Returns the layers of `topology`, with the parameters and moments of `state`, which must fit the
+/// topology. A ReLU after a convolution or a linear layer is fused into that layer, and so is a max
+/// pooling after a convolution (with or without a ReLU in between), but nothing is fused to an
+/// observed node.
 ///
 /// # Errors
 /// [`alexnet_core::Error::Topology`] when the network is not valid.
@@ -25,10 +34,11 @@ pub fn lower(
     options: &Options,
     kernels: Kernels,
     pool: &Pool,
-) -> Result<Vec<Box<dyn CpuLayer>>> {
+) -> Result<Lowered> {
     let shapes = topology.shapes()?;
     let mut layers: Vec<Box<dyn CpuLayer>> = Vec::new();
-    let mut trainable_before = false;
+    let mut layers_after = Vec::new();
+    let mut needs_dx = !options.observed.is_empty();
     let Kernels { isa, exact } = kernels;
     let max_pool = |kernel, stride, input: &[usize], output: &[usize]| {
         MaxPool2d::new(kernel, stride, image_shape(input), image_shape(output), isa, pool.clone())
@@ -37,7 +47,15 @@ pub fn lower(
     while let Some((index, Node { name, op })) = nodes.next() {
         let input: &[usize] = if index == 0 { &topology.input } else { &shapes[index - 1] };
         let multiplies = matches!(op, Op::Conv2d { .. } | Op::Linear { .. });
-        let relu = multiplies && nodes.next_if(|(_, next)| next.op == Op::Relu).is_some();
+        // The name of the last node of the layer; an observed node ends a layer.
+        let mut last = name;
+        let is_observed = |name: &String| options.observed.contains(name);
+        let relu = multiplies
+            && !is_observed(last)
+            && nodes.next_if(|(_, next)| next.op == Op::Relu).is_some_and(|(_, relu)| {
+                last = &relu.name;
+                true
+            });
         let parameters = |layouts: [Layout; 2]| {
             let [weight, bias] = layouts;
             let load =
@@ -55,25 +73,22 @@ pub fn lower(
                     padding,
                     groups,
                 };
-                let next_pooling =
-                    nodes.next_if(|(_, next)| matches!(next.op, Op::MaxPool2d { .. }));
+                let next_pooling = nodes.next_if(|(_, next)| {
+                    !is_observed(last) && matches!(next.op, Op::MaxPool2d { .. })
+                });
                 let pooling = next_pooling.map(|(at, next)| match next.op {
                     Op::MaxPool2d { kernel, stride } => {
                         max_pool(kernel, stride, &shapes[index], &shapes[at])
                     }
                     _ => unreachable!("`next_if` returns only a pooling"),
                 });
-                let fused = Fused { relu, pooling, needs_dx: trainable_before };
+                let fused = Fused { relu, pooling, needs_dx };
                 let parameters = parameters([Layout::OutputsLast, Layout::Pytorch]);
                 Box::new(Conv2d::new(geometry, parameters, fused, exact, isa, pool))
             }
-            Op::Linear { .. } => Box::new(Linear::new(
-                parameters([Layout::Pytorch; 2]),
-                relu,
-                trainable_before,
-                isa,
-                pool,
-            )),
+            Op::Linear { .. } => {
+                Box::new(Linear::new(parameters([Layout::Pytorch; 2]), relu, needs_dx, isa, pool))
+            }
             Op::Relu => Box::new(Relu::new(isa)),
             Op::MaxPool2d { kernel, stride } => {
                 Box::new(max_pool(kernel, stride, input, &shapes[index]))
@@ -84,9 +99,11 @@ pub fn lower(
             Op::Flatten => Box::new(Flatten { item: input.to_vec(), pool }),
             Op::Dropout { p } => Box::new(Dropout::new(p, index, pool)),
         });
-        trainable_before |= layers.last().is_some_and(|layer| layer.is_trainable());
+        needs_dx |= layers.last().is_some_and(|layer| layer.is_trainable());
+        let nodes_done = nodes.peek().map_or(topology.nodes.len(), |(next, _)| *next);
+        layers_after.resize(nodes_done, layers.len());
     }
-    Ok(layers)
+    Ok(Lowered { layers, layers_after })
 }
 
 /// Converts a shape that is known to be `[C, H, W]`, since the topology is valid.

@@ -1,9 +1,12 @@
 //! A lowered network with its forward pass, backward pass and update.
 
+use std::collections::BTreeMap;
+
 use alexnet_core::{
-    Array, Batch, Images, Logits, Mode, Model, Optimizer, Parameters, Result, State, Step,
-    StepReport,
+    Array, Batch, Images, Inspection, Logits, Mode, Model, Optimizer, Parameters, ReluRule, Result,
+    State, Step, StepReport,
     backend::{Gradients, check_cotangent, gradient_of},
+    inspection::Observed,
     loss::cross_entropy,
 };
 use rayon::prelude::*;
@@ -23,6 +26,7 @@ pub struct CpuModel {
     pub(crate) input: [usize; 3],
     pub(crate) classes: usize,
     pub(crate) layers: Vec<Box<dyn CpuLayer>>,
+    pub(crate) observed: Observed,
     pub(crate) optimizer: Optimizer,
     pub(crate) isa: Isa,
     pub(crate) pool: Pool,
@@ -129,6 +133,37 @@ impl CpuModel {
         Ok(StepReport { loss, gradient_norm: square_sum.sqrt() })
     }
 
+    fn inspect_in_pool(
+        &mut self,
+        images: &Images,
+        cotangent: &Logits,
+        rule: ReluRule,
+    ) -> Result<Inspection> {
+        let mut x = self.normalize(images);
+        let Self { classes, layers, observed, pool, .. } = self;
+        let classes = *classes;
+        let (mut activations, mut gradients) = (BTreeMap::new(), BTreeMap::new());
+        for (index, layer) in layers.iter_mut().enumerate() {
+            x = layer.forward(x, Mode::Differentiate)?;
+            for node in observed.after(index + 1) {
+                activations.insert(node.name.clone(), x.to_array());
+            }
+        }
+        let logits = Logits { values: x.values().to_vec(), classes };
+        let mut dy = pool.tensor(images.len(), &[classes]);
+        dy.values_mut().copy_from_slice(&cotangent.values);
+        for (index, layer) in layers.iter_mut().enumerate().rev() {
+            for node in observed.after(index + 1) {
+                gradients.insert(node.name.clone(), dy.to_array());
+                if node.is_relu && rule == ReluRule::Guided {
+                    dy.values_mut().par_iter_mut().for_each(|dy| *dy = dy.max(0.0));
+                }
+            }
+            dy = layer.backward(dy)?;
+        }
+        Ok(Inspection { logits, activations, gradients, input_gradient: dy.to_array() })
+    }
+
     fn parameters(&self) -> impl Iterator<Item = &ParameterState> {
         self.layers.iter().flat_map(|layer| layer.parameters())
     }
@@ -199,6 +234,18 @@ impl Model for CpuModel {
             self.backward(cotangent)
         })?;
         Ok(self.gradients_by_name())
+    }
+
+    fn inspect(
+        &mut self,
+        images: &Images,
+        cotangent: &Logits,
+        rule: ReluRule,
+    ) -> Result<Inspection> {
+        images.check(self.input)?;
+        check_cotangent(cotangent, images.len(), self.classes)?;
+        self.observed.check(rule)?;
+        in_pool(|| self.inspect_in_pool(images, cotangent, rule))
     }
 
     fn parameters(&self) -> Result<Parameters> {

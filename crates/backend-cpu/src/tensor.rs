@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use alexnet_core::Array;
+
 /// A pool of unused buffers, by length. The first step of a model allocates the buffers; later
 /// steps reuse them until the pool is cleared.
 #[derive(Clone, Debug, Default)]
@@ -82,6 +84,16 @@ impl Tensor {
     /// Returns all numbers.
     pub fn values(&self) -> &[f32] {
         &self.buffer
+    }
+
+    /// Copies the numbers in PyTorch's layout: `[N, C, H, W]` for images.
+    pub fn to_array(&self) -> Array {
+        let mut values = vec![0.0; self.values().len()];
+        let items = values.chunks_exact_mut(self.item_len());
+        for (to, from) in items.zip(self.values().chunks_exact(self.item_len())) {
+            channels_first(&self.item, from, to);
+        }
+        Array { shape: [&[self.batch][..], &self.item].concat(), values }
     }
 
     /// Returns all numbers for writing. They are copied first if a clone shares them.

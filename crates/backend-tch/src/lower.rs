@@ -24,8 +24,9 @@ pub fn lower(
 ) -> Result<Lowered<Tensor>> {
     let mut layers: Vec<BoxedLayer<Tensor>> = Vec::new();
     let mut parameters = Vec::new();
+    let mut layers_after = vec![0; topology.nodes.len()];
     let mut before: Option<&Op> = None;
-    for (index, Node { name, op }) in pooling_before_relu(topology) {
+    for (index, Node { name, op }) in pooling_before_relu(topology, options) {
         let mut parameter = |role: &str| {
             let parameter =
                 ParameterState::load(&format!("{name}.{role}"), state, options, engine)?;
@@ -65,18 +66,27 @@ pub fn lower(
             Op::Flatten => Box::new(Flatten),
             Op::Dropout { p } => Box::new(Dropout { p, node: index, device: engine.device }),
         });
-        before = Some(op);
+        // An observed output must not be overwritten.
+        before = (!options.observed.contains(name)).then_some(op);
+        layers_after[index] = layers.len();
     }
-    Ok((layers, parameters))
+    // Both nodes of a swapped pair end with the ReLU.
+    for index in 1..layers_after.len() {
+        layers_after[index] = layers_after[index].max(layers_after[index - 1]);
+    }
+    Ok(Lowered { layers, parameters, layers_after })
 }
 
-/// Returns the nodes with their indices, with each ReLU moved after the pooling that follows it.
+/// Returns the nodes with their indices, with each ReLU that is not observed moved after the
+/// pooling that follows it.
 /// The result and the gradients are the same, since max pooling and ReLU commute, and the ReLU
 /// processes only a quarter of the numbers.
-fn pooling_before_relu(topology: &Topology) -> Vec<(usize, &Node)> {
+fn pooling_before_relu<'a>(topology: &'a Topology, options: &Options) -> Vec<(usize, &'a Node)> {
     let mut nodes: Vec<(usize, &Node)> = topology.nodes.iter().enumerate().collect();
     for i in 1..nodes.len() {
-        if nodes[i - 1].1.op == Op::Relu && matches!(nodes[i].1.op, Op::MaxPool2d { .. }) {
+        let [(_, relu), (_, pooling)] = [nodes[i - 1], nodes[i]];
+        let is_pair = relu.op == Op::Relu && matches!(pooling.op, Op::MaxPool2d { .. });
+        if is_pair && !options.observed.contains(&relu.name) {
             nodes.swap(i - 1, i);
         }
     }

@@ -1,7 +1,7 @@
 //! The operations of libtorch for [`alexnet_core::autodiff::AutodiffModel`].
 
 use alexnet_core::{
-    Array, Images, Logits, Optimizer, Result, Step,
+    Array, Images, Optimizer, Result, Step,
     autodiff::{Autodiff, ParameterState},
 };
 use rayon::prelude::*;
@@ -46,21 +46,23 @@ impl Autodiff for Libtorch {
         tensor.f_zeros_like().map_err(failed)
     }
 
-    fn backward(
-        &self,
-        logits: &Tensor,
-        cotangent: &Logits,
-        parameters: &[&ParameterState<Tensor>],
-    ) -> Result<Vec<Tensor>> {
+    fn share(&self, tensor: &Tensor) -> Tensor {
+        tensor.shallow_clone()
+    }
+
+    fn detach(&self, tensor: &Tensor) -> Result<Tensor> {
+        tensor.f_detach().map_err(failed)
+    }
+
+    fn positive_part(&self, tensor: &Tensor) -> Result<Tensor> {
+        tensor.f_relu().map_err(failed)
+    }
+
+    fn backward(&self, y: &Tensor, dy: &Tensor, leaves: &[&Tensor]) -> Result<Vec<Tensor>> {
+        // The derivative of this sum with respect to y is dy.
         let gradients = || {
-            let cotangent = Tensor::f_from_slice(&cotangent.values)?
-                .f_view([-1, cotangent.classes as i64])?
-                .f_to_device(self.device)?;
-            // The derivative of this sum with respect to the logits is the cotangent.
-            let inner = logits.f_mul(&cotangent)?.f_sum(None)?;
-            let leaves: Vec<&Tensor> =
-                parameters.iter().map(|parameter| &parameter.values).collect();
-            Tensor::f_run_backward(&[inner], &leaves, false, false)
+            let sum = y.f_mul(dy)?.f_sum(None)?;
+            Tensor::f_run_backward(&[sum], leaves, false, false)
         };
         gradients().map_err(failed)
     }

@@ -67,7 +67,24 @@ impl Engine<'_> {
         optimizer: Optimizer,
         frozen: &BTreeSet<String>,
     ) -> alexnet_core::Result<Box<dyn Model>> {
-        let options = Options { device: self.device, optimizer, frozen: frozen.clone() };
+        let (device, frozen) = (self.device, frozen.clone());
+        let options = Options { device, optimizer, frozen, ..Options::default() };
+        self.backend.compile(topology, state, &options)
+    }
+
+    /// Compiles with observed nodes and all parameters frozen, as explanations do.
+    pub fn compile_observed(
+        &self,
+        topology: &Topology,
+        state: &State,
+        observed: &BTreeSet<String>,
+    ) -> alexnet_core::Result<Box<dyn Model>> {
+        let options = Options {
+            device: self.device,
+            frozen: state.parameters.keys().cloned().collect(),
+            observed: observed.clone(),
+            ..Options::default()
+        };
         self.backend.compile(topology, state, &options)
     }
 }

@@ -4,6 +4,7 @@ mod batches;
 mod exact;
 mod freezing;
 mod gradient_accumulation;
+mod inspection;
 mod invalid_input;
 mod networks;
 mod pytorch;
@@ -37,6 +38,7 @@ pub fn small() -> Vec<Case> {
         gradient_accumulation::cases(),
         batches::cases(),
         invalid_input::cases(),
+        inspection::cases(),
         networks::cases(),
     ]
     .into_iter()

@@ -8,15 +8,16 @@ use std::{
 };
 
 use alexnet_core::{
-    Array, Backend, Batch, Device, Images, Logits, Mode, Model, Op, Optimizer, Options, Result,
-    State, Step, StepReport, Topology,
+    Array, Backend, Batch, Device, Images, Inspection, Logits, Mode, Model, Op, Optimizer, Options,
+    ReluRule, Result, State, Step, StepReport, Topology,
     backend::{Gradients, check_cotangent},
+    inspection::Observed,
 };
 
 use crate::{
     case::{Case, Engine},
     cases,
-    reference::{self, Network, NodeView, Reference, Tensor, Trace, pooling},
+    reference::{self, Network, NodeView, Reference, Tensor, Trace, inspection, pooling},
 };
 
 /// The faults, each with the prefix of the names of its cases, one of which must fail.
@@ -72,6 +73,12 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::TargetsUnchecked, "invalid_input"),
     (Fault::CotangentUnchecked, "invalid_input"),
     (Fault::StepBeforeError, "invalid_input"),
+    (Fault::InspectionChannelsLast, "inspection"),
+    (Fault::ActivationOfNextNode, "inspection"),
+    (Fault::GuidedRuleIgnored, "inspection"),
+    (Fault::GuidedRuleUnchecked, "inspection::invalid"),
+    (Fault::GuidedGradientClamped, "inspection"),
+    (Fault::InputGradientOfBytes, "inspection"),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -129,6 +136,15 @@ enum Fault {
     TargetsUnchecked,
     CotangentUnchecked,
     StepBeforeError,
+    InspectionChannelsLast,
+    /// The output of the next node, as after in-place operations.
+    ActivationOfNextNode,
+    GuidedRuleIgnored,
+    GuidedRuleUnchecked,
+    /// The gradient after the rule of the node, instead of before it.
+    GuidedGradientClamped,
+    /// The gradient with respect to the bytes instead of the normalized numbers.
+    InputGradientOfBytes,
 }
 
 /// Runs `cases` on several threads and asserts that all pass.
@@ -247,6 +263,11 @@ impl Backend for FaultyBackend {
             optimizer,
             evaluations: 0,
             accumulated: BTreeMap::new(),
+            observed: Observed::new(
+                topology,
+                &options.observed,
+                &(1..=topology.nodes.len()).collect::<Vec<_>>(),
+            ),
         }))
     }
 }
@@ -277,6 +298,7 @@ struct FaultyModel {
     optimizer: Optimizer,
     evaluations: u64,
     accumulated: BTreeMap<String, Tensor>,
+    observed: Observed,
 }
 
 fn to_f32(tensor: Tensor) -> Tensor {
@@ -685,6 +707,53 @@ impl Model for FaultyModel {
         let trace = self.forward(&self.network, images, Mode::Differentiate);
         let cotangent = Tensor { shape: vec![images.len(), classes], values };
         Ok(round(self.trainable(self.backward(&trace, cotangent, Mode::Differentiate))))
+    }
+
+    fn inspect(
+        &mut self,
+        images: &Images,
+        cotangent: &Logits,
+        rule: ReluRule,
+    ) -> Result<Inspection> {
+        self.check_images(images)?;
+        check_cotangent(cotangent, images.len(), self.network.topology().classes()?)?;
+        let ignored = self.is(Fault::GuidedRuleIgnored);
+        let unchecked = self.is(Fault::GuidedRuleUnchecked);
+        let rule = if ignored { ReluRule::Gradient } else { rule };
+        self.observed.check(if unchecked { ReluRule::Gradient } else { rule })?;
+        let trace = self.forward(&self.network, images, Mode::Differentiate);
+        let mut found = inspection(&self.network, &self.observed, &trace, cotangent, rule);
+        if self.is(Fault::InspectionChannelsLast) {
+            for array in found.activations.values_mut().chain([&mut found.input_gradient]) {
+                if let [n, c, h, w] = array.shape[..] {
+                    let plane = h * w;
+                    let from = |i: usize| (i / (c * plane), i / c % plane, i % c);
+                    let value = |i: usize| {
+                        let (item, position, channel) = from(i);
+                        array.values[(item * c + channel) * plane + position]
+                    };
+                    array.values = (0..n * c * plane).map(value).collect();
+                }
+            }
+        }
+        if self.is(Fault::ActivationOfNextNode) {
+            for (index, node) in self.network.topology().nodes.iter().enumerate() {
+                if let (Some(activation), Some(next)) =
+                    (found.activations.get_mut(&node.name), trace.outputs.get(index + 1))
+                {
+                    *activation = next.to_array();
+                }
+            }
+        }
+        if self.is(Fault::GuidedGradientClamped) && rule == ReluRule::Guided {
+            for gradient in found.gradients.values_mut() {
+                gradient.values.iter_mut().for_each(|v| *v = v.max(0.0));
+            }
+        }
+        if self.is(Fault::InputGradientOfBytes) {
+            found.input_gradient.values.iter_mut().for_each(|v| *v /= 255.0 * 0.5);
+        }
+        Ok(found)
     }
 
     fn state(&self) -> Result<State> {

@@ -17,6 +17,7 @@ mod tensor;
 mod update;
 
 pub use engine::Reference;
+pub(crate) use engine::inspection;
 pub use network::{Derivative, Network, Trace};
 pub use tensor::Tensor;
 

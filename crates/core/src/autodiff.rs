@@ -4,10 +4,13 @@
 //! topology to layers and parameters. [`AutodiffModel`] implements [`Model`] with them: forward and
 //! backward pass, gradient clipping, update and state.
 
+use std::collections::BTreeMap;
+
 use crate::{
-    Array, Batch, Images, Layer, Logits, Mode, Model, Optimizer, Options, Result, State, Step,
-    StepReport, Topology,
+    Array, Batch, Images, Inspection, Layer, Logits, Mode, Model, Optimizer, Options, ReluRule,
+    Result, State, Step, StepReport, Topology,
     backend::{Gradients, check_cotangent, gradient_of},
+    inspection::Observed,
     loss::cross_entropy,
 };
 
@@ -50,16 +53,31 @@ pub trait Autodiff: Send {
     /// Those of the library.
     fn zeros_like(&self, tensor: &Self::Tensor) -> Result<Self::Tensor>;
 
-    /// Returns the gradients of `Σ cotangent · logits` with respect to the values of `parameters`
-    /// (all trainable), in the same order.
+    /// Returns another handle of the same storage and the same node of the graph.
+    fn share(&self, tensor: &Self::Tensor) -> Self::Tensor;
+
+    /// Returns the values of `tensor` outside of any graph.
+    ///
+    /// # Errors
+    /// Those of the library.
+    fn detach(&self, tensor: &Self::Tensor) -> Result<Self::Tensor>;
+
+    /// Returns `max(x, 0)` for each number of `tensor`, which is outside of any graph.
+    ///
+    /// # Errors
+    /// Those of the library.
+    fn positive_part(&self, tensor: &Self::Tensor) -> Result<Self::Tensor>;
+
+    /// Returns the gradients of `Σ dy · y` with respect to `leaves`, in the same order. `dy` has
+    /// the shape of `y`.
     ///
     /// # Errors
     /// Those of the library.
     fn backward(
         &self,
-        logits: &Self::Tensor,
-        cotangent: &Logits,
-        parameters: &[&ParameterState<Self::Tensor>],
+        y: &Self::Tensor,
+        dy: &Self::Tensor,
+        leaves: &[&Self::Tensor],
     ) -> Result<Vec<Self::Tensor>>;
 
     /// Returns the sum of the squares of `gradient`.
@@ -143,8 +161,16 @@ impl<T> ParameterState<T> {
 /// A layer that can be sent to another thread with its model.
 pub type BoxedLayer<T> = Box<dyn Layer<T> + Send>;
 
-/// The layers of a topology in order, and all their parameters.
-pub type Lowered<T> = (Vec<BoxedLayer<T>>, Vec<ParameterState<T>>);
+/// A topology that an engine has lowered.
+pub struct Lowered<T> {
+    /// The layers in order.
+    pub layers: Vec<BoxedLayer<T>>,
+    /// The parameters of all layers.
+    pub parameters: Vec<ParameterState<T>>,
+    /// For each node of the topology, the number of layers that compute the nodes up to it; see
+    /// [`Observed::new`].
+    pub layers_after: Vec<usize>,
+}
 
 /// A lowered network on a tensor library with automatic differentiation.
 pub struct AutodiffModel<A: Autodiff> {
@@ -153,6 +179,7 @@ pub struct AutodiffModel<A: Autodiff> {
     classes: usize,
     layers: Vec<BoxedLayer<A::Tensor>>,
     parameters: Vec<ParameterState<A::Tensor>>,
+    observed: Observed,
     optimizer: Optimizer,
     /// Whether moments were loaded or a step was done. Before that, the state has no moments.
     stepped: bool,
@@ -173,13 +200,15 @@ impl<A: Autodiff> AutodiffModel<A> {
         let classes = topology.classes()?;
         state.check(topology)?;
         options.check(topology)?;
-        let (layers, parameters) = lower(topology, state, options, &engine)?;
+        let Lowered { layers, parameters, layers_after } =
+            lower(topology, state, options, &engine)?;
         Ok(Self {
             engine,
             input: topology.input,
             classes,
             layers,
             parameters,
+            observed: Observed::new(topology, &options.observed, &layers_after),
             optimizer: options.optimizer,
             stepped: !state.moments.is_empty(),
         })
@@ -200,14 +229,21 @@ impl<A: Autodiff> AutodiffModel<A> {
         Ok(Logits { values: self.engine.to_array(logits)?.values, classes: self.classes })
     }
 
+    /// Copies a cotangent of the logits to the device.
+    fn to_device(&self, cotangent: &Logits) -> Result<A::Tensor> {
+        let Logits { values, classes } = cotangent;
+        let shape = vec![values.len() / classes, *classes];
+        self.engine.to_tensor(&Array { shape, values: values.clone() })
+    }
+
     /// Returns the gradients of `Σ cotangent · logits` with respect to the trainable parameters, in
     /// their order.
     fn backward(&self, logits: &A::Tensor, cotangent: &Logits) -> Result<Vec<A::Tensor>> {
-        let parameters: Vec<_> = self.trainable_parameters().collect();
-        if parameters.is_empty() {
+        let leaves: Vec<_> = self.trainable_parameters().map(|p| &p.values).collect();
+        if leaves.is_empty() {
             return Ok(Vec::new());
         }
-        self.engine.backward(logits, cotangent, &parameters)
+        self.engine.backward(logits, &self.to_device(cotangent)?, &leaves)
     }
 
     fn forward_backward(
@@ -293,6 +329,52 @@ impl<A: Autodiff> Model for AutodiffModel<A> {
         self.by_name(&self.backward(&logits, cotangent)?)
     }
 
+    fn inspect(
+        &mut self,
+        images: &Images,
+        cotangent: &Logits,
+        rule: ReluRule,
+    ) -> Result<Inspection> {
+        images.check(self.input)?;
+        check_cotangent(cotangent, images.len(), self.classes)?;
+        self.observed.check(rule)?;
+        let engine = &self.engine;
+        // Each part of the network that ends with an observed node has a graph of its own, whose
+        // leaf is the output of the previous part.
+        let mut parts = Vec::new();
+        let mut activations = BTreeMap::new();
+        let mut leaf = engine.leaf(engine.normalize(images)?)?;
+        let mut x = engine.share(&leaf);
+        let all = self.layers.len();
+        for (layers, layer) in (1..=all).zip(&mut self.layers) {
+            x = layer.forward(x, Mode::Differentiate)?;
+            for node in self.observed.after(layers) {
+                activations.insert(node.name.clone(), engine.to_array(&x)?);
+            }
+            if layers == all || self.observed.after(layers).next().is_some() {
+                let next = engine.leaf(engine.detach(&x)?)?;
+                let output = std::mem::replace(&mut x, engine.share(&next));
+                parts.push((layers, std::mem::replace(&mut leaf, next), output));
+            }
+        }
+        let logits = self.to_host(&x)?;
+        let mut dy = self.to_device(cotangent)?;
+        let mut gradients = BTreeMap::new();
+        for (layers, leaf, output) in parts.into_iter().rev() {
+            for node in self.observed.after(layers) {
+                gradients.insert(node.name.clone(), engine.to_array(&dy)?);
+                if node.is_relu && rule == ReluRule::Guided {
+                    dy = engine.positive_part(&dy)?;
+                }
+            }
+            for gradient in engine.backward(&output, &dy, &[&leaf])? {
+                dy = gradient;
+            }
+        }
+        let input_gradient = engine.to_array(&dy)?;
+        Ok(Inspection { logits, activations, gradients, input_gradient })
+    }
+
     fn state(&self) -> Result<State> {
         let mut state = State::default();
         for p in &self.parameters {
@@ -358,20 +440,26 @@ mod tests {
             Ok(shared(vec![0.0; values(tensor).len()]))
         }
 
-        fn backward(
-            &self,
-            _logits: &Shared,
-            cotangent: &Logits,
-            parameters: &[&ParameterState<Shared>],
-        ) -> Result<Vec<Shared>> {
-            let names: Vec<&str> = parameters.iter().map(|p| p.name.as_str()).collect();
-            assert_eq!(
-                names,
-                ["layer.bias"],
-                "gradients are requested for trainable parameters only"
-            );
-            let sum = |c: usize| cotangent.rows().map(|row| row[c]).sum();
-            Ok(vec![shared((0..cotangent.classes).map(sum).collect())])
+        fn share(&self, tensor: &Shared) -> Shared {
+            tensor.clone()
+        }
+
+        fn detach(&self, tensor: &Shared) -> Result<Shared> {
+            Ok(shared(values(tensor)))
+        }
+
+        fn positive_part(&self, tensor: &Shared) -> Result<Shared> {
+            Ok(shared(values(tensor).iter().map(|x| x.max(0.0)).collect()))
+        }
+
+        fn backward(&self, y: &Shared, dy: &Shared, leaves: &[&Shared]) -> Result<Vec<Shared>> {
+            let [bias] = leaves else {
+                panic!("gradients are computed for trainable parameters only")
+            };
+            let classes = values(bias).len();
+            assert_eq!(values(y).len(), values(dy).len());
+            let sum = |c: usize| values(dy).chunks_exact(classes).map(|row| row[c]).sum();
+            Ok(vec![shared((0..classes).map(sum).collect())])
         }
 
         fn square_sum(&self, gradient: &Shared) -> Result<f64> {
@@ -436,7 +524,7 @@ mod tests {
                 let parameters = vec![load("layer.weight")?, load("layer.bias")?];
                 let layers: Vec<BoxedLayer<Shared>> =
                     vec![Box::new(AddBias(parameters[1].values.clone()))];
-                Ok((layers, parameters))
+                Ok(Lowered { layers, parameters, layers_after: vec![1, 1] })
             },
         )
         .unwrap()

@@ -9,7 +9,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Array, Batch, Error, Images, Logits, Mode, Optimizer, Parameters, Result, State, Topology,
+    Array, Batch, Error, Images, Inspection, Logits, Mode, Optimizer, Parameters, ReluRule, Result,
+    State, Topology,
 };
 
 /// A device on which an engine computes; written as `cpu`, `cuda`, `cuda:N` or `metal`.
@@ -80,25 +81,36 @@ pub struct Options {
     /// decay. They have no moments (those in a loaded state are dropped), no gradients, and no
     /// share in the gradient norm. The backward pass stops at the lowest trainable layer.
     pub frozen: BTreeSet<String>,
+    /// Names of the nodes whose outputs [`Model::inspect`] returns, with their gradients. If there
+    /// are any, all layers compute the gradients of their inputs. For training it should be empty,
+    /// since operations are not fused across an observed node.
+    pub observed: BTreeSet<String>,
 }
 
 impl Options {
-    /// Checks that the frozen parameters exist and that at least one parameter is trainable.
+    /// Checks that the frozen parameters and the observed nodes exist, and that at least one
+    /// parameter is trainable unless nodes are observed.
     ///
     /// # Errors
     /// [`Error::Invalid`] if not, [`Error::Topology`] if the network is not valid.
     pub fn check(&self, topology: &Topology) -> Result<()> {
         let names: BTreeSet<String> = topology.parameters()?.into_iter().map(|p| p.name).collect();
-        let refuse = |value, reason: &str| {
-            Err(Error::Invalid { field: "frozen", value, reason: reason.into() })
+        let refuse = |field, value, reason: &str| {
+            Err(Error::Invalid { field, value, reason: reason.into() })
         };
         if let Some(unknown) = self.frozen.difference(&names).next() {
-            return refuse(format!("`{unknown}`"), "the network has no such parameter");
+            return refuse("frozen", format!("`{unknown}`"), "the network has no such parameter");
         }
-        if !names.is_empty() && self.frozen == names {
-            return refuse("the whole network".into(), "no trainable parameter is left");
+        if !names.is_empty() && self.frozen == names && self.observed.is_empty() {
+            return refuse("frozen", "the whole network".into(), "no trainable parameter is left");
         }
-        Ok(())
+        let is_node = |name: &&String| topology.nodes.iter().any(|node| node.name == **name);
+        match self.observed.iter().find(|name| !is_node(name)) {
+            Some(unknown) => {
+                refuse("observed", format!("`{unknown}`"), "the network has no such node")
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -209,6 +221,20 @@ pub trait Model: Send {
     /// # Errors
     /// [`Error::Shape`].
     fn vjp(&mut self, images: &Images, cotangent: &Logits) -> Result<Gradients>;
+
+    /// Returns, in evaluation mode, the outputs of the observed nodes ([`Options::observed`]) and
+    /// the gradients of `Σ cotangent · logits` with respect to them and to the images, with
+    /// `cotangent` `[N, C]` and `rule` for the backward pass of the ReLUs.
+    ///
+    /// # Errors
+    /// [`Error::Shape`]; [`Error::Invalid`] when no node is observed, or `rule` is
+    /// [`ReluRule::Guided`] and a ReLU is not observed.
+    fn inspect(
+        &mut self,
+        images: &Images,
+        cotangent: &Logits,
+        rule: ReluRule,
+    ) -> Result<Inspection>;
 
     /// Returns the current parameters and moments.
     ///

@@ -390,7 +390,7 @@ pub fn evaluate(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Images, Logits, schedule::Scheduler};
+    use crate::{Images, Inspection, Logits, ReluRule, schedule::Scheduler};
 
     /// A model whose single weight counts the steps. `loss` returns the loss of a step.
     struct Counter {
@@ -427,6 +427,10 @@ mod tests {
 
         fn vjp(&mut self, _: &Images, _: &Logits) -> Result<Gradients> {
             unreachable!("training does not call vjp")
+        }
+
+        fn inspect(&mut self, _: &Images, _: &Logits, _: ReluRule) -> Result<Inspection> {
+            unreachable!("training does not call inspect")
         }
 
         fn state(&self) -> Result<State> {

@@ -62,7 +62,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let dataset = config.data.open(&config.split_options(), &mut console)?;
     let Prepared { config, topology, frozen, loader, state } =
         Prepared::new(config, dataset, &mut console)?;
-    let options = Options { device: engine.device, optimizer: config.optimizer(), frozen };
+    let (device, optimizer) = (engine.device, config.optimizer());
+    let options = Options { device, optimizer, frozen, ..Options::default() };
     let mut model = backend.compile(&topology, &state, &options)?;
     drop(state);
     let stop = Stop::default();

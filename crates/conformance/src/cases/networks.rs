@@ -48,24 +48,26 @@ fn case(name: String, topology: Topology, images: usize, draw: u64) -> Case {
     let key = format!("network: {name}, {images}×[{height}, {width}]");
     let name = format!("network::{}_{images}x3x{height}x{width}", slug(&name));
     Case::new(name, move |engine| {
-        let (state, batch) = away_from_kinks(&key, &topology, images, draw)?;
+        let (state, batch) = away_from_kinks(&key, &topology, images, draw, STEP.mode())?;
         check(engine, &topology, &state, &batch)
     })
 }
 
 const STEP: Step = Step { sample_offset: 0, number: 3, seed: 11, lr: 0.1, clip_grad_norm: None };
 
-fn away_from_kinks(
+/// Returns the parameters and the batch of the first draw from `first` on for which all units are
+/// away from kinks in `mode`.
+pub fn away_from_kinks(
     key: &str,
     topology: &Topology,
     images: usize,
     first: u64,
+    mode: Mode,
 ) -> Outcome<(State, Batch)> {
     for draw in first..first + 32 {
         let mut rng = fixtures::rng(&format!("{key} {draw}"));
         let state = fixtures::balanced_state(&mut rng, topology);
         let batch = fixtures::batch(&mut rng, images, topology);
-        let mode = STEP.mode();
         let trace =
             Network::new(topology, &state, Optimizer::default())?.forward(&batch.images, mode)?;
         if distance_from_kinks(topology, &trace) >= MARGIN {

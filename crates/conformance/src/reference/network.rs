@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alexnet_core::{
-    Array, Batch, Images, Mode, Optimizer, Result, State, Step, StepReport, Topology,
+    Array, Batch, Images, Mode, Op, Optimizer, ReluRule, Result, State, Step, StepReport, Topology,
     backend::{Gradients, gradient_of},
 };
 
@@ -132,10 +132,24 @@ impl Network {
     /// Computes the gradients of `Σ cotangent · logits`, with `cotangent` `[N, C]` and the trace
     /// and mode of the forward pass.
     pub fn backward(&self, trace: &Trace, cotangent: Tensor, mode: Mode) -> Derivative {
+        self.backward_with(trace, cotangent, mode, ReluRule::Gradient)
+    }
+
+    /// [`Network::backward`] with a rule for the ReLUs.
+    pub fn backward_with(
+        &self,
+        trace: &Trace,
+        cotangent: Tensor,
+        mode: Mode,
+        rule: ReluRule,
+    ) -> Derivative {
         let mut parameters = BTreeMap::new();
         let mut inputs = Vec::new();
         let mut dy = cotangent;
         for index in (0..self.topology.nodes.len()).rev() {
+            if rule == ReluRule::Guided && self.topology.nodes[index].op == Op::Relu {
+                dy = dy.map(|v| v.max(0.0));
+            }
             let (dx, gradients) = backward(&self.node(index, mode), trace.input_of(index), &dy);
             let name = &self.topology.nodes[index].name;
             for (gradient, role) in gradients.into_iter().flatten().zip(["weight", "bias"]) {

@@ -2,7 +2,7 @@
 //! weights.
 
 use alexnet::core::{
-    Images, Logits, Node, Op,
+    Images, Inspection, Logits, Node, Op, ReluRule,
     init::{Init, initialize},
     optimizer::Adam,
 };
@@ -83,6 +83,15 @@ impl Model for FaultyModel {
 
     fn vjp(&mut self, images: &Images, cotangent: &Logits) -> Result<Gradients> {
         self.0.vjp(images, cotangent)
+    }
+
+    fn inspect(
+        &mut self,
+        images: &Images,
+        cotangent: &Logits,
+        rule: ReluRule,
+    ) -> Result<Inspection> {
+        self.0.inspect(images, cotangent, rule)
     }
 
     fn state(&self) -> Result<State> {
