@@ -3,18 +3,23 @@
 use std::path::{Path, PathBuf};
 
 use alexnet_core::{
-    Device, ExifOrientation, Images, Model, Options, State,
+    Device, Error as CoreError, ExifOrientation, Images, Model, Options, Parameters, State,
     metrics::top_k,
     weights::{Metadata, Weights},
 };
 use alexnet_data::{
-    decode::{self, decode, decode_bytes},
+    decode::{self, Decoded, decode, decode_bytes},
     preprocess::evaluation_image,
 };
-use image::DynamicImage;
+use image::{DynamicImage, RgbImage};
 use rayon::prelude::*;
 
-use crate::{EngineConfig, Error, Note, Observer, Result, weights::WeightsFile};
+use crate::{
+    EngineConfig, Error, Note, Observer, Result,
+    explain::{ConvLayer, Explain, Explainer, Explanation, Map},
+    prediction::{ClassProbability, Prediction},
+    weights::WeightsFile,
+};
 
 /// Images per batch.
 const BATCH: usize = 32;
@@ -31,7 +36,10 @@ const BATCH: usize = 32;
 pub struct Classifier {
     path: PathBuf,
     metadata: Metadata,
+    engine: EngineConfig,
     model: Box<dyn Model>,
+    /// Compiled on first use.
+    explainer: Option<Explainer>,
     decoding: decode::Options,
     notes: Vec<Note>,
 }
@@ -93,7 +101,8 @@ impl ClassifierBuilder {
         let options = Options { device: self.engine.device, ..Options::default() };
         let model = backend.compile(&topology, &State::from(parameters), &options)?;
         let decoding = decode::Options { orientation };
-        Ok(Classifier { path, metadata, model, decoding, notes: vec![] })
+        let engine = self.engine;
+        Ok(Classifier { path, metadata, engine, model, explainer: None, decoding, notes: vec![] })
     }
 }
 
@@ -178,43 +187,6 @@ impl<'a> From<&'a DynamicImage> for ImageSource<'a> {
     }
 }
 
-/// A class and its probability.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ClassProbability {
-    /// Its name.
-    pub name: String,
-    /// Its index among the logits.
-    pub index: usize,
-    /// From 0 to 1.
-    pub probability: f64,
-}
-
-/// The prediction for an image.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Prediction {
-    classes: Vec<ClassProbability>,
-    /// Damage in an image file that could still be read: clauses whose subject is the file.
-    pub damage: Vec<String>,
-}
-
-impl Prediction {
-    /// All classes, the most probable first.
-    pub fn classes(&self) -> &[ClassProbability] {
-        &self.classes
-    }
-
-    /// The `k` most probable classes, or all if there are fewer.
-    pub fn top(&self, k: usize) -> &[ClassProbability] {
-        &self.classes[..k.min(self.classes.len())]
-    }
-
-    /// The most probable class.
-    pub fn best(&self) -> &ClassProbability {
-        // A network has at least one class: `Topology` refuses layers without outputs.
-        &self.classes[0]
-    }
-}
-
 impl Classifier {
     /// Loads a weights file of any format, or the best weights of a run folder, for the engine
     /// `cpu`.
@@ -292,6 +264,92 @@ impl Classifier {
         Ok(predictions)
     }
 
+    /// Explains which regions of an image raise the logit of a class, or for occlusion its
+    /// probability.
+    ///
+    /// ```no_run
+    /// use alexnet::{Classifier, explain::Explain};
+    ///
+    /// let mut classifier = Classifier::load("runs/train")?;
+    /// let explanation = classifier.explain("tulip.jpg", &Explain::default())?;
+    /// explanation.overlay(0.5).save("explanation.png")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Classifier::predict`]; [`alexnet_core::Error::Invalid`] when there is no such class;
+    /// those of the engine.
+    pub fn explain<'a>(
+        &mut self,
+        image: impl Into<ImageSource<'a>>,
+        options: &Explain,
+    ) -> Result<Explanation> {
+        let (image, notes) = read(&image.into(), self.decoding)?;
+        let input = self.batch(evaluation_image(&image, self.metadata.input_size));
+        let logits = self.model.logits(&input)?;
+        let row = logits.rows().next().unwrap_or_default();
+        if row.iter().any(|logit| !logit.is_finite()) {
+            return Err(Error::NotFinite);
+        }
+        let prediction = self.prediction(row, notes);
+        let index = options.class.unwrap_or(prediction.best().index);
+        let Some(class) = prediction.classes().iter().find(|class| class.index == index).cloned()
+        else {
+            return Err(CoreError::Invalid {
+                field: "class",
+                value: index.to_string(),
+                reason: format!("there are {} classes", self.metadata.classes.len()),
+            }
+            .into());
+        };
+        let map = self.explainer()?.explain(&input, index, options.method, options.layer)?;
+        let Explain { method, layer, .. } = *options;
+        Ok(Explanation { prediction, class, method, layer, map, image })
+    }
+
+    /// Returns the activations of a convolutional layer for an image, after its ReLU, `[channels,
+    /// height, width]`.
+    ///
+    /// # Errors
+    /// As [`Classifier::predict`].
+    pub fn activations<'a>(
+        &mut self,
+        image: impl Into<ImageSource<'a>>,
+        layer: ConvLayer,
+    ) -> Result<Map> {
+        let (image, _) = read(&image.into(), self.decoding)?;
+        let input = self.batch(evaluation_image(&image, self.metadata.input_size));
+        self.explainer()?.activations(&input, layer)
+    }
+
+    /// Returns the parameters of the network.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn parameters(&self) -> Result<Parameters> {
+        Ok(self.model.parameters()?)
+    }
+
+    /// Returns the network that explains, compiled from the parameters of the one that predicts.
+    fn explainer(&mut self) -> Result<&mut Explainer> {
+        let explainer = match self.explainer.take() {
+            Some(explainer) => explainer,
+            None => {
+                let backend = self.engine.start()?;
+                let topology = self.metadata.variant.topology(self.metadata.classes.len());
+                let options = Options { device: self.engine.device, ..Options::default() };
+                Explainer::new(backend.as_ref(), topology, self.model.parameters()?, options)?
+            }
+        };
+        Ok(self.explainer.insert(explainer))
+    }
+
+    /// Preprocessed images as a batch.
+    fn batch(&self, pixels: Vec<u8>) -> Images {
+        let Metadata { input_size, normalization, .. } = self.metadata;
+        Images { pixels, height: input_size, width: input_size, normalization }
+    }
+
     fn predict_chunk(&mut self, images: &[ImageSource]) -> Result<Vec<Result<Prediction>>> {
         let size = self.metadata.input_size;
         let decoding = self.decoding;
@@ -301,12 +359,7 @@ impl Classifier {
             images.par_iter().map(|image| preprocess(image, decoding, size)).collect();
         let pixels: Vec<u8> =
             read.iter().flatten().flat_map(|(pixels, _)| pixels).copied().collect();
-        let images = Images {
-            pixels,
-            height: size,
-            width: size,
-            normalization: self.metadata.normalization,
-        };
+        let images = self.batch(pixels);
         let logits = if images.is_empty() { None } else { Some(self.model.logits(&images)?) };
         let mut rows = logits.iter().flat_map(|logits| logits.rows());
         let answer = |result: Result<(Vec<u8>, Vec<String>)>| {
@@ -337,21 +390,26 @@ fn preprocess(
     decoding: decode::Options,
     size: usize,
 ) -> Result<(Vec<u8>, Vec<String>)> {
-    let decoded = match image {
+    if let ImageSource::Image(image) = image
+        && let Some(image) = image.as_rgb8()
+    {
+        // Without the copy that `read` makes.
+        return Ok((evaluation_image(image, size), vec![]));
+    }
+    let (image, damage) = read(image, decoding)?;
+    Ok((evaluation_image(&image, size), damage))
+}
+
+/// Decodes an image, and returns the damage in its file.
+fn read(image: &ImageSource, decoding: decode::Options) -> Result<(RgbImage, Vec<String>)> {
+    let Decoded { image, notes, .. } = match image {
         ImageSource::Path(path) => {
             // Reading a pipe could block forever.
-            alexnet_core::files::open(path).map_err(alexnet_core::Error::io("open", path))?;
+            alexnet_core::files::open(path).map_err(CoreError::io("open", path))?;
             decode(path, decoding)?
         }
         ImageSource::Bytes(bytes) => decode_bytes("-", bytes, decoding)?,
-        ImageSource::Image(image) => {
-            let pixels = match image.as_rgb8() {
-                Some(image) => evaluation_image(image, size),
-                None => evaluation_image(&image.to_rgb8(), size),
-            };
-            return Ok((pixels, vec![]));
-        }
+        ImageSource::Image(image) => return Ok((image.to_rgb8(), vec![])),
     };
-    let pixels = evaluation_image(&decoded.image, size);
-    Ok((pixels, decoded.notes))
+    Ok((image, notes))
 }

@@ -29,8 +29,10 @@ pub mod engine;
 pub mod engine_config;
 pub mod error;
 pub mod evaluation;
+pub mod explain;
 pub mod note;
 pub mod observer;
+pub mod prediction;
 pub mod prepare;
 pub mod run_folder;
 mod saved;
@@ -47,14 +49,16 @@ pub use alexnet_interchange as interchange;
 pub use image;
 
 pub use self::{
-    classifier::{ClassProbability, Classifier, ClassifierBuilder, ImageSource, Prediction},
+    classifier::{Classifier, ClassifierBuilder, ImageSource},
     config::{LrScheduler, Opt, Recipe, TrainConfig},
     engine::{Convolution, Engine, InstructionSet, NoInstructionSet},
     engine_config::{EngineChanges, EngineConfig},
     error::{BoxError, Error, Result},
     evaluation::{Evaluated, EvaluationOutput, Evaluator, Mistake},
+    explain::{Explain, Explanation},
     note::Note,
     observer::{Observer, Work},
+    prediction::{ClassProbability, Prediction},
     prepare::Prepared,
     run_folder::RunFolder,
     saved::MAX_BYTES as MAX_SETTINGS_BYTES,
