@@ -41,7 +41,7 @@ const TOP: usize = 5;
 
 /// Print the most probable classes of images
 ///
-/// If an image cannot be read, the others are classified nevertheless, and the exit code is 1.
+/// If an image cannot be read, the others are still classified, and the exit code is 1.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Images, folders (searched with their subfolders), patterns such as 'images/*.jpg', or - for
@@ -51,7 +51,7 @@ pub struct Args {
     /// Weights file [default: the best weights of the newest run]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Classes to print for each image [default: 5, or 1 for several images as text]
+    /// Number of classes to print for each image [default: 5, or 1 for several images as text]
     #[arg(long, value_name = "N", value_parser = parse::at_least(1u32))]
     topk: Option<u32>,
     /// Output format
