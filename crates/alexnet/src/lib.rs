@@ -11,7 +11,7 @@
 //! # Ok::<(), alexnet::Error>(())
 //! ```
 //!
-//! [`Classifier`] takes any weights file: safetensors, PyTorch's `.pth`, or the folder of a run.
+//! [`Classifier`] takes any weights file: safetensors, PyTorch's `.pth`, or a run folder.
 //! [`Trainer`] makes runs from a [`TrainConfig`]; [`Recipe`] has presets. A [`TrainObserver`]
 //! receives its events. [`Evaluator`] measures weights on a set of images.
 //!

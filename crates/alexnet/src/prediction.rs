@@ -20,6 +20,11 @@ pub struct Prediction {
 }
 
 impl Prediction {
+    /// Creates a prediction from all classes, the most probable first. There must be at least one.
+    pub fn new(classes: Vec<ClassProbability>) -> Self {
+        Self { classes, damage: vec![] }
+    }
+
     /// All classes, the most probable first.
     pub fn classes(&self) -> &[ClassProbability] {
         &self.classes

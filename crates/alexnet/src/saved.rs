@@ -128,14 +128,14 @@ fn decisive(config: &TrainConfig) -> Result<String> {
 ///
 /// # Errors
 /// [`Error::SettingChanged`] with the first setting that differs.
-pub(crate) fn agree(config: &TrainConfig, kept: &str, folder: &RunFolder) -> Result<()> {
+pub(crate) fn agree(config: &TrainConfig, stored: &str, folder: &RunFolder) -> Result<()> {
     let refuse = |path, reason| Error::RunFile { path, reason };
     let damaged = |error: toml::de::Error| {
         refuse(folder.checkpoint(), format!("has damaged settings: {error}"))
     };
     let ours: Table = decisive(config)?.parse().map_err(damaged)?;
-    let kept: Table = kept.parse().map_err(damaged)?;
-    for (key, value) in kept {
+    let stored: Table = stored.parse().map_err(damaged)?;
+    for (key, value) in stored {
         let found = ours.get(&key);
         if found != Some(&value) {
             let found = found.map_or("left out".into(), ToString::to_string);

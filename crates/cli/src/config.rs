@@ -26,11 +26,11 @@ use crate::{options::TrainOptions, output::escaped_usage};
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Run")]
 pub struct Source {
-    /// Named set of options
+    /// Recipe: a named set of options
     #[arg(long, value_name = "NAME", value_enum)]
     recipe: Option<Recipe>,
-    /// TOML file of options, such as the args.toml of a run; options of the command line have
-    /// precedence
+    /// TOML file of options, such as the args.toml of a run; options of the command line override
+    /// it
     #[arg(long, value_name = "FILE", conflicts_with = "recipe")]
     config: Option<PathBuf>,
 }
@@ -73,7 +73,7 @@ fn options_file(path: &Path) -> Result<PathBuf> {
     let file = path.join("args.toml");
     ensure!(
         file.is_file(),
-        "{} is a folder without an args.toml; name a file of options, or the folder of a run",
+        "{} is a folder without an args.toml; name a file of options, or a run folder",
         shown_path(path)
     );
     note!("using the options in {}", shown_path(&file));

@@ -16,6 +16,7 @@ mod config;
 mod console;
 mod evaluation_figures;
 mod figures;
+mod inputs;
 mod options;
 mod parse;
 mod progress;
@@ -49,6 +50,7 @@ enum Command {
     Recipes(commands::recipes::Args),
     Evaluate(commands::evaluate::Args),
     Predict(commands::predict::Args),
+    Explain(commands::explain::Args),
     #[command(subcommand)]
     Data(commands::data::Command),
     Summary(commands::summary::Args),
@@ -154,6 +156,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Recipes(args) => commands::recipes::run(&args).map(done),
         Command::Evaluate(args) => commands::evaluate::run(&args).map(done),
         Command::Predict(args) => commands::predict::run(&args),
+        Command::Explain(args) => commands::explain::run(&args),
         Command::Data(command) => commands::data::run(&command),
         Command::Summary(args) => commands::summary::run(&args).map(done),
         Command::Convert(args) => commands::convert::run(&args).map(done),

@@ -237,7 +237,7 @@ mod tests {
         let text = environment.find().unwrap_err().to_string();
         assert!(
             text.ends_with(
-                "manifest.txt is missing or truncated; `cargo xtask libtorch --cuda` fetches it again"
+                "manifest.txt is missing or truncated; `cargo xtask libtorch` with its option for CUDA fetches it again"
             ),
             "{text}"
         );

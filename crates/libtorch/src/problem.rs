@@ -100,7 +100,7 @@ impl fmt::Display for Problem {
                     }
                     Source::Cache(Build::Cuda) => write!(
                         f,
-                        "the libtorch in {folder} cannot be used: {cause}; `cargo xtask libtorch --cuda` fetches it again"
+                        "the libtorch in {folder} cannot be used: {cause}; `cargo xtask libtorch` with its option for CUDA fetches it again"
                     ),
                     Source::Libtorch => write!(
                         f,

@@ -56,12 +56,12 @@ pub(super) fn ready(
     saved::check(&config)?;
 
     let checkpoint = folder.load_checkpoint()?;
-    if let Some((_, _, Marks { options: Some(kept), .. })) = &checkpoint {
+    if let Some((_, _, Marks { options: Some(stored), .. })) = &checkpoint {
         if !is_sealed {
             let reason = "lacks its first line, so it is damaged".into();
             return Err(Error::RunFile { path: folder.args(), reason });
         }
-        saved::agree(&config, kept, &folder)?;
+        saved::agree(&config, stored, &folder)?;
     }
     match &checkpoint {
         Some((_, progress, _)) => can_go_on(&folder, progress, config.epochs)?,
@@ -82,8 +82,8 @@ pub(super) fn ready(
         None => config.data.open_or_draw(&config.split_options(), observer)?,
         Some(_) => return Err(Error::SplitMissing { path: split }),
     };
-    if let Some((_, _, Marks { split: Some(kept), .. })) = &checkpoint
-        && *kept != known.checksum()
+    if let Some((_, _, Marks { split: Some(stored), .. })) = &checkpoint
+        && *stored != known.checksum()
     {
         let reason = "is not the split that the run was started with".into();
         return Err(Error::RunFile { path: split, reason });

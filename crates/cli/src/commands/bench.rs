@@ -25,7 +25,7 @@ use crate::{config::named, console::Console, options::EngineOptions, output::For
 /// Measure the time of training, inference or image preparation
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Work to measure
+    /// Workload to measure
     #[arg(long, value_name = "WORK", value_enum, default_value = "train")]
     what: What,
     /// Network: tutorial, original, original-norm-first or torchvision
@@ -37,8 +37,8 @@ pub struct Args {
     /// Number type
     #[arg(long, value_name = "TYPE", value_enum, default_value = "f32")]
     precision: Precision,
-    /// Measured steps, after two steps of warm-up; the median is printed [default: 12, or 60 for
-    /// batches of at most 4]
+    /// Number of measured steps, after two warm-up steps; the median is printed [default: 12, or 60
+    /// for batches of at most 4]
     #[arg(long, value_name = "N", value_parser = parse::at_least(1u32))]
     steps: Option<u32>,
     /// Images for `--what pipeline`, as for `train`

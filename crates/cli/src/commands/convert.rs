@@ -12,11 +12,11 @@ use anyhow::{Result, ensure};
 
 use crate::{console::Console, parse};
 
-/// Convert weights between PyTorch's .pth and .safetensors; the extension of OUT decides
+/// Convert weights between PyTorch's .pth and .safetensors; the extension of OUT sets the format
 ///
 /// Converting a file of this program to the other format and back gives the same bytes. Metadata
-/// that is missing in a file of another program is assumed, and the assumption is printed; the
-/// options of this command set it. Next to a .pth file, class_indices.json is written, which the
+/// that is missing in a file of another program is replaced by defaults, which are printed; options
+/// of this command set other values. Next to a .pth file, class_indices.json is written, which the
 /// tutorial's predict.py reads.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -33,13 +33,13 @@ pub struct Args {
     /// torchvision's class_to_idx
     #[arg(long, value_name = "FILE")]
     class_indices: Option<PathBuf>,
-    /// Mean that the weights need subtracted from pixels, which are between 0 and 1
+    /// Mean to subtract from pixels, which are between 0 and 1, when the weights are used
     #[arg(long, value_name = "R,G,B", value_parser = parse::colors, allow_hyphen_values = true)]
     mean: Option<[f32; 3]>,
-    /// Standard deviation that the weights need pixels divided by
+    /// Standard deviation to divide pixels by when the weights are used
     #[arg(long, value_name = "R,G,B", value_parser = parse::positive_colors)]
     std: Option<[f32; 3]>,
-    /// Read IN although its checksum is wrong, for example because another program has changed it
+    /// Read IN even if its checksum is wrong, for example because another program changed it
     #[arg(long)]
     ignore_checksum: bool,
 }

@@ -20,12 +20,12 @@ use anyhow::{Result, anyhow};
 
 use crate::{console::Console, parse, progress};
 
-/// Download, split, check, draw and show images
+/// Download, split, check, draw and preview images
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
     /// Download the flower photos (229 MB) and unpack them to data/flower_photos
     Fetch {
-        /// Use this archive instead of downloading one
+        /// Archive to unpack instead of downloading one
         #[arg(long, value_name = "FILE")]
         archive: Option<PathBuf>,
     },
@@ -36,7 +36,7 @@ pub enum Command {
         /// Folder to write the images to
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
-        /// Images of each class
+        /// Number of images per class
         #[arg(long, value_name = "N", default_value_t = synthetic::DEFAULT_PER_CLASS as u32, value_parser = parse::at_least(1u32))]
         per_class: u32,
         /// Random seed of the images

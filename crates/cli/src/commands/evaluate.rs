@@ -40,9 +40,9 @@ pub struct Args {
     /// Images, as for `train` [default: those of the run that the weights come from]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// Subset to evaluate; images of the run of the weights are split as in that run, also if they
-    /// have been moved [default: val, or all if the images are not those of the run and are not
-    /// split by folders]
+    /// Subset to evaluate; the images of the run that the weights come from are split as in that
+    /// run, also if they have been moved [default: val, or all if the images are not those of the
+    /// run and are not split by folders]
     #[arg(long, value_name = "SUBSET", value_enum)]
     split: Option<Split>,
     /// What to do with an image that cannot be read

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 
 use crate::console::Console;
 
-/// Write a network with its weights for other programs to run
+/// Write a network with its weights in a format that other programs can run
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// File to write
@@ -29,7 +29,7 @@ pub struct Args {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
-    /// ONNX, for any batch size; the metadata holds classes, mean and std
+    /// ONNX, for any batch size; the metadata has classes, mean and std
     Onnx,
 }
 

@@ -22,7 +22,7 @@ use crate::{
     stop::Stop,
 };
 
-/// Find a learning rate: train for some steps with a growing rate and plot the loss against it
+/// Find a learning rate: train for some steps with an increasing rate and plot the loss
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Lowest learning rate
@@ -31,7 +31,7 @@ pub struct Args {
     /// Highest learning rate
     #[arg(long, value_name = "RATE", default_value_t = 0.1, value_parser = parse::positive)]
     max_lr: f32,
-    /// Steps from the lowest to the highest rate
+    /// Number of steps from the lowest to the highest rate
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = parse::at_least(10u64))]
     steps: u64,
     /// File to write the figure to
@@ -88,6 +88,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Some(lr) => say!("suggested: --lr {lr:.1e}")?,
         None => say!("no rate between {min_lr:e} and {max_lr:e} lowers the loss")?,
     }
-    note!("wrote the figure of loss against learning rate to {}", shown_path(&args.out));
+    if let Some(first) = points.first() {
+        note!(
+            "the loss, {:.6} in the first step, is drawn against the learning rate in {}",
+            first.loss,
+            shown_path(&args.out)
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -5,6 +5,7 @@ pub mod convert;
 pub mod data;
 pub mod doctor;
 pub mod evaluate;
+pub mod explain;
 pub mod export;
 pub mod lr_find;
 pub mod parity;

@@ -1,6 +1,5 @@
 //! `alexnet predict`: predicts the classes of images.
 
-mod inputs;
 mod printer;
 
 use std::{
@@ -20,13 +19,11 @@ use alexnet::{
 use anyhow::{Context, Result};
 use rayon::prelude::*;
 
-use self::{
-    inputs::{Failed, Found, Image, find, free_name},
-    printer::{Answer, Class, Format, Printer},
-};
+use self::printer::{Answer, Class, Format, Printer};
 use crate::{
     console::Console,
     figures,
+    inputs::{Failed, Found, Image, find, free_name},
     options::{EngineOptions, OrientationOption, engine},
     output::explain,
     parse,
@@ -41,7 +38,7 @@ const TOP: usize = 5;
 
 /// Print the most probable classes of images
 ///
-/// If an image cannot be read, the others are classified nevertheless, and the exit code is 1.
+/// If an image cannot be read, the others are still classified, and the exit code is 1.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Images, folders (searched with their subfolders), patterns such as 'images/*.jpg', or - for
@@ -51,7 +48,7 @@ pub struct Args {
     /// Weights file [default: the best weights of the newest run]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Classes to print for each image [default: 5, or 1 for several images as text]
+    /// Number of classes to print for each image [default: 5, or 1 for several images as text]
     #[arg(long, value_name = "N", value_parser = parse::at_least(1u32))]
     topk: Option<u32>,
     /// Output format

@@ -16,16 +16,16 @@ use clap::ValueEnum;
 
 use crate::parse;
 
-/// Train by each recipe with each seed and print a table of the results
+/// Train with each recipe and each seed, and print a table of the results
 ///
-/// The runs are stored in runs/recipes. A run that is finished is not repeated, and one that was
-/// stopped is continued.
+/// The runs are stored in runs/recipes. A finished run is not repeated, and a stopped run is
+/// resumed.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Recipes [default: all]
     #[arg(value_name = "RECIPE")]
     recipes: Vec<Recipe>,
-    /// Random seeds; each gives its own split into training and validation set
+    /// Random seeds; each gives a different split into training and validation subset
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "0,1,2", value_parser = parse::at_least(0u64))]
     seeds: Vec<u64>,
     /// Images, as for `train`

@@ -25,7 +25,7 @@ use crate::{
 
 /// Print the layers of a network with output shapes, parameters and multiply-adds
 ///
-/// Of a weights file, classes, normalization and checksum are printed too. The exit code is 1 if
+/// For a weights file, classes, normalization and checksum are also printed. The exit code is 1 if
 /// its checksum is wrong.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -35,7 +35,7 @@ pub struct Args {
     /// Number of classes [default: 5 for tutorial, 1000 for the others]
     #[arg(long, value_name = "N", value_parser = parse::at_least(2u32))]
     classes: Option<u32>,
-    /// Weights file, or folder of a run, whose content to print
+    /// Weights file or run folder whose content is printed
     #[arg(long, value_name = "FILE", conflicts_with_all = ["variant", "classes"])]
     weights: Option<PathBuf>,
 }

@@ -18,18 +18,18 @@ use crate::{
     stop::Stop,
 };
 
-/// Train a network on a folder of images and write the run to a folder
+/// Train a network on a folder of images and write a run folder
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     options: TrainOptions,
     #[command(flatten)]
     pub source: Source,
-    /// Folder of the run [default: the next free name of runs/train, runs/train2, …]
+    /// Run folder [default: the next free name of runs/train, runs/train2, …]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
-    /// Continue a run from its last checkpoint; only the options for engine, workers, epochs,
-    /// checkpoints, --data (if the images have moved) and --on-bad-image can be changed
+    /// Resume a run from its last checkpoint; only the options for engine, workers, epochs,
+    /// checkpoints, --data (if the images have been moved) and --on-bad-image can be changed
     #[arg(long, value_name = "RUN", conflicts_with_all = [
         "run_dir", "Source", "SetupOptions", "val_fraction", "exif_orientation", "ModelOptions", "OptimizationOptions",
         "OptimizerOptions", "RateOptions", "StepOptions", "AugmentationOptions"

@@ -16,7 +16,7 @@ pub struct DataOptions {
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
     /// Share of each class for the validation set, unless the folder has train/ and val/
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1, value_parser = parse::fraction)]
+    #[arg(long, value_name = "SHARE", default_value_t = TrainConfig::default().val_fraction, value_parser = parse::fraction)]
     pub val_fraction: f64,
     /// What to do with an image that cannot be read [default: error]
     #[arg(long, value_name = "ACTION", value_enum)]
@@ -59,9 +59,9 @@ impl OrientationOption {
 /// What to do with the EXIF or XMP orientation of images.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 pub enum OrientationAction {
-    /// Turn images upright, as image viewers do
+    /// Rotate images upright, as image viewers do
     Apply,
-    /// Use images as they are stored, as torchvision does; TIFF images are turned in any case
+    /// Use images as they are stored, as torchvision does; TIFF images are always rotated
     Ignore,
 }
 

@@ -14,15 +14,15 @@ pub struct OptimizationOptions {
     pub rates: RateOptions,
     #[command(flatten)]
     pub steps: StepOptions,
-    /// End training early when the validation accuracy has not risen for N epochs
+    /// End training early if the validation accuracy has not increased for N epochs
     #[arg(long, value_name = "N", value_parser = parse::count)]
     pub patience: Option<u64>,
     /// Evaluate and save an exponential moving average of the weights
-    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_value_t = false,
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_value_t = TrainConfig::default().model_ema,
           default_missing_value = "true", action = clap::ArgAction::Set)]
     pub model_ema: bool,
-    /// Share of the average that remains at each update
-    #[arg(long, value_name = "SHARE", default_value_t = 0.9, value_parser = parse::fraction_f32)]
+    /// Decay of the average: the share of the old average at each update
+    #[arg(long, value_name = "SHARE", default_value_t = TrainConfig::default().model_ema_decay, value_parser = parse::fraction_f32)]
     pub model_ema_decay: f32,
     /// Steps between two updates of the average [default: 16, or a sixth of an epoch if that is
     /// less]
@@ -35,14 +35,14 @@ pub struct OptimizationOptions {
 #[command(next_help_heading = "Optimization")]
 pub struct OptimizerOptions {
     /// Optimizer
-    #[arg(long, value_name = "NAME", value_enum, default_value = "adam")]
+    #[arg(long, value_name = "NAME", value_enum, default_value_t = TrainConfig::default().opt)]
     pub opt: Opt,
     /// Weight decay: added to the gradient, or with adamw subtracted from the weights [default: 0,
     /// with adamw 0.01]
     #[arg(long, value_name = "λ", value_parser = parse::not_negative_f32)]
     pub weight_decay: Option<f32>,
     /// Momentum of sgd
-    #[arg(long, value_name = "μ", default_value_t = 0.9, value_parser = parse::fraction_f32)]
+    #[arg(long, value_name = "μ", default_value_t = TrainConfig::default().momentum, value_parser = parse::fraction_f32)]
     pub momentum: f32,
 }
 
@@ -50,21 +50,21 @@ pub struct OptimizerOptions {
 #[derive(Clone, Copy, Debug, clap::Args)]
 #[command(next_help_heading = "Optimization")]
 pub struct RateOptions {
-    /// Learning rate; if it changes, its maximum
-    #[arg(long, value_name = "RATE", default_value_t = 2e-4, value_parser = parse::positive)]
+    /// Learning rate; with a schedule, its maximum
+    #[arg(long, value_name = "RATE", default_value_t = TrainConfig::default().lr, value_parser = parse::positive)]
     pub lr: f32,
-    /// How the learning rate changes
-    #[arg(long, value_name = "NAME", value_enum, default_value = "constant")]
+    /// Learning rate schedule
+    #[arg(long, value_name = "NAME", value_enum, default_value_t = TrainConfig::default().lr_scheduler)]
     pub lr_scheduler: LrScheduler,
-    /// Epochs in which the learning rate rises from 1/100 of --lr; with onecycle from 1/25, and 0
-    /// means 30 % of the run
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::count_or_none)]
+    /// Epochs in which the learning rate increases from 1/100 of --lr; with onecycle from 1/25, and
+    /// 0 means 30 % of the run
+    #[arg(long, value_name = "N", default_value_t = TrainConfig::default().warmup_epochs, value_parser = parse::count_or_none)]
     pub warmup_epochs: u64,
-    /// Epochs between two reductions of the rate by --lr-scheduler step
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = parse::count)]
+    /// Epochs between two reductions of the learning rate by --lr-scheduler step
+    #[arg(long, value_name = "N", default_value_t = TrainConfig::default().lr_step_size, value_parser = parse::count)]
     pub lr_step_size: u64,
     /// Factor of each reduction by --lr-scheduler step
-    #[arg(long, value_name = "γ", default_value_t = 0.1, value_parser = parse::not_negative)]
+    #[arg(long, value_name = "γ", default_value_t = TrainConfig::default().lr_gamma, value_parser = parse::not_negative)]
     pub lr_gamma: f64,
 }
 
@@ -76,7 +76,7 @@ pub struct StepOptions {
     #[arg(long, value_name = "NORM", value_parser = parse::positive)]
     pub clip_grad_norm: Option<f32>,
     /// Gradient accumulation: average the gradients of N batches for one step
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse::at_least(1u32))]
+    #[arg(long, value_name = "N", default_value_t = TrainConfig::default().accumulate, value_parser = parse::at_least(1u32))]
     pub accumulate: u32,
 }
 

@@ -14,13 +14,13 @@ pub struct SetupOptions {
     #[command(flatten)]
     pub model: ModelOptions,
     /// Images in a batch
-    #[arg(short, long, help_heading = "Optimization", value_name = "N", default_value_t = 32, value_parser = parse::at_least(1u32))]
+    #[arg(short, long, help_heading = "Optimization", value_name = "N", default_value_t = TrainConfig::default().batch_size, value_parser = parse::at_least(1u32))]
     pub batch_size: u32,
     #[command(flatten)]
     pub augmentation: AugmentationOptions,
     /// Random seed of the split, the initial weights, the order of images, the augmentation and the
     /// dropout
-    #[arg(long, help_heading = "Run", value_name = "N", default_value_t = 0, value_parser = parse::at_least(0u64))]
+    #[arg(long, help_heading = "Run", value_name = "N", default_value_t = TrainConfig::default().seed, value_parser = parse::at_least(0u64))]
     pub seed: u64,
 }
 

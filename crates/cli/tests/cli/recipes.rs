@@ -124,22 +124,28 @@ fn lr_find_writes_a_figure() {
     assert!(ran.code == Some(1) && ran.err.contains("--max-lr"), "{ran:?}");
 }
 
-/// The range test normalizes images as in the training of the weights.
+/// The range test normalizes images as in the training of the weights: its first step is that of
+/// `train`.
 #[test]
 fn lr_find_uses_the_normalization_of_the_weights() {
     let dir = TestDir::with_flowers(4);
     dir.save_fresh_weights("w.safetensors");
-    let (mean, std) = ("0.4,0.5,0.6", "0.2,0.3,0.4");
+    let (mean, std) = ("0.485,0.456,0.406", "0.229,0.224,0.225");
     dir.succeeds(&["convert", "w.safetensors", "v.safetensors", "--mean", mean, "--std", std]);
-    let curve = |more: &[&str]| {
-        let find =
-            ["lr-find", "--data", "flowers", "-b", "4", "--val-fraction", "0.25", "--steps", "10"];
-        dir.succeeds(&[&find[..], &["--weights", "v.safetensors"], more].concat());
-        std::fs::read(dir.file("lr_find.png")).unwrap()
+    // One batch has all training images.
+    let setup = ["--data", "flowers", "-b", "15", "--val-fraction", "0.25", "--weights"];
+    let first_loss = |weights: &str, more: &[&str]| {
+        let ran = dir.run(&[&["lr-find", "--steps", "10"], &setup[..], &[weights], more].concat());
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let (_, after) = ran.err.split_once("the loss, ").unwrap();
+        after.split_once(" in the first step").unwrap().0.to_owned()
     };
-    let own = curve(&[]);
-    assert!(own == curve(&["--mean", mean, "--std", std]));
-    assert!(own != curve(&["--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5"]));
+    let found = first_loss("v.safetensors", &[]);
+    dir.succeeds(&[&["train", "--epochs", "1"], &setup[..], &["v.safetensors"]].concat());
+    let results = fs::read_to_string(dir.file("runs/train/results.csv")).unwrap();
+    assert_eq!(results.lines().nth(1).unwrap().split(',').nth(2), Some(found.as_str()));
+    assert_eq!(first_loss("v.safetensors", &["--mean", mean, "--std", std]), found);
+    assert_ne!(first_loss("w.safetensors", &[]), found);
 }
 
 #[test]

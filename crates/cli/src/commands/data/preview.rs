@@ -27,7 +27,7 @@ use crate::{
     parse,
 };
 
-/// Draw images as they are in their files, as used for training, and as used for validation
+/// Write a figure of images as stored, as used for training and as used for validation
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Images, as for `train`

@@ -25,16 +25,16 @@ pub struct Args {
     /// Random seed of the split
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::at_least(0u64))]
     seed: u64,
-    /// What to do with images that exist more than once, identical or nearly so
+    /// What to do with duplicates and near duplicates
     #[arg(long, value_name = "ACTION", value_enum, default_value_t = Duplicates::Together)]
     duplicates: Duplicates,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Duplicates {
-    /// Put all copies of an image into the same subset
+    /// Put all duplicates of an image into the same subset
     Together,
-    /// Split them like other images, as `train` does
+    /// Split duplicates like other images, as `train` does
     Ignore,
 }
 

@@ -1,4 +1,4 @@
-//! Finds the images that the inputs of `predict` name: images, folders, patterns, standard input.
+//! Finds the images that the arguments of a command name: images, folders, patterns, standard input.
 
 use std::{
     collections::BTreeSet,
