@@ -223,7 +223,7 @@ impl Backend for FaultyBackend {
         Reference.compile(
             &Topology { input: [1, 1, 1], nodes: vec![flatten()] },
             &State::default(),
-            &Options { frozen: BTreeSet::new(), ..options.clone() },
+            &Options { device: options.device, ..Options::default() },
         )?;
         let mut state = state.clone();
         if self.is(Fault::MomentsNotLoaded) {

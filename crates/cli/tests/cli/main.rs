@@ -6,6 +6,7 @@ mod decoding;
 mod doctor;
 mod engines;
 mod evaluate;
+mod explain;
 mod files;
 mod flower_photos;
 mod folders;

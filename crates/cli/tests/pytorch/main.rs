@@ -15,12 +15,11 @@ use alexnet_core::{Images, Logits, Options, State, metrics::argmax, weights::Wei
 use alexnet_data::{decode::decode, preprocess::evaluation_image};
 use serde_json::Value;
 
-const PACKAGES: &str = "import numpy, onnx, onnxruntime, PIL, torch, torchvision";
-
-/// Returns a Python that has all packages.
-fn python() -> Option<PathBuf> {
+/// Returns a Python that has the packages.
+fn python(packages: &str) -> Option<PathBuf> {
     let python = env::var_os("ALEXNET_PYTHON").map_or_else(|| "python3".into(), PathBuf::from);
-    let imports = Command::new(&python).args(["-c", PACKAGES]).stderr(Stdio::null()).status();
+    let import = format!("import {packages}");
+    let imports = Command::new(&python).args(["-c", &import]).stderr(Stdio::null()).status();
     imports.is_ok_and(|status| status.success()).then_some(python)
 }
 
@@ -101,7 +100,7 @@ fn read_f32(path: &Path) -> Vec<f32> {
 
 #[test]
 fn pytorch_and_onnx_runtime_give_the_same_logits() {
-    let Some(python) = python() else {
+    let Some(python) = python("numpy, onnx, onnxruntime, PIL, torch, torchvision") else {
         eprintln!("skipped: no PyTorch");
         return;
     };
@@ -162,5 +161,49 @@ fn pytorch_and_onnx_runtime_give_the_same_logits() {
         let report: Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
         assert_eq!(report["top1_equal"], images.len());
         assert!(report["largest_difference"].as_f64().unwrap() <= f64::from(1e-5 * largest));
+    }
+}
+
+/// The maps of each method, for random weights of torchvision's network and some images.
+#[test]
+fn captum_gives_the_same_explanations() {
+    let Some(python) = python("captum, numpy, PIL, torch, torchvision") else {
+        eprintln!("skipped: no captum");
+        return;
+    };
+    let script =
+        |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pytorch").join(name);
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let images = images(folder);
+    let images: Vec<&str> =
+        images.iter().step_by(images.len() / 20).take(20).map(|i| i.to_str().unwrap()).collect();
+    let make = ["make", "torchvision", "10", "."];
+    succeeds(
+        Command::new(&python).arg(script("networks.py")).args(make).current_dir(folder),
+        images[0],
+    );
+    for engine in Engine::compiled().iter().map(|engine| engine.name()) {
+        for method in ["gradcam", "guided", "guided-gradcam", "occlusion"] {
+            let explain =
+                ["explain", "--weights", "theirs.pth", "--format", "json", "--out", "out"];
+            let program = if engine == "tch" { "alexnet-tch" } else { "alexnet" };
+            let rows = succeeds(
+                Command::new(PathBuf::from(env!("CARGO_BIN_EXE_alexnet")).with_file_name(program))
+                    .args(explain)
+                    .args(["--backend", engine, "--method", method])
+                    .args(&images)
+                    .current_dir(folder),
+                "",
+            );
+            let mut compare = Command::new(&python);
+            compare.arg(script("explanations.py")).arg("theirs.pth").current_dir(folder);
+            let differences = succeeds(&mut compare, &rows);
+            let differences: Vec<f64> =
+                differences.lines().map(|line| line.parse().unwrap()).collect();
+            let largest = differences.iter().copied().fold(0.0, f64::max);
+            println!("{engine}, {method}: {} images, largest difference {largest:e}", images.len());
+            assert!(differences.len() == images.len() && largest <= 1e-4, "{differences:?}");
+        }
     }
 }
