@@ -2,8 +2,8 @@
 `pip install torch==2.13.0 torchvision==0.28.0 captum pillow==13.0.0 numpy`.
 
     python explanations.py WEIGHTS.pth < ROWS    takes the JSON that `explain --format json` printed for weights of torchvision's
-                                                 network, and prints the largest difference of each map from captum's, as a share
-                                                 of the map's largest value
+                                                 network. For each map it prints the largest differences of the map, and of captum's
+                                                 map in f32, from captum's map in f64, as shares of the map's largest value
 """
 import json
 import sys
@@ -41,6 +41,7 @@ def attribution(net, x, target, method, layer):
         return GuidedGradCam(net, node).attribute(x, target)
     # The bytes that are nearest to the mean.
     gray = torch.tensor([(round(255 * m) / 255 - m) / s for m, s in zip(MEAN, STD)]).reshape(1, 3, 1, 1)
+    gray = gray.to(x.dtype)
     probability = lambda x: net(x).double().softmax(1)
     occlusion = Occlusion(probability).attribute(
         x, (3, SIDE, SIDE), (3, STRIDE, STRIDE), target=target, baselines=gray.expand(x.shape), perturbations_per_eval=32)
@@ -48,16 +49,18 @@ def attribution(net, x, target, method, layer):
 
 
 def main(weights):
-    net = load(weights)
+    single, double = load(weights), load(weights).double()
     prepare = transforms.Compose([transforms.Resize((224, 224)), transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
     for row in json.load(sys.stdin):
         x = prepare(Image.open(row['path']).convert('RGB'))[None]
         with torch.no_grad():
-            target = int(net(x).argmax())
-        theirs = attribution(net, x.requires_grad_(), target, row['method'], row['layer'])[0].detach().numpy()
-        ours = np.load(row['map'])
-        assert ours.shape == theirs.shape, (ours.shape, theirs.shape)
-        print(np.abs(ours - theirs).max() / np.abs(theirs).max())
+            target = int(single(x).argmax())
+        maps = [attribution(net, x.requires_grad_(), target, row['method'], row['layer'])[0].detach().double().numpy()
+                for net, x in ((single, x.clone()), (double, x.double()))]
+        ours, (theirs, truth) = np.load(row['map']), maps
+        assert ours.shape == truth.shape, (ours.shape, truth.shape)
+        difference = lambda found: np.abs(found - truth).max() / np.abs(truth).max()
+        print(difference(ours), difference(theirs))
 
 
 main(*sys.argv[1:])

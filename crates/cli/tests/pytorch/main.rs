@@ -164,7 +164,8 @@ fn pytorch_and_onnx_runtime_give_the_same_logits() {
     }
 }
 
-/// The maps of each method, for random weights of torchvision's network and some images.
+/// Compares the maps of each method with captum's in f64, for random weights of torchvision's
+/// network and some images.
 #[test]
 fn captum_gives_the_same_explanations() {
     let Some(python) = python("captum, numpy, PIL, torch, torchvision") else {
@@ -199,11 +200,26 @@ fn captum_gives_the_same_explanations() {
             let mut compare = Command::new(&python);
             compare.arg(script("explanations.py")).arg("theirs.pth").current_dir(folder);
             let differences = succeeds(&mut compare, &rows);
-            let differences: Vec<f64> =
-                differences.lines().map(|line| line.parse().unwrap()).collect();
-            let largest = differences.iter().copied().fold(0.0, f64::max);
-            println!("{engine}, {method}: {} images, largest difference {largest:e}", images.len());
-            assert!(differences.len() == images.len() && largest <= 1e-4, "{differences:?}");
+            let numbers = |line: &str| line.split(' ').map(|n| n.parse().unwrap()).collect();
+            let rows: Vec<Vec<f64>> = differences.lines().map(numbers).collect();
+            assert_eq!(rows.len(), images.len());
+            // A unit at a kink (of a ReLU or a pooling) makes the gradient jump, and rounding
+            // decides to which side. This also separates captum's own maps in f32 and f64.
+            let [ours, theirs] = [0, 1].map(|column| {
+                let mut of: Vec<f64> = rows.iter().map(|row| row[column]).collect();
+                of.sort_by(f64::total_cmp);
+                of
+            });
+            let within = |of: &[f64]| of.iter().filter(|difference| **difference <= 1e-4).count();
+            println!(
+                "{engine}, {method}: median {:e}; within 1e-4: {} of {}, captum in f32 {}",
+                ours[ours.len() / 2],
+                within(&ours),
+                ours.len(),
+                within(&theirs)
+            );
+            assert!(ours[ours.len() / 2] <= 1e-5, "{ours:?}");
+            assert!(within(&ours) * 10 >= ours.len() * 8, "{ours:?}");
         }
     }
 }
