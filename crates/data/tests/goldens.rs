@@ -190,7 +190,7 @@ fn crops_have_the_distribution_of_torchvision() {
 
 #[test]
 fn normalized_bytes_are_those_of_torchvision_bit_for_bit() {
-    let mut reader = Reader(include_bytes!("goldens/normalise.bin"));
+    let mut reader = Reader(include_bytes!("goldens/normalize.bin"));
     for normalization in [Normalization::HALF, Normalization::IMAGENET] {
         assert_eq!(reader.floats(6), [normalization.mean, normalization.std].concat());
         for (channel, numbers) in normalization.table().iter().enumerate() {

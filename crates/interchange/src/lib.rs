@@ -10,6 +10,7 @@ pub mod class_indices;
 mod detect_variant;
 mod file;
 mod note;
+pub mod npy;
 pub mod onnx;
 mod pth;
 mod safetensors;

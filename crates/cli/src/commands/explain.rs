@@ -9,13 +9,12 @@ use std::{
 
 use alexnet::{
     Classifier, Error, Explain, Explanation, Note, Observer,
-    core::{self, files::write_atomically, text::shown},
+    core::{self, Array, files::write_atomically, text::shown},
     explain::{ConvLayer, Map, Method},
+    interchange::npy,
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::ValueEnum;
-use ndarray::ArrayView3;
-use ndarray_npy::WriteNpyExt;
 use serde_json::json;
 
 use crate::{
@@ -158,10 +157,8 @@ fn save(explanation: &Explanation, alpha: f32, figure: &Path, map: &Path) -> Res
         fs::create_dir_all(parent).map_err(core::Error::io("create", parent))?;
     }
     figures::save(&figures::explanation(explanation, alpha), figure)?;
-    let Map { channels, height, width, values } = &explanation.map;
-    let array = ArrayView3::from_shape((*channels, *height, *width), values)?;
-    let mut bytes = Vec::new();
-    array.write_npy(&mut bytes).context("the map cannot be converted to NPY")?;
+    let Map { channels, height, width, values } = explanation.map.clone();
+    let bytes = npy::to_bytes(&Array { shape: vec![channels, height, width], values });
     Ok(write_atomically(map, |file| std::io::Write::write_all(file, &bytes))?)
 }
 

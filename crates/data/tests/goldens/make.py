@@ -4,12 +4,12 @@
 resize.bin    images, crops and Pillow's `crop(box).resize((w, h), BILINEAR)`
 decode.bin    files in all formats and modes, with Pillow's `convert('RGB')`
 augment.json  percentiles of the crops of torchvision's `RandomResizedCrop`
-normalise.bin every byte value after torchvision's `ToTensor` and `Normalize`
+normalize.bin every byte value after torchvision's `ToTensor` and `Normalize`
 pipeline.bin  images with torchvision's tensors of them for training and for evaluation
 
 Numbers in the .bin files are little-endian u32; tensors are f32. A case of resize.bin is width, height, left, top, crop width, crop
 height, target width, target height, then the pixels of the source and of the target. A case of decode.bin is the length of the name,
-the length of the file, width and height (0 if Pillow refuses the file), then name, file and pixels. A case of normalise.bin is mean,
+the length of the file, width and height (0 if Pillow refuses the file), then name, file and pixels. A case of normalize.bin is mean,
 std and a tensor [3, 256]. A case of pipeline.bin is width, height, left, top, crop width, crop height, whether it is flipped, target
 size, then the pixels and the two tensors [3, size, size].
 """
@@ -204,9 +204,9 @@ def tensor_bytes(image, mean, std):
     return F.normalize(F.to_tensor(image), mean, std).numpy().astype('<f4').tobytes()
 
 
-def write_normalise():
+def write_normalize():
     every_byte = Image.fromarray(np.arange(256, dtype=np.uint8)[None, :, None].repeat(3, axis=2))
-    with open(HERE / 'normalise.bin', 'wb') as out:
+    with open(HERE / 'normalize.bin', 'wb') as out:
         for mean, std in [HALF, IMAGENET]:
             out.write(np.array([mean, std], '<f4').tobytes() + tensor_bytes(every_byte, mean, std))
 
@@ -233,5 +233,5 @@ def write_pipeline(size=20):
 write_resize()
 write_decode()
 write_augment()
-write_normalise()
+write_normalize()
 write_pipeline()
