@@ -87,10 +87,10 @@ pub fn lint() -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs [`lint`] and [`test`].
+/// Runs [`lint`] and [`test()`].
 ///
 /// # Errors
-/// Those of [`lint`] and [`test`].
+/// Those of [`lint`] and [`test()`].
 pub fn check() -> Result<ExitCode, String> {
     match lint()? {
         code if code != ExitCode::SUCCESS => Ok(code),
