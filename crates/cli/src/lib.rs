@@ -51,6 +51,8 @@ enum Command {
     Evaluate(commands::evaluate::Args),
     Predict(commands::predict::Args),
     Explain(commands::explain::Args),
+    Features(commands::features::Args),
+    Kernels(commands::kernels::Args),
     #[command(subcommand)]
     Data(commands::data::Command),
     Summary(commands::summary::Args),
@@ -157,6 +159,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Evaluate(args) => commands::evaluate::run(&args).map(done),
         Command::Predict(args) => commands::predict::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
+        Command::Features(args) => commands::features::run(&args).map(done),
+        Command::Kernels(args) => commands::kernels::run(&args).map(done),
         Command::Data(command) => commands::data::run(&command),
         Command::Summary(args) => commands::summary::run(&args).map(done),
         Command::Convert(args) => commands::convert::run(&args).map(done),

@@ -7,6 +7,8 @@ pub mod doctor;
 pub mod evaluate;
 pub mod explain;
 pub mod export;
+pub mod features;
+pub mod kernels;
 pub mod lr_find;
 pub mod parity;
 pub mod predict;

@@ -11,6 +11,7 @@ mod fonts;
 mod gallery;
 mod grid;
 mod lr_curve;
+mod mosaic;
 mod text;
 
 use std::{
@@ -30,6 +31,7 @@ pub use explanation::{NO_EVIDENCE, explanation};
 pub use gallery::gallery;
 pub use grid::{Tile, answered, batch_image, grid, predictions, thumbnail, training_batch};
 pub use lr_curve::lr_curve;
+pub use mosaic::mosaic;
 
 type Color = Rgb<u8>;
 

@@ -66,3 +66,17 @@ fn the_explained_class_must_exist() {
     let message = "`--class x` is not a class of these weights; they have daisy, dandelion, roses";
     assert!(ran.err.contains(message), "{ran:?}");
 }
+
+#[test]
+fn filters_and_activations_are_drawn() {
+    let dir = TestDir::with_flowers(1);
+    dir.save_fresh_weights("w.safetensors");
+    let weights = ["--weights", "w.safetensors"];
+    let said = dir.succeeds(&[&["kernels"][..], &weights].concat());
+    assert_eq!(said, "48 filters in kernels.png\n");
+    let figure = image::open(dir.file("kernels.png")).unwrap();
+    assert_eq!((figure.width(), figure.height()), (16 * 57 + 2, 3 * 57 + 2));
+    let said = dir.succeeds(&[&["features", IMAGE, "--layer", "conv5"][..], &weights].concat());
+    assert!(said.starts_with("128 channels of 13×13 in features.png, largest value "), "{said}");
+    assert!(image::open(dir.file("features.png")).is_ok());
+}
