@@ -133,7 +133,7 @@ fn all_injected_issues_are_found() {
         found.not_images.iter().map(|file| (file.path.as_str(), file.content)).collect();
     assert_eq!(
         not_images,
-        [("train/roses/notes.txt", None), ("train/roses/image.jfif", Some(Format::Jpeg))]
+        [("train/roses/image.jfif", Some(Format::Jpeg)), ("train/roses/notes.txt", None)]
     );
     let groups: Vec<_> = found
         .duplicates

@@ -180,7 +180,7 @@ fn all_images_that_are_not_of_the_run_are_evaluated_with_a_note() {
     let mixed = evaluate(&dir, &["--data", "mixed"]);
     assert_eq!(mixed.images, 145);
     assert!(
-        mixed.messages.contains("have the path of an image that the weights were trained on"),
+        mixed.messages.contains("have the path of a training image of the weights"),
         "{}",
         mixed.messages
     );

@@ -169,7 +169,10 @@ fn only_export_writes_onnx() {
             "use `export --weights w.safetensors w.onnx`",
         ),
         (&["convert", "w.onnx", "w.pth"], "ONNX is written, but not read"),
-        (&["predict", "a.jpg", "--weights", "w.ONNX"], "name the weights that it was made from"),
+        (
+            &["predict", "a.jpg", "--weights", "w.ONNX"],
+            "name the weights file that it was exported from",
+        ),
     ] {
         let ran = dir.run(args);
         assert!(ran.code == Some(1) && ran.err.contains(message), "{args:?}: {ran:?}");
