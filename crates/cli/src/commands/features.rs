@@ -25,8 +25,8 @@ const COLUMNS: usize = 16;
 /// layer).
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Image
-    #[arg(value_name = "IMAGE")]
+    /// Image file
+    #[arg(value_name = "FILE")]
     image: PathBuf,
     /// Convolutional layer
     #[arg(long, value_name = "NAME", value_enum, default_value = "conv1")]

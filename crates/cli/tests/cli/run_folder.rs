@@ -154,7 +154,13 @@ fn a_damaged_or_changed_run_is_refused_and_not_modified() {
             "not the split",
             "put back",
         ),
-        ("no split", &remove("split.json"), &[], "split.json is missing", "copy it from where"),
+        (
+            "no split",
+            &remove("split.json"),
+            &[],
+            "split.json is missing",
+            "copy it from the original",
+        ),
         (
             "no checkpoint",
             &remove("checkpoint/checkpoint.safetensors"),
@@ -183,7 +189,7 @@ fn a_damaged_or_changed_run_is_refused_and_not_modified() {
             "fewer epochs than are done",
             &|_| {},
             &["--epochs", "1"],
-            "2 epochs are done",
+            "2 epochs are complete",
             "at least 2",
         ),
         (
