@@ -33,7 +33,7 @@ impl Console {
     }
 
     /// Returns the end of a note's sentence: the option or command that changes what was assumed.
-    /// Empty if there is none.
+    /// Returns an empty string for notes that no option or command changes.
     fn hint(&self, note: &Note) -> String {
         match note {
             Note::UsingDrawnFlowers { .. } => {

@@ -9,7 +9,7 @@ use std::{
 
 use alexnet::{
     Classifier, Error, Explain, Explanation, Note, Observer,
-    core::{self, Array, files::write_atomically, text::shown},
+    core::{self, files::write_atomically, text::shown},
     explain::{ConvLayer, Map, Method},
     interchange::npy,
 };
@@ -21,7 +21,7 @@ use crate::{
     console::Console,
     figures,
     inputs::{Failed, Image, find, free_name},
-    options::{EngineOptions, OrientationOption, engine},
+    options::{EngineOptions, OrientationOption, load_classifier},
     output::explain,
     parse,
 };
@@ -75,14 +75,9 @@ enum Format {
 /// # Errors
 /// If the weights cannot be read, the class is unknown, or a file cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let engine = args.engine.config();
-    engine::ready(engine, args.engine.threads)?;
     let mut console = Console::default();
-    let mut builder = Classifier::builder().engine(engine);
-    if let Some(orientation) = args.orientation.given() {
-        builder = builder.exif_orientation(orientation);
-    }
-    let mut classifier = builder.load_observed(args.weights.as_deref(), &mut console)?;
+    let Args { weights, orientation, engine, .. } = args;
+    let mut classifier = load_classifier(weights.as_deref(), *orientation, engine, &mut console)?;
     let class = args.class.as_deref().map(|name| index_of(name, &classifier)).transpose()?;
     let options = Explain { method: args.method, layer: args.layer, class };
     fs::create_dir_all(&args.out).map_err(core::Error::io("create", &args.out))?;
@@ -157,8 +152,8 @@ fn save(explanation: &Explanation, alpha: f32, figure: &Path, map: &Path) -> Res
         fs::create_dir_all(parent).map_err(core::Error::io("create", parent))?;
     }
     figures::save(&figures::explanation(explanation, alpha), figure)?;
-    let Map { channels, height, width, values } = explanation.map.clone();
-    let bytes = npy::to_bytes(&Array { shape: vec![channels, height, width], values });
+    let Map { channels, height, width, values } = &explanation.map;
+    let bytes = npy::to_bytes(&[*channels, *height, *width], values);
     Ok(write_atomically(map, |file| std::io::Write::write_all(file, &bytes))?)
 }
 

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use alexnet::{
-    Classifier,
     core::text::shown_path,
     explain::{ConvLayer, Map, color},
 };
@@ -13,7 +12,7 @@ use image::{Rgb, RgbImage};
 use crate::{
     console::Console,
     figures,
-    options::{EngineOptions, OrientationOption, engine},
+    options::{EngineOptions, OrientationOption, load_classifier},
 };
 
 /// The columns of the figure.
@@ -48,13 +47,9 @@ pub struct Args {
 /// # Errors
 /// If the weights or the image cannot be read, or the figure cannot be written.
 pub fn run(args: &Args) -> Result<()> {
-    let engine = args.engine.config();
-    engine::ready(engine, args.engine.threads)?;
-    let mut builder = Classifier::builder().engine(engine);
-    if let Some(orientation) = args.orientation.given() {
-        builder = builder.exif_orientation(orientation);
-    }
-    let mut classifier = builder.load_observed(args.weights.as_deref(), &mut Console::default())?;
+    let Args { weights, orientation, engine, .. } = args;
+    let mut classifier =
+        load_classifier(weights.as_deref(), *orientation, engine, &mut Console::default())?;
     let map = classifier.activations(&args.image, args.layer)?;
     let channels = channels(&map);
     figures::save(&figures::mosaic(&channels, COLUMNS), &args.out)?;

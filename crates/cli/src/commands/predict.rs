@@ -24,7 +24,7 @@ use crate::{
     console::Console,
     figures,
     inputs::{Failed, Found, Image, find, free_name},
-    options::{EngineOptions, OrientationOption, engine},
+    options::{EngineOptions, OrientationOption, load_classifier},
     output::explain,
     parse,
     progress::Items,
@@ -69,14 +69,9 @@ pub struct Args {
 /// # Errors
 /// If the weights cannot be read or the answers cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let engine = args.engine.config();
-    engine::ready(engine, args.engine.threads)?;
     let mut console = Console::default();
-    let mut builder = Classifier::builder().engine(engine);
-    if let Some(orientation) = args.orientation.given() {
-        builder = builder.exif_orientation(orientation);
-    }
-    let mut classifier = builder.load_observed(args.weights.as_deref(), &mut console)?;
+    let Args { weights, orientation, engine, .. } = args;
+    let mut classifier = load_classifier(weights.as_deref(), *orientation, engine, &mut console)?;
     if let Some(folder) = &args.annotate {
         fs::create_dir_all(folder).map_err(core::Error::io("create", folder))?;
     }

@@ -1,7 +1,8 @@
-//! The options of the commands that train, from the command line or a file. Together they make a
+//! The options of several commands, from the command line or a file. Those of training make a
 //! [`TrainConfig`](alexnet::TrainConfig).
 
 pub mod augmentation;
+pub mod classifier;
 pub mod data;
 pub mod engine;
 pub mod model;
@@ -10,6 +11,7 @@ pub mod run;
 
 pub use self::{
     augmentation::AugmentationOptions,
+    classifier::load_classifier,
     data::{BadImage, DataOptions, OrientationAction, OrientationOption},
     engine::{EngineOptions, Threads},
     model::ModelOptions,
