@@ -16,6 +16,7 @@ mod predict;
 mod recipes;
 mod resume;
 mod run_folder;
+mod serve;
 mod streams;
 mod torture;
 mod train;
