@@ -25,11 +25,11 @@ pub struct Args {
     weights: Option<PathBuf>,
     #[command(flatten)]
     listen: Listen,
-    #[command(flatten)]
-    limits: Limits,
     /// Format of the log on stderr, one line per request
     #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
     log: Log,
+    #[command(flatten)]
+    limits: Limits,
     #[command(flatten)]
     orientation: OrientationOption,
     #[command(flatten)]

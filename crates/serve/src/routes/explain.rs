@@ -22,6 +22,7 @@ use crate::{
     body::receive,
     observe::Work,
     problem::{ErrorBody, Problem},
+    routes::predict::ImageFile,
 };
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -96,7 +97,7 @@ pub struct Explained {
 /// The body is one image file, as for `/predict`.
 #[utoipa::path(
     post, path = "/explain", tag = "alexnet", params(Options),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    request_body(content = ImageFile, content_type = "application/octet-stream"),
     responses(
         (status = 200, description = "The explanation", body = Explained),
         (status = 400, description = "The request has no image, or no such class", body = ErrorBody),

@@ -68,6 +68,12 @@ pub struct Class {
     probability: f64,
 }
 
+/// An image file
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "describes a body in the OpenAPI document")]
+pub struct ImageFile(Vec<u8>);
+
 /// Several image files, each a field of the form
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes the form in the OpenAPI document")]
@@ -84,7 +90,7 @@ struct Form {
 #[utoipa::path(
     post, path = "/predict", tag = "alexnet", params(Options),
     request_body(content(
-        (Vec<u8> = "application/octet-stream"),
+        (ImageFile = "application/octet-stream"),
         (Form = "multipart/form-data"),
     )),
     responses(

@@ -54,6 +54,14 @@ pub fn routes() -> OpenApiRouter<Shared> {
         .route("/v2/models/{model}/versions/{version}/infer", axum::routing::post(versioned_infer))
 }
 
+/// The names of models, for the OpenAPI document.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "describes a part of paths in the OpenAPI document")]
+enum Model {
+    Alexnet,
+}
+
 #[derive(Serialize, ToSchema)]
 struct ServerMetadata {
     name: &'static str,
@@ -127,7 +135,7 @@ fn status(ready: bool) -> StatusCode {
 
 /// The model's inputs and outputs; the only model is `alexnet`
 #[utoipa::path(
-    get, path = "/v2/models/{model}", tag = "v2", params(("model" = String, Path)),
+    get, path = "/v2/models/{model}", tag = "v2", params(("model" = inline(Model), Path)),
     responses((status = 200, body = ModelMetadata), (status = 404, body = ErrorBody))
 )]
 async fn model(
@@ -162,7 +170,7 @@ async fn versioned_model(
 
 /// Whether the model takes requests
 #[utoipa::path(
-    get, path = "/v2/models/{model}/ready", tag = "v2", params(("model" = String, Path)),
+    get, path = "/v2/models/{model}/ready", tag = "v2", params(("model" = inline(Model), Path)),
     responses(
         (status = 200, body = ModelReady), (status = 404, body = ErrorBody),
         (status = 503, body = ModelReady)
@@ -191,7 +199,7 @@ async fn versioned_ready(
 /// image files in base64. With the header `Inference-Header-Content-Length`, binary tensors follow
 /// the JSON part.
 #[utoipa::path(
-    post, path = "/v2/models/{model}/infer", tag = "v2", params(("model" = String, Path)),
+    post, path = "/v2/models/{model}/infer", tag = "v2", params(("model" = inline(Model), Path)),
     request_body(content = InferRequest, content_type = "application/json"),
     responses(
         (status = 200, description = "The outputs", body = InferResponse),
