@@ -385,7 +385,7 @@ impl Classifier {
 }
 
 /// The preprocessed pixels, and the damage in the file.
-fn preprocess(
+pub(crate) fn preprocess(
     image: &ImageSource,
     decoding: decode::Options,
     size: usize,

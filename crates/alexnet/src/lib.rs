@@ -30,6 +30,7 @@ pub mod engine_config;
 pub mod error;
 pub mod evaluation;
 pub mod explain;
+pub mod neighbors;
 pub mod note;
 pub mod observer;
 pub mod prediction;
@@ -56,6 +57,7 @@ pub use self::{
     error::{BoxError, Error, Result},
     evaluation::{Evaluated, EvaluationOutput, Evaluator, Mistake},
     explain::{Explain, Explanation},
+    neighbors::{Neighbor, NeighborSearch, Neighbors},
     note::Note,
     observer::{Observer, Work},
     prediction::{ClassProbability, Prediction},
