@@ -295,7 +295,9 @@ impl HiddenLayer {
             }
             positions.into_iter().for_each(|position| is_read[position] = true);
         }
-        observer.progress(Work::Indexing, items.len() as u64, items.len() as u64);
+        if done < items.len() {
+            observer.progress(Work::Indexing, items.len() as u64, items.len() as u64);
+        }
         let left_out = items.iter().zip(&is_read).filter(|(_, is_read)| !**is_read);
         let left_out: Vec<String> = left_out.map(|(item, _)| item.path.clone()).collect();
         let shape = vec![items.len() - left_out.len(), self.features];
