@@ -326,6 +326,12 @@ pub enum Error {
         error: CoreError,
     },
 
+    /// There is no image to compare an image with.
+    #[error("there is no other image to compare with in {}", shown_path(folder))]
+    NoOtherImage {
+        /// The folder of the images.
+        folder: PathBuf,
+    },
     /// There is no image to evaluate.
     #[error("there is no image to evaluate")]
     NothingToEvaluate,

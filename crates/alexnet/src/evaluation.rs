@@ -7,7 +7,7 @@ use std::{
 };
 
 use alexnet_core::{
-    Error as CoreError, ExifOrientation, Model, Options, State,
+    Error as CoreError, ExifOrientation, Images, Model, Options, State,
     files::write_atomically,
     metrics::{Answer, Evaluation, Report},
     weights::Weights,
@@ -17,12 +17,14 @@ use alexnet_data::{
     dataset::Item,
     decode,
     loader::{Loader, LoaderOptions, OnBadImage},
+    preprocess::evaluation_image,
 };
 use serde::Serialize;
 
 use crate::{
     DataSource, EngineConfig, Error, Observer, Result, Selection, Split, WeightsFile,
     classifier::orientation,
+    explain::{Explain, Explainer, Map},
     observer::{ImageNotes, Work},
 };
 
@@ -35,6 +37,8 @@ pub struct Evaluated {
     /// The image file of each prediction.
     images: Vec<PathBuf>,
     classes: Vec<String>,
+    /// The Grad-CAM maps of the first mistakes.
+    maps: Vec<Map>,
 }
 
 /// All numbers of an evaluation. As JSON, the output of the command `evaluate`.
@@ -104,6 +108,7 @@ impl Evaluated {
             decoding: loader.decoding(),
             images,
             classes: classes.to_vec(),
+            maps: vec![],
         })
     }
 
@@ -145,6 +150,12 @@ impl Evaluated {
             .mistakes()
             .into_iter()
             .map(|index| (self.images[index].as_path(), &answers[index]))
+    }
+
+    /// The Grad-CAM maps of the predicted classes of the first [`Evaluated::mistakes`], see
+    /// [`Evaluator::explained_mistakes`].
+    pub fn maps(&self) -> &[Map] {
+        &self.maps
     }
 
     /// Writes `report.json`, and the mistakes as `misclassified.csv`.
@@ -199,6 +210,9 @@ pub struct Evaluator {
     pub on_bad_image: OnBadImage,
     /// Whether the EXIF or XMP orientation is applied to images; `None` means as in training.
     pub exif_orientation: Option<ExifOrientation>,
+    /// The number of mistakes, the most confident first, whose predicted classes are explained by
+    /// Grad-CAM. The maps are those of the whole images, also if there are more views.
+    pub explained_mistakes: usize,
     /// The engine and its device.
     pub engine: EngineConfig,
 }
@@ -213,6 +227,7 @@ impl Default for Evaluator {
             batch_size: 32,
             on_bad_image: OnBadImage::default(),
             exif_orientation: None,
+            explained_mistakes: 0,
             engine: EngineConfig::default(),
         }
     }
@@ -231,7 +246,7 @@ impl Evaluator {
         let topology = metadata.variant.topology(metadata.classes.len());
         let options = Options { device: self.engine.device, ..Options::default() };
         let mut model = backend.compile(&topology, &State::from(parameters), &options)?;
-        let options = LoaderOptions {
+        let loading = LoaderOptions {
             batch_size: self.batch_size,
             on_bad_image: self.on_bad_image,
             exif_orientation: orientation(
@@ -241,8 +256,8 @@ impl Evaluator {
             ),
             ..LoaderOptions::of(&metadata)
         };
-        let loader = Loader::new(dataset, options)?;
-        let evaluated = Evaluated::new(
+        let loader = Loader::new(dataset, loading)?;
+        let mut evaluated = Evaluated::new(
             model.as_mut(),
             &loader,
             &items,
@@ -251,6 +266,21 @@ impl Evaluator {
             observer,
         )?;
         ImageNotes::default().send(&loader, observer);
+        if self.explained_mistakes > 0 {
+            let parameters = model.parameters()?;
+            drop(model);
+            let mut explainer = Explainer::new(backend.as_ref(), topology, parameters, options)?;
+            let mistakes = evaluated.mistakes().take(self.explained_mistakes);
+            let map = |(path, answer): (&Path, &Answer)| {
+                let image = decode::decode(path, evaluated.decoding)?.image;
+                let (height, width) = (metadata.input_size, metadata.input_size);
+                let pixels = evaluation_image(&image, metadata.input_size);
+                let input = Images { pixels, height, width, normalization: metadata.normalization };
+                let Explain { method, layer, .. } = Explain::default();
+                explainer.explain(&input, answer.predicted, method, layer)
+            };
+            evaluated.maps = mistakes.map(map).collect::<Result<_>>()?;
+        }
         Ok(evaluated)
     }
 }
@@ -274,6 +304,7 @@ mod tests {
             decoding: decode::Options::default(),
             images: (0..4).map(|index| format!("{index}.png").into()).collect(),
             classes: ["daisy", "roses"].map(String::from).to_vec(),
+            maps: vec![],
         }
     }
 

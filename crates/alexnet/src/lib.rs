@@ -13,7 +13,8 @@
 //!
 //! [`Classifier`] takes any weights file: safetensors, PyTorch's `.pth`, or a run folder.
 //! [`Trainer`] makes runs from a [`TrainConfig`]; [`Recipe`] has presets. A [`TrainObserver`]
-//! receives its events. [`Evaluator`] measures weights on a set of images.
+//! receives its events. [`Evaluator`] measures weights on a set of images. [`NeighborSearch`] finds the
+//! images that are nearest to an image.
 //!
 //! Engines are features of this crate: `cpu` (on by default, pure Rust), `candle` and `tch`
 //! (libtorch). They give the same answers; [`Engine`] chooses one at run time.
@@ -30,6 +31,7 @@ pub mod engine_config;
 pub mod error;
 pub mod evaluation;
 pub mod explain;
+pub mod neighbors;
 pub mod note;
 pub mod observer;
 pub mod prediction;
@@ -57,6 +59,7 @@ pub use self::{
     error::{BoxError, Error, Result},
     evaluation::{Evaluated, EvaluationOutput, Evaluator, Mistake},
     explain::{Explain, Explanation},
+    neighbors::{Neighbor, NeighborSearch, Neighbors},
     note::Note,
     observer::{Observer, Work},
     prediction::{ClassProbability, Prediction},

@@ -147,6 +147,38 @@ pub enum Note {
         /// The run's folder.
         folder: PathBuf,
     },
+    /// The index of an earlier search for neighbors is used.
+    UsingIndex {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The index of an earlier search for neighbors cannot be used and is replaced.
+    IndexReplaced {
+        /// The file.
+        path: PathBuf,
+        /// Why, as a clause whose subject is the index.
+        reason: String,
+    },
+    /// An index was written.
+    IndexWritten {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An index could not be written, so the next search has to compute it again.
+    IndexNotWritten {
+        /// Why.
+        reason: String,
+    },
+    /// The image whose neighbors are searched belongs to the images to search, and is left out.
+    ItselfLeftOut {
+        /// Its file among them.
+        path: PathBuf,
+    },
+    /// There are fewer neighbors than requested.
+    FewerNeighbors {
+        /// How many.
+        found: usize,
+    },
     /// An image cannot be read and was left out.
     LeftOut {
         /// Its file.
@@ -261,6 +293,23 @@ impl fmt::Display for Note {
                 "the file system of {} has no locks: do not start another training in it",
                 shown_path(folder)
             ),
+            Self::UsingIndex { path } => write!(f, "using the index {}", shown_path(path)),
+            Self::IndexReplaced { path, reason } => write!(
+                f,
+                "the index {} is not used, and a new one is made: {}",
+                shown_path(path),
+                escaped(reason)
+            ),
+            Self::IndexWritten { path } => {
+                write!(f, "wrote an index for the next search: {}", shown_path(path))
+            }
+            Self::IndexNotWritten { reason } => {
+                write!(f, "the index is not kept for the next search: {reason}")
+            }
+            Self::ItselfLeftOut { path } => {
+                write!(f, "the image itself is left out: {}", shown_path(path))
+            }
+            Self::FewerNeighbors { found } => write!(f, "there are only {found} other images"),
             Self::LeftOut { path, reason } => {
                 write!(f, "left out: {}: {}", shown_path(path), escaped(reason))
             }

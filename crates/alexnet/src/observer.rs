@@ -37,6 +37,8 @@ pub enum Work<'a> {
     LookingAtImages,
     /// Weights are evaluated on images; counted in images.
     Evaluating,
+    /// The activations of images are computed; counted in images.
+    Indexing,
 }
 
 /// Lets several threads report the progress of work that they share.

@@ -59,6 +59,20 @@ impl Selection {
             }
         }
     }
+
+    /// Chooses all images of `data`, or by default those of the run of the weights.
+    ///
+    /// # Errors
+    /// When there is no such image.
+    pub fn all(data: &DataSource, weights: &Path, observer: &mut dyn Observer) -> Result<Self> {
+        match split_of_run(weights)? {
+            Some(run) if data.is_default() => of_run(run, Some(Split::All)),
+            _ => {
+                let why = "all images were requested";
+                of_others(data.listing(observer)?, Some(Split::All), why, observer)
+            }
+        }
+    }
 }
 
 /// The split of the run that the weights belong to.

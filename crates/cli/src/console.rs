@@ -82,6 +82,7 @@ impl Observer for Console {
             Work::Drawing(path) => format!("drawing {}", shown_path(path)),
             Work::LookingAtImages => "checking the images".into(),
             Work::Evaluating => "evaluating".into(),
+            Work::Indexing => "indexing the images".into(),
         };
         if self.bar.as_ref().is_none_or(|(shown, _)| *shown != title) {
             // Dropping the previous line clears it; this must happen before the next line is

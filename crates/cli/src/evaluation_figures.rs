@@ -6,17 +6,22 @@ use alexnet::{
     Evaluated,
     core::{Error, metrics::Answer},
     data::decode::decode,
+    explain::{Map, overlay},
 };
 use anyhow::Result;
+use image::RgbImage;
 
 use crate::figures::{self, Tile};
 
 /// The most misclassified images shown in `misclassified.jpg`.
-const SHOWN: usize = 24;
+pub const SHOWN: usize = 24;
+/// Even, so that an image and its map are in one row.
 const COLUMNS: usize = 6;
+/// The opacity of a map over its image.
+const ALPHA: f32 = 0.5;
 
 /// Writes both confusion matrices, the reliability diagram, and a gallery of the misclassified
-/// images with the highest confidence. If no image is misclassified, removes an older gallery.
+/// images with the highest confidence, with their maps if there are any. If no image is misclassified, removes an older gallery.
 ///
 /// # Errors
 /// If a file cannot be written, or an image can no longer be read.
@@ -32,13 +37,24 @@ pub fn write(evaluated: &Evaluated, folder: &Path) -> Result<()> {
     let report = evaluation.report(classes);
     save(figures::calibration(&report.calibration)?, "calibration.png")?;
 
-    let tile = |(image, answer): (&Path, &Answer)| {
+    let mut maps = evaluated.maps().iter();
+    let tiles = |(image, answer): (&Path, &Answer)| {
         let shown = figures::thumbnail(&decode(image, evaluated.decoding())?.image);
+        let predicted = &classes[answer.predicted];
+        let map = maps.next().map(|map| map_tile(&shown, map, predicted));
         let name = image.file_name().unwrap_or_default().to_string_lossy();
-        Ok(figures::answered(shown, answer, classes).with_line(name))
+        let image = figures::answered(shown, answer, classes).with_line(name);
+        Ok([image].into_iter().chain(map))
     };
-    let tiles: Vec<Tile> = evaluated.mistakes().take(SHOWN).map(tile).collect::<Result<_>>()?;
+    let tiles = evaluated.mistakes().take(SHOWN).map(tiles).collect::<Result<Vec<_>>>()?;
+    let tiles: Vec<Tile> = tiles.into_iter().flatten().collect();
     write_gallery(&tiles, &folder.join("misclassified.jpg"))
+}
+
+/// Creates a tile of the image with the map over it.
+fn map_tile(image: &RgbImage, map: &Map, class: &str) -> Tile {
+    let tile = Tile::new(overlay(image, map, map.max(), ALPHA), format!("Grad-CAM of {class}"));
+    if map.has_positive_evidence() { tile } else { tile.with_line(figures::NO_EVIDENCE) }
 }
 
 fn write_gallery(tiles: &[Tile], gallery: &Path) -> Result<()> {
@@ -55,8 +71,6 @@ fn write_gallery(tiles: &[Tile], gallery: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use image::RgbImage;
-
     use super::*;
 
     #[test]

@@ -54,6 +54,8 @@ enum Command {
     Features(commands::features::Args),
     Kernels(commands::kernels::Args),
     Serve(commands::serve::Args),
+    #[command(visible_alias = "neighbors")]
+    Neighbours(commands::neighbours::Args),
     #[command(subcommand)]
     Data(commands::data::Command),
     Summary(commands::summary::Args),
@@ -163,6 +165,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Features(args) => commands::features::run(&args).map(done),
         Command::Kernels(args) => commands::kernels::run(&args).map(done),
         Command::Serve(args) => commands::serve::run(&args).map(done),
+        Command::Neighbours(args) => commands::neighbours::run(&args).map(done),
         Command::Data(command) => commands::data::run(&command),
         Command::Summary(args) => commands::summary::run(&args).map(done),
         Command::Convert(args) => commands::convert::run(&args).map(done),

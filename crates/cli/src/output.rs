@@ -146,7 +146,7 @@ pub fn explain(error: &anyhow::Error) -> String {
                     Some("; train a network with `alexnet train`, or name another file".into())
                 }
                 FileKind::Checkpoint => Some("; start a new run, or resume another".into()),
-                FileKind::ClassNames => None,
+                FileKind::ClassNames | FileKind::NeighborIndex => None,
             }
         }
         _ => None,

@@ -143,6 +143,8 @@ pub enum FileKind {
     Checkpoint,
     /// A file of class names.
     ClassNames,
+    /// The index of the neighbors of images.
+    NeighborIndex,
 }
 
 impl fmt::Display for FileKind {
@@ -151,6 +153,7 @@ impl fmt::Display for FileKind {
             Self::Weights => "a weights file",
             Self::Checkpoint => "a checkpoint",
             Self::ClassNames => "a file of class names",
+            Self::NeighborIndex => "an index of neighbors",
         })
     }
 }

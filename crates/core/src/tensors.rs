@@ -116,7 +116,7 @@ impl Header {
 }
 
 /// A tensor with its name in the file.
-pub(crate) type Named<'a> = (String, &'a Array);
+pub type Named<'a> = (String, &'a Array);
 
 #[derive(Serialize)]
 struct HeaderText<'a> {
@@ -127,7 +127,10 @@ struct HeaderText<'a> {
 }
 
 /// Writes a file atomically. `tensors` must be sorted by name.
-pub(crate) fn write(path: &Path, metadata: &Metadata, tensors: &[Named]) -> Result<()> {
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn write(path: &Path, metadata: &Metadata, tensors: &[Named]) -> Result<()> {
     write_atomically(path, |file| {
         file.write_all(&header(metadata, tensors)?)?;
         let mut body = tensors.iter().map(|(_, array)| &array.values);
@@ -159,7 +162,11 @@ fn header(metadata: &Metadata, tensors: &[Named]) -> io::Result<Vec<u8>> {
 const MAX_HEADER: u64 = 100_000_000;
 
 /// Reads a whole file. All its tensors must be f32.
-pub(crate) fn read(path: &Path, expected: FileKind) -> Result<(Metadata, BTreeMap<String, Array>)> {
+///
+/// # Errors
+/// [`Error::Missing`] when the file does not exist, [`Error::Format`] when it is not such a file,
+/// [`Error::Io`] when it cannot be read.
+pub fn read(path: &Path, expected: FileKind) -> Result<(Metadata, BTreeMap<String, Array>)> {
     let refuse = |reason: String| Error::Format { path: path.to_owned(), expected, reason };
     let (mut file, length) = files::open(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Error::Missing { path: path.to_owned(), expected },

@@ -325,6 +325,23 @@ impl Topology {
         })
     }
 
+    /// Returns the network without its last linear layer and the dropout before it. In evaluation
+    /// mode, its output is the input of that layer: the activations of the last hidden layer,
+    /// `[features]`.
+    ///
+    /// # Errors
+    /// [`Error::Topology`] when the network is not valid or has no layer before the last linear
+    /// one.
+    pub fn without_last_layer(&self) -> Result<Self> {
+        let is_linear = |node: &Node| matches!(node.op, Op::Linear { .. });
+        let is_dropout = |node: &Node| matches!(node.op, Op::Dropout { .. });
+        let mut nodes = self.nodes[..self.nodes.iter().rposition(is_linear).unwrap_or(0)].to_vec();
+        while nodes.pop_if(|node| is_dropout(node)).is_some() {}
+        let shortened = Self { input: self.input, nodes };
+        shortened.classes()?;
+        Ok(shortened)
+    }
+
     /// Returns one row per node. Shapes and multiply-adds are those of one image.
     ///
     /// # Errors
@@ -351,6 +368,7 @@ impl Topology {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alexnet::Variant;
 
     fn conv(inputs: usize, groups: usize) -> Op {
         Op::Conv2d { inputs, outputs: 8, kernel: 3, stride: 2, padding: 1, groups }
@@ -387,7 +405,7 @@ mod tests {
 
     #[test]
     fn modules_have_the_parameters_with_their_prefix() {
-        let topology = crate::alexnet::Variant::Tutorial.topology(5);
+        let topology = Variant::Tutorial.topology(5);
         let names = |module| Vec::from_iter(topology.parameters_of(module).unwrap());
         // Not those of `features.10`.
         assert_eq!(names("features.0"), ["features.0.bias", "features.0.weight"]);
@@ -400,6 +418,31 @@ mod tests {
             assert!(error.starts_with(&format!("module cannot be `{module}`: ")), "{error}");
             assert!(error.ends_with(modules), "{error}");
         }
+    }
+
+    #[test]
+    fn without_the_last_layer_the_last_hidden_relu_is_the_output() {
+        for (variant, features) in [
+            (Variant::Tutorial, 2048),
+            (Variant::Original, 4096),
+            (Variant::OriginalNormFirst, 4096),
+            (Variant::Torchvision, 4096),
+        ] {
+            let topology = variant.topology(5);
+            let hidden = topology.without_last_layer().unwrap();
+            assert_eq!(hidden.classes().unwrap(), features, "{variant}");
+            assert_eq!(hidden.nodes.last().unwrap().op, Op::Relu);
+            let removed = &topology.nodes[hidden.nodes.len()..];
+            let is_last = |node: &Node| matches!(node.op, Op::Linear { outputs: 5, .. });
+            assert!(
+                removed.iter().all(|node| is_last(node) || matches!(node.op, Op::Dropout { .. }))
+            );
+        }
+        let flat = single([4, 2, 2], Op::Flatten);
+        assert!(flat.without_last_layer().is_err());
+        let linear = Node { name: "last".into(), op: Op::Linear { inputs: 16, outputs: 2 } };
+        let nodes = [flat.nodes.clone(), vec![linear]].concat();
+        assert_eq!(Topology { nodes, ..flat.clone() }.without_last_layer().unwrap(), flat);
     }
 
     #[test]

@@ -56,6 +56,10 @@ pub struct Args {
     /// misclassified images to this folder
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// In the figure of the misclassified images, also show Grad-CAM of the predicted class beside
+    /// each image
+    #[arg(long, requires = "out")]
+    gradcam: bool,
     /// Images in a batch; each view counts as an image
     #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = parse::at_least(1u32))]
     batch_size: u32,
@@ -100,6 +104,7 @@ pub fn run(args: &Args) -> Result<()> {
         batch_size: args.batch_size as usize,
         on_bad_image: args.on_bad_image.into(),
         exif_orientation: args.orientation.given(),
+        explained_mistakes: if args.gradcam { evaluation_figures::SHOWN } else { 0 },
         engine: args.engine.config(),
     };
     engine::ready(evaluator.engine, args.engine.threads)?;

@@ -10,6 +10,7 @@ pub mod export;
 pub mod features;
 pub mod kernels;
 pub mod lr_find;
+pub mod neighbours;
 pub mod parity;
 pub mod predict;
 pub mod recipes;

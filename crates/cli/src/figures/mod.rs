@@ -12,6 +12,7 @@ mod gallery;
 mod grid;
 mod lr_curve;
 mod mosaic;
+mod neighbors;
 mod text;
 
 use std::{
@@ -32,6 +33,7 @@ pub use gallery::gallery;
 pub use grid::{Tile, answered, batch_image, grid, predictions, thumbnail, training_batch};
 pub use lr_curve::lr_curve;
 pub use mosaic::mosaic;
+pub use neighbors::neighbors;
 
 type Color = Rgb<u8>;
 

@@ -108,6 +108,37 @@ fn the_report_is_printed_and_written() {
     );
 }
 
+#[test]
+fn the_maps_of_mistakes_are_beside_their_images_on_request() {
+    let dir = dir();
+    let gallery = |out: &str, more: &[&str]| {
+        let printed = report(&dir, &[&["--out", out], more].concat());
+        let figure = image::open(dir.file(out).join("misclassified.jpg")).unwrap().into_rgb8();
+        (printed, figure)
+    };
+    let (plain, images) = gallery("plain", &[]);
+    let (explained, with_maps) = gallery("explained", &["--gradcam"]);
+    assert_eq!(plain, explained);
+    let mistakes = plain["mistakes"].as_array().unwrap().len() as u32;
+    assert!((6..=10).contains(&mistakes), "{mistakes}");
+    assert_eq!(images.width(), with_maps.width());
+    let tile = (images.height() - 10) / mistakes.div_ceil(6);
+    assert_eq!(with_maps.height() - 10, (2 * mistakes).div_ceil(6) * tile);
+    // The second tile is the first image in the colors of the map.
+    let (across, side) = ((images.width() - 10) / 6, (images.width() - 70) / 6);
+    let mean = |image: &image::RgbImage, tile: u32| {
+        let patch = crop_imm(image, 10 + tile * across, 10, side, side).to_image();
+        patch.pixels().map(|pixel| pixel.0.iter().map(|v| u32::from(*v)).sum::<u32>()).sum::<u32>()
+            / (side * side)
+    };
+    assert_eq!(mean(&images, 0), mean(&with_maps, 0));
+    assert!(mean(&with_maps, 0).abs_diff(mean(&with_maps, 1)) > 10);
+
+    let ran = dir.run(&[&EVALUATE[..], &["--gradcam"]].concat());
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.err.contains("--out <DIR>"), "{ran:?}");
+}
+
 /// Compares with the mean of the answers of `predict` to the views, which the crate `image` crops
 /// and mirrors.
 #[test]

@@ -12,6 +12,7 @@ mod flower_photos;
 mod folders;
 mod formats;
 mod messages;
+mod neighbors;
 mod predict;
 mod recipes;
 mod resume;

@@ -10,10 +10,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use alexnet::Engine;
+use alexnet::{Engine, NeighborSearch};
 use alexnet_core::{Images, Logits, Options, State, metrics::argmax, weights::Weights};
 use alexnet_data::{decode::decode, preprocess::evaluation_image};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Returns a Python that has the packages.
 fn python(packages: &str) -> Option<PathBuf> {
@@ -35,12 +35,13 @@ fn alexnet(folder: &Path, arguments: &[&str]) {
     succeeds(Command::new(env!("CARGO_BIN_EXE_alexnet")).args(arguments).current_dir(folder), "");
 }
 
-/// Returns the validation images of the flower photos, if `ALEXNET_FLOWER_PHOTOS` names their
-/// archive, or drawn flowers.
-fn images(folder: &Path) -> Vec<PathBuf> {
+/// Returns this share of the flower photos, if `ALEXNET_FLOWER_PHOTOS` names their archive, or drawn
+/// flowers.
+fn images(folder: &Path, share: &str) -> Vec<PathBuf> {
     let data = match env::var("ALEXNET_FLOWER_PHOTOS") {
         Ok(archive) => {
-            alexnet(folder, &["data", "split", "--data", &archive, "--copy", "split"]);
+            let split = ["data", "split", "--data", &archive, "--copy", "split"];
+            alexnet(folder, &[&split[..], &["--val-fraction", share]].concat());
             folder.join("split/val")
         }
         Err(_) => {
@@ -107,7 +108,7 @@ fn pytorch_and_onnx_runtime_give_the_same_logits() {
     let script = |path: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let images = images(folder);
+    let images = images(folder, "0.1");
     let listed: String = images.iter().map(|image| format!("{}\n", image.display())).collect();
     for (variant, classes) in [("tutorial", "5"), ("original", "7"), ("torchvision", "10")] {
         let networks = |arguments: &[&str]| {
@@ -176,7 +177,7 @@ fn captum_gives_the_same_explanations() {
         |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pytorch").join(name);
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let images = images(folder);
+    let images = images(folder, "0.1");
     let images: Vec<&str> =
         images.iter().step_by(images.len() / 20).take(20).map(|i| i.to_str().unwrap()).collect();
     let make = ["make", "torchvision", "10", "."];
@@ -221,5 +222,48 @@ fn captum_gives_the_same_explanations() {
             assert!(ours[ours.len() / 2] <= 1e-5, "{ours:?}");
             assert!(within(&ours) * 10 >= ours.len() * 8, "{ours:?}");
         }
+    }
+}
+
+/// Compares the six neighbors of each image with those that NumPy finds, for random weights of
+/// torchvision's network.
+#[test]
+fn numpy_finds_the_same_neighbors() {
+    let Some(python) = python("numpy, PIL, torch, torchvision") else {
+        eprintln!("skipped: no PyTorch");
+        return;
+    };
+    let script =
+        |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pytorch").join(name);
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    // 500 of the flower photos.
+    let images = images(folder, "0.137");
+    let make = ["make", "torchvision", "10", "."];
+    let mut command = Command::new(&python);
+    let image = images[0].to_str().unwrap();
+    succeeds(command.arg(script("networks.py")).args(make).current_dir(folder), image);
+
+    let search = NeighborSearch {
+        weights: Some(folder.join("theirs.pth")),
+        data: images[0].parent().and_then(Path::parent).unwrap().into(),
+        ..NeighborSearch::default()
+    };
+    let mut neighbors = search.open(&mut ()).unwrap();
+    let images: Vec<PathBuf> = neighbors.images().collect();
+    let row = |image: &PathBuf| {
+        let found = neighbors.nearest(image, 6, &mut ()).unwrap();
+        let found = found.iter().map(|n| json!({ "path": n.path, "distance": n.distance }));
+        json!({ "path": image, "neighbors": found.collect::<Vec<_>>() })
+    };
+    let rows: Vec<Value> = images.iter().map(row).collect();
+    let mut compare = Command::new(&python);
+    compare.arg(script("neighbors.py")).arg("theirs.pth").arg(neighbors.index());
+    let found = succeeds(compare.current_dir(folder), &Value::from(rows).to_string());
+    for (line, features) in found.lines().zip(["of PyTorch", "of the index"]) {
+        println!("{} images, features {features}: {line}", images.len());
+        let numbers: Vec<f64> = line.split(' ').map(|number| number.parse().unwrap()).collect();
+        assert_eq!(numbers[0], images.len() as f64);
+        assert!(numbers[1] <= 1e-5 && numbers[2] <= 1e-5, "{line}");
     }
 }

@@ -21,7 +21,8 @@ use crate::{
 const RULES: [(&str, ReluRule); 2] =
     [("gradient", ReluRule::Gradient), ("guided", ReluRule::Guided)];
 
-/// Returns the cases: all nodes of each network, single nodes, and invalid input.
+/// Returns the cases: all nodes of each network, its last hidden layer, single nodes, and invalid
+/// input.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let reduced = Variant::ALL.map(|variant| {
@@ -40,6 +41,7 @@ pub fn cases() -> Vec<Case> {
             let relus = names(&topology, |op| *op == Op::Relu);
             cases.push(case(format!("relus::{rule_name}_{}", slug(&name)), &topology, relus, rule));
         }
+        cases.push(last_hidden_layer(&name, &topology));
     }
     let miniature = fixtures::miniature();
     for node in &miniature.nodes {
@@ -97,6 +99,24 @@ fn case(name: String, topology: &Topology, observed: BTreeSet<String>, rule: Rel
             aligned(&format!("the gradient of {name}"), &found.gradients[name], truth)?;
         }
         aligned("the gradient of the images", &found.input_gradient, &truth.input_gradient)
+    })
+}
+
+/// Compares the output of the network without its last layer with the input of that layer in the
+/// whole network.
+fn last_hidden_layer(name: &str, topology: &Topology) -> Case {
+    let topology = topology.clone();
+    let key = format!("last hidden layer: {name}");
+    Case::new(format!("inspection::last_hidden_layer::{}", slug(name)), move |engine| {
+        let (mut state, batch) = away_from_kinks(&key, &topology, 2, 0, Mode::Evaluate)?;
+        let network = Network::new(&topology, &state, Optimizer::default())?;
+        let trace = network.forward(&batch.images, Mode::Evaluate)?;
+        let hidden = topology.without_last_layer()?;
+        let kept: Vec<String> = hidden.parameters()?.into_iter().map(|p| p.name).collect();
+        state.parameters.retain(|name, _| kept.contains(name));
+        let mut model = engine.compile(&hidden, &state, Optimizer::default())?;
+        let found = logits(&model.logits(&batch.images)?);
+        within("the features", &found, &trace.input_of(topology.nodes.len() - 1).to_array())
     })
 }
 
