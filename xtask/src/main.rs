@@ -21,9 +21,24 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 /// The commands of `alexnet`. They are listed here so that an unknown task is reported without
 /// building `alexnet`.
-const COMMANDS: [&str; 12] = [
-    "train", "recipes", "lr-find", "evaluate", "predict", "data", "summary", "convert", "export",
-    "doctor", "parity", "bench",
+const COMMANDS: [&str; 17] = [
+    "train",
+    "recipes",
+    "lr-find",
+    "evaluate",
+    "predict",
+    "explain",
+    "features",
+    "kernels",
+    "neighbours",
+    "serve",
+    "data",
+    "summary",
+    "convert",
+    "export",
+    "doctor",
+    "parity",
+    "bench",
 ];
 
 const ENGINES: &str = "\
@@ -239,6 +254,23 @@ mod tests {
                 assert_eq!((found[0].to_str(), &found[1..]), (Some(command), &expected[..]));
             }
         }
+    }
+
+    #[test]
+    fn each_command_of_alexnet_is_a_task() {
+        // Each command has one file or folder.
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/cli/src/commands");
+        let name = |entry: std::io::Result<std::fs::DirEntry>| {
+            let path = entry.unwrap().path();
+            path.file_stem().unwrap().to_str().unwrap().replace('_', "-")
+        };
+        let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(name).collect();
+        files.retain(|name| name != "mod");
+        files.sort();
+        files.dedup();
+        let mut commands = COMMANDS;
+        commands.sort_unstable();
+        assert_eq!(files, commands);
     }
 
     #[test]

@@ -7,17 +7,15 @@ use alexnet_core::{
     metrics::top_k,
     weights::{Metadata, Weights},
 };
-use alexnet_data::{
-    decode::{self, Decoded, decode, decode_bytes},
-    preprocess::evaluation_image,
-};
-use image::{DynamicImage, RgbImage};
+use alexnet_data::{decode, preprocess::evaluation_image};
+use image::RgbImage;
 use rayon::prelude::*;
 
 use crate::{
     EngineConfig, Error, Note, Observer, Result,
     explain::{ConvLayer, Explain, Explainer, Explanation, Map},
     prediction::{ClassProbability, Prediction},
+    preprocess::{ImageSource, Preprocessed, Preprocessor, read},
     weights::WeightsFile,
 };
 
@@ -100,7 +98,7 @@ impl ClassifierBuilder {
         let topology = metadata.variant.topology(metadata.classes.len());
         let options = Options { device: self.engine.device, ..Options::default() };
         let model = backend.compile(&topology, &State::from(parameters), &options)?;
-        let decoding = decode::Options { orientation };
+        let decoding = decode::Options { orientation, ..decode::Options::default() };
         let engine = self.engine;
         Ok(Classifier { path, metadata, engine, model, explainer: None, decoding, notes: vec![] })
     }
@@ -131,59 +129,6 @@ struct Notes(Vec<Note>);
 impl Observer for Notes {
     fn note(&mut self, note: Note) {
         self.0.push(note);
-    }
-}
-
-/// An image to classify.
-#[derive(Clone, Debug)]
-pub enum ImageSource<'a> {
-    /// A file.
-    Path(PathBuf),
-    /// The bytes of a file.
-    Bytes(&'a [u8]),
-    /// Pixels. An alpha channel is dropped, as for files.
-    Image(&'a DynamicImage),
-}
-
-impl From<&str> for ImageSource<'_> {
-    fn from(path: &str) -> Self {
-        Self::Path(path.into())
-    }
-}
-
-impl From<&Path> for ImageSource<'_> {
-    fn from(path: &Path) -> Self {
-        Self::Path(path.into())
-    }
-}
-
-impl From<PathBuf> for ImageSource<'_> {
-    fn from(path: PathBuf) -> Self {
-        Self::Path(path)
-    }
-}
-
-impl From<&PathBuf> for ImageSource<'_> {
-    fn from(path: &PathBuf) -> Self {
-        Self::Path(path.clone())
-    }
-}
-
-impl<'a> From<&'a [u8]> for ImageSource<'a> {
-    fn from(bytes: &'a [u8]) -> Self {
-        Self::Bytes(bytes)
-    }
-}
-
-impl<'a> From<&'a Vec<u8>> for ImageSource<'a> {
-    fn from(bytes: &'a Vec<u8>) -> Self {
-        Self::Bytes(bytes)
-    }
-}
-
-impl<'a> From<&'a DynamicImage> for ImageSource<'a> {
-    fn from(image: &'a DynamicImage) -> Self {
-        Self::Image(image)
     }
 }
 
@@ -225,6 +170,11 @@ impl Classifier {
         &self.path
     }
 
+    /// The engine and its settings.
+    pub fn engine(&self) -> EngineConfig {
+        self.engine
+    }
+
     /// The options for decoding image files.
     pub fn decoding(&self) -> decode::Options {
         self.decoding
@@ -258,10 +208,49 @@ impl Classifier {
     {
         let images: Vec<ImageSource> = images.into_iter().map(Into::into).collect();
         let mut predictions = Vec::with_capacity(images.len());
+        let preprocessor = self.preprocessor();
         for chunk in images.chunks(BATCH) {
-            predictions.extend(self.predict_chunk(chunk)?);
+            // Images are freed as soon as they are resized, so that memory does not grow with their
+            // number.
+            let mut results: Vec<Result<Preprocessed>> =
+                chunk.par_iter().map(|image| preprocessor.preprocess(image)).collect();
+            let read = results.iter_mut().flatten().map(std::mem::take).collect();
+            let mut answers = self.predict_preprocessed(read)?.into_iter();
+            // There is one answer per image that was read.
+            let answer = |result: Result<Preprocessed>| {
+                result.and_then(|_| answers.next().unwrap_or(Err(Error::NotFinite)))
+            };
+            predictions.extend(results.into_iter().map(answer));
         }
         Ok(predictions)
+    }
+
+    /// Returns the preprocessor of the images, which other threads can use.
+    pub fn preprocessor(&self) -> Preprocessor {
+        Preprocessor { decoding: self.decoding, size: self.metadata.input_size }
+    }
+
+    /// Classifies preprocessed images as one batch and returns one result per image, in their
+    /// order.
+    ///
+    /// # Errors
+    /// [`CoreError::Shape`] when an image was preprocessed for another input size; errors of the
+    /// engine.
+    pub fn predict_preprocessed(
+        &mut self,
+        images: Vec<Preprocessed>,
+    ) -> Result<Vec<Result<Prediction>>> {
+        if images.is_empty() {
+            return Ok(vec![]);
+        }
+        let mut pixels = Vec::with_capacity(images.iter().map(|image| image.pixels.len()).sum());
+        images.iter().for_each(|image| pixels.extend_from_slice(&image.pixels));
+        let logits = self.model.logits(&self.batch(pixels))?;
+        let answer = |(row, image): (&[f32], Preprocessed)| {
+            let finite = row.iter().all(|logit| logit.is_finite());
+            if finite { Ok(self.prediction(row, image.damage)) } else { Err(Error::NotFinite) }
+        };
+        Ok(logits.rows().zip(images).map(answer).collect())
     }
 
     /// Explains which regions of an image raise the logit of a class, or for occlusion its
@@ -284,14 +273,45 @@ impl Classifier {
         image: impl Into<ImageSource<'a>>,
         options: &Explain,
     ) -> Result<Explanation> {
-        let (image, notes) = read(&image.into(), self.decoding)?;
-        let input = self.batch(evaluation_image(&image, self.metadata.input_size));
+        let (image, damage) = read(&image.into(), self.decoding)?;
+        let pixels = evaluation_image(&image, self.metadata.input_size);
+        let (prediction, class, map) = self.explain_pixels(pixels, damage, options)?;
+        let Explain { method, layer, .. } = *options;
+        Ok(Explanation { prediction, class, method, layer, map, image })
+    }
+
+    /// Does the same as [`Classifier::explain`] for a preprocessed image. The image of the
+    /// explanation has the size of the network's input.
+    ///
+    /// # Errors
+    /// As [`Classifier::explain`], except those of reading the image.
+    pub fn explain_preprocessed(
+        &mut self,
+        image: Preprocessed,
+        options: &Explain,
+    ) -> Result<Explanation> {
+        let Preprocessed { pixels, size, damage } = image;
+        let side = size as u32;
+        // `Preprocessed` has size × size pixels.
+        let image = RgbImage::from_raw(side, side, pixels.clone()).unwrap_or_default();
+        let (prediction, class, map) = self.explain_pixels(pixels, damage, options)?;
+        let Explain { method, layer, .. } = *options;
+        Ok(Explanation { prediction, class, method, layer, map, image })
+    }
+
+    fn explain_pixels(
+        &mut self,
+        pixels: Vec<u8>,
+        damage: Vec<String>,
+        options: &Explain,
+    ) -> Result<(Prediction, ClassProbability, Map)> {
+        let input = self.batch(pixels);
         let logits = self.model.logits(&input)?;
         let row = logits.rows().next().unwrap_or_default();
         if row.iter().any(|logit| !logit.is_finite()) {
             return Err(Error::NotFinite);
         }
-        let prediction = self.prediction(row, notes);
+        let prediction = self.prediction(row, damage);
         let index = options.class.unwrap_or(prediction.best().index);
         let Some(class) = prediction.classes().iter().find(|class| class.index == index).cloned()
         else {
@@ -303,8 +323,7 @@ impl Classifier {
             .into());
         };
         let map = self.explainer()?.explain(&input, index, options.method, options.layer)?;
-        let Explain { method, layer, .. } = *options;
-        Ok(Explanation { prediction, class, method, layer, map, image })
+        Ok((prediction, class, map))
     }
 
     /// Returns the activations of a convolutional layer for an image, after its ReLU, `[channels,
@@ -350,30 +369,6 @@ impl Classifier {
         Images { pixels, height: input_size, width: input_size, normalization }
     }
 
-    fn predict_chunk(&mut self, images: &[ImageSource]) -> Result<Vec<Result<Prediction>>> {
-        let size = self.metadata.input_size;
-        let decoding = self.decoding;
-        // Images are freed as soon as they are resized, so that memory does not grow with their
-        // number.
-        let read: Vec<Result<(Vec<u8>, Vec<String>)>> =
-            images.par_iter().map(|image| preprocess(image, decoding, size)).collect();
-        let pixels: Vec<u8> =
-            read.iter().flatten().flat_map(|(pixels, _)| pixels).copied().collect();
-        let images = self.batch(pixels);
-        let logits = if images.is_empty() { None } else { Some(self.model.logits(&images)?) };
-        let mut rows = logits.iter().flat_map(|logits| logits.rows());
-        let answer = |result: Result<(Vec<u8>, Vec<String>)>| {
-            let (_, damage) = result?;
-            match rows.next() {
-                Some(row) if row.iter().all(|logit| logit.is_finite()) => {
-                    Ok(self.prediction(row, damage))
-                }
-                _ => Err(Error::NotFinite),
-            }
-        };
-        Ok(read.into_iter().map(answer).collect())
-    }
-
     fn prediction(&self, logits: &[f32], damage: Vec<String>) -> Prediction {
         let class = |(index, probability): (usize, f64)| ClassProbability {
             name: self.metadata.classes[index].clone(),
@@ -382,34 +377,4 @@ impl Classifier {
         };
         Prediction { classes: top_k(logits, logits.len()).into_iter().map(class).collect(), damage }
     }
-}
-
-/// The preprocessed pixels, and the damage in the file.
-fn preprocess(
-    image: &ImageSource,
-    decoding: decode::Options,
-    size: usize,
-) -> Result<(Vec<u8>, Vec<String>)> {
-    if let ImageSource::Image(image) = image
-        && let Some(image) = image.as_rgb8()
-    {
-        // Without the copy that `read` makes.
-        return Ok((evaluation_image(image, size), vec![]));
-    }
-    let (image, damage) = read(image, decoding)?;
-    Ok((evaluation_image(&image, size), damage))
-}
-
-/// Decodes an image, and returns the damage in its file.
-fn read(image: &ImageSource, decoding: decode::Options) -> Result<(RgbImage, Vec<String>)> {
-    let Decoded { image, notes, .. } = match image {
-        ImageSource::Path(path) => {
-            // Reading a pipe could block forever.
-            alexnet_core::files::open(path).map_err(CoreError::io("open", path))?;
-            decode(path, decoding)?
-        }
-        ImageSource::Bytes(bytes) => decode_bytes("-", bytes, decoding)?,
-        ImageSource::Image(image) => return Ok((image.to_rgb8(), vec![])),
-    };
-    Ok((image, notes))
 }

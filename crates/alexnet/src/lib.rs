@@ -34,6 +34,7 @@ pub mod note;
 pub mod observer;
 pub mod prediction;
 pub mod prepare;
+pub mod preprocess;
 pub mod run_folder;
 mod saved;
 pub mod selection;
@@ -49,7 +50,7 @@ pub use alexnet_interchange as interchange;
 pub use image;
 
 pub use self::{
-    classifier::{Classifier, ClassifierBuilder, ImageSource},
+    classifier::{Classifier, ClassifierBuilder},
     config::{LrScheduler, Opt, Recipe, TrainConfig},
     engine::{Convolution, Engine, InstructionSet, NoInstructionSet},
     engine_config::{EngineChanges, EngineConfig},
@@ -60,6 +61,7 @@ pub use self::{
     observer::{Observer, Work},
     prediction::{ClassProbability, Prediction},
     prepare::Prepared,
+    preprocess::{ImageSource, Preprocessed, Preprocessor},
     run_folder::RunFolder,
     saved::MAX_BYTES as MAX_SETTINGS_BYTES,
     selection::Selection,

@@ -53,6 +53,7 @@ enum Command {
     Explain(commands::explain::Args),
     Features(commands::features::Args),
     Kernels(commands::kernels::Args),
+    Serve(commands::serve::Args),
     #[command(subcommand)]
     Data(commands::data::Command),
     Summary(commands::summary::Args),
@@ -161,6 +162,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Explain(args) => commands::explain::run(&args),
         Command::Features(args) => commands::features::run(&args).map(done),
         Command::Kernels(args) => commands::kernels::run(&args).map(done),
+        Command::Serve(args) => commands::serve::run(&args).map(done),
         Command::Data(command) => commands::data::run(&command),
         Command::Summary(args) => commands::summary::run(&args).map(done),
         Command::Convert(args) => commands::convert::run(&args).map(done),

@@ -17,7 +17,7 @@ pub fn is_guarded() -> bool {
 }
 
 /// Runs `work`. A panic is returned as an error with the message of the panic.
-pub(crate) fn guard<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub fn guard<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let before = GUARDED.replace(true);
     let done = catch_unwind(AssertUnwindSafe(work));
     GUARDED.set(before);

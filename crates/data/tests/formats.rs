@@ -163,7 +163,8 @@ fn crc(image: &RgbImage) -> u64 {
 /// Returns how the result differs from Pillow's, and the error if the file was refused.
 fn difference(name: &str, file: &[u8], pillow: &Value) -> (Option<Difference>, String) {
     let [stored, upright] = [ExifOrientation::Ignore, ExifOrientation::Apply].map(|orientation| {
-        decode_bytes(name, file, Options { orientation }).map(|decoded| decoded.image)
+        decode_bytes(name, file, Options { orientation, ..Options::default() })
+            .map(|decoded| decoded.image)
     });
     let refused = pillow.get("refused").is_some();
     match (stored, upright) {

@@ -86,7 +86,7 @@ fn decoded() -> Vec<Golden> {
 #[test]
 fn decoding_is_that_of_pillow() {
     // The goldens are not rotated.
-    let options = Options { orientation: ExifOrientation::Ignore };
+    let options = Options { orientation: ExifOrientation::Ignore, ..Options::default() };
     let mut failures = vec![];
     for Golden { name, file, size, pixels } in decoded() {
         match decode_bytes(name, file, options).map(|decoded| decoded.image) {

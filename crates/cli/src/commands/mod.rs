@@ -13,5 +13,6 @@ pub mod lr_find;
 pub mod parity;
 pub mod predict;
 pub mod recipes;
+pub mod serve;
 pub mod summary;
 pub mod train;

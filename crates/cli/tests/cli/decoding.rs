@@ -57,7 +57,7 @@ fn the_orientation_setting_is_stored_with_the_run_and_its_weights() {
     let dir = TestDir::with_flowers(2);
     let stored = flower(&dir, "roses/roses_0001.jpg");
     fs::write(dir.file("turned.jpg"), turned_jpeg(&stored)).unwrap();
-    let as_is = Options { orientation: ExifOrientation::Ignore };
+    let as_is = Options { orientation: ExifOrientation::Ignore, ..Options::default() };
     let as_stored = decode(dir.file("turned.jpg"), as_is).unwrap().image.clone();
     as_stored.save(dir.file("stored.png")).unwrap();
     rotate90(&as_stored).save(dir.file("upright.png")).unwrap();

@@ -10,11 +10,19 @@ pub const MAX_SIDE: u64 = 65_535;
 /// Largest file that is read: 128 MiB.
 pub const MAX_FILE_BYTES: u64 = 128 << 20;
 
-/// Checks the size in a header.
+/// Checks the size in a header against the limits of all images.
 ///
 /// # Errors
 /// A message, if the image is too large or has no pixels.
 pub fn check_size(width: u64, height: u64) -> Result<(), String> {
+    check_size_within(MAX_PIXELS, width, height)
+}
+
+/// Checks the size in a header against a limit of the number of pixels.
+///
+/// # Errors
+/// A message, if the image is too large or has no pixels.
+pub fn check_size_within(max_pixels: u64, width: u64, height: u64) -> Result<(), String> {
     if width.max(height) > MAX_SIDE {
         return Err(format!(
             "it has {width}×{height} pixels, and the limit is {MAX_SIDE} per side"
@@ -22,8 +30,8 @@ pub fn check_size(width: u64, height: u64) -> Result<(), String> {
     }
     match width * height {
         0 => Err("it has no pixels".into()),
-        1..=MAX_PIXELS => Ok(()),
-        _ => Err(format!("it has {width}×{height} pixels, and the limit is {MAX_PIXELS} in total")),
+        pixels if pixels <= max_pixels => Ok(()),
+        _ => Err(format!("it has {width}×{height} pixels, and the limit is {max_pixels} in total")),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::limits::check_size;
+use super::limits::{MAX_PIXELS, check_size_within};
 
 /// 1 GiB, enough for 25 JPEG images of 12 megapixels.
 static BUDGET: Budget = Budget::new(1 << 30);
@@ -43,6 +43,8 @@ pub struct Reservation {
     budget: &'static Budget,
     bytes: usize,
     exceeds: bool,
+    /// Largest number of pixels of the image.
+    pub max_pixels: u64,
 }
 
 impl Default for Reservation {
@@ -53,7 +55,7 @@ impl Default for Reservation {
 
 impl Reservation {
     fn of(budget: &'static Budget) -> Self {
-        Self { budget, bytes: 0, exceeds: false }
+        Self { budget, bytes: 0, exceeds: false, max_pixels: MAX_PIXELS }
     }
 
     /// Checks the size in a header and reserves the memory that decoding needs. `bytes_per_pixel`
@@ -67,7 +69,7 @@ impl Reservation {
         height: u64,
         bytes_per_pixel: usize,
     ) -> Result<(), String> {
-        check_size(width, height)?;
+        check_size_within(self.max_pixels, width, height)?;
         self.take((width * height) as usize * bytes_per_pixel);
         Ok(())
     }

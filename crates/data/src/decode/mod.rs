@@ -38,11 +38,20 @@ use crate::{Error, Result, guard::guard, resize::Crop};
 const MARGIN: u32 = 8;
 
 /// Options of decoding.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Whether the orientation in the metadata is applied. The orientation of a TIFF is always
     /// applied, as in Pillow.
     pub orientation: ExifOrientation,
+    /// Largest number of pixels, at most [`MAX_PIXELS`], which is the default. Larger images are
+    /// refused as soon as their header is read.
+    pub max_pixels: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { orientation: ExifOrientation::default(), max_pixels: MAX_PIXELS }
+    }
 }
 
 /// A decoded image. Until it is dropped, its memory counts against the budget of decoding, which
@@ -164,6 +173,7 @@ pub(crate) fn decode_in(
     options: Options,
     mut memory: Reservation,
 ) -> Result<Decoded> {
+    memory.max_pixels = options.max_pixels.min(MAX_PIXELS);
     let StoredImage { mut image, orientation, mut turned, notes } =
         guarded(name, || decode_stored(bytes, &mut memory))?;
     if orientation != Orientation::NoTransforms {
@@ -295,8 +305,26 @@ mod tests {
 
     use super::{orientation::tests::exif, png::tests::png, *};
 
-    const OPTIONS: Options = Options { orientation: ExifOrientation::Apply };
-    const IGNORE: Options = Options { orientation: ExifOrientation::Ignore };
+    const OPTIONS: Options =
+        Options { orientation: ExifOrientation::Apply, max_pixels: MAX_PIXELS };
+    const IGNORE: Options = Options { orientation: ExifOrientation::Ignore, ..OPTIONS };
+
+    #[test]
+    fn a_limit_of_pixels_holds_for_all_formats() {
+        use image::ImageFormat::{Bmp, Gif, Jpeg, Png, Pnm, Tiff, WebP};
+        let image = image::DynamicImage::new_rgb8(20, 10);
+        for format in [Jpeg, Png, Gif, Bmp, Tiff, WebP, Pnm] {
+            let mut file = std::io::Cursor::new(vec![]);
+            image.write_to(&mut file, format).unwrap();
+            let decode = |max_pixels| {
+                let options = Options { max_pixels, ..OPTIONS };
+                decode_bytes("a", file.get_ref(), options).map(|decoded| decoded.image)
+            };
+            assert_eq!(decode(200).unwrap().dimensions(), (20, 10), "{format:?}");
+            let error = decode(199).unwrap_err().to_string();
+            assert!(error.contains("20×10 pixels, and the limit is 199"), "{format:?}: {error}");
+        }
+    }
 
     fn random_crop(width: u32, height: u32, rng: &mut impl Rng) -> Crop {
         let (left, top) = (rng.random_range(0..width), rng.random_range(0..height));

@@ -106,7 +106,7 @@ impl LoaderOptions {
     }
 
     fn decoding(&self) -> decode::Options {
-        decode::Options { orientation: self.exif_orientation }
+        decode::Options { orientation: self.exif_orientation, ..decode::Options::default() }
     }
 }
 

@@ -61,7 +61,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let listing = source(args.data.as_ref()).listing(&mut Console::default())?;
     let options = SplitOptions { val_fraction: args.val_fraction, seed: args.seed };
     let bar = progress::Items::new("checking images");
-    let decoding = decode::Options { orientation: args.exif_orientation.into() };
+    let decoding =
+        decode::Options { orientation: args.exif_orientation.into(), ..decode::Options::default() };
     let report = check(listing, &options, decoding, &|done, total| bar.at(done, total))?;
     bar.finish();
     match args.format {

@@ -1,0 +1,292 @@
+//! The Open Inference Protocol, version 2, over REST
+//! (<https://github.com/open-inference/open-inference-protocol>), with the extension for binary
+//! tensors that Triton's clients use.
+//!
+//! The model `alexnet` takes one of two inputs: `image` (`BYTES`, `[n]`), the bytes of image files,
+//! or `pixels` (`UINT8`, `[n, height, width, 3]`), RGB images of any size. Its outputs are
+//! `probabilities` (`FP64`, `[n, classes]`) and `class` (`BYTES`, `[n]`), the name of the most
+//! probable class.
+
+mod message;
+mod tensor;
+
+use axum::{
+    Json,
+    extract::{Path, Request, State},
+    http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use futures_util::future::join_all;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use self::{
+    message::{InferRequest, InferResponse, Requested},
+    tensor::images,
+};
+use crate::{
+    app::{App, Shared},
+    body::receive,
+    observe::Work,
+    problem::{ErrorBody, Problem},
+};
+
+/// The name of the model in paths.
+const MODEL: &str = "alexnet";
+const VERSION: &str = "1";
+
+/// The header that separates the JSON part of a body from binary tensors: the length of the JSON
+/// part in bytes.
+const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
+
+/// Returns the routes of the protocol.
+pub fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(server))
+        .routes(routes!(live))
+        .routes(routes!(ready))
+        .routes(routes!(model))
+        .routes(routes!(model_ready))
+        .routes(routes!(infer))
+        .route("/v2/models/{model}/versions/{version}", axum::routing::get(versioned_model))
+        .route("/v2/models/{model}/versions/{version}/ready", axum::routing::get(versioned_ready))
+        .route("/v2/models/{model}/versions/{version}/infer", axum::routing::post(versioned_infer))
+}
+
+#[derive(Serialize, ToSchema)]
+struct ServerMetadata {
+    name: &'static str,
+    version: &'static str,
+    extensions: Vec<&'static str>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Live {
+    live: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Ready {
+    ready: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ModelReady {
+    name: &'static str,
+    ready: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ModelMetadata {
+    name: &'static str,
+    versions: Vec<&'static str>,
+    platform: String,
+    inputs: Vec<TensorMetadata>,
+    outputs: Vec<TensorMetadata>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct TensorMetadata {
+    name: &'static str,
+    datatype: &'static str,
+    /// -1 stands for any size
+    shape: Vec<i64>,
+}
+
+/// The server's metadata
+#[utoipa::path(get, path = "/v2", tag = "v2", responses((status = 200, body = ServerMetadata)))]
+async fn server(State(app): State<Shared>) -> Json<ServerMetadata> {
+    let _ = app;
+    Json(ServerMetadata {
+        name: MODEL,
+        version: env!("CARGO_PKG_VERSION"),
+        extensions: vec!["binary_tensor_data"],
+    })
+}
+
+/// Whether the process answers
+#[utoipa::path(get, path = "/v2/health/live", tag = "v2", responses((status = 200, body = Live)))]
+async fn live() -> Json<Live> {
+    Json(Live { live: true })
+}
+
+/// Whether the server takes requests
+#[utoipa::path(
+    get, path = "/v2/health/ready", tag = "v2",
+    responses((status = 200, body = Ready), (status = 503, body = Ready))
+)]
+async fn ready(State(app): State<Shared>) -> (StatusCode, Json<Ready>) {
+    let ready = app.is_ready();
+    (status(ready), Json(Ready { ready }))
+}
+
+fn status(ready: bool) -> StatusCode {
+    if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+/// The model's inputs and outputs; the only model is `alexnet`
+#[utoipa::path(
+    get, path = "/v2/models/{model}", tag = "v2", params(("model" = String, Path)),
+    responses((status = 200, body = ModelMetadata), (status = 404, body = ErrorBody))
+)]
+async fn model(
+    State(app): State<Shared>,
+    Path(model): Path<String>,
+) -> Result<Json<ModelMetadata>, Problem> {
+    check_model(&model)?;
+    let tensor =
+        |name, datatype, shape: &[i64]| TensorMetadata { name, datatype, shape: shape.into() };
+    Ok(Json(ModelMetadata {
+        name: MODEL,
+        versions: vec![VERSION],
+        platform: format!("alexnet_{}", app.info.engine),
+        inputs: vec![
+            tensor(tensor::IMAGE, "BYTES", &[-1]),
+            tensor(tensor::PIXELS, "UINT8", &[-1, -1, -1, 3]),
+        ],
+        outputs: vec![
+            tensor(message::PROBABILITIES, "FP64", &[-1, app.info.classes.len() as i64]),
+            tensor(message::CLASS, "BYTES", &[-1]),
+        ],
+    }))
+}
+
+async fn versioned_model(
+    app: State<Shared>,
+    Path((model_name, version)): Path<(String, String)>,
+) -> Result<Json<ModelMetadata>, Problem> {
+    check_version(&version)?;
+    model(app, Path(model_name)).await
+}
+
+/// Whether the model takes requests
+#[utoipa::path(
+    get, path = "/v2/models/{model}/ready", tag = "v2", params(("model" = String, Path)),
+    responses(
+        (status = 200, body = ModelReady), (status = 404, body = ErrorBody),
+        (status = 503, body = ModelReady)
+    )
+)]
+async fn model_ready(
+    State(app): State<Shared>,
+    Path(model): Path<String>,
+) -> Result<(StatusCode, Json<ModelReady>), Problem> {
+    check_model(&model)?;
+    let ready = app.is_ready();
+    Ok((status(ready), Json(ModelReady { name: MODEL, ready })))
+}
+
+async fn versioned_ready(
+    app: State<Shared>,
+    Path((model, version)): Path<(String, String)>,
+) -> Result<(StatusCode, Json<ModelReady>), Problem> {
+    check_version(&version)?;
+    model_ready(app, Path(model)).await
+}
+
+/// Infer
+///
+/// The request has one of the inputs `image` and `pixels`. In JSON, the elements of `image` are
+/// image files in base64. With the header `Inference-Header-Content-Length`, binary tensors follow
+/// the JSON part.
+#[utoipa::path(
+    post, path = "/v2/models/{model}/infer", tag = "v2", params(("model" = String, Path)),
+    request_body(content = InferRequest, content_type = "application/json"),
+    responses(
+        (status = 200, description = "The outputs", body = InferResponse),
+        (status = 400, description = "The request is not valid", body = ErrorBody),
+        (status = 403, description = "Foreign host name", body = ErrorBody),
+        (status = 404, description = "There is no such model", body = ErrorBody),
+        (status = 408, description = "The body came too slowly", body = ErrorBody),
+        (status = 413, description = "The body is too large", body = ErrorBody),
+        (status = 415, description = "The body is compressed", body = ErrorBody),
+        (status = 422, description = "An image cannot be read", body = ErrorBody),
+        (status = 503, description = "The queue is full", body = ErrorBody),
+        (status = 504, description = "The answer took too long", body = ErrorBody),
+    )
+)]
+async fn infer(
+    State(app): State<Shared>,
+    Path(model): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    check_model(&model)?;
+    infer_with(&app, request).await
+}
+
+async fn versioned_infer(
+    State(app): State<Shared>,
+    Path((model, version)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    check_version(&version)?;
+    check_model(&model)?;
+    infer_with(&app, request).await
+}
+
+async fn infer_with(app: &App, request: Request) -> Result<Response, Problem> {
+    let received = receive(app, request).await?;
+    let (json, binary) = match received.headers.get(JSON_LENGTH) {
+        None => (received.bytes.clone(), received.bytes.slice(received.bytes.len()..)),
+        Some(length) => {
+            let length = length.to_str().ok().and_then(|length| length.parse::<usize>().ok());
+            let length = length.filter(|length| *length <= received.bytes.len());
+            let length = length.ok_or_else(|| {
+                Problem::bad_request(format!("`{JSON_LENGTH}` must be a length within the body"))
+            })?;
+            (received.bytes.slice(..length), received.bytes.slice(length..))
+        }
+    };
+    let request: InferRequest = serde_json::from_slice(&json)
+        .map_err(|error| Problem::bad_request(format!("the request is not valid: {error}")))?;
+    let (id, requested) = (request.id.clone(), Requested::of(&request)?);
+    let images = images(request, binary, app.config.max_images)?;
+    drop((received, json));
+    let mut places = app.queue.admit(images.len())?;
+    let deadline = app.deadline();
+    let answers = images.into_iter().map(|image| {
+        let place = places.split_one();
+        async move {
+            let place = place.ok_or_else(|| Problem::internal("no place"))?;
+            app.predict(image, place, deadline).await
+        }
+    });
+    let (mut work, mut predictions) = (Work::default(), vec![]);
+    for (answer, number) in join_all(answers).await.into_iter().zip(1..) {
+        let answered = answer.map_err(|Problem { status, message }| {
+            Problem::new(status, format!("image {number}: {message}"))
+        })?;
+        work.add(answered.queue, answered.model);
+        predictions.push(answered.result);
+    }
+    let (response, binary) =
+        InferResponse::new(id, &requested, &predictions, app.info.classes.len());
+    let mut body = serde_json::to_vec(&response)
+        .map_err(|error| Problem::internal(format!("cannot write the response: {error}")))?;
+    let mut response = if binary.is_empty() {
+        ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+    } else {
+        let length = HeaderValue::from(body.len());
+        body.extend(binary);
+        let binary = HeaderValue::from_static("application/octet-stream");
+        ([(CONTENT_TYPE, binary), (JSON_LENGTH, length)], body).into_response()
+    };
+    response.extensions_mut().insert(work);
+    Ok(response)
+}
+
+fn check_model(model: &str) -> Result<(), Problem> {
+    if model == MODEL {
+        return Ok(());
+    }
+    Err(Problem::new(StatusCode::NOT_FOUND, format!("there is no such model; there is `{MODEL}`")))
+}
+
+fn check_version(version: &str) -> Result<(), Problem> {
+    if version == VERSION {
+        return Ok(());
+    }
+    let message = format!("there is no such version; there is `{VERSION}`");
+    Err(Problem::new(StatusCode::NOT_FOUND, message))
+}

@@ -1,0 +1,220 @@
+//! Inputs of an inference. They are untrusted: numbers are read as bytes, and lists are limited, so
+//! that a body does not need many times its size in memory.
+
+use std::fmt;
+
+use alexnet::image::RgbImage;
+use axum::{body::Bytes, http::StatusCode};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, Error, SeqAccess, Visitor},
+};
+
+use super::message::{InferRequest, Input};
+use crate::{app::Image, problem::Problem};
+
+/// The input with image files.
+pub const IMAGE: &str = "image";
+/// The input with pixels.
+pub const PIXELS: &str = "pixels";
+
+/// Largest number of inputs, outputs, dimensions.
+const FEW: usize = 16;
+
+/// Largest number of texts in a tensor.
+const MAX_TEXTS: usize = 1 << 12;
+
+/// Deserializes a short list.
+pub fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>>(source: D) -> Result<Vec<T>, D::Error> {
+    struct Few<T>(std::marker::PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Few<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+            write!(formatter, "a list of at most {FEW} elements")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+            let mut elements = vec![];
+            while let Some(element) = list.next_element()? {
+                if elements.len() == FEW {
+                    return Err(A::Error::invalid_length(FEW + 1, &self));
+                }
+                elements.push(element);
+            }
+            Ok(elements)
+        }
+    }
+
+    source.deserialize_seq(Few(std::marker::PhantomData))
+}
+
+/// The elements of a tensor in JSON, flat or nested.
+#[derive(Debug, Default)]
+pub struct Elements {
+    numbers: Vec<u8>,
+    texts: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for Elements {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        let mut elements = Self::default();
+        List(&mut elements).deserialize(source)?;
+        Ok(elements)
+    }
+}
+
+/// Appends a list, or lists of lists.
+struct List<'a>(&'a mut Elements);
+
+/// Appends an element or a list.
+struct Element<'a>(&'a mut Elements);
+
+impl<'de> DeserializeSeed<'de> for List<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<(), D::Error> {
+        source.deserialize_seq(Element(self.0))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Element<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<(), D::Error> {
+        source.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Element<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("a number from 0 to 255, a text, or a list of them")
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
+        let unexpected = serde::de::Unexpected::Unsigned(value);
+        let value = u8::try_from(value).map_err(|_| E::invalid_value(unexpected, &self))?;
+        self.0.numbers.push(value);
+        Ok(())
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        if self.0.texts.len() == MAX_TEXTS {
+            return Err(E::custom(format!("a tensor has at most {MAX_TEXTS} texts")));
+        }
+        self.0.texts.push(text.to_owned());
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element_seed(Element(self.0))?.is_some() {}
+        Ok(())
+    }
+}
+
+/// Returns the images of a request. `binary` is what follows its JSON part.
+///
+/// # Errors
+/// If the request does not have one valid input, or too many images.
+pub fn images(
+    request: InferRequest,
+    binary: Bytes,
+    max_images: usize,
+) -> Result<Vec<Image>, Problem> {
+    let mut inputs = request.inputs;
+    let (Some(input), true) = (inputs.pop(), inputs.is_empty()) else {
+        let message = format!("the request must have one input, `{IMAGE}` or `{PIXELS}`");
+        return Err(Problem::bad_request(message));
+    };
+    let binary = match input.parameters.binary_data_size {
+        None if binary.is_empty() => None,
+        Some(size) if size == binary.len() && input.data.is_none() => Some(binary),
+        _ => {
+            let message = "`binary_data_size` is not the number of bytes after the JSON part";
+            return Err(Problem::bad_request(message));
+        }
+    };
+    let images = input.shape.first().copied().unwrap_or(0);
+    if images == 0 {
+        return Err(Problem::bad_request("the shape has no images"));
+    }
+    if images > max_images {
+        let message = format!("the request has more than {max_images} images");
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+    }
+    match (input.name.as_str(), input.datatype.as_str(), &input.shape[..]) {
+        (IMAGE, "BYTES", [_] | [_, 1]) => files(input, binary, images),
+        (PIXELS, "UINT8", [_, height, width, 3]) => {
+            let (height, width) = (*height, *width);
+            pixels(input, binary, [images, height, width])
+        }
+        _ => Err(Problem::bad_request(format!(
+            "the input must be `{IMAGE}` (BYTES, [n]) or `{PIXELS}` (UINT8, [n, height, width, 3])"
+        ))),
+    }
+}
+
+fn files(input: Input, binary: Option<Bytes>, images: usize) -> Result<Vec<Image>, Problem> {
+    let files: Vec<Bytes> = match binary {
+        Some(binary) => split(binary)
+            .ok_or_else(|| Problem::bad_request("the lengths of the elements are not valid"))?,
+        None => {
+            let elements = input.data.unwrap_or_default();
+            let decode = |text: String| BASE64_STANDARD.decode(text).map(Bytes::from);
+            if !elements.numbers.is_empty() {
+                return Err(Problem::bad_request("the elements of BYTES must be texts in base64"));
+            }
+            elements.texts.into_iter().map(decode).collect::<Result<_, _>>().map_err(|error| {
+                Problem::bad_request(format!("an element is not base64: {error}"))
+            })?
+        }
+    };
+    if files.len() != images {
+        return Err(wrong_number(images, files.len()));
+    }
+    Ok(files.into_iter().map(Image::File).collect())
+}
+
+/// Splits elements that have their length in four bytes, little-endian, before each.
+fn split(mut binary: Bytes) -> Option<Vec<Bytes>> {
+    let mut elements = vec![];
+    while !binary.is_empty() {
+        let length = u32::from_le_bytes(*binary.first_chunk()?) as usize;
+        let end = length.checked_add(4).filter(|end| *end <= binary.len())?;
+        elements.push(binary.split_to(end).slice(4..));
+        if elements.len() > MAX_TEXTS {
+            return None;
+        }
+    }
+    Some(elements)
+}
+
+fn pixels(
+    input: Input,
+    binary: Option<Bytes>,
+    [images, height, width]: [usize; 3],
+) -> Result<Vec<Image>, Problem> {
+    let values = match binary {
+        Some(binary) => Vec::from(binary),
+        None => input.data.unwrap_or_default().numbers,
+    };
+    let each = height.checked_mul(width).and_then(|pixels| pixels.checked_mul(3));
+    let all = each.and_then(|each| each.checked_mul(images));
+    match (each, all) {
+        (Some(each @ 1..), Some(all)) if all == values.len() => {
+            let (height, width) = (height as u32, width as u32);
+            let image = |values: &[u8]| RgbImage::from_raw(width, height, values.to_vec());
+            // The length was checked above.
+            Ok(values.chunks_exact(each).filter_map(image).map(Image::Pixels).collect())
+        }
+        _ => Err(wrong_number(all.unwrap_or(usize::MAX), values.len())),
+    }
+}
+
+fn wrong_number(expected: usize, found: usize) -> Problem {
+    Problem::bad_request(format!("the shape has {expected} elements, but the data has {found}"))
+}
