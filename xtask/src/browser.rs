@@ -19,6 +19,9 @@ const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/serve/tests
 const BROWSERS: [&str; 4] =
     ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
+/// The environment variable with the path of another Chromium.
+const VARIABLE: &str = "ALEXNET_CHROMIUM";
+
 /// Installs what is missing, and prints what is there.
 ///
 /// # Errors
@@ -26,6 +29,10 @@ const BROWSERS: [&str; 4] =
 pub fn install(target: &Path) -> Result<(), String> {
     let mut missing = Vec::new();
     if browser().is_none() {
+        if let Some(path) = env::var_os(VARIABLE) {
+            let path = path.display();
+            return Err(format!("{VARIABLE} is {path}, which cannot be run; correct or unset it"));
+        }
         // A headless Chromium without a font draws no text.
         missing.extend(["chromium", "fonts-dejavu-core"]);
     }
@@ -37,17 +44,19 @@ pub fn install(target: &Path) -> Result<(), String> {
     if !missing.is_empty() {
         install_debian_packages(&missing)?;
     }
-    let browser = browser().ok_or("Chromium cannot be run; set ALEXNET_CHROMIUM to its path")?;
+    let browser = browser().ok_or_else(|| {
+        format!("Chromium is installed but cannot be run; set {VARIABLE} to the path of another")
+    })?;
     let folder = target.join("browser");
     install_node_packages(Path::new(SOURCE), &folder)?;
     eprintln!("{browser}; packages for Node.js in {}", folder.display());
     Ok(())
 }
 
-/// Returns the version of Chromium: of the one that `ALEXNET_CHROMIUM` names, else of the first of
+/// Returns the version of Chromium: of the one that [`VARIABLE`] names, else of the first of
 /// [`BROWSERS`] that can be run.
 fn browser() -> Option<String> {
-    match env::var_os("ALEXNET_CHROMIUM") {
+    match env::var_os(VARIABLE) {
         Some(path) => version(path),
         None => BROWSERS.into_iter().find_map(version),
     }
@@ -63,7 +72,7 @@ fn version(program: impl Into<OsString>) -> Option<String> {
 fn install_debian_packages(packages: &[&str]) -> Result<(), String> {
     let packages = packages.join(" ");
     let by_hand = format!(
-        "run `sudo apt-get install {packages}`, or install them in another way and set ALEXNET_CHROMIUM to the path of Chromium"
+        "run `sudo apt-get install {packages}`, or install them in another way and set {VARIABLE} to the path of Chromium"
     );
     if !is_root() {
         return Err(format!("{packages} must be installed by root; {by_hand}"));
