@@ -170,6 +170,7 @@ function picture(item, text) {
     placeholder.title = "This browser cannot display the file";
     image.replaceWith(placeholder);
   });
+  // The image must lie under the overlay as the network saw it.
   if (info.exif_orientation === "ignore") image.style.imageOrientation = "none";
   image.src = item.url;
   return image;

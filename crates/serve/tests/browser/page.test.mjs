@@ -416,13 +416,37 @@ pageTest("a map without positive evidence says so", {}, async (page) => {
   assert.ok(await page.locator(".overlay").isHidden());
 });
 
-pageTest("a file above the limit is not sent", {}, async (page) => {
+/** Loads a page again with other values in `/info`. */
+async function reload(page, values) {
   await page.route(/info/, async (route) => {
     const response = await route.fetch();
-    await route.fulfill({ json: { ...await response.json(), max_body: 1000 } });
+    await route.fulfill({ json: { ...await response.json(), ...values } });
   });
   await page.reload();
   await page.locator("#facts dd").first().waitFor();
+}
+
+pageTest("an image is displayed in the orientation that the network sees", {}, async (page) => {
+  for (const [value, style] of [["apply", "from-image"], ["ignore", "none"]]) {
+    await reload(page, { exif_orientation: value });
+    await drop(page, image(0));
+    const shown = page.locator(".frame .image");
+    await shown.waitFor();
+    assert.equal(await shown.evaluate((e) => getComputedStyle(e).imageOrientation), style);
+  }
+});
+
+pageTest("any class of many can be explained", { errors: [/status of 400.*explain/] }, async (page) => {
+  await reload(page, { classes: [...Object.values(expected)[0].map(({ name }) => name), "lilies"] });
+  await drop(page, image(0));
+  const asked = page.waitForRequest(/class=lilies/);
+  await page.getByLabel("Another class").selectOption("lilies");
+  await asked;
+  assert.equal(await page.getByRole("radio", { checked: true }).count(), 0);
+});
+
+pageTest("a file above the limit is not sent", {}, async (page) => {
+  await reload(page, { max_body: 1000 });
   page.on("request", (request) => assert.equal(request.method(), "GET"));
   await drop(page, image(0));
   await status(page, /The file has .* the server accepts up to /);
