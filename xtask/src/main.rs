@@ -2,9 +2,10 @@
 //!
 //! A command of `alexnet` is a task too: `alexnet` is built in release mode with the [`features`]
 //! that the command needs, and runs it. [`tasks`] runs cargo; [`libtorch`] downloads libtorch for
-//! the engine `tch`.
+//! the engine `tch`; [`browser`] installs what the test of the server's page needs.
 #![forbid(unsafe_code)]
 
+mod browser;
 mod features;
 mod libtorch;
 mod tasks;
@@ -87,6 +88,12 @@ enum Task {
         #[arg(long)]
         cuda: bool,
     },
+    /// Install what the test of the server's page needs: Chromium, Node.js and packages for it
+    ///
+    /// Chromium and Node.js are installed with `apt-get` if they are missing, which needs root. To
+    /// use another Chromium, set ALEXNET_CHROMIUM to its path. The packages for Node.js are
+    /// installed in the target folder.
+    Browser,
     /// Print this help, or the help of a task
     Help {
         /// The task
@@ -149,6 +156,10 @@ fn run(task: Task) -> Result<ExitCode, String> {
         Task::Criterion(Forwarded { arguments }) => tasks::criterion(&arguments),
         Task::Torture(Forwarded { arguments }) => tasks::torture(&arguments),
         Task::Libtorch { cuda } => fetch_libtorch(if cuda { Build::Cuda } else { Build::Cpu }),
+        Task::Browser => {
+            browser::install(&tasks::target())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Task::Help { task: None } => Ok(help(&mut Cli::command())),
         Task::Help { task: Some(task) } => help_of(&task),
         Task::Alexnet(arguments) => match arguments.split_first() {
@@ -264,7 +275,8 @@ mod tests {
 
     #[test]
     fn tasks_without_arguments_refuse_them() {
-        for line in ["lint all", "check --fast", "libtorch --rocm", "libtorch cuda"] {
+        for line in ["lint all", "check --fast", "libtorch --rocm", "libtorch cuda", "browser now"]
+        {
             let typed = ["xtask"].into_iter().chain(line.split_whitespace());
             assert!(Cli::try_parse_from(typed).is_err(), "{line}");
         }

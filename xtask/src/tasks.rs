@@ -201,7 +201,7 @@ fn note_first_build(program: &str, features: &[&str]) {
 }
 
 /// Returns cargo's target folder. The path of this program is `TARGET/debug/xtask`.
-fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     let program = env::current_exe().unwrap_or_default();
     program.ancestors().nth(2).unwrap_or(Path::new("target")).to_owned()
 }

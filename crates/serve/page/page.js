@@ -10,7 +10,7 @@ const TOP = 5;
 
 const MEANINGS = {
   gradcam: (name) => `Bright regions raise “${name}”.`,
-  guided: (name) => `Brightening or darkening the bright pixels would raise “${name}”.`,
+  guided: (name) => `Bright pixels are those whose change raises “${name}” most.`,
   "guided-gradcam": (name) => `Bright pixels are details in the regions that raise “${name}”.`,
   occlusion: (name) => `Covering a bright region lowers the probability of “${name}”.`,
 };
@@ -43,9 +43,11 @@ function count(number, one, several = `${one}s`) {
   return `${number} ${number === 1 ? one : several}`;
 }
 
-function say(text, isError = false) {
-  byId("status").textContent = text;
-  byId("status").classList.toggle("error", isError);
+function say(text, isError = false, isSeen = true) {
+  const status = byId("status");
+  status.textContent = text;
+  status.classList.toggle("error", isError);
+  status.classList.toggle("unseen", !isSeen);
 }
 
 // Requests
@@ -168,6 +170,7 @@ function picture(item, text) {
     placeholder.title = "This browser cannot display the file";
     image.replaceWith(placeholder);
   });
+  // The image must lie under the overlay as the network saw it.
   if (info.exif_orientation === "ignore") image.style.imageOrientation = "none";
   image.src = item.url;
   return image;
@@ -206,10 +209,12 @@ function drawRow(item, progress) {
   probability.hidden = !answer;
   if (answer) {
     probability.textContent = percent(answer.probability);
-    const button = newButton(item.file.name, () => {
+    const button = newButton("", () => {
       open(item, !item.isOpen);
       layOut();
     });
+    button.append(document.createElement("span"));
+    button.firstChild.textContent = button.title = item.file.name;
     button.setAttribute("aria-controls", item.detail.id);
     button.setAttribute("aria-expanded", item.isOpen);
     name.replaceChildren(button);
@@ -281,9 +286,11 @@ function report() {
   } else if (done < items.length) {
     say(`Classifying: ${done} of ${count(items.length, "image")} done`);
   } else if (only?.failure) {
-    say(`${only.file.name}: ${only.failure.message}`, true);
+    // A single image shows its result itself: this is for screen readers.
+    say(`${only.file.name}: ${only.failure.message}`, true, false);
   } else if (only) {
-    say(`${only.file.name}: ${only.answer.class}, ${percent(only.answer.probability)}`);
+    const { class: name, probability } = only.answer;
+    say(`${only.file.name}: ${name}, ${percent(probability)}`, false, false);
   } else {
     const errors = failed.length > 0 ? `, ${count(failed.length, "error")}` : "";
     say(`${count(answered.length, "image")} classified${errors}`, answered.length === 0);
@@ -462,6 +469,8 @@ for (const [button, input] of [["choose", "files"], ["photograph", "camera"]]) {
     target.value = "";
   });
 }
+
+byId("photograph").hidden = navigator.maxTouchPoints === 0;
 
 const setDragging = (is) => document.body.classList.toggle("dragging", is);
 document.addEventListener("dragover", (event) => {

@@ -1,5 +1,6 @@
 //! Tests of the binary `alexnet`: exit codes, output and files.
 
+mod browser;
 mod check;
 mod datasets;
 mod decoding;

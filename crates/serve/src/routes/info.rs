@@ -26,6 +26,8 @@ pub struct Info {
     pub classes: Vec<String>,
     /// The side of the network's input in pixels
     pub input_size: usize,
+    /// Whether the EXIF or XMP orientation is applied to images: `apply` or `ignore`
+    exif_orientation: &'static str,
     /// Largest body of a request in bytes
     max_body: usize,
     /// Largest number of images in a request
@@ -48,6 +50,7 @@ impl Info {
             device: engine.device.to_string(),
             classes: metadata.classes.clone(),
             input_size: metadata.input_size,
+            exif_orientation: classifier.preprocessor().decoding.orientation.name(),
             max_body: config.max_body,
             max_images: config.max_images,
             max_pixels: config.max_pixels,
