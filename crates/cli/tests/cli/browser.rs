@@ -24,6 +24,8 @@ struct Browser {
 }
 
 impl Browser {
+    /// Finds Chromium, Node.js and the packages that `cargo xtask browser` installs.
+    ///
     /// # Errors
     /// The name of what is missing.
     fn find() -> Result<Self, &'static str> {
