@@ -24,6 +24,8 @@ struct Browser {
 }
 
 impl Browser {
+    /// Finds Chromium, Node.js and the packages that `cargo xtask browser` installs.
+    ///
     /// # Errors
     /// The name of what is missing.
     fn find() -> Result<Self, &'static str> {
@@ -86,7 +88,7 @@ fn the_page_works_in_a_browser() {
             return;
         }
     };
-    let dir = TestDir::with_flowers(8);
+    let dir = TestDir::with_flowers(10);
     // So few steps do not train well, but the classes differ between images.
     let train = ["train", "--data", "flowers", "--run-dir", "run", "--epochs", "3", "-b", "8"];
     dir.succeeds(&train);

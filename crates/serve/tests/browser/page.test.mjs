@@ -57,6 +57,8 @@ function pageTest(name, { errors = [], ...options }, run) {
         problems.push(`a request to ${request.url()}`);
       }
     });
+    // Chromium reports file choosers only from some time after the first listener.
+    page.on("filechooser", () => {});
     try {
       await page.goto(url);
       await page.locator("#facts dd").first().waitFor();
