@@ -183,13 +183,9 @@ impl Neighbors {
             observer.note(Note::Damaged { path: path.clone(), what });
         });
         let distances = distances(&self.layer.features(pixels)?, &self.features);
-        let mut order: Vec<usize> = (0..distances.len()).collect();
-        // Stable, and the images are sorted by path.
-        order.sort_by(|a, b| distances[*a].total_cmp(&distances[*b]));
-
         let is_itself = |found: &Path| file.is_some() && fs::canonicalize(found).ok() == file;
         let mut nearest = Vec::new();
-        for image in order {
+        for image in nearest_first(&distances) {
             let Item { path, class } = &self.images[image];
             let path = self.root.join(path);
             if is_itself(&path) {
@@ -217,6 +213,14 @@ fn distances(from: &[f32], features: &Array) -> Vec<f64> {
         squares.sum::<f64>().sqrt()
     };
     features.values.par_chunks_exact(from.len()).map(distance).collect()
+}
+
+/// Returns the indices of the distances in ascending order; equal distances keep their order, which
+/// is that of the paths.
+fn nearest_first(distances: &[f64]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..distances.len()).collect();
+    order.sort_by(|a, b| distances[*a].total_cmp(&distances[*b]));
+    order
 }
 
 /// A network without its last layer.
@@ -317,5 +321,20 @@ mod tests {
         assert_eq!(distances(&[0.0, 0.0], &features), [0.0, 5.0, 1.0]);
         let none = Array { shape: vec![0, 2], values: vec![] };
         assert_eq!(distances(&[0.0, 0.0], &none), [0.0; 0]);
+    }
+
+    #[test]
+    fn the_order_is_that_of_repeated_search_for_the_first_minimum() {
+        // Whole numbers, so that many distances are equal.
+        let values: Vec<f32> = (0..600u32).map(|i| (i * i * 31 % 7) as f32).collect();
+        let features = Array { shape: vec![200, 3], values };
+        let found = distances(&[2.0, 0.0, 5.0], &features);
+        let mut left = found.clone();
+        for image in nearest_first(&found) {
+            let smallest = left.iter().copied().fold(f64::INFINITY, f64::min);
+            assert_eq!(left.iter().position(|distance| *distance == smallest), Some(image));
+            left[image] = f64::INFINITY;
+        }
+        assert!(left.iter().all(|distance| distance.is_infinite()));
     }
 }
