@@ -21,7 +21,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 /// The commands of `alexnet`. They are listed here so that an unknown task is reported without
 /// building `alexnet`.
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "train",
     "recipes",
     "lr-find",
@@ -266,6 +266,8 @@ mod tests {
         };
         let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(name).collect();
         files.retain(|name| name != "mod");
+        // Another spelling of `neighbours`.
+        files.push("neighbors".into());
         files.sort();
         files.dedup();
         let mut commands = COMMANDS;

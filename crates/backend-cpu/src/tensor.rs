@@ -1,24 +1,50 @@
 //! The tensor of this engine: a batch of f32 items in reusable buffers.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
+    ops::RangeBounds,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use alexnet_core::Array;
 
-/// A pool of unused buffers, by length. The first step of a model allocates the buffers; later
-/// steps reuse them until the pool is cleared.
+/// A pool of unused buffers, by capacity. The first step of a model allocates the buffers; later
+/// steps reuse them until the pool is cleared. A smaller batch reuses buffers of a larger one, and
+/// buffers for a larger batch replace smaller ones: batches of many sizes need little more memory
+/// than the largest.
 #[derive(Clone, Debug, Default)]
-pub struct Pool(Arc<Mutex<HashMap<usize, Vec<Vec<f32>>>>>);
+pub struct Pool(Arc<Mutex<Free>>);
+
+type Free = BTreeMap<usize, Vec<Vec<f32>>>;
+
+/// Removes a buffer whose capacity is in a range, the smallest.
+fn pop(free: &mut Free, capacities: impl RangeBounds<usize>) -> Option<Vec<f32>> {
+    let (&capacity, buffers) = free.range_mut(capacities).next()?;
+    let buffer = buffers.pop();
+    if buffers.is_empty() {
+        free.remove(&capacity);
+    }
+    buffer
+}
 
 impl Pool {
     /// Returns a buffer of `len` numbers with arbitrary content from an earlier use. The caller
     /// must overwrite all of it.
     pub fn take(&self, len: usize) -> Buffer {
-        let free =
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&len).and_then(Vec::pop);
-        Buffer { values: free.unwrap_or_else(|| vec![0.0; len]), pool: self.clone() }
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let values = match pop(&mut free, len..=2 * len) {
+            Some(mut values) => {
+                // Within its capacity.
+                values.resize(len, 0.0);
+                values
+            }
+            None => {
+                drop(pop(&mut free, len.div_ceil(2)..len));
+                drop(free);
+                vec![0.0; len]
+            }
+        };
+        Buffer { values, pool: self.clone() }
     }
 
     /// Frees the buffers that are not in use.
@@ -45,7 +71,7 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         let values = std::mem::take(&mut self.values);
         let mut free = self.pool.0.lock().unwrap_or_else(PoisonError::into_inner);
-        free.entry(values.len()).or_default().push(values);
+        free.entry(values.capacity()).or_default().push(values);
     }
 }
 
@@ -143,6 +169,18 @@ mod tests {
         let address = tensor.values().as_ptr();
         drop(tensor);
         assert_eq!(pool.tensor(3, &[2]).values().as_ptr(), address);
+    }
+
+    #[test]
+    fn batches_of_many_sizes_need_little_more_memory_than_the_largest() {
+        let pool = Pool::default();
+        let kept =
+            || pool.0.lock().unwrap().iter().map(|(size, all)| size * all.len()).sum::<usize>();
+        for batch in (1..=32).chain((1..=32).rev()).chain([7, 32, 1, 19]) {
+            let tensors = [pool.tensor(batch, &[10]), pool.tensor(batch, &[1000])];
+            assert_eq!(tensors.map(|tensor| tensor.values().len()), [batch * 10, batch * 1000]);
+        }
+        assert!((32 * 1010..2 * 32 * 1010).contains(&kept()), "{}", kept());
     }
 
     #[test]

@@ -31,8 +31,8 @@ pub struct ServeConfig {
     pub max_pixels: u64,
     /// Largest number of open connections; others wait until one is closed.
     pub max_connections: usize,
-    /// Time to receive the headers of a request, from its first byte; also the time from the start
-    /// of a connection to its first request.
+    /// Time to receive the headers of a request, from the start of the connection or from the
+    /// previous response. An idle connection is closed after this time.
     pub header_timeout: Duration,
     /// Time to receive the body of a request.
     pub body_timeout: Duration,

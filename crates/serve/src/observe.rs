@@ -53,6 +53,9 @@ pub async fn observe(State(app): State<Shared>, mut request: Request, next: Next
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id.clone());
+    if !app.is_ready() {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     let total = start.elapsed();
     let status = response.status().as_u16();
     let route = route.as_ref().map_or("", MatchedPath::as_str);

@@ -34,8 +34,9 @@ use crate::{
 /// Time that a client may take to read a part of a response.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Time between two requests of a connection, in addition to the time of an answer.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Time after a signal to stop in which requests on open connections are still read: a client may
+/// have sent one that the server has not seen yet.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// Threads that handle connections. They only wait and copy: images are decoded by others.
 const THREADS: usize = 2;
@@ -90,7 +91,7 @@ impl Server {
             let connections = serve(listener, Arc::clone(&app), signals.next()).await;
             tracing::info!("stopping: answering the accepted requests");
             tokio::select! {
-                () = connections.shutdown() => {}
+                () = sleep(GRACE).then(|()| connections.shutdown()) => {}
                 () = signals.next() => {}
             }
             Ok(())
@@ -151,7 +152,6 @@ fn connect(
     // Answers are small, and written at once.
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutStream::new(stream);
-    stream.set_read_timeout(Some(config.body_timeout + config.answer_timeout + IDLE_TIMEOUT));
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
     let service = router.clone().map_request(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
