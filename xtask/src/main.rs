@@ -31,6 +31,7 @@ const COMMANDS: [&str; 18] = [
     "features",
     "kernels",
     "neighbours",
+    "neighbors",
     "serve",
     "data",
     "summary",

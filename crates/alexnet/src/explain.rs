@@ -51,6 +51,18 @@ impl Method {
             Self::Occlusion => "occlusion",
         }
     }
+
+    /// Returns the number of images that the network computes for an explanation, whose input has
+    /// `size`×`size` pixels. A backward pass counts as two.
+    pub fn cost(self, size: usize) -> usize {
+        let [prediction, inspection] = [1, 3];
+        prediction
+            + match self {
+                Self::GradCam | Self::Guided => inspection,
+                Self::GuidedGradCam => 2 * inspection,
+                Self::Occlusion => 1 + starts(size).count().pow(2),
+            }
+    }
 }
 
 /// One of the five convolutional layers, after its ReLU.

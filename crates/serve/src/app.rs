@@ -8,7 +8,6 @@ use std::sync::{
 use alexnet::{
     Classifier, Explain, Explanation, Prediction, Preprocessed, Preprocessor,
     data::guard::guard,
-    explain::Method,
     image::{DynamicImage, RgbImage},
 };
 use axum::body::Bytes;
@@ -22,9 +21,9 @@ use crate::{
     ServeConfig,
     admission::{Bodies, Places, Queue},
     hosts::Hosts,
+    info::Info,
     metrics::Metrics,
     problem::Problem,
-    routes::info::Info,
     worker::{Answered, Work, Worker},
 };
 
@@ -35,7 +34,7 @@ pub type Shared = Arc<App>;
 pub struct App {
     pub config: ServeConfig,
     pub info: Info,
-    pub hosts: Hosts,
+    pub hosts: Arc<Hosts>,
     pub metrics: Metrics,
     pub queue: Queue,
     pub bodies: Bodies,
@@ -52,7 +51,9 @@ impl App {
         preprocessor.decoding.max_pixels = config.max_pixels;
         Ok(Self {
             info: Info::new(&classifier, &config),
-            hosts: Hosts::new(config.allowed_hosts.iter().cloned().chain([config.host.clone()])),
+            hosts: Arc::new(Hosts::new(
+                config.allowed_hosts.iter().cloned().chain([config.host.clone()]),
+            )),
             queue: Queue::new(config.queue),
             bodies: Bodies::new(config.max_bodies),
             worker: Worker::start(classifier, config.max_batch, metrics.clone())?,
@@ -154,14 +155,5 @@ impl Image {
             Self::File(bytes) => preprocessor.preprocess(&bytes[..])?,
             Self::Pixels(image) => preprocessor.preprocess(&DynamicImage::from(image))?,
         })
-    }
-}
-
-/// Returns the number of images that the network computes for an explanation, rounded up.
-pub fn cost(method: Method) -> usize {
-    match method {
-        Method::GradCam | Method::Guided => 4,
-        Method::GuidedGradCam => 7,
-        Method::Occlusion => 170,
     }
 }

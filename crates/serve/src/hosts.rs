@@ -1,7 +1,7 @@
 //! Checks the host name of requests. A foreign page can let its own name point to this machine (DNS
 //! rebinding), and the browser then lets it read the answers. Such requests carry the foreign name.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
@@ -14,7 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::{app::Shared, problem::Problem};
+use crate::problem::Problem;
 
 /// The host names that requests may use.
 #[derive(Debug)]
@@ -53,9 +53,8 @@ impl Hosts {
 }
 
 /// Refuses requests with a foreign host or origin.
-pub async fn check(State(app): State<Shared>, request: Request, next: Next) -> Response {
+pub async fn check(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    let hosts = &app.hosts;
     let mut named = headers.get_all(HOST).iter();
     let host = named.next().is_some_and(|host| hosts.allow_header(host)) && named.next().is_none();
     let target = request.uri().host().is_none_or(|host| hosts.allow(host));

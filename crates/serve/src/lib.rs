@@ -35,6 +35,7 @@ mod body;
 pub mod config;
 pub mod error;
 mod hosts;
+mod info;
 mod metrics;
 mod observe;
 mod problem;

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    app::{App, Shared, cost},
+    app::{App, Shared},
     body::receive,
     observe::Work,
     problem::{ErrorBody, Problem},
@@ -123,7 +123,7 @@ pub async fn explain(
         class: class.as_deref().map(|name| index_of(name, &app)).transpose()?,
     };
     let image = receive(&app, request).await?.image(&app).await?;
-    let places = app.queue.admit(cost(explain.method))?;
+    let places = app.queue.admit(explain.method.cost(app.info.input_size))?;
     let answered = app.explain(image, explain, places, app.deadline()).await?;
     let explained = explained(&answered.result, values.unwrap_or_default())?;
     let mut response = Json(explained).into_response();

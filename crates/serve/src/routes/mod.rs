@@ -2,7 +2,7 @@
 
 mod explain;
 mod health;
-pub mod info;
+mod info;
 mod page;
 mod predict;
 mod v2;
@@ -64,7 +64,7 @@ pub fn router(app: Shared) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn_with_state(Arc::clone(&app), hosts::check))
+        .layer(from_fn_with_state(Arc::clone(&app.hosts), hosts::check))
         .layer(set(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
         .layer(set(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(set(header::REFERRER_POLICY, "no-referrer"))

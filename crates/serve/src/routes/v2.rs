@@ -7,6 +7,7 @@
 //! `probabilities` (`FP64`, `[n, classes]`) and `class` (`BYTES`, `[n]`), the name of the most
 //! probable class.
 
+mod elements;
 mod message;
 mod tensor;
 
@@ -22,7 +23,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::{
-    message::{InferRequest, InferResponse, Requested},
+    message::{InferRequest, InferResponse, MODEL, Requested, VERSION},
     tensor::images,
 };
 use crate::{
@@ -31,10 +32,6 @@ use crate::{
     observe::Work,
     problem::{ErrorBody, Problem},
 };
-
-/// The name of the model in paths.
-const MODEL: &str = "alexnet";
-const VERSION: &str = "1";
 
 /// The header that separates the JSON part of a body from binary tensors: the length of the JSON
 /// part in bytes.
@@ -104,8 +101,7 @@ struct TensorMetadata {
 
 /// The server's metadata
 #[utoipa::path(get, path = "/v2", tag = "v2", responses((status = 200, body = ServerMetadata)))]
-async fn server(State(app): State<Shared>) -> Json<ServerMetadata> {
-    let _ = app;
+async fn server() -> Json<ServerMetadata> {
     Json(ServerMetadata {
         name: MODEL,
         version: env!("CARGO_PKG_VERSION"),

@@ -4,11 +4,13 @@ use alexnet::Prediction;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{
-    MODEL, VERSION,
-    tensor::{Elements, few},
-};
+use super::elements::{Elements, few};
 use crate::problem::Problem;
+
+/// The name of the model.
+pub const MODEL: &str = "alexnet";
+/// The version of the model.
+pub const VERSION: &str = "1";
 
 /// The output with the probabilities of all classes.
 pub const PROBABILITIES: &str = "probabilities";
