@@ -19,15 +19,15 @@ use crate::{
 };
 
 /// The default number of classes.
-const TOP: u32 = 5;
+const TOP: u16 = 5;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Options {
     /// Number of classes in `top`
-    #[param(minimum = 1, default = 5)]
-    topk: Option<u32>,
+    #[param(minimum = 1, maximum = 65535, default = 5)]
+    topk: Option<u16>,
 }
 
 /// The result for one image
@@ -148,7 +148,7 @@ fn number_of_classes(options: Result<Query<Options>, QueryRejection>) -> Result<
         options.map_err(|error| Problem::bad_request(error.body_text()))?;
     match topk {
         Some(0) => Err(Problem::bad_request("`topk` must be at least 1")),
-        topk => Ok(topk.unwrap_or(TOP) as usize),
+        topk => Ok(usize::from(topk.unwrap_or(TOP))),
     }
 }
 

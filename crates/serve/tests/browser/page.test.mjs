@@ -467,6 +467,8 @@ pageTest("a server that has stopped is reported", { errors: [/ERR_CONNECTION_REF
     }
     throw new Error("the server does not stop");
   });
+  // The server still answers on open connections for half a second.
+  await new Promise((resolve) => setTimeout(resolve, 2000));
   await drop(page, image(1));
   await page.locator(".row .class").filter({ hasText: "The server does not answer." }).waitFor();
   await status(page, "1 image classified, 1 error");
