@@ -18,13 +18,16 @@ use crate::{
     problem::Problem,
 };
 
-/// A body, whose memory is counted until this is dropped.
+/// A body. Its memory is counted until this is dropped, so it is kept until the answer is there.
 #[derive(Debug)]
 pub struct Received {
     pub headers: HeaderMap,
     pub bytes: Bytes,
     _memory: Memory,
 }
+
+/// Largest number of characters of the name of a file; the response does not repeat more.
+const MAX_NAME: usize = 255;
 
 /// An image of a request with the name of its file, or `-` for an image without one.
 #[derive(Debug)]
@@ -134,7 +137,7 @@ impl Received {
                 let message = format!("the request has more than {max_images} images");
                 return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, message));
             }
-            let name = field.file_name().unwrap_or("-").to_owned();
+            let name = field.file_name().unwrap_or("-").chars().take(MAX_NAME).collect();
             let file = field.bytes().await.map_err(|error| damaged(error.body_text()))?;
             images.push(Named { name, image: Image::File(file) });
         }

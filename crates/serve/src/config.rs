@@ -23,7 +23,7 @@ pub struct ServeConfig {
     pub queue: usize,
     /// Largest body of a request in bytes.
     pub max_body: usize,
-    /// Largest number of bytes of all bodies together that are being received.
+    /// Largest number of bytes of all bodies together that are received and not yet answered.
     pub max_bodies: usize,
     /// Largest number of images in a request.
     pub max_images: usize,

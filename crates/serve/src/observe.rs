@@ -59,8 +59,11 @@ pub async fn observe(State(app): State<Shared>, mut request: Request, next: Next
     let total = start.elapsed();
     let status = response.status().as_u16();
     let route = route.as_ref().map_or("", MatchedPath::as_str);
-    // Unknown methods would make the number of labels unlimited.
-    let known = if route.is_empty() { "" } else { method.as_str() };
+    // Clients can send any method and path, and each label is kept.
+    let known = match method.as_str() {
+        method @ ("GET" | "HEAD" | "POST") if !route.is_empty() => method,
+        _ => "other",
+    };
     app.metrics.answered(known, route, status, total);
     let Work { images, queue, model } =
         response.extensions().get::<Work>().copied().unwrap_or_default();

@@ -26,9 +26,18 @@ pub struct Problem {
 /// Seconds after which a client may try again when the server is busy.
 const RETRY_SECONDS: u32 = 1;
 
+/// Largest number of characters of a message.
+const MAX_CHARS: usize = 500;
+
 impl Problem {
+    /// Creates a problem. A long message, which can quote the request, is cut.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        let mut message = message.into();
+        if let Some((end, _)) = message.char_indices().nth(MAX_CHARS) {
+            message.truncate(end);
+            message.push('…');
+        }
+        Self { status, message }
     }
 
     /// The request cannot be understood.

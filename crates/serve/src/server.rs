@@ -18,7 +18,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     runtime::{Builder, Runtime},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
@@ -37,6 +37,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time after a signal to stop in which requests on open connections are still read: a client may
 /// have sent one that the server has not seen yet.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// Time after which no connection waits to be accepted.
+const BACKLOG: Duration = Duration::from_millis(10);
 
 /// Threads that handle connections. They only wait and copy: images are decoded by others.
 const THREADS: usize = 2;
@@ -133,9 +136,14 @@ async fn serve(
     }
     app.drain();
     // Connections that the system has accepted may have sent their request already.
-    while let Some(Ok((stream, remote))) = listener.accept().now_or_never() {
-        connect(stream, remote, &router, &app, &connections, None);
-    }
+    let backlog = async {
+        while let Ok(accepted) = timeout(BACKLOG, listener.accept()).await {
+            if let Ok((stream, remote)) = accepted {
+                connect(stream, remote, &router, &app, &connections, None);
+            }
+        }
+    };
+    let _ = timeout(GRACE, backlog).await;
     connections
 }
 

@@ -311,14 +311,19 @@ mod tests {
 
     #[test]
     fn a_limit_of_pixels_holds_for_all_formats() {
-        use image::ImageFormat::{Bmp, Gif, Jpeg, Png, Pnm, Tiff, WebP};
+        use image::ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
         let image = image::DynamicImage::new_rgb8(20, 10);
-        for format in [Jpeg, Png, Gif, Bmp, Tiff, WebP, Pnm] {
+        let mut files = vec![[&b"P6 20 10 255\n"[..], image.as_bytes()].concat()];
+        for format in [Jpeg, Png, Gif, Bmp, Tiff, WebP] {
             let mut file = std::io::Cursor::new(vec![]);
             image.write_to(&mut file, format).unwrap();
+            files.push(file.into_inner());
+        }
+        for file in files {
+            let format = format(&file);
             let decode = |max_pixels| {
                 let options = Options { max_pixels, ..OPTIONS };
-                decode_bytes("a", file.get_ref(), options).map(|decoded| decoded.image)
+                decode_bytes("a", &file, options).map(|decoded| decoded.image)
             };
             assert_eq!(decode(200).unwrap().dimensions(), (20, 10), "{format:?}");
             let error = decode(199).unwrap_err().to_string();

@@ -122,7 +122,8 @@ pub async fn explain(
         layer: layer.unwrap_or_default(),
         class: class.as_deref().map(|name| index_of(name, &app)).transpose()?,
     };
-    let image = receive(&app, request).await?.image(&app).await?;
+    let received = receive(&app, request).await?;
+    let image = received.image(&app).await?;
     let places = app.queue.admit(explain.method.cost(app.info.input_size))?;
     let answered = app.explain(image, explain, places, app.deadline()).await?;
     let explained = explained(&answered.result, values.unwrap_or_default())?;

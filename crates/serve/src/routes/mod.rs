@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     middleware::from_fn_with_state,
     response::{IntoResponse, Response},
     routing::get,
@@ -78,8 +78,8 @@ async fn not_found() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path; /openapi.json lists all")
 }
 
-async fn method_not_allowed(method: Method) -> Problem {
-    let message = format!("this path does not accept the method {method}");
+async fn method_not_allowed() -> Problem {
+    let message = "this path does not accept this method; `Allow` lists those that it accepts";
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, message)
 }
 

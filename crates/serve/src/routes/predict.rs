@@ -113,7 +113,6 @@ pub async fn predict(
     let top = number_of_classes(options)?;
     let received = receive(&app, request).await?;
     let images = received.images(&app).await?;
-    drop(received);
     let mut places = app.queue.admit(images.len())?;
     let deadline = app.deadline();
     let answers = images.into_iter().map(|Named { name, image }| {

@@ -33,6 +33,9 @@ use crate::{
     problem::{ErrorBody, Problem},
 };
 
+/// Largest number of bytes of the id of a request, which its response repeats.
+const MAX_ID: usize = 256;
+
 /// The header that separates the JSON part of a body from binary tensors: the length of the JSON
 /// part in bytes.
 const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
@@ -244,9 +247,11 @@ async fn infer_with(app: &App, request: Request) -> Result<Response, Problem> {
     };
     let request: InferRequest = serde_json::from_slice(&json)
         .map_err(|error| Problem::bad_request(format!("the request is not valid: {error}")))?;
+    if request.id.as_ref().is_some_and(|id| id.len() > MAX_ID) {
+        return Err(Problem::bad_request(format!("`id` has more than {MAX_ID} bytes")));
+    }
     let (id, requested) = (request.id.clone(), Requested::of(&request)?);
     let images = images(request, binary, app.config.max_images)?;
-    drop((received, json));
     let mut places = app.queue.admit(images.len())?;
     let deadline = app.deadline();
     let answers = images.into_iter().map(|image| {

@@ -108,6 +108,7 @@ fn invalid_tensors_are_refused() {
         (image(json!([33]), json!(vec![&file; 33])), 413),
         (image(json!([1]), json!([base64(b"words")])), 422),
         (pixels(json!([1, 2, 2, 3]), json!(vec![0; 11])), 400),
+        (pixels(json!([1, 1, 1, 3]), json!([1, 2, 3, "junk"])), 400),
         (pixels(json!([1, 2, 2, 3]), json!(vec![256; 12])), 400),
         (pixels(json!([1, 2, 2, 3]), json!(vec![-1; 12])), 400),
         (pixels(json!([1, 2, 2, 3]), json!(vec![0.5; 12])), 400),
@@ -129,6 +130,11 @@ fn invalid_tensors_are_refused() {
             post(server(), INFER, &[("inference-header-content-length", length)], body.as_bytes());
         assert_eq!(answer.status, 400, "{length}");
     }
+    let long = json!({"id": "a".repeat(1000), "inputs": inputs});
+    assert_eq!(infer(&long).status, 400);
+    // A response does not grow with the request.
+    let quoted = infer(&json!({"inputs": "\u{7f}".repeat(1 << 20)}));
+    assert!(quoted.status == 400 && quoted.body.len() < 10_000, "{}", quoted.body.len());
     // Deep nesting and many small elements cost an error, not the stack or the memory.
     for body in ["[".repeat(1 << 20), format!("{{\"inputs\":[{}", "{},".repeat(1 << 20))] {
         assert_eq!(post(server(), INFER, &[], body.as_bytes()).status, 400);

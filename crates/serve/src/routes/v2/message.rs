@@ -54,7 +54,7 @@ pub struct Input {
     #[serde(default)]
     pub parameters: InputParameters,
     /// The elements in row-major order, flat or nested
-    #[schema(value_type = Option<Vec<Object>>)]
+    #[schema(value_type = Option<Vec<serde_json::Value>>)]
     pub data: Option<Elements>,
 }
 

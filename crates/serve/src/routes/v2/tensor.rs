@@ -99,7 +99,13 @@ fn pixels(
 ) -> Result<Vec<Image>, Problem> {
     let values = match binary {
         Some(binary) => Vec::from(binary),
-        None => input.data.unwrap_or_default().numbers,
+        None => {
+            let elements = input.data.unwrap_or_default();
+            if !elements.texts.is_empty() {
+                return Err(Problem::bad_request("the elements of UINT8 must be numbers"));
+            }
+            elements.numbers
+        }
     };
     let each = height.checked_mul(width).and_then(|pixels| pixels.checked_mul(3));
     let all = each.and_then(|each| each.checked_mul(images));
