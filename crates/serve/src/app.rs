@@ -10,7 +10,7 @@ use alexnet::{
     data::guard::guard,
     image::{DynamicImage, RgbImage},
 };
-use axum::body::Bytes;
+use axum::{body::Bytes, http::StatusCode};
 use tokio::{
     sync::oneshot,
     task::spawn_blocking,
@@ -24,7 +24,7 @@ use crate::{
     info::Info,
     metrics::Metrics,
     problem::Problem,
-    worker::{Answered, Work, Worker},
+    worker::{Answered, Reply, Work, Worker},
 };
 
 /// [`App`], shared by all requests.
@@ -109,34 +109,32 @@ impl App {
     }
 
     /// Decodes an image on a thread for blocking work and has the worker compute its answer.
-    async fn answer<T>(
+    async fn answer<T: Send + 'static>(
         &self,
         image: Image,
         places: Places,
         deadline: Instant,
-        work: impl FnOnce(Preprocessed, oneshot::Sender<Result<Answered<T>, Problem>>) -> Work,
+        work: impl FnOnce(Preprocessed, Reply<T>) -> Work + Send + 'static,
     ) -> Result<Answered<T>, Problem> {
-        let answer = async {
-            let preprocessor = self.preprocessor;
-            let decode = move || {
-                // The places are held while decoding even if the client has gone.
-                let image = guard(|| image.preprocess(&preprocessor));
-                (image, places)
-            };
-            let (image, places) = spawn_blocking(decode)
-                .await
-                .map_err(|error| Problem::internal(error.to_string()))?;
-            let image = image.unwrap_or_else(|panic| {
+        let (sender, receiver) = oneshot::channel();
+        let (preprocessor, worker) = (self.preprocessor, self.worker.clone());
+        spawn_blocking(move || {
+            // The client has gone, or its time is over.
+            if sender.is_closed() {
+                return;
+            }
+            let image = guard(|| image.preprocess(&preprocessor)).unwrap_or_else(|panic| {
                 Err(Problem::internal(format!("reading the image failed: {panic}")))
-            })?;
-            let (sender, receiver) = oneshot::channel();
-            self.worker.send(work(image, sender), places);
-            receiver.await.unwrap_or_else(|_| Err(Problem::internal("the network has stopped")))
-        };
-        timeout_at(deadline, answer).await.unwrap_or_else(|_| {
-            let status = axum::http::StatusCode::GATEWAY_TIMEOUT;
-            Err(Problem::new(status, "computing the answer took too long"))
-        })
+            });
+            match image {
+                Ok(image) => worker.send(work(image, sender), places),
+                Err(problem) => drop(sender.send(Err(problem))),
+            }
+        });
+        let answer = timeout_at(deadline, receiver).await.map_err(|_| {
+            Problem::new(StatusCode::GATEWAY_TIMEOUT, "computing the answer took too long")
+        })?;
+        answer.unwrap_or_else(|_| Err(Problem::internal("the network has stopped")))
     }
 }
 
@@ -153,7 +151,17 @@ impl Image {
     fn preprocess(self, preprocessor: &Preprocessor) -> Result<Preprocessed, Problem> {
         Ok(match self {
             Self::File(bytes) => preprocessor.preprocess(&bytes[..])?,
-            Self::Pixels(image) => preprocessor.preprocess(&DynamicImage::from(image))?,
+            Self::Pixels(image) => {
+                let ((width, height), limit) =
+                    (image.dimensions(), preprocessor.decoding.max_pixels);
+                if u64::from(width) * u64::from(height) > limit {
+                    let message = format!(
+                        "it has {width}×{height} pixels, and the limit is {limit} in total"
+                    );
+                    return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, message));
+                }
+                preprocessor.preprocess(&DynamicImage::from(image))?
+            }
         })
     }
 }

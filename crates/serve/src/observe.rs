@@ -23,7 +23,7 @@ pub struct Remote(pub SocketAddr);
 
 /// What a handler reports about its work, an extension of its response.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Work {
+pub struct Served {
     pub images: usize,
     /// The longest time that an image waited for the network.
     pub queue: Duration,
@@ -31,7 +31,7 @@ pub struct Work {
     pub model: Duration,
 }
 
-impl Work {
+impl Served {
     /// Adds an answered image.
     pub fn add(&mut self, queue: Duration, model: Duration) {
         self.images += 1;
@@ -65,8 +65,8 @@ pub async fn observe(State(app): State<Shared>, mut request: Request, next: Next
         _ => "other",
     };
     app.metrics.answered(known, route, status, total);
-    let Work { images, queue, model } =
-        response.extensions().get::<Work>().copied().unwrap_or_default();
+    let Served { images, queue, model } =
+        response.extensions().get::<Served>().copied().unwrap_or_default();
     let milliseconds = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
     tracing::info!(
         id = text(&id),

@@ -29,7 +29,7 @@ pub struct Answered<T> {
 }
 
 /// Receives the answer.
-type Reply<T> = oneshot::Sender<Result<Answered<T>, Problem>>;
+pub type Reply<T> = oneshot::Sender<Result<Answered<T>, Problem>>;
 
 /// What to compute.
 #[derive(Debug)]
@@ -56,8 +56,8 @@ struct Job {
     queued: Instant,
 }
 
-/// Sends work to the thread. The thread ends when this is dropped, after the work that was sent.
-#[derive(Debug)]
+/// Sends work to the thread. The thread ends when all clones are dropped, after the work that was sent.
+#[derive(Clone, Debug)]
 pub struct Worker {
     jobs: mpsc::Sender<Job>,
 }

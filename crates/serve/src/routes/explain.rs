@@ -20,7 +20,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::{App, Shared},
     body::receive,
-    observe::Work,
+    observe::Served,
     problem::{ErrorBody, Problem},
     routes::predict::ImageFile,
 };
@@ -128,7 +128,7 @@ pub async fn explain(
     let answered = app.explain(image, explain, places, app.deadline()).await?;
     let explained = explained(&answered.result, values.unwrap_or_default())?;
     let mut response = Json(explained).into_response();
-    let mut work = Work::default();
+    let mut work = Served::default();
     work.add(answered.queue, answered.model);
     response.extensions_mut().insert(work);
     Ok(response)

@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::Shared,
     body::{Named, receive},
-    observe::Work,
+    observe::Served,
     problem::{ErrorBody, Problem},
 };
 
@@ -123,7 +123,7 @@ pub async fn predict(
             (name, app.predict(image, place, deadline).await)
         }
     });
-    let (mut work, mut rows) = (Work::default(), vec![]);
+    let (mut work, mut rows) = (Served::default(), vec![]);
     for (path, answer) in join_all(answers).await {
         rows.push(match answer {
             Ok(answered) => {

@@ -29,7 +29,7 @@ use self::{
 use crate::{
     app::{App, Shared},
     body::receive,
-    observe::Work,
+    observe::Served,
     problem::{ErrorBody, Problem},
 };
 
@@ -261,7 +261,7 @@ async fn infer_with(app: &App, request: Request) -> Result<Response, Problem> {
             app.predict(image, place, deadline).await
         }
     });
-    let (mut work, mut predictions) = (Work::default(), vec![]);
+    let (mut work, mut predictions) = (Served::default(), vec![]);
     for (answer, number) in join_all(answers).await.into_iter().zip(1..) {
         let answered = answer.map_err(|Problem { status, message }| {
             Problem::new(status, format!("image {number}: {message}"))

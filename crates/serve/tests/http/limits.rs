@@ -137,6 +137,20 @@ fn waiting_requests_are_computed_together() {
 }
 
 #[test]
+fn the_limit_of_pixels_holds_for_tensors() {
+    let server = start(ServeConfig { max_pixels: 99, ..quick() });
+    for (width, status) in [(9, 200), (10, 422)] {
+        let data = vec![7; 10 * width * 3];
+        let input = serde_json::json!({
+            "name": "pixels", "datatype": "UINT8", "shape": [1, 10, width, 3], "data": data
+        });
+        let body = serde_json::json!({"inputs": [input]}).to_string();
+        let answer = post(server, "/v2/models/alexnet/infer", &[], body.as_bytes());
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+}
+
+#[test]
 fn settings_that_cannot_work_are_refused() {
     for (config, message) in [
         (ServeConfig { queue: 0, ..quick() }, "queue"),
