@@ -168,6 +168,7 @@ fn with_option_name(error: &(dyn std::error::Error + 'static)) -> String {
     let option = match field {
         "frozen" | "module" => "`--freeze`".to_owned(),
         "path" => "the output file".to_owned(),
+        "allowed_hosts" => "`--allow-host`".to_owned(),
         field => format!("`--{}`", field.replace('_', "-")),
     };
     text.replacen(field, &option, 1)

@@ -11,6 +11,7 @@ use alexnet::{
     image::{DynamicImage, RgbImage},
 };
 use axum::{body::Bytes, http::StatusCode};
+use futures_util::future::join_all;
 use tokio::{
     sync::oneshot,
     task::spawn_blocking,
@@ -36,7 +37,7 @@ pub struct App {
     pub info: Info,
     pub hosts: Arc<Hosts>,
     pub metrics: Metrics,
-    pub queue: Queue,
+    queue: Queue,
     pub bodies: Bodies,
     preprocessor: Preprocessor,
     worker: Worker,
@@ -64,6 +65,11 @@ impl App {
         })
     }
 
+    /// Returns the number of accepted images that are not yet answered.
+    pub fn queued(&self) -> usize {
+        self.queue.used()
+    }
+
     /// Marks the server as one that takes no new connections.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
@@ -75,37 +81,45 @@ impl App {
     }
 
     /// Returns the time by which a request has to be answered whose body has been received.
-    pub fn deadline(&self) -> Instant {
+    fn deadline(&self) -> Instant {
         Instant::now() + self.config.answer_timeout
     }
 
-    /// Classifies an image.
+    /// Classifies the images of a request. Returns one result per image: an error if the image
+    /// cannot be read, the network fails, or the answer takes too long.
     ///
     /// # Errors
-    /// If the image cannot be read, the network fails, or the answer takes too long.
+    /// If the queue has no places for the images.
     pub async fn predict(
         &self,
-        image: Image,
-        places: Places,
-        deadline: Instant,
-    ) -> Result<Answered<Prediction>, Problem> {
-        let work = |image, answer| Work::Predict { image, answer };
-        self.answer(image, places, deadline, work).await
+        images: Vec<Image>,
+    ) -> Result<Vec<Result<Answered<Prediction>, Problem>>, Problem> {
+        let mut places = self.queue.admit(images.len())?;
+        let deadline = self.deadline();
+        let answers = images.into_iter().map(|image| {
+            let place = places.split_one();
+            async move {
+                let place = place.ok_or_else(|| Problem::internal("no place"))?;
+                let work = |image, answer| Work::Predict { image, answer };
+                self.answer(image, place, deadline, work).await
+            }
+        });
+        Ok(join_all(answers).await)
     }
 
     /// Explains the prediction of an image.
     ///
     /// # Errors
-    /// As [`App::predict`].
+    /// If the queue has no places for the explanation, the image cannot be read, the network fails,
+    /// or the answer takes too long.
     pub async fn explain(
         &self,
         image: Image,
         options: Explain,
-        places: Places,
-        deadline: Instant,
     ) -> Result<Answered<Explanation>, Problem> {
+        let places = self.queue.admit(options.method.cost(self.info.input_size))?;
         let work = move |image, answer| Work::Explain { image, options, answer };
-        self.answer(image, places, deadline, work).await
+        self.answer(image, places, self.deadline(), work).await
     }
 
     /// Decodes an image on a thread for blocking work and has the worker compute its answer.

@@ -29,7 +29,7 @@ pub struct Received {
 /// Largest number of characters of the name of a file; the response does not repeat more.
 const MAX_NAME: usize = 255;
 
-/// An image of a request with the name of its file, or `-` for an image without one.
+/// An image of a request with the name of its file, or `-` for a body that is an image.
 #[derive(Debug)]
 pub struct Named {
     pub name: String,
@@ -85,7 +85,8 @@ impl Received {
     /// Returns the images: the files of `multipart/form-data`, or the whole body as one image.
     ///
     /// # Errors
-    /// If there are no images or too many, or the multipart data is damaged.
+    /// If there are no images or too many, a field of the form is not a file, or the multipart
+    /// data is damaged.
     pub async fn images(&self, app: &App) -> Result<Vec<Named>, Problem> {
         let content_type = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let is_multipart = content_type.is_some_and(|text| {
@@ -137,7 +138,15 @@ impl Received {
                 let message = format!("the request has more than {max_images} images");
                 return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, message));
             }
-            let name = field.file_name().unwrap_or("-").chars().take(MAX_NAME).collect();
+            let Some(name) = field.file_name() else {
+                let field: String =
+                    field.name().unwrap_or_default().chars().take(MAX_NAME).collect();
+                let message = format!(
+                    "the field `{field}` of the form has no file name, so it is no image file"
+                );
+                return Err(Problem::bad_request(message));
+            };
+            let name = name.chars().take(MAX_NAME).collect();
             let file = field.bytes().await.map_err(|error| damaged(error.body_text()))?;
             images.push(Named { name, image: Image::File(file) });
         }

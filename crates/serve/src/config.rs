@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use alexnet::core::Error as CoreError;
+use axum::http::uri::Authority;
 
 use crate::Result;
 
@@ -67,9 +68,10 @@ impl ServeConfig {
     /// Checks the settings.
     ///
     /// # Errors
-    /// [`CoreError::Invalid`] for a limit of 0 and for a setting that exceeds another.
+    /// [`CoreError::Invalid`] for a limit of 0, for a setting that exceeds another, and for an
+    /// allowed host that is more than a name.
     pub fn check(&self) -> Result<()> {
-        let invalid = |field, value: usize, reason: &str| {
+        let invalid = |field, value: &dyn ToString, reason: &str| {
             Err(CoreError::Invalid { field, value: value.to_string(), reason: reason.into() }
                 .into())
         };
@@ -82,14 +84,22 @@ impl ServeConfig {
             ("max_connections", self.max_connections),
         ] {
             if value == 0 {
-                return invalid(field, value, "it must be at least 1");
+                return invalid(field, &value, "it must be at least 1");
             }
         }
         if self.max_bodies < self.max_body {
-            return invalid("max_bodies", self.max_bodies, "it must be at least `max_body`");
+            return invalid("max_bodies", &self.max_bodies, "it must be at least `max_body`");
         }
         if self.max_images > self.queue {
-            return invalid("max_images", self.max_images, "it must be at most `queue`");
+            let reason = format!("it must be at most the queue of {} images", self.queue);
+            return invalid("max_images", &self.max_images, &reason);
+        }
+        for name in &self.allowed_hosts {
+            if name.parse::<Authority>().is_ok_and(|authority| authority.host() == name) {
+                continue;
+            }
+            let reason = "it must be a host name such as `flowers.example`, without a port";
+            return invalid("allowed_hosts", name, reason);
         }
         Ok(())
     }

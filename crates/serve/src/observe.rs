@@ -1,4 +1,4 @@
-//! Gives each request an id, and counts and logs it when it is answered.
+//! Gives each request an id, and counts and logs it when it is answered or its client has gone.
 
 use std::{
     net::SocketAddr,
@@ -8,7 +8,7 @@ use std::{
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     middleware::Next,
     response::Response,
 };
@@ -42,46 +42,82 @@ impl Served {
 
 /// Runs a request with an id, then counts and logs it.
 pub async fn observe(State(app): State<Shared>, mut request: Request, next: Next) -> Response {
-    let start = Instant::now();
     let id = id_of(request.headers()).unwrap_or_else(new_id);
     request.headers_mut().insert(REQUEST_ID, id.clone());
-    let method = request.method().clone();
-    let path = request.uri().path().to_owned();
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let remote = request.extensions().get::<Remote>().map(|remote| remote.0.to_string());
-    let bytes = request.headers().get(header::CONTENT_LENGTH).cloned();
+    let mut pending = Pending::new(app, id, &request);
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    headers.insert(REQUEST_ID, id.clone());
-    if !app.is_ready() {
+    headers.insert(REQUEST_ID, pending.id.clone());
+    if !pending.app.is_ready() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let total = start.elapsed();
-    let status = response.status().as_u16();
-    let route = route.as_ref().map_or("", MatchedPath::as_str);
-    // Clients can send any method and path, and each label is kept.
-    let known = match method.as_str() {
-        method @ ("GET" | "HEAD" | "POST") if !route.is_empty() => method,
-        _ => "other",
-    };
-    app.metrics.answered(known, route, status, total);
-    let Served { images, queue, model } =
-        response.extensions().get::<Served>().copied().unwrap_or_default();
-    let milliseconds = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
-    tracing::info!(
-        id = text(&id),
-        remote,
-        method = method.as_str(),
-        path,
-        status,
-        bytes = bytes.as_ref().map(text),
-        images,
-        queue_ms = milliseconds(queue),
-        model_ms = milliseconds(model),
-        total_ms = milliseconds(total),
-        "request"
-    );
+    pending.status = response.status().as_u16();
+    pending.served = response.extensions().get::<Served>().copied().unwrap_or_default();
     response
+}
+
+/// The status of requests whose client closed the connection before the response, in the log and in
+/// the metrics. nginx uses this number; no client receives it.
+const CLIENT_CLOSED: u16 = 499;
+
+/// A request that is counted and logged when this is dropped: after its response, or when its
+/// client has closed the connection.
+struct Pending {
+    app: Shared,
+    start: Instant,
+    id: HeaderValue,
+    method: Method,
+    path: String,
+    route: Option<MatchedPath>,
+    remote: Option<Remote>,
+    bytes: Option<HeaderValue>,
+    status: u16,
+    served: Served,
+}
+
+impl Pending {
+    fn new(app: Shared, id: HeaderValue, request: &Request) -> Self {
+        Self {
+            app,
+            start: Instant::now(),
+            id,
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            route: request.extensions().get().cloned(),
+            remote: request.extensions().get().copied(),
+            bytes: request.headers().get(header::CONTENT_LENGTH).cloned(),
+            status: CLIENT_CLOSED,
+            served: Served::default(),
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let total = self.start.elapsed();
+        let route = self.route.as_ref().map_or("", MatchedPath::as_str);
+        // Clients can send any method and path, and each label is kept.
+        let known = match self.method.as_str() {
+            method @ ("GET" | "HEAD" | "POST") if !route.is_empty() => method,
+            _ => "other",
+        };
+        self.app.metrics.answered(known, route, self.status, total);
+        let Served { images, queue, model } = self.served;
+        let milliseconds = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
+        tracing::info!(
+            id = text(&self.id),
+            remote = self.remote.map(|Remote(address)| address.to_string()),
+            method = self.method.as_str(),
+            path = self.path,
+            status = self.status,
+            bytes = self.bytes.as_ref().map(text),
+            images,
+            queue_ms = milliseconds(queue),
+            model_ms = milliseconds(model),
+            total_ms = milliseconds(total),
+            "request"
+        );
+    }
 }
 
 fn text(value: &HeaderValue) -> &str {

@@ -41,7 +41,7 @@ const GRACE: Duration = Duration::from_millis(500);
 /// Time after which no connection waits to be accepted.
 const BACKLOG: Duration = Duration::from_millis(10);
 
-/// Threads that handle connections. They only wait and copy: images are decoded by others.
+/// Threads that handle connections. They wait, copy and parse JSON; images are decoded by others.
 const THREADS: usize = 2;
 
 /// A server that listens and does not yet answer.
@@ -67,9 +67,13 @@ impl Server {
             .enable_all()
             .build()
             .map_err(Error::Threads)?;
-        let listen =
-            |error| Error::Listen { address: format!("{}:{}", config.host, config.port), error };
-        let bind = TcpListener::bind((config.host.as_str(), config.port));
+        // An IPv6 address may be written as in a URL.
+        let host = config.host.trim_start_matches('[').trim_end_matches(']');
+        let listen = |error| {
+            let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+            Error::Listen { address: format!("{host}:{}", config.port), error }
+        };
+        let bind = TcpListener::bind((host, config.port));
         let listener = runtime.block_on(bind).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let app = Arc::new(App::new(classifier, config).map_err(Error::Threads)?);
@@ -82,19 +86,23 @@ impl Server {
     }
 
     /// Answers requests until the process receives SIGTERM or SIGINT (Ctrl-C). Then no more
-    /// connections are accepted, all accepted requests are answered, and the function returns. A
-    /// second signal stops the server at once.
+    /// connections are accepted, all accepted requests are answered, and the function returns,
+    /// at the latest after the times to receive, answer and read a request. A second signal stops
+    /// the server at once.
     ///
     /// # Errors
     /// If the signals cannot be received.
     pub fn run(self) -> Result<()> {
         let Self { runtime, listener, app, .. } = self;
+        // A client that reads a response slowly must not keep the server from stopping.
+        let limit = app.config.body_timeout + app.config.answer_timeout + WRITE_TIMEOUT;
         let result = runtime.block_on(async {
             let mut signals = Signals::listen().map_err(Error::Threads)?;
             let connections = serve(listener, Arc::clone(&app), signals.next()).await;
             tracing::info!("stopping: answering the accepted requests");
             tokio::select! {
                 () = sleep(GRACE).then(|()| connections.shutdown()) => {}
+                () = sleep(limit) => tracing::warn!("closing connections that are still open"),
                 () = signals.next() => {}
             }
             Ok(())

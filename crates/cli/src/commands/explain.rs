@@ -21,7 +21,7 @@ use crate::{
     console::Console,
     figures,
     inputs::{Failed, Image, find, free_name},
-    options::{EngineOptions, OrientationOption, load_classifier},
+    options::ClassifierOptions,
     output::explain,
     parse,
 };
@@ -53,13 +53,8 @@ pub struct Args {
     /// Output format
     #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
     format: Format,
-    /// Weights file [default: the best weights of the newest run]
-    #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
     #[command(flatten)]
-    orientation: OrientationOption,
-    #[command(flatten)]
-    engine: EngineOptions,
+    classifier: ClassifierOptions,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -76,8 +71,7 @@ enum Format {
 /// If the weights cannot be read, the class is unknown, or a file cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let mut console = Console::default();
-    let Args { weights, orientation, engine, .. } = args;
-    let mut classifier = load_classifier(weights.as_deref(), *orientation, engine, &mut console)?;
+    let mut classifier = args.classifier.load(&mut console)?;
     let class = args.class.as_deref().map(|name| index_of(name, &classifier)).transpose()?;
     let options = Explain { method: args.method, layer: args.layer, class };
     fs::create_dir_all(&args.out).map_err(core::Error::io("create", &args.out))?;

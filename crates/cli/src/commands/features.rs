@@ -9,11 +9,7 @@ use alexnet::{
 use anyhow::Result;
 use image::{Rgb, RgbImage};
 
-use crate::{
-    console::Console,
-    figures,
-    options::{EngineOptions, OrientationOption, load_classifier},
-};
+use crate::{console::Console, figures, options::ClassifierOptions};
 
 /// The columns of the figure.
 const COLUMNS: usize = 16;
@@ -33,13 +29,8 @@ pub struct Args {
     /// File to write the figure to
     #[arg(long, value_name = "PNG", default_value = "features.png")]
     out: PathBuf,
-    /// Weights file [default: the best weights of the newest run]
-    #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
     #[command(flatten)]
-    orientation: OrientationOption,
-    #[command(flatten)]
-    engine: EngineOptions,
+    classifier: ClassifierOptions,
 }
 
 /// Runs the command.
@@ -47,9 +38,7 @@ pub struct Args {
 /// # Errors
 /// If the weights or the image cannot be read, or the figure cannot be written.
 pub fn run(args: &Args) -> Result<()> {
-    let Args { weights, orientation, engine, .. } = args;
-    let mut classifier =
-        load_classifier(weights.as_deref(), *orientation, engine, &mut Console::default())?;
+    let mut classifier = args.classifier.load(&mut Console::default())?;
     let map = classifier.activations(&args.image, args.layer)?;
     let channels = channels(&map);
     figures::save(&figures::mosaic(&channels, COLUMNS), &args.out)?;

@@ -11,7 +11,7 @@ use crate::{
     columns,
     console::Console,
     figures,
-    options::{EngineOptions, OrientationOption, data::source, engine},
+    options::{ClassifierOptions, data::source, engine},
     output::{self, Format},
     parse,
 };
@@ -41,13 +41,8 @@ pub struct Args {
     /// Output format
     #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
     format: Format,
-    /// Weights file [default: the best weights of the newest run]
-    #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
     #[command(flatten)]
-    orientation: OrientationOption,
-    #[command(flatten)]
-    engine: EngineOptions,
+    classifier: ClassifierOptions,
 }
 
 /// Runs the command.
@@ -56,13 +51,14 @@ pub struct Args {
 /// If the weights, the folder of images or the image cannot be read, or the figure cannot be
 /// written.
 pub fn run(args: &Args) -> Result<()> {
+    let ClassifierOptions { weights, orientation, engine } = &args.classifier;
     let search = NeighborSearch {
-        weights: args.weights.clone(),
+        weights: weights.clone(),
         data: source(args.data.as_ref()),
-        exif_orientation: args.orientation.given(),
-        engine: args.engine.config(),
+        exif_orientation: orientation.given(),
+        engine: engine.config(),
     };
-    engine::ready(search.engine, args.engine.threads)?;
+    engine::ready(search.engine, engine.threads)?;
     let mut console = Console::default();
     let mut neighbors = search.open(&mut console)?;
     let found = neighbors.nearest(&args.image, args.k as usize, &mut console)?;

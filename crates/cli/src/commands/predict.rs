@@ -24,7 +24,7 @@ use crate::{
     console::Console,
     figures,
     inputs::{Failed, Found, Image, find, free_name},
-    options::{EngineOptions, OrientationOption, load_classifier},
+    options::ClassifierOptions,
     output::explain,
     parse,
     progress::Items,
@@ -45,9 +45,6 @@ pub struct Args {
     /// standard input
     #[arg(required = true, value_name = "IMAGE|DIR|GLOB|-")]
     inputs: Vec<PathBuf>,
-    /// Weights file [default: the best weights of the newest run]
-    #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
     /// Number of classes to print for each image [default: 5, or 1 for several images as text]
     #[arg(long, value_name = "N", value_parser = parse::at_least(1u32))]
     topk: Option<u32>,
@@ -59,9 +56,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     annotate: Option<PathBuf>,
     #[command(flatten)]
-    orientation: OrientationOption,
-    #[command(flatten)]
-    engine: EngineOptions,
+    classifier: ClassifierOptions,
 }
 
 /// Runs the command. The exit code is 1 if an image could not be read.
@@ -70,8 +65,7 @@ pub struct Args {
 /// If the weights cannot be read or the answers cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let mut console = Console::default();
-    let Args { weights, orientation, engine, .. } = args;
-    let mut classifier = load_classifier(weights.as_deref(), *orientation, engine, &mut console)?;
+    let mut classifier = args.classifier.load(&mut console)?;
     if let Some(folder) = &args.annotate {
         fs::create_dir_all(folder).map_err(core::Error::io("create", folder))?;
     }

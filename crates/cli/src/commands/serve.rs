@@ -1,17 +1,13 @@
 //! `alexnet serve`: answers requests over HTTP.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, time::Duration};
 
 use alexnet::core::text::shown_path;
 use alexnet_serve::{Error, ServeConfig, Server};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::ValueEnum;
 
-use crate::{
-    console::Console,
-    options::{EngineOptions, OrientationOption, load_classifier},
-    parse,
-};
+use crate::{console::Console, options::ClassifierOptions, parse};
 
 /// Serve predictions and explanations over HTTP, with a web page
 ///
@@ -20,9 +16,6 @@ use crate::{
 /// has answered the accepted requests.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Weights file [default: the best weights of the newest run]
-    #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
     #[command(flatten)]
     listen: Listen,
     /// Format of the log on stderr, one line per request
@@ -31,9 +24,7 @@ pub struct Args {
     #[command(flatten)]
     limits: Limits,
     #[command(flatten)]
-    orientation: OrientationOption,
-    #[command(flatten)]
-    engine: EngineOptions,
+    classifier: ClassifierOptions,
 }
 
 /// Where the server listens.
@@ -63,9 +54,9 @@ struct Limits {
     /// Body of a request in MiB
     #[arg(long, value_name = "MIB", default_value_t = ServeConfig::default().max_body >> 20, value_parser = parse::between(1usize, 1024))]
     max_body: usize,
-    /// Images in a request
-    #[arg(long, value_name = "N", default_value_t = ServeConfig::default().max_images, value_parser = parse::between(1usize, 1_000_000))]
-    max_images: usize,
+    /// Images in a request [default: 32, or the queue if it is smaller]
+    #[arg(long, value_name = "N", value_parser = parse::between(1usize, 1_000_000))]
+    max_images: Option<usize>,
     /// Pixels of an image in millions
     #[arg(long, value_name = "N", default_value_t = ServeConfig::default().max_pixels / 1_000_000, value_parser = parse::between(1u64, 67))]
     max_megapixels: u64,
@@ -105,7 +96,7 @@ impl Args {
             queue: limits.queue,
             max_body,
             max_bodies: defaults.max_bodies.max(2 * max_body),
-            max_images: limits.max_images.min(limits.queue),
+            max_images: limits.max_images.unwrap_or(defaults.max_images.min(limits.queue)),
             max_pixels: limits.max_megapixels * 1_000_000,
             max_connections: limits.max_connections,
             header_timeout: Duration::from_secs(limits.header_timeout),
@@ -132,18 +123,15 @@ impl Log {
 /// If the weights cannot be read or the address cannot be used.
 pub fn run(args: &Args) -> Result<()> {
     let mut console = Console::default();
-    let Args { weights, orientation, engine, .. } = args;
-    let classifier = load_classifier(weights.as_deref(), *orientation, engine, &mut console)?;
+    let classifier = args.classifier.load(&mut console)?;
     let name = classifier.engine().backend.name();
     let served = format!("{} on the engine `{name}`", shown_path(classifier.path()));
-    let server = Server::bind(classifier, args.config()).map_err(|error| {
-        let next = match &error {
-            Error::Listen { error, .. } if error.kind() == io::ErrorKind::AddrInUse => {
-                "; choose another port with `--port`"
-            }
-            _ => "",
-        };
-        anyhow::anyhow!("{error}{next}")
+    let server = Server::bind(classifier, args.config()).map_err(|error| match error {
+        Error::Core(error) => error.into(),
+        Error::Listen { error: ref cause, .. } if cause.kind() == io::ErrorKind::AddrInUse => {
+            anyhow!("{error}; choose another port with `--port`")
+        }
+        error => error.into(),
     })?;
     let address = server.address();
     say!("serving {served} at http://{address}")?;

@@ -1,28 +1,36 @@
-//! Loads the classifier of the commands that take weights, an orientation and an engine.
+//! The options of commands that use trained weights.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use alexnet::{Classifier, Observer};
 use anyhow::Result;
 
 use super::{EngineOptions, OrientationOption, engine};
 
-/// Prepares the process for the engine and loads the weights; `None` means the best weights of the
-/// newest run.
-///
-/// # Errors
-/// If the engine is missing or the weights cannot be read.
-pub fn load_classifier(
-    weights: Option<&Path>,
-    orientation: OrientationOption,
-    options: &EngineOptions,
-    observer: &mut dyn Observer,
-) -> Result<Classifier> {
-    let config = options.config();
-    engine::ready(config, options.threads)?;
-    let mut builder = Classifier::builder().engine(config);
-    if let Some(orientation) = orientation.given() {
-        builder = builder.exif_orientation(orientation);
+/// Weights, and how images are prepared and computed.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ClassifierOptions {
+    /// Weights file [default: the best weights of the newest run]
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    #[command(flatten)]
+    pub orientation: OrientationOption,
+    #[command(flatten)]
+    pub engine: EngineOptions,
+}
+
+impl ClassifierOptions {
+    /// Prepares the process for the engine and loads the weights.
+    ///
+    /// # Errors
+    /// If the engine is missing or the weights cannot be read.
+    pub fn load(&self, observer: &mut dyn Observer) -> Result<Classifier> {
+        let config = self.engine.config();
+        engine::ready(config, self.engine.threads)?;
+        let mut builder = Classifier::builder().engine(config);
+        if let Some(orientation) = self.orientation.given() {
+            builder = builder.exif_orientation(orientation);
+        }
+        Ok(builder.load_observed(self.weights.as_deref(), observer)?)
     }
-    Ok(builder.load_observed(weights, observer)?)
 }

@@ -11,7 +11,7 @@ pub mod run;
 
 pub use self::{
     augmentation::AugmentationOptions,
-    classifier::load_classifier,
+    classifier::ClassifierOptions,
     data::{BadImage, DataOptions, OrientationAction, OrientationOption},
     engine::{EngineOptions, Threads},
     model::ModelOptions,

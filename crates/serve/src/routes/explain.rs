@@ -100,13 +100,13 @@ pub struct Explained {
     request_body(content = ImageFile, content_type = "application/octet-stream"),
     responses(
         (status = 200, description = "The explanation", body = Explained),
-        (status = 400, description = "The request has no image, or no such class", body = ErrorBody),
-        (status = 403, description = "Foreign host name", body = ErrorBody),
+        (status = 400, description = "The request has no image or several, or an option is not valid", body = ErrorBody),
+        (status = 403, description = "Foreign host name or origin", body = ErrorBody),
         (status = 408, description = "The body came too slowly", body = ErrorBody),
-        (status = 413, description = "The body is too large", body = ErrorBody),
+        (status = 413, description = "The body is too large, or there are too many images", body = ErrorBody),
         (status = 415, description = "The body is compressed", body = ErrorBody),
         (status = 422, description = "The image cannot be read", body = ErrorBody),
-        (status = 503, description = "The queue is full", body = ErrorBody),
+        (status = 503, description = "The queue or the memory for bodies is full", body = ErrorBody),
         (status = 504, description = "The answer took too long", body = ErrorBody),
     )
 )]
@@ -124,8 +124,7 @@ pub async fn explain(
     };
     let received = receive(&app, request).await?;
     let image = received.image(&app).await?;
-    let places = app.queue.admit(explain.method.cost(app.info.input_size))?;
-    let answered = app.explain(image, explain, places, app.deadline()).await?;
+    let answered = app.explain(image, explain).await?;
     let explained = explained(&answered.result, values.unwrap_or_default())?;
     let mut response = Json(explained).into_response();
     let mut work = Served::default();

@@ -46,5 +46,5 @@ pub async fn readyz(State(app): State<Shared>) -> Result<&'static str, Problem> 
     ))
 )]
 pub async fn metrics(State(app): State<Shared>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, OPENMETRICS)], app.metrics.text(app.queue.used()))
+    ([(CONTENT_TYPE, OPENMETRICS)], app.metrics.text(app.queued()))
 }

@@ -7,7 +7,6 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -95,13 +94,13 @@ struct Form {
     )),
     responses(
         (status = 200, description = "One result per image", body = Vec<Answer>),
-        (status = 400, description = "The request has no image", body = ErrorBody),
-        (status = 403, description = "Foreign host name", body = ErrorBody),
+        (status = 400, description = "The request has no image, the form is damaged, or an option is not valid", body = ErrorBody),
+        (status = 403, description = "Foreign host name or origin", body = ErrorBody),
         (status = 408, description = "The body came too slowly", body = ErrorBody),
-        (status = 413, description = "The body is too large", body = ErrorBody),
+        (status = 413, description = "The body is too large, or there are too many images", body = ErrorBody),
         (status = 415, description = "The body is compressed", body = ErrorBody),
         (status = 422, description = "No image can be read", body = Vec<Answer>),
-        (status = 503, description = "The queue is full", body = ErrorBody),
+        (status = 503, description = "The queue or the memory for bodies is full", body = ErrorBody),
         (status = 504, description = "The answer took too long", body = ErrorBody),
     )
 )]
@@ -113,18 +112,10 @@ pub async fn predict(
     let top = number_of_classes(options)?;
     let received = receive(&app, request).await?;
     let images = received.images(&app).await?;
-    let mut places = app.queue.admit(images.len())?;
-    let deadline = app.deadline();
-    let answers = images.into_iter().map(|Named { name, image }| {
-        let place = places.split_one();
-        let app = &app;
-        async move {
-            let Some(place) = place else { return (name, Err(Problem::internal("no place"))) };
-            (name, app.predict(image, place, deadline).await)
-        }
-    });
+    let (names, images): (Vec<_>, Vec<_>) =
+        images.into_iter().map(|Named { name, image }| (name, image)).unzip();
     let (mut work, mut rows) = (Served::default(), vec![]);
-    for (path, answer) in join_all(answers).await {
+    for (path, answer) in names.into_iter().zip(app.predict(images).await?) {
         rows.push(match answer {
             Ok(answered) => {
                 work.add(answered.queue, answered.model);

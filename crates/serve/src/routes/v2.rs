@@ -13,13 +13,18 @@ mod tensor;
 
 use axum::{
     Json,
-    extract::{Path, Request, State},
-    http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE},
+    extract::{FromRequestParts, Path, Request, State},
+    http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE, request::Parts},
     response::{IntoResponse, Response},
 };
-use futures_util::future::join_all;
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{
+    ToSchema,
+    openapi::{
+        ObjectBuilder, Required, Type,
+        path::{ParameterBuilder, ParameterIn},
+    },
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::{
@@ -27,7 +32,7 @@ use self::{
     tensor::images,
 };
 use crate::{
-    app::{App, Shared},
+    app::Shared,
     body::receive,
     observe::Served,
     problem::{ErrorBody, Problem},
@@ -40,25 +45,71 @@ const MAX_ID: usize = 256;
 /// part in bytes.
 const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
-/// Returns the routes of the protocol.
+/// Returns the routes of the protocol. Those of the model exist with and without its version.
 pub fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .routes(routes!(server))
         .routes(routes!(live))
         .routes(routes!(ready))
-        .routes(routes!(model))
-        .routes(routes!(model_ready))
-        .routes(routes!(infer))
-        .route("/v2/models/{model}/versions/{version}", axum::routing::get(versioned_model))
-        .route("/v2/models/{model}/versions/{version}/ready", axum::routing::get(versioned_ready))
-        .route("/v2/models/{model}/versions/{version}/infer", axum::routing::post(versioned_infer))
+        .nest("/v2/models/{model}", model_routes())
+        .nest("/v2/models/{model}/versions/{version}", versioned_routes())
+}
+
+fn model_routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(model)).routes(routes!(model_ready)).routes(routes!(infer))
+}
+
+/// Returns the routes of the model, with the version of the path in their descriptions.
+fn versioned_routes() -> OpenApiRouter<Shared> {
+    let mut routes = model_routes();
+    let version = ObjectBuilder::new().schema_type(Type::String).enum_values(Some([VERSION]));
+    let version = ParameterBuilder::new()
+        .name("version")
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .schema(Some(version))
+        .build();
+    for path in routes.get_openapi_mut().paths.paths.values_mut() {
+        for operation in [&mut path.get, &mut path.post].into_iter().flatten() {
+            operation.operation_id =
+                operation.operation_id.take().map(|id| format!("versioned_{id}"));
+            operation.parameters.get_or_insert_default().push(version.clone().into());
+        }
+    }
+    routes
+}
+
+/// The model of a path, which exists: the only one is `alexnet` with the version `1`.
+struct Model;
+
+impl<S: Send + Sync> FromRequestParts<S> for Model {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        #[derive(Deserialize)]
+        struct Named {
+            model: String,
+            version: Option<String>,
+        }
+        let Path(Named { model, version }) = Path::from_request_parts(parts, state)
+            .await
+            .map_err(|error| Problem::new(error.status(), error.body_text()))?;
+        let message = if model != MODEL {
+            format!("there is no such model; there is `{MODEL}`")
+        } else if version.is_some_and(|version| version != VERSION) {
+            format!("there is no such version; there is `{VERSION}`")
+        } else {
+            return Ok(Self);
+        };
+        Err(Problem::new(StatusCode::NOT_FOUND, message))
+    }
 }
 
 /// The names of models, for the OpenAPI document.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 #[expect(dead_code, reason = "describes a part of paths in the OpenAPI document")]
-enum Model {
+enum ModelName {
     Alexnet,
 }
 
@@ -134,17 +185,13 @@ fn status(ready: bool) -> StatusCode {
 
 /// The model's inputs and outputs; the only model is `alexnet`
 #[utoipa::path(
-    get, path = "/v2/models/{model}", tag = "v2", params(("model" = inline(Model), Path)),
+    get, path = "/", tag = "v2", params(("model" = inline(ModelName), Path)),
     responses((status = 200, body = ModelMetadata), (status = 404, body = ErrorBody))
 )]
-async fn model(
-    State(app): State<Shared>,
-    Path(model): Path<String>,
-) -> Result<Json<ModelMetadata>, Problem> {
-    check_model(&model)?;
+async fn model(State(app): State<Shared>, _: Model) -> Json<ModelMetadata> {
     let tensor =
         |name, datatype, shape: &[i64]| TensorMetadata { name, datatype, shape: shape.into() };
-    Ok(Json(ModelMetadata {
+    Json(ModelMetadata {
         name: MODEL,
         versions: vec![VERSION],
         platform: format!("alexnet_{}", app.info.engine),
@@ -156,40 +203,20 @@ async fn model(
             tensor(message::PROBABILITIES, "FP64", &[-1, app.info.classes.len() as i64]),
             tensor(message::CLASS, "BYTES", &[-1]),
         ],
-    }))
-}
-
-async fn versioned_model(
-    app: State<Shared>,
-    Path((model_name, version)): Path<(String, String)>,
-) -> Result<Json<ModelMetadata>, Problem> {
-    check_version(&version)?;
-    model(app, Path(model_name)).await
+    })
 }
 
 /// Whether the model takes requests
 #[utoipa::path(
-    get, path = "/v2/models/{model}/ready", tag = "v2", params(("model" = inline(Model), Path)),
+    get, path = "/ready", tag = "v2", params(("model" = inline(ModelName), Path)),
     responses(
         (status = 200, body = ModelReady), (status = 404, body = ErrorBody),
         (status = 503, body = ModelReady)
     )
 )]
-async fn model_ready(
-    State(app): State<Shared>,
-    Path(model): Path<String>,
-) -> Result<(StatusCode, Json<ModelReady>), Problem> {
-    check_model(&model)?;
+async fn model_ready(State(app): State<Shared>, _: Model) -> (StatusCode, Json<ModelReady>) {
     let ready = app.is_ready();
-    Ok((status(ready), Json(ModelReady { name: MODEL, ready })))
-}
-
-async fn versioned_ready(
-    app: State<Shared>,
-    Path((model, version)): Path<(String, String)>,
-) -> Result<(StatusCode, Json<ModelReady>), Problem> {
-    check_version(&version)?;
-    model_ready(app, Path(model)).await
+    (status(ready), Json(ModelReady { name: MODEL, ready }))
 }
 
 /// Infer
@@ -198,42 +225,23 @@ async fn versioned_ready(
 /// image files in base64. With the header `Inference-Header-Content-Length`, binary tensors follow
 /// the JSON part.
 #[utoipa::path(
-    post, path = "/v2/models/{model}/infer", tag = "v2", params(("model" = inline(Model), Path)),
+    post, path = "/infer", tag = "v2", params(("model" = inline(ModelName), Path)),
     request_body(content = InferRequest, content_type = "application/json"),
     responses(
         (status = 200, description = "The outputs", body = InferResponse),
         (status = 400, description = "The request is not valid", body = ErrorBody),
-        (status = 403, description = "Foreign host name", body = ErrorBody),
+        (status = 403, description = "Foreign host name or origin", body = ErrorBody),
         (status = 404, description = "There is no such model", body = ErrorBody),
         (status = 408, description = "The body came too slowly", body = ErrorBody),
-        (status = 413, description = "The body is too large", body = ErrorBody),
+        (status = 413, description = "The body is too large, or there are too many images", body = ErrorBody),
         (status = 415, description = "The body is compressed", body = ErrorBody),
         (status = 422, description = "An image cannot be read", body = ErrorBody),
-        (status = 503, description = "The queue is full", body = ErrorBody),
+        (status = 503, description = "The queue or the memory for bodies is full", body = ErrorBody),
         (status = 504, description = "The answer took too long", body = ErrorBody),
     )
 )]
-async fn infer(
-    State(app): State<Shared>,
-    Path(model): Path<String>,
-    request: Request,
-) -> Result<Response, Problem> {
-    check_model(&model)?;
-    infer_with(&app, request).await
-}
-
-async fn versioned_infer(
-    State(app): State<Shared>,
-    Path((model, version)): Path<(String, String)>,
-    request: Request,
-) -> Result<Response, Problem> {
-    check_version(&version)?;
-    check_model(&model)?;
-    infer_with(&app, request).await
-}
-
-async fn infer_with(app: &App, request: Request) -> Result<Response, Problem> {
-    let received = receive(app, request).await?;
+async fn infer(State(app): State<Shared>, _: Model, request: Request) -> Result<Response, Problem> {
+    let received = receive(&app, request).await?;
     let (json, binary) = match received.headers.get(JSON_LENGTH) {
         None => (received.bytes.clone(), received.bytes.slice(received.bytes.len()..)),
         Some(length) => {
@@ -252,17 +260,8 @@ async fn infer_with(app: &App, request: Request) -> Result<Response, Problem> {
     }
     let (id, requested) = (request.id.clone(), Requested::of(&request)?);
     let images = images(request, binary, app.config.max_images)?;
-    let mut places = app.queue.admit(images.len())?;
-    let deadline = app.deadline();
-    let answers = images.into_iter().map(|image| {
-        let place = places.split_one();
-        async move {
-            let place = place.ok_or_else(|| Problem::internal("no place"))?;
-            app.predict(image, place, deadline).await
-        }
-    });
     let (mut work, mut predictions) = (Served::default(), vec![]);
-    for (answer, number) in join_all(answers).await.into_iter().zip(1..) {
+    for (answer, number) in app.predict(images).await?.into_iter().zip(1..) {
         let answered = answer.map_err(|Problem { status, message }| {
             Problem::new(status, format!("image {number}: {message}"))
         })?;
@@ -283,19 +282,4 @@ async fn infer_with(app: &App, request: Request) -> Result<Response, Problem> {
     };
     response.extensions_mut().insert(work);
     Ok(response)
-}
-
-fn check_model(model: &str) -> Result<(), Problem> {
-    if model == MODEL {
-        return Ok(());
-    }
-    Err(Problem::new(StatusCode::NOT_FOUND, format!("there is no such model; there is `{MODEL}`")))
-}
-
-fn check_version(version: &str) -> Result<(), Problem> {
-    if version == VERSION {
-        return Ok(());
-    }
-    let message = format!("there is no such version; there is `{VERSION}`");
-    Err(Problem::new(StatusCode::NOT_FOUND, message))
 }

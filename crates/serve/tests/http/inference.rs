@@ -27,8 +27,17 @@ fn the_metadata_names_the_tensors() {
         assert_eq!(model["outputs"][0]["shape"], json!([-1, 5]));
         assert_eq!(get(server(), &format!("{path}/ready")).json()["ready"], true);
     }
-    for path in ["/v2/models/resnet", "/v2/models/alexnet/versions/2", "/v2/models/a/ready"] {
-        assert_eq!(get(server(), path).status, 404, "{path}");
+    for (path, status) in [
+        ("/v2/models/resnet", 404),
+        ("/v2/models/alexnet/versions/2", 404),
+        ("/v2/models/a/ready", 404),
+        ("/v2/models/%ff", 400),
+        ("/v2/models/alexnet/infer", 405),
+        ("/v2/models/alexnet/versions/1/infer", 405),
+    ] {
+        let answer = get(server(), path);
+        assert_eq!(answer.status, status, "{path}");
+        assert!(!answer.error().is_empty());
     }
 }
 
@@ -123,8 +132,24 @@ fn invalid_tensors_are_refused() {
         assert!(!answer.error().is_empty());
     }
     let inputs = image(json!([1]), json!([file]));
-    let outputs = json!([{"name": "logits"}]);
-    assert_eq!(infer(&json!({"inputs": inputs, "outputs": outputs})).status, 400);
+    for outputs in [json!([{"name": "logits"}]), json!([{"name": "class"}, {"name": "class"}])] {
+        assert_eq!(infer(&json!({"inputs": inputs, "outputs": outputs})).status, 400);
+    }
+    let both = json!([{
+        "name": "image", "datatype": "BYTES", "shape": [1], "data": [file],
+        "parameters": {"binary_data_size": 0}
+    }]);
+    for (inputs, message) in [
+        (pixels(json!([1, 0, 5, 3]), json!([])), "no pixels"),
+        (pixels(json!([1, large, large, 3]), json!([])), "too many elements"),
+        (pixels(json!([1, 2, 2, 3]), json!([0])), "has 12 elements, but the data has 1"),
+        (both, "both `data` and `binary_data_size`"),
+    ] {
+        let answer = infer(&json!({"inputs": inputs}));
+        assert!(answer.error().contains(message), "{answer:?}");
+    }
+    let nulls = json!({"id": null, "inputs": inputs, "outputs": null, "parameters": null});
+    assert_eq!(infer(&nulls).status, 200);
     for (length, body) in [("99", "{}"), ("-1", "{}"), ("x", "{}"), ("2", "{}more")] {
         let answer =
             post(server(), INFER, &[("inference-header-content-length", length)], body.as_bytes());

@@ -108,6 +108,26 @@ fn an_answer_that_takes_too_long_is_given_up() {
     assert_eq!(answer.status, 504, "{answer:?}");
 }
 
+/// A client that has gone is counted, and the server does not finish its work.
+#[test]
+fn abandoned_requests_are_counted() {
+    let server = start(ServeConfig::default());
+    let file = png(224, 224, 1);
+    let head = format!(
+        "POST /explain?method=occlusion HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
+        file.len()
+    );
+    let mut stream = TcpStream::connect(server).unwrap();
+    stream.write_all(&[head.as_bytes(), &file].concat()).unwrap();
+    drop(stream);
+    let line = "alexnet_http_requests_total{method=\"POST\",route=\"/explain\",code=\"499\"} 1";
+    let start = Instant::now();
+    while !String::from_utf8(get(server, "/metrics").body).unwrap().contains(line) {
+        assert!(start.elapsed() < Duration::from_secs(10), "the request is not counted");
+        sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn waiting_requests_are_computed_together() {
     let server = start(ServeConfig::default());
@@ -157,6 +177,11 @@ fn settings_that_cannot_work_are_refused() {
         (ServeConfig { max_batch: 0, ..quick() }, "max_batch"),
         (ServeConfig { max_bodies: 5, ..quick() }, "max_bodies"),
         (ServeConfig { queue: 5, max_images: 6, ..quick() }, "max_images"),
+        (ServeConfig { allowed_hosts: vec!["a.example:80".into()], ..quick() }, "allowed_hosts"),
+        (
+            ServeConfig { allowed_hosts: vec!["http://a.example".into()], ..quick() },
+            "allowed_hosts",
+        ),
     ] {
         assert!(config.check().unwrap_err().to_string().contains(message));
     }

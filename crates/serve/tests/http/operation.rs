@@ -85,6 +85,7 @@ fn foreign_hosts_and_origins_are_refused() {
     for (headers, status) in [
         (&[("host", "localhost:1")][..], 200),
         (&[("origin", "http://127.0.0.1:8080")], 200),
+        (&[("origin", "http://192.168.0.7:8080")], 403),
         (&[("host", "evil.example")], 403),
         (&[("origin", "http://evil.example")], 403),
         (&[("origin", "null")], 403),
@@ -99,8 +100,18 @@ fn the_document_describes_all_paths() {
     let document = get(server(), "/openapi.json").json();
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
     let paths: Vec<_> = document["paths"].as_object().unwrap().keys().cloned().collect();
-    for path in ["/predict", "/explain", "/info", "/metrics", "/v2/models/{model}/infer"] {
-        assert!(paths.contains(&path.to_owned()), "{paths:?}");
+    let v2 = ["/v2/models/{model}", "/v2/models/{model}/versions/{version}"];
+    for path in ["/predict", "/explain", "/info", "/metrics"]
+        .map(String::from)
+        .into_iter()
+        .chain(v2.map(String::from))
+        .chain(v2.map(|path| format!("{path}/infer")))
+    {
+        assert!(paths.contains(&path), "{paths:?}");
     }
+    let parameters =
+        document["paths"]["/v2/models/{model}/versions/{version}"]["get"]["parameters"].clone();
+    let names: Vec<_> = parameters.as_array().unwrap().iter().map(|p| p["name"].clone()).collect();
+    assert_eq!(names, ["model", "version"]);
     assert_eq!(document, serde_json::to_value(alexnet_serve::openapi()).unwrap());
 }

@@ -19,6 +19,10 @@ fn form(files: &[(&str, &[u8])]) -> Vec<u8> {
     form
 }
 
+/// Form data with a field that is not a file.
+const TEXT_FIELD: &[u8] =
+    b"--b\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\nx\r\n--b--\r\n";
+
 const FORM: [(&str, &str); 1] = [("content-type", "multipart/form-data; boundary=b")];
 
 #[test]
@@ -67,6 +71,7 @@ fn without_an_image_the_request_is_refused() {
         (&[][..], &b""[..], 400, "the request has no image"),
         (&FORM, b"--b--\r\n", 400, "the request has no image"),
         (&FORM, b"--b\r\nbroken", 400, "the form data is damaged"),
+        (&FORM, TEXT_FIELD, 400, "the field `note` of the form has no file name"),
         (&[("content-type", "multipart/form-data")], b"x", 400, "the form data is damaged"),
         (&[("content-encoding", "gzip")], b"x", 415, "without `Content-Encoding`"),
     ] {

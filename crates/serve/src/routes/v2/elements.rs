@@ -40,6 +40,17 @@ pub fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>>(source: D) -> Result<
     source.deserialize_seq(Few(PhantomData))
 }
 
+/// Deserializes a short list, or `null`.
+pub fn few_or_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    source: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(bound = "T: Deserialize<'de>")]
+    struct List<T>(#[serde(deserialize_with = "few")] Vec<T>);
+
+    Ok(Option::<List<T>>::deserialize(source)?.map(|List(list)| list))
+}
+
 /// The elements of a tensor in JSON, flat or nested.
 #[derive(Debug, Default)]
 pub struct Elements {

@@ -4,7 +4,7 @@ use alexnet::Prediction;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::elements::{Elements, few};
+use super::elements::{Elements, few, few_or_null};
 use crate::problem::Problem;
 
 /// The name of the model.
@@ -22,19 +22,18 @@ pub const CLASS: &str = "class";
 pub struct InferRequest {
     /// An id that the response repeats
     pub id: Option<String>,
-    #[serde(default)]
-    parameters: Parameters,
+    parameters: Option<Parameters>,
     /// One input
     #[serde(deserialize_with = "few")]
     #[schema(min_items = 1, max_items = 1)]
     pub inputs: Vec<Input>,
-    /// The outputs that the response has; the default is all
-    #[serde(default, deserialize_with = "few")]
-    #[schema(max_items = 16)]
-    outputs: Vec<Output>,
+    /// The outputs that the response has, each once; the default is all
+    #[serde(default, deserialize_with = "few_or_null")]
+    #[schema(max_items = 2)]
+    outputs: Option<Vec<Output>>,
 }
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
 struct Parameters {
     /// Whether outputs are binary, unless they say otherwise
     binary_data_output: Option<bool>,
@@ -51,14 +50,13 @@ pub struct Input {
     pub shape: Vec<usize>,
     /// `BYTES` for `image`, `UINT8` for `pixels`
     pub datatype: String,
-    #[serde(default)]
-    pub parameters: InputParameters,
+    pub parameters: Option<InputParameters>,
     /// The elements in row-major order, flat or nested
     #[schema(value_type = Option<Vec<serde_json::Value>>)]
     pub data: Option<Elements>,
 }
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct InputParameters {
     /// The number of bytes of the input after the JSON part
     pub binary_data_size: Option<usize>,
@@ -69,11 +67,10 @@ pub struct InputParameters {
 struct Output {
     /// `probabilities` or `class`
     name: String,
-    #[serde(default)]
-    parameters: OutputParameters,
+    parameters: Option<OutputParameters>,
 }
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
 struct OutputParameters {
     /// Whether the output is binary
     binary_data: Option<bool>,
@@ -87,21 +84,26 @@ impl Requested {
     /// Returns the outputs of a request.
     ///
     /// # Errors
-    /// If an output does not exist.
+    /// If an output does not exist or is requested twice.
     pub fn of(request: &InferRequest) -> Result<Self, Problem> {
-        let binary = request.parameters.binary_data_output.unwrap_or_default();
-        if request.outputs.is_empty() {
+        let binary = request.parameters.as_ref().and_then(|p| p.binary_data_output);
+        let binary = binary.unwrap_or_default();
+        let outputs = request.outputs.as_deref().unwrap_or_default();
+        if outputs.is_empty() {
             return Ok(Self(vec![(PROBABILITIES, binary), (CLASS, binary)]));
         }
-        let output = |Output { name, parameters }: &Output| {
+        let mut requested = vec![];
+        for Output { name, parameters } in outputs {
             let known = [PROBABILITIES, CLASS].into_iter().find(|known| known == name);
+            let known = known.filter(|known| requested.iter().all(|(other, _)| other != known));
             let name = known.ok_or_else(|| {
-                let message = format!("the outputs are `{PROBABILITIES}` and `{CLASS}`");
+                let message = format!("the outputs are `{PROBABILITIES}` and `{CLASS}`, each once");
                 Problem::bad_request(message)
             })?;
-            Ok((name, parameters.binary_data.unwrap_or(binary)))
-        };
-        request.outputs.iter().map(output).collect::<Result<_, _>>().map(Self)
+            let own = parameters.as_ref().and_then(|parameters| parameters.binary_data);
+            requested.push((name, own.unwrap_or(binary)));
+        }
+        Ok(Self(requested))
     }
 }
 

@@ -29,9 +29,14 @@ pub fn images(
         let message = format!("the request must have one input, `{IMAGE}` or `{PIXELS}`");
         return Err(Problem::bad_request(message));
     };
-    let binary = match input.parameters.binary_data_size {
+    let size = input.parameters.as_ref().and_then(|parameters| parameters.binary_data_size);
+    let binary = match size {
         None if binary.is_empty() => None,
-        Some(size) if size == binary.len() && input.data.is_none() => Some(binary),
+        Some(_) if input.data.is_some() => {
+            let message = "the input has both `data` and `binary_data_size`";
+            return Err(Problem::bad_request(message));
+        }
+        Some(size) if size == binary.len() => Some(binary),
         _ => {
             let message = "`binary_data_size` is not the number of bytes after the JSON part";
             return Err(Problem::bad_request(message));
@@ -107,17 +112,21 @@ fn pixels(
             elements.numbers
         }
     };
+    if height == 0 || width == 0 {
+        return Err(Problem::bad_request("the shape has no pixels"));
+    }
     let each = height.checked_mul(width).and_then(|pixels| pixels.checked_mul(3));
     let all = each.and_then(|each| each.checked_mul(images));
-    match (each, all) {
-        (Some(each @ 1..), Some(all)) if all == values.len() => {
-            let (height, width) = (height as u32, width as u32);
-            let image = |values: &[u8]| RgbImage::from_raw(width, height, values.to_vec());
-            // The length was checked above.
-            Ok(values.chunks_exact(each).filter_map(image).map(Image::Pixels).collect())
-        }
-        _ => Err(wrong_number(all.unwrap_or(usize::MAX), values.len())),
+    let (Some(each), Some(all)) = (each, all) else {
+        return Err(Problem::bad_request("the shape has too many elements"));
+    };
+    if all != values.len() {
+        return Err(wrong_number(all, values.len()));
     }
+    let (height, width) = (height as u32, width as u32);
+    let image = |values: &[u8]| RgbImage::from_raw(width, height, values.to_vec());
+    // The length was checked above.
+    Ok(values.chunks_exact(each).filter_map(image).map(Image::Pixels).collect())
 }
 
 fn wrong_number(expected: usize, found: usize) -> Problem {
