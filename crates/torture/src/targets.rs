@@ -159,7 +159,7 @@ pub fn all() -> Vec<Target> {
             needs_program: true,
             ..other(
                 "config",
-                150,
+                60,
                 seeds::configs(),
                 config,
                 &[b"[", b"]", b"=", b"\"\"\"", b"#", b"[[a]]", b"a.b = 1", b"1979-05-27"],

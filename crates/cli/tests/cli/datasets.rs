@@ -1,23 +1,11 @@
 //! Data sets in other forms than the flower photos: moved, extended, packed, split by folders of
 //! various names, or with other files among the images.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use serde_json::Value;
 
-use crate::{CLASSES, Ran, TestDir};
-
-fn copy(from: &Path, to: &Path) {
-    for entry in walkdir::WalkDir::new(from) {
-        let entry = entry.unwrap();
-        let to = to.join(entry.path().strip_prefix(from).unwrap());
-        if entry.file_type().is_dir() {
-            fs::create_dir_all(&to).unwrap();
-        } else {
-            fs::copy(entry.path(), to).unwrap();
-        }
-    }
-}
+use crate::{CLASSES, Ran, TestDir, copy};
 
 /// Creates a folder with `flowers/` and a run on them, with seven training and three validation
 /// images of each of the five classes.

@@ -24,9 +24,11 @@ mod torture;
 mod train;
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    sync::{Mutex, PoisonError},
 };
 
 use alexnet_core::{
@@ -48,10 +50,19 @@ impl TestDir {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// Creates a folder with `flowers/`, which has `per_class` drawn images of each class.
+    /// Creates a folder with `flowers/`, which has `per_class` drawn images of each class. They are
+    /// drawn once and copied.
     fn with_flowers(per_class: usize) -> Self {
+        static DRAWN: Mutex<BTreeMap<usize, TestDir>> = Mutex::new(BTreeMap::new());
         let dir = Self::new();
-        dir.succeeds(&["data", "synth", "--out", "flowers", "--per-class", &per_class.to_string()]);
+        let mut drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let original = drawn.entry(per_class).or_insert_with(|| {
+            let original = Self::new();
+            let count = per_class.to_string();
+            original.succeeds(&["data", "synth", "--out", "flowers", "--per-class", &count]);
+            original
+        });
+        copy(&original.file("flowers"), &dir.file("flowers"));
         dir
     }
 
@@ -101,6 +112,19 @@ impl TestDir {
         };
         let parameters = initialize(&topology, Init::Pytorch, 0).unwrap().parameters;
         Weights { metadata, parameters }.save(self.file(name)).unwrap();
+    }
+}
+
+/// Copies a folder with its subfolders.
+fn copy(from: &Path, to: &Path) {
+    for entry in walkdir::WalkDir::new(from) {
+        let entry = entry.unwrap();
+        let to = to.join(entry.path().strip_prefix(from).unwrap());
+        if entry.file_type().is_dir() {
+            fs::create_dir_all(&to).unwrap();
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
     }
 }
 

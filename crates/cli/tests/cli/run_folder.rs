@@ -13,7 +13,7 @@ use std::{
 use alexnet_core::{Progress, State, checkpoint};
 use serde_json::Value;
 
-use crate::{Ran, TestDir};
+use crate::{Ran, TestDir, copy};
 
 /// Two epochs of one step.
 const TRAIN: [&str; 13] = [
@@ -43,14 +43,6 @@ fn content(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
         .map(|path| (path.strip_prefix(run).unwrap().to_owned(), fs::read(&path).unwrap()))
         .collect()
-}
-
-fn copy(from: &Path, to: &Path) {
-    for path in files(from) {
-        let copy = to.join(path.strip_prefix(from).unwrap());
-        fs::create_dir_all(copy.parent().unwrap()).unwrap();
-        fs::copy(&path, copy).unwrap();
-    }
 }
 
 fn edit(file: &Path, change: impl FnOnce(String) -> String) {
