@@ -100,6 +100,21 @@ fn innermost(mut matches: &clap::ArgMatches) -> &clap::ArgMatches {
     matches
 }
 
+/// Returns the innermost subcommand of `program` that was called. Its matches do not tell which
+/// options it has: without debug assertions, clap does not check their ids.
+fn innermost_command<'a>(
+    program: &'a clap::Command,
+    mut matches: &clap::ArgMatches,
+) -> &'a clap::Command {
+    let mut command = program;
+    while let Some((name, inner)) = matches.subcommand()
+        && let Some(subcommand) = command.find_subcommand(name)
+    {
+        (command, matches) = (subcommand, inner);
+    }
+    command
+}
+
 /// Parses the command line. Returns the command, with the options of its recipe or file, and the
 /// matches of the typed arguments alone.
 fn parse() -> anyhow::Result<(Cli, clap::ArgMatches)> {
@@ -137,7 +152,9 @@ pub fn main() -> ExitCode {
     silence_guarded_panics();
     match parse() {
         Ok((cli, matches)) => run(cli).unwrap_or_else(|error| {
-            report_failure(&error, |option| innermost(&matches).try_contains_id(option).is_ok())
+            let program = Cli::command();
+            let command = innermost_command(&program, &matches);
+            report_failure(&error, |id| command.get_arguments().any(|option| option.get_id() == id))
         }),
         Err(error) => report_failure(&error, |_| false),
     }
