@@ -19,6 +19,7 @@ fn images(criterion: &mut Criterion) {
         .expect("the folder is a data set");
     let images = dataset.train.len();
     let options = LoaderOptions {
+        accumulate: 1,
         batch_size: 32,
         seed: 0,
         size: 224,

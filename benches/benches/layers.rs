@@ -36,7 +36,7 @@ fn each_layer(criterion: &mut Criterion) {
                 bencher.iter(|| model.logits(&batch.images).expect("the batch fits"));
             });
             let mut step =
-                Step { sample_offset: 0, number: 0, seed: 0, lr: 1e-6, clip_grad_norm: None };
+                Step { micro_batch: None, number: 0, seed: 0, lr: 1e-6, clip_grad_norm: None };
             group.bench_function(BenchmarkId::new("step", engine.name()), |bencher| {
                 bencher.iter(|| {
                     step.number += 1;

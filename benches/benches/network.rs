@@ -29,7 +29,7 @@ fn network(criterion: &mut Criterion) {
         }
         let batch = Batch::random(32, topology.input[1], 5);
         let mut step =
-            Step { sample_offset: 0, number: 0, seed: 0, lr: 2e-4, clip_grad_norm: None };
+            Step { micro_batch: None, number: 0, seed: 0, lr: 2e-4, clip_grad_norm: None };
         group.bench_function(BenchmarkId::new("train/32", engine.name()), |bencher| {
             bencher.iter(|| {
                 step.number += 1;

@@ -86,7 +86,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let mut model = engine.compile(&topology, &state, &Options::default())?;
     let batch = Batch::random(4, 224, 5);
     for number in 1..=3 {
-        let step = Step { number, seed: 0, sample_offset: 0, lr: 1e-3, clip_grad_norm: None };
+        let step = Step { number, seed: 0, micro_batch: None, lr: 1e-3, clip_grad_norm: None };
         model.train_step(&batch, &step)?;
     }
     Ok(())

@@ -57,8 +57,8 @@ impl Prepared {
         config.std.get_or_insert(std);
         config.exif_orientation.get_or_insert(exif_orientation);
         let loader = loader(&config, dataset)?;
-        let steps_per_epoch = loader.steps_per_epoch().div_ceil(config.accumulate as usize);
-        config.model_ema_steps.get_or_insert(Ema::default_steps(steps_per_epoch as u64));
+        let steps_per_epoch = loader.steps_per_epoch() as u64;
+        config.model_ema_steps.get_or_insert(Ema::default_steps(steps_per_epoch));
         Ok(Self { config, topology, frozen, loader, state })
     }
 }
@@ -84,6 +84,7 @@ pub(crate) fn loader(config: &TrainConfig, dataset: Dataset) -> Result<Loader> {
     let [_, size, _] = config.variant.topology(dataset.classes.len()).input;
     let options = LoaderOptions {
         batch_size: config.batch_size as usize,
+        accumulate: config.accumulate as usize,
         seed: config.seed,
         size,
         normalization: config.normalization(),

@@ -167,7 +167,7 @@ impl Trainer {
             seed: config.seed,
             schedule: config.schedule(),
             clip_grad_norm: config.clip_grad_norm,
-            accumulate: config.accumulate as usize,
+            batch_size: config.batch_size as usize,
             patience: config.patience,
             checkpoint_every: config.checkpoint_every,
         };

@@ -209,7 +209,7 @@ mod tests {
             let (mut a, mut b) = (fresh(), fresh());
             for number in 1..=3 {
                 let step =
-                    Step { sample_offset: 0, number, seed: 0, lr: 0.01, clip_grad_norm: None };
+                    Step { micro_batch: None, number, seed: 0, lr: 0.01, clip_grad_norm: None };
                 let equations = Equations::new(&optimizer, &step, 0.7);
                 equations.in_place(&mut a, &tensor(number as usize)).unwrap();
                 equations.compose(&mut b, &tensor(number as usize)).unwrap();

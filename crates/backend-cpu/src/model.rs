@@ -89,7 +89,7 @@ impl CpuModel {
     fn loss(&mut self, batch: &Batch, step: &Step) -> Result<(f64, Logits)> {
         batch.check(self.input, self.classes)?;
         let logits = self.forward(&batch.images, step.mode())?;
-        Ok(cross_entropy(&logits, &batch.targets))
+        Ok(cross_entropy(&logits, &batch.targets, step.micro_batch))
     }
 
     fn forward_backward(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {

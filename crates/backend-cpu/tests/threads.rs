@@ -18,7 +18,7 @@ fn train(variant: Variant, threads: usize) -> (State, Vec<f32>) {
         let mut model =
             CpuBackend::default().compile(&topology, &state, &Options::default()).unwrap();
         for (number, clip_grad_norm) in (1..).zip([Some(1.0), None, None]) {
-            let step = Step { sample_offset: 0, number, seed: 7, lr: 2e-4, clip_grad_norm };
+            let step = Step { micro_batch: None, number, seed: 7, lr: 2e-4, clip_grad_norm };
             model.train_step(&batch, &step).unwrap();
         }
         (model.state().unwrap(), model.logits(&batch.images).unwrap().values)

@@ -57,7 +57,7 @@ fn compile(state: &State, frozen: &BTreeSet<String>, exact: bool) -> Box<dyn Mod
 fn train(model: &mut dyn Model, numbers: std::ops::RangeInclusive<u64>) {
     for number in numbers {
         let step = Step {
-            sample_offset: 0,
+            micro_batch: None,
             number,
             seed: 1,
             lr: 0.02,

@@ -330,20 +330,20 @@ impl FaultyModel {
 
     fn faulty_mode(&self, mode: Mode) -> Mode {
         match (self.fault, mode) {
-            (Some(Fault::DropoutOfPreviousStep), Mode::Train { seed, step, sample_offset }) => {
-                Mode::Train { seed, step: step - 1, sample_offset }
+            (Some(Fault::DropoutOfPreviousStep), Mode::Train { seed, step, micro_batch }) => {
+                Mode::Train { seed, step: step - 1, micro_batch }
             }
-            (Some(Fault::DropoutOfOtherSeed), Mode::Train { step, sample_offset, .. }) => {
-                Mode::Train { seed: 17, step, sample_offset }
+            (Some(Fault::DropoutOfOtherSeed), Mode::Train { step, micro_batch, .. }) => {
+                Mode::Train { seed: 17, step, micro_batch }
             }
             (Some(Fault::DropoutOfFirstImages), Mode::Train { seed, step, .. }) => {
-                Mode::Train { seed, step, sample_offset: 0 }
+                Mode::Train { seed, step, micro_batch: None }
             }
-            (Some(Fault::EvaluationChangesTraining), Mode::Train { seed, step, sample_offset }) => {
-                Mode::Train { seed, step: step + self.evaluations, sample_offset }
+            (Some(Fault::EvaluationChangesTraining), Mode::Train { seed, step, micro_batch }) => {
+                Mode::Train { seed, step: step + self.evaluations, micro_batch }
             }
             (Some(Fault::DropoutInEvaluation), Mode::Evaluate | Mode::Differentiate) => {
-                Mode::Train { seed: 0, step: 1, sample_offset: 0 }
+                Mode::Train { seed: 0, step: 1, micro_batch: None }
             }
             _ => mode,
         }
@@ -494,7 +494,7 @@ impl FaultyModel {
         (dx, gradients)
     }
 
-    fn loss(&self, trace: &Trace, targets: &[f32]) -> (f64, Tensor) {
+    fn loss(&self, trace: &Trace, targets: &[f32], step: &Step) -> (f64, Tensor) {
         let [n, classes] = [trace.logits().shape[0], trace.logits().shape[1]];
         let mut targets = targets.to_vec();
         if self.is(Fault::TargetsUnchecked) {
@@ -507,7 +507,7 @@ impl FaultyModel {
                 row[top] = 1.0;
             }
         }
-        let (loss, gradient) = reference::cross_entropy(trace.logits(), &targets);
+        let (loss, gradient) = reference::cross_entropy(trace.logits(), &targets, step.micro_batch);
         if self.is(Fault::LossSummed) {
             return (loss * n as f64, gradient.map(|g| g * n as f64));
         }
@@ -525,7 +525,7 @@ impl FaultyModel {
         }
         let mode = step.mode();
         let trace = self.forward(&self.network, &batch.images, mode);
-        let (loss, cotangent) = self.loss(&trace, &batch.targets);
+        let (loss, cotangent) = self.loss(&trace, &batch.targets, step);
         let mut gradients = self.backward(&trace, cotangent, mode);
         if self.is(Fault::GradientsAccumulate) {
             for (name, gradient) in &mut gradients {

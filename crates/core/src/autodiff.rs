@@ -253,7 +253,8 @@ impl<A: Autodiff> AutodiffModel<A> {
     ) -> Result<(StepReport, Vec<A::Tensor>)> {
         batch.check(self.input, self.classes)?;
         let logits = self.forward(&batch.images, step.mode())?;
-        let (loss, dlogits) = cross_entropy(&self.to_host(&logits)?, &batch.targets);
+        let (loss, dlogits) =
+            cross_entropy(&self.to_host(&logits)?, &batch.targets, step.micro_batch);
         let gradients = self.backward(&logits, &dlogits)?;
         Ok((StepReport { loss, gradient_norm: self.norm(&gradients)? }, gradients))
     }
@@ -531,7 +532,7 @@ mod tests {
     }
 
     fn step(clip_grad_norm: Option<f32>) -> Step {
-        Step { number: 1, seed: 0, sample_offset: 0, lr: 1.0, clip_grad_norm }
+        Step { number: 1, seed: 0, micro_batch: None, lr: 1.0, clip_grad_norm }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Array, Batch, Error, Images, Inspection, Logits, Mode, Optimizer, Parameters, ReluRule, Result,
-    State, Topology,
+    State, Topology, sum_order::MicroBatch,
 };
 
 /// A device on which an engine computes; written as `cpu`, `cuda`, `cuda:N` or `metal`.
@@ -150,9 +150,9 @@ pub struct Step {
     pub number: u64,
     /// The run's seed, the second part of that key.
     pub seed: u64,
-    /// The index of the batch's first image among the images of the step: above 0 when the gradient
-    /// of a step is accumulated over several batches. The last part of that key.
-    pub sample_offset: usize,
+    /// Which images of the step the batch has; `None` if it has all of them. The index of an image
+    /// among the images of the step is the last part of that key.
+    pub micro_batch: Option<MicroBatch>,
     /// The learning rate.
     pub lr: f32,
     /// The upper limit of the gradients' norm over all trainable parameters; larger gradients are
@@ -163,7 +163,7 @@ pub struct Step {
 impl Step {
     /// Returns the mode of the forward pass.
     pub fn mode(&self) -> Mode {
-        Mode::Train { seed: self.seed, step: self.number, sample_offset: self.sample_offset }
+        Mode::Train { seed: self.seed, step: self.number, micro_batch: self.micro_batch }
     }
 
     /// Returns the factor that the gradients are multiplied by before the update if their norm is
@@ -176,7 +176,8 @@ impl Step {
 /// The loss and the gradient norm of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepReport {
-    /// Mean cross-entropy over the batch, before the update.
+    /// Mean cross-entropy over the images of the step, before the update. Of a micro-batch: its
+    /// share of this mean.
     pub loss: f64,
     /// The gradient's L2 norm over all trainable parameters, before clipping.
     pub gradient_norm: f64,

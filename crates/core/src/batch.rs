@@ -1,5 +1,7 @@
 //! The inputs and outputs of an engine: batches of images, and logits.
 
+use std::ops::Range;
+
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
@@ -130,6 +132,22 @@ impl Batch {
                 normalization: Normalization::HALF,
             },
             targets,
+        }
+    }
+
+    /// Returns a batch with the images of this range.
+    ///
+    /// # Panics
+    /// When the range is out of bounds.
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        fn part<T: Clone>(values: &[T], n: usize, range: &Range<usize>) -> Vec<T> {
+            let item = values.len() / n;
+            values[range.start * item..range.end * item].to_vec()
+        }
+        let n = self.len();
+        Self {
+            images: Images { pixels: part(&self.images.pixels, n, &range), ..self.images },
+            targets: part(&self.targets, n, &range),
         }
     }
 

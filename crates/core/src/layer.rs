@@ -1,6 +1,9 @@
 //! The interface of a layer of an engine, generic over the engine's tensor type.
 
-use crate::Result;
+use crate::{
+    Result,
+    sum_order::{MicroBatch, images_per_part},
+};
 
 /// The purpose of a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,13 +15,34 @@ pub enum Mode {
         seed: u64,
         /// The step, from 1.
         step: u64,
-        /// The index of the batch's first image among the images of the step.
-        sample_offset: usize,
+        /// Which images of the step the batch has; `None` if it has all of them.
+        micro_batch: Option<MicroBatch>,
     },
     /// Derivatives without dropout: the tensors that the backward pass needs are stored.
     Differentiate,
     /// Evaluation: dropout is off, and nothing is stored.
     Evaluate,
+}
+
+impl Mode {
+    /// Returns the index of the batch's first image among the images of the step.
+    pub fn first_image(self) -> usize {
+        match self {
+            Self::Train { micro_batch: Some(MicroBatch { first, .. }), .. } => first,
+            _ => 0,
+        }
+    }
+
+    /// Returns the number of images of each partial sum over a batch of `n` images
+    /// ([`crate::sum_order`]).
+    pub fn images_per_part(self, n: usize) -> usize {
+        match self {
+            Self::Train { micro_batch: Some(MicroBatch { images_per_step, .. }), .. } => {
+                images_per_part(images_per_step)
+            }
+            _ => images_per_part(n),
+        }
+    }
 }
 
 /// A layer of the network; `T` is the engine's tensor type.

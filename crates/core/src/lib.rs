@@ -26,6 +26,7 @@ pub mod optimizer;
 pub mod rng;
 pub mod schedule;
 pub mod state;
+pub mod sum_order;
 pub mod tensors;
 pub mod text;
 pub mod topology;

@@ -67,7 +67,7 @@ pub fn range_test(
             }
             let lr = range.rate(number);
             number += 1;
-            let step = Step { number, seed, sample_offset: 0, lr, clip_grad_norm: None };
+            let step = Step { number, seed, micro_batch: None, lr, clip_grad_norm: None };
             let loss = model.train_step(&batch, &step)?.loss;
             sum = SMOOTHING * sum + (1.0 - SMOOTHING) * loss;
             let smoothed = sum / (1.0 - SMOOTHING.powf(number as f64));

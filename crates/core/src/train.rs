@@ -5,18 +5,31 @@ use std::{ops::ControlFlow, time::Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Array, Batch, Error, Model, Parameters, Result, State, Step, StepReport, backend::Gradients,
-    ema::Ema, metrics::Evaluation, schedule::Schedule,
+    Batch, Error, Model, Parameters, Result, State, Step, StepReport,
+    backend::Gradients,
+    ema::Ema,
+    metrics::Evaluation,
+    schedule::Schedule,
+    sum_order::{BalancedSum, MicroBatch},
 };
 
 /// A source of batches. Each batch is a pure function of the source's seed, the epoch and its
-/// index, so an epoch can be started at any batch.
+/// index, so an epoch can be started at any step.
 pub trait Batches {
     /// Returns the number of training batches per epoch.
-    fn steps_per_epoch(&self) -> usize;
+    fn batches_per_epoch(&self) -> usize;
 
-    /// Returns the training batches of `epoch` (from 0), starting with the batch at index `first`.
-    /// When images were skipped, a batch may be smaller than the others, or empty.
+    /// Returns the number of batches per step (gradient accumulation).
+    fn batches_per_step(&self) -> usize;
+
+    /// Returns the number of steps per epoch.
+    fn steps_per_epoch(&self) -> usize {
+        self.batches_per_epoch().div_ceil(self.batches_per_step())
+    }
+
+    /// Returns the images of each training step of `epoch` (from 0), as one batch, starting with the
+    /// batch at index `first`. When images were skipped, a step may have fewer images than the
+    /// others, or none.
     fn train(&self, epoch: u64, first: usize) -> Box<dyn Iterator<Item = Result<Batch>> + '_>;
 
     /// Returns the validation batches, always in the same order.
@@ -32,9 +45,8 @@ pub struct Settings {
     pub schedule: Schedule,
     /// See [`Step::clip_grad_norm`].
     pub clip_grad_norm: Option<f32>,
-    /// The number of batches per step (gradient accumulation); at least 1. The gradients are
-    /// averaged over the images of all these batches.
-    pub accumulate: usize,
+    /// The maximum number of images that the engine processes at a time.
+    pub batch_size: usize,
     /// The run ends early when the accuracy has not increased for this number of epochs.
     pub patience: Option<u64>,
     /// The number of steps between two checkpoints, in addition to those after each epoch.
@@ -192,7 +204,9 @@ pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -
     let start = Instant::now();
     let seconds_before = progress.seconds;
     let settings = run.settings;
-    let steps_per_epoch = run.data.steps_per_epoch().div_ceil(settings.accumulate) as u64;
+    let (batches_per_epoch, batches_per_step) =
+        (run.data.batches_per_epoch(), run.data.batches_per_step());
+    let steps_per_epoch = run.data.steps_per_epoch() as u64;
     let is_over = |progress: &Progress| {
         progress.history.len() as u64 >= settings.schedule.epochs
             || settings.patience.is_some_and(|patience| progress.is_stuck(patience))
@@ -200,36 +214,30 @@ pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -
     // The rate depends on the position in the epoch, not on the number of steps done, since batches
     // may be empty.
     let lr = |progress: &Progress| {
-        let done = progress.batches.div_ceil(settings.accumulate) as u64;
+        let done = progress.batches.div_ceil(batches_per_step) as u64;
         let step = progress.history.len() as u64 * steps_per_epoch + done.saturating_sub(1);
         settings.schedule.lr(step, steps_per_epoch)
     };
     while !is_over(progress) {
         let epoch = progress.history.len() as u64;
-        let mut batches = run.data.train(epoch, progress.batches);
-        loop {
-            let group = batches.by_ref().take(settings.accumulate).collect::<Result<Vec<Batch>>>();
-            let group = match group {
-                Ok(group) => group,
+        for batch in run.data.train(epoch, progress.batches) {
+            let batch = match batch {
+                Ok(batch) => batch,
                 Err(error) => return Err(run.save_before(error, progress, observer)),
             };
-            if group.is_empty() {
-                break;
-            }
-            progress.batches += group.len();
-            let group: Vec<Batch> = group.into_iter().filter(|batch| !batch.is_empty()).collect();
-            let images: usize = group.iter().map(Batch::len).sum();
-            if images == 0 {
+            progress.batches = batches_per_epoch.min(progress.batches + batches_per_step);
+            if batch.is_empty() {
                 continue;
             }
+            let images = batch.len();
             let step = Step {
                 number: progress.step + 1,
                 seed: settings.seed,
-                sample_offset: 0,
+                micro_batch: None,
                 lr: lr(progress),
                 clip_grad_norm: settings.clip_grad_norm,
             };
-            let report = train_step(run.model, &group, &step)?;
+            let report = train_step(run.model, &batch, settings.batch_size, &step)?;
             let not_finite = |what| Error::NotFinite { what, step: step.number, epoch: epoch + 1 };
             if !report.loss.is_finite() {
                 return Err(not_finite("loss"));
@@ -250,7 +258,6 @@ pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -
                 return Ok(Outcome::Stopped);
             }
         }
-        drop(batches);
         if progress.images == 0 {
             return Err(Error::Data(format!("epoch {} had no image to train on", epoch + 1)));
         }
@@ -323,16 +330,21 @@ impl Run<'_> {
     }
 }
 
-/// Does one step with the mean loss over the images of all `batches`. The engine processes one
-/// batch at a time.
+/// Does one step on `batch`. The engine processes at most `batch_size` images at a time. On the engine
+/// `cpu`, this limit does not change the bits of the result ([`crate::sum_order`]).
 ///
 /// # Errors
 /// Those of the engine.
-pub fn train_step(model: &mut dyn Model, batches: &[Batch], step: &Step) -> Result<StepReport> {
-    if let [batch] = batches {
+pub fn train_step(
+    model: &mut dyn Model,
+    batch: &Batch,
+    batch_size: usize,
+    step: &Step,
+) -> Result<StepReport> {
+    if batch.len() <= batch_size {
         return model.train_step(batch, step);
     }
-    let (loss, gradients) = step_gradients(model, batches, step)?;
+    let (loss, gradients) = step_gradients(model, batch, batch_size, step)?;
     Ok(StepReport { loss, gradient_norm: model.update(&gradients, step)? })
 }
 
@@ -340,29 +352,30 @@ pub fn train_step(model: &mut dyn Model, batches: &[Batch], step: &Step) -> Resu
 /// gradients.
 ///
 /// # Errors
-/// Those of the engine.
+/// Those of the engine; [`Error::Data`] when the batch has no image.
 pub fn step_gradients(
     model: &mut dyn Model,
-    batches: &[Batch],
+    batch: &Batch,
+    batch_size: usize,
     step: &Step,
 ) -> Result<(f64, Gradients)> {
-    if let [batch] = batches {
-        let (report, gradients) = model.gradients(batch, step)?;
-        return Ok((report.loss, gradients));
+    let images_per_step = batch.len();
+    let mut sum = BalancedSum::default();
+    for range in MicroBatch::divide(images_per_step, batch_size) {
+        let micro_batch = Some(MicroBatch { first: range.start, images_per_step });
+        let step = Step { micro_batch, ..*step };
+        let (report, gradients) = model.gradients(&batch.slice(range), &step)?;
+        sum.push((report.loss, gradients), add);
     }
-    let images: usize = batches.iter().map(Batch::len).sum();
-    let (mut sum, mut loss, mut sample_offset) = (Gradients::new(), 0.0, 0);
-    for batch in batches {
-        let (report, gradients) = model.gradients(batch, &Step { sample_offset, ..*step })?;
-        let share = batch.len() as f64 / images as f64;
-        loss += share * report.loss;
-        for (name, Array { shape, values }) in gradients {
-            let sum = sum.entry(name).or_insert_with(|| Array::filled(&shape, 0.0));
-            sum.values.iter_mut().zip(values).for_each(|(sum, g)| *sum += share as f32 * g);
-        }
-        sample_offset += batch.len();
+    sum.finish(add).ok_or_else(|| Error::Data("a step has no image".into()))
+}
+
+/// Adds the loss and the gradients of a micro-batch.
+fn add((loss, gradients): &mut (f64, Gradients), (more_loss, more): &(f64, Gradients)) {
+    *loss += more_loss;
+    for (sum, more) in gradients.values_mut().zip(more.values()) {
+        sum.values.iter_mut().zip(&more.values).for_each(|(sum, more)| *sum += more);
     }
-    Ok((loss, sum))
 }
 
 /// Evaluates the model on `batches`.
@@ -390,7 +403,7 @@ pub fn evaluate(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Images, Inspection, Logits, ReluRule, schedule::Scheduler};
+    use crate::{Array, Images, Inspection, Logits, ReluRule, schedule::Scheduler};
 
     /// A model whose single weight counts the steps. `loss` returns the loss of a step.
     struct Counter {
@@ -456,8 +469,12 @@ mod tests {
     }
 
     impl Batches for FewImages {
-        fn steps_per_epoch(&self) -> usize {
+        fn batches_per_epoch(&self) -> usize {
             3
+        }
+
+        fn batches_per_step(&self) -> usize {
+            1
         }
 
         fn train(&self, _: u64, first: usize) -> Box<dyn Iterator<Item = Result<Batch>> + '_> {
@@ -511,7 +528,7 @@ mod tests {
         seed: 0,
         schedule: Schedule { scheduler: Scheduler::Constant, lr: 1.0, warmup_epochs: 0, epochs: 2 },
         clip_grad_norm: None,
-        accumulate: 1,
+        batch_size: 2,
         patience: None,
         checkpoint_every: None,
     };

@@ -292,6 +292,7 @@ fn loaded_images_are_the_tensors_of_torchvision() {
             test: vec![],
         },
         LoaderOptions {
+            accumulate: 1,
             batch_size: cases.len(),
             seed: SEED,
             size: cases[0].size,

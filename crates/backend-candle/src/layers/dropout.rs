@@ -15,19 +15,12 @@ pub struct Dropout {
 }
 
 impl Dropout {
-    /// Returns the factors of step `step` for the images from index `sample_offset`, in the layout
-    /// of `x`.
-    fn scale(
-        &self,
-        x: &Tensor,
-        seed: u64,
-        step: u64,
-        sample_offset: usize,
-    ) -> candle_core::Result<Tensor> {
+    /// Returns the factors of step `step` for the images from index `first`, in the layout of `x`.
+    fn scale(&self, x: &Tensor, seed: u64, step: u64, first: usize) -> candle_core::Result<Tensor> {
         let mut scale = vec![0.0; x.elem_count()];
         let features = x.dims()[1..].iter().product();
         scale.par_chunks_mut(features).enumerate().for_each(|(item, scale)| {
-            dropout_scale(seed, step, self.node, sample_offset + item, self.p, scale)
+            dropout_scale(seed, step, self.node, first + item, self.p, scale)
         });
         match *x.dims() {
             // Masks are drawn in PyTorch's order of elements, channels first.
@@ -41,7 +34,8 @@ impl Dropout {
 
 impl Layer<Tensor> for Dropout {
     fn forward(&mut self, x: Tensor, mode: Mode) -> Result<Tensor> {
-        let Mode::Train { seed, step, sample_offset } = mode else { return Ok(x) };
-        self.scale(&x, seed, step, sample_offset).and_then(|scale| x * scale).map_err(failed)
+        let Mode::Train { seed, step, .. } = mode else { return Ok(x) };
+        let scale = self.scale(&x, seed, step, mode.first_image());
+        scale.and_then(|scale| x * scale).map_err(failed)
     }
 }

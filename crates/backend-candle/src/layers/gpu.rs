@@ -49,7 +49,7 @@ mod tests {
     const CUDA: DeviceLocation = DeviceLocation::Cuda { gpu_id: 0 };
     const METAL: DeviceLocation = DeviceLocation::Metal { gpu_id: 0 };
     const MODES: [Mode; 3] =
-        [Mode::Evaluate, Mode::Differentiate, Mode::Train { seed: 0, step: 1, sample_offset: 0 }];
+        [Mode::Evaluate, Mode::Differentiate, Mode::Train { seed: 0, step: 1, micro_batch: None }];
 
     /// The first convolution of the tutorial's network.
     const SQUARE: Window =

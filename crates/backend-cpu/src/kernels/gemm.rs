@@ -12,6 +12,8 @@
 //! `dy·Wᵀ` (with W stored transposed) and `xᵀ·dy`. Each output is one sum in the order of k for any
 //! tile size, so its bits depend only on its own row and column.
 
+use std::{mem::MaybeUninit, ops::Range};
+
 use pulp::{Simd, WithSimd};
 
 use super::vector::{read, write};
@@ -73,13 +75,20 @@ pub struct Extents {
     pub k: usize,
 }
 
-/// The kernel of a product. It passes each tile of the output to `finish`.
-pub struct Gemm<'a, F> {
+/// The kernel of a product. It passes each tile of the output to `finish`. With `IN_PARTS`, the sums
+/// over k are divided into parts, which are added as a balanced tree
+/// ([`alexnet_core::sum_order`]).
+pub struct Gemm<'a, F, const IN_PARTS: bool = false> {
     extents: Extents,
     left: Left<'a>,
     right: Right<'a>,
     finish: F,
+    /// The length of a part.
+    part: usize,
 }
+
+/// The number of parts is below 2 to this power; a step has at most 512.
+const LEVELS: u32 = 10;
 
 impl<'a, F: Finish> Gemm<'a, F> {
     /// Creates a product.
@@ -101,9 +110,30 @@ impl<'a, F: Finish> Gemm<'a, F> {
             assert!(fits(last(m, left.row, k, left.column), left.values), "left: {extents:?}");
             assert!(fits(last(k, right.row, n, 1), right.values), "right: {extents:?}");
         }
-        Self { extents, left, right, finish }
+        Self { extents, left, right, finish, part: k }
     }
+}
 
+impl<'a, F: Finish> Gemm<'a, F, true> {
+    /// Creates a product whose sums are divided into parts of length `part`. They start at zero:
+    /// [`Finish::initial`] is not used.
+    ///
+    /// # Panics
+    /// As [`Gemm::new`].
+    pub fn in_parts(
+        extents: Extents,
+        left: Left<'a>,
+        right: Right<'a>,
+        part: usize,
+        finish: F,
+    ) -> Self {
+        assert!(extents.k.div_ceil(part) < 1 << LEVELS, "too many parts of {part}: {extents:?}");
+        let Gemm { extents, left, right, finish, .. } = Gemm::new(extents, left, right, finish);
+        Self { extents, left, right, finish, part }
+    }
+}
+
+impl<F: Finish, const IN_PARTS: bool> Gemm<'_, F, IN_PARTS> {
     /// Computes all rows of V vectors of columns from `column`.
     #[inline(always)]
     fn columns<S: Simd, const V: usize>(&mut self, simd: S, column: usize, max_rows: usize) {
@@ -115,8 +145,11 @@ impl<'a, F: Finish> Gemm<'a, F> {
             macro_rules! by_rows {
                 ($($p:literal)*) => {
                     match rows {
-                        $($p => self.tile::<S, $p, V>(simd, row, column),)*
-                        _ => unreachable!("a tile has at most 14 rows"),
+                        // The other combinations are not used, and take long to compile.
+                        $($p if $p <= 6 || (V < 4 && !IN_PARTS) => {
+                            self.tile::<S, $p, V>(simd, row, column)
+                        })*
+                        _ => unreachable!("`with_simd` limits the rows of a tile"),
                     }
                 };
             }
@@ -132,7 +165,7 @@ impl<'a, F: Finish> Gemm<'a, F> {
         row: usize,
         column: usize,
     ) {
-        let Extents { n, k, .. } = self.extents;
+        let (part, Extents { n, k, .. }) = (self.part, self.extents);
         let lanes = (n - column).min(S::F32_LANES);
         let is_full = lanes == S::F32_LANES;
         let mut sums = [[simd.splat_f32s(0.0); V]; P];
@@ -152,19 +185,19 @@ impl<'a, F: Finish> Gemm<'a, F> {
             sums = match (self.left.column == 1, is_full) {
                 (true, true) => {
                     let at = |p, t| left.add(p * self.left.row + t);
-                    depth(simd, sums, k, at, |t, v| {
+                    all::<IN_PARTS, S, P, V>(simd, sums, k, part, at, |t, v| {
                         load::<S>(right.add(t * self.right.row + v * S::F32_LANES))
                     })
                 }
                 (false, true) => {
                     let at = |p, t| left.add(t * self.left.column + p);
-                    depth(simd, sums, k, at, |t, v| {
+                    all::<IN_PARTS, S, P, V>(simd, sums, k, part, at, |t, v| {
                         load::<S>(right.add(t * self.right.row + v * S::F32_LANES))
                     })
                 }
                 (_, false) => {
                     let at = |p, t| left.add(p * self.left.row + t * self.left.column);
-                    depth(simd, sums, k, at, |t, _| {
+                    all::<IN_PARTS, S, P, V>(simd, sums, k, part, at, |t, _| {
                         load_part(simd, right.add(t * self.right.row), lanes)
                     })
                 }
@@ -174,15 +207,19 @@ impl<'a, F: Finish> Gemm<'a, F> {
     }
 }
 
-impl<F: Finish> WithSimd for Gemm<'_, F> {
+impl<F: Finish, const IN_PARTS: bool> WithSimd for Gemm<'_, F, IN_PARTS> {
     type Output = F;
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) -> F {
         let lanes = S::F32_LANES;
         let registers = S::REGISTER_COUNT;
-        let (two, one) = if registers >= 32 { (14, 14) } else { (6, 12) };
-        let wide = F::WIDE && registers >= 32;
+        let (two, one) = match registers >= 32 {
+            _ if IN_PARTS => (6, 6),
+            true => (14, 14),
+            false => (6, 12),
+        };
+        let wide = (F::WIDE || IN_PARTS) && registers >= 32;
         let n = self.extents.n;
         let mut column = 0;
         while column < n {
@@ -201,20 +238,69 @@ impl<F: Finish> WithSimd for Gemm<'_, F> {
     }
 }
 
-/// Computes `sums[p][v] += left(p, t) · right(t, v)` for t in 0..k.
+/// Computes `sums[p][v] += left(p, t) · right(t, v)` for t in 0..k; in parts if `IN_PARTS`.
 ///
 /// # Safety
-/// `left` must return readable addresses for p < P and t < k, and calling `right` must be sound for
-/// t < k and v < V.
+/// As [`depth`] for all t in 0..k.
+#[inline(always)]
+unsafe fn all<const IN_PARTS: bool, S: Simd, const P: usize, const V: usize>(
+    simd: S,
+    sums: [[S::f32s; V]; P],
+    k: usize,
+    part: usize,
+    left: impl Fn(usize, usize) -> *const f32,
+    right: impl Fn(usize, usize) -> S::f32s,
+) -> [[S::f32s; V]; P] {
+    if !IN_PARTS {
+        // SAFETY: guaranteed by the caller.
+        return unsafe { depth(simd, sums, 0..k, left, right) };
+    }
+    let add = |earlier: &[[S::f32s; V]; P], later: [[S::f32s; V]; P]| {
+        std::array::from_fn(|p| std::array::from_fn(|v| simd.add_f32s(earlier[p][v], later[p][v])))
+    };
+    // As in `BalancedSum`: element i is initialized while bit i of `count` is set. An initialization
+    // of all elements would take as long as a part.
+    let mut waiting = [MaybeUninit::<[[S::f32s; V]; P]>::uninit(); LEVELS as usize];
+    let mut count = 0_usize;
+    loop {
+        let first = count * part;
+        let end = (first + part).min(k);
+        let zero = [[simd.splat_f32s(0.0); V]; P];
+        // SAFETY: guaranteed by the caller.
+        let mut sum = unsafe { depth(simd, zero, first..end, &left, &right) };
+        let is_last = end == k;
+        let mut level = 0;
+        while count >> level != 0 {
+            if count >> level & 1 == 1 {
+                // SAFETY: the bit of this element is set in `count`.
+                sum = add(unsafe { waiting[level].assume_init_ref() }, sum);
+            } else if !is_last {
+                break;
+            }
+            level += 1;
+        }
+        if is_last {
+            return sum;
+        }
+        waiting[level].write(sum);
+        count += 1;
+    }
+}
+
+/// Computes `sums[p][v] += left(p, t) · right(t, v)` for t in `range`.
+///
+/// # Safety
+/// `left` must return readable addresses for p < P and t in `range`, and calling `right` must be
+/// sound for t in `range` and v < V.
 #[inline(always)]
 unsafe fn depth<S: Simd, const P: usize, const V: usize>(
     simd: S,
     mut sums: [[S::f32s; V]; P],
-    k: usize,
+    range: Range<usize>,
     left: impl Fn(usize, usize) -> *const f32,
     right: impl Fn(usize, usize) -> S::f32s,
 ) -> [[S::f32s; V]; P] {
-    for t in 0..k {
+    for t in range {
         let right: [S::f32s; V] = std::array::from_fn(|v| right(t, v));
         for (p, sums) in sums.iter_mut().enumerate() {
             // SAFETY: guaranteed by the caller.
@@ -299,6 +385,8 @@ impl Finish for Add<'_> {
 
 #[cfg(test)]
 mod tests {
+    use alexnet_core::sum_order::BalancedSum;
+
     use super::*;
     use crate::kernels::Isa;
 
@@ -343,6 +431,40 @@ mod tests {
                         );
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn parts_of_the_sums_are_added_as_a_balanced_tree() {
+        let (m, n) = (7, 37);
+        for isa in Isa::available() {
+            for (k, part) in [(1, 1), (8, 1), (32, 4), (31, 4), (20, 3), (100, 4), (5, 8)] {
+                let reals = |n, seed| -> Vec<f32> {
+                    integers(n, seed).into_iter().map(|i| 1.0 / (i + 4.5)).collect()
+                };
+                let (a, b) = (reals(m * k, 3), reals(k * n, 5));
+                let product = |first: usize, k| {
+                    let mut values = vec![f32::NAN; m * n];
+                    let left = Left { values: &a[first * m..], row: 1, column: m };
+                    let right = Right { values: &b[first * n..], row: n };
+                    let store = Store { values: &mut values, row: n };
+                    isa.run(Gemm::new(Extents { m, n, k }, left, right, store));
+                    values
+                };
+                let add = |sum: &mut Vec<f32>, more: &Vec<f32>| {
+                    sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+                };
+                let mut expected = BalancedSum::default();
+                for first in (0..k).step_by(part) {
+                    expected.push(product(first, part.min(k - first)), add);
+                }
+                let mut found = vec![f32::NAN; m * n];
+                let left = Left { values: &a, row: 1, column: m };
+                let (right, store) =
+                    (Right { values: &b, row: n }, Store { values: &mut found, row: n });
+                isa.run(Gemm::in_parts(Extents { m, n, k }, left, right, part, store));
+                assert_eq!(Some(found), expected.finish(add), "{isa} {k} in parts of {part}");
             }
         }
     }

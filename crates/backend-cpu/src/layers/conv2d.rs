@@ -3,7 +3,7 @@
 //! the cache and is not stored. The backward pass needs only the positions of the maxima and
 //! whether they were positive.
 
-use alexnet_core::{Backward, Layer, Mode, Result};
+use alexnet_core::{Backward, Layer, Mode, Result, sum_order::BalancedSum};
 use rayon::prelude::*;
 
 use super::{CpuLayer, MaxPool2d, needs_backward, take_saved};
@@ -13,9 +13,9 @@ use crate::{
         Isa,
         elementwise::{MaskGradient, SumPixels},
     },
-    parallel::{add_in_order, images_per_sum},
+    parallel::add_partial_sums,
     parameter::ParameterState,
-    tensor::{Pool, Tensor},
+    tensor::{Buffer, Pool, Tensor},
 };
 
 /// `torch.nn.Conv2d` with bias, then `max(y, 0)` and `torch.nn.MaxPool2d` if fused.
@@ -41,6 +41,13 @@ struct SavedForBackward {
     x: Tensor,
     /// Only with a fused ReLU.
     y: Option<Tensor>,
+    images_per_part: usize,
+}
+
+/// Returns the number of parts of a batch whose gradients are computed in parallel. Each needs memory
+/// for a gradient of the weights. A power of two, so that the sum over a round is a node of the tree.
+fn parts_per_round() -> usize {
+    (2 * rayon::current_num_threads().next_power_of_two()).max(8)
 }
 
 /// The fused operations, and whether the input's gradient is needed.
@@ -122,64 +129,77 @@ impl Layer<Tensor> for Conv2d {
             }
         }
         self.argmax = argmax;
-        self.saved_for_backward =
-            needs_backward(mode).then(|| SavedForBackward { x, y: self.relu.then(|| y.clone()) });
+        let images_per_part = mode.images_per_part(x.batch);
+        self.saved_for_backward = needs_backward(mode).then(|| SavedForBackward {
+            x,
+            y: self.relu.then(|| y.clone()),
+            images_per_part,
+        });
         Ok(y)
     }
 }
 
-impl Backward<Tensor> for Conv2d {
-    fn backward(&mut self, mut dy: Tensor) -> Result<Tensor> {
-        let SavedForBackward { x, y } = take_saved(&mut self.saved_for_backward);
-        let (x_len, y_len, conv_len) = (x.item_len(), dy.item_len(), self.geometry.output_len());
-        let weights = self.parameters[0].values.len();
-        let outputs = self.geometry.output[0];
-        let images = images_per_sum(x.batch);
-        let groups = x.batch.div_ceil(images);
-        // Partial sums, one per group of images: of the weight gradient [G, kh, kw, in, out] and of
-        // the bias gradient [G, out].
-        let [weight_trainable, bias_trainable] =
-            self.parameters.each_ref().map(|parameter| parameter.trainable);
-        let mut dw = weight_trainable.then(|| self.pool.take(groups * weights));
-        let mut db = bias_trainable.then(|| self.pool.take(groups * outputs));
-        let mut dx = self.needs_dx.then(|| self.pool.tensor(x.batch, &x.item));
-        let layer = &*self;
+/// The images of a round of the backward pass, and their gradients.
+struct Round<'a> {
+    x: &'a [f32],
+    /// The output of the layer, with a fused ReLU.
+    y: Option<&'a [f32]>,
+    /// With fused pooling: see [`Conv2d`].
+    argmax: &'a [u32],
+    dy: &'a mut [f32],
+    dx: Option<&'a mut [f32]>,
+}
+
+impl Conv2d {
+    /// Runs the backward pass of some parts of the batch ([`alexnet_core::sum_order`]) in parallel.
+    /// Returns the partial sums, one per part, of the gradients of the weight `[G, kh, kw, in, out]`
+    /// and of the bias `[G, out]`, if they are trainable.
+    fn backward_parts(&self, round: Round<'_>, images_per_part: usize) -> [Option<Buffer>; 2] {
+        let Round { x, y, argmax, dy, dx } = round;
+        let (x_len, y_len) = (self.geometry.input_len(), self.output().iter().product::<usize>());
+        let conv_len = self.geometry.output_len();
+        let images = images_per_part;
+        let parts = (x.len() / x_len).div_ceil(images);
+        let lens = self.parameters.each_ref().map(|parameter| parameter.values.len());
+        let mut sums =
+            [0, 1].map(|i| self.parameters[i].trainable.then(|| self.pool.take(parts * lens[i])));
+        let [dw, db] = &mut sums;
         (
-            chunks(dw.as_deref_mut(), weights, groups),
-            chunks(db.as_deref_mut(), outputs, groups),
-            dy.values_mut().par_chunks_mut(images * y_len),
-            x.values().par_chunks(images * x_len),
-            chunks(dx.as_mut().map(Tensor::values_mut), images * x_len, groups),
+            chunks(dw.as_deref_mut(), lens[0], parts),
+            chunks(db.as_deref_mut(), lens[1], parts),
+            dy.par_chunks_mut(images * y_len),
+            x.par_chunks(images * x_len),
+            chunks(dx, images * x_len, parts),
         )
             .into_par_iter()
             .enumerate()
-            .for_each(|(group, (dw, mut db, dy, x, mut dx))| {
-                let convolution = &layer.convolution;
-                let mut sums = dw.is_some().then(|| layer.pool.take(convolution.sums_len()));
+            .for_each(|(part, (dw, mut db, dy, x, mut dx))| {
+                let convolution = &self.convolution;
+                let mut sums = dw.is_some().then(|| self.pool.take(convolution.sums_len()));
                 if let Some(db) = db.as_deref_mut() {
                     db.fill(0.0);
                 }
                 let task = convolution.images_per_task();
                 let mut unpooled =
-                    layer.pooling.as_ref().map(|_| layer.pool.take(task.min(images) * conv_len));
+                    self.pooling.as_ref().map(|_| self.pool.take(task.min(images) * conv_len));
                 let tasks = dy.chunks_mut(task * y_len).zip(x.chunks(task * x_len)).enumerate();
                 for (i, (dy, x)) in tasks {
-                    let outer = (group * images + i * task) * y_len..;
-                    if let Some(y) = &y {
-                        let y = &y.values()[outer.clone()][..dy.len()];
-                        layer.isa.run(MaskGradient { dy, y });
+                    let outer = (part * images + i * task) * y_len..;
+                    if let Some(y) = y {
+                        let y = &y[outer.clone()][..dy.len()];
+                        self.isa.run(MaskGradient { dy, y });
                     }
                     // The gradient of the convolution's output before pooling.
-                    let conv_dy: &[f32] = match (&layer.pooling, &mut unpooled) {
+                    let conv_dy: &[f32] = match (&self.pooling, &mut unpooled) {
                         (Some(pooling), Some(unpooled)) => {
                             let unpooled = &mut unpooled[..x.len() / x_len * conv_len];
-                            pooling.scatter(dy, &layer.argmax[outer][..dy.len()], unpooled);
+                            pooling.scatter(dy, &argmax[outer][..dy.len()], unpooled);
                             unpooled
                         }
                         _ => dy,
                     };
                     if let Some(sums) = db.as_deref_mut() {
-                        layer.isa.run(SumPixels { x: conv_dy, sums });
+                        self.isa.run(SumPixels { x: conv_dy, sums });
                     }
                     let dx = dx.as_deref_mut().map(|dx| &mut dx[i * task * x_len..][..x.len()]);
                     if sums.is_some() || dx.is_some() {
@@ -190,10 +210,43 @@ impl Backward<Tensor> for Conv2d {
                     convolution.weight_gradient(&sums, dw);
                 }
             });
-        for (parameter, sums) in self.parameters.iter_mut().zip([dw, db]) {
-            if let Some(sums) = sums {
-                add_in_order(&sums, &mut parameter.gradient);
+        sums
+    }
+}
+
+impl Backward<Tensor> for Conv2d {
+    fn backward(&mut self, mut dy: Tensor) -> Result<Tensor> {
+        let SavedForBackward { x, y, images_per_part } = take_saved(&mut self.saved_for_backward);
+        let (x_len, y_len) = (x.item_len(), dy.item_len());
+        let mut dx = self.needs_dx.then(|| self.pool.tensor(x.batch, &x.item));
+        let mut gradients = self.parameters.each_mut().map(|p| std::mem::take(&mut p.gradient));
+        let mut sums = [BalancedSum::<Vec<f32>>::default(), BalancedSum::default()];
+        let add = |sum: &mut Vec<f32>, more: &Vec<f32>| {
+            sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+        };
+        let images_per_round = parts_per_round() * images_per_part;
+        for first in (0..x.batch).step_by(images_per_round) {
+            let images = images_per_round.min(x.batch - first);
+            let outputs = first * y_len..(first + images) * y_len;
+            let inputs = first * x_len..(first + images) * x_len;
+            let round = Round {
+                x: &x.values()[inputs.clone()],
+                y: y.as_ref().map(|y| &y.values()[outputs.clone()]),
+                argmax: self.argmax.get(outputs.clone()).unwrap_or_default(),
+                dy: &mut dy.values_mut()[outputs],
+                dx: dx.as_mut().map(|dx| &mut dx.values_mut()[inputs]),
+            };
+            let partial = self.backward_parts(round, images_per_part);
+            for ((partial, total), sum) in partial.iter().zip(&mut gradients).zip(&mut sums) {
+                let Some(partial) = partial else { continue };
+                add_partial_sums(partial, total);
+                if images < x.batch {
+                    sum.push(total.clone(), add);
+                }
             }
+        }
+        for ((parameter, total), sum) in self.parameters.iter_mut().zip(gradients).zip(sums) {
+            parameter.gradient = sum.finish(add).unwrap_or(total);
         }
         Ok(dx.unwrap_or(dy))
     }

@@ -36,11 +36,12 @@ fn multiply(x: &mut Tensor, scale: &Tensor) {
 impl Layer<Tensor> for Dropout {
     fn forward(&mut self, mut x: Tensor, mode: Mode) -> Result<Tensor> {
         self.saved_for_backward = None;
-        if let Mode::Train { seed, step, sample_offset } = mode {
+        if let Mode::Train { seed, step, .. } = mode {
+            let first = mode.first_image();
             let mut scale = self.pool.tensor(x.batch, &x.item);
             let len = x.item_len();
             scale.values_mut().par_chunks_mut(len).enumerate().for_each(|(index, scale)| {
-                let item = sample_offset + index;
+                let item = first + index;
                 if x.item.len() == 1 {
                     return dropout_scale(seed, step, self.node, item, self.p, scale);
                 }

@@ -13,7 +13,7 @@ use crate::{
         gemm::{Extents, Finish, Gemm, Left, Right, Store},
     },
     optimizer::{ApplyToSums, Update},
-    parallel::ELEMENTS,
+    parallel::{ELEMENTS, add_partial_sums},
     parameter::ParameterState,
     tensor::{Pool, Tensor, transpose},
 };
@@ -41,6 +41,7 @@ struct SavedForBackward {
     x: Tensor,
     /// Only with a fused ReLU.
     y: Option<Tensor>,
+    images_per_part: usize,
 }
 
 impl Linear {
@@ -75,16 +76,21 @@ impl Layer<Tensor> for Linear {
             });
         let mut y = self.pool.tensor(x.batch, &[outputs]); // [N, out]
         transpose(&by_output, outputs, x.batch, y.values_mut());
-        self.saved_for_backward =
-            needs_backward(mode).then(|| SavedForBackward { x, y: self.relu.then(|| y.clone()) });
+        let images_per_part = mode.images_per_part(x.batch);
+        self.saved_for_backward = needs_backward(mode).then(|| SavedForBackward {
+            x,
+            y: self.relu.then(|| y.clone()),
+            images_per_part,
+        });
         Ok(y)
     }
 }
 
 impl Linear {
-    /// Masks `dy` by the ReLU, sets the bias gradient and returns the saved input.
-    fn begin_backward(&mut self, dy: &mut Tensor) -> Tensor {
-        let SavedForBackward { x, y } = take_saved(&mut self.saved_for_backward);
+    /// Masks `dy` by the ReLU, sets the bias gradient and returns the saved input with its
+    /// `images_per_part`.
+    fn begin_backward(&mut self, dy: &mut Tensor) -> (Tensor, usize) {
+        let SavedForBackward { x, y, images_per_part } = take_saved(&mut self.saved_for_backward);
         if let Some(y) = y {
             let chunks =
                 dy.values_mut().par_chunks_mut(ELEMENTS).zip(y.values().par_chunks(ELEMENTS));
@@ -92,11 +98,17 @@ impl Linear {
         }
         // A frozen bias has no gradient buffer.
         let [_, bias] = &mut self.parameters;
-        bias.gradient.fill(0.0);
         if bias.trainable {
-            self.isa.run(SumPixels { x: dy.values(), sums: &mut bias.gradient });
+            let outputs = bias.values.len();
+            let mut partial = self.pool.take(x.batch.div_ceil(images_per_part) * outputs);
+            partial.fill(0.0);
+            let parts = dy.values().chunks(images_per_part * outputs);
+            for (sums, x) in partial.chunks_exact_mut(outputs).zip(parts) {
+                self.isa.run(SumPixels { x, sums });
+            }
+            add_partial_sums(&partial, &mut bias.gradient);
         }
-        x
+        (x, images_per_part)
     }
 
     /// Returns `dx = dy · W`, or `dy` if the gradient of the input is not needed.
@@ -129,21 +141,21 @@ impl Linear {
 /// and passes it to `finish`.
 fn weight_gradient<'a, F: Finish>(
     dy: &'a Tensor,
-    x: &'a Tensor,
+    (x, images_per_part): (&'a Tensor, usize),
     first: usize,
     outputs: usize,
     finish: F,
-) -> Gemm<'a, F> {
+) -> Gemm<'a, F, true> {
     let extents = Extents { m: outputs, n: x.item_len(), k: x.batch };
     let left = Left { values: &dy.values()[first..], row: 1, column: dy.item_len() };
     let right = Right { values: x.values(), row: x.item_len() };
-    Gemm::new(extents, left, right, finish)
+    Gemm::in_parts(extents, left, right, images_per_part, finish)
 }
 
 impl Backward<Tensor> for Linear {
     fn backward(&mut self, mut dy: Tensor) -> Result<Tensor> {
         let (outputs, inputs) = self.extents();
-        let x = self.begin_backward(&mut dy);
+        let (x, part) = self.begin_backward(&mut dy);
         let isa = self.isa;
         let [weight, _] = &mut self.parameters;
         if weight.trainable {
@@ -152,7 +164,7 @@ impl Backward<Tensor> for Linear {
         weight.gradient.par_chunks_mut(OUTPUTS * inputs).enumerate().for_each(|(i, gradient)| {
             let rows = gradient.len() / inputs;
             let store = Store { values: gradient, row: inputs };
-            isa.run(weight_gradient(&dy, &x, i * OUTPUTS, rows, store));
+            isa.run(weight_gradient(&dy, (&x, part), i * OUTPUTS, rows, store));
         });
         Ok(self.input_gradient(dy))
     }
@@ -176,7 +188,7 @@ impl CpuLayer for Linear {
         update: &Update,
     ) -> Result<(Tensor, f64)> {
         let (_, inputs) = self.extents();
-        let x = self.begin_backward(&mut dy);
+        let (x, part) = self.begin_backward(&mut dy);
         let dx = self.input_gradient(dy.clone());
         let [weight, bias] = &mut self.parameters;
         let mut square_sum = 0.0;
@@ -185,7 +197,7 @@ impl CpuLayer for Linear {
             let sums = pieces.into_par_iter().enumerate().map(|(i, slices)| {
                 let rows = slices.values.len() / inputs;
                 let apply = ApplyToSums { update, slices, row: inputs, square_sum: 0.0 };
-                isa.run(weight_gradient(&dy, &x, i * OUTPUTS, rows, apply)).square_sum
+                isa.run(weight_gradient(&dy, (&x, part), i * OUTPUTS, rows, apply)).square_sum
             });
             // Added in a fixed order, independently of the threads.
             square_sum += sums.collect::<Vec<f64>>().iter().sum::<f64>();

@@ -18,14 +18,16 @@ pub struct Dropout {
 
 impl Layer<Tensor> for Dropout {
     fn forward(&mut self, x: Tensor, mode: Mode) -> Result<Tensor> {
-        let Mode::Train { seed, step, sample_offset } = mode else { return Ok(x) };
+        let Mode::Train { seed, step, .. } = mode else { return Ok(x) };
+        let first = mode.first_image();
         let size = x.size();
         // The mask of an image has the order `[C, H, W]`.
         let item = size[1..].iter().product::<i64>() as usize;
         let mut scale = vec![0.0; size[0] as usize * item];
-        scale.par_chunks_exact_mut(item).enumerate().for_each(|(i, scale)| {
-            dropout_scale(seed, step, self.node, sample_offset + i, self.p, scale)
-        });
+        scale
+            .par_chunks_exact_mut(item)
+            .enumerate()
+            .for_each(|(i, scale)| dropout_scale(seed, step, self.node, first + i, self.p, scale));
         let multiplied = || {
             let scale =
                 Tensor::f_from_slice(&scale)?.f_view(size.as_slice())?.f_to_device(self.device)?;

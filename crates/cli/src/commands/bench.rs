@@ -104,7 +104,7 @@ pub fn run(args: &Args) -> Result<()> {
             let mut model = backend.compile(&topology, &state, &options)?;
             let batch = Batch::random(args.batch_size as usize, topology.input[1], 5);
             let mut step =
-                Step { sample_offset: 0, number: 0, seed: 0, lr: 2e-4, clip_grad_norm: None };
+                Step { micro_batch: None, number: 0, seed: 0, lr: 2e-4, clip_grad_norm: None };
             let mut measure = || step_ms(args.what, model.as_mut(), &batch, &mut step);
             measure()?;
             measure()?;

@@ -121,31 +121,32 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let exif_orientation =
         orientation(args.orientation.given(), metadata.exif_orientation, &mut console);
     let topology = metadata.variant.topology(metadata.classes.len());
+    let batch_size = config.batch_size as usize;
     let loader = Loader::new(
         dataset,
         LoaderOptions {
-            batch_size: config.batch_size as usize,
+            batch_size,
+            accumulate: config.accumulate as usize,
             augmentation: config.augmentation,
             exif_orientation,
             ..LoaderOptions::of(&metadata)
         },
     )?;
-    let accumulate = config.accumulate as usize;
-    let batches: Vec<Batch> =
-        loader.train(0, 0).take(STEPS as usize * accumulate).collect::<Result<_, _>>()?;
+    let batches: Vec<Batch> = loader.train(0, 0).take(STEPS as usize).collect::<Result<_, _>>()?;
     ensure!(!batches.is_empty(), "there is no image to train on");
     // The learning rates of the first steps of a run of ten epochs.
     let schedule = config.schedule();
-    let steps_per_epoch = loader.steps_per_epoch().div_ceil(accumulate) as u64;
+    let steps_per_epoch = loader.steps_per_epoch() as u64;
     let step = |number| Step {
         number,
         seed: 0,
-        sample_offset: 0,
+        micro_batch: None,
         lr: schedule.lr(number - 1, steps_per_epoch),
         clip_grad_norm: config.clip_grad_norm,
     };
-    let steps = (1..=STEPS).map(step).zip(batches.chunks(accumulate).cycle()).collect();
-    let setup = TrainingSetup { topology, optimizer: config.optimizer(), parameters, steps };
+    let steps = (1..=STEPS).map(step).zip(batches.into_iter().cycle()).collect();
+    let optimizer = config.optimizer();
+    let setup = TrainingSetup { topology, optimizer, parameters, steps, batch_size };
 
     let (mut logits, mut losses) = (Vec::new(), Vec::new());
     for target in &targets {

@@ -90,7 +90,7 @@ fn evaluate_all(model: &mut dyn Model, batch: &alexnet_core::Batch) -> Outcome {
     model.vjp(&images(2), &fixtures::cotangent(&mut fixtures::rng("look"), 2, 5))?;
     model.gradients(
         batch,
-        &Step { sample_offset: 0, number: 99, seed: 1, lr: 1.0, clip_grad_norm: Some(0.1) },
+        &Step { micro_batch: None, number: 99, seed: 1, lr: 1.0, clip_grad_norm: Some(0.1) },
     )?;
     model.state()?;
     Ok(())

@@ -69,7 +69,7 @@ impl Run {
     /// Returns step `number`. Every second step is clipped, so that the update depends on the norm.
     fn step(&self, number: u64) -> Step {
         Step {
-            sample_offset: 0,
+            micro_batch: None,
             number,
             seed: 3,
             lr: self.lr,

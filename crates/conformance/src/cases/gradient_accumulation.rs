@@ -1,7 +1,10 @@
 //! Gradient accumulation: a step on several batches must equal the step on all their images at
 //! once, with the same masks, the same gradient and the same clipping.
 
-use alexnet_core::{Batch, Images, Op, Optimizer, Step, optimizer::Adam, train};
+use alexnet_core::{
+    Array, Batch, Model, Op, Optimizer, Result, Step, StepReport, backend::Gradients,
+    optimizer::Adam, sum_order::MicroBatch,
+};
 
 use crate::{case::Case, compare, fixtures, reference::Network};
 
@@ -25,8 +28,8 @@ pub fn cases() -> Vec<Case> {
             let mut truth = Network::new(&topology, &state, optimizer)?;
             for number in 1..=10 {
                 let full_batch = fixtures::batch(&mut rng, parts.iter().sum(), &topology);
-                let step = Step { sample_offset: 0, number, seed: 5, lr: 0.01, clip_grad_norm };
-                let found = train::train_step(model.as_mut(), &split(&full_batch, parts), &step)?;
+                let step = Step { micro_batch: None, number, seed: 5, lr: 0.01, clip_grad_norm };
+                let found = step_on(model.as_mut(), &full_batch, parts, &step)?;
                 compare::step(number, &found, &truth.train_step(&full_batch, &step)?)?;
             }
             for (name, truth) in truth.parameters() {
@@ -41,21 +44,24 @@ pub fn cases() -> Vec<Case> {
         .into()
 }
 
-fn split(full_batch: &Batch, parts: &[usize]) -> Vec<Batch> {
-    let (bytes, classes) = (
-        full_batch.images.pixels.len() / full_batch.len(),
-        full_batch.targets.len() / full_batch.len(),
-    );
-    let ends = parts.iter().scan(0, |end, n| {
-        *end += n;
-        Some((*end - n)..*end)
-    });
-    let part = |range: std::ops::Range<usize>| Batch {
-        images: Images {
-            pixels: full_batch.images.pixels[range.start * bytes..range.end * bytes].to_vec(),
-            ..full_batch.images.clone()
-        },
-        targets: full_batch.targets[range.start * classes..range.end * classes].to_vec(),
-    };
-    ends.map(part).collect()
+/// Does a step on micro-batches of these sizes.
+fn step_on(
+    model: &mut dyn Model,
+    batch: &Batch,
+    sizes: &[usize],
+    step: &Step,
+) -> Result<StepReport> {
+    let (mut first, mut loss, mut sum) = (0, 0.0, Gradients::new());
+    for size in sizes {
+        let micro_batch = Some(MicroBatch { first, images_per_step: batch.len() });
+        let part = batch.slice(first..first + size);
+        let (report, gradients) = model.gradients(&part, &Step { micro_batch, ..*step })?;
+        loss += report.loss;
+        for (name, gradient) in gradients {
+            let sum = sum.entry(name).or_insert_with(|| Array::filled(&gradient.shape, 0.0));
+            sum.values.iter_mut().zip(gradient.values).for_each(|(sum, g)| *sum += g);
+        }
+        first += size;
+    }
+    Ok(StepReport { loss, gradient_norm: model.update(&sum, step)? })
 }

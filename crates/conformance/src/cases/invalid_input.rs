@@ -195,7 +195,7 @@ fn at_run() -> Vec<Case> {
     ]
 }
 
-const STEP: Step = Step { sample_offset: 0, number: 1, seed: 3, lr: 0.003, clip_grad_norm: None };
+const STEP: Step = Step { micro_batch: None, number: 1, seed: 3, lr: 0.003, clip_grad_norm: None };
 
 fn is_shape(error: &Error) -> bool {
     matches!(error, Error::Shape { .. })

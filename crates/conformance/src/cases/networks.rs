@@ -53,7 +53,7 @@ fn case(name: String, topology: Topology, images: usize, draw: u64) -> Case {
     })
 }
 
-const STEP: Step = Step { sample_offset: 0, number: 3, seed: 11, lr: 0.1, clip_grad_norm: None };
+const STEP: Step = Step { micro_batch: None, number: 3, seed: 11, lr: 0.1, clip_grad_norm: None };
 
 /// Returns the parameters and the batch of the first draw from `first` on for which all units are
 /// away from kinks in `mode`.

@@ -138,7 +138,7 @@ fn check(engine: &Engine, golden: &Golden) -> Outcome {
     let (topology, batch) = (golden.topology(), golden.batch());
     let mut model = engine.compile(&topology, &golden.state()?, Optimizer::default())?;
     let step = |number| Step {
-        sample_offset: 0,
+        micro_batch: None,
         number,
         seed: 0,
         lr: LEARNING_RATE,
@@ -205,7 +205,7 @@ mod tests {
         let network = Network::new(&golden.topology(), &state, Optimizer::default()).unwrap();
         let trace = network.forward(&batch.images, Mode::Differentiate).unwrap();
         assert_close("logits", &trace.logits().values, &golden.logits);
-        let (loss, cotangent) = cross_entropy(trace.logits(), &batch.targets);
+        let (loss, cotangent) = cross_entropy(trace.logits(), &batch.targets, None);
         assert_close("loss", &[loss], &[golden.loss]);
         let gradients = network.backward(&trace, cotangent, Mode::Differentiate).parameters;
         assert_close("gradient norm", &[norm(&gradients)], &[golden.gradient_norm]);

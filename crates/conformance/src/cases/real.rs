@@ -278,7 +278,7 @@ fn dropouts() -> Vec<Case> {
         ];
         let name = format!("dropout::training::p{p}_step{number}_seed{seed}");
         let key = format!("dropout: p {p}, step {number}, seed {seed}");
-        let step = Step { sample_offset: 0, number, seed, lr: 0.1, clip_grad_norm: None };
+        let step = Step { micro_batch: None, number, seed, lr: 0.1, clip_grad_norm: None };
         cases.push(Case::new(name, move |engine| {
             let topology = fixtures::topology([3, 9, 7], &ops);
             let mut rng = fixtures::rng(&key);
@@ -349,7 +349,7 @@ fn check_loss(
     state: &alexnet_core::State,
     batch: &Batch,
 ) -> Outcome {
-    let step = Step { sample_offset: 0, number: 1, seed: 0, lr: 0.1, clip_grad_norm: None };
+    let step = Step { micro_batch: None, number: 1, seed: 0, lr: 0.1, clip_grad_norm: None };
     let (found, found_gradients) =
         engine.compile(topology, state, Optimizer::default())?.gradients(batch, &step)?;
     let (report, gradients) =

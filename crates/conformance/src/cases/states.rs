@@ -108,7 +108,7 @@ pub fn train(
 ) -> Outcome<Vec<f64>> {
     let mut losses = Vec::new();
     for number in numbers {
-        let step = Step { sample_offset: 0, number, seed: 3, lr: 0.003, clip_grad_norm: None };
+        let step = Step { micro_batch: None, number, seed: 3, lr: 0.003, clip_grad_norm: None };
         losses.push(model.train_step(&batches[number as usize % batches.len()], &step)?.loss);
     }
     Ok(losses)

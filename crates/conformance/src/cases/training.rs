@@ -120,7 +120,7 @@ impl Run {
         let mut network = Network::new(&self.topology, &self.state, self.optimizer)?;
         for (number, batch) in (1..=10).zip(self.batches.iter().cycle()) {
             let step = Step {
-                sample_offset: 0,
+                micro_batch: None,
                 number,
                 seed: 7,
                 lr: self.lr,

@@ -1,11 +1,18 @@
 //! The loss.
 
+use alexnet_core::sum_order::MicroBatch;
+
 use super::tensor::Tensor;
 
-/// Returns the mean softmax cross-entropy of `logits` `[N, C]` with soft targets, and its gradient
-/// with respect to the logits.
-pub(crate) fn cross_entropy(logits: &Tensor, targets: &[f32]) -> (f64, Tensor) {
-    let [n, classes] = [logits.shape[0], logits.shape[1]];
+/// Returns the softmax cross-entropy of `logits` `[N, C]` with soft targets, divided by the number
+/// of images of the step, and its gradient with respect to the logits.
+pub(crate) fn cross_entropy(
+    logits: &Tensor,
+    targets: &[f32],
+    micro_batch: Option<MicroBatch>,
+) -> (f64, Tensor) {
+    let classes = logits.shape[1];
+    let n = micro_batch.map_or(logits.shape[0], |part| part.images_per_step);
     let mut loss = 0.0;
     let mut gradient = Tensor::zeros(&logits.shape);
     for (i, row) in logits.values.chunks_exact(classes).enumerate() {

@@ -175,7 +175,7 @@ impl Network {
         batch.check(self.topology.input, self.topology.classes()?)?;
         let mode = step.mode();
         let trace = self.forward(&batch.images, mode)?;
-        let (loss, cotangent) = cross_entropy(trace.logits(), &batch.targets);
+        let (loss, cotangent) = cross_entropy(trace.logits(), &batch.targets, step.micro_batch);
         let gradients = self.backward(&trace, cotangent, mode).parameters;
         Ok((StepReport { loss, gradient_norm: norm(&gradients) }, gradients))
     }

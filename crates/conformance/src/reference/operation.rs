@@ -73,12 +73,13 @@ fn flatten(x: &Tensor) -> Tensor {
 }
 
 fn dropout(node: &NodeView, p: f32, x: &Tensor) -> Tensor {
-    let Mode::Train { seed, step, sample_offset } = node.mode else { return x.clone() };
+    let Mode::Train { seed, step, .. } = node.mode else { return x.clone() };
+    let first = node.mode.first_image();
     let mut y = x.clone();
     let features = x.shape[1..].iter().product();
     let mut scale = vec![0.0; features];
     for (item, row) in y.values.chunks_exact_mut(features).enumerate() {
-        dropout_scale(seed, step, node.index, sample_offset + item, p, &mut scale);
+        dropout_scale(seed, step, node.index, first + item, p, &mut scale);
         for (value, scale) in row.iter_mut().zip(&scale) {
             *value *= f64::from(*scale);
         }

@@ -113,7 +113,7 @@ fn the_network_equals_pytorch() {
         Network::new(&topology, &patterned_state(&topology, 0.5), Optimizer::default()).unwrap();
     let trace = network.forward(&batch.images, Mode::Differentiate).unwrap();
     assert_close("logits", &trace.logits().values, &golden.logits);
-    let (loss, cotangent) = cross_entropy(trace.logits(), &batch.targets);
+    let (loss, cotangent) = cross_entropy(trace.logits(), &batch.targets, None);
     assert_close("loss", &[loss], &[golden.loss]);
     let derivative = network.backward(&trace, cotangent, Mode::Differentiate);
     for (name, expected) in &golden.gradients {
@@ -138,7 +138,7 @@ fn ten_steps_equal_pytorch() {
         let mut network =
             Network::new(&topology, &patterned_state(&topology, 0.5), optimizer).unwrap();
         let losses: Vec<f64> = (1..=10)
-            .map(|number| Step { sample_offset: 0, number, seed: 0, lr, clip_grad_norm })
+            .map(|number| Step { micro_batch: None, number, seed: 0, lr, clip_grad_norm })
             .map(|step| network.train_step(&batch, &step).unwrap().loss)
             .collect();
         assert_close(name, &losses, &run.losses);
@@ -154,7 +154,8 @@ fn the_moving_average_equals_pytorch() {
     let ema = Ema { decay: 0.7, steps: 3 };
     let mut average = Parameters::new();
     for number in 1..=10 {
-        let step = Step { number, seed: 0, sample_offset: 0, lr: 0.01, clip_grad_norm: Some(0.05) };
+        let step =
+            Step { number, seed: 0, micro_batch: None, lr: 0.01, clip_grad_norm: Some(0.05) };
         network.train_step(&batch, &step).unwrap();
         if number % ema.steps == 0 {
             ema.update(&mut average, network.state().parameters);
@@ -172,7 +173,7 @@ fn check_gradients(input: [usize; 3], ops: &[Op]) {
     let topology = topology(input, ops);
     let state = patterned_state(&topology, 1.0);
     let mut network = Network::new(&topology, &state, Optimizer::default()).unwrap();
-    let mode = Mode::Train { seed: 5, step: 2, sample_offset: 0 };
+    let mode = Mode::Train { seed: 5, step: 2, micro_batch: None };
     let batch = 2;
     let [c, h, w] = input;
     // All numbers are different, so the finite differences do not cross a kink or a tie.
@@ -245,12 +246,12 @@ fn gradients_equal_finite_differences() {
 fn the_gradient_of_the_loss_equals_finite_differences() {
     let logits = Tensor { shape: vec![2, 3], values: vec![0.3, -1.2, 2.0, 0.1, 0.7, -0.4] };
     let targets = [0.2, 0.5, 0.3, 0.0, 0.9, 0.1];
-    let gradient = cross_entropy(&logits, &targets).1;
+    let gradient = cross_entropy(&logits, &targets, None).1;
     for i in 0..6 {
         let shifted = |by: f64| {
             let mut logits = logits.clone();
             logits.values[i] += by;
-            cross_entropy(&logits, &targets).0
+            cross_entropy(&logits, &targets, None).0
         };
         let slope = (shifted(1e-6) - shifted(-1e-6)) / 2e-6;
         assert!((slope - gradient.values[i]).abs() < 1e-9);

@@ -59,6 +59,8 @@ pub enum OnBadImage {
 pub struct LoaderOptions {
     /// Number of images in a batch. The last batch of an epoch may have fewer.
     pub batch_size: usize,
+    /// Number of batches of a training step (gradient accumulation), which are loaded as one batch.
+    pub accumulate: usize,
     /// Seed of the order of the images and of the augmentation.
     pub seed: u64,
     /// Height and width of the network's input, in pixels.
@@ -82,6 +84,7 @@ impl Default for LoaderOptions {
     fn default() -> Self {
         Self {
             batch_size: 32,
+            accumulate: 1,
             seed: 0,
             size: 224,
             normalization: Normalization::HALF,
@@ -123,7 +126,10 @@ impl Loader {
     /// [`alexnet_core::Error::Invalid`] if the batch size or the image size is 0,
     /// [`Error::Dataset`] if the class of an item does not exist.
     pub fn new(dataset: Dataset, options: LoaderOptions) -> alexnet_core::Result<Self> {
-        for (field, value) in [("batch_size", options.batch_size), ("size", options.size)] {
+        let LoaderOptions { batch_size, accumulate, size, .. } = options;
+        for (field, value) in
+            [("batch_size", batch_size), ("accumulate", accumulate), ("size", size)]
+        {
             if value == 0 {
                 let (value, reason) = (value.to_string(), "it must be at least 1");
                 return Err(alexnet_core::Error::Invalid { field, value, reason: reason.into() });
@@ -189,20 +195,24 @@ impl Loader {
             source.prepare_views(&listed[position], pixels, views)
         };
         let count = views.count();
-        self.prefetch(0..items.len(), count, work).map(move |filled| {
-            let filled = filled.map_err(|error| alexnet_core::Error::Image(error.to_string()))?;
-            let positions = filled.positions.clone();
-            Ok((positions, self.source.batch(filled, count, |position| &items[position])))
-        })
+        self.prefetch(0..items.len(), self.source.options.batch_size, count, work).map(
+            move |filled| {
+                let filled =
+                    filled.map_err(|error| alexnet_core::Error::Image(error.to_string()))?;
+                let positions = filled.positions.clone();
+                Ok((positions, self.source.batch(filled, count, |position| &items[position])))
+            },
+        )
     }
 
     fn prefetch(
         &self,
         positions: std::ops::Range<usize>,
+        batch_size: usize,
         views: usize,
         work: impl Fn(usize, &mut [u8]) -> Result<bool> + Send + Sync + 'static,
     ) -> Prefetch {
-        let LoaderOptions { batch_size, size, .. } = self.source.options;
+        let size = self.source.options.size;
         Prefetch::new(
             positions,
             (batch_size / views).max(1),
@@ -213,8 +223,12 @@ impl Loader {
 }
 
 impl Batches for Loader {
-    fn steps_per_epoch(&self) -> usize {
+    fn batches_per_epoch(&self) -> usize {
         self.source.dataset.train.len().div_ceil(self.source.options.batch_size)
+    }
+
+    fn batches_per_step(&self) -> usize {
+        self.source.options.accumulate
     }
 
     fn train(
@@ -222,7 +236,8 @@ impl Batches for Loader {
         epoch: u64,
         first: usize,
     ) -> Box<dyn Iterator<Item = alexnet_core::Result<Batch>> + '_> {
-        let LoaderOptions { batch_size, seed, size, augmentation, .. } = self.source.options;
+        let LoaderOptions { batch_size, accumulate, seed, size, augmentation, .. } =
+            self.source.options;
         let n = self.source.dataset.train.len();
         let order: Arc<[usize]> = permutation(seed, Purpose::Shuffle, epoch, 0, n).into();
         let (source, shuffled) = (Arc::clone(&self.source), Arc::clone(&order));
@@ -233,7 +248,9 @@ impl Batches for Loader {
             })
         };
         let start = first.saturating_mul(batch_size).min(n);
-        Box::new(self.prefetch(start..n, 1, work).zip(first as u64..).map(
+        let images_per_step = batch_size.saturating_mul(accumulate);
+        let steps = (first.div_ceil(accumulate) as u64)..;
+        Box::new(self.prefetch(start..n, images_per_step, 1, work).zip(steps).map(
             move |(filled, index)| {
                 let filled =
                     filled.map_err(|error| alexnet_core::Error::Image(error.to_string()))?;
@@ -416,6 +433,7 @@ mod tests {
 
     const OPTIONS: LoaderOptions = LoaderOptions {
         batch_size: 3,
+        accumulate: 1,
         seed: 5,
         size: 16,
         normalization: Normalization::HALF,
@@ -547,6 +565,23 @@ mod tests {
             assert!(train(&loader, epoch, 0).iter().all(Batch::is_empty), "{epoch}");
         }
         assert_eq!(loader.skipped().len(), 1);
+    }
+
+    #[test]
+    fn accumulated_batches_are_loaded_as_one_large_batch() {
+        let (_root, dataset) = images();
+        let augmentation =
+            Augmentation { mixup: 0.4, label_smoothing: 0.1, ..Augmentation::TUTORIAL };
+        let options = LoaderOptions { augmentation, batch_size: 2, ..OPTIONS };
+        let large = loader(&dataset, LoaderOptions { batch_size: 4, ..options });
+        let accumulated = loader(&dataset, LoaderOptions { accumulate: 2, ..options });
+        assert_eq!((accumulated.batches_per_epoch(), accumulated.steps_per_epoch()), (4, 2));
+        for epoch in 0..3 {
+            let expected = train(&large, epoch, 0);
+            assert_eq!(expected.iter().map(Batch::len).collect::<Vec<_>>(), [4, 3]);
+            assert_eq!(train(&accumulated, epoch, 0), expected);
+            assert_eq!(train(&accumulated, epoch, 2), expected[1..]);
+        }
     }
 
     #[test]

@@ -29,12 +29,14 @@ pub struct Target<'a> {
 }
 
 /// The network, optimizer, initial parameters and batches of the compared training.
-pub struct TrainingSetup<'a> {
+pub struct TrainingSetup {
     pub topology: Topology,
     pub optimizer: Optimizer,
     pub parameters: Parameters,
-    /// The steps and their batches.
-    pub steps: Vec<(Step, &'a [Batch])>,
+    /// The steps and their images.
+    pub steps: Vec<(Step, Batch)>,
+    /// The maximum number of images that an engine processes at a time.
+    pub batch_size: usize,
 }
 
 /// The deviation of the steps of an engine from those of the first.
@@ -59,7 +61,7 @@ pub struct Comparison {
     pub within_tolerance: bool,
 }
 
-impl TrainingSetup<'_> {
+impl TrainingSetup {
     /// Compiles the network for an engine, with `state` as its initial state.
     pub fn compile(&self, target: &Target, state: &State) -> Result<Box<dyn Model>> {
         let options =
@@ -77,7 +79,7 @@ impl TrainingSetup<'_> {
         let mut model = self.compile(target, &self.start())?;
         self.steps
             .iter()
-            .map(|(step, batches)| Ok(train_step(model.as_mut(), batches, step)?.loss))
+            .map(|(step, batch)| Ok(train_step(model.as_mut(), batch, self.batch_size, step)?.loss))
             .collect()
     }
 
@@ -87,9 +89,10 @@ impl TrainingSetup<'_> {
         let mut reference = self.compile(first, &self.start())?;
         let mut all = vec![Deviations::default(); targets.len()];
         let mut sensitivity = 0.0;
-        for (step, batches) in &self.steps {
+        for (step, batch) in &self.steps {
             let before = reference.state()?;
-            let (loss, gradients) = step_gradients(reference.as_mut(), batches, step)?;
+            let (loss, gradients) =
+                step_gradients(reference.as_mut(), batch, self.batch_size, step)?;
             reference.update(&gradients, step)?;
             let expected = ReferenceStep {
                 before: &before.parameters,
@@ -99,15 +102,20 @@ impl TrainingSetup<'_> {
             };
             for (target, deviations) in targets.iter().zip(&mut all).skip(1) {
                 let mut model = self.compile(target, &before)?;
-                let (loss, found) = step_gradients(model.as_mut(), batches, step)?;
+                let (loss, found) = step_gradients(model.as_mut(), batch, self.batch_size, step)?;
                 model.update(&gradients, step)?;
                 expected.compare(loss, &found, &model.parameters()?, deviations);
             }
             if targets.len() > 1 {
                 let mut nearby = before.clone();
                 perturb(&mut nearby.parameters);
-                let found =
-                    step_gradients(self.compile(first, &nearby)?.as_mut(), batches, step)?.1;
+                let found = step_gradients(
+                    self.compile(first, &nearby)?.as_mut(),
+                    batch,
+                    self.batch_size,
+                    step,
+                )?
+                .1;
                 sensitivity = expected.gradient_deviation(&found).max(sensitivity);
             }
         }

@@ -101,21 +101,21 @@ impl Watch {
     fn print_step(&mut self, run: &RunInfo, loss: f64) {
         let RunInfo { progress, config, loader, .. } = *run;
         let epoch = progress.history.len() as u64 + 1;
-        let steps = loader.steps_per_epoch();
+        let batches = loader.batches_per_epoch();
         let (start, before) = *self.epoch_start.get_or_insert((Instant::now(), progress.images));
         let speed = (progress.images - before) as f64 / start.elapsed().as_secs_f64();
         let left =
-            (config.epochs - epoch) as f64 * steps as f64 + (steps - progress.batches) as f64;
+            (config.epochs - epoch) as f64 * batches as f64 + (batches - progress.batches) as f64;
         // The speed is known from the second step on.
         let pace = if progress.images > before {
-            let per_step = start.elapsed().as_secs_f64() * progress.images as f64
+            let per_batch = start.elapsed().as_secs_f64() * progress.images as f64
                 / ((progress.images - before) as f64 * progress.batches as f64);
-            format!("{speed:.1} images/s, {} left", clock(left * per_step))
+            format!("{speed:.1} images/s, {} left", clock(left * per_batch))
         } else {
             "measuring".into()
         };
         let title = format!("epoch {epoch}/{}", config.epochs);
-        let (done, all) = (progress.batches as u64, steps as u64);
+        let (done, all) = (progress.batches as u64, batches as u64);
         let line = self.line.get_or_insert_with(Line::new);
         line.show(&title, done, all, &format!("{done}/{all} loss {loss:.3}, {pace}"));
     }

@@ -116,9 +116,9 @@ fn topology() -> Topology {
     Topology { input: [3, 32, 32], nodes: nodes.collect() }
 }
 
-fn steps(number: u64, lr: f32, batches: &[Batch]) -> Vec<(Step, &[Batch])> {
-    let step = |number| Step { number, seed: 0, sample_offset: 0, lr, clip_grad_norm: None };
-    (1..=number).map(step).zip(batches.chunks(1).cycle()).collect()
+fn steps(number: u64, lr: f32, batches: &[Batch]) -> Vec<(Step, Batch)> {
+    let step = |number| Step { number, seed: 0, micro_batch: None, lr, clip_grad_norm: None };
+    (1..=number).map(step).zip(batches.iter().cloned().cycle()).collect()
 }
 
 /// With new weights, trained weights, and weights that overfit the images.
@@ -151,11 +151,12 @@ fn engines_agree_and_each_injected_error_is_detected() {
             optimizer: adam,
             parameters,
             steps: steps(more, 1e-3, &batches),
+            batch_size: 24,
         };
         let state = State::from(training.parameters.clone());
         let mut model = training.compile(&targets[0], &state).unwrap();
-        for (step, batches) in &training.steps {
-            train_step(model.as_mut(), batches, step).unwrap();
+        for (step, batch) in &training.steps {
+            train_step(model.as_mut(), batch, 24, step).unwrap();
         }
         parameters = model.parameters().unwrap();
         for (optimizer, lr) in
@@ -167,6 +168,7 @@ fn engines_agree_and_each_injected_error_is_detected() {
                 optimizer,
                 parameters: parameters.clone(),
                 steps,
+                batch_size: 24,
             };
             for (target, compared) in targets.iter().zip(setup.compare(&targets).unwrap()) {
                 let is_adam = matches!(optimizer, Optimizer::Adam { .. });
