@@ -15,8 +15,10 @@ const MIN_PARTS: usize = 8;
 /// The maximum number of parts of a step, which limits the depth of the tree.
 const MAX_PARTS: usize = 512;
 
-/// The number of images of a part, if the number of parts is within its limits.
-const IMAGES_PER_PART: usize = 4;
+/// The number of images of a part, if the number of parts is within its limits. With fewer images, the
+/// matrix products of large batches take longer; with more, micro-batches have too few parts to use
+/// all threads.
+const IMAGES_PER_PART: usize = 16;
 
 /// Returns the number of parts of a step with this number of images, a power of two. The last parts
 /// may have no image.
@@ -149,9 +151,9 @@ mod tests {
         assert_eq!(lens(32, 16), [16, 16]);
         assert_eq!(lens(96, 32), [24, 24, 24, 24]);
         assert_eq!(lens(20, 16), [12, 8]);
-        assert_eq!(lens(130, 65), [48, 48, 34]);
+        assert_eq!(lens(130, 65), [36, 36, 36, 22]);
         assert_eq!(lens(6, 1), [1; 6]);
-        assert_eq!(lens(48, 1), [3; 16]);
+        assert_eq!(lens(48, 1), [6; 8]);
     }
 
     #[test]
