@@ -1,46 +1,23 @@
 //! Results are bitwise equal for any number of micro-batches (gradient accumulation), which the
 //! conformance suite tests with a tolerance only.
 
+mod network;
+
 use alexnet_backend_cpu::{CpuBackend, Kernels};
 use alexnet_core::{
-    Backend, Batch, Node, Op, Options, State, Step, Topology,
+    Backend, Batch, Options, State, Step,
     init::{Init, initialize},
     train::train_step,
 };
 
-/// A network with both algorithms of convolution, pooling, dropout and linear layers.
-fn network() -> Topology {
-    let conv = |inputs, outputs, kernel, stride, padding, groups| Op::Conv2d {
-        inputs,
-        outputs,
-        kernel,
-        stride,
-        padding,
-        groups,
-    };
-    let ops = [
-        conv(3, 32, 6, 4, 1, 1),
-        Op::Relu,
-        Op::MaxPool2d { kernel: 3, stride: 2 },
-        conv(32, 32, 5, 1, 2, 2),
-        conv(32, 16, 3, 1, 1, 1),
-        Op::Relu,
-        Op::Flatten,
-        Op::Dropout { p: 0.5 },
-        Op::Linear { inputs: 16 * 8 * 8, outputs: 67 },
-        Op::Relu,
-        Op::Linear { inputs: 67, outputs: 3 },
-    ];
-    let nodes = ops.into_iter().enumerate().map(|(i, op)| Node { name: format!("layer.{i}"), op });
-    Topology { input: [3, 72, 72], nodes: nodes.collect() }
-}
+use crate::network::network;
 
 /// Does three steps with `images` images. Returns the state and the losses.
 fn train(images: usize, batch_size: usize, exact: bool) -> (State, Vec<f64>) {
     let state = initialize(&network(), Init::Pytorch, 5).unwrap();
     let backend = CpuBackend { kernels: Kernels { exact, ..Kernels::default() } };
     let mut model = backend.compile(&network(), &state, &Options::default()).unwrap();
-    let mut batch = Batch::random(images, 72, 3);
+    let mut batch = Batch::random(images, 77, 3);
     let steps = (1..).zip([None, Some(0.5), None]).map(|(number, clip_grad_norm)| {
         batch.images.pixels.rotate_left(1009);
         let step = Step { number, seed: 1, micro_batch: None, lr: 1e-3, clip_grad_norm };

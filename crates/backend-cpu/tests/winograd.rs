@@ -3,45 +3,19 @@
 //! of 1e-9 as for one of 1. If a gradient is a sum of zeros, plain sums do not change the weight,
 //! but the rounding errors of Winograd convolution do.)
 
+mod network;
+
 use std::collections::BTreeSet;
 
 use alexnet_backend_cpu::{CpuBackend, Kernels};
 use alexnet_core::{
-    Backend, Batch, Model, Node, Op, Optimizer, Options, State, Step, Topology,
+    Backend, Batch, Model, Optimizer, Options, State, Step,
     init::{Init, initialize},
 };
 
-const SGD: Optimizer = Optimizer::Sgd { momentum: 0.9, weight_decay: 0.01 };
+use crate::network::network;
 
-/// A network with a stride, groups, pooling with and without a ReLU, and a last convolution without
-/// pooling and ReLU.
-fn network() -> Topology {
-    let conv = |inputs, outputs, kernel, stride, padding, groups| Op::Conv2d {
-        inputs,
-        outputs,
-        kernel,
-        stride,
-        padding,
-        groups,
-    };
-    let ops = [
-        conv(3, 32, 6, 4, 1, 1),
-        Op::Relu,
-        Op::MaxPool2d { kernel: 3, stride: 2 },
-        conv(32, 32, 5, 1, 2, 2),
-        Op::MaxPool2d { kernel: 2, stride: 1 },
-        conv(32, 48, 3, 1, 1, 1),
-        Op::Relu,
-        conv(48, 16, 3, 1, 1, 1),
-        Op::Flatten,
-        Op::Dropout { p: 0.5 },
-        Op::Linear { inputs: 16 * 8 * 8, outputs: 24 },
-        Op::Relu,
-        Op::Linear { inputs: 24, outputs: 3 },
-    ];
-    let nodes = ops.into_iter().enumerate().map(|(i, op)| Node { name: format!("layer.{i}"), op });
-    Topology { input: [3, 77, 77], nodes: nodes.collect() }
-}
+const SGD: Optimizer = Optimizer::Sgd { momentum: 0.9, weight_decay: 0.01 };
 
 fn start() -> State {
     initialize(&network(), Init::Pytorch, 5).unwrap()

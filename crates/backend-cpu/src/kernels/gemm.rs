@@ -9,8 +9,8 @@
 //! five tiles of 13 and 12 rows, not four of 14 and one of 8.
 //!
 //! `left` can be row-major or column-major, which covers all three products of a layer: `x·W`,
-//! `dy·Wᵀ` (with W stored transposed) and `xᵀ·dy`. Each output is one sum in the order of k for any
-//! tile size, so its bits depend only on its own row and column.
+//! `dy·Wᵀ` (with W stored transposed) and `xᵀ·dy`. Each output is one sum in the order of k (or a
+//! tree of such sums) for any tile size, so its bits depend only on its own row and column.
 
 use std::{mem::MaybeUninit, ops::Range};
 
@@ -88,7 +88,7 @@ pub struct Gemm<'a, F, const IN_PARTS: bool = false> {
 }
 
 /// The number of parts is below 2 to this power; a step has at most 512.
-const LEVELS: u32 = 10;
+const LEVELS: usize = 10;
 
 impl<'a, F: Finish> Gemm<'a, F> {
     /// Creates a product.
@@ -260,7 +260,7 @@ unsafe fn all<const IN_PARTS: bool, S: Simd, const P: usize, const V: usize>(
     };
     // As in `BalancedSum`: element i is initialized while bit i of `count` is set. An initialization
     // of all elements would take as long as a part.
-    let mut waiting = [MaybeUninit::<[[S::f32s; V]; P]>::uninit(); LEVELS as usize];
+    let mut waiting = [MaybeUninit::<[[S::f32s; V]; P]>::uninit(); LEVELS];
     let mut count = 0_usize;
     loop {
         let first = count * part;

@@ -123,7 +123,8 @@ impl Loader {
     /// Creates a loader of a data set. No file is read yet.
     ///
     /// # Errors
-    /// [`alexnet_core::Error::Invalid`] if the batch size or the image size is 0,
+    /// [`alexnet_core::Error::Invalid`] if the batch size, the number of accumulated batches or the
+    /// image size is 0,
     /// [`Error::Dataset`] if the class of an item does not exist.
     pub fn new(dataset: Dataset, options: LoaderOptions) -> alexnet_core::Result<Self> {
         let LoaderOptions { batch_size, accumulate, size, .. } = options;
