@@ -36,7 +36,9 @@ fn images(criterion: &mut Criterion) {
     group.bench_function("train", |bencher| {
         bencher.iter(|| {
             epoch += 1;
-            loader.train(epoch, 0).for_each(|batch| drop(batch.expect("the images can be read")));
+            loader
+                .whole_steps(epoch)
+                .for_each(|batch| drop(batch.expect("the images can be read")));
         });
     });
 }

@@ -86,6 +86,16 @@ pub struct NoInstructionSet {
     pub available: Vec<String>,
 }
 
+/// Returns the name of the instruction set that the engine `cpu` uses. `None` means the best of this
+/// processor.
+pub(crate) fn instruction_set(isa: Option<InstructionSet>) -> String {
+    #[cfg(feature = "cpu")]
+    let best = alexnet_backend_cpu::Isa::best().to_string();
+    #[cfg(not(feature = "cpu"))]
+    let best = String::new();
+    isa.map_or(best, |isa| format!("{isa:?}").to_lowercase())
+}
+
 /// Creates the engine `cpu` with an instruction set and a convolution algorithm, if this build has
 /// it. `None` means the best instruction set, and Winograd where it applies.
 ///

@@ -326,6 +326,21 @@ pub enum Error {
         error: CoreError,
     },
 
+    /// A rank that trains with others differs from rank 0.
+    #[error("{rank} differs from {first}: {what} is {found}, not {expected}")]
+    RankDiffers {
+        /// The rank that differs.
+        rank: String,
+        /// Rank 0.
+        first: String,
+        /// The setting, file or property that differs.
+        what: String,
+        /// Its value on the rank that differs.
+        found: String,
+        /// Its value on rank 0.
+        expected: String,
+    },
+
     /// There is no image to compare an image with.
     #[error("there is no other image to compare with in {}", shown_path(folder))]
     NoOtherImage {

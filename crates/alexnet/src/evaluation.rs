@@ -25,7 +25,7 @@ use crate::{
     DataSource, EngineConfig, Error, Observer, Result, Selection, Split, WeightsFile,
     classifier::orientation,
     explain::{Explain, Explainer, Map},
-    observer::{ImageNotes, Work},
+    observer::{ImageNotes, LoaderNotes, Work},
 };
 
 /// Images with the predictions for them.
@@ -265,7 +265,7 @@ impl Evaluator {
             &metadata.classes,
             observer,
         )?;
-        ImageNotes::default().send(&loader, observer);
+        ImageNotes::default().send(LoaderNotes::of(&loader), observer);
         if self.explained_mistakes > 0 {
             let parameters = model.parameters()?;
             drop(model);

@@ -24,7 +24,7 @@ use self::index::{Index, Origin};
 use crate::{
     DataSource, EngineConfig, Error, ImageSource, Note, Observer, Result, Selection, WeightsFile,
     classifier::orientation,
-    observer::{ImageNotes, Work},
+    observer::{ImageNotes, LoaderNotes, Work},
     preprocess::{Preprocessed, Preprocessor},
 };
 
@@ -126,7 +126,7 @@ impl NeighborSearch {
                 index
             }
         };
-        ImageNotes::default().send(&loader, observer);
+        ImageNotes::default().send(LoaderNotes::of(&loader), observer);
         items.retain(|item| left_out.binary_search(&item.path).is_err());
         let decoding = loader.decoding();
         Ok(Neighbors { layer, decoding, root, classes, images: items, features, index: file })

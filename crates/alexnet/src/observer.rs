@@ -7,6 +7,7 @@ use std::{
 };
 
 use alexnet_data::loader::Loader;
+use serde::{Deserialize, Serialize};
 
 use crate::note::Note;
 
@@ -53,6 +54,20 @@ pub(crate) fn shared<'a>(
     }
 }
 
+/// The images that a loader left out or found damaged, with the reason.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct LoaderNotes {
+    pub skipped: Vec<(PathBuf, String)>,
+    pub damaged: Vec<(PathBuf, String)>,
+}
+
+impl LoaderNotes {
+    /// Returns those of a loader.
+    pub fn of(loader: &Loader) -> Self {
+        Self { skipped: loader.skipped(), damaged: loader.notes() }
+    }
+}
+
 /// Sends each note about an image once.
 #[derive(Default)]
 pub(crate) struct ImageNotes {
@@ -60,12 +75,12 @@ pub(crate) struct ImageNotes {
 }
 
 impl ImageNotes {
-    /// Notes the images that the loader left out or found damaged since the last call.
-    pub fn send(&mut self, loader: &Loader, observer: &mut dyn Observer) {
-        for (path, reason) in self.unseen(loader.skipped()) {
+    /// Sends the notes that were not sent before.
+    pub fn send(&mut self, notes: LoaderNotes, observer: &mut dyn Observer) {
+        for (path, reason) in self.unseen(notes.skipped) {
             observer.note(Note::LeftOut { path, reason });
         }
-        for (path, what) in self.unseen(loader.notes()) {
+        for (path, what) in self.unseen(notes.damaged) {
             observer.note(Note::Damaged { path, what });
         }
     }

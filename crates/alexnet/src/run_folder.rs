@@ -55,6 +55,11 @@ impl RunFolder {
         Self { path: path.into(), _lock: None }
     }
 
+    /// The folder that another rank has locked. This process must not write it.
+    pub(crate) fn of_another_rank(path: PathBuf) -> Self {
+        Self::at(path)
+    }
+
     /// Creates and locks the folder of a new run: `path`, or the next free `runs/train…`.
     ///
     /// # Errors

@@ -33,7 +33,11 @@ struct Written<'a> {
     config: &'a TrainConfig,
 }
 
-fn text(config: &TrainConfig) -> Result<String> {
+/// Returns all settings as the text of an `args.toml` without its first line.
+///
+/// # Errors
+/// [`Error::Unsaveable`].
+pub(crate) fn text(config: &TrainConfig) -> Result<String> {
     let written = Written { engine: config.engine, config };
     toml::to_string(&written).map_err(|error| Error::Unsaveable { reason: error.to_string() })
 }

@@ -1,13 +1,16 @@
 //! Training: new runs and resumed runs.
 
 mod environment;
+mod ranks;
 mod ready;
 mod resume;
 
 use std::{ops::ControlFlow, path::Path};
 
 use alexnet_core::{
-    Backend, Error as CoreError, Options, Parameters, Progress, State, StepReport, Topology,
+    Alone, Backend, Collective, Error as CoreError, Options, Parameters, Progress, State,
+    StepReport, Topology,
+    collective::{agree, gather},
     metrics::Evaluation,
     train::{self, Averaging, EpochRow, Outcome, Settings, fit},
     weights::{self, Metadata, Weights},
@@ -20,7 +23,10 @@ use self::{
 };
 use crate::{
     EngineConfig, Error, Evaluated, Result, RunFolder, RunInfo, TrainConfig, TrainObserver,
-    observer::ImageNotes, prepare::metadata, run_folder::Marks, saved,
+    observer::{ImageNotes, LoaderNotes},
+    prepare::metadata,
+    run_folder::Marks,
+    saved,
 };
 
 pub use self::resume::Resume;
@@ -126,12 +132,33 @@ impl Trainer {
     /// When images, settings or files are invalid, writing fails, or a loss, a gradient or the
     /// state is not finite. The files written until then remain, and the run can be resumed.
     pub fn run(self, observer: &mut dyn TrainObserver) -> Result<Run> {
-        let engine = self.config.engine;
-        let backend = engine.start()?;
-        let ready = match self.begin {
-            Begin::New => new_run(self.config, observer)?,
-            Begin::Resumed(folder, changes) => resume::ready(folder, engine, &changes, observer)?,
-        };
+        self.run_on_ranks(&Alone, observer)
+    }
+
+    /// Trains together with other ranks, each of which calls this method with the same settings.
+    /// The engine `cpu` computes the same bits on any number of ranks that is a power of two;
+    /// otherwise, and on other engines, results differ by rounding.
+    ///
+    /// Rank 0 writes the run folder and has all events of its observer. The other ranks' observers
+    /// get only [`TrainObserver::step`], and each can stop the run.
+    ///
+    /// # Errors
+    /// As [`Trainer::run`], and [`Error::RankDiffers`]. An error in preparing the run or in an image
+    /// is returned on all ranks. After any other error of one rank, the others wait: the caller must
+    /// end their processes.
+    pub fn run_on_ranks(
+        self,
+        ranks: &dyn Collective,
+        observer: &mut dyn TrainObserver,
+    ) -> Result<Run> {
+        let Self { config, begin } = self;
+        let engine = config.engine;
+        let backend = agree(ranks, engine.start())?;
+        ranks::check_equal(ranks, &config, &begin)?;
+        let ready = ranks::share(ranks, || match begin {
+            Begin::New => new_run(config, observer),
+            Begin::Resumed(folder, changes) => resume::ready(folder, engine, &changes, observer),
+        })?;
         let Ready { config, folder, marks, loader, state, mut progress } = ready;
         let dataset = loader.dataset();
         let topology = config.variant.topology(dataset.classes.len());
@@ -157,11 +184,15 @@ impl Trainer {
             config.ema().map(|ema| Averaging { ema, average: state.average, compile: &compile });
         // The engine has copies.
         drop((state.parameters, state.moments));
-        if progress.step == 0 {
-            folder.write_json("environment.json", &Environment::here(engine))?;
-            folder.write_class_indices(&metadata)?;
-        }
-        observer.started(&fixed.info(&progress)).map_err(Error::Observer)?;
+        let is_first = ranks.rank() == 0;
+        let mut started = || {
+            if progress.step == 0 {
+                folder.write_json("environment.json", &Environment::here(engine, ranks.size()))?;
+                folder.write_class_indices(&metadata)?;
+            }
+            observer.started(&fixed.info(&progress)).map_err(Error::Observer)
+        };
+        agree(ranks, if is_first { started() } else { Ok(()) })?;
 
         let settings = Settings {
             seed: config.seed,
@@ -171,17 +202,22 @@ impl Trainer {
             patience: config.patience,
             checkpoint_every: config.checkpoint_every,
         };
-        let mut keeper = Keeper { fixed, marks: &marks, images: ImageNotes::default(), observer };
-        let run = train::Run { model: model.as_mut(), averaging, data: &loader, settings };
+        let images = ImageNotes::default();
+        let mut keeper = Keeper { fixed, marks: &marks, ranks, images, observer };
+        let run = train::Run { model: model.as_mut(), averaging, data: &loader, settings, ranks };
         let outcome = fit(run, &mut progress, &mut keeper);
-        keeper.images.send(&loader, keeper.observer);
+        match &outcome {
+            Ok(_) => keeper.send_image_notes()?,
+            // The other ranks may not reach this point.
+            Err(_) => keeper.images.send(LoaderNotes::of(&loader), keeper.observer),
+        }
         let outcome = outcome.map_err(|error| match error {
-            CoreError::Image(_) => {
+            CoreError::Image(_) | CoreError::OtherRank(_) => {
                 Error::StoppedByImage { folder: folder.path().to_owned(), error }
             }
             error => error.into(),
         })?;
-        if outcome == Outcome::Finished {
+        if outcome == Outcome::Finished && is_first {
             drop(model);
             finish(&fixed.info(&progress), backend.as_ref(), &options, observer)?;
         }
@@ -210,8 +246,24 @@ impl<'a> Fixed<'a> {
 struct Keeper<'a> {
     fixed: Fixed<'a>,
     marks: &'a Marks,
+    ranks: &'a dyn Collective,
     images: ImageNotes,
     observer: &'a mut dyn TrainObserver,
+}
+
+impl Keeper<'_> {
+    fn is_first_rank(&self) -> bool {
+        self.ranks.rank() == 0
+    }
+
+    /// Sends the notes of all ranks about images to the observer of rank 0.
+    fn send_image_notes(&mut self) -> alexnet_core::Result<()> {
+        let all = gather(self.ranks, &LoaderNotes::of(self.fixed.loader))?;
+        if self.is_first_rank() {
+            all.into_iter().for_each(|notes| self.images.send(notes, self.observer));
+        }
+        Ok(())
+    }
 }
 
 impl train::Observer for Keeper<'_> {
@@ -225,6 +277,9 @@ impl train::Observer for Keeper<'_> {
         evaluation: &Evaluation,
         weights: &Parameters,
     ) -> alexnet_core::Result<()> {
+        if !self.is_first_rank() {
+            return self.send_image_notes();
+        }
         let info = self.fixed.info(progress);
         let (Some(row), Some(best)) = (progress.history.last(), progress.best()) else {
             return Ok(());
@@ -235,12 +290,14 @@ impl train::Observer for Keeper<'_> {
         }
         info.folder.write_results(&progress.history)?;
         self.observer.epoch(&info, evaluation);
-        self.images.send(info.loader, self.observer);
-        Ok(())
+        self.send_image_notes()
     }
 
     fn checkpoint(&mut self, progress: &Progress, state: &State) -> alexnet_core::Result<()> {
-        self.fixed.folder.save_checkpoint(state, progress, self.marks)
+        match self.is_first_rank() {
+            true => self.fixed.folder.save_checkpoint(state, progress, self.marks),
+            false => Ok(()),
+        }
     }
 }
 

@@ -20,6 +20,7 @@ mod inputs;
 mod options;
 mod parse;
 mod progress;
+mod ranks;
 mod stop;
 mod tch_program;
 mod unused;
@@ -65,6 +66,11 @@ enum Command {
     Doctor(commands::doctor::Args),
     Parity(commands::parity::Args),
 }
+
+const FAILURE: u8 = 1;
+
+/// The exit code of a Rust program that panicked.
+const PANIC: u8 = 101;
 
 /// The exit code that a shell reports for a process ended by SIGPIPE: 128 + 13.
 const BROKEN_PIPE: u8 = 141;
@@ -136,12 +142,13 @@ fn parse() -> anyhow::Result<(Cli, clap::ArgMatches)> {
 }
 
 /// Stops the panic hook from printing panics of image decoders: they are caught and reported as
-/// errors that name the file.
-fn silence_guarded_panics() {
+/// errors that name the file. Another panic of one of several ranks ends all.
+fn set_panic_hook() {
     let print = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         if !is_guarded() {
             print(panic);
+            ranks::fail(PANIC);
         }
     }));
 }
@@ -149,9 +156,9 @@ fn silence_guarded_panics() {
 /// Parses the process's arguments, runs the command and returns its exit code. Both binaries call
 /// it as their `main`.
 pub fn main() -> ExitCode {
-    silence_guarded_panics();
+    set_panic_hook();
     match parse() {
-        Ok((cli, matches)) => run(cli).unwrap_or_else(|error| {
+        Ok((cli, matches)) => run_on_ranks(cli, &matches).unwrap_or_else(|error| {
             let program = Cli::command();
             let command = innermost_command(&program, &matches);
             report_failure(&error, |id| command.get_arguments().any(|option| option.get_id() == id))
@@ -166,8 +173,18 @@ fn report_failure(error: &anyhow::Error, takes: impl Fn(&str) -> bool) -> ExitCo
     if output::is_broken_pipe(error) {
         return ExitCode::from(BROKEN_PIPE);
     }
-    note!("error: {}{}", output::explain(error), output::next_step(error, &takes));
-    ExitCode::FAILURE
+    let rank = ranks::before_error();
+    note!("{rank}error: {}{}", output::explain(error), output::next_step(error, &takes));
+    ranks::fail(FAILURE);
+    ExitCode::from(FAILURE)
+}
+
+/// Runs a command. Only `train` can run on several ranks.
+fn run_on_ranks(cli: Cli, matches: &clap::ArgMatches) -> anyhow::Result<ExitCode> {
+    if !matches!(cli.command, Command::Train(_)) {
+        ranks::refuse(matches.subcommand_name().unwrap_or_default())?;
+    }
+    run(cli)
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {

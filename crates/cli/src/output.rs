@@ -25,7 +25,7 @@ use clap::{
     error::{ContextKind, ContextValue},
 };
 
-use crate::{console, progress::without_progress};
+use crate::{console, progress::without_progress, ranks};
 
 /// How a report is printed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -86,6 +86,7 @@ pub fn escaped_usage(mut error: clap::Error) -> clap::Error {
 
 /// Prints clap's message (wrong usage, `--help` or `--version`) and exits with clap's exit code.
 pub fn usage(error: clap::Error) -> ! {
+    ranks::before_error();
     escaped_usage(error).exit()
 }
 

@@ -1,14 +1,19 @@
 //! Signals: the first stops training after the current step, a second one ends the process at once.
+//! SIGUSR1 is one of them because launchers of several processes pass it on, and because job
+//! schedulers can send it before the time of a job is over.
 //! Before training starts no handler is installed, so the first signal ends the process.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    ops::ControlFlow,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use anyhow::Result;
 #[cfg(unix)]
-use signal_hook::consts::SIGHUP;
+use signal_hook::consts::{SIGHUP, SIGUSR1};
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     flag,
@@ -22,17 +27,18 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Installs handlers for SIGINT (Ctrl-C), SIGTERM and, unless it is ignored as under `nohup`,
-    /// SIGHUP.
+    /// Installs handlers for SIGINT (Ctrl-C), SIGTERM, SIGUSR1 and, unless it is ignored as under
+    /// `nohup`, SIGHUP.
     ///
     /// # Errors
     /// If a handler cannot be installed.
     pub fn listen(&self) -> Result<()> {
         #[cfg(unix)]
-        let hangup = (!ignores_hangup()).then_some((SIGHUP, 129));
+        let others = [Some((SIGUSR1, 138)), (!ignores_hangup()).then_some((SIGHUP, 129))];
         #[cfg(not(unix))]
-        let hangup = None;
-        for (signal, code) in [(SIGINT, 130), (SIGTERM, 143)].into_iter().chain(hangup) {
+        let others = [None];
+        let others = others.into_iter().flatten();
+        for (signal, code) in [(SIGINT, 130), (SIGTERM, 143)].into_iter().chain(others) {
             // Must be registered first: it acts only if an earlier signal has set the flag.
             flag::register_conditional_shutdown(signal, code, Arc::clone(&self.asked))?;
             flag::register_usize(signal, Arc::clone(&self.code), code as usize)?;
@@ -41,7 +47,15 @@ impl Stop {
         Ok(())
     }
 
-    /// Returns the exit code for the received signal, 128 + its number (129, 130 or 143), or
+    /// Returns `Break` if a signal has come.
+    pub fn asked(&self) -> ControlFlow<()> {
+        match self.code() {
+            Some(_) => ControlFlow::Break(()),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    /// Returns the exit code for the received signal, 128 + its number (129, 130, 138 or 143), or
     /// nothing if there was no signal.
     pub fn code(&self) -> Option<u8> {
         self.asked.load(Ordering::Relaxed).then(|| self.code.load(Ordering::Relaxed) as u8)

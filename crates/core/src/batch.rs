@@ -161,6 +161,12 @@ impl Batch {
         self.images.is_empty()
     }
 
+    /// Returns the number of images with a target: those that have a target other than 0.
+    pub fn labeled(&self) -> usize {
+        let classes = (self.targets.len() / self.len().max(1)).max(1);
+        self.targets.chunks(classes).filter(|row| row.iter().any(|target| *target != 0.0)).count()
+    }
+
     /// Checks images and targets against the network's input `[3, H, W]` and its number of classes.
     ///
     /// # Errors

@@ -81,6 +81,12 @@ pub enum Error {
     /// Batches could not be read.
     #[error("{0}")]
     Data(String),
+    /// The ranks of a group cannot exchange messages.
+    #[error("the ranks cannot go on together: {0}")]
+    Ranks(String),
+    /// Another rank has an error; the message names the rank and the error.
+    #[error("{0}")]
+    OtherRank(String),
     /// An operation on a file failed.
     #[error("cannot {action} {}: {source}", shown_path(path))]
     Io {

@@ -2,7 +2,8 @@
 //!
 //! This crate describes the network ([`topology`], [`alexnet`]), initializes it ([`init`]), defines
 //! the interface that an engine implements ([`backend`], [`layer`]), contains the code that engines
-//! with automatic differentiation share ([`autodiff`]), trains through that interface ([`train`]),
+//! with automatic differentiation share ([`autodiff`]), trains through that interface ([`train`]), on one
+//! process or several ([`collective`]),
 //! computes losses and metrics ([`loss`], [`metrics`]) and reads and writes the files of a run
 //! ([`weights`], [`checkpoint`]). All tensor arithmetic is done by the engines.
 #![forbid(unsafe_code)]
@@ -12,6 +13,7 @@ pub mod autodiff;
 pub mod backend;
 pub mod batch;
 pub mod checkpoint;
+pub mod collective;
 pub mod ema;
 pub mod error;
 pub mod files;
@@ -35,6 +37,7 @@ pub mod weights;
 
 pub use backend::{Backend, Device, Model, Options, Step, StepReport};
 pub use batch::{Batch, ExifOrientation, Images, Logits, Normalization};
+pub use collective::{Alone, Collective};
 pub use error::{Error, FileKind, Result};
 pub use inspection::{Inspection, ReluRule};
 pub use layer::{Backward, Layer, Mode};

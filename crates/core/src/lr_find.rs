@@ -4,7 +4,7 @@
 
 use std::ops::ControlFlow;
 
-use crate::{Error, Model, Result, Step, train::Batches};
+use crate::{Error, Model, Result, Step, sum_order::Share, train::Batches};
 
 /// The learning rates of the test.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,9 +57,10 @@ pub fn range_test(
     let mut number = 0;
     for epoch in 0.. {
         let before = number;
-        for batch in data.train(epoch, 0) {
-            let batch = batch?;
-            if batch.is_empty() {
+        for step_batch in data.train(epoch, 0, Share::WHOLE) {
+            let step_batch = step_batch?;
+            let labeled = step_batch.batch.labeled();
+            if labeled == 0 {
                 continue;
             }
             if number == range.steps {
@@ -67,8 +68,9 @@ pub fn range_test(
             }
             let lr = range.rate(number);
             number += 1;
-            let step = Step { number, seed, micro_batch: None, lr, clip_grad_norm: None };
-            let loss = model.train_step(&batch, &step)?.loss;
+            let micro_batch = Some(step_batch.micro_batch(labeled));
+            let step = Step { number, seed, micro_batch, lr, clip_grad_norm: None };
+            let loss = model.train_step(&step_batch.batch, &step)?.loss;
             sum = SMOOTHING * sum + (1.0 - SMOOTHING) * loss;
             let smoothed = sum / (1.0 - SMOOTHING.powf(number as f64));
             if !loss.is_finite() || smoothed > DIVERGED * lowest {

@@ -1,5 +1,5 @@
 //! The order of sums over the images of a step. It depends on the number of images only, not on how
-//! they are divided among micro-batches, so that gradient accumulation does not change a bit.
+//! they are divided among ranks and micro-batches, so that neither changes a bit.
 //!
 //! The images of a step are divided into parts of consecutive images ([`images_per_part`]). The sum
 //! over a part is formed in the order of its images. The sums of the parts are added as a balanced
@@ -36,21 +36,52 @@ pub fn images_per_part(images: usize) -> usize {
 pub struct MicroBatch {
     /// The index of the batch's first image among the images of the step.
     pub first: usize,
-    /// The number of images of the step. The loss is their mean.
+    /// The number of images of the step, including those that could not be read.
     pub images_per_step: usize,
+    /// The number of images of the step that have a target. The loss is their mean.
+    pub labeled: usize,
 }
 
 impl MicroBatch {
-    /// Divides the images of a step into micro-batches of at most `batch_size` images, each of which
-    /// is a node of the tree of sums. A micro-batch has at least one part.
-    pub fn divide(images: usize, batch_size: usize) -> impl Iterator<Item = Range<usize>> {
-        let part = images_per_part(images);
+    /// Divides the images `share` of a step with `images_per_step` images into micro-batches of at
+    /// most `batch_size` images, each of which is a node of the tree of sums if `share` is one. A
+    /// micro-batch has at least one part.
+    pub fn divide(
+        images_per_step: usize,
+        share: Range<usize>,
+        batch_size: usize,
+    ) -> impl Iterator<Item = Range<usize>> {
+        let part = images_per_part(images_per_step);
         let fitting = (batch_size / part).max(1);
-        let len = match images <= batch_size {
-            true => images.max(1),
+        let len = match share.len() <= batch_size {
+            true => share.len().max(1),
             false => part << fitting.ilog2(),
         };
-        (0..images).step_by(len).map(move |first| first..(first + len).min(images))
+        let end = share.end;
+        share.step_by(len).map(move |first| first..(first + len).min(end))
+    }
+}
+
+/// The share of a rank in the images of each step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The number of the rank, from 0.
+    pub rank: usize,
+    /// The number of ranks.
+    pub ranks: usize,
+}
+
+impl Share {
+    /// The share of a process that trains alone.
+    pub const WHOLE: Self = Self { rank: 0, ranks: 1 };
+
+    /// Returns the images of this rank in a step with this number of images: consecutive parts. If
+    /// the number of ranks is a power of two, they are a node of the tree of sums. The range is
+    /// empty if there are fewer parts than ranks, or fewer images.
+    pub fn of(self, images: usize) -> Range<usize> {
+        let (parts, part) = (parts(images), images_per_part(images));
+        let start = |rank: usize| (rank * parts / self.ranks * part).min(images);
+        start(self.rank)..start(self.rank + 1)
     }
 }
 
@@ -130,7 +161,7 @@ mod tests {
             let part = images_per_part(images);
             let whole = tree(0, images.div_ceil(part));
             for batch_size in 1..=200 {
-                let batches: Vec<_> = MicroBatch::divide(images, batch_size).collect();
+                let batches: Vec<_> = MicroBatch::divide(images, 0..images, batch_size).collect();
                 assert_eq!(batches.iter().map(Range::len).sum::<usize>(), images);
                 let nodes = batches.iter().map(|batch| {
                     assert!(batch.start.is_multiple_of(part));
@@ -145,7 +176,7 @@ mod tests {
     #[test]
     fn micro_batches_are_as_large_as_possible() {
         let lens = |images, batch_size| -> Vec<usize> {
-            MicroBatch::divide(images, batch_size).map(|batch| batch.len()).collect()
+            MicroBatch::divide(images, 0..images, batch_size).map(|batch| batch.len()).collect()
         };
         assert_eq!(lens(32, 32), [32]);
         assert_eq!(lens(32, 16), [16, 16]);
@@ -154,6 +185,58 @@ mod tests {
         assert_eq!(lens(130, 65), [36, 36, 36, 22]);
         assert_eq!(lens(6, 1), [1; 6]);
         assert_eq!(lens(48, 1), [6; 8]);
+    }
+
+    /// Adds values, of which some are missing, as [`BalancedSum`] adds them with -0 for those.
+    fn tree_of_ranks(nodes: &[Option<String>]) -> Option<String> {
+        match nodes {
+            [node] => node.clone(),
+            _ => {
+                let (left, right) = nodes.split_at(nodes.len() / 2);
+                match (tree_of_ranks(left), tree_of_ranks(right)) {
+                    (Some(left), Some(right)) => Some(format!("({left}+{right})")),
+                    (left, right) => left.or(right),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_shares_of_ranks_are_nodes_of_the_tree_of_the_step() {
+        for images in 1..=200 {
+            let part = images_per_part(images);
+            let whole = tree(0, images.div_ceil(part));
+            for (ranks, batch_size) in
+                [(1, 200), (2, 200), (2, 7), (4, 9), (8, 200), (16, 1), (64, 3)]
+            {
+                let shares = (0..ranks).map(|rank| Share { rank, ranks }.of(images));
+                let nodes: Vec<Option<String>> = shares
+                    .map(|share| {
+                        let batches = MicroBatch::divide(images, share, batch_size);
+                        let nodes: Vec<_> = batches
+                            .map(|batch| tree(batch.start / part, batch.len().div_ceil(part)))
+                            .collect();
+                        (!nodes.is_empty()).then(|| sum(nodes.into_iter()))
+                    })
+                    .collect();
+                assert_eq!(tree_of_ranks(&nodes), Some(whole.clone()), "{images} on {ranks}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_image_belongs_to_one_rank() {
+        for ranks in 1..20 {
+            for images in 0..100 {
+                let mut next = 0;
+                for rank in 0..ranks {
+                    let share = Share { rank, ranks }.of(images);
+                    assert_eq!(share.start, next);
+                    next = share.end;
+                }
+                assert_eq!(next, images);
+            }
+        }
     }
 
     #[test]

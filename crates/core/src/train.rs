@@ -1,16 +1,25 @@
 //! The training loop, for any engine and any source of batches.
 
+mod evaluation;
+mod step;
+
 use std::{ops::ControlFlow, time::Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Batch, Error, Model, Parameters, Result, State, Step, StepReport,
-    backend::Gradients,
+    Collective, Error, Model, Parameters, Result, State, Step, StepReport,
+    batch::Batch,
+    collective::{agree, barrier, gather},
     ema::Ema,
     metrics::Evaluation,
     schedule::Schedule,
-    sum_order::{BalancedSum, MicroBatch},
+    sum_order::Share,
+};
+
+pub use self::{
+    evaluation::evaluate,
+    step::{StepBatch, step_gradients, train_step},
 };
 
 /// A source of batches. Each batch is a pure function of the source's seed, the epoch and its
@@ -27,13 +36,23 @@ pub trait Batches {
         self.batches_per_epoch().div_ceil(self.batches_per_step())
     }
 
-    /// Returns the images of each training step of `epoch` (from 0), as one batch, starting with the
-    /// batch at index `first`. When images were skipped, a step may have fewer images than the
-    /// others, or none.
-    fn train(&self, epoch: u64, first: usize) -> Box<dyn Iterator<Item = Result<Batch>> + '_>;
+    /// Returns the share of a rank in each training step of `epoch` (from 0), starting with the step
+    /// of the batch at index `first`. The number of steps is the same for all ranks.
+    fn train(
+        &self,
+        epoch: u64,
+        first: usize,
+        share: Share,
+    ) -> Box<dyn Iterator<Item = Result<StepBatch>> + '_>;
 
-    /// Returns the validation batches, always in the same order.
-    fn validation(&self) -> Box<dyn Iterator<Item = Result<Batch>> + '_>;
+    /// Returns all images of each training step of `epoch`.
+    fn whole_steps(&self, epoch: u64) -> Box<dyn Iterator<Item = Result<Batch>> + '_> {
+        Box::new(self.train(epoch, 0, Share::WHOLE).map(|step| Ok(step?.batch)))
+    }
+
+    /// Returns the validation batches of a rank `r` of `R`: of all batches, which are always in the
+    /// same order, those at the indices `r`, `r + R`, `r + 2R`, ….
+    fn validation(&self, share: Share) -> Box<dyn Iterator<Item = Result<Batch>> + '_>;
 }
 
 /// The settings of a run, which stay constant.
@@ -138,9 +157,9 @@ impl Progress {
     }
 }
 
-/// Receives the events of a run and writes its files.
+/// Receives the events of a run and writes its files. Each rank has one.
 pub trait Observer {
-    /// Is called after each step. `Break` stops the run after a checkpoint.
+    /// Is called after each step. `Break` on any rank stops the run after a checkpoint.
     fn step(&mut self, progress: &Progress, report: &StepReport) -> ControlFlow<()>;
 
     /// Is called after each epoch, before its checkpoint. The last row of `progress.history` is
@@ -191,6 +210,8 @@ pub struct Run<'a> {
     pub data: &'a dyn Batches,
     /// The settings.
     pub settings: Settings,
+    /// The ranks that train together.
+    pub ranks: &'a dyn Collective,
 }
 
 /// Trains from `progress` until the end of the last epoch.
@@ -199,7 +220,8 @@ pub struct Run<'a> {
 /// [`Error::NotFinite`] with the step when a loss, a gradient or the state is not finite; this
 /// state is not saved. Otherwise the first error of the engine, the batches or the observer. When
 /// batches cannot be read or the evaluation fails, a checkpoint is saved first, so that no step is
-/// lost.
+/// lost. All ranks return such errors together. After another error of one rank, the others wait for
+/// that rank; the caller must end them.
 pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -> Result<Outcome> {
     let start = Instant::now();
     let seconds_before = progress.seconds;
@@ -218,26 +240,27 @@ pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -
         let step = progress.history.len() as u64 * steps_per_epoch + done.saturating_sub(1);
         settings.schedule.lr(step, steps_per_epoch)
     };
+    let share = Share { rank: run.ranks.rank(), ranks: run.ranks.size() };
     while !is_over(progress) {
         let epoch = progress.history.len() as u64;
-        for batch in run.data.train(epoch, progress.batches) {
-            let batch = match batch {
-                Ok(batch) => batch,
+        for batch in run.data.train(epoch, progress.batches, share) {
+            let own = match agree(run.ranks, batch) {
+                Ok(own) => own,
                 Err(error) => return Err(run.save_before(error, progress, observer)),
             };
             progress.batches = batches_per_epoch.min(progress.batches + batches_per_step);
-            if batch.is_empty() {
+            let images = gather(run.ranks, &own.batch.labeled())?.iter().sum();
+            if images == 0 {
                 continue;
             }
-            let images = batch.len();
             let step = Step {
                 number: progress.step + 1,
                 seed: settings.seed,
-                micro_batch: None,
+                micro_batch: Some(own.micro_batch(images)),
                 lr: lr(progress),
                 clip_grad_norm: settings.clip_grad_norm,
             };
-            let report = train_step(run.model, &batch, settings.batch_size, &step)?;
+            let report = train_step(run.model, &own.batch, settings.batch_size, &step, run.ranks)?;
             let not_finite = |what| Error::NotFinite { what, step: step.number, epoch: epoch + 1 };
             if !report.loss.is_finite() {
                 return Err(not_finite("loss"));
@@ -251,6 +274,7 @@ pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -
             run.move_average(progress.step)?;
             progress.seconds = seconds_before + start.elapsed().as_secs_f64();
             let stop = observer.step(progress, &report).is_break();
+            let stop = gather(run.ranks, &stop)?.contains(&true);
             if stop || settings.checkpoint_every.is_some_and(|n| progress.step.is_multiple_of(n)) {
                 observer.checkpoint(progress, &run.finite_state(progress)?)?;
             }
@@ -261,7 +285,7 @@ pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -
         if progress.images == 0 {
             return Err(Error::Data(format!("epoch {} had no image to train on", epoch + 1)));
         }
-        let evaluation = match run.evaluate() {
+        let evaluation = match run.evaluate(share) {
             Ok(evaluation) => evaluation,
             Err(error) => return Err(run.save_before(error, progress, observer)),
         };
@@ -317,93 +341,28 @@ impl Run<'_> {
     /// checkpoint is ignored, since `error` is the cause.
     fn save_before(&self, error: Error, progress: &Progress, observer: &mut dyn Observer) -> Error {
         let _ = self.finite_state(progress).and_then(|state| observer.checkpoint(progress, &state));
+        // The first rank that returns may end the others.
+        let _ = barrier(self.ranks);
         error
     }
 
-    fn evaluate(&mut self) -> Result<Evaluation> {
+    fn evaluate(&mut self, share: Share) -> Result<Evaluation> {
+        let batches = self.data.validation(share);
         match &self.averaging {
             Some(Averaging { average, compile, .. }) if !average.is_empty() => {
-                evaluate(compile(average)?.as_mut(), self.data.validation())
+                evaluate(compile(average)?.as_mut(), batches, self.ranks)
             }
-            _ => evaluate(self.model, self.data.validation()),
+            _ => evaluate(self.model, batches, self.ranks),
         }
     }
-}
-
-/// Does one step on `batch`. The engine processes at most `batch_size` images at a time. On the engine
-/// `cpu`, this limit does not change the bits of the result ([`crate::sum_order`]).
-///
-/// # Errors
-/// Those of the engine.
-pub fn train_step(
-    model: &mut dyn Model,
-    batch: &Batch,
-    batch_size: usize,
-    step: &Step,
-) -> Result<StepReport> {
-    if batch.len() <= batch_size {
-        return model.train_step(batch, step);
-    }
-    let (loss, gradients) = step_gradients(model, batch, batch_size, step)?;
-    Ok(StepReport { loss, gradient_norm: model.update(&gradients, step)? })
-}
-
-/// Does the part of [`train_step`] before the update. Returns the mean loss and its unclipped
-/// gradients.
-///
-/// # Errors
-/// Those of the engine; [`Error::Data`] when the batch has no image.
-pub fn step_gradients(
-    model: &mut dyn Model,
-    batch: &Batch,
-    batch_size: usize,
-    step: &Step,
-) -> Result<(f64, Gradients)> {
-    let images_per_step = batch.len();
-    let mut sum = BalancedSum::default();
-    for range in MicroBatch::divide(images_per_step, batch_size) {
-        let micro_batch = Some(MicroBatch { first: range.start, images_per_step });
-        let step = Step { micro_batch, ..*step };
-        let (report, gradients) = model.gradients(&batch.slice(range), &step)?;
-        sum.push((report.loss, gradients), add);
-    }
-    sum.finish(add).ok_or_else(|| Error::Data("a step has no image".into()))
-}
-
-/// Adds the loss and the gradients of a micro-batch.
-fn add((loss, gradients): &mut (f64, Gradients), (more_loss, more): &(f64, Gradients)) {
-    *loss += more_loss;
-    for (sum, more) in gradients.values_mut().zip(more.values()) {
-        sum.values.iter_mut().zip(&more.values).for_each(|(sum, more)| *sum += more);
-    }
-}
-
-/// Evaluates the model on `batches`.
-///
-/// # Errors
-/// The first error of the engine or the batches; [`Error::Data`] when there is no image.
-pub fn evaluate(
-    model: &mut dyn Model,
-    batches: impl IntoIterator<Item = Result<Batch>>,
-) -> Result<Evaluation> {
-    let mut evaluation: Option<Evaluation> = None;
-    for batch in batches {
-        let batch = batch?;
-        if batch.is_empty() {
-            continue;
-        }
-        let logits = model.logits(&batch.images)?;
-        evaluation
-            .get_or_insert_with(|| Evaluation::new(logits.classes))
-            .add(&logits, &batch.targets);
-    }
-    evaluation.ok_or_else(|| Error::Data("there is no image to evaluate on".into()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Array, Images, Inspection, Logits, ReluRule, schedule::Scheduler};
+    use crate::{
+        Alone, Array, Images, Inspection, Logits, ReluRule, backend::Gradients, schedule::Scheduler,
+    };
 
     /// A model whose single weight counts the steps. `loss` returns the loss of a step.
     struct Counter {
@@ -477,18 +436,23 @@ mod tests {
             1
         }
 
-        fn train(&self, _: u64, first: usize) -> Box<dyn Iterator<Item = Result<Batch>> + '_> {
+        fn train(
+            &self,
+            _: u64,
+            first: usize,
+            _: Share,
+        ) -> Box<dyn Iterator<Item = Result<StepBatch>> + '_> {
             let batch = |(index, n)| {
-                if Some(index) == self.bad_batch {
-                    unreadable()
-                } else {
-                    Ok(Batch::random(n, 1, 2))
-                }
+                let batch = match Some(index) == self.bad_batch {
+                    true => unreadable(),
+                    false => Ok(Batch::random(n, 1, 2)),
+                };
+                batch.map(StepBatch::whole)
             };
             Box::new([2, 2, 0].into_iter().enumerate().skip(first).map(batch))
         }
 
-        fn validation(&self) -> Box<dyn Iterator<Item = Result<Batch>> + '_> {
+        fn validation(&self, _: Share) -> Box<dyn Iterator<Item = Result<Batch>> + '_> {
             let batch =
                 |n| if self.bad_validation { unreadable() } else { Ok(Batch::random(n, 1, 2)) };
             Box::new([0, 2].into_iter().map(batch))
@@ -549,7 +513,11 @@ mod tests {
         progress: &mut Progress,
         recorder: &mut Recorder,
     ) -> Result<Outcome> {
-        super::fit(Run { model, averaging: None, data, settings }, progress, recorder)
+        super::fit(
+            Run { model, averaging: None, data, settings, ranks: &Alone },
+            progress,
+            recorder,
+        )
     }
 
     /// Returns the progress with all times set to 0, since times differ between runs.

@@ -305,7 +305,7 @@ fn loaded_images_are_the_tensors_of_torchvision() {
     )
     .unwrap();
     let row = 3 * cases[0].size * cases[0].size;
-    let training = loader.train(EPOCH, 0).next().unwrap().unwrap().images;
+    let training = loader.whole_steps(EPOCH).next().unwrap().unwrap().images;
     assert_eq!(training.normalization, NORMALIZATION);
     let order = permutation(SEED, Purpose::Shuffle, EPOCH, 0, cases.len());
     for (pixels, item) in training.pixels.chunks(row).zip(order) {

@@ -13,17 +13,19 @@ pub(super) struct Environment {
     os: &'static str,
     arch: &'static str,
     threads: usize,
+    ranks: usize,
 }
 
 impl Environment {
-    /// This machine.
-    pub fn here(engine: EngineConfig) -> Self {
+    /// This machine, and the number of ranks.
+    pub fn here(engine: EngineConfig, ranks: usize) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             engine,
             os: std::env::consts::OS,
             arch: std::env::consts::ARCH,
             threads: rayon::current_num_threads(),
+            ranks,
         }
     }
 }

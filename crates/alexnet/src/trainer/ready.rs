@@ -39,7 +39,7 @@ pub fn new_run(config: TrainConfig, observer: &mut dyn Observer) -> Result<Ready
     let run_dir = config.run_dir.clone();
     let Prepared { config, loader, state, .. } = Prepared::new(config, dataset, observer)?;
     // A run that cannot take its first step creates no folder.
-    loader.train(0, 0).next().transpose()?;
+    loader.whole_steps(0).next().transpose()?;
     saved::check(&config)?;
     let (marks, progress) = (saved::marks(&config, loader.dataset())?, Progress::default());
     let folder = RunFolder::create(run_dir.as_deref(), observer)?;

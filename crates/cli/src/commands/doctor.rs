@@ -89,6 +89,7 @@ fn findings() -> Vec<Finding> {
     });
     findings.push(Finding::new("libtorch", libtorch));
     findings.push(Finding::new("NVIDIA GPU", gpu()));
+    findings.push(Finding::new("MPI", mpi()));
     findings.push(Finding::new(
         "flower photos",
         images(source::PHOTOS, "`cargo xtask data fetch` downloads them (229 MB)"),
@@ -103,6 +104,15 @@ fn findings() -> Vec<Finding> {
         weights.map_err(|error| format!("{error}{}", next_step(&error, &|_| false))),
     ));
     findings
+}
+
+/// Returns the MPI library for training on several processes.
+fn mpi() -> Result<String, String> {
+    #[cfg(feature = "mpi")]
+    return Ok(alexnet_collective_mpi::library());
+    #[cfg(not(feature = "mpi"))]
+    Err("this build has none; `cargo xtask mpi` installs it, for `cargo xtask train --ranks 2`"
+        .into())
 }
 
 /// Returns for example `AMD EPYC 7763, 8 cores; vector instructions: avx2, fma`.

@@ -132,7 +132,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             ..LoaderOptions::of(&metadata)
         },
     )?;
-    let batches: Vec<Batch> = loader.train(0, 0).take(STEPS as usize).collect::<Result<_, _>>()?;
+    let batches: Vec<Batch> =
+        loader.whole_steps(0).take(STEPS as usize).collect::<Result<_, _>>()?;
     ensure!(!batches.is_empty(), "there is no image to train on");
     // The learning rates of the first steps of a run of ten epochs.
     let schedule = config.schedule();

@@ -1,20 +1,22 @@
 //! `alexnet train`: trains a network, or resumes a run.
 
 mod header;
+mod other_rank;
 mod watch;
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
 use alexnet::{
     Resume, Run, Trainer,
-    core::{text::shown_path, train::Outcome},
+    core::{Collective, text::shown_path, train::Outcome},
 };
 use anyhow::Result;
 
-use self::watch::Watch;
+use self::{other_rank::OtherRank, watch::Watch};
 use crate::{
     config::Source,
     options::{TrainOptions, engine},
+    parse, ranks,
     stop::Stop,
 };
 
@@ -28,6 +30,10 @@ pub struct Args {
     /// Run folder [default: the next free name of runs/train, runs/train2, …]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
+    /// Number of processes on this machine that train together; `mpirun` starts them (needs a build
+    /// with MPI). The number does not change the results of the engine `cpu` if it is 1, 2, 4, 8, …
+    #[arg(long, help_heading = "Engine", value_name = "N", value_parser = parse::between(1u16, 1024))]
+    ranks: Option<u16>,
     /// Resume a run from its last checkpoint; only the options for engine, workers, epochs,
     /// checkpoints, --data (if the images have been moved) and --on-bad-image can be changed
     #[arg(long, value_name = "RUN", conflicts_with_all = [
@@ -37,32 +43,62 @@ pub struct Args {
     resume: Option<PathBuf>,
 }
 
-/// Runs the command. The exit code is 0, or 129, 130 or 143 after a signal.
+/// Runs the command. The exit code is 0, or 129, 130, 138 or 143 after a signal.
 ///
 /// # Errors
 /// If an option is invalid, an image cannot be read, a file cannot be written, or the loss is not
 /// finite.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let trainer = trainer(args)?;
-    engine::ready(trainer.engine(), args.options.engine.threads)?;
+    if let Some(ranks) = args.ranks.filter(|ranks| *ranks > 1)
+        && ranks::launched().is_none()
+    {
+        return ranks::launch(ranks);
+    }
+    engine::choose_program(trainer.engine())?;
+    let ranks = ranks::join(args.ranks)?;
+    let code = train(args, trainer, ranks.as_ref());
+    if code.is_err() {
+        // Dropping it would wait for the other ranks.
+        std::mem::forget(ranks);
+    }
+    code
+}
+
+/// Trains on one of `ranks`.
+fn train(args: &Args, trainer: Trainer, ranks: &dyn Collective) -> Result<ExitCode> {
+    let threads = args.options.engine.threads;
+    match ranks.size() {
+        1 => threads.start()?,
+        _ => threads.or(ranks::threads(ranks)?).start()?,
+    }
     let stop = Stop::default();
-    let mut watch = Watch::new(stop.clone(), args.resume.is_none().then_some(&args.source));
-    let run = trainer.run(&mut watch);
+    if ranks.rank() > 0 {
+        stop.listen()?;
+        let run = trainer.run_on_ranks(ranks, &mut OtherRank { stop: stop.clone() })?;
+        return Ok(exit_code(&run, &stop));
+    }
+    let source = args.resume.is_none().then_some(&args.source);
+    let mut watch = Watch::new(stop.clone(), source, ranks.size());
+    let run = trainer.run_on_ranks(ranks, &mut watch);
     watch.clear();
     let run = run?;
     match run.outcome() {
-        Outcome::Finished => {
-            print_best(&run);
-            Ok(ExitCode::SUCCESS)
-        }
-        Outcome::Stopped => {
-            note!(
-                "stopped after step {}; continue with `train --resume {}`",
-                run.progress().step,
-                shown_path(run.folder().path())
-            );
-            Ok(ExitCode::from(stop.code().unwrap_or(130)))
-        }
+        Outcome::Finished => print_best(&run),
+        Outcome::Stopped => note!(
+            "stopped after step {}; continue with `train --resume {}`",
+            run.progress().step,
+            shown_path(run.folder().path())
+        ),
+    }
+    Ok(exit_code(&run, &stop))
+}
+
+fn exit_code(run: &Run, stop: &Stop) -> ExitCode {
+    match run.outcome() {
+        Outcome::Finished => ExitCode::SUCCESS,
+        // Another rank may have received the signal.
+        Outcome::Stopped => ExitCode::from(stop.code().unwrap_or(130)),
     }
 }
 

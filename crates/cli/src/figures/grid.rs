@@ -122,12 +122,14 @@ pub fn batch_image(images: &Images, index: usize) -> RgbImage {
         .unwrap_or_else(|| RgbImage::new(width, height))
 }
 
-/// Draws the first 16 images of a training batch after augmentation, with their classes.
+/// Draws the first 16 images of a training batch after augmentation, with their classes. Images
+/// without a target are left out.
 pub fn training_batch(batch: &Batch, classes: &[String]) -> RgbImage {
     let targets = batch.targets.chunks_exact(classes.len().max(1));
     let tiles: Vec<Tile> = targets
-        .take(SHOWN)
         .enumerate()
+        .filter(|(_, target)| target.iter().any(|share| *share != 0.0))
+        .take(SHOWN)
         .map(|(index, target)| {
             Tile::new(batch_image(&batch.images, index), name(classes, argmax(target)))
         })

@@ -43,6 +43,11 @@ pub struct Threads {
 }
 
 impl Threads {
+    /// Returns the number of threads: `default` if it is not given.
+    pub fn or(self, default: usize) -> Self {
+        Self { workers: self.workers.or(u16::try_from(default).ok()) }
+    }
+
     /// Creates rayon's global thread pool, which the whole process uses. Must be called once,
     /// before any computation.
     ///
@@ -90,19 +95,28 @@ impl EngineOptions {
     }
 }
 
-/// Prepares the process to compute on an engine: replaces it by a binary that has the engine, sets
-/// the environment and starts the threads. Must be called once, before any computation.
+/// Prepares the process to compute on an engine: [`choose_program`], then starts the threads. Must
+/// be called once, before any computation.
 ///
 /// # Errors
 /// If the engine or device is not available, or the process or threads cannot be started.
 pub fn ready(engine: EngineConfig, threads: Threads) -> Result<()> {
+    choose_program(engine)?;
+    threads.start()
+}
+
+/// Replaces the process by a binary that has the engine, in the environment that the engine needs,
+/// if this process has not both.
+///
+/// # Errors
+/// If the engine or device is not available, or the process cannot be started.
+pub fn choose_program(engine: EngineConfig) -> Result<()> {
     if engine.backend == Engine::Tch && engine.backend.backend().is_none() {
         tch_program::exec_if_built()?;
     }
     // Reports a missing engine or device before the process is restarted.
     drop(engine.start()?);
-    disable_tf32(&[engine.device])?;
-    threads.start()
+    disable_tf32(&[engine.device])
 }
 
 /// Disables TF32 on NVIDIA GPUs, so that all engines compute in f32: restarts this process with

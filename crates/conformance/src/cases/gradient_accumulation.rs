@@ -53,7 +53,8 @@ fn step_on(
 ) -> Result<StepReport> {
     let (mut first, mut loss, mut sum) = (0, 0.0, Gradients::new());
     for size in sizes {
-        let micro_batch = Some(MicroBatch { first, images_per_step: batch.len() });
+        let micro_batch =
+            Some(MicroBatch { first, images_per_step: batch.len(), labeled: batch.len() });
         let part = batch.slice(first..first + size);
         let (report, gradients) = model.gradients(&part, &Step { micro_batch, ..*step })?;
         loss += report.loss;

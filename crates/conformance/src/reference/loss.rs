@@ -12,7 +12,7 @@ pub(crate) fn cross_entropy(
     micro_batch: Option<MicroBatch>,
 ) -> (f64, Tensor) {
     let classes = logits.shape[1];
-    let n = micro_batch.map_or(logits.shape[0], |part| part.images_per_step);
+    let n = micro_batch.map_or(logits.shape[0], |part| part.labeled);
     let mut loss = 0.0;
     let mut gradient = Tensor::zeros(&logits.shape);
     for (i, row) in logits.values.chunks_exact(classes).enumerate() {

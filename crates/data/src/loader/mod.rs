@@ -7,6 +7,7 @@ mod prefetch;
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -14,14 +15,15 @@ use std::{
 use alexnet_core::{
     Batch, Images, Normalization,
     rng::{Purpose, generator, permutation},
-    train::Batches,
+    sum_order::Share,
+    train::{Batches, StepBatch},
     weights::Metadata,
 };
 use serde::{Deserialize, Serialize};
 
 use self::{
     cache::{Cache, Lookup},
-    prefetch::{Filled, Prefetch},
+    prefetch::{Filled, Positions, Prefetch},
 };
 use crate::{
     Error, Result,
@@ -49,8 +51,8 @@ pub enum OnBadImage {
     /// The iterator returns an error that names the image, and ends.
     #[default]
     Error,
-    /// The image is left out of its batch, which is then smaller, and listed by
-    /// [`Loader::skipped`].
+    /// The image is left out, and listed by [`Loader::skipped`]. In training, a blank image without
+    /// a target takes its place, which changes neither losses nor gradients.
     Skip,
 }
 
@@ -190,37 +192,48 @@ impl Loader {
         items: &[Item],
         views: Views,
     ) -> impl Iterator<Item = alexnet_core::Result<(Vec<usize>, Batch)>> + use<'_> {
+        self.share_of_evaluation(items, views, Share::WHOLE)
+    }
+
+    /// Does the same as [`Loader::evaluation_views`] for every `share.ranks`-th batch.
+    fn share_of_evaluation(
+        &self,
+        items: &[Item],
+        views: Views,
+        share: Share,
+    ) -> impl Iterator<Item = alexnet_core::Result<(Vec<usize>, Batch)>> + use<'_> {
+        let count = views.count();
         let items: Arc<[Item]> = items.into();
         let (source, listed) = (Arc::clone(&self.source), Arc::clone(&items));
         let work = move |position: usize, pixels: &mut [u8]| {
             source.prepare_views(&listed[position], pixels, views)
         };
-        let count = views.count();
-        self.prefetch(0..items.len(), self.source.options.batch_size, count, work).map(
-            move |filled| {
-                let filled =
-                    filled.map_err(|error| alexnet_core::Error::Image(error.to_string()))?;
-                let positions = filled.positions.clone();
-                Ok((positions, self.source.batch(filled, count, |position| &items[position])))
-            },
-        )
+        let batch_size = (self.source.options.batch_size / count).max(1);
+        let batches = consecutive(0..items.len(), batch_size).skip(share.rank).step_by(share.ranks);
+        let batches = batches.map(Iterator::collect);
+        self.prefetch(Box::new(batches), count, work).map(move |filled| {
+            let filled = filled.map_err(|error| alexnet_core::Error::Image(error.to_string()))?;
+            let filled = filled.without_unusable();
+            let positions = filled.positions.clone();
+            Ok((positions, self.source.batch(filled, count, |position| &items[position])))
+        })
     }
 
     fn prefetch(
         &self,
-        positions: std::ops::Range<usize>,
-        batch_size: usize,
+        batches: Positions,
         views: usize,
         work: impl Fn(usize, &mut [u8]) -> Result<bool> + Send + Sync + 'static,
     ) -> Prefetch {
         let size = self.source.options.size;
-        Prefetch::new(
-            positions,
-            (batch_size / views).max(1),
-            views * size * size * 3,
-            Arc::new(work),
-        )
+        Prefetch::new(batches, views * size * size * 3, Arc::new(work))
     }
+}
+
+/// Divides positions into batches.
+fn consecutive(positions: Range<usize>, batch_size: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = positions.end;
+    positions.step_by(batch_size).map(move |first| first..end.min(first.saturating_add(batch_size)))
 }
 
 impl Batches for Loader {
@@ -236,7 +249,8 @@ impl Batches for Loader {
         &self,
         epoch: u64,
         first: usize,
-    ) -> Box<dyn Iterator<Item = alexnet_core::Result<Batch>> + '_> {
+        share: Share,
+    ) -> Box<dyn Iterator<Item = alexnet_core::Result<StepBatch>> + '_> {
         let LoaderOptions { batch_size, accumulate, seed, size, augmentation, .. } =
             self.source.options;
         let n = self.source.dataset.train.len();
@@ -249,34 +263,49 @@ impl Batches for Loader {
             })
         };
         let start = first.saturating_mul(batch_size).min(n);
-        let images_per_step = batch_size.saturating_mul(accumulate);
-        let steps = (first.div_ceil(accumulate) as u64)..;
-        Box::new(self.prefetch(start..n, images_per_step, 1, work).zip(steps).map(
-            move |(filled, index)| {
-                let filled =
-                    filled.map_err(|error| alexnet_core::Error::Image(error.to_string()))?;
-                let mut batch = self
-                    .source
-                    .batch(filled, 1, |position| &self.source.dataset.train[order[position]]);
-                smooth_labels(
-                    &mut batch.targets,
-                    self.source.dataset.classes.len(),
-                    augmentation.label_smoothing,
-                );
-                let rng = &mut generator(seed, Purpose::Mix, epoch, index);
-                if let Some(mix) =
-                    Mix::random(augmentation.mixup, augmentation.cutmix, size as u32, rng)
-                {
-                    mix.apply(&mut batch);
-                }
-                Ok(batch)
-            },
-        ))
+        let steps = move || consecutive(start..n, batch_size.saturating_mul(accumulate));
+        let is_mixed = augmentation.mixup > 0.0 || augmentation.cutmix > 0.0;
+        let positions = steps().map(move |step| {
+            let own = share.of(step.len());
+            let partner = partner(&own, step.len()).filter(|_| is_mixed);
+            own.chain(partner).map(|index| step.start + index).collect()
+        });
+        let indices = (first.div_ceil(accumulate) as u64)..;
+        let filled = self.prefetch(Box::new(positions), 1, work);
+        Box::new(filled.zip(steps()).zip(indices).map(move |((filled, step), index)| {
+            let filled = filled.map_err(|error| alexnet_core::Error::Image(error.to_string()))?;
+            let source = &self.source;
+            let mut batch =
+                source.batch(filled, 1, |position| &source.dataset.train[order[position]]);
+            smooth_labels(
+                &mut batch.targets,
+                source.dataset.classes.len(),
+                augmentation.label_smoothing,
+            );
+            let rng = &mut generator(seed, Purpose::Mix, epoch, index);
+            if let Some(mix) =
+                Mix::random(augmentation.mixup, augmentation.cutmix, size as u32, rng)
+            {
+                mix.apply(&mut batch);
+            }
+            Ok(source.share(batch, share.of(step.len()), step.len()))
+        }))
     }
 
-    fn validation(&self) -> Box<dyn Iterator<Item = alexnet_core::Result<Batch>> + '_> {
-        Box::new(self.evaluation(&self.source.dataset.val).map(|batch| Ok(batch?.1)))
+    fn validation(
+        &self,
+        share: Share,
+    ) -> Box<dyn Iterator<Item = alexnet_core::Result<Batch>> + '_> {
+        let batches = self.share_of_evaluation(&self.source.dataset.val, Views::Whole, share);
+        Box::new(batches.map(|batch| Ok(batch?.1)))
     }
+}
+
+/// Returns the image that the first image of a rank is mixed with, if it belongs to another rank:
+/// the previous one in the step, or the last one for the first image of the step.
+fn partner(own: &Range<usize>, images_per_step: usize) -> Option<usize> {
+    (!own.is_empty() && own.len() < images_per_step)
+        .then(|| (own.start + images_per_step - 1) % images_per_step)
 }
 
 /// The state shared by the tasks on the pool.
@@ -364,6 +393,26 @@ impl Source {
         Ok((whole, crop))
     }
 
+    /// Returns the images `own` of a step. `batch` has these images, and perhaps the partner of the
+    /// first one after them.
+    fn share(&self, batch: Batch, own: Range<usize>, images_per_step: usize) -> StepBatch {
+        let batch = match own.is_empty() {
+            true => self.blank(),
+            false if own.len() < batch.len() => batch.slice(0..own.len()),
+            false => batch,
+        };
+        let first = if own.is_empty() { images_per_step } else { own.start };
+        StepBatch { batch, first, images_per_step }
+    }
+
+    /// Returns a batch with one blank image without a target.
+    fn blank(&self) -> Batch {
+        let bytes = self.options.size * self.options.size * 3;
+        let filled = Filled { positions: vec![0], pixels: vec![0; bytes], usable: vec![false] };
+        self.batch(filled, 1, |_| unreachable!("a blank image has no class"))
+    }
+
+    /// Returns the images with their targets. An unusable image has no target.
     fn batch<'a>(
         &'a self,
         filled: Filled,
@@ -373,7 +422,10 @@ impl Source {
         let LoaderOptions { size, normalization, .. } = self.options;
         let classes = self.dataset.classes.len();
         let mut targets = vec![0.0; filled.positions.len() * views * classes];
-        for (rows, position) in targets.chunks_exact_mut(views * classes).zip(filled.positions) {
+        let rows = targets.chunks_exact_mut(views * classes);
+        for ((rows, position), _) in
+            rows.zip(filled.positions).zip(&filled.usable).filter(|(_, usable)| **usable)
+        {
             let class = item(position).class;
             rows.chunks_exact_mut(classes).for_each(|row| row[class] = 1.0);
         }
@@ -453,7 +505,7 @@ mod tests {
     }
 
     fn train(loader: &Loader, epoch: u64, first: usize) -> Vec<Batch> {
-        loader.train(epoch, first).map(Result::unwrap).collect()
+        loader.train(epoch, first, Share::WHOLE).map(|step| step.unwrap().batch).collect()
     }
 
     #[test]
@@ -524,7 +576,7 @@ mod tests {
         let expected = train(&cached, 0, 0);
         fs::remove_dir_all(root.path()).unwrap();
         assert_eq!(train(&cached, 0, 0), expected);
-        assert!(uncached.train(0, 0).next().unwrap().is_err());
+        assert!(uncached.whole_steps(0).next().unwrap().is_err());
     }
 
     /// Creates a data set of one JPEG image of 130×110 pixels.
@@ -563,7 +615,8 @@ mod tests {
         fs::write(&path, &file[..file.len() * 19 / 20]).unwrap();
         let loader = loader(&dataset, LoaderOptions { on_bad_image: OnBadImage::Skip, ..OPTIONS });
         for epoch in 0..20 {
-            assert!(train(&loader, epoch, 0).iter().all(Batch::is_empty), "{epoch}");
+            let labeled = train(&loader, epoch, 0).iter().map(Batch::labeled).sum::<usize>();
+            assert_eq!(labeled, 0, "{epoch}");
         }
         assert_eq!(loader.skipped().len(), 1);
     }
@@ -585,11 +638,65 @@ mod tests {
         }
     }
 
+    /// Also with mixing, for which a rank needs an image of another rank, and with an unreadable image
+    /// that only some ranks read.
+    #[test]
+    fn the_shares_of_ranks_are_the_whole_steps() {
+        let (root, dataset) = images();
+        fs::write(root.path().join("2.png"), "not an image").unwrap();
+        for (mixup, cutmix) in [(0.0, 0.0), (0.4, 0.0), (0.0, 1.0)] {
+            let augmentation =
+                Augmentation { mixup, cutmix, label_smoothing: 0.1, ..Augmentation::TUTORIAL };
+            let on_bad_image = OnBadImage::Skip;
+            let options = LoaderOptions { augmentation, on_bad_image, batch_size: 4, ..OPTIONS };
+            let loader = loader(&dataset, options);
+            for epoch in 0..3 {
+                let whole = train(&loader, epoch, 0);
+                assert_eq!(whole.iter().map(Batch::labeled).sum::<usize>(), 6);
+                for ranks in [2, 3, 4, 8, 16] {
+                    let mut found = whole.clone();
+                    for batch in &mut found {
+                        batch.images.pixels.clear();
+                        batch.targets.clear();
+                    }
+                    for rank in 0..ranks {
+                        let steps = loader.train(epoch, 0, Share { rank, ranks });
+                        for ((step, found), whole) in steps.zip(&mut found).zip(&whole) {
+                            let StepBatch { batch, first, images_per_step } = step.unwrap();
+                            assert_eq!(images_per_step, whole.len());
+                            if first == images_per_step {
+                                assert_eq!((batch.len(), batch.labeled()), (1, 0));
+                                continue;
+                            }
+                            assert_eq!(first, found.len());
+                            found.images.pixels.extend(batch.images.pixels);
+                            found.targets.extend(batch.targets);
+                        }
+                    }
+                    assert_eq!(found, whole, "{ranks} ranks, mixup {mixup}, cutmix {cutmix}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ranks_take_turns_in_validation() {
+        let (_root, dataset) = images();
+        let loader = loader(&dataset, LoaderOptions { batch_size: 1, ..OPTIONS });
+        let of = |rank, ranks| -> Vec<Batch> {
+            loader.validation(Share { rank, ranks }).map(Result::unwrap).collect()
+        };
+        let whole = of(0, 1);
+        assert_eq!(of(0, 2), [whole[0].clone(), whole[2].clone()]);
+        assert_eq!(of(1, 2), [whole[1].clone()]);
+        assert_eq!(of(3, 4), []);
+    }
+
     #[test]
     fn validation_uses_whole_images_in_order() {
         let (root, dataset) = images();
         let loader = loader(&dataset, LoaderOptions { batch_size: 2, ..OPTIONS });
-        let batches: Vec<Batch> = loader.validation().map(Result::unwrap).collect();
+        let batches: Vec<Batch> = loader.validation(Share::WHOLE).map(Result::unwrap).collect();
         assert_eq!(batches.iter().map(Batch::len).collect::<Vec<_>>(), [2, 1]);
         let pixels: Vec<u8> = batches.iter().flat_map(|b| b.images.pixels.clone()).collect();
         let expected: Vec<u8> = (7..10)
@@ -638,7 +745,7 @@ mod tests {
         let (root, dataset) = images();
         fs::write(root.path().join("8.png"), "not an image").unwrap();
         let loader = loader(&dataset, LoaderOptions { batch_size: 1, ..OPTIONS });
-        let mut batches = loader.validation();
+        let mut batches = loader.validation(Share::WHOLE);
         assert_eq!(batches.next().unwrap().unwrap().len(), 1);
         let error = batches.next().unwrap().unwrap_err();
         assert!(
@@ -658,11 +765,11 @@ mod tests {
         let options = LoaderOptions { batch_size: 7, on_bad_image: OnBadImage::Skip, ..OPTIONS };
         let loader = loader(&dataset, options);
 
-        // The other images of the batch are the same.
+        // A blank image takes its place in training. The other images of the batch are the same.
         let place = permutation(5, Purpose::Shuffle, 0, 0, 7).iter().position(|i| *i == 2).unwrap();
         let mut expected = good;
-        expected.images.pixels.drain(place * 768..(place + 1) * 768);
-        expected.targets.drain(place * 2..(place + 1) * 2);
+        expected.images.pixels[place * 768..(place + 1) * 768].fill(0);
+        expected.targets[place * 2..(place + 1) * 2].fill(0.0);
         assert_eq!(train(&loader, 0, 0), [expected]);
 
         let evaluated: Vec<_> = loader.evaluation(&dataset.val).map(Result::unwrap).collect();
@@ -685,7 +792,8 @@ mod tests {
                 if position == 5 { panic!("overflow") } else { Ok(true) }
             })
         };
-        let mut batches = Prefetch::new(0..9, 3, 1, Arc::new(work));
+        let positions = consecutive(0..9, 3).map(Iterator::collect);
+        let mut batches = Prefetch::new(Box::new(positions), 1, Arc::new(work));
         assert!(batches.next().unwrap().is_ok());
         let error = batches.next().unwrap().unwrap_err().to_string();
         assert!(error.contains("odd.jpg") && error.contains("overflow"), "{error}");

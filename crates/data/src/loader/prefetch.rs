@@ -5,7 +5,6 @@
 use std::{
     cell::RefCell,
     collections::VecDeque,
-    ops::Range,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -20,26 +19,30 @@ use crate::Result;
 /// Number of batches that are prepared while the consumer uses one.
 const AHEAD: usize = 1;
 
-/// Fills the bytes of the image at a position. Returns `false` to leave the image out of its batch.
+/// Fills the bytes of the image at a position. Returns `false` if the image cannot be used.
 /// Must not panic, because rayon would abort the process.
 pub(super) type Work = dyn Fn(usize, &mut [u8]) -> Result<bool> + Send + Sync;
 
 /// The prepared images of one batch.
 #[derive(Debug, PartialEq)]
 pub(super) struct Filled {
-    /// The positions of the images in the sequence, ascending.
+    /// The positions of the images.
     pub positions: Vec<usize>,
-    /// The bytes of the images, one after the other.
+    /// The bytes of the images, one after the other. Those of an unusable image are 0.
     pub pixels: Vec<u8>,
+    /// Whether each image can be used.
+    pub usable: Vec<bool>,
 }
 
-/// An iterator over the batches of a range of positions, in order. It ends after the first error.
-/// Dropping it cancels queued tasks.
+/// The positions of the images of each batch.
+pub(super) type Positions = Box<dyn Iterator<Item = Vec<usize>> + Send>;
+
+/// An iterator over batches, in order. It ends after the first error. Dropping it cancels queued
+/// tasks.
 pub(super) struct Prefetch {
     work: Arc<Work>,
     image_bytes: usize,
-    batch_size: usize,
-    positions: Range<usize>,
+    batches: Positions,
     queue: VecDeque<Arc<Pending>>,
     cancelled: Arc<AtomicBool>,
 }
@@ -51,7 +54,7 @@ struct Pending {
 }
 
 struct Slots {
-    first: usize,
+    positions: Vec<usize>,
     pixels: Vec<u8>,
     /// The result for each image; `None` if it is not done yet.
     outcomes: Vec<Option<Result<bool>>>,
@@ -60,36 +63,29 @@ struct Slots {
 
 impl Prefetch {
     /// Creates the iterator. No image is prepared before the first call of `next`.
-    pub fn new(
-        positions: Range<usize>,
-        batch_size: usize,
-        image_bytes: usize,
-        work: Arc<Work>,
-    ) -> Self {
+    pub fn new(batches: Positions, image_bytes: usize, work: Arc<Work>) -> Self {
         let cancelled = Arc::new(AtomicBool::new(false));
-        Self { work, image_bytes, batch_size, positions, queue: VecDeque::new(), cancelled }
+        Self { work, image_bytes, batches, queue: VecDeque::new(), cancelled }
     }
 
-    /// Queues the images of the next batch.
-    fn enqueue(&mut self) {
-        let first = self.positions.start;
-        let size = self.batch_size.min(self.positions.len());
-        self.positions.start += size;
+    /// Queues the images of a batch.
+    fn enqueue(&mut self, positions: Vec<usize>) {
+        let size = positions.len();
         let pending = Arc::new(Pending {
             slots: Mutex::new(Slots {
-                first,
+                positions: positions.clone(),
                 pixels: vec![0; size * self.image_bytes],
                 outcomes: (0..size).map(|_| None).collect(),
                 missing: size,
             }),
             complete: Condvar::new(),
         });
-        for slot in 0..size {
+        for (slot, position) in positions.into_iter().enumerate() {
             let (pending, work) = (Arc::clone(&pending), Arc::clone(&self.work));
             let (cancelled, bytes) = (Arc::clone(&self.cancelled), self.image_bytes);
             rayon::spawn_fifo(move || {
                 if !cancelled.load(Ordering::Relaxed) {
-                    pending.fill(slot, first + slot, bytes, &*work);
+                    pending.fill(slot, position, bytes, &*work);
                 }
             });
         }
@@ -101,14 +97,16 @@ impl Iterator for Prefetch {
     type Item = Result<Filled>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while self.queue.len() <= AHEAD && !self.positions.is_empty() {
-            self.enqueue();
+        while self.queue.len() <= AHEAD
+            && let Some(positions) = self.batches.next()
+        {
+            self.enqueue(positions);
         }
         let filled = self.queue.pop_front()?.wait();
         if filled.is_err() {
             self.cancelled.store(true, Ordering::Relaxed);
             self.queue.clear();
-            self.positions.start = self.positions.end;
+            self.batches = Box::new(std::iter::empty());
         }
         Some(filled)
     }
@@ -132,7 +130,9 @@ impl Pending {
             image.resize(bytes, 0);
             let outcome = work(position, image);
             let mut slots = self.lock();
-            slots.pixels[slot * bytes..][..bytes].copy_from_slice(image);
+            if matches!(outcome, Ok(true)) {
+                slots.pixels[slot * bytes..][..bytes].copy_from_slice(image);
+            }
             slots.outcomes[slot] = Some(outcome);
             slots.missing -= 1;
             if slots.missing == 0 {
@@ -173,26 +173,35 @@ impl Pending {
 }
 
 impl Slots {
-    /// Returns the batch without the images that are left out. If there are errors, returns the one
-    /// with the lowest position.
+    /// Returns the batch. If there are errors, returns the first one.
     fn take(&mut self) -> Result<Filled> {
-        let mut pixels = std::mem::take(&mut self.pixels);
-        let bytes = pixels.len() / self.outcomes.len();
-        let mut positions = Vec::with_capacity(self.outcomes.len());
-        for (slot, outcome) in self.outcomes.drain(..).enumerate() {
-            if matches!(outcome.transpose()?, Some(true)) {
-                pixels.copy_within(slot * bytes..(slot + 1) * bytes, positions.len() * bytes);
-                positions.push(self.first + slot);
-            }
+        let outcome = |outcome: Option<Result<bool>>| Ok(outcome.transpose()? == Some(true));
+        let usable = self.outcomes.drain(..).map(outcome).collect::<Result<_>>()?;
+        let (positions, pixels) =
+            (std::mem::take(&mut self.positions), std::mem::take(&mut self.pixels));
+        Ok(Filled { positions, pixels, usable })
+    }
+}
+
+impl Filled {
+    /// Removes the unusable images.
+    pub fn without_unusable(mut self) -> Self {
+        let bytes = self.pixels.len() / self.positions.len().max(1);
+        let mut kept = 0;
+        for slot in (0..self.positions.len()).filter(|slot| self.usable[*slot]) {
+            self.pixels.copy_within(slot * bytes..(slot + 1) * bytes, kept * bytes);
+            self.positions[kept] = self.positions[slot];
+            kept += 1;
         }
-        pixels.truncate(positions.len() * bytes);
-        Ok(Filled { positions, pixels })
+        self.pixels.truncate(kept * bytes);
+        self.positions.truncate(kept);
+        Self { usable: vec![true; kept], ..self }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
+    use std::{ops::Range, sync::atomic::AtomicUsize};
 
     use super::*;
     use crate::Error;
@@ -201,23 +210,38 @@ mod tests {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
     }
 
-    /// Returns images of two bytes that hold their position. Positions divisible by 5 are left out.
+    /// Returns images of two bytes that hold their position. Positions divisible by 5 cannot be used.
     fn numbers(positions: Range<usize>) -> Prefetch {
         let work = |position: usize, bytes: &mut [u8]| {
             bytes.fill(position as u8);
             Ok(!position.is_multiple_of(5))
         };
-        Prefetch::new(positions, 4, 2, Arc::new(work))
+        Prefetch::new(batches(positions, 4), 2, Arc::new(work))
+    }
+
+    fn batches(positions: Range<usize>, size: usize) -> Positions {
+        let end = positions.end;
+        Box::new(positions.step_by(size).map(move |first| (first..end.min(first + size)).collect()))
     }
 
     #[test]
     fn batches_are_in_order_and_have_no_gaps() {
-        let batches: Vec<Filled> = numbers(3..13).map(Result::unwrap).collect();
+        let found: Vec<Filled> =
+            numbers(3..13).map(|filled| filled.unwrap().without_unusable()).collect();
         let filled = |positions: &[usize]| Filled {
             positions: positions.to_vec(),
             pixels: positions.iter().flat_map(|p| [*p as u8; 2]).collect(),
+            usable: vec![true; positions.len()],
         };
-        assert_eq!(batches, [filled(&[3, 4, 6]), filled(&[7, 8, 9]), filled(&[11, 12])]);
+        assert_eq!(found, [filled(&[3, 4, 6]), filled(&[7, 8, 9]), filled(&[11, 12])]);
+    }
+
+    #[test]
+    fn unusable_images_are_blank_and_keep_their_place() {
+        let found = numbers(3..7).next().unwrap().unwrap();
+        let usable = vec![true, true, false, true];
+        let pixels = vec![3, 3, 4, 4, 0, 0, 6, 6];
+        assert_eq!(found, Filled { positions: vec![3, 4, 5, 6], pixels, usable });
     }
 
     #[test]
@@ -236,7 +260,7 @@ mod tests {
             6 | 7 => Err(Error::Image { path: position.to_string().into(), reason: String::new() }),
             _ => Ok(true),
         };
-        let mut batches = Prefetch::new(0..100, 4, 1, Arc::new(work));
+        let mut batches = Prefetch::new(batches(0..100, 4), 1, Arc::new(work));
         assert_eq!(batches.next().unwrap().unwrap().positions, [0, 1, 2, 3]);
         let error = batches.next().unwrap().unwrap_err().to_string();
         assert!(error.starts_with("6 "), "{error}");
@@ -253,7 +277,7 @@ mod tests {
         };
         let one = pool(1);
         one.install(|| {
-            let mut batches = Prefetch::new(0..1000, 10, 1, Arc::new(work));
+            let mut batches = Prefetch::new(batches(0..1000, 10), 1, Arc::new(work));
             batches.next().unwrap().unwrap();
         });
         // Queued tasks hold references to `done`; wait until all of them are dropped.

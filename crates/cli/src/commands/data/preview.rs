@@ -82,7 +82,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut views: Vec<Vec<Tile>> = vec![Vec::new(); shown.len()];
     for epoch in 0..VIEWS {
         let order = permutation(args.seed, Purpose::Shuffle, epoch, 0, shown.len());
-        for batch in loader.train(epoch, 0) {
+        for batch in loader.whole_steps(epoch) {
             let batch = batch?;
             for (row, item) in order.iter().enumerate() {
                 let image = figures::batch_image(&batch.images, row);

@@ -14,8 +14,8 @@
 //! each gradient from weights that differ by one f32 step (to the next representable number).
 
 use alexnet::core::{
-    Array, Backend, Batch, Device, Model, Optimizer, Options, Parameters, Result, State, Step,
-    Topology,
+    Alone, Array, Backend, Batch, Device, Model, Optimizer, Options, Parameters, Result, State,
+    Step, Topology,
     backend::Gradients,
     train::{step_gradients, train_step},
 };
@@ -79,7 +79,9 @@ impl TrainingSetup {
         let mut model = self.compile(target, &self.start())?;
         self.steps
             .iter()
-            .map(|(step, batch)| Ok(train_step(model.as_mut(), batch, self.batch_size, step)?.loss))
+            .map(|(step, batch)| {
+                Ok(train_step(model.as_mut(), batch, self.batch_size, step, &Alone)?.loss)
+            })
             .collect()
     }
 

@@ -6,11 +6,11 @@ use anyhow::Result;
 use crate::{columns::grouped, config::named};
 
 /// Returns a line about the network and its engine, and a line about the training. `source`
-/// describes where the options come from.
+/// describes where the options come from, and `ranks` is the number of processes.
 ///
 /// # Errors
 /// If the network is not valid.
-pub fn header(run: &RunInfo, source: &str) -> Result<[String; 2]> {
+pub fn header(run: &RunInfo, source: &str, ranks: usize) -> Result<[String; 2]> {
     let RunInfo { config, topology, .. } = *run;
     let engine = config.engine;
     let parameters: u64 = topology.summary()?.iter().map(|row| row.parameters as u64).sum();
@@ -20,8 +20,9 @@ pub fn header(run: &RunInfo, source: &str) -> Result<[String; 2]> {
         format!(" on {}", engine.device)
     };
     let threads = rayon::current_num_threads();
+    let processes = if ranks == 1 { String::new() } else { format!("{ranks} ranks of ") };
     let network = format!(
-        "network {}, {} parameters, {} classes, engine {}{device}, {threads} thread{}",
+        "network {}, {} parameters, {} classes, engine {}{device}, {processes}{threads} thread{}",
         config.variant,
         grouped(parameters),
         topology.classes()?,

@@ -4,7 +4,9 @@ use std::{ops::ControlFlow, time::Instant};
 
 use alexnet::{
     BoxError, Evaluated, Note, Observer, RunFolder, RunInfo, TrainObserver, Work,
-    core::{Model, StepReport, metrics::Evaluation, text::shown_path, train::Batches},
+    core::{
+        Model, StepReport, metrics::Evaluation, sum_order::Share, text::shown_path, train::Batches,
+    },
     data::dataset::Item,
 };
 use anyhow::Result;
@@ -25,6 +27,8 @@ pub struct Watch {
     stop: Stop,
     /// A description of where the options of a new run come from; `None` for a resumed run.
     source: Option<String>,
+    /// The number of ranks.
+    ranks: usize,
     /// The progress line of the current epoch, after its first step.
     line: Option<Line>,
     /// When this process finished its first step of the current epoch, and the images of the epoch
@@ -35,11 +39,12 @@ pub struct Watch {
 impl Watch {
     /// Creates an observer. `source` is where the options of a new run come from; `None` for a
     /// resumed run.
-    pub fn new(stop: Stop, source: Option<&Source>) -> Self {
+    pub fn new(stop: Stop, source: Option<&Source>, ranks: usize) -> Self {
         Self {
             console: Console::default(),
             stop,
             source: source.map(Source::description),
+            ranks,
             line: None,
             epoch_start: None,
         }
@@ -66,11 +71,14 @@ impl Watch {
             Some(source) => source.clone(),
             None => format!("options of {}", shown_path(&run.folder.args())),
         };
-        for line in header(run, &source)? {
+        for line in header(run, &source, self.ranks)? {
             note!("{line}");
         }
+        if self.ranks > 1 {
+            note_uneven(run, self.ranks);
+        }
         if run.progress.step == 0
-            && let Some(batch) = run.loader.train(0, 0).next()
+            && let Some(batch) = run.loader.whole_steps(0).next()
         {
             let figure = figures::training_batch(&batch?, &run.metadata.classes);
             figures::save(&figure, &run.folder.file("train_batch0.jpg"))?;
@@ -139,7 +147,7 @@ impl TrainObserver for Watch {
 
     fn step(&mut self, run: &RunInfo<'_>, report: &StepReport) -> ControlFlow<()> {
         self.print_step(run, report.loss);
-        if self.stop.code().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        self.stop.asked()
     }
 
     fn epoch(&mut self, run: &RunInfo<'_>, evaluation: &Evaluation) {
@@ -174,6 +182,22 @@ impl TrainObserver for Watch {
         evaluated: &Evaluated,
     ) -> Result<(), BoxError> {
         Ok(Watch::finished(self, run, model, evaluated)?)
+    }
+}
+
+/// Prints what is not as good as it could be with this number of ranks.
+fn note_uneven(run: &RunInfo, ranks: usize) {
+    let images = run.config.batch_size as usize * run.config.accumulate as usize;
+    let idle = (0..ranks).filter(|rank| Share { rank: *rank, ranks }.of(images).is_empty()).count();
+    if idle > 0 {
+        note!(
+            "note: a step of {images} images is too small for {ranks} ranks: {idle} have nothing to do"
+        );
+    }
+    if !ranks.is_power_of_two() {
+        note!(
+            "note: results on {ranks} ranks differ from those on 1, 2, 4, 8, … ranks by rounding"
+        );
     }
 }
 

@@ -156,7 +156,7 @@ fn engines_agree_and_each_injected_error_is_detected() {
         let state = State::from(training.parameters.clone());
         let mut model = training.compile(&targets[0], &state).unwrap();
         for (step, batch) in &training.steps {
-            train_step(model.as_mut(), batch, 24, step).unwrap();
+            train_step(model.as_mut(), batch, 24, step, &Alone).unwrap();
         }
         parameters = model.parameters().unwrap();
         for (optimizer, lr) in

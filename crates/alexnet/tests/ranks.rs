@@ -1,0 +1,171 @@
+//! Training on several ranks, which are threads here: the results are those of one process.
+
+use std::{collections::BTreeMap, fs, ops::ControlFlow, path::Path};
+
+use alexnet::{
+    Error, Note, Observer, Resume, RunInfo, TrainConfig, TrainObserver, Trainer,
+    core::{Alone, Collective, StepReport, checkpoint, collective::threads, train::Outcome},
+    data::{loader::OnBadImage, synthetic},
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A folder with four drawn flowers of each class, one of them damaged.
+fn flowers() -> TempDir {
+    let place = tempfile::tempdir().unwrap();
+    let flowers = place.path().join("flowers");
+    synthetic::generate(&flowers, 4, 0, &|_, _| {}).unwrap();
+    fs::write(flowers.join("roses").join("roses_0002.jpg"), "damaged").unwrap();
+    place
+}
+
+/// Batches of 5 of 15 images, so that some ranks have no image in a step.
+fn config(place: &Path, run: &str) -> TrainConfig {
+    let mut config = TrainConfig {
+        data: place.join("flowers").into(),
+        run_dir: Some(place.join(run)),
+        val_fraction: 0.25,
+        batch_size: 4,
+        epochs: 2,
+        clip_grad_norm: Some(1.0),
+        model_ema: true,
+        model_ema_steps: Some(2),
+        on_bad_image: OnBadImage::Skip,
+        ..TrainConfig::default()
+    };
+    config.augmentation.mixup = 0.2;
+    config.augmentation.cutmix = 1.0;
+    config.augmentation.label_smoothing = 0.1;
+    config
+}
+
+/// Records the notes, and stops the run after a step.
+#[derive(Default)]
+struct Recorder {
+    notes: Vec<Note>,
+    stop_after: Option<u64>,
+}
+
+impl Observer for Recorder {
+    fn note(&mut self, note: Note) {
+        self.notes.push(note);
+    }
+}
+
+impl TrainObserver for Recorder {
+    fn step(&mut self, run: &RunInfo, _: &StepReport) -> ControlFlow<()> {
+        match self.stop_after == Some(run.progress.step) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// The weights, the tensors of the checkpoint and the results of a run, without times.
+#[derive(Debug, PartialEq)]
+struct Results {
+    weights: Vec<u8>,
+    checkpoint: BTreeMap<String, Vec<u32>>,
+    losses: Vec<String>,
+}
+
+fn results(run: &Path) -> Results {
+    let (state, _) =
+        checkpoint::load::<Value>(run.join("checkpoint/checkpoint.safetensors")).unwrap();
+    let arrays =
+        [("parameter", state.parameters), ("moment", state.moments), ("average", state.average)];
+    let arrays = arrays.into_iter().flat_map(|(kind, arrays)| {
+        arrays.into_iter().map(move |(name, array)| {
+            (format!("{kind} {name}"), array.values.iter().map(|x| x.to_bits()).collect())
+        })
+    });
+    let csv = fs::read_to_string(run.join("results.csv")).unwrap();
+    let without_time = |line: &str| -> String {
+        line.split(',').enumerate().filter(|(i, _)| *i != 1).map(|(_, text)| text).collect()
+    };
+    Results {
+        weights: fs::read(run.join("weights/last.safetensors")).unwrap(),
+        checkpoint: arrays.collect(),
+        losses: csv.lines().map(without_time).collect(),
+    }
+}
+
+fn train(config: TrainConfig, ranks: &dyn Collective) -> Outcome {
+    let mut recorder = Recorder::default();
+    let run = Trainer::new(config).unwrap().run_on_ranks(ranks, &mut recorder).unwrap();
+    let damaged = recorder.notes.iter().filter(|note| matches!(note, Note::LeftOut { .. })).count();
+    assert_eq!(damaged, usize::from(ranks.rank() == 0), "rank 0 reports the images of all ranks");
+    run.outcome()
+}
+
+#[test]
+fn any_number_of_ranks_gives_the_same_bytes_also_after_a_resume() {
+    let place = flowers();
+    let place = place.path();
+    train(config(place, "alone"), &Alone);
+    let expected = results(&place.join("alone"));
+    for size in [2, 4] {
+        let run = format!("on{size}");
+        threads::run(size, |ranks| train(config(place, &run), ranks));
+        assert!(results(&place.join(run)) == expected, "{size} ranks");
+    }
+
+    // Rank 1 stops the run, which is resumed on other numbers of ranks.
+    let stopped = |run: &str| {
+        threads::run(2, |ranks| {
+            let stop_after = (ranks.rank() == 1).then_some(3);
+            let mut recorder = Recorder { stop_after, ..Recorder::default() };
+            let trainer = Trainer::new(config(place, run)).unwrap();
+            trainer.run_on_ranks(ranks, &mut recorder).unwrap().outcome()
+        })
+    };
+    assert_eq!(stopped("resumed1"), [Outcome::Stopped; 2]);
+    Trainer::resume(place.join("resumed1")).unwrap().run(&mut ()).unwrap();
+    assert!(results(&place.join("resumed1")) == expected, "resumed alone");
+    stopped("resumed4");
+    threads::run(4, |ranks| {
+        let trainer = Trainer::resume(place.join("resumed4")).unwrap();
+        trainer.run_on_ranks(ranks, &mut ()).unwrap();
+    });
+    assert!(results(&place.join("resumed4")) == expected, "resumed on 4 ranks");
+}
+
+#[test]
+fn all_ranks_return_an_error_in_an_image_and_nothing_is_lost() {
+    let place = flowers();
+    let place = place.path();
+    train(TrainConfig { epochs: 1, ..config(place, "run") }, &Alone);
+    let errors = threads::run(2, |ranks| {
+        let changes =
+            Resume { epochs: Some(2), on_bad_image: Some(OnBadImage::Error), ..Resume::default() };
+        let trainer = Trainer::resume_with(place.join("run"), changes).unwrap();
+        trainer.run_on_ranks(ranks, &mut ()).unwrap_err()
+    });
+    for error in errors {
+        assert!(matches!(error, Error::StoppedByImage { .. }), "{error}");
+        assert!(error.to_string().contains("roses_0002.jpg"), "{error}");
+    }
+    let run = Trainer::resume(place.join("run")).unwrap();
+    assert!(run.run(&mut ()).is_err(), "the checkpoint was saved");
+}
+
+#[test]
+fn ranks_with_other_settings_or_images_are_refused() {
+    let place = flowers();
+    let place = place.path();
+    let refused = |of: &(dyn Fn(usize) -> TrainConfig + Sync)| -> String {
+        let errors = threads::run(2, |ranks| {
+            let trainer = Trainer::new(of(ranks.rank())).unwrap();
+            trainer.run_on_ranks(ranks, &mut ()).unwrap_err().to_string()
+        });
+        errors.into_iter().next().unwrap()
+    };
+    let error = refused(&|rank| TrainConfig { lr: [0.1, 0.2][rank], ..config(place, "run") });
+    assert_eq!(error, "rank 1 of 2 differs from rank 0 of 2: lr is 0.2, not 0.1");
+    let error = refused(&|rank| config(place, ["run", "other"][rank]));
+    assert!(error.contains("run folder is"), "{error}");
+    let error =
+        refused(&|_| TrainConfig { data: place.join("nowhere").into(), ..config(place, "run") });
+    assert!(error.starts_with("there is nothing at "), "{error}");
+    assert!(!place.join("run").exists());
+}

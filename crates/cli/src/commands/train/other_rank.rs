@@ -1,0 +1,20 @@
+//! The observer of a rank other than rank 0. It prints nothing, and can stop the run.
+
+use std::ops::ControlFlow;
+
+use alexnet::{Observer, RunInfo, TrainObserver, core::StepReport};
+
+use crate::stop::Stop;
+
+/// The observer.
+pub struct OtherRank {
+    pub stop: Stop,
+}
+
+impl Observer for OtherRank {}
+
+impl TrainObserver for OtherRank {
+    fn step(&mut self, _: &RunInfo<'_>, _: &StepReport) -> ControlFlow<()> {
+        self.stop.asked()
+    }
+}

@@ -1,0 +1,80 @@
+//! Starts `mpirun` for `--ranks`.
+
+use std::{
+    env, io,
+    process::{Child, Command, ExitCode, Stdio},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::stop::Stop;
+
+/// Settings of Open MPI, as environment variables, which other launchers ignore.
+const SETTINGS: [(&str, &str); 5] = [
+    // More processes than cores are slow, but allowed.
+    ("OMPI_MCA_rmaps_base_oversubscribe", "1"),
+    // Each process has several threads. By default each would run on one core.
+    ("OMPI_MCA_hwloc_base_binding_policy", "none"),
+    // A waiting process yields its core to those that compute.
+    ("OMPI_MCA_mpi_yield_when_idle", "1"),
+    // Containers often forbid to read the memory of another process.
+    ("OMPI_MCA_btl_vader_single_copy_mechanism", "none"),
+    // Containers often run as root, which `mpirun` refuses without these two.
+    ("OMPI_ALLOW_RUN_AS_ROOT", "1"),
+];
+
+/// How often the end of `mpirun` and signals are looked for.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// Starts this command on `ranks` processes of this machine and returns their exit code. A signal
+/// that stops the training is forwarded to them.
+///
+/// # Errors
+/// If `mpirun` cannot be started.
+pub fn launch(ranks: u16) -> Result<ExitCode> {
+    let stop = Stop::default();
+    stop.listen()?;
+    let mut mpirun = Command::new("mpirun");
+    mpirun
+        .args(["--quiet", "-n", &ranks.to_string()])
+        .arg(env::current_exe()?)
+        .args(env::args_os().skip(1))
+        .envs(SETTINGS)
+        .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
+        .stdin(Stdio::null());
+    // `mpirun` ends its processes at once when it receives Ctrl-C from the terminal.
+    std::os::unix::process::CommandExt::process_group(&mut mpirun, 0);
+    let mut mpirun = mpirun.spawn().map_err(missing)?;
+    let code = wait(&mut mpirun, &stop)?;
+    Ok(ExitCode::from(stop.code().filter(|_| code != 0).unwrap_or(code)))
+}
+
+fn missing(error: io::Error) -> anyhow::Error {
+    let next = match error.kind() {
+        io::ErrorKind::NotFound => {
+            ": install an MPI library, on Debian with `apt-get install openmpi-bin`"
+        }
+        _ => "",
+    };
+    anyhow::Error::new(error).context(format!("cannot start mpirun{next}"))
+}
+
+/// Waits for `mpirun`. The first signal is forwarded as SIGUSR1, which `mpirun` passes on to its
+/// processes; they stop after a step.
+fn wait(mpirun: &mut Child, stop: &Stop) -> Result<u8> {
+    let pid = Pid::from_child(mpirun);
+    let mut forwarded = false;
+    loop {
+        if let Some(status) = mpirun.try_wait().context("cannot wait for mpirun")? {
+            return Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1));
+        }
+        if stop.code().is_some() && !forwarded {
+            kill_process(pid, Signal::USR1).context("cannot stop mpirun")?;
+            forwarded = true;
+        }
+        thread::sleep(INTERVAL);
+    }
+}

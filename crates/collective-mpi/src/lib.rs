@@ -1,0 +1,137 @@
+//! Ranks that are processes of an MPI job, started by `mpirun`, `srun` or another launcher. The crate
+//! is linked with the MPI library of this machine through `mpi` (rsmpi).
+#![forbid(unsafe_code)]
+
+use alexnet_core::{Collective, Result as CoreResult};
+use mpi::{
+    Threading,
+    datatype::PartitionMut,
+    environment::Universe,
+    point_to_point::send_receive_into,
+    topology::SimpleCommunicator,
+    traits::{Communicator, CommunicatorCollectives},
+};
+
+/// Why this process cannot take part in an MPI job.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The MPI library cannot be used by several threads of a process.
+    #[error("the MPI library ({library}) does not support calls from several threads")]
+    Threads {
+        /// The library and its version.
+        library: String,
+    },
+    /// The launcher belongs to another MPI library.
+    #[error(
+        "the launcher has started {launched} processes, but MPI sees {size}: the launcher belongs to another MPI library than this \
+         program, which is linked with {library}"
+    )]
+    OtherLauncher {
+        /// The number of processes according to the launcher.
+        launched: usize,
+        /// The number of processes according to the library.
+        size: usize,
+        /// The library and its version.
+        library: String,
+    },
+}
+
+/// This process as a rank of an MPI job. Dropping it waits for all ranks (`MPI_Finalize`).
+pub struct Mpi {
+    _universe: Universe,
+    rank: usize,
+    size: usize,
+    host: String,
+}
+
+impl Mpi {
+    /// Joins the job: of the launcher that started `launched` processes, or a job of one process.
+    /// Must be called once, before other threads use MPI.
+    ///
+    /// # Errors
+    /// [`enum@Error`]. The caller must end the process with [`abort`], because dropping the job
+    /// would wait for the other ranks.
+    ///
+    /// # Panics
+    /// When the process has joined before.
+    pub fn join(launched: usize) -> Result<Self, Error> {
+        let (universe, threading) = mpi::initialize_with_threading(Threading::Serialized)
+            .expect("a process joins an MPI job once");
+        let world = universe.world();
+        let (rank, size) = (world.rank() as usize, world.size() as usize);
+        let host = mpi::environment::processor_name().unwrap_or_default();
+        let joined = Self { _universe: universe, rank, size, host };
+        let error = if threading < Threading::Serialized {
+            Error::Threads { library: library() }
+        } else if size != launched {
+            Error::OtherLauncher { launched, size, library: library() }
+        } else {
+            return Ok(joined);
+        };
+        std::mem::forget(joined);
+        Err(error)
+    }
+}
+
+impl Collective for Mpi {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    fn name(&self) -> String {
+        format!("rank {} on {}", self.rank, self.host)
+    }
+
+    fn exchange(&self, with: usize, send: &[f32], receive: &mut [f32]) -> CoreResult<()> {
+        let world = SimpleCommunicator::world();
+        let peer = world.process_at_rank(with as i32);
+        send_receive_into(send, &peer, receive, &peer);
+        Ok(())
+    }
+
+    fn gather_bytes(&self, message: &[u8]) -> CoreResult<Vec<Vec<u8>>> {
+        let world = SimpleCommunicator::world();
+        let mut lens = vec![0; self.size];
+        world.all_gather_into(&(message.len() as i32), &mut lens[..]);
+        let starts: Vec<i32> = lens
+            .iter()
+            .scan(0, |end, len| {
+                *end += len;
+                Some(*end - len)
+            })
+            .collect();
+        let mut all = vec![0u8; lens.iter().sum::<i32>() as usize];
+        world.all_gather_varcount_into(
+            message,
+            &mut PartitionMut::new(&mut all[..], &lens[..], &starts[..]),
+        );
+        let message = |(start, len): (&i32, &i32)| all[*start as usize..][..*len as usize].to_vec();
+        Ok(starts.iter().zip(&lens).map(message).collect())
+    }
+}
+
+/// Ends all processes of the job with this exit code, as `MPI_Abort` does.
+pub fn abort(code: i32) -> ! {
+    SimpleCommunicator::world().abort(code)
+}
+
+/// Returns the name and the version of the MPI library, such as `Open MPI v4.1.4`.
+pub fn library() -> String {
+    let text = mpi::environment::library_version().unwrap_or_default();
+    let end = text.find([',', '\n']).unwrap_or(text.len());
+    text[..end].trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_library_has_a_name() {
+        assert!(!library().is_empty());
+    }
+}

@@ -1,0 +1,303 @@
+//! The interface of a group of processes that train one network together, and the sums over them.
+//!
+//! The processes of a group are called ranks, as in MPI. All ranks call the same functions in the
+//! same order. A sum over the ranks is a balanced tree in the order of the ranks
+//! ([`crate::sum_order`]): if each rank has a node of the tree of a step, the sum has the same bits
+//! as the sum of one process.
+
+pub mod threads;
+
+use std::{fmt::Display, ops::Range};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{Array, Error, Result, State, state::Parameters};
+
+/// A group of ranks.
+pub trait Collective: Sync {
+    /// Returns the number of this rank, from 0.
+    fn rank(&self) -> usize;
+
+    /// Returns the number of ranks.
+    fn size(&self) -> usize;
+
+    /// Returns the name of this rank in messages, such as `rank 1 on node7`.
+    fn name(&self) -> String;
+
+    /// Sends numbers to rank `with` and receives numbers from it. Either slice may be empty.
+    ///
+    /// # Errors
+    /// [`Error::Ranks`].
+    fn exchange(&self, with: usize, send: &[f32], receive: &mut [f32]) -> Result<()>;
+
+    /// Returns the messages of all ranks, in their order.
+    ///
+    /// # Errors
+    /// [`Error::Ranks`].
+    fn gather_bytes(&self, message: &[u8]) -> Result<Vec<Vec<u8>>>;
+
+    /// Replaces `values` by their sum over all ranks. All ranks get the same bits.
+    ///
+    /// # Errors
+    /// [`Error::Ranks`].
+    fn sum(&self, values: &mut [f32]) -> Result<()> {
+        balanced_sum(self, values)
+    }
+}
+
+/// A process that trains alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Alone;
+
+impl Collective for Alone {
+    fn rank(&self) -> usize {
+        0
+    }
+
+    fn size(&self) -> usize {
+        1
+    }
+
+    fn name(&self) -> String {
+        "the only process".into()
+    }
+
+    fn exchange(&self, with: usize, _: &[f32], _: &mut [f32]) -> Result<()> {
+        Err(Error::Ranks(format!("there is no rank {with}")))
+    }
+
+    fn gather_bytes(&self, message: &[u8]) -> Result<Vec<Vec<u8>>> {
+        Ok(vec![message.to_vec()])
+    }
+}
+
+/// Returns the values of all ranks, in their order.
+///
+/// # Errors
+/// [`Error::Ranks`].
+pub fn gather<T: Serialize + DeserializeOwned>(
+    ranks: &dyn Collective,
+    value: &T,
+) -> Result<Vec<T>> {
+    let unreadable =
+        |error: serde_json::Error| Error::Ranks(format!("a message cannot be read: {error}"));
+    let message = serde_json::to_vec(value).map_err(unreadable)?;
+    let messages = ranks.gather_bytes(&message)?;
+    messages.iter().map(|message| serde_json::from_slice(message).map_err(unreadable)).collect()
+}
+
+/// Returns the value of rank 0 on all ranks. The other ranks pass `None`.
+///
+/// # Errors
+/// [`Error::Ranks`].
+pub fn broadcast<T: Serialize + DeserializeOwned>(
+    ranks: &dyn Collective,
+    value: Option<T>,
+) -> Result<T> {
+    let first = gather(ranks, &value)?.into_iter().next().flatten();
+    first.ok_or_else(|| Error::Ranks("rank 0 has sent nothing".into()))
+}
+
+/// Waits until all ranks have called this function.
+///
+/// # Errors
+/// [`Error::Ranks`].
+pub fn barrier(ranks: &dyn Collective) -> Result<()> {
+    ranks.gather_bytes(&[]).map(drop)
+}
+
+/// Returns an error on all ranks if one rank has an error: its own error on that rank, and
+/// [`Error::OtherRank`] on the others.
+///
+/// # Errors
+/// The error of the first rank that has one.
+pub fn agree<T, E: Display + From<Error>>(
+    ranks: &dyn Collective,
+    result: Result<T, E>,
+) -> Result<T, E> {
+    let own = result.as_ref().err().map(|error| format!("{}: {error}", ranks.name()));
+    let first = gather(ranks, &own)?.into_iter().flatten().next();
+    match (result, first) {
+        (Err(error), _) => Err(error),
+        (_, Some(error)) => Err(Error::OtherRank(error).into()),
+        (value, None) => value,
+    }
+}
+
+/// Returns the state of rank 0 on all ranks. The other ranks pass `None`.
+///
+/// # Errors
+/// [`Error::Ranks`].
+pub fn broadcast_state(ranks: &dyn Collective, state: Option<State>) -> Result<State> {
+    if ranks.size() == 1
+        && let Some(state) = state
+    {
+        return Ok(state);
+    }
+    let shapes = |arrays: &Parameters| -> Vec<(String, Vec<usize>)> {
+        arrays.iter().map(|(name, array)| (name.clone(), array.shape.clone())).collect()
+    };
+    let zeros = |shapes: Vec<(String, Vec<usize>)>| -> Parameters {
+        shapes.into_iter().map(|(name, shape)| (name, Array::filled(&shape, 0.0))).collect()
+    };
+    let of = |state: &State| [&state.parameters, &state.moments, &state.average].map(shapes);
+    let [parameters, moments, average] = broadcast(ranks, state.as_ref().map(of))?.map(zeros);
+    let mut state = state.unwrap_or(State { parameters, moments, average });
+    for arrays in [&mut state.parameters, &mut state.moments, &mut state.average] {
+        for array in arrays.values_mut() {
+            broadcast_values(ranks, &mut array.values)?;
+        }
+    }
+    Ok(state)
+}
+
+/// Replaces `values` by those of rank 0. In each round, every rank that has them sends them to one
+/// that has not.
+fn broadcast_values(ranks: &dyn Collective, values: &mut [f32]) -> Result<()> {
+    let (rank, size) = (ranks.rank(), ranks.size());
+    for distance in (0..).map(|round| 1 << round).take_while(|distance| *distance < size) {
+        if rank < distance && rank + distance < size {
+            ranks.exchange(rank + distance, values, &mut [])?;
+        } else if (distance..2 * distance).contains(&rank) {
+            ranks.exchange(rank - distance, &[], values)?;
+        }
+    }
+    Ok(())
+}
+
+/// Replaces `values` with their sum over all ranks, on every rank.
+///
+/// A rank adds half of the numbers with its neighbor, then a quarter with the next but one, and so
+/// on, then the sums are returned the same way (recursive halving and doubling; Thakur, Rabenseifner
+/// and Gropp 2005, section 4.5). A rank sends `2·(R-1)/R` times the size of `values`. If the number
+/// of ranks is not a power of two, the last ranks first add their numbers to those of the first
+/// ranks.
+///
+/// # Errors
+/// Those of [`Collective::exchange`].
+fn balanced_sum<C: Collective + ?Sized>(ranks: &C, values: &mut [f32]) -> Result<()> {
+    let (rank, size) = (ranks.rank(), ranks.size());
+    if size == 1 {
+        return Ok(());
+    }
+    // The largest power of two.
+    let paired = 1 << size.ilog2();
+    if rank >= paired {
+        ranks.exchange(rank - paired, values, &mut [])?;
+        return ranks.exchange(rank - paired, &[], values);
+    }
+    let mut received = vec![0.0; values.len()];
+    let extra = (rank + paired < size).then_some(rank + paired);
+    if let Some(extra) = extra {
+        ranks.exchange(extra, &[], &mut received)?;
+        add(values, &received);
+    }
+    let distances = || (0..size.ilog2()).map(|level| 1 << level);
+    let mut range = 0..values.len();
+    let mut ranges = Vec::new();
+    for distance in distances() {
+        let (own, other) = halves(&range, rank & distance == 0);
+        let received = &mut received[..own.len()];
+        ranks.exchange(rank ^ distance, &values[other], received)?;
+        add(&mut values[own.clone()], received);
+        ranges.push(std::mem::replace(&mut range, own));
+    }
+    for (distance, range) in distances().zip(ranges).collect::<Vec<_>>().into_iter().rev() {
+        let (own, other) = halves(&range, rank & distance == 0);
+        let received = &mut received[..other.len()];
+        ranks.exchange(rank ^ distance, &values[own], received)?;
+        values[other].copy_from_slice(received);
+    }
+    match extra {
+        Some(extra) => ranks.exchange(extra, values, &mut []),
+        None => Ok(()),
+    }
+}
+
+fn add(sums: &mut [f32], more: &[f32]) {
+    sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+}
+
+/// Returns the half of this rank and the other half.
+fn halves(range: &Range<usize>, is_first: bool) -> (Range<usize>, Range<usize>) {
+    let middle = range.start + range.len() / 2;
+    let (first, second) = (range.start..middle, middle..range.end);
+    if is_first { (first, second) } else { (second, first) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{threads::run, *};
+    use crate::sum_order::BalancedSum;
+
+    fn value(rank: usize, at: usize) -> f32 {
+        1.0 / (1 + (rank * 7919 + at * 104_729) % 1009) as f32
+    }
+
+    fn expected(size: usize, at: usize) -> f32 {
+        let mut expected = BalancedSum::default();
+        let add = |a: &mut f32, b: &f32| *a += b;
+        (0..size).for_each(|rank| expected.push(value(rank, at), add));
+        expected.finish(add).unwrap()
+    }
+
+    #[test]
+    fn sums_over_powers_of_two_are_balanced_trees() {
+        for size in 1..=9 {
+            for len in [0, 1, 5, 1000] {
+                let sums = run(size, |ranks| {
+                    let mut values: Vec<f32> = (0..len).map(|at| value(ranks.rank(), at)).collect();
+                    ranks.sum(&mut values).unwrap();
+                    values
+                });
+                assert!(sums.iter().all(|other| *other == sums[0]), "all ranks have equal sums");
+                for (at, sum) in sums[0].iter().enumerate() {
+                    let expected = expected(size, at);
+                    if size.is_power_of_two() {
+                        assert_eq!(*sum, expected, "{size} ranks, {at} of {len}");
+                    } else {
+                        assert!((sum - expected).abs() <= 1e-6 * expected.abs());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn values_and_states_reach_all_ranks() {
+        let mut state = State::default();
+        let array = Array { shape: vec![2, 3], values: (0..6).map(|i| i as f32 / 7.0).collect() };
+        state.parameters.insert("a".into(), array.clone());
+        state.average.insert("a".into(), array);
+        for size in 1..=6 {
+            let found = run(size, |ranks| {
+                let is_first = ranks.rank() == 0;
+                barrier(ranks).unwrap();
+                assert_eq!(gather(ranks, &ranks.rank()).unwrap(), (0..size).collect::<Vec<_>>());
+                assert_eq!(broadcast(ranks, is_first.then_some("x".to_owned())).unwrap(), "x");
+                broadcast_state(ranks, is_first.then(|| state.clone())).unwrap()
+            });
+            assert!(found.iter().all(|found| *found == state));
+        }
+    }
+
+    #[test]
+    fn an_error_of_one_rank_is_an_error_of_all() {
+        let found = run(4, |ranks| {
+            let own = match ranks.rank() {
+                2 => Err(Error::Image("rose.jpg is damaged".into())),
+                rank => Ok(rank),
+            };
+            agree(ranks, own).unwrap_err()
+        });
+        for (rank, error) in found.iter().enumerate() {
+            match (rank, error) {
+                (2, Error::Image(_)) => {}
+                (_, Error::OtherRank(text)) => {
+                    assert_eq!(text, "rank 2 of 4: rose.jpg is damaged");
+                }
+                _ => panic!("rank {rank}: {error}"),
+            }
+        }
+    }
+}
