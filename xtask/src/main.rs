@@ -8,6 +8,7 @@
 mod browser;
 mod features;
 mod libtorch;
+mod system;
 mod tasks;
 
 use std::{
