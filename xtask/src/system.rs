@@ -13,8 +13,17 @@ pub fn output(program: &OsStr, arguments: &[&str]) -> Option<String> {
 
 /// Returns the first line of `PROGRAM --version`, or `None` if it cannot be run.
 pub fn version(program: impl AsRef<OsStr>) -> Option<String> {
-    let text = output(program.as_ref(), &["--version"])?;
-    Some(text.lines().next().unwrap_or_default().trim().to_owned())
+    output(program.as_ref(), &["--version"]).map(|text| first_line(&text).to_owned())
+}
+
+/// Returns the first line of a text, without white space at its ends.
+pub fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default().trim()
+}
+
+/// Returns whether this is Linux with `apt-get`.
+pub fn has_apt() -> bool {
+    cfg!(target_os = "linux") && version("apt-get").is_some()
 }
 
 /// Installs packages with `apt-get`. `other_way` completes the advice "run `sudo apt-get install …`,
