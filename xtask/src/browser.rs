@@ -5,12 +5,12 @@
 //! target folder, where the test finds them.
 
 use std::{
-    env,
-    ffi::OsString,
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
+
+use crate::system::{install_debian_packages, version};
 
 /// The folder with the list of packages for Node.js.
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/serve/tests/browser");
@@ -42,7 +42,9 @@ pub fn install(target: &Path) -> Result<(), String> {
         }
     }
     if !missing.is_empty() {
-        install_debian_packages(&missing)?;
+        let other_way =
+            format!("install them in another way and set {VARIABLE} to the path of Chromium");
+        install_debian_packages(&missing, &other_way)?;
     }
     let browser = browser().ok_or_else(|| {
         format!("Chromium is installed but cannot be run; set {VARIABLE} to the path of another")
@@ -60,43 +62,6 @@ fn browser() -> Option<String> {
         Some(path) => version(path),
         None => BROWSERS.into_iter().find_map(version),
     }
-}
-
-/// Returns the first line of `PROGRAM --version`, or `None` if it cannot be run.
-fn version(program: impl Into<OsString>) -> Option<String> {
-    let output = Command::new(program.into()).arg("--version").output().ok()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    output.status.success().then(|| text.lines().next().unwrap_or_default().trim().to_owned())
-}
-
-fn install_debian_packages(packages: &[&str]) -> Result<(), String> {
-    let packages = packages.join(" ");
-    let by_hand = format!(
-        "run `sudo apt-get install {packages}`, or install them in another way and set {VARIABLE} to the path of Chromium"
-    );
-    if !is_root() {
-        return Err(format!("{packages} must be installed by root; {by_hand}"));
-    }
-    eprintln!("installing {packages} with apt-get");
-    // The lists of packages of a new machine are empty.
-    for arguments in ["update", &format!("install --yes --no-install-recommends {packages}")] {
-        let status = Command::new("apt-get")
-            .arg("--quiet=2")
-            .args(arguments.split(' '))
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .status()
-            .map_err(|error| format!("cannot run apt-get: {error}; {by_hand}"))?;
-        if !status.success() {
-            return Err(format!("`apt-get {arguments}` failed; {by_hand}"));
-        }
-    }
-    Ok(())
-}
-
-fn is_root() -> bool {
-    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
 /// Installs the packages that `source` lists in `folder`, unless they are there.

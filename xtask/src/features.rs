@@ -79,26 +79,67 @@ pub fn uses_all_engines(command: &OsStr) -> bool {
     command == "parity" || command == "doctor"
 }
 
-/// The feature `tch` of all packages that have it, as a value of cargo's `--features`.
-pub const ALL_WITH_TCH: &str = "alexnet-cli/tch,alexnet-benches/tch";
+/// Returns whether a command starts several processes, which needs MPI.
+pub fn starts_ranks(arguments: &[&str]) -> bool {
+    value(arguments, "--ranks").is_some()
+}
+
+/// Returns whether a command of `alexnet` reports MPI if it is available.
+pub fn reports_mpi(command: &OsStr) -> bool {
+    command == "doctor"
+}
+
+/// The package that cannot be built without MPI.
+const MPI_PACKAGE: &str = "alexnet-collective-mpi";
+
+/// Returns the features of all packages that link libtorch or MPI, as a value of cargo's
+/// `--features`.
+fn linked(has_mpi: bool) -> &'static str {
+    if has_mpi {
+        "alexnet-cli/tch,alexnet-benches/tch,alexnet-cli/mpi"
+    } else {
+        "alexnet-cli/tch,alexnet-benches/tch"
+    }
+}
+
+/// Returns the arguments of cargo for all packages, with the features that link libtorch or MPI.
+/// Without MPI, the package that needs it is excluded.
+pub fn all_packages(has_mpi: bool) -> Vec<&'static str> {
+    let mut arguments = vec!["--workspace"];
+    if !has_mpi {
+        arguments.extend(["--exclude", MPI_PACKAGE]);
+    }
+    arguments.extend(["--features", linked(has_mpi)]);
+    arguments
+}
 
 /// Returns the arguments of cargo to test all packages, or those that `arguments` name, with the
-/// feature `tch` of each package that has it.
-pub fn tests(arguments: &[&str]) -> Vec<&'static str> {
+/// features that link libtorch or MPI.
+pub fn tests(arguments: &[&str], has_mpi: bool) -> Vec<&'static str> {
     let packages = packages(arguments);
     if packages.is_empty() {
-        return vec!["test", "--workspace", "--features", ALL_WITH_TCH];
+        return [vec!["test"], all_packages(has_mpi)].concat();
     }
     let is_tested =
         |feature: &&str| packages.iter().any(|package| feature.split('/').next() == Some(package));
-    let features =
-        ALL_WITH_TCH.split(',').filter(is_tested).flat_map(|feature| ["--features", feature]);
-    ["test"].into_iter().chain(features).collect()
+    let features = linked(has_mpi).split(',').filter(is_tested);
+    ["test"].into_iter().chain(features.flat_map(|feature| ["--features", feature])).collect()
 }
 
 /// Returns whether these tests are linked with libtorch.
 pub fn tests_need_libtorch(arguments: &[&str]) -> bool {
-    tests(arguments).contains(&"--features") || packages(arguments).contains(&"alexnet-backend-tch")
+    tests(arguments, false).contains(&"--features")
+        || packages(arguments).contains(&"alexnet-backend-tch")
+}
+
+/// Returns whether these tests use MPI if it is available.
+pub fn tests_use_mpi(arguments: &[&str]) -> bool {
+    tests(arguments, true) != tests(arguments, false) || tests_need_mpi(arguments)
+}
+
+/// Returns whether these tests cannot be built without MPI.
+pub fn tests_need_mpi(arguments: &[&str]) -> bool {
+    packages(arguments).contains(&MPI_PACKAGE)
 }
 
 /// Returns the packages that arguments of `cargo test` name with `-p`; an empty list means all
@@ -201,17 +242,59 @@ mod tests {
     }
 
     #[test]
+    fn only_the_option_for_ranks_needs_mpi() {
+        for line in ["--ranks 4", "--ranks=4", "--backend tch --ranks 2 --epochs 3"] {
+            assert!(starts_ranks(&split(line)), "{line}");
+        }
+        for line in ["", "ranks 4", "--ranks", "--ranks-per-host 4", "-- --ranks 4"] {
+            assert!(!starts_ranks(&split(line)), "{line}");
+        }
+        assert!(reports_mpi(OsStr::new("doctor")));
+        assert!(!reports_mpi(OsStr::new("train")));
+    }
+
+    #[test]
     fn tests_of_packages_with_the_feature_tch_use_it() {
-        let all = ["test", "--workspace", "--features", "alexnet-cli/tch,alexnet-benches/tch"];
-        assert_eq!(tests(&split("topology -- --nocapture")), all);
+        let all = split(
+            "test --workspace --exclude alexnet-collective-mpi \
+             --features alexnet-cli/tch,alexnet-benches/tch",
+        );
+        assert_eq!(tests(&split("topology -- --nocapture"), false), all);
         assert!(tests_need_libtorch(&[]));
-        assert_eq!(tests(&split("-p alexnet-core topology")), ["test"]);
+        for has_mpi in [false, true] {
+            assert_eq!(tests(&split("-p alexnet-core topology"), has_mpi), ["test"]);
+            assert_eq!(tests(&split("--package=alexnet-backend-tch"), has_mpi), ["test"]);
+            let benches = split("test --features alexnet-benches/tch");
+            assert_eq!(tests(&split("-p alexnet-benches"), has_mpi), benches);
+        }
         assert!(!tests_need_libtorch(&split("-p alexnet-core topology")));
-        let cli = split("-p alexnet-core -p alexnet-cli");
-        assert_eq!(tests(&cli), ["test", "--features", "alexnet-cli/tch"]);
-        assert!(tests_need_libtorch(&cli));
-        assert_eq!(tests(&split("--package=alexnet-backend-tch")), ["test"]);
         assert!(tests_need_libtorch(&split("--package=alexnet-backend-tch")));
+        let cli = split("-p alexnet-core -p alexnet-cli");
+        assert_eq!(tests(&cli, false), split("test --features alexnet-cli/tch"));
+        assert!(tests_need_libtorch(&cli));
+    }
+
+    #[test]
+    fn tests_use_mpi_if_it_is_available() {
+        let all = split(
+            "test --workspace --features alexnet-cli/tch,alexnet-benches/tch,alexnet-cli/mpi",
+        );
+        assert_eq!(tests(&split("ranks"), true), all);
+        let cli = split("-p alexnet-cli ranks");
+        let features = split("test --features alexnet-cli/tch --features alexnet-cli/mpi");
+        assert_eq!(tests(&cli, true), features);
+        let package = split("-p alexnet-collective-mpi");
+        assert_eq!(tests(&package, true), ["test"]);
+        assert!(!tests_need_libtorch(&package));
+        for (arguments, uses, needs) in
+            [(vec![], true, false), (cli, true, false), (package, true, true)]
+        {
+            assert_eq!(tests_use_mpi(&arguments), uses);
+            assert_eq!(tests_need_mpi(&arguments), needs);
+        }
+        for other in ["-p alexnet-core", "-p alexnet-benches", "-p alexnet-backend-tch"] {
+            assert!(!tests_use_mpi(&split(other)), "{other}");
+        }
     }
 
     #[test]

@@ -2,12 +2,15 @@
 //!
 //! A command of `alexnet` is a task too: `alexnet` is built in release mode with the [`features`]
 //! that the command needs, and runs it. [`tasks`] runs cargo; [`libtorch`] downloads libtorch for
-//! the engine `tch`; [`browser`] installs what the test of the server's page needs.
+//! the engine `tch`; [`browser`] installs what the test of the server's page needs, [`mpi`] what
+//! training on several processes needs.
 #![forbid(unsafe_code)]
 
 mod browser;
 mod features;
 mod libtorch;
+mod mpi;
+mod system;
 mod tasks;
 
 use std::{
@@ -95,6 +98,12 @@ enum Task {
     /// use another Chromium, set ALEXNET_CHROMIUM to its path. The packages for Node.js are
     /// installed in the target folder.
     Browser,
+    /// Install what training on several processes needs: Open MPI and libclang
+    ///
+    /// They are installed with `apt-get` if they are missing, which needs root. Another MPI library
+    /// with `mpicc` and `mpirun` works too. To use another compiler wrapper, set MPICC to its path;
+    /// to use another libclang, set LIBCLANG_PATH to its folder.
+    Mpi,
     /// Print this help, or the help of a task
     Help {
         /// The task
@@ -159,6 +168,10 @@ fn run(task: Task) -> Result<ExitCode, String> {
         Task::Libtorch { cuda } => fetch_libtorch(if cuda { Build::Cuda } else { Build::Cpu }),
         Task::Browser => {
             browser::install(&tasks::target())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Mpi => {
+            mpi::install()?;
             Ok(ExitCode::SUCCESS)
         }
         Task::Help { task: None } => Ok(help(&mut Cli::command())),
@@ -278,7 +291,8 @@ mod tests {
 
     #[test]
     fn tasks_without_arguments_refuse_them() {
-        for line in ["lint all", "check --fast", "libtorch --rocm", "libtorch cuda", "browser now"]
+        for line in
+            ["lint all", "check --fast", "libtorch --rocm", "libtorch cuda", "browser now", "mpi 4"]
         {
             let typed = ["xtask"].into_iter().chain(line.split_whitespace());
             assert!(Cli::try_parse_from(typed).is_err(), "{line}");

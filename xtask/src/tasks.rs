@@ -12,16 +12,24 @@ use alexnet_libtorch::{Libtorch, Problem, Source, cache::Build, find};
 
 use crate::{
     features::{self, Engine},
-    libtorch,
+    libtorch, mpi,
 };
 
-/// Builds `alexnet` in release mode, linked with libtorch only if the command needs it, and
-/// replaces this process by it.
+/// Builds `alexnet` in release mode, linked with libtorch and MPI only if the command needs them,
+/// and replaces this process by it.
 ///
 /// # Errors
-/// If libtorch is needed but cannot be found or downloaded, or cargo cannot be run.
+/// If MPI is needed but missing, libtorch is needed but cannot be found or downloaded, or cargo
+/// cannot be run.
 pub fn command_line(command: &OsStr, arguments: &[OsString]) -> Result<ExitCode, String> {
-    let engine = Engine::of(&texts(arguments));
+    let texts = texts(arguments);
+    let has_mpi = if features::starts_ranks(&texts) {
+        mpi::find().map_err(|problem| format!("`--ranks` needs MPI; {problem}"))?;
+        true
+    } else {
+        features::reports_mpi(command) && mpi::find().is_ok()
+    };
+    let engine = Engine::of(&texts);
     let libtorch = if engine.is_tch() {
         // Without a GPU the command reports an error, and the large download for GPUs is not
         // needed.
@@ -34,6 +42,7 @@ pub fn command_line(command: &OsStr, arguments: &[OsString]) -> Result<ExitCode,
     };
     let mut features = engine.gpu_features();
     features.extend(libtorch.as_ref().map(|_| "tch"));
+    features.extend(has_mpi.then_some("mpi"));
     let program = if libtorch.is_some() { "alexnet-tch" } else { "alexnet" };
     note_first_build(program, &features);
     let mut cargo = cargo(libtorch.as_ref());
@@ -53,23 +62,27 @@ fn texts(arguments: &[OsString]) -> Vec<&str> {
 /// Runs all tests, or those of the packages that `arguments` name.
 ///
 /// # Errors
-/// If libtorch is needed but cannot be found or downloaded, or cargo cannot be run.
+/// If libtorch is needed but cannot be found or downloaded, MPI is required but missing, or cargo
+/// cannot be run.
 pub fn test(arguments: &[OsString]) -> Result<ExitCode, String> {
     let texts = texts(arguments);
+    let has_mpi = features::tests_use_mpi(&texts)
+        && mpi::is_usable_in_tests(features::tests_need_mpi(&texts))?;
     let libtorch =
         if features::tests_need_libtorch(&texts) { Some(ensure_for_tests()?) } else { None };
     let mut cargo = cargo(libtorch.as_ref());
-    cargo.args(features::tests(&texts)).args(arguments);
+    cargo.args(features::tests(&texts, has_mpi)).args(arguments);
     exec(cargo)
 }
 
 /// Checks formatting, lints and documentation. Stops at the first that fails.
 ///
 /// # Errors
-/// If libtorch cannot be found or downloaded, or cargo cannot be run.
+/// If libtorch cannot be found or downloaded, MPI is required but missing, or cargo cannot be run.
 pub fn lint() -> Result<ExitCode, String> {
+    let has_mpi = mpi::is_usable_in_tests(false)?;
     let libtorch = ensure_for_tests()?;
-    let all = ["--workspace", "--features", features::ALL_WITH_TCH];
+    let all = features::all_packages(has_mpi);
     let steps: [&[&str]; 3] = [
         &["fmt", "--all", "--check"],
         &[&["clippy"], &all[..], &["--all-targets", "--", "--deny", "warnings"]].concat(),
@@ -195,8 +208,13 @@ fn note_first_build(program: &str, features: &[&str]) {
     if features.contains(&"cuda") && !built("candle-kernels-") {
         new.push("candle's kernels for NVIDIA GPUs (with nvcc, which has to be installed)");
     }
-    if !new.is_empty() {
-        eprintln!("building {}, which takes a few minutes the first time", new.join(" and "));
+    if features.contains(&"mpi") && !built("mpi-sys-") {
+        new.push("the bindings to MPI");
+    }
+    if let Some((last, others)) = new.split_last() {
+        let and = if others.is_empty() { "" } else { " and " };
+        let others = others.join(", ");
+        eprintln!("building {others}{and}{last}, which takes a few minutes the first time");
     }
 }
 
