@@ -178,17 +178,7 @@ impl CpuModel {
     }
 
     fn gradients_by_name(&self) -> Gradients {
-        self.trainable_parameters()
-            .map(|p| {
-                (
-                    p.name.clone(),
-                    Array {
-                        shape: p.shape.clone(),
-                        values: p.layout.export(&p.shape, &p.gradient),
-                    },
-                )
-            })
-            .collect()
+        self.trainable_parameters().map(|p| (p.name.clone(), p.gradient_array())).collect()
     }
 }
 
@@ -210,6 +200,25 @@ impl Model for CpuModel {
     fn gradients(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Gradients)> {
         let report = in_pool(|| self.forward_backward(batch, step))?;
         Ok((report, self.gradients_by_name()))
+    }
+
+    fn hand_out_gradients(
+        &mut self,
+        batch: &Batch,
+        step: &Step,
+        hand_out: &mut (dyn FnMut(String, Array) + Send),
+    ) -> Result<f64> {
+        in_pool(|| {
+            let (loss, dlogits) = self.loss(batch, step)?;
+            self.for_each_backward(&dlogits, |layer, dy| {
+                let dx = layer.backward(dy)?;
+                for p in layer.parameters().iter().filter(|p| p.trainable) {
+                    hand_out(p.name.clone(), p.gradient_array());
+                }
+                Ok(dx)
+            })?;
+            Ok(loss)
+        })
     }
 
     fn update(&mut self, gradients: &Gradients, step: &Step) -> Result<f64> {

@@ -1,5 +1,6 @@
 //! A parameter with its gradient and moments, in the layout of the kernels.
 
+use alexnet_core::Array;
 use ndarray::ArrayView3;
 use rayon::prelude::*;
 
@@ -68,6 +69,11 @@ impl ParameterState {
         let pieces = self.gradient.par_chunks(ELEMENTS);
         let partial: Vec<f64> = pieces.map(|gradient| isa.run(SquareSum(gradient))).collect();
         partial.iter().sum()
+    }
+
+    /// Returns the gradient in PyTorch's layout.
+    pub fn gradient_array(&self) -> Array {
+        Array { shape: self.shape.clone(), values: self.layout.export(&self.shape, &self.gradient) }
     }
 
     /// Returns the values and moments for an update.

@@ -18,9 +18,19 @@ use std::{
 
 use alexnet::core::{Alone, Collective, collective::gather};
 use anyhow::{Result, bail, ensure};
+use clap::ValueEnum;
 
 #[cfg(feature = "mpi")]
 pub use mpirun::launch;
+
+/// The order in which gradients are added over ranks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SumOrder {
+    /// A fixed order: the same bits on 1, 2, 4, 8, … ranks
+    Fixed,
+    /// The order that the MPI library chooses (MPI_Allreduce)
+    Any,
+}
 
 /// Whether this process has joined others, which it must end if it fails.
 static JOINED: AtomicBool = AtomicBool::new(false);
@@ -61,9 +71,9 @@ pub fn refuse(command: &str) -> Result<()> {
 /// Joins the other processes of the launcher, if there are any. `asked` is the value of `--ranks`.
 ///
 /// # Errors
-/// If the launcher has started another number of processes, or this build has no MPI, or the
-/// launcher is not that of its MPI library.
-pub fn join(asked: Option<u16>) -> Result<Box<dyn Collective>> {
+/// If the launcher has started another number of processes, this build has no MPI, the launcher is
+/// not that of its MPI library, or the processes differ in `order`.
+pub fn join(asked: Option<u16>, order: SumOrder) -> Result<Box<dyn Collective>> {
     let Some(size) = launched() else { return Ok(Box::new(Alone)) };
     if let Some(asked) = asked {
         ensure!(
@@ -71,18 +81,25 @@ pub fn join(asked: Option<u16>) -> Result<Box<dyn Collective>> {
             "the launcher has started {size} processes, not {asked}; under a launcher, leave `--ranks` out"
         );
     }
-    joined(size)
+    let ranks = joined(size, order)?;
+    let is_fixed = gather(ranks.as_ref(), &(order == SumOrder::Fixed))?;
+    if is_fixed.contains(&true) && is_fixed.contains(&false) {
+        // Dropping it would wait for the other ranks.
+        std::mem::forget(ranks);
+        bail!("the processes have different values of `--sum-order`");
+    }
+    Ok(ranks)
 }
 
 #[cfg(feature = "mpi")]
-fn joined(size: usize) -> Result<Box<dyn Collective>> {
-    let mpi = alexnet_collective_mpi::Mpi::join(size);
+fn joined(size: usize, order: SumOrder) -> Result<Box<dyn Collective>> {
+    let mpi = alexnet_collective_mpi::Mpi::join(size, order == SumOrder::Any);
     JOINED.store(true, Ordering::Relaxed);
     Ok(Box::new(mpi?))
 }
 
 #[cfg(not(feature = "mpi"))]
-fn joined(size: usize) -> Result<Box<dyn Collective>> {
+fn joined(size: usize, _: SumOrder) -> Result<Box<dyn Collective>> {
     bail!(
         "a launcher has started {size} processes, but this build has no MPI; build it with `--features mpi`"
     )
@@ -127,12 +144,12 @@ fn allowed_processors() -> String {
 /// Returns what precedes an error of this process: its rank and host if it is not the only process.
 ///
 /// A process other than rank 0 waits before it reports an error: rank 0 may report the same error
-/// and end all processes.
+/// and end all processes, for which `mpirun` takes up to two seconds.
 pub fn before_error() -> String {
     if launched_rank() == 0 {
         return String::new();
     }
-    thread::sleep(Duration::from_secs(1));
+    thread::sleep(Duration::from_secs(3));
     format!("rank {} on {}: ", launched_rank(), host().trim())
 }
 

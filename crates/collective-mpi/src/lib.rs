@@ -2,9 +2,10 @@
 //! is linked with the MPI library of this machine through `mpi` (rsmpi).
 #![forbid(unsafe_code)]
 
-use alexnet_core::{Collective, Result as CoreResult};
+use alexnet_core::{Collective, Result as CoreResult, collective::balanced_sum};
 use mpi::{
     Threading,
+    collective::SystemOperation,
     datatype::PartitionMut,
     environment::Universe,
     point_to_point::send_receive_into,
@@ -42,11 +43,14 @@ pub struct Mpi {
     rank: usize,
     size: usize,
     host: String,
+    /// Whether the MPI library chooses the order of sums.
+    any_order: bool,
 }
 
 impl Mpi {
     /// Joins the job: of the launcher that started `launched` processes, or a job of one process.
-    /// Must be called once, before other threads use MPI.
+    /// Must be called once, before other threads use MPI. With `any_order` the MPI library chooses
+    /// the order of sums (`MPI_Allreduce`), so that results depend on the number of ranks.
     ///
     /// # Errors
     /// [`enum@Error`]. The caller must end the process with [`abort`], because dropping the job
@@ -54,13 +58,13 @@ impl Mpi {
     ///
     /// # Panics
     /// When the process has joined before.
-    pub fn join(launched: usize) -> Result<Self, Error> {
+    pub fn join(launched: usize, any_order: bool) -> Result<Self, Error> {
         let (universe, threading) = mpi::initialize_with_threading(Threading::Serialized)
             .expect("a process joins an MPI job once");
         let world = universe.world();
         let (rank, size) = (world.rank() as usize, world.size() as usize);
         let host = mpi::environment::processor_name().unwrap_or_default();
-        let joined = Self { _universe: universe, rank, size, host };
+        let joined = Self { _universe: universe, rank, size, host, any_order };
         let error = if threading < Threading::Serialized {
             Error::Threads { library: library() }
         } else if size != launched {
@@ -90,6 +94,15 @@ impl Collective for Mpi {
         let world = SimpleCommunicator::world();
         let peer = world.process_at_rank(with as i32);
         send_receive_into(send, &peer, receive, &peer);
+        Ok(())
+    }
+
+    fn sum(&self, values: &mut [f32]) -> CoreResult<()> {
+        if !self.any_order {
+            return balanced_sum(self, values);
+        }
+        let own = values.to_vec();
+        SimpleCommunicator::world().all_reduce_into(&own[..], values, SystemOperation::sum());
         Ok(())
     }
 

@@ -208,6 +208,24 @@ pub trait Model: Send {
     /// [`Error::Shape`].
     fn gradients(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Gradients)>;
 
+    /// Does the same as [`Model::gradients`], but calls `hand_out` with the name and the gradient of
+    /// each trainable parameter as soon as it is complete, so that gradients can be added over
+    /// processes during the rest of the backward pass. Returns the loss. The order of the parameters
+    /// is the same in each step.
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    fn hand_out_gradients(
+        &mut self,
+        batch: &Batch,
+        step: &Step,
+        hand_out: &mut (dyn FnMut(String, Array) + Send),
+    ) -> Result<f64> {
+        let (report, gradients) = self.gradients(batch, step)?;
+        gradients.into_iter().for_each(|(name, gradient)| hand_out(name, gradient));
+        Ok(report.loss)
+    }
+
     /// Does the part of [`Model::train_step`] after the backward pass: clips the gradients and
     /// updates the parameters. `gradients` must contain all trainable parameters. Returns their L2
     /// norm before clipping.

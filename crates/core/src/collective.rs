@@ -175,7 +175,7 @@ fn broadcast_values(ranks: &dyn Collective, values: &mut [f32]) -> Result<()> {
 ///
 /// # Errors
 /// Those of [`Collective::exchange`].
-fn balanced_sum<C: Collective + ?Sized>(ranks: &C, values: &mut [f32]) -> Result<()> {
+pub fn balanced_sum<C: Collective + ?Sized>(ranks: &C, values: &mut [f32]) -> Result<()> {
     let (rank, size) = (ranks.rank(), ranks.size());
     if size == 1 {
         return Ok(());

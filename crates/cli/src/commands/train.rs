@@ -16,7 +16,8 @@ use self::{other_rank::OtherRank, watch::Watch};
 use crate::{
     config::Source,
     options::{TrainOptions, engine},
-    parse, ranks,
+    parse,
+    ranks::{self, SumOrder},
     stop::Stop,
 };
 
@@ -34,6 +35,15 @@ pub struct Args {
     /// with MPI). The number does not change the results of the engine `cpu` if it is 1, 2, 4, 8, …
     #[arg(long, help_heading = "Engine", value_name = "N", value_parser = parse::between(1u16, 1024))]
     ranks: Option<u16>,
+    /// Order in which gradients are added over the ranks
+    #[arg(
+        long,
+        help_heading = "Engine",
+        value_name = "ORDER",
+        value_enum,
+        default_value = "fixed"
+    )]
+    sum_order: SumOrder,
     /// Resume a run from its last checkpoint; only the options for engine, workers, epochs,
     /// checkpoints, --data (if the images have been moved) and --on-bad-image can be changed
     #[arg(long, value_name = "RUN", conflicts_with_all = [
@@ -56,7 +66,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         return ranks::launch(ranks);
     }
     engine::choose_program(trainer.engine())?;
-    let ranks = ranks::join(args.ranks)?;
+    let ranks = ranks::join(args.ranks, args.sum_order)?;
     let code = train(args, trainer, ranks.as_ref());
     if code.is_err() {
         // Dropping it would wait for the other ranks.

@@ -15,6 +15,7 @@ mod formats;
 mod messages;
 mod neighbors;
 mod predict;
+mod ranks;
 mod recipes;
 mod resume;
 mod run_folder;

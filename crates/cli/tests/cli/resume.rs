@@ -14,7 +14,7 @@ use alexnet_core::{Progress, State, checkpoint};
 
 use crate::TestDir;
 
-const TRAIN: [&str; 11] = [
+pub const TRAIN: [&str; 11] = [
     "train",
     "--config",
     "options.toml",
@@ -55,7 +55,7 @@ init = "pytorch"
 
 /// The result of a run without times: weights, parameters and moments, progress, results.
 #[derive(PartialEq)]
-struct Outcome {
+pub struct Outcome {
     best: Vec<u8>,
     last: Vec<u8>,
     state: State,
@@ -64,7 +64,7 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn of(run: &Path) -> Self {
+    pub fn of(run: &Path) -> Self {
         let (state, mut progress): (State, Progress) =
             checkpoint::load(run.join("checkpoint/checkpoint.safetensors")).unwrap();
         progress.seconds = 0.0;
@@ -85,7 +85,7 @@ impl Outcome {
     }
 
     /// Does not use `assert_eq` for the weights, because it would print megabytes.
-    fn assert_same(&self, other: &Self, case: &str) {
+    pub fn assert_same(&self, other: &Self, case: &str) {
         assert_eq!(self.results, other.results, "{case}");
         assert_eq!(self.progress, other.progress, "{case}");
         assert!(self.best == other.best, "{case}: the best weights differ");

@@ -1,7 +1,9 @@
 //! One training step, divided among ranks and micro-batches.
 
+use std::{sync::mpsc::channel, thread};
+
 use crate::{
-    Batch, Collective, Error, Model, Result, Step, StepReport,
+    Array, Batch, Collective, Error, Model, Result, Step, StepReport,
     backend::Gradients,
     collective::gather,
     sum_order::{BalancedSum, MicroBatch},
@@ -49,16 +51,44 @@ pub fn train_step(
     if ranks.size() == 1 && batch.len() <= batch_size {
         return model.train_step(batch, step);
     }
-    let (own_loss, mut gradients) = step_gradients(model, batch, batch_size, step)?;
+    let (own_loss, gradients) = match ranks.size() {
+        1 => step_gradients(model, batch, batch_size, step)?,
+        _ => sums_over_ranks(model, batch, batch_size, step, ranks)?,
+    };
     let mut loss = BalancedSum::default();
     for bits in gather(ranks, &own_loss.to_bits())? {
         loss.push(f64::from_bits(bits), |sum, loss| *sum += loss);
     }
     let loss = loss.finish(|sum, loss| *sum += loss).unwrap_or_default();
-    for gradient in gradients.values_mut() {
-        ranks.sum(&mut gradient.values)?;
-    }
     Ok(StepReport { loss, gradient_norm: model.update(&gradients, step)? })
+}
+
+/// Returns the share of these images in the mean loss, and the sums of the gradients over all ranks.
+/// A thread adds each gradient while the engine computes the next ones.
+fn sums_over_ranks(
+    model: &mut dyn Model,
+    batch: &Batch,
+    batch_size: usize,
+    step: &Step,
+    ranks: &dyn Collective,
+) -> Result<(f64, Gradients)> {
+    thread::scope(|scope| {
+        let (sender, receiver) = channel::<(String, Array)>();
+        let sums = scope.spawn(move || {
+            let sum = |(name, mut gradient): (String, Array)| {
+                ranks.sum(&mut gradient.values)?;
+                Ok((name, gradient))
+            };
+            receiver.into_iter().map(sum).collect::<Result<Gradients>>()
+        });
+        let loss = hand_out_gradients(model, batch, batch_size, step, &mut |name, gradient| {
+            // The receiver is gone after an error, which `join` returns.
+            let _ = sender.send((name, gradient));
+        });
+        drop(sender);
+        let sums = sums.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((loss?, sums?))
+    })
 }
 
 /// Does the part of [`train_step`] before the sum over the ranks. Returns the share of these images
@@ -72,37 +102,66 @@ pub fn step_gradients(
     batch_size: usize,
     step: &Step,
 ) -> Result<(f64, Gradients)> {
+    let mut gradients = Gradients::new();
+    let loss = hand_out_gradients(model, batch, batch_size, step, &mut |name, gradient| {
+        gradients.insert(name, gradient);
+    })?;
+    Ok((loss, gradients))
+}
+
+/// Does the same as [`step_gradients`], but calls `hand_out` with each gradient: as soon as it is
+/// complete if the images are one micro-batch, otherwise after the last one. The order of the
+/// parameters is the same on all ranks.
+fn hand_out_gradients(
+    model: &mut dyn Model,
+    batch: &Batch,
+    batch_size: usize,
+    step: &Step,
+    hand_out: &mut (dyn FnMut(String, Array) + Send),
+) -> Result<f64> {
     let place = step.micro_batch.unwrap_or(MicroBatch {
         first: 0,
         images_per_step: batch.len(),
         labeled: batch.len(),
     });
     let MicroBatch { first, images_per_step, .. } = place;
+    if first >= images_per_step {
+        model.hand_out_gradients(batch, step, &mut |name, mut gradient| {
+            gradient.values.fill(NEUTRAL);
+            hand_out(name, gradient);
+        })?;
+        return Ok(NEUTRAL.into());
+    }
     let mut sum = BalancedSum::default();
     for range in MicroBatch::divide(images_per_step, first..first + batch.len(), batch_size) {
         let micro_batch = Some(MicroBatch { first: range.start, ..place });
+        let step = Step { micro_batch, ..*step };
+        if range.len() == batch.len() {
+            return model.hand_out_gradients(batch, &step, hand_out);
+        }
         let images = batch.slice(range.start - first..range.end - first);
-        let (report, gradients) = model.gradients(&images, &Step { micro_batch, ..*step })?;
-        sum.push((report.loss, gradients), add);
+        let mut gradients = Vec::new();
+        let loss = model.hand_out_gradients(&images, &step, &mut |name, gradient| {
+            gradients.push((name, gradient));
+        })?;
+        sum.push((loss, gradients), add);
     }
-    let mut sum = sum.finish(add).ok_or_else(|| Error::Data("a step has no image".into()))?;
-    if first >= images_per_step {
-        make_neutral(&mut sum);
-    }
-    Ok(sum)
+    let (loss, gradients) =
+        sum.finish(add).ok_or_else(|| Error::Data("a step has no image".into()))?;
+    gradients.into_iter().for_each(|(name, gradient)| hand_out(name, gradient));
+    Ok(loss)
 }
 
+/// The loss and the gradients of micro-batches, in the order in which the engine hands them out.
+type Contribution = (f64, Vec<(String, Array)>);
+
 /// Adds the loss and the gradients of a micro-batch.
-fn add((loss, gradients): &mut (f64, Gradients), (more_loss, more): &(f64, Gradients)) {
+fn add((loss, gradients): &mut Contribution, (more_loss, more): &Contribution) {
     *loss += more_loss;
-    for (sum, more) in gradients.values_mut().zip(more.values()) {
+    for ((_, sum), (_, more)) in gradients.iter_mut().zip(more) {
         sum.values.iter_mut().zip(&more.values).for_each(|(sum, more)| *sum += more);
     }
 }
 
-/// Replaces all numbers by -0, which changes no bit of a number that it is added to: 0 would change
-/// -0 to 0.
-fn make_neutral((loss, gradients): &mut (f64, Gradients)) {
-    *loss = -0.0;
-    gradients.values_mut().for_each(|gradient| gradient.values.fill(-0.0));
-}
+/// Changes no bit of a number that it is added to. 0 would change -0 to 0.
+const NEUTRAL: f32 = -0.0;
