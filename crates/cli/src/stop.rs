@@ -33,18 +33,37 @@ impl Stop {
     /// # Errors
     /// If a handler cannot be installed.
     pub fn listen(&self) -> Result<()> {
+        self.install(true)
+    }
+
+    /// Does the same, but a second signal does not end the process.
+    ///
+    /// # Errors
+    /// If a handler cannot be installed.
+    pub fn listen_to_all(&self) -> Result<()> {
+        self.install(false)
+    }
+
+    fn install(&self, second_ends: bool) -> Result<()> {
         #[cfg(unix)]
         let others = [Some((SIGUSR1, 138)), (!ignores_hangup()).then_some((SIGHUP, 129))];
         #[cfg(not(unix))]
         let others = [None];
         let others = others.into_iter().flatten();
         for (signal, code) in [(SIGINT, 130), (SIGTERM, 143)].into_iter().chain(others) {
-            // Must be registered first: it acts only if an earlier signal has set the flag.
-            flag::register_conditional_shutdown(signal, code, Arc::clone(&self.asked))?;
+            if second_ends {
+                // Must be registered first: it acts only if an earlier signal has set the flag.
+                flag::register_conditional_shutdown(signal, code, Arc::clone(&self.asked))?;
+            }
             flag::register_usize(signal, Arc::clone(&self.code), code as usize)?;
             flag::register(signal, Arc::clone(&self.asked))?;
         }
         Ok(())
+    }
+
+    /// Returns the exit code for a signal that has come since the last call.
+    pub fn take(&self) -> Option<u8> {
+        self.asked.swap(false, Ordering::Relaxed).then(|| self.code.load(Ordering::Relaxed) as u8)
     }
 
     /// Returns `Break` if a signal has come.

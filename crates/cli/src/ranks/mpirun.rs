@@ -29,14 +29,14 @@ const SETTINGS: [(&str, &str); 5] = [
 /// How often the end of `mpirun` and signals are looked for.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Starts this command on `ranks` processes of this machine and returns their exit code. A signal
-/// that stops the training is forwarded to them.
+/// Starts this command on `ranks` processes of this machine and returns their exit code, or that for
+/// the signal that has stopped them.
 ///
 /// # Errors
 /// If `mpirun` cannot be started.
 pub fn launch(ranks: u16) -> Result<ExitCode> {
     let stop = Stop::default();
-    stop.listen()?;
+    stop.listen_to_all()?;
     let mut mpirun = Command::new("mpirun");
     mpirun
         .args(["--quiet", "-n", &ranks.to_string()])
@@ -48,8 +48,7 @@ pub fn launch(ranks: u16) -> Result<ExitCode> {
     // `mpirun` ends its processes at once when it receives Ctrl-C from the terminal.
     std::os::unix::process::CommandExt::process_group(&mut mpirun, 0);
     let mut mpirun = mpirun.spawn().map_err(missing)?;
-    let code = wait(&mut mpirun, &stop)?;
-    Ok(ExitCode::from(stop.code().filter(|_| code != 0).unwrap_or(code)))
+    wait(&mut mpirun, &stop)
 }
 
 fn missing(error: io::Error) -> anyhow::Error {
@@ -62,18 +61,20 @@ fn missing(error: io::Error) -> anyhow::Error {
     anyhow::Error::new(error).context(format!("cannot start mpirun{next}"))
 }
 
-/// Waits for `mpirun`. The first signal is forwarded as SIGUSR1, which `mpirun` passes on to its
-/// processes; they stop after a step.
-fn wait(mpirun: &mut Child, stop: &Stop) -> Result<u8> {
+/// Waits for `mpirun`. The first signal is sent to it as SIGUSR1, which it passes on to its processes;
+/// they stop after a step. The second signal ends them at once.
+fn wait(mpirun: &mut Child, stop: &Stop) -> Result<ExitCode> {
     let pid = Pid::from_child(mpirun);
-    let mut forwarded = false;
+    let mut stopped = None;
     loop {
         if let Some(status) = mpirun.try_wait().context("cannot wait for mpirun")? {
-            return Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1));
+            let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+            return Ok(ExitCode::from(stopped.filter(|_| code != 0).unwrap_or(code)));
         }
-        if stop.code().is_some() && !forwarded {
-            kill_process(pid, Signal::USR1).context("cannot stop mpirun")?;
-            forwarded = true;
+        if let Some(code) = stop.take() {
+            let signal = if stopped.is_none() { Signal::USR1 } else { Signal::TERM };
+            kill_process(pid, signal).context("cannot stop mpirun")?;
+            stopped = Some(code);
         }
         thread::sleep(INTERVAL);
     }

@@ -1,5 +1,6 @@
 //! Gradient accumulation: a step on several batches must equal the step on all their images at
-//! once, with the same masks, the same gradient and the same clipping.
+//! once, with the same masks, the same gradient and the same clipping. Images without a target must
+//! not count.
 
 use alexnet_core::{
     Array, Batch, Model, Op, Optimizer, Result, Step, StepReport, backend::Gradients,
@@ -10,11 +11,15 @@ use crate::{case::Case, compare, fixtures, reference::Network};
 
 /// Returns cases with and without clipping, with two and more parts.
 pub fn cases() -> Vec<Case> {
-    let case = |(parts, clip_grad_norm): (&'static [usize], Option<f32>)| {
+    type Indices = &'static [usize];
+    let case = |(parts, clip_grad_norm, unlabeled): (Indices, Option<f32>, Indices)| {
         let sizes: Vec<String> = parts.iter().map(usize::to_string).collect();
         let clipped =
             clip_grad_norm.map_or("unclipped".into(), |limit| format!("clipped_to_{limit}"));
-        let name = format!("gradient_accumulation::batches_of_{}_{clipped}", sizes.join("_"));
+        let mut name = format!("gradient_accumulation::batches_of_{}_{clipped}", sizes.join("_"));
+        if !unlabeled.is_empty() {
+            name += "_with_unlabeled_images";
+        }
         let key = format!("gathering: {parts:?}, clipped to {clip_grad_norm:?}");
         Case::new(name, move |engine| {
             let topology = fixtures::topology(
@@ -27,8 +32,12 @@ pub fn cases() -> Vec<Case> {
             let mut model = engine.compile(&topology, &state, optimizer)?;
             let mut truth = Network::new(&topology, &state, optimizer)?;
             for number in 1..=10 {
-                let full_batch = fixtures::batch(&mut rng, parts.iter().sum(), &topology);
-                let step = Step { micro_batch: None, number, seed: 5, lr: 0.01, clip_grad_norm };
+                let mut full_batch = fixtures::batch(&mut rng, parts.iter().sum(), &topology);
+                let images_per_step = full_batch.len();
+                unlabeled.iter().for_each(|i| full_batch.targets[5 * i..5 * (i + 1)].fill(0.0));
+                let labeled = images_per_step - unlabeled.len();
+                let micro_batch = Some(MicroBatch { first: 0, images_per_step, labeled });
+                let step = Step { micro_batch, number, seed: 5, lr: 0.01, clip_grad_norm };
                 let found = step_on(model.as_mut(), &full_batch, parts, &step)?;
                 compare::step(number, &found, &truth.train_step(&full_batch, &step)?)?;
             }
@@ -39,9 +48,15 @@ pub fn cases() -> Vec<Case> {
             Ok(())
         })
     };
-    [(&[4, 4][..], None), (&[3, 1, 4, 2], None), (&[4, 3], Some(0.1)), (&[1, 1, 1], Some(100.0))]
-        .map(case)
-        .into()
+    [
+        (&[4, 4][..], None, &[][..]),
+        (&[3, 1, 4, 2], None, &[]),
+        (&[4, 3], Some(0.1), &[]),
+        (&[1, 1, 1], Some(100.0), &[]),
+        (&[4, 1, 3], Some(0.1), &[0, 4]),
+    ]
+    .map(case)
+    .into()
 }
 
 /// Does a step on micro-batches of these sizes.
@@ -53,8 +68,7 @@ fn step_on(
 ) -> Result<StepReport> {
     let (mut first, mut loss, mut sum) = (0, 0.0, Gradients::new());
     for size in sizes {
-        let micro_batch =
-            Some(MicroBatch { first, images_per_step: batch.len(), labeled: batch.len() });
+        let micro_batch = step.micro_batch.map(|whole| MicroBatch { first, ..whole });
         let part = batch.slice(first..first + size);
         let (report, gradients) = model.gradients(&part, &Step { micro_batch, ..*step })?;
         loss += report.loss;
