@@ -140,7 +140,7 @@ impl Trainer {
     /// otherwise, and on other engines, results differ by rounding.
     ///
     /// Rank 0 writes the run folder and has all events of its observer. The other ranks' observers
-    /// get only [`TrainObserver::step`], and each can stop the run.
+    /// get only [`TrainObserver::started`] and [`TrainObserver::step`], and each can stop the run.
     ///
     /// # Errors
     /// As [`Trainer::run`], and [`Error::RankDiffers`]. An error in preparing the run or in an image
@@ -186,13 +186,13 @@ impl Trainer {
         drop((state.parameters, state.moments));
         let is_first = ranks.rank() == 0;
         let mut started = || {
-            if progress.step == 0 {
+            if progress.step == 0 && is_first {
                 folder.write_json("environment.json", &Environment::here(engine, ranks.size()))?;
                 folder.write_class_indices(&metadata)?;
             }
             observer.started(&fixed.info(&progress)).map_err(Error::Observer)
         };
-        agree(ranks, if is_first { started() } else { Ok(()) })?;
+        agree(ranks, started())?;
 
         let settings = Settings {
             seed: config.seed,

@@ -174,7 +174,10 @@ fn report_failure(error: &anyhow::Error, takes: impl Fn(&str) -> bool) -> ExitCo
         return ExitCode::from(BROKEN_PIPE);
     }
     let rank = ranks::before_error();
-    note!("{rank}error: {}{}", output::explain(error), output::next_step(error, &takes));
+    // Each rank prints its own errors.
+    if rank.is_empty() || !output::is_of_other_rank(error) {
+        note!("{rank}error: {}{}", output::explain(error), output::next_step(error, &takes));
+    }
     ranks::fail(FAILURE);
     ExitCode::from(FAILURE)
 }

@@ -202,6 +202,11 @@ fn find<T>(error: &anyhow::Error, of: impl Fn(&CoreError) -> Option<T>) -> Optio
     error.chain().find_map(|cause| of(core_error(cause)?))
 }
 
+/// Returns whether the error is that of another rank.
+pub fn is_of_other_rank(error: &anyhow::Error) -> bool {
+    find(error, |error| matches!(error, CoreError::OtherRank(_)).then_some(())).is_some()
+}
+
 /// Returns the next step after an error, as the end of its sentence. `takes` returns whether the
 /// command has the option with a given id.
 pub fn next_step(error: &anyhow::Error, takes: &dyn Fn(&str) -> bool) -> String {

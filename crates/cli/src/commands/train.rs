@@ -84,7 +84,6 @@ fn train(args: &Args, trainer: Trainer, ranks: &dyn Collective) -> Result<ExitCo
     }
     let stop = Stop::default();
     if ranks.rank() > 0 {
-        stop.listen()?;
         let run = trainer.run_on_ranks(ranks, &mut OtherRank { stop: stop.clone() })?;
         return Ok(exit_code(&run, &stop));
     }

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use alexnet::{Observer, RunInfo, TrainObserver, core::StepReport};
+use alexnet::{BoxError, Observer, RunInfo, TrainObserver, core::StepReport};
 
 use crate::stop::Stop;
 
@@ -14,6 +14,10 @@ pub struct OtherRank {
 impl Observer for OtherRank {}
 
 impl TrainObserver for OtherRank {
+    fn started(&mut self, _: &RunInfo<'_>) -> Result<(), BoxError> {
+        Ok(self.stop.listen()?)
+    }
+
     fn step(&mut self, _: &RunInfo<'_>, _: &StepReport) -> ControlFlow<()> {
         self.stop.asked()
     }
