@@ -2,15 +2,17 @@
 //! is linked with the MPI library of this machine through `mpi` (rsmpi).
 #![forbid(unsafe_code)]
 
+use std::{thread, time::Duration};
+
 use alexnet_core::{Collective, Result as CoreResult, collective::balanced_sum};
 use mpi::{
     Threading,
     collective::SystemOperation,
     datatype::PartitionMut,
     environment::Universe,
-    point_to_point::send_receive_into,
+    request::{self, Request, Scope},
     topology::SimpleCommunicator,
-    traits::{Communicator, CommunicatorCollectives},
+    traits::{Communicator, CommunicatorCollectives, Destination, Source},
 };
 
 /// Why this process cannot take part in an MPI job.
@@ -93,7 +95,12 @@ impl Collective for Mpi {
     fn exchange(&self, with: usize, send: &[f32], receive: &mut [f32]) -> CoreResult<()> {
         let world = SimpleCommunicator::world();
         let peer = world.process_at_rank(with as i32);
-        send_receive_into(send, &peer, receive, &peer);
+        request::scope(|scope| {
+            let received = peer.immediate_receive_into(scope, receive);
+            let sent = peer.immediate_send(scope, send);
+            wait(received);
+            wait(sent);
+        });
         Ok(())
     }
 
@@ -102,14 +109,20 @@ impl Collective for Mpi {
             return balanced_sum(self, values);
         }
         let own = values.to_vec();
-        SimpleCommunicator::world().all_reduce_into(&own[..], values, SystemOperation::sum());
+        let world = SimpleCommunicator::world();
+        let sum = SystemOperation::sum();
+        request::scope(|scope| {
+            wait(world.immediate_all_reduce_into(scope, &own[..], values, sum));
+        });
         Ok(())
     }
 
     fn gather_bytes(&self, message: &[u8]) -> CoreResult<Vec<Vec<u8>>> {
         let world = SimpleCommunicator::world();
-        let mut lens = vec![0; self.size];
-        world.all_gather_into(&(message.len() as i32), &mut lens[..]);
+        let (len, mut lens) = (message.len() as i32, vec![0; self.size]);
+        request::scope(|scope| {
+            wait(world.immediate_all_gather_into(scope, &len, &mut lens[..]));
+        });
         let starts: Vec<i32> = lens
             .iter()
             .scan(0, |end, len| {
@@ -118,12 +131,33 @@ impl Collective for Mpi {
             })
             .collect();
         let mut all = vec![0u8; lens.iter().sum::<i32>() as usize];
-        world.all_gather_varcount_into(
-            message,
-            &mut PartitionMut::new(&mut all[..], &lens[..], &starts[..]),
-        );
+        let mut parts = PartitionMut::new(&mut all[..], &lens[..], &starts[..]);
+        request::scope(|scope| {
+            wait(world.immediate_all_gather_varcount_into(scope, message, &mut parts));
+        });
         let message = |(start, len): (&i32, &i32)| all[*start as usize..][..*len as usize].to_vec();
         Ok(starts.iter().zip(&lens).map(message).collect())
+    }
+}
+
+/// The number of times that a request is tested before the thread sleeps between two tests.
+const TESTS_WITHOUT_SLEEP: usize = 50;
+
+/// The time between two tests. The system may add some 50 µs.
+const INTERVAL: Duration = Duration::from_micros(20);
+
+/// Waits for a request. MPI's own functions keep a core busy while they wait, which the engine's
+/// threads need.
+fn wait<'a, D: ?Sized, S: Scope<'a>>(mut request: Request<'a, D, S>) {
+    for tests in 0.. {
+        match request.test() {
+            Ok(_) => return,
+            Err(unfinished) => request = unfinished,
+        }
+        match tests < TESTS_WITHOUT_SLEEP {
+            true => thread::yield_now(),
+            false => thread::sleep(INTERVAL),
+        }
     }
 }
 
