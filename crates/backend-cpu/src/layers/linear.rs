@@ -1,7 +1,10 @@
 //! The fully connected layer, with an optional fused ReLU. The work is divided by features, so that
 //! each weight is read once per pass for any batch size.
 
-use alexnet_core::{Backward, Layer, Mode, Result};
+use alexnet_core::{
+    Backward, Layer, Mode, Result,
+    sum_order::{BalancedSum, images_per_part},
+};
 use rayon::prelude::*;
 
 use super::{CpuLayer, needs_backward, take_saved};
@@ -15,7 +18,7 @@ use crate::{
     optimizer::{ApplyToSums, Update},
     parallel::{ELEMENTS, add_partial_sums},
     parameter::ParameterState,
-    tensor::{Pool, Tensor, transpose},
+    tensor::{Buffer, Pool, Tensor, transpose},
 };
 
 /// The number of output features of one task.
@@ -112,29 +115,46 @@ impl Linear {
     }
 
     /// Returns `dx = dy · W`, or `dy` if the gradient of the input is not needed.
+    ///
+    /// The outputs are divided into parts like the images of a step ([`alexnet_core::sum_order`]), and
+    /// the sums over the parts are added as a balanced tree. A block of the
+    /// weights, of one part, is in the first-level cache while it is used.
     fn input_gradient(&self, dy: Tensor) -> Tensor {
         if !self.needs_dx {
             return dy;
         }
         let (outputs, inputs) = self.extents();
-        let batch = dy.batch;
-        // [pieces, N, INPUTS]
-        let mut dx_pieces = self.pool.take(inputs.div_ceil(INPUTS) * batch * INPUTS);
-        dx_pieces.par_chunks_mut(batch * INPUTS).enumerate().for_each(|(i, dx)| {
-            let first = i * INPUTS;
-            let extents = Extents { m: batch, n: INPUTS.min(inputs - first), k: outputs };
-            let left = Left { values: dy.values(), row: outputs, column: 1 };
-            let right = Right { values: &self.parameters[0].values[first..], row: inputs };
-            self.isa.run(Gemm::new(extents, left, right, Store { values: dx, row: INPUTS }));
-        });
+        let [weight, _] = &self.parameters;
+        let (part, batch) = (images_per_part(outputs), dy.batch);
+        let sum_of_columns = |first: usize| {
+            let n = INPUTS.min(inputs - first);
+            let mut sum = BalancedSum::default();
+            for output in (0..outputs).step_by(part) {
+                let mut products = self.pool.take(batch * n);
+                let extents = Extents { m: batch, n, k: part.min(outputs - output) };
+                let left = Left { values: &dy.values()[output..], row: outputs, column: 1 };
+                let weight = &weight.values[output * inputs + first..];
+                let right = Right { values: weight, row: inputs };
+                let store = Store { values: &mut products, row: n };
+                self.isa.run(Gemm::new(extents, left, right, store));
+                sum.push(products, add);
+            }
+            sum.finish(add).expect("a layer has outputs")
+        };
+        let columns = (0..inputs.div_ceil(INPUTS)).into_par_iter();
+        let sums: Vec<Buffer> = columns.map(|i| sum_of_columns(i * INPUTS)).collect();
         let mut dx = self.pool.tensor(batch, &[inputs]);
         for (i, dx) in dx.values_mut().chunks_exact_mut(inputs).enumerate() {
-            for (dx, piece) in dx.chunks_mut(INPUTS).zip(dx_pieces.chunks_exact(batch * INPUTS)) {
-                dx.copy_from_slice(&piece[i * INPUTS..][..dx.len()]);
+            for (dx, sums) in dx.chunks_mut(INPUTS).zip(&sums) {
+                dx.copy_from_slice(&sums[i * dx.len()..][..dx.len()]);
             }
         }
         dx
     }
+}
+
+fn add(sum: &mut Buffer, more: &Buffer) {
+    sum.iter_mut().zip(more.iter()).for_each(|(sum, more)| *sum += more);
 }
 
 /// Returns the product that computes the weight gradient of `outputs` outputs, from index `first`,
