@@ -106,7 +106,7 @@ fn any_number_of_ranks_gives_the_same_bytes_also_after_a_resume() {
     let expected = results(&place.join("alone"));
     for size in [2, 4] {
         let run = format!("on{size}");
-        threads::run(size, |ranks| train(config(place, &run), ranks));
+        threads::run(size, |ranks| train(config(place, &run), &*ranks));
         assert!(results(&place.join(run)) == expected, "{size} ranks");
     }
 
@@ -116,7 +116,7 @@ fn any_number_of_ranks_gives_the_same_bytes_also_after_a_resume() {
             let stop_after = (ranks.rank() == 1).then_some(3);
             let mut recorder = Recorder { stop_after, ..Recorder::default() };
             let trainer = Trainer::new(config(place, run)).unwrap();
-            trainer.run_on_ranks(ranks, &mut recorder).unwrap().outcome()
+            trainer.run_on_ranks(&*ranks, &mut recorder).unwrap().outcome()
         })
     };
     assert_eq!(stopped("resumed1"), [Outcome::Stopped; 2]);
@@ -125,7 +125,7 @@ fn any_number_of_ranks_gives_the_same_bytes_also_after_a_resume() {
     stopped("resumed4");
     threads::run(4, |ranks| {
         let trainer = Trainer::resume(place.join("resumed4")).unwrap();
-        trainer.run_on_ranks(ranks, &mut ()).unwrap();
+        trainer.run_on_ranks(&*ranks, &mut ()).unwrap();
     });
     assert!(results(&place.join("resumed4")) == expected, "resumed on 4 ranks");
 }
@@ -139,7 +139,7 @@ fn all_ranks_return_an_error_in_an_image_and_nothing_is_lost() {
         let changes =
             Resume { epochs: Some(2), on_bad_image: Some(OnBadImage::Error), ..Resume::default() };
         let trainer = Trainer::resume_with(place.join("run"), changes).unwrap();
-        trainer.run_on_ranks(ranks, &mut ()).unwrap_err()
+        trainer.run_on_ranks(&*ranks, &mut ()).unwrap_err()
     });
     for error in errors {
         assert!(matches!(error, Error::StoppedByImage { .. }), "{error}");
@@ -156,7 +156,7 @@ fn ranks_with_other_settings_or_images_are_refused() {
     let refused = |of: &(dyn Fn(usize) -> TrainConfig + Sync)| -> String {
         let errors = threads::run(2, |ranks| {
             let trainer = Trainer::new(of(ranks.rank())).unwrap();
-            trainer.run_on_ranks(ranks, &mut ()).unwrap_err().to_string()
+            trainer.run_on_ranks(&*ranks, &mut ()).unwrap_err().to_string()
         });
         errors.into_iter().next().unwrap()
     };
