@@ -125,7 +125,7 @@ pub(crate) fn cpu(
             return Err(NoInstructionSet { isa: isa.to_string(), available });
         }
         let exact = convolution == Some(Convolution::Im2col);
-        Ok(Some(Box::new(CpuBackend { kernels: Kernels { isa, exact } })))
+        Ok(Some(Box::new(CpuBackend { kernels: Kernels { isa, exact }, linear_ranks: None })))
     }
     #[cfg(not(feature = "cpu"))]
     Ok(None)

@@ -20,7 +20,8 @@ use crate::network::network;
 /// Returns the state and the losses, as bits.
 fn train(images: usize, batch_size: usize, exact: bool, ranks: &dyn Collective) -> Bits {
     let state = initialize(&network(), Init::Pytorch, 5).unwrap();
-    let backend = CpuBackend { kernels: Kernels { exact, ..Kernels::default() } };
+    let kernels = Kernels { exact, ..Kernels::default() };
+    let backend = CpuBackend { kernels, ..CpuBackend::default() };
     let mut model = backend.compile(&network(), &state, &Options::default()).unwrap();
     let mut batch = Batch::random(images, 77, 3);
     batch.targets[3 * 2..3 * 3].fill(0.0);
