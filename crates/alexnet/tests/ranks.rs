@@ -1,9 +1,9 @@
 //! Training on several ranks, which are threads here: the results are those of one process.
 
-use std::{collections::BTreeMap, fs, ops::ControlFlow, path::Path};
+use std::{collections::BTreeMap, fs, ops::ControlFlow, path::Path, sync::Arc};
 
 use alexnet::{
-    Error, Note, Observer, Resume, RunInfo, TrainConfig, TrainObserver, Trainer,
+    Engine, Error, Note, Observer, Parallel, Resume, RunInfo, TrainConfig, TrainObserver, Trainer,
     core::{Alone, Collective, StepReport, checkpoint, collective::threads, train::Outcome},
     data::{loader::OnBadImage, synthetic},
 };
@@ -90,11 +90,12 @@ fn results(run: &Path) -> Results {
     }
 }
 
-fn train(config: TrainConfig, ranks: &dyn Collective) -> Outcome {
+fn train(config: TrainConfig, ranks: Arc<dyn Collective>) -> Outcome {
     let mut recorder = Recorder::default();
+    let is_first = ranks.rank() == 0;
     let run = Trainer::new(config).unwrap().run_on_ranks(ranks, &mut recorder).unwrap();
     let damaged = recorder.notes.iter().filter(|note| matches!(note, Note::LeftOut { .. })).count();
-    assert_eq!(damaged, usize::from(ranks.rank() == 0), "rank 0 reports the images of all ranks");
+    assert_eq!(damaged, usize::from(is_first), "rank 0 reports the images of all ranks");
     run.outcome()
 }
 
@@ -102,44 +103,49 @@ fn train(config: TrainConfig, ranks: &dyn Collective) -> Outcome {
 fn any_number_of_ranks_gives_the_same_bytes_also_after_a_resume() {
     let place = flowers();
     let place = place.path();
-    train(config(place, "alone"), &Alone);
+    train(config(place, "alone"), Arc::new(Alone));
     let expected = results(&place.join("alone"));
     for size in [2, 4] {
         let run = format!("on{size}");
-        threads::run(size, |ranks| train(config(place, &run), &*ranks));
+        threads::run(size, |ranks| train(config(place, &run), ranks));
         assert!(results(&place.join(run)) == expected, "{size} ranks");
     }
 
     // Rank 1 stops the run, which is resumed on other numbers of ranks.
-    let stopped = |run: &str| {
+    let stopped = |run: &str, parallel: Parallel, step: u64| {
         threads::run(2, |ranks| {
-            let stop_after = (ranks.rank() == 1).then_some(3);
+            let stop_after = (ranks.rank() == 1).then_some(step);
             let mut recorder = Recorder { stop_after, ..Recorder::default() };
-            let trainer = Trainer::new(config(place, run)).unwrap();
-            trainer.run_on_ranks(&*ranks, &mut recorder).unwrap().outcome()
+            let trainer = Trainer::new(config(place, run)).unwrap().parallel(parallel);
+            trainer.run_on_ranks(ranks, &mut recorder).unwrap().outcome()
         })
     };
-    assert_eq!(stopped("resumed1"), [Outcome::Stopped; 2]);
+    assert_eq!(stopped("resumed1", Parallel::Data, 3), [Outcome::Stopped; 2]);
     Trainer::resume(place.join("resumed1")).unwrap().run(&mut ()).unwrap();
     assert!(results(&place.join("resumed1")) == expected, "resumed alone");
-    stopped("resumed4");
+    stopped("resumed4", Parallel::Data, 3);
     threads::run(4, |ranks| {
         let trainer = Trainer::resume(place.join("resumed4")).unwrap();
-        trainer.run_on_ranks(&*ranks, &mut ()).unwrap();
+        trainer.run_on_ranks(ranks, &mut ()).unwrap();
     });
     assert!(results(&place.join("resumed4")) == expected, "resumed on 4 ranks");
+
+    // In the second epoch.
+    stopped("hybrid", Parallel::Hybrid, 5);
+    Trainer::resume(place.join("hybrid")).unwrap().run(&mut ()).unwrap();
+    assert!(results(&place.join("hybrid")) == expected, "hybrid, resumed alone");
 }
 
 #[test]
 fn all_ranks_return_an_error_in_an_image_and_nothing_is_lost() {
     let place = flowers();
     let place = place.path();
-    train(TrainConfig { epochs: 1, ..config(place, "run") }, &Alone);
+    train(TrainConfig { epochs: 1, ..config(place, "run") }, Arc::new(Alone));
     let errors = threads::run(2, |ranks| {
         let changes =
             Resume { epochs: Some(2), on_bad_image: Some(OnBadImage::Error), ..Resume::default() };
         let trainer = Trainer::resume_with(place.join("run"), changes).unwrap();
-        trainer.run_on_ranks(&*ranks, &mut ()).unwrap_err()
+        trainer.run_on_ranks(ranks, &mut ()).unwrap_err()
     });
     for error in errors {
         assert!(matches!(error, Error::StoppedByImage { .. }), "{error}");
@@ -156,16 +162,37 @@ fn ranks_with_other_settings_or_images_are_refused() {
     let refused = |of: &(dyn Fn(usize) -> TrainConfig + Sync)| -> String {
         let errors = threads::run(2, |ranks| {
             let trainer = Trainer::new(of(ranks.rank())).unwrap();
-            trainer.run_on_ranks(&*ranks, &mut ()).unwrap_err().to_string()
+            trainer.run_on_ranks(ranks, &mut ()).unwrap_err().to_string()
         });
         errors.into_iter().next().unwrap()
     };
     let error = refused(&|rank| TrainConfig { lr: [0.1, 0.2][rank], ..config(place, "run") });
     assert_eq!(error, "rank 1 of 2 differs from rank 0 of 2: lr is 0.2, not 0.1");
+    let errors = threads::run(2, |ranks| {
+        let parallel = [Parallel::Data, Parallel::Hybrid][ranks.rank()];
+        let trainer = Trainer::new(config(place, "run")).unwrap().parallel(parallel);
+        trainer.run_on_ranks(ranks, &mut ()).unwrap_err().to_string()
+    });
+    assert!(errors[0].ends_with("parallel is hybrid, not data"), "{}", errors[0]);
     let error = refused(&|rank| config(place, ["run", "other"][rank]));
     assert!(error.contains("run folder is"), "{error}");
     let error =
         refused(&|_| TrainConfig { data: place.join("nowhere").into(), ..config(place, "run") });
     assert!(error.starts_with("there is nothing at "), "{error}");
     assert!(!place.join("run").exists());
+}
+
+#[test]
+fn hybrid_parallelism_is_refused_where_it_is_impossible() {
+    let refused = |config: TrainConfig| -> Error {
+        let mut errors = threads::run(2, |ranks| {
+            let trainer = Trainer::new(config.clone()).unwrap().parallel(Parallel::Hybrid);
+            trainer.run_on_ranks(ranks, &mut ()).unwrap_err()
+        });
+        errors.swap_remove(0)
+    };
+    let error = refused(TrainConfig { engine: Engine::Candle.into(), ..TrainConfig::default() });
+    assert!(matches!(error, Error::NotHybrid { engine: Engine::Candle }), "{error}");
+    let error = refused(TrainConfig { accumulate: 3, ..TrainConfig::default() });
+    assert!(error.to_string().starts_with("accumulate cannot be 3: "), "{error}");
 }
