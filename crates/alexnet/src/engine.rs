@@ -1,6 +1,8 @@
 //! The engines. No other file of the library names their crates.
 
-use alexnet_core::Backend;
+use std::sync::Arc;
+
+use alexnet_core::{Backend, Collective};
 use serde::{Deserialize, Serialize};
 
 /// An engine by name. Every build knows all names, so that errors can explain a missing engine.
@@ -97,7 +99,8 @@ pub(crate) fn instruction_set(isa: Option<InstructionSet>) -> String {
 }
 
 /// Creates the engine `cpu` with an instruction set and a convolution algorithm, if this build has
-/// it. `None` means the best instruction set, and Winograd where it applies.
+/// it. `None` means the best instruction set, and Winograd where it applies. The linear layers of its
+/// models are divided among `linear_ranks`.
 ///
 /// # Errors
 /// When the processor lacks the instruction set.
@@ -108,6 +111,7 @@ pub(crate) fn instruction_set(isa: Option<InstructionSet>) -> String {
 pub(crate) fn cpu(
     isa: Option<InstructionSet>,
     convolution: Option<Convolution>,
+    linear_ranks: Option<Arc<dyn Collective>>,
 ) -> Result<Option<Box<dyn Backend>>, NoInstructionSet> {
     #[cfg(feature = "cpu")]
     {
@@ -125,7 +129,7 @@ pub(crate) fn cpu(
             return Err(NoInstructionSet { isa: isa.to_string(), available });
         }
         let exact = convolution == Some(Convolution::Im2col);
-        Ok(Some(Box::new(CpuBackend { kernels: Kernels { isa, exact } })))
+        Ok(Some(Box::new(CpuBackend { kernels: Kernels { isa, exact }, linear_ranks })))
     }
     #[cfg(not(feature = "cpu"))]
     Ok(None)

@@ -1,6 +1,8 @@
 //! The settings of an engine: which one, on which device, and how it computes.
 
-use alexnet_core::{Backend, Device};
+use std::sync::Arc;
+
+use alexnet_core::{Backend, Collective, Device};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -68,7 +70,22 @@ impl EngineConfig {
     /// lacks the device, [`Error::NoInstructionSet`] when the processor lacks the instruction set,
     /// [`Error::OnlyForCpu`] when `isa` or `convolution` is set for another engine than `cpu`.
     pub fn start(self) -> Result<Box<dyn Backend>> {
-        let Some(backend) = self.backend()? else {
+        self.start_on(None)
+    }
+
+    /// Creates the engine. The linear layers of its models are divided among `ranks`.
+    ///
+    /// # Errors
+    /// As [`EngineConfig::start`]; [`Error::NotHybrid`] for another engine than `cpu`.
+    pub fn start_hybrid(self, ranks: Arc<dyn Collective>) -> Result<Box<dyn Backend>> {
+        match self.backend {
+            Engine::Cpu => self.start_on(Some(ranks)),
+            engine => Err(Error::NotHybrid { engine }),
+        }
+    }
+
+    fn start_on(self, linear_ranks: Option<Arc<dyn Collective>>) -> Result<Box<dyn Backend>> {
+        let Some(backend) = self.backend(linear_ranks)? else {
             let compiled = Engine::compiled().iter().map(|engine| engine.name()).collect();
             return Err(Error::NoEngine { engine: self.backend, compiled });
         };
@@ -79,14 +96,15 @@ impl EngineConfig {
         Ok(backend)
     }
 
-    fn backend(self) -> Result<Option<Box<dyn Backend>>> {
+    fn backend(
+        self,
+        linear_ranks: Option<Arc<dyn Collective>>,
+    ) -> Result<Option<Box<dyn Backend>>> {
         let Self { backend, isa, convolution, .. } = self;
-        if isa.is_none() && convolution.is_none() {
-            return Ok(backend.backend());
+        match backend {
+            Engine::Cpu => Ok(engine::cpu(isa, convolution, linear_ranks)?),
+            _ if isa.is_none() && convolution.is_none() => Ok(backend.backend()),
+            engine => Err(Error::OnlyForCpu { engine }),
         }
-        if backend != Engine::Cpu {
-            return Err(Error::OnlyForCpu { engine: backend });
-        }
-        Ok(engine::cpu(isa, convolution)?)
     }
 }

@@ -326,6 +326,12 @@ pub enum Error {
         error: CoreError,
     },
 
+    /// An engine cannot divide the linear layers among ranks.
+    #[error("hybrid parallelism needs the engine `cpu`, not `{}`", engine.name())]
+    NotHybrid {
+        /// The engine.
+        engine: Engine,
+    },
     /// A rank that trains with others differs from rank 0.
     #[error("{rank} differs from {first}: {what} is {found}, not {expected}")]
     RankDiffers {

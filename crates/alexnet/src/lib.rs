@@ -71,6 +71,6 @@ pub use self::{
     source::DataSource,
     split::Split,
     train_observer::{RunInfo, TrainObserver},
-    trainer::{Resume, Run, Trainer},
+    trainer::{Parallel, Resume, Run, Trainer},
     weights::WeightsFile,
 };

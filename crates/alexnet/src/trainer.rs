@@ -1,11 +1,12 @@
 //! Training: new runs and resumed runs.
 
 mod environment;
+mod parallel;
 mod ranks;
 mod ready;
 mod resume;
 
-use std::{ops::ControlFlow, path::Path};
+use std::{ops::ControlFlow, path::Path, sync::Arc};
 
 use alexnet_core::{
     Alone, Backend, Collective, Error as CoreError, Options, Parameters, Progress, State,
@@ -29,7 +30,7 @@ use crate::{
     saved,
 };
 
-pub use self::resume::Resume;
+pub use self::{parallel::Parallel, resume::Resume};
 
 /// Trains a network on a folder of images and writes weights, results and checkpoints to a run
 /// folder. The command `train` is this plus a [`TrainObserver`] that prints and draws figures.
@@ -50,6 +51,7 @@ pub use self::resume::Resume;
 pub struct Trainer {
     config: TrainConfig,
     begin: Begin,
+    parallel: Parallel,
 }
 
 enum Begin {
@@ -99,7 +101,7 @@ impl Trainer {
     /// [`alexnet_core::Error::Invalid`] when a setting is out of its limits.
     pub fn new(config: TrainConfig) -> Result<Self> {
         config.check()?;
-        Ok(Self { config, begin: Begin::New })
+        Ok(Self { config, begin: Begin::New, parallel: Parallel::Data })
     }
 
     /// Prepares to resume the run in a folder with its own settings.
@@ -118,7 +120,13 @@ impl Trainer {
         let folder = RunFolder::open(run)?;
         let (mut config, _) = saved::read(&folder)?;
         config.engine = changes.engine.apply(config.engine);
-        Ok(Self { config, begin: Begin::Resumed(folder, changes) })
+        Ok(Self { config, begin: Begin::Resumed(folder, changes), parallel: Parallel::Data })
+    }
+
+    /// Sets how ranks divide the computation. It is not a setting of the run: a run can be resumed
+    /// with another one.
+    pub fn parallel(self, parallel: Parallel) -> Self {
+        Self { parallel, ..self }
     }
 
     /// The engine of the run.
@@ -132,12 +140,12 @@ impl Trainer {
     /// When images, settings or files are invalid, writing fails, or a loss, a gradient or the
     /// state is not finite. The files written until then remain, and the run can be resumed.
     pub fn run(self, observer: &mut dyn TrainObserver) -> Result<Run> {
-        self.run_on_ranks(&Alone, observer)
+        self.run_on_ranks(Arc::new(Alone), observer)
     }
 
     /// Trains together with other ranks, each of which calls this method with the same settings.
-    /// The engine `cpu` computes the same bits on any number of ranks that is a power of two;
-    /// otherwise, and on other engines, results differ by rounding.
+    /// The engine `cpu` computes the same bits on any number of ranks that is a power of two, with
+    /// either value of [`Parallel`]; otherwise, and on other engines, results differ by rounding.
     ///
     /// Rank 0 writes the run folder and has all events of its observer. The other ranks' observers
     /// get only [`TrainObserver::started`] and [`TrainObserver::step`], and each can stop the run.
@@ -148,13 +156,15 @@ impl Trainer {
     /// end their processes.
     pub fn run_on_ranks(
         self,
-        ranks: &dyn Collective,
+        ranks: Arc<dyn Collective>,
         observer: &mut dyn TrainObserver,
     ) -> Result<Run> {
-        let Self { config, begin } = self;
+        let Self { config, begin, parallel } = self;
         let engine = config.engine;
-        let backend = agree(ranks, engine.start())?;
-        ranks::check_equal(ranks, &config, &begin)?;
+        let backend = parallel.start(&config, &ranks);
+        let ranks = ranks.as_ref();
+        let backend = agree(ranks, backend)?;
+        ranks::check_equal(ranks, &config, &begin, parallel)?;
         let ready = ranks::share(ranks, || match begin {
             Begin::New => new_run(config, observer),
             Begin::Resumed(folder, changes) => resume::ready(folder, engine, &changes, observer),
@@ -198,7 +208,11 @@ impl Trainer {
             seed: config.seed,
             schedule: config.schedule(),
             clip_grad_norm: config.clip_grad_norm,
-            batch_size: config.batch_size as usize,
+            batch_size: match parallel {
+                // A rank processes all its images of a step at once.
+                Parallel::Hybrid if ranks.size() > 1 => usize::MAX,
+                _ => config.batch_size as usize,
+            },
             patience: config.patience,
             checkpoint_every: config.checkpoint_every,
         };
@@ -219,7 +233,8 @@ impl Trainer {
         })?;
         if outcome == Outcome::Finished && is_first {
             drop(model);
-            finish(&fixed.info(&progress), backend.as_ref(), &options, observer)?;
+            // The other ranks have ended, so this engine computes alone.
+            finish(&fixed.info(&progress), engine.start()?.as_ref(), &options, observer)?;
         }
         Ok(Run { folder, progress, outcome })
     }

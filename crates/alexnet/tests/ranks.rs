@@ -1,9 +1,9 @@
 //! Training on several ranks, which are threads here: the results are those of one process.
 
-use std::{collections::BTreeMap, fs, ops::ControlFlow, path::Path};
+use std::{collections::BTreeMap, fs, ops::ControlFlow, path::Path, sync::Arc};
 
 use alexnet::{
-    Error, Note, Observer, Resume, RunInfo, TrainConfig, TrainObserver, Trainer,
+    Engine, Error, Note, Observer, Parallel, Resume, RunInfo, TrainConfig, TrainObserver, Trainer,
     core::{Alone, Collective, StepReport, checkpoint, collective::threads, train::Outcome},
     data::{loader::OnBadImage, synthetic},
 };
@@ -19,7 +19,7 @@ fn flowers() -> TempDir {
     place
 }
 
-/// Batches of 4 of 15 images: the last step has an image for three of four ranks.
+/// Batches of 4 of 15 images: some ranks have no image in the last step.
 fn config(place: &Path, run: &str) -> TrainConfig {
     let mut config = TrainConfig {
         data: place.join("flowers").into(),
@@ -90,11 +90,12 @@ fn results(run: &Path) -> Results {
     }
 }
 
-fn train(config: TrainConfig, ranks: &dyn Collective) -> Outcome {
+fn train(config: TrainConfig, ranks: Arc<dyn Collective>) -> Outcome {
     let mut recorder = Recorder::default();
+    let is_first = ranks.rank() == 0;
     let run = Trainer::new(config).unwrap().run_on_ranks(ranks, &mut recorder).unwrap();
     let damaged = recorder.notes.iter().filter(|note| matches!(note, Note::LeftOut { .. })).count();
-    assert_eq!(damaged, usize::from(ranks.rank() == 0), "rank 0 reports the images of all ranks");
+    assert_eq!(damaged, usize::from(is_first), "rank 0 reports the images of all ranks");
     run.outcome()
 }
 
@@ -102,28 +103,28 @@ fn train(config: TrainConfig, ranks: &dyn Collective) -> Outcome {
 fn any_number_of_ranks_gives_the_same_bytes_also_after_a_resume() {
     let place = flowers();
     let place = place.path();
-    train(config(place, "alone"), &Alone);
+    train(config(place, "alone"), Arc::new(Alone));
     let expected = results(&place.join("alone"));
     threads::run(4, |ranks| train(config(place, "on4"), ranks));
     assert!(results(&place.join("on4")) == expected, "4 ranks");
 
-    // Rank 1 stops a run.
+    // Rank 1 stops a run with divided linear layers in its second epoch.
     let stopped = threads::run(2, |ranks| {
-        let stop_after = (ranks.rank() == 1).then_some(3);
+        let stop_after = (ranks.rank() == 1).then_some(5);
         let mut recorder = Recorder { stop_after, ..Recorder::default() };
-        let trainer = Trainer::new(config(place, "resumed")).unwrap();
+        let trainer = Trainer::new(config(place, "hybrid")).unwrap().parallel(Parallel::Hybrid);
         trainer.run_on_ranks(ranks, &mut recorder).unwrap().outcome()
     });
     assert_eq!(stopped, [Outcome::Stopped; 2]);
-    Trainer::resume(place.join("resumed")).unwrap().run(&mut ()).unwrap();
-    assert!(results(&place.join("resumed")) == expected, "stopped on 2 ranks, resumed alone");
+    Trainer::resume(place.join("hybrid")).unwrap().run(&mut ()).unwrap();
+    assert!(results(&place.join("hybrid")) == expected, "hybrid on 2 ranks, resumed alone");
 }
 
 #[test]
 fn all_ranks_return_an_error_in_an_image_and_nothing_is_lost() {
     let place = flowers();
     let place = place.path();
-    train(TrainConfig { epochs: 1, ..config(place, "run") }, &Alone);
+    train(TrainConfig { epochs: 1, ..config(place, "run") }, Arc::new(Alone));
     let errors = threads::run(2, |ranks| {
         let changes =
             Resume { epochs: Some(2), on_bad_image: Some(OnBadImage::Error), ..Resume::default() };
@@ -151,10 +152,31 @@ fn ranks_with_other_settings_or_images_are_refused() {
     };
     let error = refused(&|rank| TrainConfig { lr: [0.1, 0.2][rank], ..config(place, "run") });
     assert_eq!(error, "rank 1 of 2 differs from rank 0 of 2: lr is 0.2, not 0.1");
+    let errors = threads::run(2, |ranks| {
+        let parallel = [Parallel::Data, Parallel::Hybrid][ranks.rank()];
+        let trainer = Trainer::new(config(place, "run")).unwrap().parallel(parallel);
+        trainer.run_on_ranks(ranks, &mut ()).unwrap_err().to_string()
+    });
+    assert!(errors[0].ends_with("parallel is hybrid, not data"), "{}", errors[0]);
     let error = refused(&|rank| config(place, ["run", "other"][rank]));
     assert!(error.contains("run folder is"), "{error}");
     let error =
         refused(&|_| TrainConfig { data: place.join("nowhere").into(), ..config(place, "run") });
     assert!(error.starts_with("there is nothing at "), "{error}");
     assert!(!place.join("run").exists());
+}
+
+#[test]
+fn hybrid_parallelism_is_refused_where_it_is_impossible() {
+    let refused = |config: TrainConfig| -> Error {
+        let mut errors = threads::run(2, |ranks| {
+            let trainer = Trainer::new(config.clone()).unwrap().parallel(Parallel::Hybrid);
+            trainer.run_on_ranks(ranks, &mut ()).unwrap_err()
+        });
+        errors.swap_remove(0)
+    };
+    let error = refused(TrainConfig { engine: Engine::Candle.into(), ..TrainConfig::default() });
+    assert!(matches!(error, Error::NotHybrid { engine: Engine::Candle }), "{error}");
+    let error = refused(TrainConfig { accumulate: 3, ..TrainConfig::default() });
+    assert!(error.to_string().starts_with("accumulate cannot be 3: "), "{error}");
 }

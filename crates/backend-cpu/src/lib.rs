@@ -13,6 +13,7 @@
 
 mod convolution;
 mod device;
+mod hybrid;
 mod kernels;
 mod layers;
 mod lower;
@@ -24,23 +25,30 @@ mod parallel;
 mod parameter;
 mod tensor;
 
+use std::sync::Arc;
+
 use alexnet_core::{
-    Backend, Device, Model, Options, Result, State, Topology, inspection::Observed,
+    Backend, Collective, Device, Model, Options, Result, State, Topology, inspection::Observed,
 };
 
 pub use crate::kernels::{Isa, Kernels};
 use crate::{
     device::NAME,
+    hybrid::{Hybrid, LinearRanks},
     lower::{Lowered, lower},
     model::CpuModel,
     tensor::Pool,
 };
 
 /// The engine `cpu`.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct CpuBackend {
     /// The kernels that it uses.
     pub kernels: Kernels,
+    /// The ranks that divide the linear layers of a model among them (hybrid parallelism). All of
+    /// them compile the same network, and call the methods of the model at the same time. Such a
+    /// model computes gradients only for training ([`Model::hand_out_gradients`]).
+    pub linear_ranks: Option<Arc<dyn Collective>>,
 }
 
 impl Backend for CpuBackend {
@@ -67,12 +75,14 @@ impl Backend for CpuBackend {
         state.check(topology)?;
         options.check(topology)?;
         let pool = Pool::default();
+        let ranks = LinearRanks::new(self.linear_ranks.clone());
         let Lowered { layers, layers_after } =
-            lower(topology, state, options, self.kernels, &pool)?;
+            lower(topology, state, options, self.kernels, ranks.as_ref(), &pool)?;
         let stepped = !state.moments.is_empty();
         Ok(Box::new(CpuModel {
             input: topology.input,
             classes,
+            hybrid: Hybrid::new(ranks, &layers, &pool),
             layers,
             observed: Observed::new(topology, &options.observed, &layers_after),
             optimizer: options.optimizer,

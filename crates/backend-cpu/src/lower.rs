@@ -1,9 +1,10 @@
 //! Lowers a topology to layers.
 
-use alexnet_core::{Array, Node, Op, Options, Result, State, Topology};
+use alexnet_core::{Array, Node, Op, Options, Result, State, Topology, sum_order::Share};
 
 use crate::{
     convolution::Geometry,
+    hybrid::LinearRanks,
     kernels::Kernels,
     layers::{
         Constants, Conv2d, CpuLayer, Dropout, Flatten, Fused, Linear, LocalResponseNorm, MaxPool2d,
@@ -24,7 +25,7 @@ pub struct Lowered {
 /// Returns the layers of `topology`, with the parameters and moments of `state`, which must fit the
 /// topology. A ReLU after a convolution or a linear layer is fused into that layer, and so is a max
 /// pooling after a convolution (with or without a ReLU in between), but nothing is fused to an
-/// observed node.
+/// observed node. The weights of linear layers are divided among `ranks`.
 ///
 /// # Errors
 /// [`alexnet_core::Error::Topology`] when the network is not valid.
@@ -33,6 +34,7 @@ pub fn lower(
     state: &State,
     options: &Options,
     kernels: Kernels,
+    ranks: Option<&LinearRanks>,
     pool: &Pool,
 ) -> Result<Lowered> {
     let shapes = topology.shapes()?;
@@ -56,11 +58,11 @@ pub fn lower(
                 last = &relu.name;
                 true
             });
-        let parameters = |layouts: [Layout; 2]| {
-            let [weight, bias] = layouts;
-            let load =
-                |role, layout| load_parameter(&format!("{name}.{role}"), layout, state, options);
-            [load("weight", weight), load("bias", bias)]
+        let parameters = |layout: Layout, share: Share| {
+            let load = |role, layout, share| {
+                load_parameter(&format!("{name}.{role}"), layout, share, state, options)
+            };
+            [load("weight", layout, share), load("bias", Layout::Pytorch, Share::WHOLE)]
         };
         let pool = pool.clone();
         layers.push(match *op {
@@ -83,11 +85,13 @@ pub fn lower(
                     _ => unreachable!("`next_if` returns only a pooling"),
                 });
                 let fused = Fused { relu, pooling, needs_dx };
-                let parameters = parameters([Layout::OutputsLast, Layout::Pytorch]);
+                let parameters = parameters(Layout::OutputsLast, Share::WHOLE);
                 Box::new(Conv2d::new(geometry, parameters, fused, exact, isa, pool))
             }
             Op::Linear { .. } => {
-                Box::new(Linear::new(parameters([Layout::Pytorch; 2]), relu, needs_dx, isa, pool))
+                let share = ranks.map_or(Share::WHOLE, LinearRanks::share);
+                let parameters = parameters(Layout::Pytorch, share);
+                Box::new(Linear::new(parameters, ranks.cloned(), relu, needs_dx, isa, pool))
             }
             Op::Relu => Box::new(Relu::new(isa)),
             Op::MaxPool2d { kernel, stride } => {
@@ -111,12 +115,23 @@ fn image_shape(shape: &[usize]) -> [usize; 3] {
     shape.try_into().expect("in a valid topology, the input of this operation is an image")
 }
 
-fn load_parameter(name: &str, layout: Layout, state: &State, options: &Options) -> ParameterState {
-    let Array { shape, values } = state.parameters[name].clone();
-    let values = layout.import(&shape, values);
+fn load_parameter(
+    name: &str,
+    layout: Layout,
+    share: Share,
+    state: &State,
+    options: &Options,
+) -> ParameterState {
+    let shape = state.parameters[name].shape.clone();
+    let import = |Array { values, shape }: &Array| {
+        let row = values.len() / shape[0];
+        let rows = share.of(shape[0]);
+        layout.import(shape, values[rows.start * row..rows.end * row].to_vec())
+    };
+    let values = import(&state.parameters[name]);
     let trainable = !options.frozen.contains(name);
     let moments = |moment: &&str| match state.moments.get(&format!("{name}.{moment}")) {
-        Some(saved) => layout.import(&shape, saved.values.clone()),
+        Some(saved) => import(saved),
         None => vec![0.0; values.len()],
     };
     // The weight gradient of a linear layer is large and seldom needed, so it is allocated on first
@@ -127,5 +142,6 @@ fn load_parameter(name: &str, layout: Layout, state: &State, options: &Options) 
     } else {
         Default::default()
     };
-    ParameterState { name: name.to_owned(), shape, layout, values, trainable, gradient, moments }
+    let name = name.to_owned();
+    ParameterState { name, shape, layout, share, values, trainable, gradient, moments }
 }

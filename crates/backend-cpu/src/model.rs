@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use alexnet_core::{
-    Array, Batch, Images, Inspection, Logits, Mode, Model, Optimizer, Parameters, ReluRule, Result,
-    State, Step, StepReport,
+    Array, Batch, Error, Images, Inspection, Logits, Mode, Model, Optimizer, Parameters, ReluRule,
+    Result, State, Step, StepReport,
     backend::{Gradients, check_cotangent, gradient_of},
     inspection::Observed,
     loss::cross_entropy,
@@ -12,6 +12,8 @@ use alexnet_core::{
 use rayon::prelude::*;
 
 use crate::{
+    device::NAME,
+    hybrid::{Hybrid, LinearRanks},
     kernels::Isa,
     layers::CpuLayer,
     memory,
@@ -26,6 +28,8 @@ pub struct CpuModel {
     pub(crate) input: [usize; 3],
     pub(crate) classes: usize,
     pub(crate) layers: Vec<Box<dyn CpuLayer>>,
+    /// If the linear layers are divided among ranks.
+    pub(crate) hybrid: Option<Hybrid>,
     pub(crate) observed: Observed,
     pub(crate) optimizer: Optimizer,
     pub(crate) isa: Isa,
@@ -56,8 +60,13 @@ impl CpuModel {
     fn forward(&mut self, images: &Images, mode: Mode) -> Result<Logits> {
         images.check(self.input)?;
         let mut x = self.normalize(images);
-        for layer in &mut self.layers {
+        let first = self.hybrid.as_ref().map_or(self.layers.len(), |hybrid| hybrid.first);
+        let (before, divided) = self.layers.split_at_mut(first);
+        for layer in before {
             x = layer.forward(x, mode)?;
+        }
+        if let Some(hybrid) = &mut self.hybrid {
+            x = hybrid.forward(x, mode, divided)?;
         }
         Ok(Logits { values: x.values().to_vec(), classes: self.classes })
     }
@@ -74,8 +83,17 @@ impl CpuModel {
         let Some(first) = self.layers.iter().position(|layer| layer.is_trainable()) else {
             return Ok(());
         };
-        for layer in self.layers[first..].iter_mut().rev() {
+        if let Some(hybrid) = &self.hybrid {
+            dy = hybrid.gather(&dy)?;
+        }
+        for (index, layer) in self.layers.iter_mut().enumerate().skip(first).rev() {
             dy = pass(layer.as_mut(), dy)?;
+            if let Some(hybrid) = &self.hybrid
+                && layer.is_divided()
+                && index > first
+            {
+                dy = hybrid.add_input_gradients(dy, index)?;
+            }
         }
         Ok(())
     }
@@ -95,14 +113,21 @@ impl CpuModel {
     fn forward_backward(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
         let (loss, dlogits) = self.loss(batch, step)?;
         self.backward(&dlogits)?;
-        Ok(StepReport { loss, gradient_norm: self.gradient_norm() })
+        Ok(StepReport { loss, gradient_norm: self.gradient_norm()? })
     }
 
-    fn gradient_norm(&self) -> f64 {
-        self.trainable_parameters()
-            .map(|parameter| parameter.gradient_square_sum(self.isa))
-            .sum::<f64>()
-            .sqrt()
+    fn gradient_norm(&self) -> Result<f64> {
+        let mut square_sum = 0.0;
+        for parameter in self.trainable_parameters() {
+            let mut sums = parameter.gradient_square_sums(self.isa);
+            if let Some(hybrid) = &self.hybrid
+                && parameter.is_divided()
+            {
+                sums = hybrid.ranks.gather_numbers(&sums)?;
+            }
+            square_sum += sums.iter().sum::<f64>();
+        }
+        Ok(square_sum.sqrt())
     }
 
     /// Clips the gradients, whose norm is `gradient_norm`, and updates the parameters.
@@ -111,6 +136,22 @@ impl CpuModel {
         let (isa, scale) = (self.isa, step.gradient_scale(gradient_norm));
         let update = Update::new(&self.optimizer, step, scale as f32);
         self.trainable_parameters_mut().for_each(|parameter| parameter.update(isa, &update));
+    }
+
+    /// Updates the parameters that are not divided, after a backward pass in which the ranks have
+    /// updated the others. `own` is the share of this rank in the sum of the squared gradients of
+    /// those. Returns the norm of all gradients.
+    fn update_whole(&mut self, ranks: &LinearRanks, own: f64, step: &Step) -> Result<f64> {
+        self.stepped = true;
+        let mut square_sum: f64 = ranks.gather_numbers(&[own])?.iter().sum();
+        let (isa, update) = (self.isa, Update::new(&self.optimizer, step, 1.0));
+        for layer in self.layers.iter_mut().filter(|layer| is_trained_whole(layer.as_ref())) {
+            for parameter in layer.parameters_mut().iter_mut().filter(|p| p.trainable) {
+                square_sum += parameter.gradient_square_sum(isa);
+                parameter.update(isa, &update);
+            }
+        }
+        Ok(square_sum.sqrt())
     }
 
     fn step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
@@ -180,25 +221,73 @@ impl CpuModel {
     fn gradients_by_name(&self) -> Gradients {
         self.trainable_parameters().map(|p| (p.name.clone(), p.gradient_array())).collect()
     }
+
+    /// Returns `values`, which are the values or a moment of `parameter`, with the rows of all ranks.
+    fn array(&self, parameter: &ParameterState, values: &[f32]) -> Result<Array> {
+        let ParameterState { shape, layout, .. } = parameter;
+        let shape = shape.clone();
+        match &self.hybrid {
+            Some(hybrid) if parameter.is_divided() => {
+                let (outputs, inputs) = (shape[0], shape[1]);
+                let mut array = Array::filled(&shape, 0.0);
+                let start = parameter.rows().start * inputs;
+                array.values[start..start + values.len()].copy_from_slice(values);
+                hybrid.ranks.gather_rows(&mut array.values, outputs)?;
+                Ok(array)
+            }
+            _ => Ok(Array { values: layout.export(&shape, values), shape }),
+        }
+    }
+
+    /// Refuses what a model whose linear layers are divided among ranks cannot do.
+    fn check_whole(&self) -> Result<()> {
+        match self.hybrid {
+            None => Ok(()),
+            Some(_) => Err(Error::Backend {
+                backend: NAME,
+                message: "a network that is divided among ranks can only be trained and evaluated"
+                    .into(),
+            }),
+        }
+    }
+
+    /// Runs `work` on a thread of the caller's pool, or of the global one. The parallel loops inside
+    /// then start without the cost of switching to a pool thread and waiting for it. But if `work`
+    /// waits for other ranks, it runs on the caller's thread: ranks may be threads that share a pool.
+    fn in_pool<R: Send>(&mut self, work: impl FnOnce(&mut Self) -> R + Send) -> R {
+        match self.hybrid {
+            None => rayon::scope(|_| work(self)),
+            Some(_) => work(self),
+        }
+    }
 }
 
-/// Runs `work` on a thread of the caller's pool, or of the global one. The parallel loops inside
-/// then start without the cost of switching to a pool thread and waiting for it.
-fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    rayon::scope(|_| work())
+/// Whether the layer has trainable parameters, which are not divided among ranks.
+fn is_trained_whole(layer: &dyn CpuLayer) -> bool {
+    layer.is_trainable() && !layer.is_divided()
 }
 
 impl Model for CpuModel {
     fn logits(&mut self, images: &Images) -> Result<Logits> {
-        in_pool(|| self.forward(images, Mode::Evaluate))
+        self.in_pool(|model| model.forward(images, Mode::Evaluate))
+    }
+
+    fn take_part(&mut self) -> Result<()> {
+        let Some(hybrid) = &mut self.hybrid else { return Ok(()) };
+        let divided = &mut self.layers[hybrid.first..];
+        let inputs = divided[0].parameters()[0].shape[1];
+        let no_images = self.pool.tensor(0, &[inputs]);
+        hybrid.forward(no_images, Mode::Evaluate, divided).map(drop)
     }
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
-        in_pool(|| self.step(batch, step))
+        self.check_whole()?;
+        self.in_pool(|model| model.step(batch, step))
     }
 
     fn gradients(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Gradients)> {
-        let report = in_pool(|| self.forward_backward(batch, step))?;
+        self.check_whole()?;
+        let report = self.in_pool(|model| model.forward_backward(batch, step))?;
         Ok((report, self.gradients_by_name()))
     }
 
@@ -208,39 +297,61 @@ impl Model for CpuModel {
         step: &Step,
         hand_out: &mut (dyn FnMut(String, Array) + Send),
     ) -> Result<f64> {
-        in_pool(|| {
-            let (loss, dlogits) = self.loss(batch, step)?;
-            self.for_each_backward(&dlogits, |layer, dy| {
+        self.in_pool(|model| {
+            let (loss, dlogits) = model.loss(batch, step)?;
+            let (isa, update) = (model.isa, Update::new(&model.optimizer, step, 1.0));
+            let mut divided_square_sum = 0.0;
+            model.for_each_backward(&dlogits, |layer, dy| {
+                if layer.is_divided() {
+                    if step.clip_grad_norm.is_some() {
+                        return layer.backward(dy);
+                    }
+                    let (dx, square_sum) = layer.backward_and_update(dy, isa, &update)?;
+                    divided_square_sum += square_sum;
+                    return Ok(dx);
+                }
                 let dx = layer.backward(dy)?;
                 for p in layer.parameters().iter().filter(|p| p.trainable) {
                     hand_out(p.name.clone(), p.gradient_array());
                 }
                 Ok(dx)
             })?;
+            if let Some(hybrid) = &mut model.hybrid {
+                hybrid.square_sum = step.clip_grad_norm.is_none().then_some(divided_square_sum);
+            }
             Ok(loss)
         })
     }
 
     fn update(&mut self, gradients: &Gradients, step: &Step) -> Result<f64> {
-        self.trainable_parameters()
-            .try_for_each(|p| gradient_of(gradients, &p.name, &p.shape).map(drop))?;
-        for p in self.trainable_parameters_mut() {
+        let whole = self.layers.iter_mut().filter(|layer| is_trained_whole(layer.as_ref()));
+        let whole: Vec<_> =
+            whole.flat_map(|layer| layer.parameters_mut()).filter(|p| p.trainable).collect();
+        whole.iter().try_for_each(|p| gradient_of(gradients, &p.name, &p.shape).map(drop))?;
+        for p in whole {
             let gradient = gradient_of(gradients, &p.name, &p.shape)?;
             p.gradient = p.layout.import(&p.shape, gradient.values.clone());
         }
-        Ok(in_pool(|| {
-            let norm = self.gradient_norm();
-            self.update_clipped(norm, step);
-            norm
-        }))
+        self.in_pool(|model| {
+            if let Some(hybrid) = &mut model.hybrid
+                && let Some(own) = hybrid.square_sum.take()
+            {
+                let ranks = hybrid.ranks.clone();
+                return model.update_whole(&ranks, own, step);
+            }
+            let norm = model.gradient_norm()?;
+            model.update_clipped(norm, step);
+            Ok(norm)
+        })
     }
 
     fn vjp(&mut self, images: &Images, cotangent: &Logits) -> Result<Gradients> {
         images.check(self.input)?;
         check_cotangent(cotangent, images.len(), self.classes)?;
-        in_pool(|| {
-            self.forward(images, Mode::Differentiate)?;
-            self.backward(cotangent)
+        self.check_whole()?;
+        self.in_pool(|model| {
+            model.forward(images, Mode::Differentiate)?;
+            model.backward(cotangent)
         })?;
         Ok(self.gradients_by_name())
     }
@@ -254,15 +365,13 @@ impl Model for CpuModel {
         images.check(self.input)?;
         check_cotangent(cotangent, images.len(), self.classes)?;
         self.observed.check(rule)?;
-        in_pool(|| self.inspect_in_pool(images, cotangent, rule))
+        self.check_whole()?;
+        self.in_pool(|model| model.inspect_in_pool(images, cotangent, rule))
     }
 
     fn parameters(&self) -> Result<Parameters> {
-        let array = |p: &ParameterState| p.layout.export(&p.shape, &p.values);
-        let named = |p: &ParameterState| {
-            (p.name.clone(), Array { shape: p.shape.clone(), values: array(p) })
-        };
-        Ok(CpuModel::parameters(self).map(named).collect())
+        let named = |p: &ParameterState| Ok((p.name.clone(), self.array(p, &p.values)?));
+        CpuModel::parameters(self).map(named).collect()
     }
 
     fn state(&self) -> Result<State> {
@@ -272,16 +381,11 @@ impl Model for CpuModel {
         memory::release_freed_memory();
         let mut state = State::default();
         for p in self.parameters() {
-            let array = |values: &Vec<f32>| Array {
-                shape: p.shape.clone(),
-                values: p.layout.export(&p.shape, values),
-            };
-            state.parameters.insert(p.name.clone(), array(&p.values));
+            state.parameters.insert(p.name.clone(), self.array(p, &p.values)?);
             if self.stepped {
-                let moments = self.optimizer.moments().iter().zip(&p.moments);
-                state
-                    .moments
-                    .extend(moments.map(|(name, m)| (format!("{}.{name}", p.name), array(m))));
+                for (name, moment) in self.optimizer.moments().iter().zip(&p.moments) {
+                    state.moments.insert(format!("{}.{name}", p.name), self.array(p, moment)?);
+                }
             }
         }
         Ok(state)

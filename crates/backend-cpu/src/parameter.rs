@@ -1,6 +1,11 @@
 //! A parameter with its gradient and moments, in the layout of the kernels.
 
-use alexnet_core::Array;
+use std::ops::Range;
+
+use alexnet_core::{
+    Array,
+    sum_order::{Share, images_per_part},
+};
 use ndarray::ArrayView3;
 use rayon::prelude::*;
 
@@ -19,6 +24,9 @@ pub struct ParameterState {
     pub shape: Vec<usize>,
     /// The layout of values, gradient and moments.
     pub layout: Layout,
+    /// The share of this rank in the rows of a weight `[out, in]`. Values, gradient and moments have
+    /// only these rows.
+    pub share: Share,
     /// The values.
     pub values: Vec<f32>,
     /// Whether training updates it. If not, it has no gradient and no moments.
@@ -64,11 +72,30 @@ fn reversed(shape: [usize; 3], values: &[f32]) -> Vec<f32> {
 }
 
 impl ParameterState {
-    /// Returns the sum of the squared gradient, in f64.
+    /// Whether this rank has only some rows.
+    pub fn is_divided(&self) -> bool {
+        self.share != Share::WHOLE
+    }
+
+    /// Returns the rows that this rank has.
+    pub fn rows(&self) -> Range<usize> {
+        self.share.of(self.shape[0])
+    }
+
+    /// Returns sums of the squared gradient, in f64. Those of all ranks, in their order, are the same
+    /// for any number of ranks.
+    pub fn gradient_square_sums(&self, isa: Isa) -> Vec<f64> {
+        let piece = match *self.shape {
+            [outputs, inputs] => images_per_part(outputs) * inputs,
+            _ => ELEMENTS,
+        };
+        let pieces = self.gradient.par_chunks(piece);
+        pieces.map(|gradient| isa.run(SquareSum(gradient))).collect()
+    }
+
+    /// Returns the sum of the squared gradient of the rows of this rank, in f64.
     pub fn gradient_square_sum(&self, isa: Isa) -> f64 {
-        let pieces = self.gradient.par_chunks(ELEMENTS);
-        let partial: Vec<f64> = pieces.map(|gradient| isa.run(SquareSum(gradient))).collect();
-        partial.iter().sum()
+        self.gradient_square_sums(isa).iter().sum()
     }
 
     /// Returns the gradient in PyTorch's layout.

@@ -20,7 +20,8 @@ use crate::network::network;
 /// Returns the state and the losses, as bits.
 fn train(images: usize, batch_size: usize, exact: bool, ranks: &dyn Collective) -> Bits {
     let state = initialize(&network(), Init::Pytorch, 5).unwrap();
-    let backend = CpuBackend { kernels: Kernels { exact, ..Kernels::default() } };
+    let kernels = Kernels { exact, ..Kernels::default() };
+    let backend = CpuBackend { kernels, ..CpuBackend::default() };
     let mut model = backend.compile(&network(), &state, &Options::default()).unwrap();
     let mut batch = Batch::random(images, 77, 3);
     batch.targets[3 * 2..3 * 3].fill(0.0);
@@ -90,9 +91,10 @@ fn the_number_of_ranks_does_not_change_a_bit() {
     for (images, batch_size) in [(32, 32), (20, 20), (20, 3), (7, 7), (81, 81)] {
         let expected = train(images, images, false, &Alone);
         for size in [2, 4, 8, 16] {
-            for (rank, found) in threads::run(size, |ranks| train(images, batch_size, false, ranks))
-                .iter()
-                .enumerate()
+            for (rank, found) in
+                threads::run(size, |ranks| train(images, batch_size, false, &*ranks))
+                    .iter()
+                    .enumerate()
             {
                 let what =
                     format!("{images} images, {batch_size} at a time, rank {rank} of {size}");
@@ -107,7 +109,7 @@ fn the_number_of_ranks_does_not_change_a_bit() {
 fn other_numbers_of_ranks_differ_by_rounding() {
     let expected = train(20, 20, false, &Alone);
     for size in [3, 5, 6] {
-        let found = threads::run(size, |ranks| train(20, 20, false, ranks));
+        let found = threads::run(size, |ranks| train(20, 20, false, &*ranks));
         for other in &found[1..] {
             assert_equal(other, &found[0], "ranks of one group");
         }

@@ -22,7 +22,8 @@ fn start() -> State {
 }
 
 fn compile(state: &State, frozen: &BTreeSet<String>, exact: bool) -> Box<dyn Model> {
-    let backend = CpuBackend { kernels: Kernels { exact, ..Kernels::default() } };
+    let kernels = Kernels { exact, ..Kernels::default() };
+    let backend = CpuBackend { kernels, ..CpuBackend::default() };
     let options = Options { optimizer: SGD, frozen: frozen.clone(), ..Options::default() };
     backend.compile(&network(), state, &options).unwrap()
 }

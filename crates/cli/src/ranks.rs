@@ -11,7 +11,10 @@ mod mpirun;
 
 use std::{
     env,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -73,8 +76,8 @@ pub fn refuse(command: &str) -> Result<()> {
 /// # Errors
 /// If the launcher has started another number of processes, this build has no MPI, the launcher is
 /// not that of its MPI library, or the processes differ in `order`.
-pub fn join(asked: Option<u16>, order: SumOrder) -> Result<Box<dyn Collective>> {
-    let Some(size) = launched() else { return Ok(Box::new(Alone)) };
+pub fn join(asked: Option<u16>, order: SumOrder) -> Result<Arc<dyn Collective>> {
+    let Some(size) = launched() else { return Ok(Arc::new(Alone)) };
     if let Some(asked) = asked {
         ensure!(
             usize::from(asked) == size,
@@ -92,14 +95,14 @@ pub fn join(asked: Option<u16>, order: SumOrder) -> Result<Box<dyn Collective>> 
 }
 
 #[cfg(feature = "mpi")]
-fn joined(size: usize, order: SumOrder) -> Result<Box<dyn Collective>> {
+fn joined(size: usize, order: SumOrder) -> Result<Arc<dyn Collective>> {
     let mpi = alexnet_collective_mpi::Mpi::join(size, order == SumOrder::Any);
     JOINED.store(true, Ordering::Relaxed);
-    Ok(Box::new(mpi?))
+    Ok(Arc::new(mpi?))
 }
 
 #[cfg(not(feature = "mpi"))]
-fn joined(size: usize, _: SumOrder) -> Result<Box<dyn Collective>> {
+fn joined(size: usize, _: SumOrder) -> Result<Arc<dyn Collective>> {
     bail!(
         "a launcher has started {size} processes, but this build has no MPI; build it with `--features mpi`"
     )

@@ -194,6 +194,16 @@ pub trait Model: Send {
     /// [`Error::Shape`].
     fn logits(&mut self, images: &Images) -> Result<Logits>;
 
+    /// Takes part in the computation of the logits of other ranks, without images of its own. Only a
+    /// model whose parameters are divided among ranks does anything: for it, all ranks must call
+    /// [`Model::logits`] or this method at the same time.
+    ///
+    /// # Errors
+    /// [`Error::Ranks`].
+    fn take_part(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Does one training step: forward pass with dropout, mean softmax cross-entropy, backward
     /// pass, update.
     ///
@@ -213,8 +223,12 @@ pub trait Model: Send {
     /// processes during the rest of the backward pass. Returns the loss. The order of the parameters
     /// is the same in each step.
     ///
+    /// A model that divides parameters among ranks computes their gradients over the images of all
+    /// ranks. It does not hand them out, and may update those parameters here already:
+    /// [`Model::update`] must follow.
+    ///
     /// # Errors
-    /// [`Error::Shape`].
+    /// [`Error::Shape`]; [`Error::Ranks`].
     fn hand_out_gradients(
         &mut self,
         batch: &Batch,
@@ -227,11 +241,11 @@ pub trait Model: Send {
     }
 
     /// Does the part of [`Model::train_step`] after the backward pass: clips the gradients and
-    /// updates the parameters. `gradients` must contain all trainable parameters. Returns their L2
-    /// norm before clipping.
+    /// updates the parameters. `gradients` must contain all trainable parameters, except those that
+    /// are divided among ranks. Returns the L2 norm of all gradients before clipping.
     ///
     /// # Errors
-    /// [`Error::Shape`] when a gradient is missing or has the wrong shape.
+    /// [`Error::Shape`] when a gradient is missing or has the wrong shape; [`Error::Ranks`].
     fn update(&mut self, gradients: &Gradients, step: &Step) -> Result<f64>;
 
     /// Returns the vector-Jacobian product in evaluation mode: the gradients of `Σ cotangent ·
@@ -255,16 +269,17 @@ pub trait Model: Send {
         rule: ReluRule,
     ) -> Result<Inspection>;
 
-    /// Returns the current parameters and moments.
+    /// Returns the current parameters and moments. If parameters are divided among ranks, all ranks
+    /// must call this method at the same time, and each gets all of them.
     ///
     /// # Errors
-    /// Those of the engine's tensor library.
+    /// Those of the engine's tensor library; [`Error::Ranks`].
     fn state(&self) -> Result<State>;
 
-    /// Returns the current parameters.
+    /// Returns the current parameters, as [`Model::state`].
     ///
     /// # Errors
-    /// Those of the engine's tensor library.
+    /// As [`Model::state`].
     fn parameters(&self) -> Result<Parameters> {
         Ok(self.state()?.parameters)
     }

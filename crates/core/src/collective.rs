@@ -7,14 +7,17 @@
 
 pub mod threads;
 
-use std::{fmt::Display, ops::Range};
+use std::{
+    fmt::{self, Display},
+    ops::Range,
+};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Array, Error, Result, State, state::Parameters};
+use crate::{Array, Error, Result, State, state::Parameters, sum_order::BalancedSum};
 
 /// A group of ranks.
-pub trait Collective: Sync {
+pub trait Collective: Send + Sync {
     /// Returns the number of this rank, from 0.
     fn rank(&self) -> usize;
 
@@ -42,6 +45,12 @@ pub trait Collective: Sync {
     /// [`Error::Ranks`].
     fn sum(&self, values: &mut [f32]) -> Result<()> {
         balanced_sum(self, values)
+    }
+}
+
+impl fmt::Debug for dyn Collective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
     }
 }
 
@@ -214,6 +223,84 @@ pub fn balanced_sum<C: Collective + ?Sized>(ranks: &C, values: &mut [f32]) -> Re
     }
 }
 
+/// Fills `values` on all ranks: rank `r` has its part `starts[r]..starts[r + 1]`, and receives those of
+/// the others. `starts` begins with 0 and ends with the length of `values`.
+///
+/// A rank exchanges its part with its neighbor, then both parts with the next but one, and so on
+/// (recursive doubling; Thakur, Rabenseifner and Gropp 2005, section 4.1). If the number of ranks is
+/// not a power of two, some ranks first send their part to their neighbor, and receive the others'
+/// from it at the end.
+///
+/// # Errors
+/// Those of [`Collective::exchange`].
+///
+/// # Panics
+/// When `starts` does not have one number more than there are ranks.
+pub fn gather_values(ranks: &dyn Collective, values: &mut [f32], starts: &[usize]) -> Result<()> {
+    let (rank, size) = (ranks.rank(), ranks.size());
+    assert_eq!(starts.len(), size + 1, "a part for each rank");
+    // The largest power of two. Of the first 2 · `extra` ranks, each second one depends on the rank
+    // before it. The others, which are the leaders, have consecutive numbers among themselves.
+    let leaders = 1 << size.ilog2();
+    let extra = size - leaders;
+    let rank_of = |leader: usize| leader + leader.min(extra);
+    if rank < 2 * extra && rank % 2 == 1 {
+        ranks.exchange(rank - 1, &values[starts[rank]..starts[rank + 1]], &mut [])?;
+        return ranks.exchange(rank - 1, &[], values);
+    }
+    let has_extra = rank < 2 * extra;
+    if has_extra {
+        ranks.exchange(rank + 1, &[], &mut values[starts[rank + 1]..starts[rank + 2]])?;
+    }
+    let leader = if has_extra { rank / 2 } else { rank - extra };
+    let mut received = Vec::new();
+    for distance in (0..leaders.ilog2()).map(|level| 1 << level) {
+        let part = |leader: usize| {
+            let first = leader / distance * distance;
+            starts[rank_of(first)]..starts[rank_of(first + distance)]
+        };
+        let other = part(leader ^ distance);
+        received.resize(other.len(), 0.0);
+        ranks.exchange(rank_of(leader ^ distance), &values[part(leader)], &mut received)?;
+        values[other].copy_from_slice(&received);
+    }
+    match has_extra {
+        true => ranks.exchange(rank + 1, values, &mut []),
+        false => Ok(()),
+    }
+}
+
+/// Returns the sums over all ranks of the part `starts[rank]..starts[rank + 1]` of `values`. They have
+/// the same bits as those of [`balanced_sum`] if the number of ranks is a power of two.
+///
+/// Each rank sends every other rank the part of that rank, so it sends `(R-1)/R` times the size of
+/// `values`.
+///
+/// # Errors
+/// Those of [`Collective::exchange`].
+///
+/// # Panics
+/// When `starts` does not have one number more than there are ranks.
+pub fn sum_of_part(ranks: &dyn Collective, values: &[f32], starts: &[usize]) -> Result<Vec<f32>> {
+    let (rank, size) = (ranks.rank(), ranks.size());
+    assert_eq!(starts.len(), size + 1, "a part for each rank");
+    let part = |rank: usize| &values[starts[rank]..starts[rank + 1]];
+    let mut parts = vec![Vec::new(); size];
+    parts[rank] = part(rank).to_vec();
+    // In each round, the ranks are divided into pairs.
+    for round in 0..size {
+        let other = (round + size - rank) % size;
+        if other != rank {
+            parts[other].resize(part(rank).len(), 0.0);
+            ranks.exchange(other, part(other), &mut parts[other])?;
+        }
+    }
+    let mut sum = BalancedSum::default();
+    let add = |sum: &mut Vec<f32>, more: &Vec<f32>| add(sum, more);
+    parts.into_iter().for_each(|part| sum.push(part, add));
+    Ok(sum.finish(add).unwrap_or_default())
+}
+
 fn add(sums: &mut [f32], more: &[f32]) {
     sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
 }
@@ -228,7 +315,6 @@ fn halves(range: &Range<usize>, is_first: bool) -> (Range<usize>, Range<usize>) 
 #[cfg(test)]
 mod tests {
     use super::{threads::run, *};
-    use crate::sum_order::BalancedSum;
 
     fn value(rank: usize, at: usize) -> f32 {
         1.0 / (1 + (rank * 7919 + at * 104_729) % 1009) as f32
@@ -272,12 +358,50 @@ mod tests {
         for size in 1..=6 {
             let found = run(size, |ranks| {
                 let is_first = ranks.rank() == 0;
-                barrier(ranks).unwrap();
-                assert_eq!(gather(ranks, &ranks.rank()).unwrap(), (0..size).collect::<Vec<_>>());
-                assert_eq!(broadcast(ranks, is_first.then_some("x".to_owned())).unwrap(), "x");
-                broadcast_state(ranks, is_first.then(|| state.clone())).unwrap()
+                barrier(&*ranks).unwrap();
+                assert_eq!(gather(&*ranks, &ranks.rank()).unwrap(), (0..size).collect::<Vec<_>>());
+                assert_eq!(broadcast(&*ranks, is_first.then_some("x".to_owned())).unwrap(), "x");
+                broadcast_state(&*ranks, is_first.then(|| state.clone())).unwrap()
             });
             assert!(found.iter().all(|found| *found == state));
+        }
+    }
+
+    /// Returns where the parts of the ranks of `len` numbers start. Some parts are empty.
+    fn starts(size: usize, len: usize) -> Vec<usize> {
+        (0..=size).map(|rank| rank * rank * len / (size * size)).collect()
+    }
+
+    #[test]
+    fn the_parts_of_all_ranks_are_gathered() {
+        for size in 1..=9 {
+            for len in [0, 3, 100] {
+                let starts = starts(size, len);
+                let expected: Vec<f32> = (0..len).map(|at| at as f32).collect();
+                let gathered = run(size, |ranks| {
+                    let mut values = vec![f32::NAN; len];
+                    let own = starts[ranks.rank()]..starts[ranks.rank() + 1];
+                    values[own.clone()].copy_from_slice(&expected[own]);
+                    gather_values(&*ranks, &mut values, &starts).unwrap();
+                    values
+                });
+                assert!(gathered.iter().all(|values| *values == expected), "{size} ranks, {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_rank_has_the_sums_of_its_part() {
+        for size in 1..=9 {
+            for len in [0, 3, 100] {
+                let starts = starts(size, len);
+                let sums = run(size, |ranks| {
+                    let values: Vec<f32> = (0..len).map(|at| value(ranks.rank(), at)).collect();
+                    sum_of_part(&*ranks, &values, &starts).unwrap()
+                });
+                let expected: Vec<f32> = (0..len).map(|at| expected(size, at)).collect();
+                assert_eq!(sums.concat(), expected, "{size} ranks, {len}");
+            }
         }
     }
 
@@ -288,7 +412,7 @@ mod tests {
                 2 => Err(Error::Image("rose.jpg is damaged".into())),
                 rank => Ok(rank),
             };
-            agree(ranks, own).unwrap_err()
+            agree(&*ranks, own).unwrap_err()
         });
         for (rank, error) in found.iter().enumerate() {
             match (rank, error) {

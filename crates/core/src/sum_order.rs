@@ -6,6 +6,9 @@
 //! binary tree: `((0+1)+(2+3))+((4+5)+(6+7))`. The sum over the second half of the images, or over
 //! the third quarter, is then a node of the tree, and can be computed elsewhere. Since the addition
 //! of two numbers is commutative, it does not matter which side adds.
+//!
+//! The engine `cpu` forms the sums over the outputs of a linear layer in the same order, so that these
+//! can be divided too.
 
 use std::ops::Range;
 

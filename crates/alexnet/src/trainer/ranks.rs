@@ -12,7 +12,7 @@ use alexnet_data::dataset::{Dataset, Item};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use super::{Begin, ready::Ready};
+use super::{Begin, parallel::Parallel, ready::Ready};
 use crate::{
     Engine, Error, Result, RunFolder, TrainConfig, engine, prepare, run_folder::Marks, saved,
 };
@@ -24,11 +24,16 @@ type Values = BTreeMap<String, String>;
 ///
 /// # Errors
 /// [`Error::RankDiffers`] on all ranks; when the settings cannot be saved.
-pub fn check_equal(ranks: &dyn Collective, config: &TrainConfig, begin: &Begin) -> Result<()> {
+pub fn check_equal(
+    ranks: &dyn Collective,
+    config: &TrainConfig,
+    begin: &Begin,
+    parallel: Parallel,
+) -> Result<()> {
     if ranks.size() == 1 {
         return Ok(());
     }
-    let own = agree(ranks, values(config, begin))?;
+    let own = agree(ranks, values(config, begin, parallel))?;
     let all = gather(ranks, &(ranks.name(), own))?;
     let Some(((first, expected), others)) = all.split_first() else { return Ok(()) };
     let absent = "not set".to_owned();
@@ -50,7 +55,7 @@ pub fn check_equal(ranks: &dyn Collective, config: &TrainConfig, begin: &Begin) 
     Ok(())
 }
 
-fn values(config: &TrainConfig, begin: &Begin) -> Result<Values> {
+fn values(config: &TrainConfig, begin: &Begin, parallel: Parallel) -> Result<Values> {
     let unreadable = |error: toml::de::Error| Error::Unsaveable { reason: error.to_string() };
     let settings: Table = saved::text(config)?.parse().map_err(unreadable)?;
     let mut values: Values =
@@ -61,6 +66,7 @@ fn values(config: &TrainConfig, begin: &Begin) -> Result<Values> {
     };
     values.insert("run folder".into(), run);
     values.insert("checkpoint-every".into(), format!("{:?}", config.checkpoint_every));
+    values.insert("parallel".into(), format!("{parallel:?}").to_lowercase());
     values.insert("version".into(), env!("CARGO_PKG_VERSION").into());
     values.insert("program".into(), program());
     if config.engine.backend == Engine::Cpu {

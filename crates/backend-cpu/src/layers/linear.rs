@@ -1,11 +1,16 @@
 //! The fully connected layer, with an optional fused ReLU. The work is divided by features, so that
-//! each weight is read once per pass for any batch size.
+//! each weight is read once per pass for any batch size. The weights can be divided among ranks
+//! ([`crate::hybrid`]).
 
-use alexnet_core::{Backward, Layer, Mode, Result};
+use alexnet_core::{
+    Backward, Layer, Mode, Result,
+    sum_order::{BalancedSum, images_per_part},
+};
 use rayon::prelude::*;
 
 use super::{CpuLayer, needs_backward, take_saved};
 use crate::{
+    hybrid::LinearRanks,
     kernels::{
         Isa,
         dot::DotRows,
@@ -15,7 +20,7 @@ use crate::{
     optimizer::{ApplyToSums, Update},
     parallel::{ELEMENTS, add_partial_sums},
     parameter::ParameterState,
-    tensor::{Pool, Tensor, transpose},
+    tensor::{Buffer, Pool, Tensor, transpose},
 };
 
 /// The number of output features of one task.
@@ -26,8 +31,11 @@ const INPUTS: usize = 512;
 
 /// `y = W·x + b`, then `max(y, 0)` if fused.
 pub struct Linear {
-    /// The weight `[out, in]` and the bias `[out]`.
+    /// The weight `[out, in]` and the bias `[out]`. Only the weight is divided among ranks: each of
+    /// them can compute the gradient of the whole bias.
     parameters: [ParameterState; 2],
+    /// The ranks among which the weight is divided.
+    ranks: Option<LinearRanks>,
     /// Whether a ReLU is fused.
     relu: bool,
     /// Whether an earlier layer is trainable.
@@ -48,12 +56,13 @@ impl Linear {
     /// Creates a layer with the parameters weight and bias.
     pub fn new(
         parameters: [ParameterState; 2],
+        ranks: Option<LinearRanks>,
         relu: bool,
         needs_dx: bool,
         isa: Isa,
         pool: Pool,
     ) -> Self {
-        Self { parameters, relu, needs_dx, isa, pool, saved_for_backward: None }
+        Self { parameters, ranks, relu, needs_dx, isa, pool, saved_for_backward: None }
     }
 
     /// Returns `(out, in)`.
@@ -66,14 +75,18 @@ impl Layer<Tensor> for Linear {
     fn forward(&mut self, x: Tensor, mode: Mode) -> Result<Tensor> {
         let (outputs, inputs) = self.extents();
         let [weight, bias] = &self.parameters;
+        let rows = weight.rows();
         let mut by_output = self.pool.take(outputs * x.batch); // [out, N]
-        by_output
+        by_output[rows.start * x.batch..rows.end * x.batch]
             .par_chunks_mut(OUTPUTS * x.batch)
             .zip(weight.values.par_chunks(OUTPUTS * inputs))
-            .zip(bias.values.par_chunks(OUTPUTS))
+            .zip(bias.values[rows].par_chunks(OUTPUTS))
             .for_each(|((y, weight), bias)| {
                 self.isa.run(DotRows { x: x.values(), weight, bias, inputs, relu: self.relu, y });
             });
+        if let Some(ranks) = &self.ranks {
+            ranks.gather_rows(&mut by_output, outputs)?;
+        }
         let mut y = self.pool.tensor(x.batch, &[outputs]); // [N, out]
         transpose(&by_output, outputs, x.batch, y.values_mut());
         let images_per_part = mode.images_per_part(x.batch);
@@ -111,30 +124,52 @@ impl Linear {
         (x, images_per_part)
     }
 
-    /// Returns `dx = dy · W`, or `dy` if the gradient of the input is not needed.
+    /// Returns `dx = dy · W`, or `dy` if the gradient of the input is not needed. If the outputs are
+    /// divided among ranks, these are the sums over the outputs of this rank.
+    ///
+    /// The outputs are divided into parts like the images of a step ([`alexnet_core::sum_order`]), and
+    /// the sums over the parts are added as a balanced tree, so that ranks can compute nodes of it. A
+    /// block of the weights, of one part, is in the first-level cache while it is used.
     fn input_gradient(&self, dy: Tensor) -> Tensor {
         if !self.needs_dx {
             return dy;
         }
         let (outputs, inputs) = self.extents();
-        let batch = dy.batch;
-        // [pieces, N, INPUTS]
-        let mut dx_pieces = self.pool.take(inputs.div_ceil(INPUTS) * batch * INPUTS);
-        dx_pieces.par_chunks_mut(batch * INPUTS).enumerate().for_each(|(i, dx)| {
-            let first = i * INPUTS;
-            let extents = Extents { m: batch, n: INPUTS.min(inputs - first), k: outputs };
-            let left = Left { values: dy.values(), row: outputs, column: 1 };
-            let right = Right { values: &self.parameters[0].values[first..], row: inputs };
-            self.isa.run(Gemm::new(extents, left, right, Store { values: dx, row: INPUTS }));
-        });
+        let [weight, _] = &self.parameters;
+        let (rows, part, batch) = (weight.rows(), images_per_part(outputs), dy.batch);
+        let sum_of_columns = |first: usize| {
+            let n = INPUTS.min(inputs - first);
+            let mut sum = BalancedSum::default();
+            for output in rows.clone().step_by(part) {
+                let mut products = self.pool.take(batch * n);
+                let extents = Extents { m: batch, n, k: part.min(rows.end - output) };
+                let left = Left { values: &dy.values()[output..], row: outputs, column: 1 };
+                let weight = &weight.values[(output - rows.start) * inputs + first..];
+                let right = Right { values: weight, row: inputs };
+                let store = Store { values: &mut products, row: n };
+                self.isa.run(Gemm::new(extents, left, right, store));
+                sum.push(products, add);
+            }
+            sum.finish(add)
+        };
+        let columns = (0..inputs.div_ceil(INPUTS)).into_par_iter();
+        let sums: Vec<Option<Buffer>> = columns.map(|i| sum_of_columns(i * INPUTS)).collect();
         let mut dx = self.pool.tensor(batch, &[inputs]);
         for (i, dx) in dx.values_mut().chunks_exact_mut(inputs).enumerate() {
-            for (dx, piece) in dx.chunks_mut(INPUTS).zip(dx_pieces.chunks_exact(batch * INPUTS)) {
-                dx.copy_from_slice(&piece[i * INPUTS..][..dx.len()]);
+            for (dx, sums) in dx.chunks_mut(INPUTS).zip(&sums) {
+                match sums {
+                    Some(sums) => dx.copy_from_slice(&sums[i * dx.len()..][..dx.len()]),
+                    // A rank without outputs. Adding 0 would change -0 to 0.
+                    None => dx.fill(-0.0),
+                }
             }
         }
         dx
     }
+}
+
+fn add(sum: &mut Buffer, more: &Buffer) {
+    sum.iter_mut().zip(more.iter()).for_each(|(sum, more)| *sum += more);
 }
 
 /// Returns the product that computes the weight gradient of `outputs` outputs, from index `first`,
@@ -154,17 +189,18 @@ fn weight_gradient<'a, F: Finish>(
 
 impl Backward<Tensor> for Linear {
     fn backward(&mut self, mut dy: Tensor) -> Result<Tensor> {
-        let (outputs, inputs) = self.extents();
+        let (_, inputs) = self.extents();
         let (x, part) = self.begin_backward(&mut dy);
         let isa = self.isa;
         let [weight, _] = &mut self.parameters;
+        let first = weight.rows().start;
         if weight.trainable {
-            weight.gradient.resize(outputs * inputs, 0.0);
+            weight.gradient.resize(weight.values.len(), 0.0);
         }
         weight.gradient.par_chunks_mut(OUTPUTS * inputs).enumerate().for_each(|(i, gradient)| {
             let rows = gradient.len() / inputs;
             let store = Store { values: gradient, row: inputs };
-            isa.run(weight_gradient(&dy, (&x, part), i * OUTPUTS, rows, store));
+            isa.run(weight_gradient(&dy, (&x, part), first + i * OUTPUTS, rows, store));
         });
         Ok(self.input_gradient(dy))
     }
@@ -191,19 +227,24 @@ impl CpuLayer for Linear {
         let (x, part) = self.begin_backward(&mut dy);
         let dx = self.input_gradient(dy.clone());
         let [weight, bias] = &mut self.parameters;
+        let first = weight.rows().start;
         let mut square_sum = 0.0;
         if weight.trainable {
             let pieces = weight.slices().pieces(OUTPUTS * inputs);
             let sums = pieces.into_par_iter().enumerate().map(|(i, slices)| {
                 let rows = slices.values.len() / inputs;
                 let apply = ApplyToSums { update, slices, row: inputs, square_sum: 0.0 };
-                isa.run(weight_gradient(&dy, (&x, part), i * OUTPUTS, rows, apply)).square_sum
+                isa.run(weight_gradient(&dy, (&x, part), first + i * OUTPUTS, rows, apply))
+                    .square_sum
             });
             // Added in a fixed order, independently of the threads.
             square_sum += sums.collect::<Vec<f64>>().iter().sum::<f64>();
         }
         if bias.trainable {
-            square_sum += bias.gradient_square_sum(isa);
+            // All ranks have the same bias.
+            if weight.share.rank == 0 {
+                square_sum += bias.gradient_square_sum(isa);
+            }
             bias.update(isa, update);
         }
         Ok((dx, square_sum))

@@ -38,8 +38,15 @@ pub trait CpuLayer: Backward<Tensor> + Send {
         self.parameters().iter().any(|parameter| parameter.trainable)
     }
 
+    /// Whether the weights are divided among ranks. The gradient of the input is then the sum over
+    /// the outputs of this rank.
+    fn is_divided(&self) -> bool {
+        self.parameters().iter().any(ParameterState::is_divided)
+    }
+
     /// Runs the backward pass and updates all trainable parameters. Returns the gradient of the
-    /// input and the sum of the squared gradients of the parameters.
+    /// input and the sum of the squared gradients of the parameters. If the layer is divided, this is
+    /// the share of this rank in the sum.
     ///
     /// # Errors
     /// Those of the backward pass.

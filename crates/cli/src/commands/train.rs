@@ -4,10 +4,10 @@ mod header;
 mod other_rank;
 mod watch;
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{fs, path::PathBuf, process::ExitCode, sync::Arc};
 
 use alexnet::{
-    Resume, Run, Trainer,
+    Parallel, Resume, Run, Trainer,
     core::{Collective, text::shown_path, train::Outcome},
 };
 use anyhow::Result;
@@ -44,6 +44,9 @@ pub struct Args {
         default_value = "fixed"
     )]
     sum_order: SumOrder,
+    /// How processes divide the computation
+    #[arg(long, help_heading = "Engine", value_name = "MODE", value_enum, default_value = "data")]
+    parallel: Parallel,
     /// Resume a run from its last checkpoint; only the options for engine, workers, epochs,
     /// checkpoints, --data (if the images have been moved) and --on-bad-image can be changed
     #[arg(long, value_name = "RUN", conflicts_with_all = [
@@ -67,7 +70,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     engine::choose_program(trainer.engine())?;
     let ranks = ranks::join(args.ranks, args.sum_order)?;
-    let code = train(args, trainer, ranks.as_ref());
+    let code = train(args, trainer, Arc::clone(&ranks));
     if code.is_err() {
         // Dropping it would wait for the other ranks.
         std::mem::forget(ranks);
@@ -76,11 +79,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// Trains on one of `ranks`.
-fn train(args: &Args, trainer: Trainer, ranks: &dyn Collective) -> Result<ExitCode> {
+fn train(args: &Args, trainer: Trainer, ranks: Arc<dyn Collective>) -> Result<ExitCode> {
     let threads = args.options.engine.threads;
     match ranks.size() {
         1 => threads.start()?,
-        _ => threads.or(ranks::threads(ranks)?).start()?,
+        _ => threads.or(ranks::threads(ranks.as_ref())?).start()?,
     }
     let stop = Stop::default();
     if ranks.rank() > 0 {
@@ -112,6 +115,10 @@ fn exit_code(run: &Run, stop: &Stop) -> ExitCode {
 }
 
 fn trainer(args: &Args) -> Result<Trainer> {
+    Ok(begin(args)?.parallel(args.parallel))
+}
+
+fn begin(args: &Args) -> Result<Trainer> {
     let Args { options, run_dir, resume, .. } = args;
     let Some(run) = resume else {
         let mut config = options.config();

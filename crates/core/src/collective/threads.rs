@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         mpsc::{Receiver, Sender, channel},
     },
     thread,
@@ -30,11 +30,11 @@ enum Message {
 ///
 /// # Panics
 /// When `work` panics.
-pub fn run<T: Send>(size: usize, work: impl Fn(&ThreadRank) -> T + Sync) -> Vec<T> {
+pub fn run<T: Send>(size: usize, work: impl Fn(Arc<ThreadRank>) -> T + Sync) -> Vec<T> {
     let work = &work;
     thread::scope(|scope| {
         let threads: Vec<_> =
-            group(size).into_iter().map(|rank| scope.spawn(move || work(&rank))).collect();
+            group(size).into_iter().map(|rank| scope.spawn(move || work(Arc::new(rank)))).collect();
         threads
             .into_iter()
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))

@@ -32,8 +32,9 @@ pub fn evaluate(
     let mut batches = batches.into_iter();
     loop {
         let own = match batches.next() {
-            Some(batch) => batch.and_then(|batch| evaluated(model, &batch)).map(Some),
-            None => Ok(None),
+            Some(Ok(batch)) if !batch.is_empty() => evaluated(model, &batch).map(Some),
+            // The other ranks may have images, and may need this one to compute their logits.
+            other => model.take_part().and_then(|()| Ok(other.transpose()?.map(|_| NOTHING))),
         };
         let own = agree(ranks, own)?;
         let all = gather(ranks, &own)?;
@@ -54,11 +55,10 @@ pub fn evaluate(
     }
 }
 
+const NOTHING: Evaluated = Evaluated { logits: Vec::new(), targets: Vec::new(), classes: 0 };
+
 fn evaluated(model: &mut dyn Model, batch: &Batch) -> Result<Evaluated> {
-    let Logits { values, classes } = match batch.is_empty() {
-        true => Logits { values: Vec::new(), classes: 0 },
-        false => model.logits(&batch.images)?,
-    };
+    let Logits { values, classes } = model.logits(&batch.images)?;
     let bits = |numbers: &[f32]| numbers.iter().map(|number| number.to_bits()).collect();
     Ok(Evaluated { logits: bits(&values), targets: bits(&batch.targets), classes })
 }

@@ -1,0 +1,309 @@
+//! Linear layers that are divided among ranks: a number of ranks that is a power of two does not
+//! change a bit, and what the ranks send.
+
+mod network;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use alexnet_backend_cpu::CpuBackend;
+use alexnet_core::{
+    Alone, Array, Backend, Batch, Collective, Error, Model, Node, Op, Options, Result, State, Step,
+    Topology,
+    collective::threads,
+    init::{Init, initialize},
+    sum_order::Share,
+    train::{StepBatch, evaluate, train_step},
+};
+
+/// A network with three linear layers, and dropout before the first and before the second one.
+fn network() -> Topology {
+    let mut network = network::network();
+    network.nodes.pop();
+    for op in [
+        Op::Dropout { p: 0.5 },
+        Op::Linear { inputs: 67, outputs: 40 },
+        Op::Relu,
+        Op::Linear { inputs: 40, outputs: 3 },
+    ] {
+        network.nodes.push(Node { name: format!("layer.{}", network.nodes.len()), op });
+    }
+    network
+}
+
+/// The results of three steps, as bits.
+#[derive(PartialEq)]
+struct Bits {
+    losses: Vec<u64>,
+    /// Of the clipped step, in which it has an influence.
+    gradient_norm: u64,
+    state: BTreeMap<String, Vec<u32>>,
+    validation_loss: u64,
+}
+
+fn compile(
+    topology: &Topology,
+    state: &State,
+    options: &Options,
+    linear_ranks: Option<Arc<dyn Collective>>,
+) -> Box<dyn Model> {
+    let backend = CpuBackend { linear_ranks, ..CpuBackend::default() };
+    backend.compile(topology, state, options).unwrap()
+}
+
+fn options(frozen: &[&str]) -> Options {
+    let frozen: BTreeSet<String> = frozen.iter().map(|name| (*name).to_owned()).collect();
+    Options { frozen, ..Options::default() }
+}
+
+/// Returns the images of a rank in a step with these images.
+fn share(batch: &Batch, ranks: &dyn Collective) -> StepBatch {
+    let own = Share { rank: ranks.rank(), ranks: ranks.size() }.of(batch.len());
+    let images_per_step = batch.len();
+    if !own.is_empty() {
+        return StepBatch { batch: batch.slice(own.clone()), first: own.start, images_per_step };
+    }
+    let mut blank = batch.slice(0..1);
+    blank.images.pixels.fill(0);
+    blank.targets.fill(0.0);
+    StepBatch { batch: blank, first: images_per_step, images_per_step }
+}
+
+/// Does a step on these ranks.
+fn step(
+    model: &mut dyn Model,
+    batch: &Batch,
+    (number, clip_grad_norm): (u64, Option<f32>),
+    ranks: &dyn Collective,
+) -> Result<(f64, f64)> {
+    let own = share(batch, ranks);
+    let micro_batch = Some(own.micro_batch(batch.labeled()));
+    let step = Step { number, seed: 1, micro_batch, lr: 1e-3, clip_grad_norm };
+    let report = train_step(model, &own.batch, 100, &step, ranks)?;
+    Ok((report.loss, report.gradient_norm))
+}
+
+/// Does three steps with `images` images, of which one has no target, and evaluates 3 batches.
+fn train(images: usize, frozen: &[&str], ranks: Arc<dyn Collective>) -> Bits {
+    let start = initialize(&network(), Init::Pytorch, 5).unwrap();
+    let mut model = compile(&network(), &start, &options(frozen), Some(Arc::clone(&ranks)));
+    let ranks = ranks.as_ref();
+    let mut batch = Batch::random(images, 77, 3);
+    batch.targets[..3].fill(0.0);
+    let reports: Vec<(f64, f64)> = (1..)
+        .zip([None, Some(0.5), None])
+        .map(|step_of| {
+            batch.images.pixels.rotate_left(1009);
+            step(model.as_mut(), &batch, step_of, ranks).unwrap()
+        })
+        .collect();
+    let State { parameters, moments, .. } = model.state().unwrap();
+    assert!(model.parameters().unwrap() == parameters);
+    let arrays = parameters.into_iter().chain(moments);
+    let bits = |array: Array| array.values.iter().map(|value| value.to_bits()).collect();
+    let state = arrays.map(|(name, array)| (name, bits(array))).collect();
+    let batches = [4, 1, 2].map(|n| Ok(Batch::random(n, 77, 3)));
+    let own = batches.into_iter().skip(ranks.rank()).step_by(ranks.size());
+    Bits {
+        losses: reports.iter().map(|(loss, _)| loss.to_bits()).collect(),
+        gradient_norm: reports[1].1.to_bits(),
+        state,
+        validation_loss: evaluate(model.as_mut(), own, ranks).unwrap().loss().to_bits(),
+    }
+}
+
+/// Panics if the bits differ.
+fn assert_equal(found: &Bits, expected: &Bits, what: &str) {
+    assert_eq!(found.losses, expected.losses, "losses, {what}");
+    assert_eq!(found.gradient_norm, expected.gradient_norm, "gradient norm, {what}");
+    for (name, values) in &expected.state {
+        assert!(found.state[name] == *values, "{name}, {what}");
+    }
+    assert_eq!(found.validation_loss, expected.validation_loss, "validation loss, {what}");
+}
+
+const NOTHING: &[&str] = &[];
+const CONVOLUTIONS: &[&str] = &[
+    "layer.0.weight",
+    "layer.0.bias",
+    "layer.3.weight",
+    "layer.3.bias",
+    "layer.5.weight",
+    "layer.5.bias",
+    "layer.7.weight",
+    "layer.7.bias",
+];
+const SOME: &[&str] = &["layer.5.weight", "layer.10.bias", "layer.13.weight"];
+
+/// The last layer has three outputs, so some ranks have none of its rows. In a step with 5 images,
+/// some ranks have no image.
+#[test]
+fn the_number_of_ranks_does_not_change_a_bit() {
+    for (images, frozen) in [(20, NOTHING), (5, NOTHING), (9, CONVOLUTIONS), (9, SOME)] {
+        let expected = train(images, frozen, Arc::new(Alone));
+        for size in [2, 4, 8] {
+            let found = threads::run(size, |ranks| train(images, frozen, ranks));
+            for (rank, found) in found.iter().enumerate() {
+                let what = format!("{images} images, frozen {frozen:?}, rank {rank} of {size}");
+                assert_equal(found, &expected, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn other_numbers_of_ranks_differ_by_rounding() {
+    let expected = train(20, NOTHING, Arc::new(Alone));
+    for size in [3, 5, 6] {
+        let found = threads::run(size, |ranks| train(20, NOTHING, ranks));
+        for other in &found[1..] {
+            assert_equal(other, &found[0], "ranks of one group");
+        }
+        for (found, expected) in found[0].losses.iter().zip(&expected.losses) {
+            let [found, expected] = [found, expected].map(|bits| f64::from_bits(*bits));
+            assert!((found - expected).abs() < 1e-5, "{found} on {size} ranks, alone {expected}");
+        }
+    }
+}
+
+/// Without clipping, the norm is only reported. It is added in another order.
+#[test]
+fn the_reported_norm_counts_each_gradient_once() {
+    let norms = |ranks: Arc<dyn Collective>| -> Vec<f64> {
+        let start = initialize(&network(), Init::Pytorch, 5).unwrap();
+        let mut model = compile(&network(), &start, &options(NOTHING), Some(Arc::clone(&ranks)));
+        let batch = Batch::random(9, 77, 3);
+        let steps = [(1, None), (2, Some(0.1)), (3, None)];
+        steps.map(|of| step(model.as_mut(), &batch, of, ranks.as_ref()).unwrap().1).to_vec()
+    };
+    let expected = norms(Arc::new(Alone));
+    for found in threads::run(4, |ranks| norms(ranks)) {
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!((found / expected - 1.0).abs() < 1e-6, "{found}, alone {expected}");
+        }
+    }
+}
+
+#[test]
+fn a_step_in_several_micro_batches_and_other_computations_are_refused() {
+    let errors = threads::run(2, |ranks| {
+        let ranks: Arc<dyn Collective> = ranks;
+        let start = initialize(&network(), Init::Pytorch, 5).unwrap();
+        let mut model = compile(&network(), &start, &options(NOTHING), Some(Arc::clone(&ranks)));
+        let batch = Batch::random(16, 77, 3);
+        let own = share(&batch, ranks.as_ref());
+        let micro_batch = Some(own.micro_batch(16));
+        let step = Step { number: 1, seed: 1, micro_batch, lr: 1e-3, clip_grad_norm: None };
+        assert!(matches!(model.gradients(&own.batch, &step), Err(Error::Backend { .. })));
+        train_step(model.as_mut(), &own.batch, 4, &step, ranks.as_ref()).unwrap_err().to_string()
+    });
+    for error in errors {
+        assert!(error.contains("all images of a step at once"), "{error}");
+    }
+}
+
+/// A rank that counts the bytes that it sends: numbers, and bytes to one other rank.
+struct Counting {
+    rank: Arc<threads::ThreadRank>,
+    numbers: AtomicUsize,
+    messages: AtomicUsize,
+}
+
+impl Collective for Counting {
+    fn rank(&self) -> usize {
+        self.rank.rank()
+    }
+
+    fn size(&self) -> usize {
+        self.rank.size()
+    }
+
+    fn name(&self) -> String {
+        self.rank.name()
+    }
+
+    fn exchange(&self, with: usize, send: &[f32], receive: &mut [f32]) -> Result<()> {
+        self.numbers.fetch_add(4 * send.len(), Ordering::Relaxed);
+        self.rank.exchange(with, send, receive)
+    }
+
+    fn gather_bytes(&self, message: &[u8]) -> Result<Vec<Vec<u8>>> {
+        self.messages.fetch_add(message.len(), Ordering::Relaxed);
+        self.rank.gather_bytes(message)
+    }
+}
+
+/// A network with the proportions of AlexNet: two convolutions and three linear layers.
+fn wide() -> Topology {
+    let conv = |inputs, outputs, kernel, stride| Op::Conv2d {
+        inputs,
+        outputs,
+        kernel,
+        stride,
+        padding: 1,
+        groups: 1,
+    };
+    let ops = [
+        conv(3, 8, 3, 2),
+        Op::Relu,
+        conv(8, 16, 3, 2),
+        Op::Flatten,
+        Op::Linear { inputs: 16 * 8 * 8, outputs: 1024 },
+        Op::Relu,
+        Op::Dropout { p: 0.5 },
+        Op::Linear { inputs: 1024, outputs: 256 },
+        Op::Relu,
+        Op::Linear { inputs: 256, outputs: 8 },
+    ];
+    let nodes = ops.into_iter().enumerate().map(|(i, op)| Node { name: format!("layer.{i}"), op });
+    Topology { input: [3, 32, 32], nodes: nodes.collect() }
+}
+
+/// Each rank sends its part of the inputs of the first linear layer, of the outputs of all of them,
+/// of the gradient of the logits, and the other ranks' parts of the gradient of the input. The other
+/// input gradients are added like the gradients of the convolutions.
+#[test]
+fn the_bytes_sent_in_a_step_are_as_calculated() {
+    const IMAGES: usize = 32;
+    let topology = wide();
+    let parameters = topology.parameters().unwrap();
+    let values = |name: &dyn Fn(&str) -> bool| -> usize {
+        let named = parameters.iter().filter(|p| name(&p.name));
+        named.map(|p| p.shape.iter().product::<usize>()).sum()
+    };
+    let is_convolution = |name: &str| name.starts_with("layer.0.") || name.starts_with("layer.2.");
+    let (all, convolutions) = (values(&|_| true), values(&is_convolution));
+    let (inputs, outputs, classes) = ([1024, 1024, 256], [1024, 256, 8], 8);
+    for size in [2, 4, 8] {
+        for is_hybrid in [false, true] {
+            let counted = threads::run(size, |rank| {
+                let zero = || AtomicUsize::new(0);
+                let rank = Arc::new(Counting { rank, numbers: zero(), messages: zero() });
+                let start = initialize(&topology, Init::Pytorch, 5).unwrap();
+                let ranks: Option<Arc<dyn Collective>> = is_hybrid.then(|| Arc::clone(&rank) as _);
+                let mut model = compile(&topology, &start, &options(NOTHING), ranks);
+                let batch = Batch::random(IMAGES, 32, 8);
+                step(model.as_mut(), &batch, (1, None), rank.as_ref()).unwrap();
+                assert!(rank.messages.load(Ordering::Relaxed) < 100, "short messages");
+                rank.numbers.load(Ordering::Relaxed)
+            });
+            let once = |numbers: usize| 4 * numbers * (size - 1) / size;
+            let expected = if is_hybrid {
+                let gathered = inputs[0] + outputs.iter().sum::<usize>() + classes;
+                let added = IMAGES * (inputs[1] + inputs[2]) + convolutions;
+                once(IMAGES * (gathered + inputs[0])) + 2 * once(added)
+            } else {
+                2 * once(all)
+            };
+            for sent in counted {
+                let error = (sent as f64 / expected as f64 - 1.0).abs();
+                assert!(error < 0.01, "{sent}, not {expected}: {size} ranks, hybrid: {is_hybrid}");
+            }
+        }
+    }
+}
