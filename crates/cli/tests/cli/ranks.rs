@@ -102,8 +102,9 @@ fn the_number_of_ranks_does_not_change_a_bit_also_after_a_kill() {
     let (code, output) = training.end();
     assert!(!matches!(code, None | Some(0)), "{code:?}: {output}");
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
-    dir.succeeds(&["train", "--resume", "killed", "--ranks", "4"]);
-    alone.assert_same(&Outcome::of(&dir.file("killed")), "killed on 2 ranks, resumed on 4");
+    let hybrid = ["--parallel", "hybrid"];
+    dir.succeeds(&[&["train", "--resume", "killed", "--ranks", "4"][..], &hybrid].concat());
+    alone.assert_same(&Outcome::of(&dir.file("killed")), "killed on 2 ranks, resumed on 4, hybrid");
 }
 
 #[test]
