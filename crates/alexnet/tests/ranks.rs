@@ -112,7 +112,8 @@ fn any_number_of_ranks_gives_the_same_bytes_also_after_a_resume() {
     let stopped = threads::run(2, |ranks| {
         let stop_after = (ranks.rank() == 1).then_some(5);
         let mut recorder = Recorder { stop_after, ..Recorder::default() };
-        let trainer = Trainer::new(config(place, "hybrid")).unwrap().parallel(Parallel::Hybrid);
+        let config = TrainConfig { checkpoint_every: Some(2), ..config(place, "hybrid") };
+        let trainer = Trainer::new(config).unwrap().parallel(Parallel::Hybrid);
         trainer.run_on_ranks(ranks, &mut recorder).unwrap().outcome()
     });
     assert_eq!(stopped, [Outcome::Stopped; 2]);

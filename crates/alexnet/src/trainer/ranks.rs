@@ -87,6 +87,8 @@ fn program() -> String {
 #[derive(Serialize, Deserialize)]
 struct Sent {
     settings: String,
+    /// All ranks must know when a checkpoint is due: the model's state is spread over them.
+    checkpoint_every: Option<u64>,
     folder: PathBuf,
     dataset: Dataset,
     file_sizes: Vec<Option<u64>>,
@@ -98,10 +100,25 @@ impl Sent {
         let dataset = ready.loader.dataset();
         Ok(Self {
             settings: saved::text(&ready.config)?,
+            checkpoint_every: ready.config.checkpoint_every,
             folder: ready.folder.path().to_owned(),
             file_sizes: file_sizes(dataset).map(Result::ok).collect(),
             dataset: dataset.clone(),
             progress: ready.progress.clone(),
+        })
+    }
+
+    /// Creates the run on another rank than rank 0, without its state.
+    fn received(self) -> Result<Ready> {
+        let unreadable = |reason| Error::Unsaveable { reason };
+        let config = saved::parse(&self.settings).map_err(unreadable)?;
+        Ok(Ready {
+            loader: prepare::loader(&config, self.dataset)?,
+            config: TrainConfig { checkpoint_every: self.checkpoint_every, ..config },
+            folder: RunFolder::of_another_rank(self.folder),
+            marks: Marks::default(),
+            state: State::default(),
+            progress: self.progress,
         })
     }
 }
@@ -118,30 +135,17 @@ pub fn share(ranks: &dyn Collective, prepare: impl FnOnce() -> Result<Ready>) ->
     }
     let ready = agree(ranks, (ranks.rank() == 0).then(prepare).transpose())?;
     let sent = agree(ranks, ready.as_ref().map(Sent::of).transpose())?;
-    let Sent { settings, folder, dataset, file_sizes, progress } = broadcast(ranks, sent)?;
-    agree(ranks, has_files(ranks, &dataset, &file_sizes))?;
+    let sent = broadcast(ranks, sent)?;
+    agree(ranks, has_files(ranks, &sent.dataset, &sent.file_sizes))?;
     let (ready, state) = match ready {
         Some(mut ready) => {
             let state = std::mem::take(&mut ready.state);
             (Ok(ready), Some(state))
         }
-        None => (other(&settings, folder, dataset, progress), None),
+        None => (sent.received(), None),
     };
     let ready = agree(ranks, ready)?;
     Ok(Ready { state: broadcast_state(ranks, state)?, ..ready })
-}
-
-/// Creates the run on another rank than rank 0, without its state.
-fn other(settings: &str, folder: PathBuf, dataset: Dataset, progress: Progress) -> Result<Ready> {
-    let config = saved::parse(settings).map_err(|reason| Error::Unsaveable { reason })?;
-    Ok(Ready {
-        loader: prepare::loader(&config, dataset)?,
-        config,
-        folder: RunFolder::of_another_rank(folder),
-        marks: Marks::default(),
-        state: State::default(),
-        progress,
-    })
 }
 
 fn file_sizes(dataset: &Dataset) -> impl Iterator<Item = io::Result<u64>> {
