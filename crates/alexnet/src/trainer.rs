@@ -164,7 +164,11 @@ impl Trainer {
         let backend = parallel.start(&config, &ranks);
         let ranks = ranks.as_ref();
         let backend = agree(ranks, backend)?;
-        ranks::check_equal(ranks, &config, &begin, parallel)?;
+        let resumed = match &begin {
+            Begin::New => None,
+            Begin::Resumed(folder, changes) => Some((folder, changes)),
+        };
+        ranks::check_equal(ranks, &config, resumed, parallel)?;
         let ready = ranks::share(ranks, || match begin {
             Begin::New => new_run(config, observer),
             Begin::Resumed(folder, changes) => resume::ready(folder, engine, &changes, observer),

@@ -12,7 +12,7 @@ use alexnet_data::dataset::{Dataset, Item};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use super::{Begin, parallel::Parallel, ready::Ready};
+use super::{parallel::Parallel, ready::Ready, resume::Resume};
 use crate::{
     Engine, Error, Result, RunFolder, TrainConfig, engine, prepare, run_folder::Marks, saved,
 };
@@ -21,19 +21,20 @@ use crate::{
 type Values = BTreeMap<String, String>;
 
 /// Checks that all ranks have the same program, the same instruction set and the same settings.
+/// `resumed` is the run that is resumed, with its changed settings.
 ///
 /// # Errors
 /// [`Error::RankDiffers`] on all ranks; when the settings cannot be saved.
 pub fn check_equal(
     ranks: &dyn Collective,
     config: &TrainConfig,
-    begin: &Begin,
+    resumed: Option<(&RunFolder, &Resume)>,
     parallel: Parallel,
 ) -> Result<()> {
     if ranks.size() == 1 {
         return Ok(());
     }
-    let own = agree(ranks, values(config, begin, parallel))?;
+    let own = agree(ranks, values(config, resumed, parallel))?;
     let all = gather(ranks, &(ranks.name(), own))?;
     let Some(((first, expected), others)) = all.split_first() else { return Ok(()) };
     let absent = "not set".to_owned();
@@ -55,14 +56,18 @@ pub fn check_equal(
     Ok(())
 }
 
-fn values(config: &TrainConfig, begin: &Begin, parallel: Parallel) -> Result<Values> {
+fn values(
+    config: &TrainConfig,
+    resumed: Option<(&RunFolder, &Resume)>,
+    parallel: Parallel,
+) -> Result<Values> {
     let unreadable = |error: toml::de::Error| Error::Unsaveable { reason: error.to_string() };
     let settings: Table = saved::text(config)?.parse().map_err(unreadable)?;
     let mut values: Values =
         settings.iter().map(|(key, value)| (key.clone(), value.to_string())).collect();
-    let run = match begin {
-        Begin::New => format!("{:?}", config.run_dir),
-        Begin::Resumed(folder, changes) => format!("{}, {changes:?}", folder.path().display()),
+    let run = match resumed {
+        None => format!("{:?}", config.run_dir),
+        Some((folder, changes)) => format!("{}, {changes:?}", folder.path().display()),
     };
     values.insert("run folder".into(), run);
     values.insert("checkpoint-every".into(), format!("{:?}", config.checkpoint_every));
