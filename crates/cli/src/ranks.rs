@@ -9,15 +9,9 @@
 #[cfg(feature = "mpi")]
 mod mpirun;
 
-use std::{
-    env,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+#[cfg(feature = "mpi")]
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{env, sync::Arc, thread, time::Duration};
 
 use alexnet::core::{Alone, Collective, collective::gather};
 use anyhow::{Result, bail, ensure};
@@ -36,6 +30,7 @@ pub enum SumOrder {
 }
 
 /// Whether this process has joined others, which it must end if it fails.
+#[cfg(feature = "mpi")]
 static JOINED: AtomicBool = AtomicBool::new(false);
 
 /// Returns the value of the first of these environment variables that is set, as a number.
@@ -133,7 +128,7 @@ pub fn threads(ranks: &dyn Collective) -> Result<usize> {
 }
 
 fn host() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default()
+    gethostname::gethostname().to_string_lossy().into_owned()
 }
 
 /// Returns the list of processors that this process may use, from `/proc/self/status`; an empty text
@@ -153,15 +148,17 @@ pub fn before_error() -> String {
         return String::new();
     }
     thread::sleep(Duration::from_secs(3));
-    format!("rank {} on {}: ", launched_rank(), host().trim())
+    format!("rank {} on {}: ", launched_rank(), host())
 }
 
 /// Ends all processes of the launcher after an error or a panic of this one.
+#[cfg(feature = "mpi")]
 pub fn fail(code: u8) {
     if JOINED.load(Ordering::Relaxed) {
-        #[cfg(feature = "mpi")]
         alexnet_collective_mpi::abort(code.into());
-        #[cfg(not(feature = "mpi"))]
-        let _ = code;
     }
 }
+
+/// Does nothing: this process has not joined others.
+#[cfg(not(feature = "mpi"))]
+pub fn fail(_: u8) {}
