@@ -40,6 +40,7 @@ impl Stop {
     ///
     /// # Errors
     /// If a handler cannot be installed.
+    #[cfg(feature = "mpi")]
     pub fn listen_to_all(&self) -> Result<()> {
         self.install(false)
     }
@@ -62,6 +63,7 @@ impl Stop {
     }
 
     /// Returns the exit code for a signal that has come since the last call.
+    #[cfg(feature = "mpi")]
     pub fn take(&self) -> Option<u8> {
         self.asked.swap(false, Ordering::Relaxed).then(|| self.code.load(Ordering::Relaxed) as u8)
     }
