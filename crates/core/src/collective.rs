@@ -7,6 +7,7 @@
 
 mod messages;
 mod numbers;
+mod sent;
 pub mod threads;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use crate::{Error, Result};
 pub use self::{
     messages::{agree, barrier, broadcast, broadcast_state, gather},
     numbers::{balanced_sum, gather_values, sum_of_part},
+    sent::{Sent, sent_by_balanced_sum, sent_by_gather_values, sent_by_sum_of_part},
 };
 
 /// A group of ranks.

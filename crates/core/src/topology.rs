@@ -188,7 +188,7 @@ impl Op {
     }
 
     /// Returns the shapes of weight and bias, or `None` for operations without parameters.
-    fn parameter_shapes(&self) -> Option<[Vec<usize>; 2]> {
+    pub(crate) fn parameter_shapes(&self) -> Option<[Vec<usize>; 2]> {
         match *self {
             Self::Conv2d { inputs, outputs, kernel, groups, .. } => {
                 Some([vec![outputs, inputs / groups, kernel, kernel], vec![outputs]])
