@@ -18,6 +18,7 @@ use alexnet_core::{
     collective::threads,
     init::{Init, initialize},
     sum_order::Share,
+    traffic,
     train::{StepBatch, evaluate, train_step},
 };
 
@@ -264,21 +265,10 @@ fn wide() -> Topology {
     Topology { input: [3, 32, 32], nodes: nodes.collect() }
 }
 
-/// Each rank sends its part of the inputs of the first linear layer, of the outputs of all of them,
-/// of the gradient of the logits, and the other ranks' parts of the gradient of the input. The other
-/// input gradients are added like the gradients of the convolutions.
 #[test]
 fn the_bytes_sent_in_a_step_are_as_calculated() {
     const IMAGES: usize = 32;
     let topology = wide();
-    let parameters = topology.parameters().unwrap();
-    let values = |name: &dyn Fn(&str) -> bool| -> usize {
-        let named = parameters.iter().filter(|p| name(&p.name));
-        named.map(|p| p.shape.iter().product::<usize>()).sum()
-    };
-    let is_convolution = |name: &str| name.starts_with("layer.0.") || name.starts_with("layer.2.");
-    let (all, convolutions) = (values(&|_| true), values(&is_convolution));
-    let (inputs, outputs, classes) = ([1024, 1024, 256], [1024, 256, 8], 8);
     for size in [2, 4, 8] {
         for is_hybrid in [false, true] {
             let counted = threads::run(size, |rank| {
@@ -292,17 +282,12 @@ fn the_bytes_sent_in_a_step_are_as_calculated() {
                 assert!(rank.messages.load(Ordering::Relaxed) < 100, "short messages");
                 rank.numbers.load(Ordering::Relaxed)
             });
-            let once = |numbers: usize| 4 * numbers * (size - 1) / size;
-            let expected = if is_hybrid {
-                let gathered = inputs[0] + outputs.iter().sum::<usize>() + classes;
-                let added = IMAGES * (inputs[1] + inputs[2]) + convolutions;
-                once(IMAGES * (gathered + inputs[0])) + 2 * once(added)
-            } else {
-                2 * once(all)
-            };
-            for sent in counted {
-                let error = (sent as f64 / expected as f64 - 1.0).abs();
-                assert!(error < 0.01, "{sent}, not {expected}: {size} ranks, hybrid: {is_hybrid}");
+            let division = if is_hybrid { traffic::hybrid } else { traffic::data };
+            for (rank, sent) in counted.into_iter().enumerate() {
+                let share = Share { rank, ranks: size };
+                let work: traffic::Work =
+                    division(&topology, share, IMAGES).unwrap().into_iter().sum();
+                assert_eq!(sent as u64, work.sent().bytes(), "{share:?}, hybrid: {is_hybrid}");
             }
         }
     }
