@@ -16,6 +16,9 @@ pub enum Parallel {
     /// Convolutions as in `data`; each rank has a share of the linear layers' weights, and
     /// activations are exchanged (engine `cpu`)
     Hybrid,
+    /// Both of two ranks process all images; each has half of the channels and a share of the linear
+    /// layers' weights (networks with two groups, engine `cpu`)
+    Towers,
 }
 
 impl Parallel {
@@ -44,6 +47,12 @@ impl Parallel {
                 .into())
             }
             Self::Hybrid => config.engine.start_hybrid(Arc::clone(ranks)),
+            Self::Towers => Err(CoreError::Invalid {
+                field: "parallel",
+                value: "towers".into(),
+                reason: "no engine can train with towers".into(),
+            }
+            .into()),
         }
     }
 }

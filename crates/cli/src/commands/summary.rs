@@ -1,4 +1,7 @@
-//! `alexnet summary`: prints the layers of a network, and the content of a weights file.
+//! `alexnet summary`: prints the layers of a network, the content of a weights file, and what the ranks
+//! of a training do.
+
+mod ranks;
 
 use std::path::{Path, PathBuf};
 
@@ -16,6 +19,7 @@ use alexnet::{
 };
 use anyhow::Result;
 
+use self::ranks::RankOptions;
 use crate::{
     columns::{TERMINAL, grouped, width},
     console::Console,
@@ -38,6 +42,8 @@ pub struct Args {
     /// Weights file or run folder whose content is printed
     #[arg(long, value_name = "FILE", conflicts_with_all = ["variant", "classes"])]
     weights: Option<PathBuf>,
+    #[command(flatten)]
+    ranks: RankOptions,
 }
 
 /// Runs the command.
@@ -68,7 +74,10 @@ pub fn run(args: &Args) -> Result<()> {
         return changed.map_or(Ok(()), Err);
     }
     let classes = args.classes.unwrap_or(if args.variant == Variant::Tutorial { 5 } else { 1000 });
-    print_layers(args.variant, classes as usize)
+    match args.ranks.parallel {
+        Some(parallel) => ranks::print(parallel, args.ranks, args.variant, classes as usize),
+        None => print_layers(args.variant, classes as usize),
+    }
 }
 
 /// Prints the metadata of a weights file, and the largest of its numbers or how many are not
@@ -121,16 +130,7 @@ fn print_layers(variant: Variant, classes: usize) -> Result<()> {
     ]);
 
     say!("{} with {classes} classes", variant)?;
-    let widths: [usize; 5] = std::array::from_fn(|column| {
-        table.iter().map(|row| width(&row[column])).max().unwrap_or_default()
-    });
-    for [layer, operation, output, parameters, multiply_adds] in &table {
-        let [a, b, c, d, e] = widths;
-        let line = format!(
-            "{layer:a$}  {operation:b$}  {output:>c$}  {parameters:>d$}  {multiply_adds:>e$}"
-        );
-        say!("{}", line.trim_end())?;
-    }
+    print_table(&table)?;
     let mut flow = vec![shape(&topology.input)];
     for (node, row) in topology.nodes.iter().zip(&rows) {
         use alexnet::core::Op::{Conv2d, Linear, MaxPool2d};
@@ -148,4 +148,17 @@ fn print_layers(variant: Variant, classes: usize) -> Result<()> {
         line += &step;
     }
     say!("{line}")
+}
+
+/// Prints lines of columns, of which the first two contain text and the others numbers.
+fn print_table(table: &[[String; 5]]) -> Result<()> {
+    let widths: [usize; 5] = std::array::from_fn(|column| {
+        table.iter().map(|row| width(&row[column])).max().unwrap_or_default()
+    });
+    let [a, b, c, d, e] = widths;
+    for [layer, text, first, second, third] in table {
+        let line = format!("{layer:a$}  {text:b$}  {first:>c$}  {second:>d$}  {third:>e$}");
+        say!("{}", line.trim_end())?;
+    }
+    Ok(())
 }

@@ -193,6 +193,39 @@ fn the_layers_of_every_network_fit_80_columns() {
     }
 }
 
+#[test]
+fn the_work_of_ranks_is_printed_in_80_columns() {
+    let dir = TestDir::new();
+    for (variant, parallel, ranks, total) in [
+        // All gradients are sent, of 14,591,685 parameters.
+        ("tutorial", "data", "2", "58,366,740"),
+        ("tutorial", "hybrid", "8", " M "),
+        ("original", "towers", "2", "30,536,360"),
+        ("original-norm-first", "towers", "2", "30,438,056"),
+    ] {
+        let args = ["summary", "--variant", variant, "--parallel", parallel, "--ranks", ranks];
+        let output = dir.succeeds(&args);
+        for line in output.lines() {
+            assert!(line.chars().count() <= 80 && line.trim_end() == line, "{line}");
+        }
+        let totals = output.split_once("\ntotal ").expect("a line with totals").1;
+        assert!(totals.contains(total), "{output}");
+    }
+    for (args, code, message) in [
+        (&["--parallel", "towers"][..], 1, "`--parallel` cannot be towers: the network has no"),
+        (
+            &["--parallel", "towers", "--variant", "original", "--ranks", "4"],
+            1,
+            "`--ranks` cannot be 4: ",
+        ),
+        (&["--ranks", "4"], 2, "--parallel <MODE>"),
+        (&["--parallel", "data", "--weights", "w.pth"], 2, "cannot be used with"),
+    ] {
+        let ran = dir.run(&[&["summary"], args].concat());
+        assert!(ran.code == Some(code) && ran.err.contains(message), "{args:?}: {ran:?}");
+    }
+}
+
 /// A terminal shows a Chinese character in two columns.
 #[test]
 fn tables_and_figures_show_chinese_names() {
