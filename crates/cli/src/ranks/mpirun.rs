@@ -7,13 +7,15 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::stop::Stop;
 
 /// Settings of Open MPI, as environment variables, which other launchers ignore.
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 7] = [
+    // The processes report their errors.
+    ("OMPI_MCA_orte_execute_quiet", "1"),
     // More processes than cores are slow, but allowed.
     ("OMPI_MCA_rmaps_base_oversubscribe", "1"),
     // Each process has several threads. By default each would run on one core.
@@ -24,6 +26,7 @@ const SETTINGS: [(&str, &str); 5] = [
     ("OMPI_MCA_btl_vader_single_copy_mechanism", "none"),
     // Containers often run as root, which `mpirun` refuses without these two.
     ("OMPI_ALLOW_RUN_AS_ROOT", "1"),
+    ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"),
 ];
 
 /// How often the end of `mpirun` and signals are looked for.
@@ -39,26 +42,24 @@ pub fn launch(ranks: u16) -> Result<ExitCode> {
     stop.listen_to_all()?;
     let mut mpirun = Command::new("mpirun");
     mpirun
-        .args(["--quiet", "-n", &ranks.to_string()])
+        .args(["-n", &ranks.to_string()])
         .arg(env::current_exe()?)
         .args(env::args_os().skip(1))
         .envs(SETTINGS)
-        .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
         .stdin(Stdio::null());
     // `mpirun` ends its processes at once when it receives Ctrl-C from the terminal.
     std::os::unix::process::CommandExt::process_group(&mut mpirun, 0);
-    let mut mpirun = mpirun.spawn().map_err(missing)?;
+    let mut mpirun = mpirun.spawn().map_err(not_started)?;
     wait(&mut mpirun, &stop)
 }
 
-fn missing(error: io::Error) -> anyhow::Error {
-    let next = match error.kind() {
-        io::ErrorKind::NotFound => {
-            ": install an MPI library, on Debian with `apt-get install openmpi-bin`"
-        }
-        _ => "",
-    };
-    anyhow::Error::new(error).context(format!("cannot start mpirun{next}"))
+fn not_started(error: io::Error) -> anyhow::Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => anyhow!(
+            "cannot start mpirun: it is not in PATH; install an MPI library, on Debian with `apt-get install openmpi-bin`"
+        ),
+        _ => anyhow::Error::new(error).context("cannot start mpirun"),
+    }
 }
 
 /// Waits for `mpirun`. The first signal is sent to it as SIGUSR1, which it passes on to its processes;
