@@ -28,6 +28,12 @@ pub fn save<P: Serialize>(path: impl AsRef<Path>, state: &State, progress: &P) -
     let path = path.as_ref();
     let progress =
         serde_json::to_string(progress).map_err(|error| Error::io("write", path)(error.into()))?;
+    write(path, state, progress)
+}
+
+/// Does the part of [`save`] that is not generic. It is compiled once, in this crate, which is also
+/// optimized for tests.
+fn write(path: &Path, state: &State, progress: String) -> Result<()> {
     let named = |prefix: &'static str| move |(name, array)| (format!("{prefix}{name}"), array);
     // In the order of the names.
     let tensors: Vec<Named> = state
@@ -52,26 +58,36 @@ pub fn save<P: Serialize>(path: impl AsRef<Path>, state: &State, progress: &P) -
 /// or is damaged, [`Error::Io`] when it cannot be read.
 pub fn load<P: DeserializeOwned>(path: impl AsRef<Path>) -> Result<(State, P)> {
     let path = path.as_ref();
-    let (metadata, tensors) = tensors::read(path, FileKind::Checkpoint)?;
-    let refuse =
-        |reason| Error::Format { path: path.to_owned(), expected: FileKind::Checkpoint, reason };
-    let entry =
-        |key: &str| metadata.get(key).ok_or_else(|| refuse(format!("its metadata lacks `{key}`")));
+    let (state, progress) = read(path)?;
+    let progress = serde_json::from_str(&progress).map_err(|error| {
+        let error = error.to_string();
+        refuse(path, format!("its progress was written by another version ({})", shown(&error)))
+    })?;
+    Ok((state, progress))
+}
+
+fn refuse(path: &Path, reason: String) -> Error {
+    Error::Format { path: path.to_owned(), expected: FileKind::Checkpoint, reason }
+}
+
+/// Does the part of [`load`] that is not generic, as [`write`] does for [`save`]. Returns the
+/// progress as JSON.
+fn read(path: &Path) -> Result<(State, String)> {
+    let (mut metadata, tensors) = tensors::read(path, FileKind::Checkpoint)?;
+    let refuse = |reason| refuse(path, reason);
+    let mut entry = |key: &str| {
+        metadata.remove(key).ok_or_else(|| refuse(format!("its metadata lacks `{key}`")))
+    };
 
     let (progress, written) = (entry("progress")?, entry("crc32")?);
-    let found = checksum(progress, tensors.iter().map(|(name, array)| (name.as_str(), array)));
-    if *written != format!("{found:08x}") {
+    let found = checksum(&progress, tensors.iter().map(|(name, array)| (name.as_str(), array)));
+    if written != format!("{found:08x}") {
         return Err(refuse(format!(
             "its content has changed since it was written (checksum {}, now {found:08x}); it was damaged on the disk or \
              during a copy",
-            shown(written)
+            shown(&written)
         )));
     }
-    let progress = serde_json::from_str(progress)
-        .map_err(|error: serde_json::Error| error.to_string())
-        .map_err(|error| {
-            refuse(format!("its progress was written by another version ({})", shown(&error)))
-        })?;
 
     let mut state = State::default();
     for (name, array) in tensors {

@@ -142,8 +142,8 @@ pub fn each_block<E>(
     const BLOCK: usize = 1 << 16;
     let mut bytes = vec![0; 4 * BLOCK.min(values.len())];
     for block in values.chunks(BLOCK) {
-        for (bytes, value) in bytes.chunks_exact_mut(4).zip(block) {
-            bytes.copy_from_slice(&value.to_le_bytes());
+        for (bytes, value) in bytes.as_chunks_mut().0.iter_mut().zip(block) {
+            *bytes = value.to_le_bytes();
         }
         sink(&bytes[..4 * block.len()])?;
     }

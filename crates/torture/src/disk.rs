@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
@@ -14,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alexnet_core::{checkpoint, weights::Weights};
+use alexnet_core::{checkpoint, files::each_block, weights::Weights};
 use alexnet_data::decode::{Options, decode_bytes};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -383,7 +384,10 @@ fn checkpoint_without_times(path: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = serde_json::to_vec(&progress).map_err(|error| error.to_string())?;
     for (name, array) in [&state.parameters, &state.moments, &state.average].into_iter().flatten() {
         bytes.extend(format!("{name}{:?}", array.shape).bytes());
-        bytes.extend(array.values.iter().flat_map(|value| value.to_le_bytes()));
+        let Ok(()) = each_block(&array.values, |block| {
+            bytes.extend_from_slice(block);
+            Ok::<_, Infallible>(())
+        });
     }
     Ok(bytes)
 }
