@@ -16,10 +16,12 @@ pub(crate) fn forward(op: &Op, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Te
     }
     g.for_each_row(|row| {
         let w = weight.values[row.weight];
-        for (y, x) in
-            y.values[row.output].iter_mut().zip(x.values[row.input..].iter().step_by(g.stride))
-        {
-            *y += w * x;
+        let (y, x) = (&mut y.values[row.output], &x.values[row.input..]);
+        if g.stride == 1 {
+            // Without steps, the compiler uses SIMD.
+            y.iter_mut().zip(x).for_each(|(y, x)| *y += w * x);
+        } else {
+            y.iter_mut().zip(x.iter().step_by(g.stride)).for_each(|(y, x)| *y += w * x);
         }
     });
     y
@@ -37,13 +39,14 @@ pub(crate) fn backward(op: &Op, x: &Tensor, weight: &Tensor, dy: &Tensor) -> (Te
     g.for_each_row(|row| {
         let w = weight.values[row.weight];
         let mut sum = 0.0;
-        let inputs = row.input..;
         let dy = &dy.values[row.output];
-        for (dy, x) in dy.iter().zip(x.values[inputs.clone()].iter().step_by(g.stride)) {
-            sum += dy * x;
-        }
-        for (dy, dx) in dy.iter().zip(dx.values[inputs].iter_mut().step_by(g.stride)) {
-            *dx += w * dy;
+        let (x, dx) = (&x.values[row.input..], &mut dx.values[row.input..]);
+        if g.stride == 1 {
+            dy.iter().zip(x).for_each(|(dy, x)| sum += dy * x);
+            dy.iter().zip(dx).for_each(|(dy, dx)| *dx += w * dy);
+        } else {
+            dy.iter().zip(x.iter().step_by(g.stride)).for_each(|(dy, x)| sum += dy * x);
+            dy.iter().zip(dx.iter_mut().step_by(g.stride)).for_each(|(dy, dx)| *dx += w * dy);
         }
         dw.values[row.weight] += sum;
     });
