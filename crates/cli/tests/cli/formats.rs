@@ -114,7 +114,8 @@ fn a_network_of_other_classes_is_fine_tuned() {
     let before = save_foreign(&dir, "alexnet.pth", Variant::Torchvision, 11);
     let train =
         ["train", "--variant", "torchvision", "--weights", "alexnet.pth", "--data", "flowers"];
-    let options = ["--freeze", "features", "--val-fraction", "0.25", "-b", "8", "--run-dir", "run"];
+    let options =
+        ["--freeze", "features", "--val-fraction", "0.25", "-b", "16", "--run-dir", "run"];
     let ran = dir.run(&[&train[..], &options[..], &["--epochs", "1"]].concat());
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.err.contains("the last layer, `classifier.6`, is replaced"), "{ran:?}");

@@ -11,9 +11,9 @@ fn args(dir: &TestDir, more: &[&str]) -> toml::Table {
             "--data",
             "flowers",
             "--val-fraction",
-            "0.25",
+            "0.5",
             "-b",
-            "8",
+            "4",
             "--epochs",
             "1",
             "--run-dir",
@@ -29,7 +29,7 @@ fn args(dir: &TestDir, more: &[&str]) -> toml::Table {
 
 #[test]
 fn the_command_line_has_precedence_over_a_file_and_a_file_over_defaults() {
-    let dir = TestDir::with_flowers(4);
+    let dir = TestDir::with_flowers(2);
     let default = args(&dir, &[]);
     assert_eq!(
         args(&dir, &["--recipe", "tutorial"]),
@@ -53,7 +53,7 @@ fn the_command_line_has_precedence_over_a_file_and_a_file_over_defaults() {
         Some(false)
     );
 
-    // Fifteen images are two steps per epoch, so by default the average is updated after each step.
+    // Five images are two steps per epoch, so by default the average is updated after each step.
     assert_eq!(default["model-ema-steps"].as_integer(), Some(1));
     assert_eq!(args(&dir, &["--model-ema-steps", "16"])["model-ema-steps"].as_integer(), Some(16));
 
@@ -64,7 +64,7 @@ fn the_command_line_has_precedence_over_a_file_and_a_file_over_defaults() {
 
 #[test]
 fn recipes_set_the_options_of_their_files() {
-    let dir = TestDir::with_flowers(4);
+    let dir = TestDir::with_flowers(2);
     for name in ["fast", "best"] {
         let recipe: toml::Table =
             fs::read_to_string(format!("../alexnet/recipes/{name}.toml")).unwrap().parse().unwrap();
@@ -128,12 +128,12 @@ fn lr_find_writes_a_figure() {
 /// `train`.
 #[test]
 fn lr_find_uses_the_normalization_of_the_weights() {
-    let dir = TestDir::with_flowers(4);
+    let dir = TestDir::with_flowers(2);
     dir.save_fresh_weights("w.safetensors");
     let (mean, std) = ("0.485,0.456,0.406", "0.229,0.224,0.225");
     dir.succeeds(&["convert", "w.safetensors", "v.safetensors", "--mean", mean, "--std", std]);
     // One batch has all training images.
-    let setup = ["--data", "flowers", "-b", "15", "--val-fraction", "0.25", "--weights"];
+    let setup = ["--data", "flowers", "-b", "5", "--val-fraction", "0.5", "--weights"];
     let first_loss = |weights: &str, more: &[&str]| {
         let ran = dir.run(&[&["lr-find", "--steps", "10"], &setup[..], &[weights], more].concat());
         assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -152,6 +152,9 @@ fn lr_find_uses_the_normalization_of_the_weights() {
 fn recipes_prints_a_table_and_does_not_repeat_finished_runs() {
     // Of ten images per class, one is for validation.
     let dir = TestDir::with_flowers(10);
+    // A finished run: it keeps its single epoch when it is resumed.
+    let first = ["--recipe", "tutorial", "--seed", "3", "--run-dir", "runs/recipes/tutorial-3"];
+    dir.succeeds(&[&["train", "--data", "flowers", "--epochs", "1"], &first[..]].concat());
     let table = dir.succeeds(&["recipes", "tutorial", "--seeds", "3,4", "--data", "flowers"]);
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 3, "{table}");
