@@ -5,6 +5,11 @@ use std::sync::Arc;
 use alexnet_core::{Backend, Collective};
 use serde::{Deserialize, Serialize};
 
+use crate::parallel::Parallel;
+
+/// How ranks divide a model, if they do.
+pub(crate) type Ranks = Option<(Parallel, Arc<dyn Collective>)>;
+
 /// An engine by name. Every build knows all names, so that errors can explain a missing engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
@@ -99,8 +104,8 @@ pub(crate) fn instruction_set(isa: Option<InstructionSet>) -> String {
 }
 
 /// Creates the engine `cpu` with an instruction set and a convolution algorithm, if this build has
-/// it. `None` means the best instruction set, and Winograd where it applies. The linear layers of its
-/// models are divided among `linear_ranks`.
+/// it. `None` means the best instruction set, and Winograd where it applies. The layers of its models
+/// are divided among `ranks`.
 ///
 /// # Errors
 /// When the processor lacks the instruction set.
@@ -111,11 +116,11 @@ pub(crate) fn instruction_set(isa: Option<InstructionSet>) -> String {
 pub(crate) fn cpu(
     isa: Option<InstructionSet>,
     convolution: Option<Convolution>,
-    linear_ranks: Option<Arc<dyn Collective>>,
+    ranks: Ranks,
 ) -> Result<Option<Box<dyn Backend>>, NoInstructionSet> {
     #[cfg(feature = "cpu")]
     {
-        use alexnet_backend_cpu::{CpuBackend, Isa, Kernels};
+        use alexnet_backend_cpu::{CpuBackend, Division, Isa, Kernels};
 
         let isa = match isa {
             None => Isa::best(),
@@ -129,7 +134,12 @@ pub(crate) fn cpu(
             return Err(NoInstructionSet { isa: isa.to_string(), available });
         }
         let exact = convolution == Some(Convolution::Im2col);
-        Ok(Some(Box::new(CpuBackend { kernels: Kernels { isa, exact }, linear_ranks })))
+        let division = ranks.and_then(|(parallel, ranks)| match parallel {
+            Parallel::Data => None,
+            Parallel::Hybrid => Some(Division::Linear(ranks)),
+            Parallel::Towers => Some(Division::Towers(ranks)),
+        });
+        Ok(Some(Box::new(CpuBackend { kernels: Kernels { isa, exact }, division })))
     }
     #[cfg(not(feature = "cpu"))]
     Ok(None)

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Result,
-    engine::{self, Convolution, Engine, InstructionSet},
+    engine::{self, Convolution, Engine, InstructionSet, Ranks},
+    parallel::Parallel,
 };
 
 /// An engine, its device and its settings.
@@ -73,19 +74,25 @@ impl EngineConfig {
         self.start_on(None)
     }
 
-    /// Creates the engine. The linear layers of its models are divided among `ranks`.
+    /// Creates the engine. The layers of its models are divided among `ranks` as `parallel` says.
     ///
     /// # Errors
-    /// As [`EngineConfig::start`]; [`Error::NotHybrid`] for another engine than `cpu`.
-    pub fn start_hybrid(self, ranks: Arc<dyn Collective>) -> Result<Box<dyn Backend>> {
-        match self.backend {
-            Engine::Cpu => self.start_on(Some(ranks)),
-            engine => Err(Error::NotHybrid { engine }),
+    /// As [`EngineConfig::start`]; [`Error::CannotDivide`] for another engine than `cpu`, except with
+    /// [`Parallel::Data`].
+    pub fn start_divided(
+        self,
+        parallel: Parallel,
+        ranks: Arc<dyn Collective>,
+    ) -> Result<Box<dyn Backend>> {
+        match (parallel, self.backend) {
+            (Parallel::Data, _) => self.start(),
+            (_, Engine::Cpu) => self.start_on(Some((parallel, ranks))),
+            (_, engine) => Err(Error::CannotDivide { parallel, engine }),
         }
     }
 
-    fn start_on(self, linear_ranks: Option<Arc<dyn Collective>>) -> Result<Box<dyn Backend>> {
-        let Some(backend) = self.backend(linear_ranks)? else {
+    fn start_on(self, ranks: Ranks) -> Result<Box<dyn Backend>> {
+        let Some(backend) = self.backend(ranks)? else {
             let compiled = Engine::compiled().iter().map(|engine| engine.name()).collect();
             return Err(Error::NoEngine { engine: self.backend, compiled });
         };
@@ -96,13 +103,10 @@ impl EngineConfig {
         Ok(backend)
     }
 
-    fn backend(
-        self,
-        linear_ranks: Option<Arc<dyn Collective>>,
-    ) -> Result<Option<Box<dyn Backend>>> {
+    fn backend(self, ranks: Ranks) -> Result<Option<Box<dyn Backend>>> {
         let Self { backend, isa, convolution, .. } = self;
         match backend {
-            Engine::Cpu => Ok(engine::cpu(isa, convolution, linear_ranks)?),
+            Engine::Cpu => Ok(engine::cpu(isa, convolution, ranks)?),
             _ if isa.is_none() && convolution.is_none() => Ok(backend.backend()),
             engine => Err(Error::OnlyForCpu { engine }),
         }

@@ -11,6 +11,7 @@ use alexnet_core::{
 
 use crate::{
     engine::{Engine, NoInstructionSet},
+    parallel::Parallel,
     split::Split,
 };
 
@@ -326,9 +327,11 @@ pub enum Error {
         error: CoreError,
     },
 
-    /// An engine cannot divide the linear layers among ranks.
-    #[error("hybrid parallelism needs the engine `cpu`, not `{}`", engine.name())]
-    NotHybrid {
+    /// An engine cannot divide the layers among ranks.
+    #[error("{parallel} parallelism needs the engine `cpu`, not `{}`", engine.name())]
+    CannotDivide {
+        /// How the layers are to be divided.
+        parallel: Parallel,
         /// The engine.
         engine: Engine,
     },

@@ -34,6 +34,7 @@ pub mod explain;
 pub mod neighbors;
 pub mod note;
 pub mod observer;
+pub mod parallel;
 pub mod prediction;
 pub mod prepare;
 pub mod preprocess;
@@ -62,6 +63,7 @@ pub use self::{
     neighbors::{Neighbor, NeighborSearch, Neighbors},
     note::Note,
     observer::{Observer, Work},
+    parallel::Parallel,
     prediction::{ClassProbability, Prediction},
     prepare::Prepared,
     preprocess::{ImageSource, Preprocessed, Preprocessor},
@@ -71,6 +73,6 @@ pub use self::{
     source::DataSource,
     split::Split,
     train_observer::{RunInfo, TrainObserver},
-    trainer::{Parallel, Resume, Run, Trainer},
+    trainer::{Resume, Run, Trainer},
     weights::WeightsFile,
 };

@@ -23,14 +23,15 @@ use self::{
     ready::{Ready, new_run},
 };
 use crate::{
-    EngineConfig, Error, Evaluated, Result, RunFolder, RunInfo, TrainConfig, TrainObserver,
+    EngineConfig, Error, Evaluated, Parallel, Result, RunFolder, RunInfo, TrainConfig,
+    TrainObserver,
     observer::{ImageNotes, LoaderNotes},
     prepare::metadata,
     run_folder::Marks,
     saved,
 };
 
-pub use self::{parallel::Parallel, resume::Resume};
+pub use self::resume::Resume;
 
 /// Trains a network on a folder of images and writes weights, results and checkpoints to a run
 /// folder. The command `train` is this plus a [`TrainObserver`] that prints and draws figures.
@@ -145,7 +146,8 @@ impl Trainer {
 
     /// Trains together with other ranks, each of which calls this method with the same settings.
     /// The engine `cpu` computes the same bits on any number of ranks that is a power of two, with
-    /// either value of [`Parallel`]; otherwise, and on other engines, results differ by rounding.
+    /// [`Parallel::Data`] and [`Parallel::Hybrid`]; otherwise, and on other engines, results differ by
+    /// rounding.
     ///
     /// Rank 0 writes the run folder and has all events of its observer. The other ranks' observers
     /// get only [`TrainObserver::started`] and [`TrainObserver::step`], and each can stop the run.
@@ -161,7 +163,7 @@ impl Trainer {
     ) -> Result<Run> {
         let Self { config, begin, parallel } = self;
         let engine = config.engine;
-        let backend = parallel.start(&config, &ranks);
+        let backend = parallel::start(parallel, &config, &ranks);
         let ranks = ranks.as_ref();
         let backend = agree(ranks, backend)?;
         let resumed = match &begin {
@@ -201,7 +203,10 @@ impl Trainer {
         let is_first = ranks.rank() == 0;
         let mut started = || {
             if progress.step == 0 && is_first {
-                folder.write_json("environment.json", &Environment::here(engine, ranks.size()))?;
+                folder.write_json(
+                    "environment.json",
+                    &Environment::here(engine, ranks.size(), parallel),
+                )?;
                 folder.write_class_indices(&metadata)?;
             }
             observer.started(&fixed.info(&progress)).map_err(Error::Observer)
@@ -214,7 +219,7 @@ impl Trainer {
             clip_grad_norm: config.clip_grad_norm,
             batch_size: match parallel {
                 // A rank processes all its images of a step at once.
-                Parallel::Hybrid if ranks.size() > 1 => usize::MAX,
+                Parallel::Hybrid | Parallel::Towers if ranks.size() > 1 => usize::MAX,
                 _ => config.batch_size as usize,
             },
             patience: config.patience,

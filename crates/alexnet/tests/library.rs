@@ -176,4 +176,9 @@ fn every_example_runs() {
     let trained = example("train", &[&place.join("flowers"), &place.join("fast"), "2".as_ref()]);
     assert!(trained.lines().last().unwrap().starts_with("accuracy "), "{trained}");
     assert!(place.join("fast/weights/best.safetensors").is_file());
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cluster.md");
+    let page = fs::read_to_string(page).unwrap();
+    for row in example("scale", &[]).lines().filter(|line| line.starts_with('|')) {
+        assert!(page.contains(row), "docs/cluster.md has another row: {row}");
+    }
 }

@@ -3,8 +3,12 @@
 use std::{collections::BTreeMap, fs, ops::ControlFlow, path::Path, sync::Arc};
 
 use alexnet::{
-    Engine, Error, Note, Observer, Parallel, Resume, RunInfo, TrainConfig, TrainObserver, Trainer,
-    core::{Alone, Collective, StepReport, checkpoint, collective::threads, train::Outcome},
+    Engine, Error, Note, Observer, Parallel, Resume, Run, RunInfo, TrainConfig, TrainObserver,
+    Trainer,
+    core::{
+        Alone, Collective, StepReport, alexnet::Variant, checkpoint, collective::threads,
+        train::Outcome,
+    },
     data::{loader::OnBadImage, synthetic},
 };
 use serde_json::Value;
@@ -121,6 +125,34 @@ fn any_number_of_ranks_gives_the_same_bytes_also_after_a_resume() {
     assert!(results(&place.join("hybrid")) == expected, "hybrid on 2 ranks, resumed alone");
 }
 
+/// Rank 1 stops a run in two towers after its first step; one process finishes it.
+#[test]
+fn two_towers_train_as_one_process_also_after_a_resume() {
+    let place = flowers();
+    let place = place.path();
+    let config = |run: &str| TrainConfig {
+        variant: Variant::Original,
+        freeze: vec!["classifier".into()],
+        epochs: 1,
+        batch_size: 4,
+        accumulate: 2,
+        ..config(place, run)
+    };
+    let losses = |run: &Run| [run.history()[0].train_loss, run.history()[0].val_loss];
+    let alone = Trainer::new(config("alone")).unwrap().run(&mut ()).unwrap();
+    let stopped = threads::run(2, |ranks| {
+        let stop_after = (ranks.rank() == 1).then_some(1);
+        let mut recorder = Recorder { stop_after, ..Recorder::default() };
+        let trainer = Trainer::new(config("towers")).unwrap().parallel(Parallel::Towers);
+        trainer.run_on_ranks(ranks, &mut recorder).unwrap().outcome()
+    });
+    assert_eq!(stopped, [Outcome::Stopped; 2]);
+    let resumed = Trainer::resume(place.join("towers")).unwrap().run(&mut ()).unwrap();
+    for (found, expected) in losses(&resumed).into_iter().zip(losses(&alone)) {
+        assert!((found / expected - 1.0).abs() < 1e-4, "{found}, alone {expected}");
+    }
+}
+
 #[test]
 fn all_ranks_return_an_error_in_an_image_and_nothing_is_lost() {
     let place = flowers();
@@ -168,16 +200,24 @@ fn ranks_with_other_settings_or_images_are_refused() {
 }
 
 #[test]
-fn hybrid_parallelism_is_refused_where_it_is_impossible() {
-    let refused = |config: TrainConfig| -> Error {
-        let mut errors = threads::run(2, |ranks| {
-            let trainer = Trainer::new(config.clone()).unwrap().parallel(Parallel::Hybrid);
+fn divided_layers_are_refused_where_they_are_impossible() {
+    let refused = |parallel, ranks, config: TrainConfig| -> Error {
+        let mut errors = threads::run(ranks, |ranks| {
+            let trainer = Trainer::new(config.clone()).unwrap().parallel(parallel);
             trainer.run_on_ranks(ranks, &mut ()).unwrap_err()
         });
         errors.swap_remove(0)
     };
-    let error = refused(TrainConfig { engine: Engine::Candle.into(), ..TrainConfig::default() });
-    assert!(matches!(error, Error::NotHybrid { engine: Engine::Candle }), "{error}");
-    let error = refused(TrainConfig { accumulate: 3, ..TrainConfig::default() });
-    assert!(error.to_string().starts_with("accumulate cannot be 3: "), "{error}");
+    let original = || TrainConfig { variant: Variant::Original, ..TrainConfig::default() };
+    for parallel in [Parallel::Hybrid, Parallel::Towers] {
+        let error =
+            refused(parallel, 2, TrainConfig { engine: Engine::Candle.into(), ..original() });
+        assert!(matches!(error, Error::CannotDivide { engine: Engine::Candle, .. }), "{error}");
+        let error = refused(parallel, 2, TrainConfig { accumulate: 3, ..original() });
+        assert!(error.to_string().starts_with("accumulate cannot be 3: "), "{error}");
+    }
+    let error = refused(Parallel::Towers, 2, TrainConfig::default()).to_string();
+    assert!(error.starts_with("parallel cannot be towers: the network has no"), "{error}");
+    let error = refused(Parallel::Towers, 4, original()).to_string();
+    assert!(error.starts_with("ranks cannot be 4: a network has two towers"), "{error}");
 }

@@ -13,7 +13,8 @@
 
 mod convolution;
 mod device;
-mod hybrid;
+mod divided;
+mod division;
 mod kernels;
 mod layers;
 mod lower;
@@ -25,19 +26,20 @@ mod parallel;
 mod parameter;
 mod tensor;
 
-use std::sync::Arc;
-
 use alexnet_core::{
-    Backend, Collective, Device, Model, Options, Result, State, Topology, inspection::Observed,
+    Backend, Device, Model, Options, Result, State, Topology, inspection::Observed,
 };
 
-pub use crate::kernels::{Isa, Kernels};
 use crate::{
     device::NAME,
-    hybrid::{Hybrid, LinearRanks},
+    divided::Divided,
     lower::{Lowered, lower},
     model::CpuModel,
     tensor::Pool,
+};
+pub use crate::{
+    division::Division,
+    kernels::{Isa, Kernels},
 };
 
 /// The engine `cpu`.
@@ -45,10 +47,10 @@ use crate::{
 pub struct CpuBackend {
     /// The kernels that it uses.
     pub kernels: Kernels,
-    /// The ranks that divide the linear layers of a model among them (hybrid parallelism). All of
-    /// them compile the same network, and call the methods of the model at the same time. Such a
-    /// model computes gradients only for training ([`Model::hand_out_gradients`]).
-    pub linear_ranks: Option<Arc<dyn Collective>>,
+    /// The ranks that divide the layers of a model among them. All of them compile the same network,
+    /// and call the methods of the model at the same time. Such a model computes gradients only for
+    /// training ([`Model::hand_out_gradients`]).
+    pub division: Option<Division>,
 }
 
 impl Backend for CpuBackend {
@@ -75,14 +77,14 @@ impl Backend for CpuBackend {
         state.check(topology)?;
         options.check(topology)?;
         let pool = Pool::default();
-        let ranks = LinearRanks::new(self.linear_ranks.clone());
+        let division = self.division.as_ref();
         let Lowered { layers, layers_after } =
-            lower(topology, state, options, self.kernels, ranks.as_ref(), &pool)?;
+            lower(topology, state, options, self.kernels, division, &pool)?;
         let stepped = !state.moments.is_empty();
         Ok(Box::new(CpuModel {
             input: topology.input,
             classes,
-            hybrid: Hybrid::new(ranks, &layers, &pool),
+            divided: Divided::new(division.and_then(Division::ranks), &layers, &pool),
             layers,
             observed: Observed::new(topology, &options.observed, &layers_after),
             optimizer: options.optimizer,

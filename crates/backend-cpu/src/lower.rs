@@ -1,14 +1,18 @@
 //! Lowers a topology to layers.
 
-use alexnet_core::{Array, Node, Op, Options, Result, State, Topology, sum_order::Share};
+use alexnet_core::{
+    Array, Node, Op, Options, Result, State, Topology,
+    sum_order::Share,
+    towers::{Part, tower, whole},
+};
 
 use crate::{
     convolution::Geometry,
-    hybrid::LinearRanks,
+    division::{Division, LayerRanks},
     kernels::Kernels,
     layers::{
-        Constants, Conv2d, CpuLayer, Dropout, Flatten, Fused, Linear, LocalResponseNorm, MaxPool2d,
-        Relu,
+        Constants, Conv2d, CpuLayer, Dropout, ExchangeChannels, Flatten, Fused, Linear,
+        LocalResponseNorm, MaxPool2d, OutputDivision, Relu, TowerNorm,
     },
     parameter::{Layout, ParameterState},
     tensor::Pool,
@@ -25,29 +29,35 @@ pub struct Lowered {
 /// Returns the layers of `topology`, with the parameters and moments of `state`, which must fit the
 /// topology. A ReLU after a convolution or a linear layer is fused into that layer, and so is a max
 /// pooling after a convolution (with or without a ReLU in between), but nothing is fused to an
-/// observed node. The weights of linear layers are divided among `ranks`.
+/// observed node. The outputs of layers are divided among ranks as `division` says.
 ///
 /// # Errors
-/// [`alexnet_core::Error::Topology`] when the network is not valid.
+/// [`alexnet_core::Error::Topology`] when the network is not valid; those of [`tower`].
 pub fn lower(
     topology: &Topology,
     state: &State,
     options: &Options,
     kernels: Kernels,
-    ranks: Option<&LinearRanks>,
+    division: Option<&Division>,
     pool: &Pool,
 ) -> Result<Lowered> {
-    let shapes = topology.shapes()?;
+    let ranks = division.and_then(Division::ranks);
+    let towers = ranks.as_ref().filter(|_| division.is_some_and(Division::has_towers));
+    let parts = match towers {
+        Some(ranks) => tower(topology, ranks.share().ranks)?,
+        None => whole(topology)?,
+    };
     let mut layers: Vec<Box<dyn CpuLayer>> = Vec::new();
     let mut layers_after = Vec::new();
     let mut needs_dx = !options.observed.is_empty();
+    let mut linear_layers = 0;
     let Kernels { isa, exact } = kernels;
     let max_pool = |kernel, stride, input: &[usize], output: &[usize]| {
         MaxPool2d::new(kernel, stride, image_shape(input), image_shape(output), isa, pool.clone())
     };
     let mut nodes = topology.nodes.iter().enumerate().peekable();
     while let Some((index, Node { name, op })) = nodes.next() {
-        let input: &[usize] = if index == 0 { &topology.input } else { &shapes[index - 1] };
+        let Part { input, output, exchange, divided, groups } = &parts[index];
         let multiplies = matches!(op, Op::Conv2d { .. } | Op::Linear { .. });
         // The name of the last node of the layer; an observed node ends a layer.
         let mut last = name;
@@ -58,49 +68,60 @@ pub fn lower(
                 last = &relu.name;
                 true
             });
-        let parameters = |layout: Layout, share: Share| {
-            let load = |role, layout, share| {
-                load_parameter(&format!("{name}.{role}"), layout, share, state, options)
-            };
-            [load("weight", layout, share), load("bias", Layout::Pytorch, Share::WHOLE)]
+        let load = |role, layout, share| {
+            load_parameter(&format!("{name}.{role}"), layout, share, state, options)
         };
         let pool = pool.clone();
+        if let Some(ranks) = towers.filter(|_| *exchange) {
+            layers.push(Box::new(ExchangeChannels { ranks: ranks.clone(), pool: pool.clone() }));
+        }
         layers.push(match *op {
-            Op::Conv2d { kernel, stride, padding, groups, .. } => {
+            Op::Conv2d { kernel, stride, padding, .. } => {
                 let geometry = Geometry {
                     input: image_shape(input),
-                    output: image_shape(&shapes[index]),
+                    output: image_shape(output),
                     kernel,
                     stride,
                     padding,
-                    groups,
+                    groups: *groups,
                 };
                 let next_pooling = nodes.next_if(|(_, next)| {
                     !is_observed(last) && matches!(next.op, Op::MaxPool2d { .. })
                 });
                 let pooling = next_pooling.map(|(at, next)| match next.op {
                     Op::MaxPool2d { kernel, stride } => {
-                        max_pool(kernel, stride, &shapes[index], &shapes[at])
+                        max_pool(kernel, stride, output, &parts[at].output)
                     }
                     _ => unreachable!("`next_if` returns only a pooling"),
                 });
                 let fused = Fused { relu, pooling, needs_dx };
-                let parameters = parameters(Layout::OutputsLast, Share::WHOLE);
+                let share = towers.map_or(Share::WHOLE, LayerRanks::share);
+                let weight = load("weight", Layout::OutputsLast, share);
+                let parameters = [weight, load("bias", Layout::Pytorch, share)];
                 Box::new(Conv2d::new(geometry, parameters, fused, exact, isa, pool))
             }
             Op::Linear { .. } => {
-                let share = ranks.map_or(Share::WHOLE, LinearRanks::share);
-                let parameters = parameters(Layout::Pytorch, share);
-                Box::new(Linear::new(parameters, ranks.cloned(), relu, needs_dx, isa, pool))
+                let share = ranks.as_ref().map_or(Share::WHOLE, LayerRanks::share);
+                let weight = load("weight", Layout::Pytorch, share);
+                let parameters = [weight, load("bias", Layout::Pytorch, Share::WHOLE)];
+                // The gradients of the first linear layer's input are not needed for all images, or
+                // not for all channels.
+                let sums_dx = linear_layers > 0;
+                linear_layers += 1;
+                let division = ranks.clone().map(|ranks| OutputDivision { ranks, sums_dx });
+                Box::new(Linear::new(parameters, division, relu, needs_dx, isa, pool))
             }
             Op::Relu => Box::new(Relu::new(isa)),
-            Op::MaxPool2d { kernel, stride } => {
-                Box::new(max_pool(kernel, stride, input, &shapes[index]))
-            }
+            Op::MaxPool2d { kernel, stride } => Box::new(max_pool(kernel, stride, input, output)),
             Op::LocalResponseNorm { size, alpha, beta, k } => {
-                Box::new(LocalResponseNorm::new(Constants { size, alpha, beta, k }, isa, pool))
+                let constants = Constants { size, alpha, beta, k };
+                let norm = LocalResponseNorm::new(constants, isa, pool.clone());
+                match towers.filter(|_| *divided && size > 1) {
+                    Some(ranks) => Box::new(TowerNorm::new(norm, size, ranks.clone(), pool)),
+                    None => Box::new(norm),
+                }
             }
-            Op::Flatten => Box::new(Flatten { item: input.to_vec(), pool }),
+            Op::Flatten => Box::new(Flatten { item: input.clone(), pool }),
             Op::Dropout { p } => Box::new(Dropout::new(p, index, pool)),
         });
         needs_dx |= layers.last().is_some_and(|layer| layer.is_trainable());
@@ -123,10 +144,11 @@ fn load_parameter(
     options: &Options,
 ) -> ParameterState {
     let shape = state.parameters[name].shape.clone();
+    let rows = share.of(shape[0]);
+    let own_shape = [&[rows.len()], &shape[1..]].concat();
     let import = |Array { values, shape }: &Array| {
         let row = values.len() / shape[0];
-        let rows = share.of(shape[0]);
-        layout.import(shape, values[rows.start * row..rows.end * row].to_vec())
+        layout.import(&own_shape, values[rows.start * row..rows.end * row].to_vec())
     };
     let values = import(&state.parameters[name]);
     let trainable = !options.frozen.contains(name);

@@ -13,7 +13,8 @@ use rayon::prelude::*;
 
 use crate::{
     device::NAME,
-    hybrid::{Hybrid, LinearRanks},
+    divided::Divided,
+    division::LayerRanks,
     kernels::Isa,
     layers::CpuLayer,
     memory,
@@ -28,8 +29,8 @@ pub struct CpuModel {
     pub(crate) input: [usize; 3],
     pub(crate) classes: usize,
     pub(crate) layers: Vec<Box<dyn CpuLayer>>,
-    /// If the linear layers are divided among ranks.
-    pub(crate) hybrid: Option<Hybrid>,
+    /// If layers are divided among ranks.
+    pub(crate) divided: Option<Divided>,
     pub(crate) observed: Observed,
     pub(crate) optimizer: Optimizer,
     pub(crate) isa: Isa,
@@ -39,36 +40,36 @@ pub struct CpuModel {
 }
 
 impl CpuModel {
-    /// Converts the bytes `[N, H, W, 3]` to normalized numbers in the same order, which is the
-    /// layout of this engine.
-    fn normalize(&self, images: &Images) -> Tensor {
-        let table = images.normalization.table();
-        let mut x = self.pool.tensor(images.len(), &self.input);
-        let pieces =
-            x.values_mut().par_chunks_mut(3 * ELEMENTS).zip(images.pixels.par_chunks(3 * ELEMENTS));
-        pieces.for_each(|(x, pixels)| {
-            for (x, pixel) in x.chunks_exact_mut(3).zip(pixels.chunks_exact(3)) {
-                x[0] = table[0][usize::from(pixel[0])];
-                x[1] = table[1][usize::from(pixel[1])];
-                x[2] = table[2][usize::from(pixel[2])];
+    /// Returns the logits `[N, C]` of these images. Without images, it computes nothing, unless layers
+    /// are divided among ranks: then it takes part in the computation for the other ranks.
+    fn forward(&mut self, images: Option<&Images>, mode: Mode) -> Result<Tensor> {
+        images.map_or(Ok(()), |images| images.check(self.input))?;
+        let Self { input, classes, layers, divided, pool, .. } = self;
+        let run = |layers: &mut [Box<dyn CpuLayer>], x: Tensor, mode| {
+            layers.iter_mut().try_fold(x, |x, layer| layer.forward(x, mode))
+        };
+        let nothing = || Ok(pool.tensor(0, &[*classes]));
+        let Some(divided) = divided else {
+            return images
+                .map_or_else(nothing, |own| run(layers, normalize(own, *input, pool), mode));
+        };
+        let Some(mode_of_all) = divided.begin(images, mode)? else {
+            return nothing();
+        };
+        let (before, after) = layers.split_at_mut(divided.first);
+        let all = match images {
+            _ if before.is_empty() => {
+                normalize(&divided.gather_images(images, *input)?, *input, pool)
             }
-        });
-        x
+            Some(own) => divided.gather(&run(before, normalize(own, *input, pool), mode)?)?,
+            None => divided.gather(&pool.tensor(0, &after[0].parameters()[0].shape[1..]))?,
+        };
+        Ok(divided.own_items(&run(after, all, mode_of_all)?))
     }
 
-    /// Returns the logits `[N, C]`.
-    fn forward(&mut self, images: &Images, mode: Mode) -> Result<Logits> {
-        images.check(self.input)?;
-        let mut x = self.normalize(images);
-        let first = self.hybrid.as_ref().map_or(self.layers.len(), |hybrid| hybrid.first);
-        let (before, divided) = self.layers.split_at_mut(first);
-        for layer in before {
-            x = layer.forward(x, mode)?;
-        }
-        if let Some(hybrid) = &mut self.hybrid {
-            x = hybrid.forward(x, mode, divided)?;
-        }
-        Ok(Logits { values: x.values().to_vec(), classes: self.classes })
+    fn logits_of(&mut self, images: &Images, mode: Mode) -> Result<Logits> {
+        let logits = self.forward(Some(images), mode)?;
+        Ok(Logits { values: logits.values().to_vec(), classes: self.classes })
     }
 
     /// Calls `pass` for the layers from the last to the first trainable one, with the gradient of
@@ -83,16 +84,16 @@ impl CpuModel {
         let Some(first) = self.layers.iter().position(|layer| layer.is_trainable()) else {
             return Ok(());
         };
-        if let Some(hybrid) = &self.hybrid {
-            dy = hybrid.gather(&dy)?;
+        if let Some(divided) = &self.divided {
+            dy = divided.gather(&dy)?;
         }
         for (index, layer) in self.layers.iter_mut().enumerate().skip(first).rev() {
             dy = pass(layer.as_mut(), dy)?;
-            if let Some(hybrid) = &self.hybrid
-                && layer.is_divided()
+            if let Some(divided) = &self.divided
+                && index == divided.first
                 && index > first
             {
-                dy = hybrid.add_input_gradients(dy, index)?;
+                dy = divided.own_gradients(&dy)?;
             }
         }
         Ok(())
@@ -106,7 +107,7 @@ impl CpuModel {
     /// Returns the mean loss and the gradient of the logits.
     fn loss(&mut self, batch: &Batch, step: &Step) -> Result<(f64, Logits)> {
         batch.check(self.input, self.classes)?;
-        let logits = self.forward(&batch.images, step.mode())?;
+        let logits = self.logits_of(&batch.images, step.mode())?;
         Ok(cross_entropy(&logits, &batch.targets, step.micro_batch))
     }
 
@@ -120,10 +121,10 @@ impl CpuModel {
         let mut square_sum = 0.0;
         for parameter in self.trainable_parameters() {
             let mut sums = parameter.gradient_square_sums(self.isa);
-            if let Some(hybrid) = &self.hybrid
+            if let Some(divided) = &self.divided
                 && parameter.is_divided()
             {
-                sums = hybrid.ranks.gather_numbers(&sums)?;
+                sums = divided.ranks.gather_numbers(&sums)?;
             }
             square_sum += sums.iter().sum::<f64>();
         }
@@ -141,7 +142,7 @@ impl CpuModel {
     /// Updates the parameters that are not divided, after a backward pass in which the ranks have
     /// updated the others. `own` is the share of this rank in the sum of the squared gradients of
     /// those. Returns the norm of all gradients.
-    fn update_whole(&mut self, ranks: &LinearRanks, own: f64, step: &Step) -> Result<f64> {
+    fn update_whole(&mut self, ranks: &LayerRanks, own: f64, step: &Step) -> Result<f64> {
         self.stepped = true;
         let mut square_sum: f64 = ranks.gather_numbers(&[own])?.iter().sum();
         let (isa, update) = (self.isa, Update::new(&self.optimizer, step, 1.0));
@@ -180,7 +181,7 @@ impl CpuModel {
         cotangent: &Logits,
         rule: ReluRule,
     ) -> Result<Inspection> {
-        let mut x = self.normalize(images);
+        let mut x = normalize(images, self.input, &self.pool);
         let Self { classes, layers, observed, pool, .. } = self;
         let classes = *classes;
         let (mut activations, mut gradients) = (BTreeMap::new(), BTreeMap::new());
@@ -224,24 +225,22 @@ impl CpuModel {
 
     /// Returns `values`, which are the values or a moment of `parameter`, with the rows of all ranks.
     fn array(&self, parameter: &ParameterState, values: &[f32]) -> Result<Array> {
-        let ParameterState { shape, layout, .. } = parameter;
-        let shape = shape.clone();
-        match &self.hybrid {
-            Some(hybrid) if parameter.is_divided() => {
-                let (outputs, inputs) = (shape[0], shape[1]);
-                let mut array = Array::filled(&shape, 0.0);
-                let start = parameter.rows().start * inputs;
-                array.values[start..start + values.len()].copy_from_slice(values);
-                hybrid.ranks.gather_rows(&mut array.values, outputs)?;
-                Ok(array)
-            }
-            _ => Ok(Array { values: layout.export(&shape, values), shape }),
-        }
+        let shape = parameter.shape.clone();
+        let own = parameter.layout.export(&parameter.own_shape(), values);
+        let Some(Divided { ranks, .. }) = self.divided.as_ref().filter(|_| parameter.is_divided())
+        else {
+            return Ok(Array { values: own, shape });
+        };
+        let mut array = Array::filled(&shape, 0.0);
+        let start = parameter.rows().start * (array.values.len() / shape[0]);
+        array.values[start..start + own.len()].copy_from_slice(&own);
+        ranks.gather_rows(&mut array.values, shape[0])?;
+        Ok(array)
     }
 
-    /// Refuses what a model whose linear layers are divided among ranks cannot do.
+    /// Refuses what a model whose layers are divided among ranks cannot do.
     fn check_whole(&self) -> Result<()> {
-        match self.hybrid {
+        match self.divided {
             None => Ok(()),
             Some(_) => Err(Error::Backend {
                 backend: NAME,
@@ -255,11 +254,28 @@ impl CpuModel {
     /// then start without the cost of switching to a pool thread and waiting for it. But if `work`
     /// waits for other ranks, it runs on the caller's thread: ranks may be threads that share a pool.
     fn in_pool<R: Send>(&mut self, work: impl FnOnce(&mut Self) -> R + Send) -> R {
-        match self.hybrid {
+        match self.divided {
             None => rayon::scope(|_| work(self)),
             Some(_) => work(self),
         }
     }
+}
+
+/// Converts the bytes `[N, H, W, 3]` to normalized numbers in the same order, which is the layout of
+/// this engine.
+fn normalize(images: &Images, input: [usize; 3], pool: &Pool) -> Tensor {
+    let table = images.normalization.table();
+    let mut x = pool.tensor(images.len(), &input);
+    let pieces =
+        x.values_mut().par_chunks_mut(3 * ELEMENTS).zip(images.pixels.par_chunks(3 * ELEMENTS));
+    pieces.for_each(|(x, pixels)| {
+        for (x, pixel) in x.chunks_exact_mut(3).zip(pixels.chunks_exact(3)) {
+            x[0] = table[0][usize::from(pixel[0])];
+            x[1] = table[1][usize::from(pixel[1])];
+            x[2] = table[2][usize::from(pixel[2])];
+        }
+    });
+    x
 }
 
 /// Whether the layer has trainable parameters, which are not divided among ranks.
@@ -269,15 +285,14 @@ fn is_trained_whole(layer: &dyn CpuLayer) -> bool {
 
 impl Model for CpuModel {
     fn logits(&mut self, images: &Images) -> Result<Logits> {
-        self.in_pool(|model| model.forward(images, Mode::Evaluate))
+        self.in_pool(|model| model.logits_of(images, Mode::Evaluate))
     }
 
     fn take_part(&mut self) -> Result<()> {
-        let Some(hybrid) = &mut self.hybrid else { return Ok(()) };
-        let divided = &mut self.layers[hybrid.first..];
-        let inputs = divided[0].parameters()[0].shape[1];
-        let no_images = self.pool.tensor(0, &[inputs]);
-        hybrid.forward(no_images, Mode::Evaluate, divided).map(drop)
+        match self.divided {
+            None => Ok(()),
+            Some(_) => self.forward(None, Mode::Evaluate).map(drop),
+        }
     }
 
     fn train_step(&mut self, batch: &Batch, step: &Step) -> Result<StepReport> {
@@ -316,8 +331,8 @@ impl Model for CpuModel {
                 }
                 Ok(dx)
             })?;
-            if let Some(hybrid) = &mut model.hybrid {
-                hybrid.square_sum = step.clip_grad_norm.is_none().then_some(divided_square_sum);
+            if let Some(divided) = &mut model.divided {
+                divided.square_sum = step.clip_grad_norm.is_none().then_some(divided_square_sum);
             }
             Ok(loss)
         })
@@ -333,10 +348,10 @@ impl Model for CpuModel {
             p.gradient = p.layout.import(&p.shape, gradient.values.clone());
         }
         self.in_pool(|model| {
-            if let Some(hybrid) = &mut model.hybrid
-                && let Some(own) = hybrid.square_sum.take()
+            if let Some(divided) = &mut model.divided
+                && let Some(own) = divided.square_sum.take()
             {
-                let ranks = hybrid.ranks.clone();
+                let ranks = divided.ranks.clone();
                 return model.update_whole(&ranks, own, step);
             }
             let norm = model.gradient_norm()?;
@@ -350,7 +365,7 @@ impl Model for CpuModel {
         check_cotangent(cotangent, images.len(), self.classes)?;
         self.check_whole()?;
         self.in_pool(|model| {
-            model.forward(images, Mode::Differentiate)?;
+            model.forward(Some(images), Mode::Differentiate)?;
             model.backward(cotangent)
         })?;
         Ok(self.gradients_by_name())

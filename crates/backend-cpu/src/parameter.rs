@@ -24,8 +24,8 @@ pub struct ParameterState {
     pub shape: Vec<usize>,
     /// The layout of values, gradient and moments.
     pub layout: Layout,
-    /// The share of this rank in the rows of a weight `[out, in]`. Values, gradient and moments have
-    /// only these rows.
+    /// The share of this rank in the outputs, which are the first dimension. Values, gradient and
+    /// moments have only these.
     pub share: Share,
     /// The values.
     pub values: Vec<f32>,
@@ -72,14 +72,19 @@ fn reversed(shape: [usize; 3], values: &[f32]) -> Vec<f32> {
 }
 
 impl ParameterState {
-    /// Whether this rank has only some rows.
+    /// Whether this rank has only some outputs.
     pub fn is_divided(&self) -> bool {
         self.share != Share::WHOLE
     }
 
-    /// Returns the rows that this rank has.
+    /// Returns the outputs, rows of the weight `[out, …]`, that this rank has.
     pub fn rows(&self) -> Range<usize> {
         self.share.of(self.shape[0])
+    }
+
+    /// Returns the shape of the part that this rank has.
+    pub fn own_shape(&self) -> Vec<usize> {
+        [&[self.rows().len()], &self.shape[1..]].concat()
     }
 
     /// Returns sums of the squared gradient, in f64. Those of all ranks, in their order, are the same

@@ -1,5 +1,6 @@
 //! Text in columns of a terminal, in which a Chinese character takes two columns.
 
+use anyhow::Result;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// The number of columns that tables may use.
@@ -44,6 +45,22 @@ pub fn grouped(n: u64) -> String {
         .map(|group| std::str::from_utf8(group).unwrap_or_default())
         .collect();
     groups.join(",")
+}
+
+/// Prints lines of columns, of which the first two contain text and the others numbers.
+///
+/// # Errors
+/// If writing fails.
+pub fn print_table(table: &[[String; 5]]) -> Result<()> {
+    let widths: [usize; 5] = std::array::from_fn(|column| {
+        table.iter().map(|row| width(&row[column])).max().unwrap_or_default()
+    });
+    let [a, b, c, d, e] = widths;
+    for [layer, text, first, second, third] in table {
+        let line = format!("{layer:a$}  {text:b$}  {first:>c$}  {second:>d$}  {third:>e$}");
+        say!("{}", line.trim_end())?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -122,7 +122,7 @@ pub fn next_step(error: &Error, takes: &dyn Fn(&str) -> bool) -> String {
         }
         Error::NoDevice { .. } => ". `alexnet doctor` lists what a GPU requires".into(),
         Error::NoInstructionSet { .. } => ". Choose one with `--isa`".into(),
-        Error::NotHybrid { .. } => "; leave `--parallel` out".into(),
+        Error::CannotDivide { .. } => "; leave `--parallel` out".into(),
         Error::OnlyForCpu { .. } => "; leave `--isa` and `--convolution` out".into(),
         Error::NoImages { .. } => {
             ": name a folder with `--data`, get the flower photos with `data fetch` (229 MB), or draw \

@@ -4,7 +4,9 @@
 
 use std::{thread, time::Duration};
 
-use alexnet_core::{Collective, Result as CoreResult, collective::balanced_sum};
+use alexnet_core::{
+    Collective, Error as CoreError, Result as CoreResult, collective::balanced_sum,
+};
 use mpi::{
     Threading,
     collective::SystemOperation,
@@ -119,10 +121,18 @@ impl Collective for Mpi {
 
     fn gather_bytes(&self, message: &[u8]) -> CoreResult<Vec<Vec<u8>>> {
         let world = SimpleCommunicator::world();
-        let (len, mut lens) = (message.len() as i32, vec![0; self.size]);
+        let (len, mut lens) = (message.len() as u64, vec![0u64; self.size]);
         request::scope(|scope| {
             wait(world.immediate_all_gather_into(scope, &len, &mut lens[..]));
         });
+        // MPI counts in i32. All ranks know the lengths, so all return the error.
+        let total: u64 = lens.iter().sum();
+        if i32::try_from(total).is_err() {
+            return Err(CoreError::Ranks(format!(
+                "the messages of all ranks have {total} bytes, more than MPI can gather at once"
+            )));
+        }
+        let lens: Vec<i32> = lens.into_iter().map(|len| len as i32).collect();
         let starts: Vec<i32> = lens
             .iter()
             .scan(0, |end, len| {
@@ -130,7 +140,7 @@ impl Collective for Mpi {
                 Some(*end - len)
             })
             .collect();
-        let mut all = vec![0u8; lens.iter().sum::<i32>() as usize];
+        let mut all = vec![0u8; total as usize];
         let mut parts = PartitionMut::new(&mut all[..], &lens[..], &starts[..]);
         request::scope(|scope| {
             wait(world.immediate_all_gather_varcount_into(scope, message, &mut parts));

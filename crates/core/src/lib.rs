@@ -32,6 +32,7 @@ pub mod sum_order;
 pub mod tensors;
 pub mod text;
 pub mod topology;
+pub mod towers;
 pub mod traffic;
 pub mod train;
 pub mod weights;

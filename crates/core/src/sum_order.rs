@@ -86,6 +86,13 @@ impl Share {
         let start = |rank: usize| (rank * parts / self.ranks * part).min(images);
         start(self.rank)..start(self.rank + 1)
     }
+
+    /// Returns where the shares of all ranks start in an array of `items` items of length `len`, and
+    /// where the last one ends.
+    pub fn starts(self, items: usize, len: usize) -> Vec<usize> {
+        let end = |rank| Self { rank, ..self }.of(items).end * len;
+        [0].into_iter().chain((0..self.ranks).map(end)).collect()
+    }
 }
 
 /// A sum of values that are added as a balanced binary tree in the order in which they arrive.

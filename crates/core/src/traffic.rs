@@ -6,10 +6,11 @@
 use std::{iter::Sum, mem, ops::Add};
 
 use crate::{
-    Error, Node, Op, Result, Topology,
+    Op, Result, Topology,
     collective::{Sent, sent_by_balanced_sum, sent_by_gather_values, sent_by_sum_of_part},
     sum_order::Share,
     topology::SummaryRow,
+    towers::{Part, tower},
 };
 
 /// The work of a rank for one node, or for all of them.
@@ -47,7 +48,7 @@ impl Sum for Work {
 /// parameters, and gradients are added.
 ///
 /// # Errors
-/// [`Error::Topology`] when the network is not valid.
+/// [`crate::Error::Topology`] when the network is not valid.
 pub fn data(topology: &Topology, rank: Share, images: usize) -> Result<Vec<Work>> {
     let work = |layer| divided_images(layer, rank, images);
     Ok(layers(topology)?.iter().map(work).collect())
@@ -57,7 +58,7 @@ pub fn data(topology: &Topology, rank: Share, images: usize) -> Result<Vec<Work>
 /// and the outputs of the linear layers.
 ///
 /// # Errors
-/// [`Error::Topology`] when the network is not valid.
+/// [`crate::Error::Topology`] when the network is not valid.
 pub fn hybrid(topology: &Topology, rank: Share, images: usize) -> Result<Vec<Work>> {
     let layers = layers(topology)?;
     let is_linear = |layer: &Layer| matches!(layer.op, Op::Linear { .. });
@@ -68,14 +69,14 @@ pub fn hybrid(topology: &Topology, rank: Share, images: usize) -> Result<Vec<Wor
         };
         let mut work = divided_outputs(inputs, outputs, rank, images);
         if first == Some(index) {
-            let starts = starts(rank.ranks, images, inputs);
+            let starts = rank.starts(images, inputs);
             work.forward += sent_by_gather_values(rank.rank, &starts);
             work.backward += sent_by_sum_of_part(rank.rank, &starts);
         } else {
             work.backward += sent_by_balanced_sum(rank, images * inputs);
         }
         if last == Some(index) {
-            let starts = starts(rank.ranks, images, outputs);
+            let starts = rank.starts(images, outputs);
             work.backward += sent_by_gather_values(rank.rank, &starts);
         }
         work
@@ -86,62 +87,56 @@ pub fn hybrid(topology: &Topology, rank: Share, images: usize) -> Result<Vec<Wor
 /// Returns the work for each node if two ranks process all images of a step, and each of them has
 /// half of the channels and some of the outputs of the linear layers (the paper's section 3.2).
 ///
-/// Channels cross before a convolution without groups, before the linear layers, and at the border
-/// for local response normalization; outputs of linear layers as with [`hybrid`].
+/// Each rank reads some images and sends them to the other. Channels cross where [`tower`] says, and at
+/// the border for local response normalization; outputs of linear layers as with [`hybrid`].
 ///
 /// # Errors
-/// [`Error::Topology`] when the network is not valid; [`Error::Invalid`] (`ranks`) when the number
-/// of ranks is not 2, and (`parallel`) when the network has no convolution with two groups.
+/// [`crate::Error::Topology`] when the network is not valid; those of [`tower`].
 pub fn towers(topology: &Topology, rank: Share, images: usize) -> Result<Vec<Work>> {
-    let has_groups = |node: &Node| matches!(node.op, Op::Conv2d { groups: 2, .. });
-    if !topology.nodes.iter().any(has_groups) {
-        return Err(Error::Invalid {
-            field: "parallel",
-            value: "towers".into(),
-            reason: "the network has no convolution with two groups".into(),
-        });
-    }
-    if rank.ranks != 2 {
-        return Err(Error::Invalid {
-            field: "ranks",
-            value: rank.ranks.to_string(),
-            reason: "the two towers of a network are computed by two ranks".into(),
-        });
-    }
-    // Whether the rank has only half of the channels of the current layer's input.
-    let mut is_divided = false;
+    let parts = tower(topology, rank.ranks)?;
+    let layers = layers(topology)?;
+    let last = layers.iter().rposition(|layer| matches!(layer.op, Op::Linear { .. }));
     let mut is_first_linear = true;
-    let work = |layer: &Layer| {
+    let work = |(index, (layer, part)): (usize, (&Layer, &Part))| {
         let input: usize = layer.input.iter().product();
-        // In both passes, each rank sends this count of numbers per image.
-        let crossing = |numbers: usize| {
-            let sent = Sent::once(images * numbers);
-            Work { forward: sent, backward: sent, ..Work::default() }
+        let crossing = |numbers: [usize; 2]| {
+            let [forward, backward] = numbers.map(|numbers| Sent::once(images * numbers));
+            Work { forward, backward, ..Work::default() }
         };
+        let mut work = if part.exchange { crossing([input / 2; 2]) } else { Work::default() };
         match *layer.op {
-            Op::Conv2d { groups, .. } => {
-                let needs_all = mem::replace(&mut is_divided, true) && groups == 1;
-                Work {
-                    parameters: layer.row.parameters / 2,
-                    multiply_adds: layer.row.multiply_adds / 2 * images as u64,
-                    ..if needs_all { crossing(input / 2) } else { Work::default() }
+            Op::Conv2d { .. } => {
+                work.parameters = layer.row.parameters / 2;
+                work.multiply_adds = layer.row.multiply_adds / 2 * images as u64;
+                if index == 0 {
+                    work.forward = sent_images(rank, images, input);
                 }
+                work
             }
-            Op::LocalResponseNorm { size, .. } if is_divided => {
-                crossing(size / 2 * input / layer.input[0])
+            Op::LocalResponseNorm { size, .. } if part.divided && size > 1 => {
+                let border = size / 2 * input / layer.input[0];
+                crossing([2 * border, border])
             }
-            Op::Flatten if mem::take(&mut is_divided) => crossing(input / 2),
             Op::Linear { inputs, outputs } => {
                 let mut work = divided_outputs(inputs, outputs, rank, images);
                 if !mem::take(&mut is_first_linear) {
                     work.backward = sent_by_balanced_sum(rank, images * inputs);
                 }
+                if last == Some(index) {
+                    let starts = rank.starts(images, outputs);
+                    work.backward += sent_by_gather_values(rank.rank, &starts);
+                }
                 work
             }
-            _ => Work::default(),
+            _ => work,
         }
     };
-    Ok(layers(topology)?.iter().map(work).collect())
+    Ok(layers.iter().zip(&parts).enumerate().map(work).collect())
+}
+
+/// Returns what a rank sends if it sends its images, of `len` bytes, to the other of two ranks.
+fn sent_images(rank: Share, images: usize, len: usize) -> Sent {
+    Sent::once((rank.of(images).len() * len).div_ceil(4))
 }
 
 /// A node with its shapes and its row of the summary.
@@ -179,20 +174,13 @@ fn divided_images(layer: &Layer, rank: Share, images: usize) -> Work {
 /// and processes all images. The gradient of the input is not sent.
 fn divided_outputs(inputs: usize, outputs: usize, rank: Share, images: usize) -> Work {
     let weights = rank.of(outputs).len() * inputs;
-    let starts = starts(rank.ranks, outputs, images);
+    let starts = rank.starts(outputs, images);
     Work {
         parameters: weights + outputs,
         multiply_adds: (weights * images) as u64,
         forward: sent_by_gather_values(rank.rank, &starts),
         backward: Sent::default(),
     }
-}
-
-/// Returns where the shares of the ranks in `items` items of length `len` start, and where the last
-/// one ends.
-fn starts(ranks: usize, items: usize, len: usize) -> Vec<usize> {
-    let end = |rank| Share { rank, ranks }.of(items).end * len;
-    [0].into_iter().chain((0..ranks).map(end)).collect()
 }
 
 #[cfg(test)]
@@ -252,35 +240,33 @@ mod tests {
         }
     }
 
-    /// Per image: two border channels after pool1 and pool2 (27×27 and 13×13), half of 256 channels
-    /// before conv3 (13×13), half of 9216 numbers before the linear layers, the outputs of these, and
-    /// the sums of two input gradients.
+    /// Per image: border channels after pool1 and pool2 (27×27 and 13×13), four forward and two
+    /// backward; half of 256 channels before conv3 (13×13), half of 9216 numbers before the linear
+    /// layers, the outputs of these, and the sums of two input gradients. Each rank also sends half
+    /// of the images, as bytes, and half of the gradients of the logits.
     #[test]
-    fn towers_send_channels_and_outputs() {
+    fn towers_send_images_channels_and_outputs() {
         let topology = Variant::Original.topology(1000);
-        let divided = 2 * 27 * 27 + 2 * 13 * 13 + 128 * 13 * 13 + 4608;
+        let (border, half) = (27 * 27 + 13 * 13, 128 * 13 * 13 + 4608);
         for (rank, rows) in [512, 488].into_iter().enumerate() {
             let works = towers(&topology, Share { rank, ranks: 2 }, 32).unwrap();
             let work: Work = works.into_iter().sum();
-            assert_eq!(work.forward.numbers, 32 * (divided + 2048 + 2048 + rows));
-            assert_eq!(work.backward.numbers, 32 * (divided + 4096 + 4096));
+            let outputs = 2048 + 2048 + rows;
+            assert_eq!(
+                work.forward.numbers,
+                16 * 227 * 227 * 3 / 4 + 32 * (4 * border + half + outputs)
+            );
+            assert_eq!(work.backward.numbers, 32 * (2 * border + half + 4096 + 4096) + 16 * 1000);
             // In the sums over two ranks, there are two exchanges.
-            assert_eq!((work.forward.exchanges, work.backward.exchanges), (7, 8));
+            assert_eq!((work.forward.exchanges, work.backward.exchanges), (8, 9));
         }
         let before_pooling = Variant::OriginalNormFirst.topology(1000);
-        let divided = 2 * 55 * 55 + 2 * 27 * 27 + 128 * 13 * 13 + 4608;
-        let works = towers(&before_pooling, Share { rank: 0, ranks: 2 }, 1).unwrap();
+        let works = towers(&before_pooling, Share { rank: 0, ranks: 2 }, 32).unwrap();
         let work: Work = works.into_iter().sum();
-        assert_eq!(work.forward.numbers, divided + 2048 + 2048 + 512);
-    }
-
-    #[test]
-    fn towers_need_two_groups_and_two_ranks() {
-        let error = |variant: Variant, ranks| {
-            let rank = Share { rank: 0, ranks };
-            towers(&variant.topology(5), rank, 32).unwrap_err().to_string()
-        };
-        assert!(error(Variant::Tutorial, 2).starts_with("parallel cannot be towers: "));
-        assert!(error(Variant::Original, 4).starts_with("ranks cannot be 4: "));
+        let border = 55 * 55 + 27 * 27;
+        assert_eq!(
+            work.forward.numbers,
+            16 * 227 * 227 * 3 / 4 + 32 * (4 * border + half + 2048 + 2048 + 512)
+        );
     }
 }

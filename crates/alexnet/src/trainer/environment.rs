@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::EngineConfig;
+use crate::{EngineConfig, Parallel};
 
 /// The machine and the version, written to `environment.json`.
 #[derive(Serialize)]
@@ -14,11 +14,12 @@ pub(super) struct Environment {
     arch: &'static str,
     threads: usize,
     ranks: usize,
+    parallel: String,
 }
 
 impl Environment {
-    /// This machine, and the number of ranks.
-    pub fn here(engine: EngineConfig, ranks: usize) -> Self {
+    /// This machine, the number of ranks, and how they divide the computation.
+    pub fn here(engine: EngineConfig, ranks: usize, parallel: Parallel) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             engine,
@@ -26,6 +27,7 @@ impl Environment {
             arch: std::env::consts::ARCH,
             threads: rayon::current_num_threads(),
             ranks,
+            parallel: parallel.to_string(),
         }
     }
 }

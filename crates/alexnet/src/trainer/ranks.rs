@@ -12,9 +12,10 @@ use alexnet_data::dataset::{Dataset, Item};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use super::{parallel::Parallel, ready::Ready, resume::Resume};
+use super::{ready::Ready, resume::Resume};
 use crate::{
-    Engine, Error, Result, RunFolder, TrainConfig, engine, prepare, run_folder::Marks, saved,
+    Engine, Error, Parallel, Result, RunFolder, TrainConfig, engine, prepare, run_folder::Marks,
+    saved,
 };
 
 /// Values that must be equal on all ranks, by name.
@@ -71,7 +72,7 @@ fn values(
     };
     values.insert("run folder".into(), run);
     values.insert("checkpoint-every".into(), format!("{:?}", config.checkpoint_every));
-    values.insert("parallel".into(), format!("{parallel:?}").to_lowercase());
+    values.insert("parallel".into(), parallel.to_string());
     values.insert("version".into(), env!("CARGO_PKG_VERSION").into());
     values.insert("program".into(), program());
     if config.engine.backend == Engine::Cpu {

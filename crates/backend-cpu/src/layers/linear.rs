@@ -1,6 +1,6 @@
 //! The fully connected layer, with an optional fused ReLU. The work is divided by features, so that
 //! each weight is read once per pass for any batch size. The weights can be divided among ranks
-//! ([`crate::hybrid`]).
+//! ([`crate::division`]).
 
 use alexnet_core::{
     Backward, Layer, Mode, Result,
@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::{CpuLayer, needs_backward, take_saved};
 use crate::{
-    hybrid::LinearRanks,
+    division::LayerRanks,
     kernels::{
         Isa,
         dot::DotRows,
@@ -35,7 +35,7 @@ pub struct Linear {
     /// them can compute the gradient of the whole bias.
     parameters: [ParameterState; 2],
     /// The ranks among which the weight is divided.
-    ranks: Option<LinearRanks>,
+    division: Option<OutputDivision>,
     /// Whether a ReLU is fused.
     relu: bool,
     /// Whether an earlier layer is trainable.
@@ -43,6 +43,15 @@ pub struct Linear {
     isa: Isa,
     pool: Pool,
     saved_for_backward: Option<SavedForBackward>,
+}
+
+/// How the outputs of a layer are divided among ranks.
+pub struct OutputDivision {
+    /// The ranks.
+    pub ranks: LayerRanks,
+    /// Whether the layer adds the gradients of its input, of which each rank has the sum over its
+    /// outputs, over the ranks. If not, a later step of the backward pass does it.
+    pub sums_dx: bool,
 }
 
 struct SavedForBackward {
@@ -56,13 +65,13 @@ impl Linear {
     /// Creates a layer with the parameters weight and bias.
     pub fn new(
         parameters: [ParameterState; 2],
-        ranks: Option<LinearRanks>,
+        division: Option<OutputDivision>,
         relu: bool,
         needs_dx: bool,
         isa: Isa,
         pool: Pool,
     ) -> Self {
-        Self { parameters, ranks, relu, needs_dx, isa, pool, saved_for_backward: None }
+        Self { parameters, division, relu, needs_dx, isa, pool, saved_for_backward: None }
     }
 
     /// Returns `(out, in)`.
@@ -84,7 +93,7 @@ impl Layer<Tensor> for Linear {
             .for_each(|((y, weight), bias)| {
                 self.isa.run(DotRows { x: x.values(), weight, bias, inputs, relu: self.relu, y });
             });
-        if let Some(ranks) = &self.ranks {
+        if let Some(OutputDivision { ranks, .. }) = &self.division {
             ranks.gather_rows(&mut by_output, outputs)?;
         }
         let mut y = self.pool.tensor(x.batch, &[outputs]); // [N, out]
@@ -125,14 +134,17 @@ impl Linear {
     }
 
     /// Returns `dx = dy · W`, or `dy` if the gradient of the input is not needed. If the outputs are
-    /// divided among ranks, these are the sums over the outputs of this rank.
+    /// divided among ranks, see [`OutputDivision::sums_dx`].
     ///
     /// The outputs are divided into parts like the images of a step ([`alexnet_core::sum_order`]), and
     /// the sums over the parts are added as a balanced tree, so that ranks can compute nodes of it. A
     /// block of the weights, of one part, is in the first-level cache while it is used.
-    fn input_gradient(&self, dy: Tensor) -> Tensor {
+    ///
+    /// # Errors
+    /// [`alexnet_core::Error::Ranks`].
+    fn input_gradient(&self, dy: Tensor) -> Result<Tensor> {
         if !self.needs_dx {
-            return dy;
+            return Ok(dy);
         }
         let (outputs, inputs) = self.extents();
         let [weight, _] = &self.parameters;
@@ -164,7 +176,10 @@ impl Linear {
                 }
             }
         }
-        dx
+        if let Some(OutputDivision { ranks, sums_dx: true }) = &self.division {
+            ranks.collective().sum(dx.values_mut())?;
+        }
+        Ok(dx)
     }
 }
 
@@ -202,7 +217,7 @@ impl Backward<Tensor> for Linear {
             let store = Store { values: gradient, row: inputs };
             isa.run(weight_gradient(&dy, (&x, part), first + i * OUTPUTS, rows, store));
         });
-        Ok(self.input_gradient(dy))
+        self.input_gradient(dy)
     }
 }
 
@@ -225,7 +240,7 @@ impl CpuLayer for Linear {
     ) -> Result<(Tensor, f64)> {
         let (_, inputs) = self.extents();
         let (x, part) = self.begin_backward(&mut dy);
-        let dx = self.input_gradient(dy.clone());
+        let dx = self.input_gradient(dy.clone())?;
         let [weight, bias] = &mut self.parameters;
         let first = weight.rows().start;
         let mut square_sum = 0.0;

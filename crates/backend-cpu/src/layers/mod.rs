@@ -1,23 +1,28 @@
-//! The seven operations with their forward and backward passes, one per file.
+//! The seven operations with their forward and backward passes, and two that exchange channels between
+//! ranks, one per file.
 
 mod conv2d;
 mod dropout;
+mod exchange_channels;
 mod flatten;
 mod linear;
 mod local_response_norm;
 mod max_pool2d;
 mod relu;
+mod tower_norm;
 
 use alexnet_core::{Backward, Mode, Result};
 
 pub use self::{
     conv2d::{Conv2d, Fused},
     dropout::Dropout,
+    exchange_channels::ExchangeChannels,
     flatten::Flatten,
-    linear::Linear,
+    linear::{Linear, OutputDivision},
     local_response_norm::{Constants, LocalResponseNorm},
     max_pool2d::MaxPool2d,
     relu::Relu,
+    tower_norm::TowerNorm,
 };
 use crate::{kernels::Isa, optimizer::Update, parameter::ParameterState, tensor::Tensor};
 
@@ -38,8 +43,7 @@ pub trait CpuLayer: Backward<Tensor> + Send {
         self.parameters().iter().any(|parameter| parameter.trainable)
     }
 
-    /// Whether the weights are divided among ranks. The gradient of the input is then the sum over
-    /// the outputs of this rank.
+    /// Whether the weights are divided among ranks.
     fn is_divided(&self) -> bool {
         self.parameters().iter().any(ParameterState::is_divided)
     }

@@ -21,7 +21,7 @@ use anyhow::Result;
 
 use self::ranks::RankOptions;
 use crate::{
-    columns::{TERMINAL, grouped, width},
+    columns::{TERMINAL, grouped, print_table, width},
     console::Console,
     output::explain,
     parse,
@@ -148,17 +148,4 @@ fn print_layers(variant: Variant, classes: usize) -> Result<()> {
         line += &step;
     }
     say!("{line}")
-}
-
-/// Prints lines of columns, of which the first two contain text and the others numbers.
-fn print_table(table: &[[String; 5]]) -> Result<()> {
-    let widths: [usize; 5] = std::array::from_fn(|column| {
-        table.iter().map(|row| width(&row[column])).max().unwrap_or_default()
-    });
-    let [a, b, c, d, e] = widths;
-    for [layer, text, first, second, third] in table {
-        let line = format!("{layer:a$}  {text:b$}  {first:>c$}  {second:>d$}  {third:>e$}");
-        say!("{}", line.trim_end())?;
-    }
-    Ok(())
 }

@@ -32,7 +32,8 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
     /// Number of processes on this machine that train together; `mpirun` starts them (needs a build
-    /// with MPI). The number does not change the results of the engine `cpu` if it is 1, 2, 4, 8, …
+    /// with MPI). The number does not change the results of the engine `cpu` if it is 1, 2, 4, 8, …,
+    /// except with `--parallel towers`
     #[arg(long, help_heading = "Engine", value_name = "N", value_parser = parse::between(1u16, 1024))]
     ranks: Option<u16>,
     /// Order in which gradients are added over the ranks
@@ -91,7 +92,7 @@ fn train(args: &Args, trainer: Trainer, ranks: Arc<dyn Collective>) -> Result<Ex
         return Ok(exit_code(&run, &stop));
     }
     let source = args.resume.is_none().then_some(&args.source);
-    let mut watch = Watch::new(stop.clone(), source, ranks.size());
+    let mut watch = Watch::new(stop.clone(), source, (ranks.size(), args.parallel));
     let run = trainer.run_on_ranks(ranks, &mut watch);
     watch.clear();
     let run = run?;

@@ -208,6 +208,10 @@ fn the_work_of_ranks_is_printed_in_80_columns() {
         for line in output.lines() {
             assert!(line.chars().count() <= 80 && line.trim_end() == line, "{line}");
         }
+        if (variant, parallel) == ("original", "towers") {
+            let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cluster.md");
+            assert!(fs::read_to_string(page).unwrap().contains(&output), "{output}");
+        }
         let totals = output.split_once("\ntotal ").expect("a line with totals").1;
         assert!(totals.contains(total), "{output}");
     }

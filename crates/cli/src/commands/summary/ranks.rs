@@ -6,13 +6,15 @@ use alexnet::{
 };
 use anyhow::Result;
 
-use super::print_table;
-use crate::{columns::grouped, parse};
+use crate::{
+    columns::{grouped, print_table},
+    parse,
+};
 
 /// The options of training on several processes.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct RankOptions {
-    /// Print what each rank holds, computes and sends in a training step of this mode
+    /// Print what the first and the last rank hold, compute and send in a training step of this mode
     #[arg(long, value_name = "MODE", value_enum, conflicts_with = "weights")]
     pub parallel: Option<Parallel>,
     /// Number of ranks
@@ -54,8 +56,7 @@ pub fn print(
     };
     let of = |rank| division(&topology, Share { rank, ranks }, images);
     let (first, last) = (of(0)?, of(ranks - 1)?);
-    let mode = format!("{parallel:?}").to_lowercase();
-    say!("{variant} with {classes} classes, {mode}, {ranks} ranks, {images} images in a step")?;
+    say!("{variant} with {classes} classes, {parallel}, {ranks} ranks, {images} images in a step")?;
     let mut table =
         vec![["layer", "rank 0", "parameters", "mult-adds", "bytes sent"].map(Into::into)];
     let other = format!("rank {}", ranks - 1);

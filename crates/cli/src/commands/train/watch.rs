@@ -3,7 +3,7 @@
 use std::{ops::ControlFlow, time::Instant};
 
 use alexnet::{
-    BoxError, Evaluated, Note, Observer, RunFolder, RunInfo, TrainObserver, Work,
+    BoxError, Evaluated, Note, Observer, Parallel, RunFolder, RunInfo, TrainObserver, Work,
     core::{
         Model, StepReport, metrics::Evaluation, sum_order::Share, text::shown_path, train::Batches,
     },
@@ -27,8 +27,8 @@ pub struct Watch {
     stop: Stop,
     /// A description of where the options of a new run come from; `None` for a resumed run.
     source: Option<String>,
-    /// The number of ranks.
-    ranks: usize,
+    /// The number of ranks, and how they divide the computation.
+    ranks: (usize, Parallel),
     /// The progress line of the current epoch, after its first step.
     line: Option<Line>,
     /// When this process finished its first step of the current epoch, and the images of the epoch
@@ -39,7 +39,7 @@ pub struct Watch {
 impl Watch {
     /// Creates an observer. `source` is where the options of a new run come from; `None` for a
     /// resumed run.
-    pub fn new(stop: Stop, source: Option<&Source>, ranks: usize) -> Self {
+    pub fn new(stop: Stop, source: Option<&Source>, ranks: (usize, Parallel)) -> Self {
         Self {
             console: Console::default(),
             stop,
@@ -74,8 +74,8 @@ impl Watch {
         for line in header(run, &source, self.ranks)? {
             note!("{line}");
         }
-        if self.ranks > 1 {
-            note_uneven(run, self.ranks);
+        if self.ranks.0 > 1 {
+            note_ranks(run, self.ranks);
         }
         if run.progress.step == 0
             && let Some(batch) = run.loader.whole_steps(0).next()
@@ -185,19 +185,22 @@ impl TrainObserver for Watch {
     }
 }
 
-/// Prints what is not as good as it could be with this number of ranks.
-fn note_uneven(run: &RunInfo, ranks: usize) {
+/// Prints what is not as good as it could be with this number of ranks, and where results differ.
+fn note_ranks(run: &RunInfo, (ranks, parallel): (usize, Parallel)) {
     let images = run.config.batch_size as usize * run.config.accumulate as usize;
     let idle = (0..ranks).filter(|rank| Share { rank: *rank, ranks }.of(images).is_empty()).count();
     if idle > 0 {
         note!(
-            "note: a step of {images} images is too small for {ranks} ranks: {idle} have nothing to do"
+            "note: a step of {images} images is too small for {ranks} ranks: {idle} have no images"
         );
     }
     if !ranks.is_power_of_two() {
         note!(
             "note: results on {ranks} ranks differ from those on 1, 2, 4, 8, … ranks by rounding"
         );
+    }
+    if parallel == Parallel::Towers {
+        note!("note: results in two towers differ from those of one process by rounding");
     }
 }
 

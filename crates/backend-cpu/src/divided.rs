@@ -1,74 +1,35 @@
-//! Linear layers that are divided among ranks (Krizhevsky 2014, arXiv 1404.5997).
+//! Models whose layers are divided among ranks ([`crate::division`]).
 //!
-//! The layers before the first linear layer process the images of their rank. From there on, all
+//! The layers before the first divided layer process the images of their rank. From there on, all
 //! ranks process the images of all ranks, in the order of the ranks: a rank computes some outputs of
-//! each linear layer, for which it has the weights, and gets the others from the other ranks. After
-//! the last layer each rank keeps the logits of its own images.
+//! each divided layer, for which it has the weights, and gets those that it needs from the other
+//! ranks. After the last layer each rank keeps the logits of its own images.
 //!
-//! The outputs are divided as the images of a step are ([`alexnet_core::sum_order`]), and the
-//! gradients of the inputs, which are sums over the outputs, are formed in that order: a number of
-//! ranks that is a power of two does not change a bit.
-
-use std::sync::Arc;
+//! If only the linear layers are divided, their outputs are divided as the images of a step are
+//! ([`alexnet_core::sum_order`]), and the gradients of the inputs, which are sums over the outputs, are
+//! formed in that order: a number of ranks that is a power of two does not change a bit.
 
 use alexnet_core::{
-    Collective, Error, Mode, Result,
+    Error, Images, Mode, Normalization, Result,
     collective::{gather, gather_values, sum_of_part},
-    sum_order::{MicroBatch, Share},
+    sum_order::MicroBatch,
 };
 
 use crate::{
+    division::LayerRanks,
     layers::CpuLayer,
     tensor::{Pool, Tensor},
 };
 
-/// The ranks that divide the linear layers among them, at least two.
-#[derive(Clone, Debug)]
-pub struct LinearRanks(Arc<dyn Collective>);
-
-impl LinearRanks {
-    /// Returns the ranks if there is more than one.
-    pub fn new(ranks: Option<Arc<dyn Collective>>) -> Option<Self> {
-        ranks.filter(|ranks| ranks.size() > 1).map(Self)
-    }
-
-    /// Returns the share of this rank in the rows of a weight.
-    pub fn share(&self) -> Share {
-        Share { rank: self.0.rank(), ranks: self.0.size() }
-    }
-
-    /// Fills `values`, `outputs` rows, of which each rank has its share.
-    ///
-    /// # Errors
-    /// [`Error::Ranks`].
-    pub fn gather_rows(&self, values: &mut [f32], outputs: usize) -> Result<()> {
-        let row = values.len() / outputs;
-        let ranks = self.0.size();
-        let end = |rank| Share { rank, ranks }.of(outputs).end * row;
-        let starts: Vec<usize> = [0].into_iter().chain((0..ranks).map(end)).collect();
-        gather_values(self.0.as_ref(), values, &starts)
-    }
-
-    /// Returns the numbers of all ranks, in their order.
-    ///
-    /// # Errors
-    /// [`Error::Ranks`].
-    pub fn gather_numbers(&self, own: &[f64]) -> Result<Vec<f64>> {
-        let bits: Vec<u64> = own.iter().map(|number| number.to_bits()).collect();
-        let all = gather(self.0.as_ref(), &bits)?;
-        Ok(all.into_iter().flatten().map(f64::from_bits).collect())
-    }
-}
-
-/// The state of a model whose linear layers are divided.
-pub struct Hybrid {
+/// The state of a model whose layers are divided.
+pub struct Divided {
     /// The ranks.
-    pub ranks: LinearRanks,
-    /// The index of the first linear layer.
+    pub ranks: LayerRanks,
+    /// The index of the first divided layer.
     pub first: usize,
     /// The images of the last forward pass.
     images: AllImages,
-    /// After a backward pass that has updated the linear layers: the sum of their squared gradients
+    /// After a backward pass that has updated the divided layers: the sum of their squared gradients
     /// on this rank.
     pub square_sum: Option<f64>,
     pool: Pool,
@@ -82,10 +43,13 @@ struct AllImages {
     /// The size of the batch of this rank. It is 1, for a blank image, if the rank has no image of a
     /// step.
     own_batch: usize,
+    /// Their normalization.
+    normalization: Option<Normalization>,
 }
 
 impl AllImages {
-    fn new(ranks: &LinearRanks, own_batch: usize, mode: Mode) -> Result<Self> {
+    fn new(ranks: &LayerRanks, own: Option<&Images>, mode: Mode) -> Result<Self> {
+        let own_batch = own.map_or(0, Images::len);
         // In training: the index of the first image, and the number of images of the step.
         let place = match mode {
             Mode::Train { micro_batch, .. } => micro_batch
@@ -95,27 +59,29 @@ impl AllImages {
         };
         let is_blank = place.is_some_and(|(first, images)| first >= images);
         let count = if is_blank { 0 } else { own_batch };
-        let all = gather(ranks.0.as_ref(), &(count, place))?;
-        let total: usize = all.iter().map(|(count, _)| count).sum();
+        let own = (count, place, own.map(|images| images.normalization));
+        let all = gather(ranks.collective(), &own)?;
+        let total: usize = all.iter().map(|(count, ..)| count).sum();
         let mut starts = vec![0];
-        for (count, place) in all {
+        let mut normalization = None;
+        for (count, place, of_rank) in all {
+            normalization = normalization.or(of_rank);
             let start = starts[starts.len() - 1];
             if place.is_some_and(|(first, images)| images != total || count > 0 && first != start) {
                 return Err(Error::Ranks(
-                    "ranks that divide linear layers must process all images of a step at once"
-                        .into(),
+                    "ranks that divide layers must process all images of a step at once".into(),
                 ));
             }
             starts.push(start + count);
         }
-        Ok(Self { starts, own_batch })
+        Ok(Self { starts, own_batch, normalization })
     }
 }
 
-impl Hybrid {
+impl Divided {
     /// Returns the state of a model with these layers, if any of them is divided.
     pub fn new(
-        ranks: Option<LinearRanks>,
+        ranks: Option<LayerRanks>,
         layers: &[Box<dyn CpuLayer>],
         pool: &Pool,
     ) -> Option<Self> {
@@ -124,22 +90,14 @@ impl Hybrid {
         ranks.map(|ranks| Self { ranks, first, images, square_sum: None, pool })
     }
 
-    /// Runs the forward pass of `layers`, which start with the first linear layer, on the images of
-    /// all ranks. Takes the input and returns the output for the images of this rank.
+    /// Begins a pass, to which this rank contributes its images, if it has any. Returns the mode of the layers
+    /// that process the images of all ranks, or `None` if no rank has an image.
     ///
     /// # Errors
     /// [`Error::Ranks`].
-    pub fn forward(
-        &mut self,
-        own: Tensor,
-        mode: Mode,
-        layers: &mut [Box<dyn CpuLayer>],
-    ) -> Result<Tensor> {
-        self.images = AllImages::new(&self.ranks, own.batch, mode)?;
-        if self.images.starts.last() == Some(&0) {
-            return Ok(own);
-        }
-        let mode = match mode {
+    pub fn begin(&mut self, own: Option<&Images>, mode: Mode) -> Result<Option<Mode>> {
+        self.images = AllImages::new(&self.ranks, own, mode)?;
+        let mode_of_all = match mode {
             Mode::Train { seed, step, micro_batch } => Mode::Train {
                 seed,
                 step,
@@ -147,13 +105,27 @@ impl Hybrid {
             },
             mode => mode,
         };
-        let mut all = self.gather(&own)?;
-        for layer in layers {
-            all = layer.forward(all, mode)?;
-        }
-        let starts = self.starts(all.item_len());
+        Ok((self.images.starts.last() != Some(&0)).then_some(mode_of_all))
+    }
+
+    /// Returns the images of all ranks in this pass, to which this rank contributes `own`.
+    ///
+    /// # Errors
+    /// [`Error::Ranks`].
+    pub fn gather_images(
+        &self,
+        own: Option<&Images>,
+        [_, height, width]: [usize; 3],
+    ) -> Result<Images> {
+        let starts = self.starts(3 * height * width);
         let rank = self.ranks.share().rank;
-        Ok(self.own(&all.values()[starts[rank]..starts[rank + 1]], &all.item))
+        let len = starts[rank + 1] - starts[rank];
+        let pixels = own.map_or(&[][..], |own| &own.pixels[..len]);
+        let pixels = self.ranks.collective().gather_bytes(pixels)?.concat();
+        match self.images.normalization {
+            Some(normalization) => Ok(Images { pixels, height, width, normalization }),
+            None => Err(Error::Ranks("no rank has an image".into())),
+        }
     }
 
     /// Returns the items of all ranks.
@@ -167,24 +139,26 @@ impl Hybrid {
         let part = starts[rank]..starts[rank + 1];
         let len = part.len();
         all.values_mut()[part].copy_from_slice(&own.values()[..len]);
-        gather_values(self.ranks.0.as_ref(), all.values_mut(), &starts)?;
+        gather_values(self.ranks.collective(), all.values_mut(), &starts)?;
         Ok(all)
     }
 
-    /// Adds the gradients of the input of the layer at `index` over the ranks, each of which has
-    /// computed the sum over its outputs. Returns them for all images, or for those of this rank if
-    /// it is the first linear layer.
+    /// Returns the gradients of the inputs of the first divided layer for the images of this rank.
+    /// Each rank has the sums over its outputs.
     ///
     /// # Errors
     /// [`Error::Ranks`].
-    pub fn add_input_gradients(&self, mut partial: Tensor, index: usize) -> Result<Tensor> {
-        if index > self.first {
-            self.ranks.0.sum(partial.values_mut())?;
-            return Ok(partial);
-        }
+    pub fn own_gradients(&self, partial: &Tensor) -> Result<Tensor> {
         let starts = self.starts(partial.item_len());
-        let sum = sum_of_part(self.ranks.0.as_ref(), partial.values(), &starts)?;
+        let sum = sum_of_part(self.ranks.collective(), partial.values(), &starts)?;
         Ok(self.own(&sum, &partial.item))
+    }
+
+    /// Returns the items of this rank, out of those of all ranks.
+    pub fn own_items(&self, all: &Tensor) -> Tensor {
+        let starts = self.starts(all.item_len());
+        let rank = self.ranks.share().rank;
+        self.own(&all.values()[starts[rank]..starts[rank + 1]], &all.item)
     }
 
     /// Returns where the items of each rank start, for items of this length.
@@ -211,7 +185,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{Kernels, lower::lower};
+    use crate::{Division, Kernels, lower::lower};
 
     #[test]
     fn a_rank_has_only_its_rows_of_weights_and_moments() {
@@ -227,13 +201,13 @@ mod tests {
         let state = initialize(&topology, Init::Pytorch, 5).unwrap();
         for (size, rows) in [(2, [20, 3]), (4, [10, 2]), (8, [5, 1])] {
             let lens = threads::run(size, |rank| {
-                let ranks = LinearRanks::new(Some(rank));
+                let division = Division::Linear(rank);
                 let lowered = lower(
                     &topology,
                     &state,
                     &Options::default(),
                     Kernels::default(),
-                    ranks.as_ref(),
+                    Some(&division),
                     &Pool::default(),
                 );
                 let layers = lowered.unwrap().layers;

@@ -1,25 +1,25 @@
 //! Linear layers that are divided among ranks: a number of ranks that is a power of two does not
 //! change a bit, and what the ranks send.
 
-mod network;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
 };
 
-use alexnet_backend_cpu::CpuBackend;
+use alexnet_backend_cpu::{CpuBackend, Division};
 use alexnet_core::{
-    Alone, Array, Backend, Batch, Collective, Error, Model, Node, Op, Options, Result, State, Step,
+    Alone, Array, Backend, Batch, Collective, Error, Model, Node, Op, Options, State, Step,
     Topology,
     collective::threads,
     init::{Init, initialize},
     sum_order::Share,
     traffic,
-    train::{StepBatch, evaluate, train_step},
+    train::{evaluate, train_step},
+};
+
+use crate::{
+    network,
+    steps::{Counting, share, step},
 };
 
 /// A network with three linear layers, and dropout before the first and before the second one.
@@ -53,40 +53,14 @@ fn compile(
     options: &Options,
     linear_ranks: Option<Arc<dyn Collective>>,
 ) -> Box<dyn Model> {
-    let backend = CpuBackend { linear_ranks, ..CpuBackend::default() };
+    let division = linear_ranks.map(Division::Linear);
+    let backend = CpuBackend { division, ..CpuBackend::default() };
     backend.compile(topology, state, options).unwrap()
 }
 
 fn options(frozen: &[&str]) -> Options {
     let frozen: BTreeSet<String> = frozen.iter().map(|name| (*name).to_owned()).collect();
     Options { frozen, ..Options::default() }
-}
-
-/// Returns the images of a rank in a step with these images.
-fn share(batch: &Batch, ranks: &dyn Collective) -> StepBatch {
-    let own = Share { rank: ranks.rank(), ranks: ranks.size() }.of(batch.len());
-    let images_per_step = batch.len();
-    if !own.is_empty() {
-        return StepBatch { batch: batch.slice(own.clone()), first: own.start, images_per_step };
-    }
-    let mut blank = batch.slice(0..1);
-    blank.images.pixels.fill(0);
-    blank.targets.fill(0.0);
-    StepBatch { batch: blank, first: images_per_step, images_per_step }
-}
-
-/// Does a step on these ranks.
-fn step(
-    model: &mut dyn Model,
-    batch: &Batch,
-    (number, clip_grad_norm): (u64, Option<f32>),
-    ranks: &dyn Collective,
-) -> Result<(f64, f64)> {
-    let own = share(batch, ranks);
-    let micro_batch = Some(own.micro_batch(batch.labeled()));
-    let step = Step { number, seed: 1, micro_batch, lr: 1e-3, clip_grad_norm };
-    let report = train_step(model, &own.batch, 100, &step, ranks)?;
-    Ok((report.loss, report.gradient_norm))
 }
 
 /// Does three steps with `images` images, of which one has no target, and evaluates 3 batches.
@@ -208,37 +182,6 @@ fn a_step_in_several_micro_batches_and_other_computations_are_refused() {
     }
 }
 
-/// A rank that counts the bytes that it sends: numbers, and bytes to one other rank.
-struct Counting {
-    rank: Arc<threads::ThreadRank>,
-    numbers: AtomicUsize,
-    messages: AtomicUsize,
-}
-
-impl Collective for Counting {
-    fn rank(&self) -> usize {
-        self.rank.rank()
-    }
-
-    fn size(&self) -> usize {
-        self.rank.size()
-    }
-
-    fn name(&self) -> String {
-        self.rank.name()
-    }
-
-    fn exchange(&self, with: usize, send: &[f32], receive: &mut [f32]) -> Result<()> {
-        self.numbers.fetch_add(4 * send.len(), Ordering::Relaxed);
-        self.rank.exchange(with, send, receive)
-    }
-
-    fn gather_bytes(&self, message: &[u8]) -> Result<Vec<Vec<u8>>> {
-        self.messages.fetch_add(message.len(), Ordering::Relaxed);
-        self.rank.gather_bytes(message)
-    }
-}
-
 /// A network with the proportions of AlexNet: two convolutions and three linear layers.
 fn wide() -> Topology {
     let conv = |inputs, outputs, kernel, stride| Op::Conv2d {
@@ -272,8 +215,7 @@ fn the_bytes_sent_in_a_step_are_as_calculated() {
     for size in [2, 4, 8] {
         for is_hybrid in [false, true] {
             let counted = threads::run(size, |rank| {
-                let zero = || AtomicUsize::new(0);
-                let rank = Arc::new(Counting { rank, numbers: zero(), messages: zero() });
+                let rank = Arc::new(Counting::new(rank));
                 let start = initialize(&topology, Init::Pytorch, 5).unwrap();
                 let ranks: Option<Arc<dyn Collective>> = is_hybrid.then(|| Arc::clone(&rank) as _);
                 let mut model = compile(&topology, &start, &options(NOTHING), ranks);
