@@ -90,8 +90,8 @@ impl Divided {
         ranks.map(|ranks| Self { ranks, first, images, square_sum: None, pool })
     }
 
-    /// Begins a pass, to which this rank contributes its images, if it has any. Returns the mode of the layers
-    /// that process the images of all ranks, or `None` if no rank has an image.
+    /// Begins a pass, to which this rank contributes its images, if it has any. Returns the mode of
+    /// the layers that process the images of all ranks, or `None` if no rank has an image.
     ///
     /// # Errors
     /// [`Error::Ranks`].

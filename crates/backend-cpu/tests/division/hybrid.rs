@@ -18,7 +18,7 @@ use alexnet_core::{
 };
 
 use crate::{
-    network,
+    network::{self, conv},
     steps::{Counting, share, step},
 };
 
@@ -184,18 +184,10 @@ fn a_step_in_several_micro_batches_and_other_computations_are_refused() {
 
 /// A network with the proportions of AlexNet: two convolutions and three linear layers.
 fn wide() -> Topology {
-    let conv = |inputs, outputs, kernel, stride| Op::Conv2d {
-        inputs,
-        outputs,
-        kernel,
-        stride,
-        padding: 1,
-        groups: 1,
-    };
     let ops = [
-        conv(3, 8, 3, 2),
+        conv(3, 8, 3, 2, 1, 1),
         Op::Relu,
-        conv(8, 16, 3, 2),
+        conv(8, 16, 3, 2, 1, 1),
         Op::Flatten,
         Op::Linear { inputs: 16 * 8 * 8, outputs: 1024 },
         Op::Relu,

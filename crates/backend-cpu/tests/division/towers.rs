@@ -10,7 +10,10 @@ use alexnet_core::{
     train::evaluate,
 };
 
-use crate::steps::{Counting, step};
+use crate::{
+    network::conv,
+    steps::{Counting, step},
+};
 
 const CLASSES: usize = 5;
 const SIZE: usize = 67;
@@ -18,14 +21,6 @@ const SIZE: usize = 67;
 /// A small network with the structure of the paper's: normalization, convolutions of two groups, and
 /// one of one group between them.
 fn network(norm_first: bool) -> Topology {
-    let conv = |inputs, outputs, kernel, stride, padding, groups| Op::Conv2d {
-        inputs,
-        outputs,
-        kernel,
-        stride,
-        padding,
-        groups,
-    };
     let pool = Op::MaxPool2d { kernel: 3, stride: 2 };
     // Strong enough for an error at the border between the towers to be seen.
     let norm = Op::LocalResponseNorm { size: 5, alpha: 0.5, beta: 0.75, k: 1.0 };

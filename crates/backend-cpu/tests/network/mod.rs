@@ -2,17 +2,21 @@
 
 use alexnet_core::{Node, Op, Topology};
 
+/// A convolution; the arguments are in the order of the fields.
+pub fn conv(
+    inputs: usize,
+    outputs: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    groups: usize,
+) -> Op {
+    Op::Conv2d { inputs, outputs, kernel, stride, padding, groups }
+}
+
 /// A network with a stride, groups, pooling with and without a ReLU, and a last convolution without
 /// pooling and ReLU.
 pub fn network() -> Topology {
-    let conv = |inputs, outputs, kernel, stride, padding, groups| Op::Conv2d {
-        inputs,
-        outputs,
-        kernel,
-        stride,
-        padding,
-        groups,
-    };
     let ops = [
         conv(3, 32, 6, 4, 1, 1),
         Op::Relu,
