@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alexnet_core::{Backend, Collective};
+use alexnet_core::{Backend, Collective, Precision};
 use serde::{Deserialize, Serialize};
 
 use crate::parallel::Parallel;
@@ -116,6 +116,7 @@ pub(crate) fn instruction_set(isa: Option<InstructionSet>) -> String {
 pub(crate) fn cpu(
     isa: Option<InstructionSet>,
     convolution: Option<Convolution>,
+    precision: Precision,
     ranks: Ranks,
 ) -> Result<Option<Box<dyn Backend>>, NoInstructionSet> {
     #[cfg(feature = "cpu")]
@@ -139,7 +140,7 @@ pub(crate) fn cpu(
             Parallel::Hybrid => Some(Division::Linear(ranks)),
             Parallel::Towers => Some(Division::Towers(ranks)),
         });
-        Ok(Some(Box::new(CpuBackend { kernels: Kernels { isa, exact }, division })))
+        Ok(Some(Box::new(CpuBackend { kernels: Kernels { isa, exact, precision }, division })))
     }
     #[cfg(not(feature = "cpu"))]
     Ok(None)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alexnet_core::{Backend, Collective, Device};
+use alexnet_core::{Backend, Collective, Device, Precision};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -26,6 +26,9 @@ pub struct EngineConfig {
     /// The convolution algorithm of the engine `cpu`; `None` means Winograd where it applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub convolution: Option<Convolution>,
+    /// The precision of the engine `cpu`; `None` means f32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
 }
 
 impl From<Engine> for EngineConfig {
@@ -45,6 +48,8 @@ pub struct EngineChanges {
     pub isa: Option<InstructionSet>,
     /// Another convolution algorithm.
     pub convolution: Option<Convolution>,
+    /// Another precision.
+    pub precision: Option<Precision>,
 }
 
 impl EngineChanges {
@@ -59,6 +64,7 @@ impl EngineChanges {
             device: self.device.unwrap_or(to.device),
             isa: self.isa.or(to.isa),
             convolution: self.convolution.or(to.convolution),
+            precision: self.precision.or(to.precision),
         }
     }
 }
@@ -69,7 +75,7 @@ impl EngineConfig {
     /// # Errors
     /// [`Error::NoEngine`] when this build lacks the engine, [`Error::NoDevice`] when the engine
     /// lacks the device, [`Error::NoInstructionSet`] when the processor lacks the instruction set,
-    /// [`Error::OnlyForCpu`] when `isa` or `convolution` is set for another engine than `cpu`.
+    /// [`Error::OnlyForCpu`] when `isa`, `convolution` or `precision` is set for another engine than `cpu`.
     pub fn start(self) -> Result<Box<dyn Backend>> {
         self.start_on(None)
     }
@@ -105,9 +111,12 @@ impl EngineConfig {
 
     fn backend(self, ranks: Ranks) -> Result<Option<Box<dyn Backend>>> {
         let Self { backend, isa, convolution, .. } = self;
+        let precision = self.precision.unwrap_or_default();
         match backend {
-            Engine::Cpu => Ok(engine::cpu(isa, convolution, ranks)?),
-            _ if isa.is_none() && convolution.is_none() => Ok(backend.backend()),
+            Engine::Cpu => Ok(engine::cpu(isa, convolution, precision, ranks)?),
+            _ if isa.is_none() && convolution.is_none() && precision == Precision::F32 => {
+                Ok(backend.backend())
+            }
             engine => Err(Error::OnlyForCpu { engine }),
         }
     }

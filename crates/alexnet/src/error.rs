@@ -56,8 +56,11 @@ pub enum Error {
     /// The processor lacks an instruction set.
     #[error(transparent)]
     NoInstructionSet(#[from] NoInstructionSet),
-    /// An instruction set or a convolution algorithm was set for another engine than `cpu`.
-    #[error("instruction set and convolution can be set for the engine `cpu`, not for `{}`", engine.name())]
+    /// An instruction set, a convolution algorithm or bf16 was set for another engine than `cpu`.
+    #[error(
+        "instruction set, convolution and bf16 can be set for the engine `cpu`, not for `{}`",
+        engine.name()
+    )]
     OnlyForCpu {
         /// The engine.
         engine: Engine,

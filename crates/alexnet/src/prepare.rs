@@ -104,6 +104,7 @@ pub(crate) fn metadata(config: &TrainConfig, topology: &Topology, dataset: &Data
         input_size: topology.input[1],
         normalization: config.normalization(),
         exif_orientation: config.exif_orientation.unwrap_or_default(),
+        precision: config.engine.precision.unwrap_or_default(),
     }
 }
 

@@ -358,6 +358,7 @@ mod tests {
             input_size: 224,
             normalization: alexnet_core::Normalization::HALF,
             exif_orientation: alexnet_core::ExifOrientation::Apply,
+            precision: Default::default(),
         };
         run.write_class_indices(&metadata).unwrap();
         let text = fs::read_to_string(run.file("class_indices.json")).unwrap();

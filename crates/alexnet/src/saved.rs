@@ -65,7 +65,7 @@ pub(crate) fn parse(text: &str) -> Result<TrainConfig, String> {
     let first_line = |error: toml::de::Error| shown(error.message()).to_string();
     let mut settings: Table = text.parse().map_err(first_line)?;
     let mut engine = Table::new();
-    for key in ["backend", "device", "isa", "convolution"] {
+    for key in ["backend", "device", "isa", "convolution", "precision"] {
         engine.extend(settings.remove_entry(key));
     }
     let engine = EngineConfig::deserialize(engine).map_err(first_line)?;

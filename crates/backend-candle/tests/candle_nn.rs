@@ -69,6 +69,7 @@ fn a_candle_nn_network_with_a_weights_file_has_the_same_logits() {
         input_size: 224,
         normalization: images.normalization,
         exif_orientation: ExifOrientation::Apply,
+        precision: Default::default(),
     };
     Weights { metadata, parameters: state.parameters.clone() }.save(&path).unwrap();
 

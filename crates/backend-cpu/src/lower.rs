@@ -51,7 +51,7 @@ pub fn lower(
     let mut layers_after = Vec::new();
     let mut needs_dx = !options.observed.is_empty();
     let mut linear_layers = 0;
-    let Kernels { isa, exact } = kernels;
+    let isa = kernels.isa;
     let max_pool = |kernel, stride, input: &[usize], output: &[usize]| {
         MaxPool2d::new(kernel, stride, image_shape(input), image_shape(output), isa, pool.clone())
     };
@@ -98,7 +98,7 @@ pub fn lower(
                 let share = towers.map_or(Share::WHOLE, LayerRanks::share);
                 let weight = load("weight", Layout::OutputsLast, share);
                 let parameters = [weight, load("bias", Layout::Pytorch, share)];
-                Box::new(Conv2d::new(geometry, parameters, fused, exact, isa, pool))
+                Box::new(Conv2d::new(geometry, parameters, fused, kernels, pool))
             }
             Op::Linear { .. } => {
                 let share = ranks.as_ref().map_or(Share::WHOLE, LayerRanks::share);
@@ -109,7 +109,7 @@ pub fn lower(
                 let sums_dx = linear_layers > 0;
                 linear_layers += 1;
                 let division = ranks.clone().map(|ranks| OutputDivision { ranks, sums_dx });
-                Box::new(Linear::new(parameters, division, relu, needs_dx, isa, pool))
+                Box::new(Linear::new(parameters, division, relu, needs_dx, kernels, pool))
             }
             Op::Relu => Box::new(Relu::new(isa)),
             Op::MaxPool2d { kernel, stride } => Box::new(max_pool(kernel, stride, input, output)),

@@ -45,6 +45,7 @@ impl CpuModel {
     fn forward(&mut self, images: Option<&Images>, mode: Mode) -> Result<Tensor> {
         images.map_or(Ok(()), |images| images.check(self.input))?;
         let Self { input, classes, layers, divided, pool, .. } = self;
+        layers.par_iter_mut().for_each(|layer| layer.prepare());
         let run = |layers: &mut [Box<dyn CpuLayer>], x: Tensor, mode| {
             layers.iter_mut().try_fold(x, |x, layer| layer.forward(x, mode))
         };
@@ -182,6 +183,7 @@ impl CpuModel {
         rule: ReluRule,
     ) -> Result<Inspection> {
         let mut x = normalize(images, self.input, &self.pool);
+        self.layers.par_iter_mut().for_each(|layer| layer.prepare());
         let Self { classes, layers, observed, pool, .. } = self;
         let classes = *classes;
         let (mut activations, mut gradients) = (BTreeMap::new(), BTreeMap::new());

@@ -9,8 +9,9 @@ use alexnet_core::{
 use pulp::{Simd, WithSimd};
 
 use crate::kernels::{
+    bf16::{Bf16, RoundedRows},
     gemm::Finish,
-    vector::{read, write},
+    vector::{LINE, prefetch, read, write},
 };
 
 /// One step of an optimizer.
@@ -48,6 +49,13 @@ pub struct Slices<'a> {
 }
 
 impl<'a> Slices<'a> {
+    #[inline(always)]
+    fn prefetch(&self, at: usize) {
+        prefetch(self.values, at);
+        prefetch(self.moments[0], at);
+        prefetch(self.moments[1], at);
+    }
+
     /// Returns consecutive pieces of `len` numbers. The last one may be shorter.
     pub fn pieces(self, len: usize) -> Vec<Slices<'a>> {
         let Slices { values, moments: [first, second] } = self;
@@ -112,7 +120,7 @@ impl Update {
         }
     }
 
-    /// Updates `lanes` numbers of `slices` from index `at`.
+    /// Updates `lanes` numbers of `slices` from index `at`. Returns the new weights.
     #[inline(always)]
     fn apply<S: Simd>(
         &self,
@@ -121,7 +129,7 @@ impl Update {
         slices: &mut Slices<'_>,
         at: usize,
         lanes: usize,
-    ) {
+    ) -> S::f32s {
         let Slices { values, moments: [first, second] } = slices;
         let part = at..at + lanes;
         let has_second = !second.is_empty();
@@ -136,6 +144,7 @@ impl Update {
         if has_second {
             write(simd, &mut second[part], moments[1]);
         }
+        w
     }
 }
 
@@ -171,6 +180,8 @@ pub struct ApplyToSums<'a> {
     pub slices: Slices<'a>,
     /// The length of a row.
     pub row: usize,
+    /// The copy of the weights in bf16 to update, if there is one.
+    pub rounded: RoundedRows<'a>,
     /// The sum of the squared gradient so far.
     pub square_sum: f64,
 }
@@ -179,7 +190,7 @@ impl Finish for ApplyToSums<'_> {
     const WIDE: bool = true;
 
     #[inline(always)]
-    fn finish<S: Simd, const P: usize, const V: usize>(
+    fn finish<S: Simd, B: Bf16, const P: usize, const V: usize>(
         &mut self,
         simd: S,
         row: usize,
@@ -187,13 +198,22 @@ impl Finish for ApplyToSums<'_> {
         lanes: usize,
         sums: &[[S::f32s; V]; P],
     ) {
+        // The next tile in these rows: the update is limited by the memory, and the processor does
+        // not foresee accesses to so many rows.
+        for p in 0..P {
+            let next = (row + p) * self.row + column + V * S::F32_LANES;
+            for at in (next..next + V * S::F32_LANES).step_by(LINE) {
+                self.slices.prefetch(at);
+            }
+        }
         let mut squares = simd.splat_f32s(0.0);
         for (p, sums) in sums.iter().enumerate() {
             for (v, g) in sums.iter().enumerate() {
                 // Lanes beyond the right edge are zero, so they do not change the sum.
                 squares = simd.mul_add_e_f32s(*g, *g, squares);
                 let at = (row + p) * self.row + column + v * S::F32_LANES;
-                self.update.apply(simd, *g, &mut self.slices, at, lanes);
+                let w = self.update.apply(simd, *g, &mut self.slices, at, lanes);
+                self.rounded.write::<S, B>(simd, row + p, column + v * S::F32_LANES, w);
             }
         }
         self.square_sum += f64::from(simd.reduce_sum_f32s(squares));

@@ -8,7 +8,7 @@ use std::{
 
 use alexnet_core::Array;
 
-/// A pool of unused buffers, by capacity. The first step of a model allocates the buffers; later
+/// A pool of unused buffers, by size. The first step of a model allocates the buffers; later
 /// steps reuse them until the pool is cleared. A smaller batch reuses buffers of a larger one, and
 /// buffers for a larger batch replace smaller ones: batches of many sizes need little more memory
 /// than the largest.
@@ -17,12 +17,12 @@ pub struct Pool(Arc<Mutex<Free>>);
 
 type Free = BTreeMap<usize, Vec<Vec<f32>>>;
 
-/// Removes a buffer whose capacity is in a range, the smallest.
-fn pop(free: &mut Free, capacities: impl RangeBounds<usize>) -> Option<Vec<f32>> {
-    let (&capacity, buffers) = free.range_mut(capacities).next()?;
+/// Removes a buffer whose size is in a range, the smallest.
+fn pop(free: &mut Free, sizes: impl RangeBounds<usize>) -> Option<Vec<f32>> {
+    let (&size, buffers) = free.range_mut(sizes).next()?;
     let buffer = buffers.pop();
     if buffers.is_empty() {
-        free.remove(&capacity);
+        free.remove(&size);
     }
     buffer
 }
@@ -32,19 +32,12 @@ impl Pool {
     /// must overwrite all of it.
     pub fn take(&self, len: usize) -> Buffer {
         let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let values = match pop(&mut free, len..=2 * len) {
-            Some(mut values) => {
-                // Within its capacity.
-                values.resize(len, 0.0);
-                values
-            }
-            None => {
-                drop(pop(&mut free, len.div_ceil(2)..len));
-                drop(free);
-                vec![0.0; len]
-            }
-        };
-        Buffer { values, pool: self.clone() }
+        let values = pop(&mut free, len..=2 * len).unwrap_or_else(|| {
+            drop(pop(&mut free, len.div_ceil(2)..len));
+            drop(free);
+            vec![0.0; len]
+        });
+        Buffer { values, len, pool: self.clone() }
     }
 
     /// Frees the buffers that are not in use.
@@ -63,7 +56,9 @@ impl Pool {
 /// A buffer that returns to its pool when dropped.
 #[derive(Debug)]
 pub struct Buffer {
+    /// At least `len` numbers. A buffer keeps its size, since a larger one would have to be filled.
     values: Vec<f32>,
+    len: usize,
     pool: Pool,
 }
 
@@ -71,7 +66,7 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         let values = std::mem::take(&mut self.values);
         let mut free = self.pool.0.lock().unwrap_or_else(PoisonError::into_inner);
-        free.entry(values.capacity()).or_default().push(values);
+        free.entry(values.len()).or_default().push(values);
     }
 }
 
@@ -79,13 +74,13 @@ impl std::ops::Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.values
+        &self.values[..self.len]
     }
 }
 
 impl std::ops::DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.values
+        &mut self.values[..self.len]
     }
 }
 
@@ -145,7 +140,7 @@ pub fn channels_last(item: &[usize], from: &[f32], to: &mut [f32]) {
 }
 
 /// Transposes `from [rows, columns]` to `to [columns, rows]`, in blocks that fit in the cache.
-pub fn transpose(from: &[f32], rows: usize, columns: usize, to: &mut [f32]) {
+pub fn transpose<T: Copy>(from: &[T], rows: usize, columns: usize, to: &mut [T]) {
     const BLOCK: usize = 16;
     for first_row in (0..rows).step_by(BLOCK) {
         for first_column in (0..columns).step_by(BLOCK) {

@@ -5,7 +5,9 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use alexnet_core::{Backend, Device, Model, Optimizer, Options, State, Topology};
+use alexnet_core::{Backend, Device, Model, Optimizer, Options, State, StepReport, Topology};
+
+use crate::{compare, reference::Network};
 
 pub type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
@@ -48,9 +50,97 @@ impl Case {
 pub struct Engine<'a> {
     pub backend: &'a dyn Backend,
     pub device: Device,
+    /// How its products are computed.
+    pub products: Products,
+}
+
+/// How an engine computes products.
+///
+/// bf16 has a precision of 8 bits, so rounding a factor changes it by at most u = 2⁻⁹ of its value,
+/// and the product of two rounded factors by 2u + u². The reference rounds the same factors. A single
+/// operation whose factors are the same numbers therefore satisfies the bounds for f32. In a network,
+/// the factors differ by the rounding errors of earlier sums, and some of them are rounded to
+/// neighboring numbers. Each of at most eight layers with products then adds up to 2u, so results of
+/// whole networks are compared with a tolerance of 16u ≈ 0.03 of the largest number
+/// ([`Engine::of_network`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Products {
+    /// In f32.
+    #[default]
+    F32,
+    /// Factors are rounded to bf16, as in [`Network::rounding_products`].
+    Bf16,
+    /// Factors are rounded to bf16, in convolutions after a transform. The error of a convolution is
+    /// compared with that of its reference by the triangle inequality: 2·(2u + u²)·Σ|aᵢbᵢ| in addition
+    /// to the bound for f32. (The transforms enlarge the rounding errors a few times, but these have
+    /// random signs, so that their sum is far below this bound.)
+    Bf16Transformed,
+}
+
+/// The largest relative change of a number that is rounded to bf16.
+const BF16: f64 = 1.0 / 512.0;
+
+impl Products {
+    /// Returns what the products of transformed factors add to the error bound of a convolution,
+    /// relative to Σ|aᵢbᵢ|.
+    pub fn transform_bound(self) -> f64 {
+        match self {
+            Self::F32 | Self::Bf16 => 0.0,
+            Self::Bf16Transformed => 2.0 * (2.0 * BF16 + BF16 * BF16),
+        }
+    }
 }
 
 impl Engine<'_> {
+    /// Returns the reference for this engine.
+    pub fn reference(
+        &self,
+        topology: &Topology,
+        state: &State,
+        optimizer: Optimizer,
+    ) -> alexnet_core::Result<Network> {
+        let network = Network::new(topology, state, optimizer)?;
+        Ok(network.rounding_products(self.products != Products::F32))
+    }
+
+    /// Returns the relative tolerance for a result of several layers, which is `in_f32` for an engine
+    /// in f32.
+    pub fn of_network(&self, in_f32: f64) -> f64 {
+        match self.products {
+            Products::F32 => in_f32,
+            Products::Bf16 | Products::Bf16Transformed => in_f32.max(16.0 * BF16),
+        }
+    }
+
+    /// Returns the relative tolerance for a gradient of several layers, which is `in_f32` for an
+    /// engine in f32. Errors of outputs change which ReLUs are active and which inputs are maxima, so
+    /// gradients that are rounded to bf16 differ by much more than outputs do: by up to 0.37 in the largest networks.
+    pub fn of_gradients(&self, in_f32: f64) -> f64 {
+        match self.products {
+            Products::F32 => in_f32,
+            Products::Bf16 | Products::Bf16Transformed => 0.4,
+        }
+    }
+
+    /// Compares the loss and the gradient norm of step `number`. In bf16, only the first two: later
+    /// steps depend on the gradients of earlier ones.
+    pub fn same_step(&self, number: u64, found: &StepReport, truth: &StepReport) -> Outcome {
+        if self.products != Products::F32 && number > 2 {
+            return Ok(());
+        }
+        compare::step(number, found, truth, self.of_network(compare::loss_tolerance(number)))
+    }
+
+    /// Compares results of a network: logits or the outputs of nodes.
+    pub fn same_outputs(&self, what: &str, found: &[f32], truth: &[f64]) -> Outcome {
+        let largest = truth.iter().fold(0.0f64, |a, v| a.max(v.abs()));
+        let of_largest = match self.products {
+            Products::F32 => 1e-5,
+            Products::Bf16 | Products::Bf16Transformed => 16.0 * BF16,
+        };
+        compare::within(what, found, truth, |i| 1e-4 * truth[i].abs() + of_largest * largest)
+    }
+
     pub fn compile(
         &self,
         topology: &Topology,
@@ -96,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_panic_fails_the_case() {
-        let engine = Engine { backend: &Reference, device: Device::Cpu };
+        let engine = Engine { backend: &Reference, device: Device::Cpu, products: Products::F32 };
         let case = Case::new("panics", |_| panic!("in layer {}", 1));
         assert_eq!(case.run(&engine), Err("it panicked: in layer 1".into()));
     }

@@ -62,17 +62,16 @@ pub fn loss_tolerance(number: u64) -> f64 {
     1e-5 * 10f64.powf(2.0 * (number - 1) as f64 / 9.0)
 }
 
-/// Compares the loss of step `number` with its tolerance, and the gradient norm with ten times that
-/// tolerance.
-pub fn step(number: u64, found: &StepReport, truth: &StepReport) -> Outcome {
-    let tolerance = loss_tolerance(number);
+/// Compares the loss of step `number` with a relative tolerance, and the gradient norm with ten times
+/// that tolerance.
+pub fn step(number: u64, found: &StepReport, truth: &StepReport, tolerance: f64) -> Outcome {
     relative(&format!("loss of step {number}"), found.loss, truth.loss, tolerance)?;
     let what = format!("gradient norm of step {number}");
     relative(&what, found.gradient_norm, truth.gradient_norm, 10.0 * tolerance)
 }
 
 /// Checks that the relative L2 distance of two tensors is at most `distance` and their cosine at
-/// least 0.99999.
+/// least 0.99999, or 1 - distance² if that is less.
 pub fn aligned(what: &str, found: &[f32], truth: &[f64], distance: f64) -> Outcome {
     if found.len() != truth.len() {
         return Err(format!("{what}: {} numbers instead of {}", found.len(), truth.len()).into());
@@ -90,7 +89,7 @@ pub fn aligned(what: &str, found: &[f32], truth: &[f64], distance: f64) -> Outco
     }
     let (relative, cosine) =
         ((error / truth_square).sqrt(), product / (found_square * truth_square).sqrt());
-    if relative <= distance && cosine >= 0.99999 {
+    if relative <= distance && cosine >= 1.0 - distance.powi(2).max(1e-5) {
         return Ok(());
     }
     Err(format!(

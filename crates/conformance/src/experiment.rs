@@ -64,7 +64,7 @@ impl Experiment {
         let mut model = engine.compile(&self.topology, &self.state, Optimizer::default())?;
         let logits = model.logits(&self.images)?;
         let gradients = model.vjp(&self.images, &self.cotangent)?;
-        let network = Network::new(&self.topology, &self.state, Optimizer::default())?;
+        let network = engine.reference(&self.topology, &self.state, Optimizer::default())?;
         let trace = network.forward(&self.images, Mode::Differentiate)?;
         let derivative = network.backward(&trace, self.cotangent_in_f64(), Mode::Differentiate);
         Ok(Results { logits, gradients, network, trace, derivative })

@@ -15,7 +15,7 @@ use alexnet_core::{
 };
 
 use crate::{
-    case::{Case, Engine},
+    case::{Case, Engine, Products},
     cases,
     reference::{self, Network, NodeView, Reference, Tensor, Trace, inspection, pooling},
 };
@@ -149,7 +149,7 @@ enum Fault {
 
 /// Runs `cases` on several threads and asserts that all pass.
 fn assert_conforms(backend: &dyn Backend, cases: &[Case]) {
-    let engine = Engine { backend, device: Device::Cpu };
+    let engine = Engine { backend, device: Device::Cpu, products: Products::F32 };
     let next = AtomicUsize::new(0);
     let work = || {
         let mut failures = Vec::new();
@@ -191,7 +191,7 @@ fn every_fault_is_detected() {
     let cases = cases::small();
     for (fault, prefix) in FAULTS {
         let backend = FaultyBackend { fault: Some(*fault) };
-        let engine = Engine { backend: &backend, device: Device::Cpu };
+        let engine = Engine { backend: &backend, device: Device::Cpu, products: Products::F32 };
         let mut candidates = cases.iter().filter(|case| case.name.starts_with(prefix));
         let detected = candidates.find_map(|case| Some((&case.name, case.run(&engine).err()?)));
         let (case, message) =

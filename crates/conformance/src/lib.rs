@@ -36,4 +36,5 @@ mod naming;
 pub mod reference;
 mod runner;
 
+pub use case::Products;
 pub use runner::{Subject, main};

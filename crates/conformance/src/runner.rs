@@ -6,7 +6,7 @@ use alexnet_core::{Backend, Device};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::{
-    case::{Case, Engine},
+    case::{Case, Engine, Products},
     cases,
 };
 
@@ -16,6 +16,7 @@ pub struct Subject {
     backend: Arc<dyn Backend>,
     device: Device,
     full_size: bool,
+    products: Products,
 }
 
 impl Subject {
@@ -26,6 +27,7 @@ impl Subject {
             backend: Arc::new(backend),
             device: Device::Cpu,
             full_size: true,
+            products: Products::F32,
         }
     }
 
@@ -47,10 +49,17 @@ impl Subject {
         Self { full_size: false, ..self }
     }
 
+    /// Compares the engine with products whose factors are rounded to bf16.
+    #[must_use]
+    pub fn with_products(self, products: Products) -> Self {
+        Self { products, ..self }
+    }
+
     fn trial(&self, case: &Arc<Case>) -> Trial {
         let (backend, device, case) = (self.backend.clone(), self.device, case.clone());
+        let products = self.products;
         Trial::test(format!("{}::{}", self.name, case.name), move || {
-            case.run(&Engine { backend: &*backend, device }).map_err(Failed::from)
+            case.run(&Engine { backend: &*backend, device, products }).map_err(Failed::from)
         })
     }
 }

@@ -69,6 +69,46 @@ impl TryFrom<String> for Device {
     }
 }
 
+/// The precision of the factors of products, in convolutions and linear layers. Weights, moments, sums
+/// and everything else are in f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// 24 bits.
+    #[default]
+    F32,
+    /// 8 bits: both factors are rounded to bf16.
+    Bf16,
+}
+
+impl Precision {
+    /// Returns its name: `f32` or `bf16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err(format!("unknown precision `{}`; use f32 or bf16", crate::text::shown(text))),
+        }
+    }
+}
+
 /// The options of [`Backend::compile`].
 #[derive(Clone, Debug, Default)]
 pub struct Options {

@@ -37,7 +37,7 @@ pub mod traffic;
 pub mod train;
 pub mod weights;
 
-pub use backend::{Backend, Device, Model, Options, Step, StepReport};
+pub use backend::{Backend, Device, Model, Options, Precision, Step, StepReport};
 pub use batch::{Batch, ExifOrientation, Images, Logits, Normalization};
 pub use collective::{Alone, Collective};
 pub use error::{Error, FileKind, Result};

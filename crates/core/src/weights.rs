@@ -7,7 +7,7 @@ use crc32fast::Hasher;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Array, Error, ExifOrientation, FileKind, Normalization, Result, State,
+    Array, Error, ExifOrientation, FileKind, Normalization, Precision, Result, State,
     alexnet::Variant,
     files::each_block,
     tensors::{self, Named},
@@ -27,6 +27,8 @@ pub struct Metadata {
     pub normalization: Normalization,
     /// How the orientation of image files was treated in training.
     pub exif_orientation: ExifOrientation,
+    /// The precision of products in training.
+    pub precision: Precision,
 }
 
 /// The content of a weights file.
@@ -130,8 +132,8 @@ pub fn compare_checksum(
 
 impl Metadata {
     /// Returns the text entries of a file: `format` (`pt`, which Python's readers look for),
-    /// `variant`, `classes` (a JSON list), `input_size`, `mean` and `std` (JSON lists), and
-    /// `exif_orientation` (`ignore`) if it is not `apply`.
+    /// `variant`, `classes` (a JSON list), `input_size`, `mean` and `std` (JSON lists),
+    /// `exif_orientation` (`ignore`) if it is not `apply`, and `precision` (`bf16`) if it is not `f32`.
     ///
     /// # Errors
     /// Never, since strings and numbers can always be written as JSON.
@@ -142,6 +144,7 @@ impl Metadata {
         let Normalization { mean, std } = self.normalization;
         let orientation = (self.exif_orientation != ExifOrientation::default())
             .then(|| self.exif_orientation.name());
+        let precision = (self.precision != Precision::default()).then(|| self.precision.name());
         Ok([
             ("format", "pt".into()),
             ("variant", self.variant.name().into()),
@@ -152,6 +155,7 @@ impl Metadata {
         ]
         .into_iter()
         .chain(orientation.map(|name| ("exif_orientation", name.into())))
+        .chain(precision.map(|name| ("precision", name.into())))
         .map(|(key, text)| (key.to_owned(), text))
         .collect())
     }
@@ -184,6 +188,10 @@ impl Metadata {
                         shown(other)
                     ));
                 }
+            },
+            precision: match text.get("precision") {
+                None => Precision::default(),
+                Some(name) => name.parse().map_err(|error| format!("its `precision`: {error}"))?,
             },
         };
         if metadata.classes.is_empty() {
@@ -234,6 +242,7 @@ mod tests {
                 std: [f32::MIN_POSITIVE, 0.1, 7e9],
             },
             exif_orientation: ExifOrientation::Ignore,
+            precision: Precision::Bf16,
         }
     }
 

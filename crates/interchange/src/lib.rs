@@ -21,7 +21,7 @@ mod tests;
 use std::{collections::BTreeMap, path::Path};
 
 use alexnet_core::{
-    Array, Error, ExifOrientation, FileKind, Result, Topology,
+    Array, Error, ExifOrientation, FileKind, Precision, Result, Topology,
     alexnet::Variant,
     files::write_atomically,
     state::shape_mismatches,
@@ -269,6 +269,7 @@ fn assume(variant: Variant, classes: usize) -> (Metadata, Vec<Note>) {
             input_size,
             normalization,
             exif_orientation,
+            precision: Precision::default(),
         },
         notes,
     )

@@ -63,6 +63,7 @@ fn weights(variant: Variant, classes: usize) -> Weights {
             std: [0.1, 1.0, 2.0],
         },
         exif_orientation: alexnet_core::ExifOrientation::Ignore,
+        precision: Default::default(),
     };
     Weights { metadata, parameters: filled.collect() }
 }

@@ -216,6 +216,7 @@ pub fn metadata() -> Metadata {
         input_size: 224,
         normalization: Normalization::HALF,
         exif_orientation: ExifOrientation::default(),
+        precision: Default::default(),
     }
 }
 

@@ -5,10 +5,11 @@
 mod im2col;
 #[expect(unsafe_code, reason = "the library's matrix product takes pointers")]
 mod matmul;
+mod rounded;
 mod space_to_depth;
 mod winograd;
 
-pub use self::{im2col::Im2col, winograd::Winograd};
+pub use self::{im2col::Im2col, rounded::Rounded, winograd::Winograd};
 
 /// The sizes of a convolution.
 #[derive(Clone, Copy, Debug)]

@@ -45,9 +45,19 @@ pub fn image(from: &Geometry, image: &[f32], blocked: &mut [f32]) {
         blocked.fill(0.0);
         for_each_line(from, row, |to, at, inside| {
             let len = inside.len() * from.input[0];
-            blocked[to..][..len].copy_from_slice(&image[at..][..len]);
+            copy(&image[at..][..len], &mut blocked[to..][..len]);
         });
     });
+}
+
+/// Copies a line of a block.
+fn copy(from: &[f32], to: &mut [f32]) {
+    // A line of 4 pixels with 3 channels, which all lines of an image have except at its edges. With
+    // a known size, the copy needs no call.
+    match (<&[f32; 12]>::try_from(from), <&mut [f32; 12]>::try_from(&mut *to)) {
+        (Ok(from), Ok(to)) => *to = *from,
+        _ => to.copy_from_slice(from),
+    }
 }
 
 /// The inverse of [`image`], for the gradient of an image.

@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 
 use super::{Convolution, Geometry, space_to_depth};
@@ -15,8 +16,8 @@ use crate::{
         Isa,
         gemm::{Add, Extents, Gemm, Left, Right, Store},
         winograd::{
-            Accumulate, BiasRelu, CHANNELS, FromDomain, Input, InputGradient, Output,
-            OutputGradient, PLANE, POINTS, Replace, ToDomain, Weight, WeightGradient, Windows,
+            Accumulate, BiasRelu, CHANNELS, FromDomain, Input, InputGradient, Matrices, Output,
+            OutputGradient, PLANE, POINTS, Replace, WeightGradient, Windows, WinogradElement,
         },
     },
     tensor::{Pool, transpose},
@@ -66,8 +67,9 @@ macro_rules! by_kernel {
     };
 }
 
-/// The Winograd convolution F(7-r × 7-r, r × r).
-pub struct Winograd {
+/// The Winograd convolution F(7-r × 7-r, r × r), whose products multiply elements `E`: numbers in f32,
+/// or pairs of numbers in bf16. The transforms and all sums are computed in f32.
+pub struct Winograd<E> {
     /// The geometry of the layer.
     outer: Geometry,
     /// The geometry after the conversion to stride 1.
@@ -78,13 +80,14 @@ pub struct Winograd {
     input: Windows,
     /// The layout of the tiles of the output.
     output: Windows,
-    /// The transformed weights `[36, in/groups, out]`.
-    weight: Vec<f32>,
-    /// The transposed weights `[36, out, in/groups]`, if the gradient of the input is needed.
-    transposed: Vec<f32>,
+    /// The transformed weights `[36, in/groups/numbers, out]`, where `numbers` is the count of numbers
+    /// in an element.
+    weight: Vec<E>,
+    /// The transposed weights `[36, out/numbers, in/groups]`, if the gradient of the input is needed.
+    transposed: Vec<E>,
 }
 
-impl Winograd {
+impl<E: WinogradElement> Winograd<E> {
     /// Creates a convolution of this geometry, or returns `None` if it is not supported. Supported
     /// are kernels of 2 to 5 pixels (after the conversion to stride 1) and multiples of 16
     /// channels.
@@ -130,10 +133,20 @@ impl Winograd {
     }
 
     /// Returns the distance between the matrices of two points, and the size of a buffer `[36,
-    /// tiles, channels]`, in numbers.
+    /// tiles, channels]`, in elements.
     fn domain(tiles: usize, channels: usize) -> (usize, usize) {
         let point = tiles * channels + GAP;
         (point, PLANE * point)
+    }
+
+    /// Returns the sizes of [`Winograd::domain`] for sums over the channels.
+    fn domain_over_channels(tiles: usize, channels: usize) -> (usize, usize) {
+        Self::domain(tiles, channels / E::NUMBERS)
+    }
+
+    /// Returns the sizes of [`Winograd::domain`] for sums over the tiles.
+    fn domain_over_tiles(tiles: usize, channels: usize) -> (usize, usize) {
+        Self::domain(tiles.div_ceil(E::NUMBERS), channels)
     }
 
     /// Returns the number of rows of tiles that are processed at a time: some rows of an image, or
@@ -222,16 +235,20 @@ impl Winograd {
     ) {
         let (group_in, group_out) = self.group();
         let (inputs, outputs) = (self.input.channels, self.output.channels);
-        let (x_point, x_len) = Self::domain(tiles.len(), inputs);
+        let (x_point, x_len) = Self::domain_over_channels(tiles.len(), inputs);
         let (y_point, y_len) = Self::domain(tiles.len(), outputs);
         let (mut x_domain, mut y_domain) = (self.pool.take(x_len), self.pool.take(y_len));
-        self.isa.run(ToDomain::<Input, POINTS>::new(
+        let x_domain: &mut [E] = cast_slice_mut(&mut x_domain);
+        let over_channels = Matrices { values: &mut *x_domain, point: x_point };
+        E::transform::<Input, POINTS>(
+            self.isa,
             &self.input,
             tiles.clone(),
             x,
-            &mut x_domain,
-            x_point,
-        ));
+            Some(over_channels),
+            None,
+        );
+        let (inputs, group_in) = (inputs / E::NUMBERS, group_in / E::NUMBERS);
         let weights = self.weight.par_chunks(group_in * outputs);
         let points =
             x_domain.par_chunks(x_point).zip(y_domain.par_chunks_mut(y_point)).zip(weights);
@@ -244,7 +261,7 @@ impl Winograd {
                 let left = Left { values: &x[group * group_in..], row: inputs, column: 1 };
                 let right = Right { values: &weight[group * group_out..], row: outputs };
                 let store = Store { values: &mut y[group * group_out..], row: outputs };
-                self.isa.run(Gemm::new(extents, left, right, store));
+                E::run(self.isa, Gemm::new(extents, left, right, store));
             }
         });
         // The layout of this piece as one or several images.
@@ -272,39 +289,53 @@ impl Winograd {
         let images = dy.len() / self.inner.output_len();
         let rows = self.rows_per_piece();
         let max_tiles = rows * self.input.grid[1];
-        let (x_point, x_len) = Self::domain(max_tiles, inputs);
-        let (y_point, y_len) = Self::domain(max_tiles, outputs);
-        let (mut x_domain, mut y_domain) = (self.pool.take(x_len), self.pool.take(y_len));
+        let (x_point, x_len) = Self::domain_over_tiles(max_tiles, inputs);
+        let (dx_point, dx_len) = Self::domain(max_tiles, inputs);
+        let (dy_point, dy_len) = Self::domain_over_channels(max_tiles, outputs);
+        let (dy_tile_point, dy_tile_len) = Self::domain_over_tiles(max_tiles, outputs);
+        // With one number per element, sums over channels and over tiles have the same operands.
+        let is_shared = E::NUMBERS == 1;
+        let mut x_domain = self.pool.take(x_len.max(dx_len));
+        let mut dy_domain = self.pool.take(dy_len);
+        let mut dy_tile_domain =
+            (!is_shared && sums.is_some()).then(|| self.pool.take(dy_tile_len));
         if let Some(dx) = dx.as_deref_mut() {
             dx.fill(0.0);
         }
         for tiles in self.pieces(images, rows) {
-            by_kernel!(self.inner.kernel, M, _R => self.isa.run(
-                ToDomain::<OutputGradient, M>::new(&self.output, tiles.clone(), dy, &mut y_domain, y_point)
+            let over_channels = (is_shared || dx.is_some())
+                .then(|| Matrices { values: cast_slice_mut(&mut dy_domain), point: dy_point });
+            let over_tiles = dy_tile_domain
+                .as_mut()
+                .map(|domain| Matrices { values: cast_slice_mut(domain), point: dy_tile_point });
+            by_kernel!(self.inner.kernel, M, _R => E::transform::<OutputGradient, M>(
+                self.isa, &self.output, tiles.clone(), dy, over_channels, over_tiles
             ));
             if let Some(sums) = sums.as_deref_mut() {
-                self.isa.run(ToDomain::<Input, POINTS>::new(
+                let over_tiles = Matrices { values: cast_slice_mut(&mut x_domain), point: x_point };
+                E::transform::<Input, POINTS>(
+                    self.isa,
                     &self.input,
                     tiles.clone(),
                     x,
-                    &mut x_domain,
-                    x_point,
-                ));
-                self.add_products(
-                    &tiles,
-                    (&x_domain, x_point),
-                    (&y_domain, y_point),
-                    sums,
-                    first && tiles.start == 0,
+                    None,
+                    Some(over_tiles),
                 );
+                let dy = match &dy_tile_domain {
+                    Some(domain) => (cast_slice(domain), dy_tile_point),
+                    None => (cast_slice(&dy_domain), dy_point),
+                };
+                let is_first = first && tiles.start == 0;
+                self.add_products(&tiles, (cast_slice(&x_domain), x_point), dy, sums, is_first);
             }
             if let Some(dx) = dx.as_deref_mut() {
-                self.input_products(&tiles, (&y_domain, y_point), (&mut x_domain, x_point));
+                let dy = (cast_slice(&dy_domain), dy_point);
+                self.input_products(&tiles, dy, (&mut x_domain, dx_point));
                 self.isa.run(FromDomain::<InputGradient, _, POINTS>::new(
                     &self.input,
                     tiles,
                     &x_domain,
-                    x_point,
+                    dx_point,
                     dx,
                     Accumulate,
                 ));
@@ -316,24 +347,25 @@ impl Winograd {
     fn add_products(
         &self,
         tiles: &Range<usize>,
-        (x, x_point): (&[f32], usize),
-        (dy, dy_point): (&[f32], usize),
+        (x, x_point): (&[E], usize),
+        (dy, dy_point): (&[E], usize),
         sums: &mut [f32],
         first: bool,
     ) {
         let (group_in, group_out) = self.group();
         let (inputs, outputs) = (self.input.channels, self.output.channels);
+        let k = tiles.len().div_ceil(E::NUMBERS);
         let points = x.par_chunks(x_point).zip(dy.par_chunks(dy_point));
         points.zip(sums.par_chunks_mut(group_in * outputs)).for_each(|((x, dy), sums)| {
             for group in 0..self.inner.groups {
-                let extents = Extents { m: group_in, n: group_out, k: tiles.len() };
+                let extents = Extents { m: group_in, n: group_out, k };
                 let left = Left { values: &x[group * group_in..], row: 1, column: inputs };
                 let right = Right { values: &dy[group * group_out..], row: outputs };
                 let store = Store { values: &mut sums[group * group_out..], row: outputs };
                 if first {
-                    self.isa.run(Gemm::new(extents, left, right, store));
+                    E::run(self.isa, Gemm::new(extents, left, right, store));
                 } else {
-                    self.isa.run(Gemm::new(extents, left, right, Add(store)));
+                    E::run(self.isa, Gemm::new(extents, left, right, Add(store)));
                 }
             }
         });
@@ -343,11 +375,12 @@ impl Winograd {
     fn input_products(
         &self,
         tiles: &Range<usize>,
-        (dy, dy_point): (&[f32], usize),
+        (dy, dy_point): (&[E], usize),
         (dx, dx_point): (&mut [f32], usize),
     ) {
         let (group_in, group_out) = self.group();
-        let (inputs, outputs) = (self.input.channels, self.output.channels);
+        let (inputs, outputs) = (self.input.channels, self.output.channels / E::NUMBERS);
+        let group_out = group_out / E::NUMBERS;
         let points = dx.par_chunks_mut(dx_point).zip(dy.par_chunks(dy_point));
         points.zip(self.transposed.par_chunks(outputs * group_in)).for_each(
             |((dx, dy), weight)| {
@@ -357,7 +390,7 @@ impl Winograd {
                     let right =
                         Right { values: &weight[group * group_out * group_in..], row: group_in };
                     let store = Store { values: &mut dx[group * group_in..], row: inputs };
-                    self.isa.run(Gemm::new(extents, left, right, store));
+                    E::run(self.isa, Gemm::new(extents, left, right, store));
                 }
             },
         );
@@ -372,28 +405,35 @@ impl Winograd {
     }
 }
 
-impl Convolution for Winograd {
+impl<E: WinogradElement> Convolution for Winograd<E> {
     fn set_weight(&mut self, weight: &[f32], needs_dx: bool) {
         let window = self.weight_window();
-        let channels = window.channels;
-        self.weight.resize(PLANE * channels, 0.0);
+        let point = window.channels / E::NUMBERS;
+        self.weight.resize(PLANE * point, E::zeroed());
         let mut converted = Vec::new();
         let weight = if self.outer.stride == 1 {
             weight
         } else {
-            converted.resize(self.inner.kernel.pow(2) * channels, 0.0);
+            converted.resize(self.inner.kernel.pow(2) * window.channels, 0.0);
             space_to_depth::weight(&self.outer, weight, &mut converted);
             &converted
         };
-        by_kernel!(self.inner.kernel, _M, R => self.isa.run(
-            ToDomain::<Weight, R>::new(&window, 0..1, weight, &mut self.weight, channels)
+        let (inputs, outputs) = (self.group().0, self.output.channels);
+        let mut over_outputs =
+            (needs_dx && E::NUMBERS > 1).then(|| self.pool.take(self.weight.len()));
+        let matrices = Matrices { values: &mut self.weight, point };
+        let over_outputs_matrices =
+            over_outputs.as_mut().map(|values| Matrices { values: cast_slice_mut(values), point });
+        by_kernel!(self.inner.kernel, _M, R => E::transform_weight::<R>(
+            self.isa, &window, outputs, weight, matrices, over_outputs_matrices
         ));
         if needs_dx {
-            let (inputs, outputs) = (self.group().0, self.output.channels);
-            self.transposed.resize(self.weight.len(), 0.0);
-            let points =
-                self.transposed.par_chunks_mut(channels).zip(self.weight.par_chunks(channels));
-            points.for_each(|(transposed, weight)| transpose(weight, inputs, outputs, transposed));
+            self.transposed.resize(self.weight.len(), E::zeroed());
+            let from = over_outputs.as_ref().map_or(&self.weight[..], |from| cast_slice(from));
+            let points = self.transposed.par_chunks_mut(point).zip(from.par_chunks(point));
+            points.for_each(|(transposed, weight)| {
+                transpose(weight, inputs, outputs / E::NUMBERS, transposed);
+            });
         }
     }
 
@@ -449,15 +489,16 @@ impl Convolution for Winograd {
 
 /// Reads a matrix sequentially, which is the fastest access to memory. The matrix product that
 /// follows then finds the matrix in the cache, in any order of access.
-fn read_through(matrix: &[f32]) {
+fn read_through<E: Pod>(matrix: &[E]) {
     const LINE: usize = 16;
-    std::hint::black_box(matrix.iter().step_by(LINE).sum::<f32>());
+    let words: &[u32] = cast_slice(matrix);
+    std::hint::black_box(words.iter().step_by(LINE).fold(0_u32, |sum, word| sum ^ word));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::convolution::Im2col;
+    use crate::{convolution::Im2col, kernels::bf16::Pair};
 
     /// Returns pseudorandom numbers in -1..1.
     fn numbers(n: usize, seed: u32) -> Vec<f32> {
@@ -497,6 +538,22 @@ mod tests {
     /// image, several images per piece, groups and strides, with all instruction sets.
     #[test]
     fn equals_the_plain_sum() {
+        for isa in Isa::available() {
+            compare::<f32>(isa, 1e-5);
+        }
+    }
+
+    /// The transforms enlarge the rounding of the factors to bf16 (relative 2⁻⁹) several times. The
+    /// plain sum is computed without this rounding.
+    #[test]
+    fn is_near_the_plain_sum_with_products_in_bf16() {
+        for isa in [Isa::best(), Isa::Portable] {
+            compare::<Pair>(isa, 0.03);
+        }
+    }
+
+    /// Compares with the plain sum in f32.
+    fn compare<E: WinogradElement>(isa: Isa, tolerance: f32) {
         let cases = [
             (geometry([16, 32], [13, 13], [3, 1, 1], 1), 7),
             (geometry([48, 16], [27, 29], [5, 1, 2], 1), 2),
@@ -528,26 +585,25 @@ mod tests {
             };
             let pool = Pool::default();
             let expected = compute(&mut Im2col::new(geometry, Isa::Portable, pool.clone()));
-            for isa in Isa::available() {
-                let mut winograd =
-                    Winograd::new(geometry, isa, pool.clone()).expect("the geometry is supported");
-                let found = compute(&mut winograd);
-                for (what, (found, expected)) in
-                    ["y", "dw", "dx"].iter().zip(found.iter().zip(&expected))
-                {
-                    let distance = distance(found, expected);
-                    assert!(
-                        distance < 1e-5,
-                        "{what} of {geometry:?} on {isa} is off by {distance:e}"
-                    );
-                }
+            let mut winograd =
+                Winograd::<E>::new(geometry, isa, pool.clone()).expect("the geometry is supported");
+            let found = compute(&mut winograd);
+            for (what, (found, expected)) in
+                ["y", "dw", "dx"].iter().zip(found.iter().zip(&expected))
+            {
+                let distance = distance(found, expected);
+                assert!(
+                    distance < tolerance,
+                    "{what} of {geometry:?} on {isa} is off by {distance:e}"
+                );
             }
         }
     }
 
     #[test]
     fn unsupported_geometries_are_refused() {
-        let supports = |geometry| Winograd::new(geometry, Isa::Portable, Pool::default()).is_some();
+        let supports =
+            |geometry| Winograd::<f32>::new(geometry, Isa::Portable, Pool::default()).is_some();
         assert!(!supports(geometry([3, 16], [9, 9], [3, 1, 1], 1)), "too few channels");
         assert!(
             !supports(geometry([16, 24], [9, 9], [3, 1, 1], 1)),

@@ -9,7 +9,10 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::elementwise::relu;
+use super::{
+    bf16::{Bf16, Kernel, Pair, ROW_PAIRS},
+    elementwise::relu,
+};
 
 /// The kernel for some rows of W and their outputs.
 pub struct DotRows<'a> {
@@ -112,6 +115,124 @@ impl WithSimd for DotRows<'_> {
     }
 }
 
+/// The kernel for some rows of W in bf16 and their outputs. Each output is 16 partial sums of
+/// products of pairs, which are added as a balanced tree, so its bits are the same for all
+/// instruction sets.
+pub struct DotPairs<'a> {
+    /// The input `[N, pairs]`.
+    pub x: &'a [Pair],
+    /// The weights `[out, pairs]` of these outputs.
+    pub weight: &'a [Pair],
+    /// The biases `[out]` of these outputs.
+    pub bias: &'a [f32],
+    /// The number of pairs of a row of x and W, a multiple of [`ROW_PAIRS`].
+    pub pairs: usize,
+    /// Whether a ReLU is fused.
+    pub relu: bool,
+    /// The outputs `[out, N]`.
+    pub y: &'a mut [f32],
+}
+
+impl DotPairs<'_> {
+    #[inline(always)]
+    fn tile<S: Simd, B: Bf16, const P: usize, const Q: usize>(
+        &mut self,
+        simd: S,
+        output: usize,
+        image: usize,
+    ) {
+        let pairs = self.pairs;
+        let batch = self.x.len() / pairs;
+        let weight: [&[S::u32s]; P] =
+            std::array::from_fn(|p| row_vectors::<S>(self.weight, output + p, pairs));
+        let x: [&[S::u32s]; Q] =
+            std::array::from_fn(|q| row_vectors::<S>(self.x, image + q, pairs));
+        let per_row = ROW_PAIRS / S::U32_LANES;
+        let mut lanes = [[[0.0; ROW_PAIRS]; Q]; P];
+        for part in 0..per_row {
+            let mut sums = [[simd.splat_f32s(0.0); Q]; P];
+            for t in (part..pairs / S::U32_LANES).step_by(per_row) {
+                let x: [S::u32s; Q] = std::array::from_fn(|q| x[q][t]);
+                for p in 0..P {
+                    let weight = weight[p][t];
+                    for q in 0..Q {
+                        sums[p][q] = B::multiply_add(simd, weight, x[q], sums[p][q]);
+                    }
+                }
+            }
+            for p in 0..P {
+                for q in 0..Q {
+                    S::as_mut_simd_f32s(&mut lanes[p][q]).0[part] = sums[p][q];
+                }
+            }
+        }
+        for p in 0..P {
+            for q in 0..Q {
+                let mut width = ROW_PAIRS;
+                let lanes = &mut lanes[p][q];
+                while width > 1 {
+                    width /= 2;
+                    for i in 0..width {
+                        lanes[i] += lanes[i + width];
+                    }
+                }
+                let y = lanes[0] + self.bias[output + p];
+                self.y[(output + p) * batch + image + q] = if self.relu { relu(y) } else { y };
+            }
+        }
+    }
+
+    /// Computes P outputs, from index `output`, for all images.
+    #[inline(always)]
+    fn outputs<S: Simd, B: Bf16, const P: usize>(&mut self, simd: S, output: usize) {
+        // Small without instructions for bf16: such kernels are rarely used and take long to compile.
+        let images = if B::IS_NATIVE { 6 } else { 2 };
+        let batch = self.x.len() / self.pairs;
+        let tiles = batch.div_ceil(images);
+        let mut image = 0;
+        for tile in 0..tiles {
+            let rows = (batch - image).div_ceil(tiles - tile);
+            macro_rules! by_rows {
+                ($($q:literal)*) => {
+                    match rows {
+                        $($q if const { B::IS_NATIVE || $q <= 2 } => {
+                            self.tile::<S, B, P, $q>(simd, output, image)
+                        })*
+                        _ => unreachable!("a tile has at most 6 images"),
+                    }
+                };
+            }
+            by_rows!(1 2 3 4 5 6);
+            image += rows;
+        }
+    }
+}
+
+/// Returns the vectors of a row of `len` pairs.
+#[inline(always)]
+fn row_vectors<S: Simd>(rows: &[Pair], row: usize, len: usize) -> &[S::u32s] {
+    S::as_simd_u32s(&rows[row * len..][..len]).0
+}
+
+impl Kernel for DotPairs<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd, B: Bf16>(mut self, simd: S) {
+        let outputs = self.bias.len();
+        let mut output = 0;
+        while output < outputs {
+            if const { B::IS_NATIVE } && outputs - output >= 4 {
+                self.outputs::<S, B, 4>(simd, output);
+                output += 4;
+            } else {
+                self.outputs::<S, B, 1>(simd, output);
+                output += 1;
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,6 +267,45 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    /// Each output has the same bits for all instruction sets and batch sizes.
+    #[test]
+    fn products_of_pairs_have_the_same_bits() {
+        let (outputs, pairs) = (9, 48);
+        let numbers = |n: usize, step: usize| -> Vec<Pair> {
+            let number = |i: usize| (i * step % 997) as f32 / 499.0 - 1.0;
+            (0..n)
+                .map(|i| number(2 * i).to_bits() >> 16 | number(2 * i + 1).to_bits() & 0xFFFF_0000)
+                .collect()
+        };
+        let (x, weight) = (numbers(7 * pairs, 31), numbers(outputs * pairs, 57));
+        let bias: Vec<f32> = (0..outputs).map(|o| o as f32 - 4.0).collect();
+        let product = |isa: Isa, x: &[Pair]| {
+            let mut y = vec![f32::NAN; outputs * x.len() / pairs];
+            let (weight, bias) = (&weight[..], &bias[..]);
+            isa.run_bf16(DotPairs { x, weight, bias, pairs, relu: false, y: &mut y });
+            y
+        };
+        let together = product(Isa::Portable, &x);
+        for isa in Isa::available() {
+            assert_eq!(product(isa, &x), together, "{isa}");
+            for (image, x) in x.chunks(pairs).enumerate() {
+                let alone: Vec<f32> = together.chunks(7).map(|row| row[image]).collect();
+                assert_eq!(product(isa, x), alone, "{isa}, image {image}");
+            }
+        }
+        for (at, found) in together.iter().enumerate() {
+            let (o, image) = (at / 7, at % 7);
+            let halves = |p: Pair| [p << 16, p & 0xFFFF_0000].map(|h| f64::from(f32::from_bits(h)));
+            let sum: f64 = (0..pairs)
+                .flat_map(|t| {
+                    let (w, x) = (halves(weight[o * pairs + t]), halves(x[image * pairs + t]));
+                    [w[0] * x[0], w[1] * x[1]]
+                })
+                .sum();
+            assert!((f64::from(*found) - sum - f64::from(bias[o])).abs() < 1e-5, "{o} {image}");
         }
     }
 }

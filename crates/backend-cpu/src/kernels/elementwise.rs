@@ -52,6 +52,23 @@ impl WithSimd for MaskGradient<'_> {
     }
 }
 
+/// Adds `more` to `sum`.
+pub struct AddTo<'a> {
+    /// The sums.
+    pub sum: &'a mut [f32],
+    /// The numbers to add, as many.
+    pub more: &'a [f32],
+}
+
+impl WithSimd for AddTo<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        self.sum.iter_mut().zip(self.more).for_each(|(sum, more)| *sum += more);
+    }
+}
+
 /// Adds each pixel of `x [P, C]` to `sums [C]`, in order.
 pub struct SumPixels<'a> {
     /// `[P, C]`.

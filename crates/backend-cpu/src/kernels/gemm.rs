@@ -14,15 +14,106 @@
 
 use std::{mem::MaybeUninit, ops::Range};
 
-use pulp::{Simd, WithSimd};
+use pulp::{Simd, bytemuck::Pod};
 
-use super::vector::{read, write};
+use super::{
+    Isa,
+    bf16::{Bf16, Kernel, Pair, WithEmulated},
+    vector::read,
+};
+
+/// An element of an operand: a number, or two numbers that are neighbors in the dimension that is
+/// summed over.
+pub trait Element: Pod + Send + Sync {
+    /// The count of numbers in an element.
+    const NUMBERS: usize;
+
+    /// A vector of elements.
+    type Vector<S: Simd>: Copy;
+
+    /// Returns a vector of equal elements.
+    fn splat<S: Simd>(simd: S, element: Self) -> Self::Vector<S>;
+
+    /// Reads `lanes` elements, at most a vector. The other lanes are zero.
+    fn read<S: Simd>(simd: S, from: &[Self]) -> Self::Vector<S>;
+
+    /// Returns `sum + left · right`.
+    fn multiply_add<S: Simd, B: Bf16>(
+        simd: S,
+        left: Self::Vector<S>,
+        right: Self::Vector<S>,
+        sum: S::f32s,
+    ) -> S::f32s;
+
+    /// Runs a kernel that multiplies such elements.
+    fn run<K: Kernel>(isa: Isa, kernel: K) -> K::Output;
+}
+
+impl Element for f32 {
+    const NUMBERS: usize = 1;
+
+    type Vector<S: Simd> = S::f32s;
+
+    #[inline(always)]
+    fn splat<S: Simd>(simd: S, element: Self) -> S::f32s {
+        simd.splat_f32s(element)
+    }
+
+    #[inline(always)]
+    fn read<S: Simd>(simd: S, from: &[Self]) -> S::f32s {
+        simd.partial_load_f32s(from)
+    }
+
+    #[inline(always)]
+    fn multiply_add<S: Simd, B: Bf16>(
+        simd: S,
+        left: S::f32s,
+        right: S::f32s,
+        sum: S::f32s,
+    ) -> S::f32s {
+        simd.mul_add_e_f32s(left, right, sum)
+    }
+
+    fn run<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+        isa.run(WithEmulated(kernel))
+    }
+}
+
+impl Element for Pair {
+    const NUMBERS: usize = 2;
+
+    type Vector<S: Simd> = S::u32s;
+
+    #[inline(always)]
+    fn splat<S: Simd>(simd: S, element: Self) -> S::u32s {
+        simd.splat_u32s(element)
+    }
+
+    #[inline(always)]
+    fn read<S: Simd>(simd: S, from: &[Self]) -> S::u32s {
+        simd.partial_load_u32s(from)
+    }
+
+    #[inline(always)]
+    fn multiply_add<S: Simd, B: Bf16>(
+        simd: S,
+        left: S::u32s,
+        right: S::u32s,
+        sum: S::f32s,
+    ) -> S::f32s {
+        B::multiply_add(simd, left, right, sum)
+    }
+
+    fn run<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+        isa.run_bf16(kernel)
+    }
+}
 
 /// The left operand: element (i, t) is `values[i * row + t * column]`. One of the two strides is 1.
 #[derive(Clone, Copy, Debug)]
-pub struct Left<'a> {
-    /// The numbers.
-    pub values: &'a [f32],
+pub struct Left<'a, E = f32> {
+    /// The elements.
+    pub values: &'a [E],
     /// The distance from one row to the next.
     pub row: usize,
     /// The distance from one column to the next.
@@ -31,9 +122,9 @@ pub struct Left<'a> {
 
 /// The right operand, row-major: element (t, j) is `values[t * row + j]`.
 #[derive(Clone, Copy, Debug)]
-pub struct Right<'a> {
-    /// The numbers.
-    pub values: &'a [f32],
+pub struct Right<'a, E = f32> {
+    /// The elements.
+    pub values: &'a [E],
     /// The distance from one row to the next.
     pub row: usize,
 }
@@ -47,7 +138,7 @@ pub trait Finish {
     /// Processes the sums of P rows from `row` and of V vectors of columns from `column`. Only the
     /// first `lanes` columns of a vector are valid. `lanes` is less than a vector only at the right
     /// edge, where V is 1.
-    fn finish<S: Simd, const P: usize, const V: usize>(
+    fn finish<S: Simd, B: Bf16, const P: usize, const V: usize>(
         &mut self,
         simd: S,
         row: usize,
@@ -71,31 +162,35 @@ pub struct Extents {
     pub m: usize,
     /// Columns of the output.
     pub n: usize,
-    /// The length of the sums.
+    /// The length of the sums, in elements.
     pub k: usize,
 }
 
 /// The kernel of a product. It passes each tile of the output to `finish`. With `IN_PARTS`, the sums
 /// over k are divided into parts, which are added as a balanced tree
 /// ([`alexnet_core::sum_order`]).
-pub struct Gemm<'a, F, const IN_PARTS: bool = false> {
+pub struct Gemm<'a, F, E = f32, const IN_PARTS: bool = false> {
     extents: Extents,
-    left: Left<'a>,
-    right: Right<'a>,
+    left: Left<'a, E>,
+    right: Right<'a, E>,
     finish: F,
     /// The length of a part.
     part: usize,
 }
 
+/// The number of rows of a tile for elements that the processor has no instructions for. It is small,
+/// because such kernels are rarely used and take long to compile.
+const EMULATED_ROWS: usize = 4;
+
 /// The number of parts is below 2 to this power; a step has at most 512.
 const LEVELS: usize = 10;
 
-impl<'a, F: Finish> Gemm<'a, F> {
+impl<'a, F: Finish, E: Element> Gemm<'a, F, E> {
     /// Creates a product.
     ///
     /// # Panics
     /// When an operand is too short for its size, which is a bug in a layer.
-    pub fn new(extents: Extents, left: Left<'a>, right: Right<'a>, finish: F) -> Self {
+    pub fn new(extents: Extents, left: Left<'a, E>, right: Right<'a, E>, finish: F) -> Self {
         let Extents { m, n, k } = extents;
         assert!(
             left.row == 1 || left.column == 1,
@@ -106,7 +201,7 @@ impl<'a, F: Finish> Gemm<'a, F> {
                 (a - 1).checked_mul(a_step)?.checked_add((b - 1).checked_mul(b_step)?)
             };
             let fits =
-                |last: Option<usize>, values: &[f32]| last.is_some_and(|last| last < values.len());
+                |last: Option<usize>, values: &[E]| last.is_some_and(|last| last < values.len());
             assert!(fits(last(m, left.row, k, left.column), left.values), "left: {extents:?}");
             assert!(fits(last(k, right.row, n, 1), right.values), "right: {extents:?}");
         }
@@ -114,7 +209,7 @@ impl<'a, F: Finish> Gemm<'a, F> {
     }
 }
 
-impl<'a, F: Finish> Gemm<'a, F, true> {
+impl<'a, F: Finish, E: Element> Gemm<'a, F, E, true> {
     /// Creates a product whose sums are divided into parts of length `part`. They start at zero:
     /// [`Finish::initial`] is not used.
     ///
@@ -122,8 +217,8 @@ impl<'a, F: Finish> Gemm<'a, F, true> {
     /// As [`Gemm::new`].
     pub fn in_parts(
         extents: Extents,
-        left: Left<'a>,
-        right: Right<'a>,
+        left: Left<'a, E>,
+        right: Right<'a, E>,
         part: usize,
         finish: F,
     ) -> Self {
@@ -133,23 +228,34 @@ impl<'a, F: Finish> Gemm<'a, F, true> {
     }
 }
 
-impl<F: Finish, const IN_PARTS: bool> Gemm<'_, F, IN_PARTS> {
-    /// Computes all rows of V vectors of columns from `column`.
+impl<F: Finish, E: Element, const IN_PARTS: bool> Gemm<'_, F, E, IN_PARTS> {
+    /// Computes some rows of V vectors of columns from `column`.
     #[inline(always)]
-    fn columns<S: Simd, const V: usize>(&mut self, simd: S, column: usize, max_rows: usize) {
-        let m = self.extents.m;
-        let tiles = m.div_ceil(max_rows);
-        let mut row = 0;
+    fn columns<S: Simd, B: Bf16, const V: usize>(
+        &mut self,
+        simd: S,
+        rows: Range<usize>,
+        column: usize,
+        max_rows: usize,
+    ) {
+        let tiles = rows.len().div_ceil(max_rows);
+        let mut row = rows.start;
         for tile in 0..tiles {
-            let rows = (m - row).div_ceil(tiles - tile);
+            let rows = (rows.end - row).div_ceil(tiles - tile);
             macro_rules! by_rows {
                 ($($p:literal)*) => {
                     match rows {
                         // The other combinations are not used, and take long to compile.
-                        $($p if $p <= 6 || (V < 4 && !IN_PARTS) => {
-                            self.tile::<S, $p, V>(simd, row, column)
+                        $($p if const {
+                            if E::NUMBERS > 1 && !B::IS_NATIVE {
+                                $p <= EMULATED_ROWS && V == 1
+                            } else {
+                                $p <= 6 || (V < 4 && !IN_PARTS)
+                            }
+                        } => {
+                            self.tile::<S, B, $p, V>(simd, row, column)
                         })*
-                        _ => unreachable!("`with_simd` limits the rows of a tile"),
+                        _ => unreachable!("`run` limits the rows of a tile"),
                     }
                 };
             }
@@ -159,7 +265,7 @@ impl<F: Finish, const IN_PARTS: bool> Gemm<'_, F, IN_PARTS> {
     }
 
     #[inline(always)]
-    fn tile<S: Simd, const P: usize, const V: usize>(
+    fn tile<S: Simd, B: Bf16, const P: usize, const V: usize>(
         &mut self,
         simd: S,
         row: usize,
@@ -185,53 +291,64 @@ impl<F: Finish, const IN_PARTS: bool> Gemm<'_, F, IN_PARTS> {
             sums = match (self.left.column == 1, is_full) {
                 (true, true) => {
                     let at = |p, t| left.add(p * self.left.row + t);
-                    all::<IN_PARTS, S, P, V>(simd, sums, k, part, at, |t, v| {
-                        load::<S>(right.add(t * self.right.row + v * S::F32_LANES))
+                    all::<IN_PARTS, E, S, B, P, V>(simd, sums, k, part, at, |t, v| {
+                        load::<E, S>(right.add(t * self.right.row + v * S::F32_LANES))
                     })
                 }
                 (false, true) => {
                     let at = |p, t| left.add(t * self.left.column + p);
-                    all::<IN_PARTS, S, P, V>(simd, sums, k, part, at, |t, v| {
-                        load::<S>(right.add(t * self.right.row + v * S::F32_LANES))
+                    all::<IN_PARTS, E, S, B, P, V>(simd, sums, k, part, at, |t, v| {
+                        load::<E, S>(right.add(t * self.right.row + v * S::F32_LANES))
                     })
                 }
                 (_, false) => {
                     let at = |p, t| left.add(p * self.left.row + t * self.left.column);
-                    all::<IN_PARTS, S, P, V>(simd, sums, k, part, at, |t, _| {
-                        load_part(simd, right.add(t * self.right.row), lanes)
+                    all::<IN_PARTS, E, S, B, P, V>(simd, sums, k, part, at, |t, _| {
+                        load_part::<E, S>(simd, right.add(t * self.right.row), lanes)
                     })
                 }
             };
         }
-        self.finish.finish(simd, row, column, lanes, &sums);
+        self.finish.finish::<S, B, P, V>(simd, row, column, lanes, &sums);
     }
 }
 
-impl<F: Finish, const IN_PARTS: bool> WithSimd for Gemm<'_, F, IN_PARTS> {
+impl<F: Finish, E: Element, const IN_PARTS: bool> Kernel for Gemm<'_, F, E, IN_PARTS> {
     type Output = F;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) -> F {
+    fn run<S: Simd, B: Bf16>(mut self, simd: S) -> F {
         let lanes = S::F32_LANES;
+        let Extents { m, n, .. } = self.extents;
+        if const { E::NUMBERS > 1 && !B::IS_NATIVE } {
+            for column in (0..n).step_by(lanes) {
+                self.columns::<S, B, 1>(simd, 0..m, column, EMULATED_ROWS);
+            }
+            return self.finish;
+        }
         let registers = S::REGISTER_COUNT;
         let (two, one) = match registers >= 32 {
             _ if IN_PARTS => (6, 6),
             true => (14, 14),
             false => (6, 12),
         };
-        let wide = (F::WIDE || IN_PARTS) && registers >= 32;
-        let n = self.extents.n;
-        let mut column = 0;
-        while column < n {
-            if wide && n - column >= 4 * lanes {
-                self.columns::<S, 4>(simd, column, 6);
-                column += 4 * lanes;
-            } else if n - column >= 2 * lanes {
-                self.columns::<S, 2>(simd, column, two);
-                column += 2 * lanes;
-            } else {
-                self.columns::<S, 1>(simd, column, one);
-                column += lanes;
+        // If `finish` is limited by memory bandwidth, its accesses should follow the rows.
+        let rows_at_a_time = if F::WIDE && E::NUMBERS > 1 { 6 } else { m.max(1) };
+        for row in (0..m).step_by(rows_at_a_time) {
+            let rows = || row..m.min(row + rows_at_a_time);
+            let mut column = 0;
+            while column < n {
+                let is_wide = const { (F::WIDE || IN_PARTS) && S::REGISTER_COUNT >= 32 };
+                if is_wide && n - column >= 4 * lanes {
+                    self.columns::<S, B, 4>(simd, rows(), column, 6);
+                    column += 4 * lanes;
+                } else if n - column >= 2 * lanes {
+                    self.columns::<S, B, 2>(simd, rows(), column, two);
+                    column += 2 * lanes;
+                } else {
+                    self.columns::<S, B, 1>(simd, rows(), column, one);
+                    column += lanes;
+                }
             }
         }
         self.finish
@@ -243,17 +360,24 @@ impl<F: Finish, const IN_PARTS: bool> WithSimd for Gemm<'_, F, IN_PARTS> {
 /// # Safety
 /// As [`depth`] for all t in 0..k.
 #[inline(always)]
-unsafe fn all<const IN_PARTS: bool, S: Simd, const P: usize, const V: usize>(
+unsafe fn all<
+    const IN_PARTS: bool,
+    E: Element,
+    S: Simd,
+    B: Bf16,
+    const P: usize,
+    const V: usize,
+>(
     simd: S,
     sums: [[S::f32s; V]; P],
     k: usize,
     part: usize,
-    left: impl Fn(usize, usize) -> *const f32,
-    right: impl Fn(usize, usize) -> S::f32s,
+    left: impl Fn(usize, usize) -> *const E,
+    right: impl Fn(usize, usize) -> E::Vector<S>,
 ) -> [[S::f32s; V]; P] {
     if !IN_PARTS {
         // SAFETY: guaranteed by the caller.
-        return unsafe { depth(simd, sums, 0..k, left, right) };
+        return unsafe { depth::<E, S, B, P, V>(simd, sums, 0..k, left, right) };
     }
     let add = |earlier: &[[S::f32s; V]; P], later: [[S::f32s; V]; P]| {
         std::array::from_fn(|p| std::array::from_fn(|v| simd.add_f32s(earlier[p][v], later[p][v])))
@@ -267,7 +391,7 @@ unsafe fn all<const IN_PARTS: bool, S: Simd, const P: usize, const V: usize>(
         let end = (first + part).min(k);
         let zero = [[simd.splat_f32s(0.0); V]; P];
         // SAFETY: guaranteed by the caller.
-        let mut sum = unsafe { depth(simd, zero, first..end, &left, &right) };
+        let mut sum = unsafe { depth::<E, S, B, P, V>(simd, zero, first..end, &left, &right) };
         let is_last = end == k;
         let mut level = 0;
         while count >> level != 0 {
@@ -293,20 +417,20 @@ unsafe fn all<const IN_PARTS: bool, S: Simd, const P: usize, const V: usize>(
 /// `left` must return readable addresses for p < P and t in `range`, and calling `right` must be
 /// sound for t in `range` and v < V.
 #[inline(always)]
-unsafe fn depth<S: Simd, const P: usize, const V: usize>(
+pub unsafe fn depth<E: Element, S: Simd, B: Bf16, const P: usize, const V: usize>(
     simd: S,
     mut sums: [[S::f32s; V]; P],
     range: Range<usize>,
-    left: impl Fn(usize, usize) -> *const f32,
-    right: impl Fn(usize, usize) -> S::f32s,
+    left: impl Fn(usize, usize) -> *const E,
+    right: impl Fn(usize, usize) -> E::Vector<S>,
 ) -> [[S::f32s; V]; P] {
     for t in range {
-        let right: [S::f32s; V] = std::array::from_fn(|v| right(t, v));
+        let right: [E::Vector<S>; V] = std::array::from_fn(|v| right(t, v));
         for (p, sums) in sums.iter_mut().enumerate() {
             // SAFETY: guaranteed by the caller.
-            let left = simd.splat_f32s(unsafe { *left(p, t) });
+            let left = E::splat(simd, unsafe { *left(p, t) });
             for (sum, right) in sums.iter_mut().zip(right) {
-                *sum = simd.mul_add_e_f32s(left, right, *sum);
+                *sum = E::multiply_add::<S, B>(simd, left, right, *sum);
             }
         }
     }
@@ -316,21 +440,21 @@ unsafe fn depth<S: Simd, const P: usize, const V: usize>(
 /// Reads a vector.
 ///
 /// # Safety
-/// A vector of numbers must be readable at `from`.
+/// A vector of elements must be readable at `from`.
 #[inline(always)]
-pub unsafe fn load<S: Simd>(from: *const f32) -> S::f32s {
-    // SAFETY: guaranteed by the caller; any bits are a valid number.
-    unsafe { from.cast::<S::f32s>().read_unaligned() }
+pub unsafe fn load<E: Element, S: Simd>(from: *const E) -> E::Vector<S> {
+    // SAFETY: guaranteed by the caller; any bits are a valid vector.
+    unsafe { from.cast::<E::Vector<S>>().read_unaligned() }
 }
 
-/// Reads `lanes` numbers; the other lanes are zero.
+/// Reads `lanes` elements; the other lanes are zero.
 ///
 /// # Safety
-/// `lanes` numbers must be readable at `from`.
+/// `lanes` elements must be readable at `from`.
 #[inline(always)]
-unsafe fn load_part<S: Simd>(simd: S, from: *const f32, lanes: usize) -> S::f32s {
+unsafe fn load_part<E: Element, S: Simd>(simd: S, from: *const E, lanes: usize) -> E::Vector<S> {
     // SAFETY: guaranteed by the caller.
-    simd.partial_load_f32s(unsafe { std::slice::from_raw_parts(from, lanes) })
+    E::read(simd, unsafe { std::slice::from_raw_parts(from, lanes) })
 }
 
 /// Writes the sums to a row-major matrix.
@@ -343,7 +467,7 @@ pub struct Store<'a> {
 
 impl Finish for Store<'_> {
     #[inline(always)]
-    fn finish<S: Simd, const P: usize, const V: usize>(
+    fn finish<S: Simd, B: Bf16, const P: usize, const V: usize>(
         &mut self,
         simd: S,
         row: usize,
@@ -352,10 +476,14 @@ impl Finish for Store<'_> {
         sums: &[[S::f32s; V]; P],
     ) {
         for (p, sums) in sums.iter().enumerate() {
-            for (v, sums) in sums.iter().enumerate() {
-                let at = (row + p) * self.row + column + v * S::F32_LANES;
-                write(simd, &mut self.values[at..at + lanes], *sums);
+            let at = (row + p) * self.row + column;
+            if lanes < S::F32_LANES {
+                // At the right edge there is one vector.
+                simd.partial_store_f32s(&mut self.values[at..at + lanes], sums[0]);
+                continue;
             }
+            let (to, _) = S::as_mut_simd_f32s(&mut self.values[at..at + V * S::F32_LANES]);
+            to.copy_from_slice(sums);
         }
     }
 }
@@ -371,7 +499,7 @@ impl Finish for Add<'_> {
     }
 
     #[inline(always)]
-    fn finish<S: Simd, const P: usize, const V: usize>(
+    fn finish<S: Simd, B: Bf16, const P: usize, const V: usize>(
         &mut self,
         simd: S,
         row: usize,
@@ -379,7 +507,7 @@ impl Finish for Add<'_> {
         lanes: usize,
         sums: &[[S::f32s; V]; P],
     ) {
-        self.0.finish(simd, row, column, lanes, sums);
+        self.0.finish::<S, B, P, V>(simd, row, column, lanes, sums);
     }
 }
 
@@ -388,7 +516,6 @@ mod tests {
     use alexnet_core::sum_order::BalancedSum;
 
     use super::*;
-    use crate::kernels::Isa;
 
     fn integers(n: usize, seed: usize) -> Vec<f32> {
         (0..n).map(|i| ((i * 37 + i / 7 * seed) % 9) as f32 - 4.0).collect()
@@ -414,13 +541,14 @@ mod tests {
                     };
                     let (mut stored, mut added) = (vec![f32::NAN; m * n], initial.clone());
                     let (extents, right) = (Extents { m, n, k }, Right { values: &b, row: n });
-                    isa.run(Gemm::new(extents, left, right, Store { values: &mut stored, row: n }));
-                    isa.run(Gemm::new(
-                        extents,
-                        left,
-                        right,
-                        Add(Store { values: &mut added, row: n }),
-                    ));
+                    f32::run(
+                        isa,
+                        Gemm::new(extents, left, right, Store { values: &mut stored, row: n }),
+                    );
+                    f32::run(
+                        isa,
+                        Gemm::new(extents, left, right, Add(Store { values: &mut added, row: n })),
+                    );
                     for at in 0..m * n {
                         let expected = expected(at / n, at % n);
                         assert_eq!(stored[at], expected, "{isa} {extents:?} {left:?} [{at}]");
@@ -429,6 +557,36 @@ mod tests {
                             initial[at] + expected,
                             "{isa} {extents:?} {left:?} [{at}]"
                         );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Pairs of small integers are exact in bf16.
+    #[test]
+    fn products_of_pairs_are_exact() {
+        for isa in Isa::available() {
+            for (m, n, k) in [(1, 1, 1), (13, 33, 5), (14, 64, 24), (29, 70, 9)] {
+                let (a, b) = (integers(2 * m * k, 3), integers(2 * k * n, 5));
+                let pair = |first: f32, second: f32| first.to_bits() >> 16 | second.to_bits();
+                let left: Vec<Pair> =
+                    a.chunks(2).map(|pair_of| pair(pair_of[0], pair_of[1])).collect();
+                let right: Vec<Pair> =
+                    b.chunks(2).map(|pair_of| pair(pair_of[0], pair_of[1])).collect();
+                for (row, column) in [(k, 1), (1, m)] {
+                    let mut found = vec![f32::NAN; m * n];
+                    let left = Left { values: &left[..], row, column };
+                    let right = Right { values: &right[..], row: n };
+                    let store = Store { values: &mut found, row: n };
+                    Pair::run(isa, Gemm::new(Extents { m, n, k }, left, right, store));
+                    for (at, found) in found.iter().enumerate() {
+                        let (i, j) = (at / n, at % n);
+                        let products = (0..2 * k).map(|t| {
+                            let l = i * row + t / 2 * column;
+                            a[2 * l + t % 2] * b[2 * (t / 2 * n + j) + t % 2]
+                        });
+                        assert_eq!(*found, products.sum::<f32>(), "{isa} {m} {n} {k} [{at}]");
                     }
                 }
             }
@@ -449,7 +607,7 @@ mod tests {
                     let left = Left { values: &a[first * m..], row: 1, column: m };
                     let right = Right { values: &b[first * n..], row: n };
                     let store = Store { values: &mut values, row: n };
-                    isa.run(Gemm::new(Extents { m, n, k }, left, right, store));
+                    f32::run(isa, Gemm::new(Extents { m, n, k }, left, right, store));
                     values
                 };
                 let add = |sum: &mut Vec<f32>, more: &Vec<f32>| {
@@ -463,7 +621,7 @@ mod tests {
                 let left = Left { values: &a, row: 1, column: m };
                 let (right, store) =
                     (Right { values: &b, row: n }, Store { values: &mut found, row: n });
-                isa.run(Gemm::in_parts(Extents { m, n, k }, left, right, part, store));
+                f32::run(isa, Gemm::in_parts(Extents { m, n, k }, left, right, part, store));
                 assert_eq!(Some(found), expected.finish(add), "{isa} {k} in parts of {part}");
             }
         }

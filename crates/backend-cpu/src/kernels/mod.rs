@@ -5,9 +5,12 @@
 //!   layers.
 //! * [`dot`] is the matrix product of the forward pass of linear layers.
 //! * [`winograd`] transforms images, gradients and weights to and from the Winograd domain.
+//! * [`bf16`] rounds and multiplies numbers in bf16.
 //! * [`elementwise`] contains bias, ReLU, masks and sums over pixels.
 //! * [`vector`] reads and writes vectors.
 
+#[expect(unsafe_code, reason = "calls instructions that only some processors have")]
+pub mod bf16;
 pub mod dot;
 pub mod elementwise;
 #[expect(
@@ -24,7 +27,10 @@ pub mod winograd;
 
 use std::fmt;
 
+use alexnet_core::Precision;
 use pulp::{Arch, WithSimd};
+
+use self::bf16::{Kernel, WithEmulated};
 
 /// The kernels that the engine uses.
 #[derive(Clone, Copy, Debug)]
@@ -34,11 +40,13 @@ pub struct Kernels {
     /// Whether all convolutions are plain sums of products, which are exact for small integers.
     /// Otherwise Winograd convolution is used for the supported geometries.
     pub exact: bool,
+    /// The precision of products.
+    pub precision: Precision,
 }
 
 impl Default for Kernels {
     fn default() -> Self {
-        Self { isa: Isa::best(), exact: false }
+        Self { isa: Isa::best(), exact: false, precision: Precision::F32 }
     }
 }
 
@@ -87,6 +95,38 @@ impl Isa {
     /// it.
     pub(crate) fn run<K: WithSimd>(self, kernel: K) -> K::Output {
         self.arch().unwrap_or(Arch::Scalar).dispatch(kernel)
+    }
+
+    /// Whether the processor has instructions for bf16.
+    pub fn has_bf16(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self == Self::Avx512 && self.is_available() && bf16::is_native();
+        #[cfg(not(target_arch = "x86_64"))]
+        false
+    }
+
+    /// Runs `kernel` with instructions for bf16.
+    ///
+    /// # Panics
+    /// When the processor does not have them ([`Isa::has_bf16`]), which is a bug in a layer.
+    pub(crate) fn run_with_bf16<K: Kernel>(self, kernel: K) -> K::Output {
+        #[cfg(target_arch = "x86_64")]
+        if let (Some(Arch::V4(simd)), true) = (self.arch(), bf16::is_native()) {
+            return bf16::run_native(simd, kernel);
+        }
+        drop(kernel);
+        panic!("the instruction set {self} has no bf16")
+    }
+
+    /// Runs `kernel` like [`Isa::run`], with instructions for bf16 if the processor has them. The
+    /// result has the same bits without them.
+    pub(crate) fn run_bf16<K: Kernel>(self, kernel: K) -> K::Output {
+        if self.has_bf16() {
+            return self.run_with_bf16(kernel);
+        }
+        // Vectors of 512 bits are left to the instructions, to have fewer kernels to compile.
+        let isa = if self == Self::Avx512 { Self::Avx2 } else { self };
+        isa.run(WithEmulated(kernel))
     }
 
     /// Whether this processor has it.

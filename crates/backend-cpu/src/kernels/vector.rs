@@ -1,4 +1,5 @@
 //! Loads vectors from slices and stores them; partially at an edge.
+#![expect(unsafe_code, reason = "the prefetch instruction takes an address")]
 
 use pulp::Simd;
 
@@ -19,4 +20,23 @@ pub fn write<S: Simd>(simd: S, to: &mut [f32], value: S::f32s) {
     } else {
         simd.partial_store_f32s(to, value);
     }
+}
+
+/// The count of numbers of 32 bits in a cache line.
+pub const LINE: usize = 16;
+
+/// Loads the cache line of `numbers[at]` without waiting for it, if the processor can and there is
+/// such a number.
+#[inline(always)]
+pub fn prefetch<T>(numbers: &[T], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(number) = numbers.get(at) {
+        // SAFETY: every processor of this architecture has the instruction.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(number).cast());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (numbers, at);
 }

@@ -26,7 +26,11 @@ use std::{
 
 use pulp::{Simd, WithSimd};
 
-use super::gemm::load;
+use super::{
+    Isa,
+    bf16::{Bf16, Kernel, Pair, PairsInRows, PairsOfRows},
+    gemm::{Element, load},
+};
 
 /// The number of points in each direction.
 pub const POINTS: usize = 6;
@@ -206,14 +210,10 @@ impl Windows {
         images.checked_mul(self.plane[0])?.checked_mul(self.plane[1])?.checked_mul(self.channels)
     }
 
-    /// Whether slices of these lengths can contain the images and the domain of `windows`.
-    fn fit(&self, windows: &Range<usize>, images: usize, domain: usize, point: usize) -> bool {
-        let of_a_point = windows.len().checked_mul(self.channels);
-        let in_domain =
-            (PLANE - 1).checked_mul(point).zip(of_a_point).and_then(|(a, b)| a.checked_add(b));
+    /// Whether images of this size contain `windows`, and there are enough channels for vectors.
+    fn fit(&self, windows: &Range<usize>, images: usize) -> bool {
         self.channels.is_multiple_of(CHANNELS)
             && self.reach(windows).is_some_and(|reach| reach <= images)
-            && in_domain.is_some_and(|reach| reach <= domain)
     }
 
     /// Returns the offsets of the pixels of a window of N×N, or `None` for pixels outside the
@@ -234,40 +234,347 @@ impl Windows {
     }
 }
 
-/// The kernel that transforms `windows` of N×N pixels with `T`, from `images [N, H, W, C]` to
-/// `domain [36, windows, C]`.
-pub struct ToDomain<'a, T, const N: usize> {
+/// Where [`ToDomain`] stores its results.
+pub trait Domain {
+    /// Whether it has the size for so many windows and channels.
+    fn holds(&self, windows: usize, channels: usize) -> bool;
+
+    /// Stores a vector of channels, from index `channel`, of a window at one of the 36 points.
+    ///
+    /// # Safety
+    /// The domain must hold the window and the channels.
+    unsafe fn put<S: Simd, B: Bf16>(
+        &mut self,
+        simd: S,
+        point: usize,
+        window: usize,
+        channels: usize,
+        channel: usize,
+        value: S::f32s,
+    );
+}
+
+/// Whether `len` elements are enough for 36 matrices of `rows × columns` at a distance of `point`.
+fn holds(len: usize, point: usize, rows: usize, columns: usize) -> bool {
+    let matrix = rows.checked_mul(columns);
+    let last = (PLANE - 1).checked_mul(point);
+    last.zip(matrix).and_then(|(a, b)| a.checked_add(b)).is_some_and(|size| size <= len)
+}
+
+/// The matrices of the 36 points.
+pub struct Matrices<'a, E> {
+    /// The elements.
+    pub values: &'a mut [E],
+    /// The distance between the matrices of two points, in elements.
+    pub point: usize,
+}
+
+impl<E> Matrices<'_, E> {
+    /// Whether there are enough elements for matrices of `rows × columns`.
+    fn hold(&self, rows: usize, columns: usize) -> bool {
+        holds(self.values.len(), self.point, rows, columns)
+    }
+}
+
+/// Numbers `[36, windows, C]`.
+impl Domain for Matrices<'_, f32> {
+    fn holds(&self, windows: usize, channels: usize) -> bool {
+        self.hold(windows, channels)
+    }
+
+    #[inline(always)]
+    unsafe fn put<S: Simd, B: Bf16>(
+        &mut self,
+        _: S,
+        point: usize,
+        window: usize,
+        channels: usize,
+        channel: usize,
+        value: S::f32s,
+    ) {
+        let at = point * self.point + window * channels + channel;
+        // SAFETY: guaranteed by the caller.
+        unsafe { store::<S>(self.values.as_mut_ptr().add(at), value) };
+    }
+}
+
+/// Pairs of channels `[36, windows, C/2]`, for sums over channels.
+pub struct ChannelPairs<'a>(pub Matrices<'a, Pair>);
+
+impl Domain for ChannelPairs<'_> {
+    fn holds(&self, windows: usize, channels: usize) -> bool {
+        self.0.hold(windows, channels / 2)
+    }
+
+    #[inline(always)]
+    unsafe fn put<S: Simd, B: Bf16>(
+        &mut self,
+        simd: S,
+        point: usize,
+        window: usize,
+        channels: usize,
+        channel: usize,
+        value: S::f32s,
+    ) {
+        let at = 2 * point * self.0.point + window * channels + channel;
+        // SAFETY: guaranteed by the caller; a pair has two numbers.
+        unsafe { B::store(simd, self.0.values.as_mut_ptr().cast::<u16>().add(at), value) };
+    }
+}
+
+/// Pairs of windows `[36, ⌈windows/2⌉, C]`, for sums over windows. After an odd number of windows,
+/// the last numbers are zero.
+pub struct WindowPairs<'a>(pub Matrices<'a, Pair>);
+
+impl Domain for WindowPairs<'_> {
+    fn holds(&self, windows: usize, channels: usize) -> bool {
+        self.0.hold(windows.div_ceil(2), channels)
+    }
+
+    #[inline(always)]
+    unsafe fn put<S: Simd, B: Bf16>(
+        &mut self,
+        simd: S,
+        point: usize,
+        window: usize,
+        channels: usize,
+        channel: usize,
+        value: S::f32s,
+    ) {
+        let at = point * self.0.point + window / 2 * channels + channel;
+        let mut pairs = B::round(simd, value);
+        // SAFETY: guaranteed by the caller. The first windows of the pairs are written first.
+        unsafe {
+            let to = self.0.values.as_mut_ptr().add(at).cast::<S::u32s>();
+            if window % 2 == 1 {
+                let second = simd.wrapping_dyn_shl_u32s(pairs, simd.splat_u32s(16));
+                pairs = simd.or_u32s(to.read_unaligned(), second);
+            }
+            to.write_unaligned(pairs);
+        }
+    }
+}
+
+/// Pairs of input channels `[36, ⌈in/2⌉, out]`, for the weights as one window with `in · out`
+/// channels.
+pub struct InputPairs<'a> {
+    /// The pairs, as for `in` windows with `out` channels.
+    pub pairs: WindowPairs<'a>,
+    /// The number of output channels, a multiple of [`CHANNELS`].
+    pub outputs: usize,
+}
+
+impl Domain for InputPairs<'_> {
+    fn holds(&self, windows: usize, channels: usize) -> bool {
+        windows == 1
+            && self.outputs.is_multiple_of(CHANNELS)
+            && self.pairs.holds(channels.div_ceil(self.outputs), self.outputs)
+    }
+
+    #[inline(always)]
+    unsafe fn put<S: Simd, B: Bf16>(
+        &mut self,
+        simd: S,
+        point: usize,
+        _: usize,
+        _: usize,
+        channel: usize,
+        value: S::f32s,
+    ) {
+        let (input, output) = (channel / self.outputs, channel % self.outputs);
+        // SAFETY: guaranteed by the caller. The vector is in one row, since rows are a multiple of a
+        // vector.
+        unsafe { self.pairs.put::<S, B>(simd, point, input, self.outputs, output, value) };
+    }
+}
+
+impl<A: Domain, B: Domain> Domain for (A, B) {
+    fn holds(&self, windows: usize, channels: usize) -> bool {
+        self.0.holds(windows, channels) && self.1.holds(windows, channels)
+    }
+
+    #[inline(always)]
+    unsafe fn put<S: Simd, I: Bf16>(
+        &mut self,
+        simd: S,
+        point: usize,
+        window: usize,
+        channels: usize,
+        channel: usize,
+        value: S::f32s,
+    ) {
+        // SAFETY: guaranteed by the caller.
+        unsafe {
+            self.0.put::<S, I>(simd, point, window, channels, channel, value);
+            self.1.put::<S, I>(simd, point, window, channels, channel, value);
+        }
+    }
+}
+
+/// An element of the products in the Winograd domain. There are sums over channels and, for the
+/// gradient of the weights, sums over windows.
+pub trait WinogradElement: Element {
+    /// Transforms `windows` of `images [N, H, W, C]` for sums over channels
+    /// `[36, windows, C/numbers]`, for sums over windows `[36, ⌈windows/numbers⌉, C]`, or for both.
+    /// For f32 these are the same, and only the first one that is given is written.
+    fn transform<T: Forward<N>, const N: usize>(
+        isa: Isa,
+        layout: &Windows,
+        windows: Range<usize>,
+        images: &[f32],
+        over_channels: Option<Matrices<'_, Self>>,
+        over_windows: Option<Matrices<'_, Self>>,
+    );
+
+    /// Transforms weights `[R, R, in, out]`, given as an image with the layout `window`, to
+    /// `over_inputs [36, in/numbers, out]` and, except for f32, to `over_outputs
+    /// [36, in, out/numbers]`.
+    fn transform_weight<const R: usize>(
+        isa: Isa,
+        window: &Windows,
+        outputs: usize,
+        weight: &[f32],
+        over_inputs: Matrices<'_, Self>,
+        over_outputs: Option<Matrices<'_, Self>>,
+    );
+}
+
+impl WinogradElement for f32 {
+    fn transform<T: Forward<N>, const N: usize>(
+        isa: Isa,
+        layout: &Windows,
+        windows: Range<usize>,
+        images: &[f32],
+        over_channels: Option<Matrices<'_, f32>>,
+        over_windows: Option<Matrices<'_, f32>>,
+    ) {
+        if let Some(domain) = over_channels.or(over_windows) {
+            f32::run(isa, ToDomain::<T, _, N>::new(layout, windows, images, domain));
+        }
+    }
+
+    fn transform_weight<const R: usize>(
+        isa: Isa,
+        window: &Windows,
+        _: usize,
+        weight: &[f32],
+        over_inputs: Matrices<'_, f32>,
+        _: Option<Matrices<'_, f32>>,
+    ) {
+        f32::run(isa, ToDomain::<Weight, _, R>::new(window, 0..1, weight, over_inputs));
+    }
+}
+
+impl WinogradElement for Pair {
+    fn transform<T: Forward<N>, const N: usize>(
+        isa: Isa,
+        layout: &Windows,
+        windows: Range<usize>,
+        images: &[f32],
+        over_channels: Option<Matrices<'_, Pair>>,
+        over_windows: Option<Matrices<'_, Pair>>,
+    ) {
+        let (rows, columns) = (windows.len(), layout.channels);
+        if !isa.has_bf16() {
+            let mut numbers = vec![0.0; PLANE * rows * columns];
+            let to = Matrices { values: &mut numbers, point: rows * columns };
+            f32::transform::<T, N>(isa, layout, windows, images, Some(to), None);
+            over_channels.into_iter().for_each(|to| to.round_in_rows(isa, &numbers, columns));
+            over_windows.into_iter().for_each(|to| to.round_across_rows(isa, &numbers, columns));
+            return;
+        }
+        macro_rules! to {
+            ($domain:expr) => {
+                isa.run_with_bf16(ToDomain::<T, _, N>::new(layout, windows, images, $domain))
+            };
+        }
+        match (over_channels.map(ChannelPairs), over_windows.map(WindowPairs)) {
+            (Some(channels), Some(windows)) => to!((channels, windows)),
+            (Some(channels), None) => to!(channels),
+            (None, Some(windows)) => to!(windows),
+            (None, None) => {}
+        }
+    }
+
+    fn transform_weight<const R: usize>(
+        isa: Isa,
+        window: &Windows,
+        outputs: usize,
+        weight: &[f32],
+        over_inputs: Matrices<'_, Pair>,
+        over_outputs: Option<Matrices<'_, Pair>>,
+    ) {
+        if !isa.has_bf16() {
+            let mut numbers = vec![0.0; PLANE * window.channels];
+            let to = Matrices { values: &mut numbers, point: window.channels };
+            f32::transform_weight::<R>(isa, window, outputs, weight, to, None);
+            over_inputs.round_across_rows(isa, &numbers, outputs);
+            over_outputs.into_iter().for_each(|to| to.round_in_rows(isa, &numbers, outputs));
+            return;
+        }
+        let over_inputs = InputPairs { pairs: WindowPairs(over_inputs), outputs };
+        macro_rules! to {
+            ($domain:expr) => {
+                isa.run_with_bf16(ToDomain::<Weight, _, R>::new(window, 0..1, weight, $domain))
+            };
+        }
+        match over_outputs {
+            Some(over_outputs) => to!((over_inputs, ChannelPairs(over_outputs))),
+            None => to!(over_inputs),
+        }
+    }
+}
+
+impl Matrices<'_, Pair> {
+    /// Rounds matrices of numbers, with rows of `columns` numbers, to pairs of neighbors in a row.
+    fn round_in_rows(self, isa: Isa, numbers: &[f32], columns: usize) {
+        let (matrix, pitch) = (numbers.len() / PLANE, columns / 2);
+        for (from, to) in numbers.chunks(matrix).zip(self.values.chunks_mut(self.point)) {
+            let to = &mut to[..matrix / columns * pitch];
+            isa.run_bf16(PairsInRows { from, row: columns, len: columns, to, pitch });
+        }
+    }
+
+    /// Rounds matrices of numbers, with rows of `columns` numbers, to pairs of rows.
+    fn round_across_rows(self, isa: Isa, numbers: &[f32], columns: usize) {
+        let matrix = numbers.len() / PLANE;
+        for (from, to) in numbers.chunks(matrix).zip(self.values.chunks_mut(self.point)) {
+            for (rows, to) in from.chunks(2 * columns).zip(to.chunks_exact_mut(columns)) {
+                let (first, second) = rows.split_at(columns);
+                isa.run_bf16(PairsOfRows { first, second, to });
+            }
+        }
+    }
+}
+
+/// The kernel that transforms `windows` of N×N pixels with `T`, from `images [N, H, W, C]` to a
+/// domain.
+struct ToDomain<'a, T, D, const N: usize> {
     layout: &'a Windows,
     windows: Range<usize>,
     images: &'a [f32],
-    domain: &'a mut [f32],
-    point: usize,
+    domain: D,
     transform: PhantomData<T>,
 }
 
-impl<'a, T: Forward<N>, const N: usize> ToDomain<'a, T, N> {
-    /// Creates the kernel. `point` is the distance between the matrices of two points, in numbers.
+impl<'a, T: Forward<N>, D: Domain, const N: usize> ToDomain<'a, T, D, N> {
+    /// Creates the kernel.
     ///
     /// # Panics
     /// When a slice is too short or the number of channels is not a multiple of [`CHANNELS`], which
     /// is a bug in a layer.
-    pub fn new(
-        layout: &'a Windows,
-        windows: Range<usize>,
-        images: &'a [f32],
-        domain: &'a mut [f32],
-        point: usize,
-    ) -> Self {
-        assert!(layout.fit(&windows, images.len(), domain.len(), point), "{layout:?} {windows:?}");
-        Self { layout, windows, images, domain, point, transform: PhantomData }
+    fn new(layout: &'a Windows, windows: Range<usize>, images: &'a [f32], domain: D) -> Self {
+        let fits = layout.fit(&windows, images.len());
+        assert!(fits && domain.holds(windows.len(), layout.channels), "{layout:?} {windows:?}");
+        Self { layout, windows, images, domain, transform: PhantomData }
     }
 }
 
-impl<T: Forward<N>, const N: usize> WithSimd for ToDomain<'_, T, N> {
+impl<T: Forward<N>, D: Domain, const N: usize> Kernel for ToDomain<'_, T, D, N> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+    fn run<S: Simd, B: Bf16>(mut self, simd: S) {
         const {
             assert!(
                 CHANNELS.is_multiple_of(S::F32_LANES),
@@ -286,7 +593,7 @@ impl<T: Forward<N>, const N: usize> WithSimd for ToDomain<'_, T, N> {
                         // slice, `pixels` returns pixels of these images, and channel + LANES ≤
                         // channels, a multiple of 16.
                         Some(pixel) => unsafe {
-                            load::<S>(self.images.as_ptr().add(pixel + channel))
+                            load::<f32, S>(self.images.as_ptr().add(pixel + channel))
                         },
                         None => zero,
                     });
@@ -296,10 +603,11 @@ impl<T: Forward<N>, const N: usize> WithSimd for ToDomain<'_, T, N> {
                 for j in 0..POINTS {
                     let column = T::apply(simd, std::array::from_fn(|i| rows[i][j]));
                     for (i, value) in column.into_iter().enumerate() {
-                        let at = (i * POINTS + j) * self.point + row * channels + channel;
-                        // SAFETY: at most (PLANE - 1)·point + windows·channels - LANES, as `new`
-                        // has checked.
-                        unsafe { store::<S>(self.domain.as_mut_ptr().add(at), value) };
+                        let point = i * POINTS + j;
+                        // SAFETY: `new` has checked that the domain holds all windows and channels.
+                        unsafe {
+                            self.domain.put::<S, B>(simd, point, row, channels, channel, value);
+                        }
                     }
                 }
             }
@@ -406,7 +714,9 @@ impl<'a, T: Inverse<N>, E: Emit, const N: usize> FromDomain<'a, T, E, N> {
         images: &'a mut [f32],
         emit: E,
     ) -> Self {
-        assert!(layout.fit(&windows, images.len(), domain.len(), point), "{layout:?} {windows:?}");
+        let fits = layout.fit(&windows, images.len());
+        let is_held = holds(domain.len(), point, windows.len(), layout.channels);
+        assert!(fits && is_held, "{layout:?} {windows:?}");
         Self { layout, windows, domain, point, images, emit, transform: PhantomData }
     }
 }
@@ -432,7 +742,7 @@ impl<T: Inverse<N>, E: Emit, const N: usize> WithSimd for FromDomain<'_, T, E, N
                         let at = (i * POINTS + j) * self.point + row * channels + channel;
                         // SAFETY: at most (PLANE - 1)·point + windows·channels - LANES, as `new`
                         // has checked.
-                        unsafe { load::<S>(self.domain.as_ptr().add(at)) }
+                        unsafe { load::<f32, S>(self.domain.as_ptr().add(at)) }
                     });
                     let column: [S::f32s; N] = T::apply(simd, column);
                     column.into_iter().zip(&mut rows).for_each(|(value, row)| row[j] = value);
@@ -445,7 +755,10 @@ impl<T: Inverse<N>, E: Emit, const N: usize> WithSimd for FromDomain<'_, T, E, N
                         // images.
                         unsafe {
                             let at = self.images.as_mut_ptr().add(pixel + channel);
-                            store::<S>(at, self.emit.emit(simd, channel, || load::<S>(at), value));
+                            store::<S>(
+                                at,
+                                self.emit.emit(simd, channel, || load::<f32, S>(at), value),
+                            );
                         }
                     }
                 }

@@ -3,14 +3,15 @@
 //! the cache and is not stored. The backward pass needs only the positions of the maxima and
 //! whether they were positive.
 
-use alexnet_core::{Backward, Layer, Mode, Result, sum_order::BalancedSum};
+use alexnet_core::{Backward, Layer, Mode, Precision, Result, sum_order::BalancedSum};
 use rayon::prelude::*;
 
 use super::{CpuLayer, MaxPool2d, needs_backward, take_saved};
 use crate::{
-    convolution::{Convolution, Geometry, Im2col, Winograd},
+    convolution::{Convolution, Geometry, Im2col, Rounded, Winograd},
     kernels::{
-        Isa,
+        Isa, Kernels,
+        bf16::Pair,
         elementwise::{MaskGradient, SumPixels},
     },
     parallel::add_partial_sums,
@@ -60,6 +61,22 @@ pub struct Fused {
     pub needs_dx: bool,
 }
 
+/// Returns the fastest algorithm for a convolution with these kernels.
+fn algorithm(geometry: Geometry, kernels: Kernels, pool: &Pool) -> Box<dyn Convolution> {
+    let Kernels { isa, exact, precision } = kernels;
+    let im2col = || Im2col::new(geometry, isa, pool.clone());
+    match precision {
+        Precision::F32 => match Winograd::<f32>::new(geometry, isa, pool.clone()) {
+            Some(winograd) if !exact => Box::new(winograd),
+            _ => Box::new(im2col()),
+        },
+        Precision::Bf16 => match Winograd::<Pair>::new(geometry, isa, pool.clone()) {
+            Some(winograd) if !exact => Box::new(winograd),
+            _ => Box::new(Rounded::new(im2col(), isa, pool.clone())),
+        },
+    }
+}
+
 impl Conv2d {
     /// Creates a layer with the parameters weight and bias. It uses Winograd convolution if the
     /// geometry is supported and `exact` is false.
@@ -67,15 +84,11 @@ impl Conv2d {
         geometry: Geometry,
         parameters: [ParameterState; 2],
         Fused { relu, pooling, needs_dx }: Fused,
-        exact: bool,
-        isa: Isa,
+        kernels: Kernels,
         pool: Pool,
     ) -> Self {
-        let winograd = if exact { None } else { Winograd::new(geometry, isa, pool.clone()) };
-        let convolution: Box<dyn Convolution> = match winograd {
-            Some(winograd) => Box::new(winograd),
-            None => Box::new(Im2col::new(geometry, isa, pool.clone())),
-        };
+        let isa = kernels.isa;
+        let convolution = algorithm(geometry, kernels, &pool);
         Self {
             geometry,
             parameters,
@@ -99,9 +112,6 @@ impl Conv2d {
 
 impl Layer<Tensor> for Conv2d {
     fn forward(&mut self, x: Tensor, mode: Mode) -> Result<Tensor> {
-        if std::mem::take(&mut self.stale) {
-            self.convolution.set_weight(&self.parameters[0].values, self.needs_dx);
-        }
         let mut y = self.pool.tensor(x.batch, &self.output());
         let (x_len, y_len) = (x.item_len(), y.item_len());
         let mut argmax = std::mem::take(&mut self.argmax);
@@ -262,6 +272,12 @@ fn chunks(values: Option<&mut [f32]>, len: usize, count: usize) -> Vec<Option<&m
 }
 
 impl CpuLayer for Conv2d {
+    fn prepare(&mut self) {
+        if std::mem::take(&mut self.stale) {
+            self.convolution.set_weight(&self.parameters[0].values, self.needs_dx);
+        }
+    }
+
     fn parameters(&self) -> &[ParameterState] {
         &self.parameters
     }

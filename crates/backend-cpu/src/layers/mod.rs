@@ -38,6 +38,10 @@ pub trait CpuLayer: Backward<Tensor> + Send {
         &mut []
     }
 
+    /// Prepares the weights for the products of the next passes, if they have changed. The layers of
+    /// a network are prepared in parallel.
+    fn prepare(&mut self) {}
+
     /// Whether a parameter of the layer is trainable.
     fn is_trainable(&self) -> bool {
         self.parameters().iter().any(|parameter| parameter.trainable)

@@ -34,9 +34,6 @@ pub struct Args {
     /// Images in a batch
     #[arg(short, long, value_name = "N", default_value_t = 32, value_parser = parse::at_least(1u32))]
     batch_size: u32,
-    /// Number type
-    #[arg(long, value_name = "TYPE", value_enum, default_value = "f32")]
-    precision: Precision,
     /// Number of measured steps, after two warm-up steps; the median is printed [default: 12, or 60
     /// for batches of at most 4]
     #[arg(long, value_name = "N", value_parser = parse::at_least(1u32))]
@@ -59,11 +56,6 @@ enum What {
     Infer,
     /// Decode, crop, flip and resize images, without a cache of decoded images
     Pipeline,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Precision {
-    F32,
 }
 
 #[derive(Serialize)]
@@ -114,7 +106,7 @@ pub fn run(args: &Args) -> Result<()> {
     let report = Report {
         backend: backend.name(),
         what: named(args.what),
-        precision: named(args.precision),
+        precision: choice.precision.unwrap_or_default().to_string(),
         batch: args.batch_size,
         median_ms: round(median_ms, 1e3),
         images_per_s: round(f64::from(args.batch_size) / median_ms * 1e3, 1e1),

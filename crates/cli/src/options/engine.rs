@@ -7,7 +7,7 @@ use std::{env, process::Command};
 
 use alexnet::{
     Convolution, Engine, EngineChanges, EngineConfig, InstructionSet,
-    core::{Backend, Device},
+    core::{Backend, Device, Precision},
 };
 use anyhow::Result;
 
@@ -29,6 +29,9 @@ pub struct EngineOptions {
     /// Convolution algorithm of the engine `cpu` [default: winograd]
     #[arg(long, value_name = "NAME", value_enum)]
     convolution: Option<Convolution>,
+    /// Precision of the factors of products: f32, or bf16 with the engine `cpu` [default: f32]
+    #[arg(long, value_name = "TYPE")]
+    precision: Option<Precision>,
     #[command(flatten)]
     pub threads: Threads,
 }
@@ -62,8 +65,8 @@ impl Threads {
 impl EngineOptions {
     /// Returns the options that were given, as changes to an engine configuration.
     pub fn changes(&self) -> EngineChanges {
-        let Self { backend, device, isa, convolution, threads: _ } = *self;
-        EngineChanges { backend, device, isa, convolution }
+        let Self { backend, device, isa, convolution, precision, threads: _ } = *self;
+        EngineChanges { backend, device, isa, convolution, precision }
     }
 
     /// Returns the engine configuration: the given options and defaults for the others.
@@ -73,12 +76,13 @@ impl EngineOptions {
 
     /// Returns the first given option that chooses an engine or how it computes.
     pub fn chosen(&self) -> Option<&'static str> {
-        let Self { backend, device, isa, convolution, threads: _ } = self;
+        let Self { backend, device, isa, convolution, precision, threads: _ } = self;
         [
             ("--backend", backend.is_some()),
             ("--device", device.is_some()),
             ("--isa", isa.is_some()),
             ("--convolution", convolution.is_some()),
+            ("--precision", precision.is_some()),
         ]
         .into_iter()
         .find_map(|(option, given)| given.then_some(option))

@@ -179,6 +179,7 @@ fn names_are_escaped_and_truncated() {
         input_size: 224,
         normalization: Normalization::HALF,
         exif_orientation: Default::default(),
+        precision: Default::default(),
     };
     let long = evil.to_owned() + &"x".repeat(9 << 20);
     let tensors = [(long, Array { shape: vec![1], values: vec![0.0] })].into();

@@ -21,6 +21,7 @@ fn save_foreign(dir: &TestDir, name: &str, variant: Variant, classes: usize) -> 
             input_size: topology.input[1],
             normalization: Normalization::HALF,
             exif_orientation: ExifOrientation::Apply,
+            precision: Default::default(),
         },
         parameters: initialize(&topology, Init::Pytorch, 3).unwrap().parameters,
     };

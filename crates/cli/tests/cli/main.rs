@@ -110,6 +110,7 @@ impl TestDir {
             input_size: topology.input[1],
             normalization: Normalization::HALF,
             exif_orientation: ExifOrientation::Apply,
+            precision: Default::default(),
         };
         let parameters = initialize(&topology, Init::Pytorch, 0).unwrap().parameters;
         Weights { metadata, parameters }.save(self.file(name)).unwrap();

@@ -76,6 +76,7 @@ fn the_pipeline_benchmark_refuses_options_of_engines() {
         ("--device", "cpu"),
         ("--isa", "portable"),
         ("--convolution", "im2col"),
+        ("--precision", "bf16"),
     ] {
         let ran = dir.run(&["bench", "--what", "pipeline", "--data", "flowers", option, value]);
         assert!(

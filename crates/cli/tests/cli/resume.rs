@@ -131,6 +131,13 @@ fn check(options: &str) -> Outcome {
 
 /// Kills a run as soon as each file that is written at its start or in its first epoch appears.
 #[test]
+fn interruptions_and_threads_do_not_change_the_result_in_bf16() {
+    let outcome = check(&format!("{PLAIN}\nprecision = \"bf16\""));
+    let says_so = |weights: &[u8]| weights.windows(18).any(|text| text == br#""precision":"bf16""#);
+    assert!(says_so(&outcome.best) && says_so(&outcome.last));
+}
+
+#[test]
 fn a_run_killed_between_any_two_files_can_be_resumed() {
     let dir = TestDir::with_flowers(4);
     // Few parameters are trained, because each kill costs two starts of the run.

@@ -105,7 +105,7 @@ fn check(experiment: &Experiment, engine: &Engine) -> Outcome {
                 )
             });
     if identical.is_err() && !engine.backend.exact_convolutions() && convolves_last(experiment) {
-        return real::check_bound(experiment, &results);
+        return real::check_bound(engine, experiment, &results);
     }
     identical
 }

@@ -62,8 +62,8 @@ impl Run {
         engine.compile_frozen(&fixtures::miniature(), state, self.optimizer, &self.frozen)
     }
 
-    fn reference(&self, state: &State) -> alexnet_core::Result<Network> {
-        Ok(Network::new(&fixtures::miniature(), state, self.optimizer)?.freeze(&self.frozen))
+    fn reference(&self, engine: &Engine, state: &State) -> alexnet_core::Result<Network> {
+        Ok(engine.reference(&fixtures::miniature(), state, self.optimizer)?.freeze(&self.frozen))
     }
 
     /// Returns step `number`. Every second step is clipped, so that the update depends on the norm.
@@ -80,13 +80,14 @@ impl Run {
     /// Checks that gradients and their norm contain exactly the trainable parameters.
     fn gradients(&self, engine: &Engine) -> Outcome {
         let (state, batches) = start();
-        let (mut model, network) = (self.compile(engine, &state)?, self.reference(&state)?);
-        let aligned =
-            |name: &str, found: &[f32], truth: &[f64]| compare::aligned(name, found, truth, 1e-4);
+        let (mut model, network) = (self.compile(engine, &state)?, self.reference(engine, &state)?);
+        let aligned = |name: &str, found: &[f32], truth: &[f64]| {
+            compare::aligned(name, found, truth, engine.of_gradients(1e-4))
+        };
 
         let (found, found_gradients) = model.gradients(&batches[0], &self.step(1))?;
         let (truth, gradients) = network.gradients(&batches[0], &self.step(1))?;
-        compare::step(1, &found, &truth)?;
+        engine.same_step(1, &found, &truth)?;
         compare::gradients(&found_gradients, &gradients, aligned)?;
 
         let images = &batches[1].images;
@@ -102,10 +103,11 @@ impl Run {
     /// Compares six steps with the reference, and with the same steps after an interruption.
     fn training(&self, engine: &Engine) -> Outcome {
         let (state, batches) = start();
-        let (mut model, mut network) = (self.compile(engine, &state)?, self.reference(&state)?);
+        let (mut model, mut network) =
+            (self.compile(engine, &state)?, self.reference(engine, &state)?);
         for number in 1..=6 {
             let (batch, step) = (batch_of(&batches, number), self.step(number));
-            compare::step(
+            engine.same_step(
                 number,
                 &model.train_step(batch, &step)?,
                 &network.train_step(batch, &step)?,

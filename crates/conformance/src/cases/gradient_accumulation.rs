@@ -7,7 +7,7 @@ use alexnet_core::{
     optimizer::Adam, sum_order::MicroBatch,
 };
 
-use crate::{case::Case, compare, fixtures, reference::Network};
+use crate::{case::Case, compare, fixtures};
 
 /// Returns cases with and without clipping, with two and more parts.
 pub fn cases() -> Vec<Case> {
@@ -30,7 +30,7 @@ pub fn cases() -> Vec<Case> {
             let state = fixtures::balanced_state(&mut rng, &topology);
             let optimizer = Optimizer::AdamW { adam: Adam::default(), weight_decay: 0.1 };
             let mut model = engine.compile(&topology, &state, optimizer)?;
-            let mut truth = Network::new(&topology, &state, optimizer)?;
+            let mut truth = engine.reference(&topology, &state, optimizer)?;
             for number in 1..=10 {
                 let mut full_batch = fixtures::batch(&mut rng, parts.iter().sum(), &topology);
                 let images_per_step = full_batch.len();
@@ -39,7 +39,7 @@ pub fn cases() -> Vec<Case> {
                 let micro_batch = Some(MicroBatch { first: 0, images_per_step, labeled });
                 let step = Step { micro_batch, number, seed: 5, lr: 0.01, clip_grad_norm };
                 let found = step_on(model.as_mut(), &full_batch, parts, &step)?;
-                compare::step(number, &found, &truth.train_step(&full_batch, &step)?)?;
+                engine.same_step(number, &found, &truth.train_step(&full_batch, &step)?)?;
             }
             for (name, truth) in truth.parameters() {
                 let found = model.parameters()?;

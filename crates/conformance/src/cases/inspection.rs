@@ -15,7 +15,7 @@ use crate::{
     case::{Case, Engine, Outcome},
     compare, fixtures,
     naming::slug,
-    reference::{Network, inspection},
+    reference::inspection,
 };
 
 const RULES: [(&str, ReluRule); 2] =
@@ -78,7 +78,7 @@ fn case(name: String, topology: &Topology, observed: BTreeSet<String>, rule: Rel
     let key = format!("inspection: {} nodes, [{height}, {width}]", topology.nodes.len());
     Case::new(format!("inspection::{name}"), move |engine| {
         let (state, batch) = away_from_kinks(&key, &topology, 2, 0, Mode::Differentiate)?;
-        let network = Network::new(&topology, &state, Optimizer::default())?;
+        let network = engine.reference(&topology, &state, Optimizer::default())?;
         let mut model = engine.compile_observed(&topology, &state, &observed)?;
         let images = &batch.images;
         let classes = topology.classes()?;
@@ -89,16 +89,16 @@ fn case(name: String, topology: &Topology, observed: BTreeSet<String>, rule: Rel
         let layers_after: Vec<usize> = (1..=topology.nodes.len()).collect();
         let nodes = Observed::new(&topology, &observed, &layers_after);
         let truth = inspection(&network, &nodes, &trace, &cotangent, rule);
-        within("the logits", &logits(&found.logits), &logits(&truth.logits))?;
+        within(engine, "the logits", &logits(&found.logits), &logits(&truth.logits))?;
         same_names(&found.activations, &truth.activations)?;
         same_names(&found.gradients, &truth.gradients)?;
         for (name, truth) in &truth.activations {
-            within(&format!("the output of {name}"), &found.activations[name], truth)?;
+            within(engine, &format!("the output of {name}"), &found.activations[name], truth)?;
         }
         for (name, truth) in &truth.gradients {
-            aligned(&format!("the gradient of {name}"), &found.gradients[name], truth)?;
+            aligned(engine, &format!("the gradient of {name}"), &found.gradients[name], truth)?;
         }
-        aligned("the gradient of the images", &found.input_gradient, &truth.input_gradient)
+        aligned(engine, "the gradient of the images", &found.input_gradient, &truth.input_gradient)
     })
 }
 
@@ -109,14 +109,14 @@ fn last_hidden_layer(name: &str, topology: &Topology) -> Case {
     let key = format!("last hidden layer: {name}");
     Case::new(format!("inspection::last_hidden_layer::{}", slug(name)), move |engine| {
         let (mut state, batch) = away_from_kinks(&key, &topology, 2, 0, Mode::Evaluate)?;
-        let network = Network::new(&topology, &state, Optimizer::default())?;
+        let network = engine.reference(&topology, &state, Optimizer::default())?;
         let trace = network.forward(&batch.images, Mode::Evaluate)?;
         let hidden = topology.without_last_layer()?;
         let kept: Vec<String> = hidden.parameters()?.into_iter().map(|p| p.name).collect();
         state.parameters.retain(|name, _| kept.contains(name));
         let mut model = engine.compile(&hidden, &state, Optimizer::default())?;
         let found = logits(&model.logits(&batch.images)?);
-        within("the features", &found, &trace.input_of(topology.nodes.len() - 1).to_array())
+        within(engine, "the features", &found, &trace.input_of(topology.nodes.len() - 1).to_array())
     })
 }
 
@@ -133,15 +133,14 @@ fn same_names(found: &Gradients, truth: &Gradients) -> Outcome {
 }
 
 /// Compares with the tolerance that the logits of complete networks have.
-fn within(what: &str, found: &Array, truth: &Array) -> Outcome {
-    let truth = same_shape(what, found, truth)?;
-    let largest = truth.iter().fold(0.0f64, |a, v| a.max(v.abs()));
-    compare::within(what, &found.values, &truth, |i| 1e-4 * truth[i].abs() + 1e-5 * largest)
+fn within(engine: &Engine, what: &str, found: &Array, truth: &Array) -> Outcome {
+    engine.same_outputs(what, &found.values, &same_shape(what, found, truth)?)
 }
 
 /// Compares with the tolerance that the gradients of complete networks have.
-fn aligned(what: &str, found: &Array, truth: &Array) -> Outcome {
-    compare::aligned(what, &found.values, &same_shape(what, found, truth)?, 1e-4)
+fn aligned(engine: &Engine, what: &str, found: &Array, truth: &Array) -> Outcome {
+    let truth = same_shape(what, found, truth)?;
+    compare::aligned(what, &found.values, &truth, engine.of_gradients(1e-4))
 }
 
 /// Checks the shape and returns the true values.

@@ -91,32 +91,34 @@ fn distance_from_kinks(topology: &Topology, trace: &Trace) -> f64 {
 }
 
 fn check(engine: &Engine, topology: &Topology, state: &State, batch: &Batch) -> Outcome {
-    let network = Network::new(topology, state, Optimizer::default())?;
+    let network = engine.reference(topology, state, Optimizer::default())?;
     let mut model = engine.compile(topology, state, Optimizer::default())?;
 
     let truth = network.forward(&batch.images, Mode::Evaluate)?;
     let logits = model.logits(&batch.images)?;
     let truth = &truth.logits().values;
-    let largest = truth.iter().fold(0.0f64, |a, v| a.max(v.abs()));
-    compare::within("logits", &logits.values, truth, |i| 1e-4 * truth[i].abs() + 1e-5 * largest)?;
+    engine.same_outputs("logits", &logits.values, truth)?;
     for (found, truth) in logits.rows().zip(truth.chunks_exact(logits.classes)) {
-        same_top1(found, truth)?;
+        same_top1(engine, found, truth)?;
     }
 
     let (found, found_gradients) = model.gradients(batch, &STEP)?;
     let (report, gradients) = network.gradients(batch, &STEP)?;
-    compare::relative("loss", found.loss, report.loss, 1e-5)?;
-    compare::relative("gradient norm", found.gradient_norm, report.gradient_norm, 1e-4)?;
+    compare::relative("loss", found.loss, report.loss, engine.of_network(1e-5))?;
+    let tolerance = engine.of_gradients(1e-4);
+    compare::relative("gradient norm", found.gradient_norm, report.gradient_norm, tolerance)?;
     compare::gradients(&found_gradients, &gradients, |name, found, truth| {
-        compare::aligned(name, found, truth, 1e-4)
+        compare::aligned(name, found, truth, engine.of_gradients(1e-4))
     })
 }
 
-/// Checks that the top-1 class is the same, unless the margin in the reference is below 1e-4.
-pub fn same_top1(found: &[f32], truth: &[f64]) -> Outcome {
+/// Checks that the top-1 class is the same, unless the margin in the reference is below 1e-4, or below
+/// the tolerance of the logits if it is larger.
+pub fn same_top1(engine: &Engine, found: &[f32], truth: &[f64]) -> Outcome {
     let top1 = (0..found.len()).max_by(|a, b| found[*a].total_cmp(&found[*b])).unwrap_or_default();
     let gap = truth.iter().fold(f64::NEG_INFINITY, |a, v| a.max(*v)) - truth[top1];
-    if gap < 1e-4 {
+    let largest = truth.iter().fold(0.0f64, |a, v| a.max(v.abs()));
+    if gap < 1e-4 || gap < engine.of_network(0.0) * largest {
         Ok(())
     } else {
         Err(format!("the top-1 class is {top1}, whose expected logit is {gap} below the largest")

@@ -117,7 +117,7 @@ impl Run {
     /// Trains the engine and the reference in parallel, with three batches in turn.
     fn ten_steps(&self, engine: &Engine) -> Outcome<(Box<dyn Model>, Network)> {
         let mut model = engine.compile(&self.topology, &self.state, self.optimizer)?;
-        let mut network = Network::new(&self.topology, &self.state, self.optimizer)?;
+        let mut network = engine.reference(&self.topology, &self.state, self.optimizer)?;
         for (number, batch) in (1..=10).zip(self.batches.iter().cycle()) {
             let step = Step {
                 micro_batch: None,
@@ -126,7 +126,7 @@ impl Run {
                 lr: self.lr,
                 clip_grad_norm: self.clip_grad_norm,
             };
-            compare::step(
+            engine.same_step(
                 number,
                 &model.train_step(batch, &step)?,
                 &network.train_step(batch, &step)?,

@@ -52,6 +52,7 @@ pub struct Network {
     pub(super) parameters: BTreeMap<String, Tensor>,
     moments: BTreeMap<String, Tensor>,
     frozen: BTreeSet<String>,
+    rounds: bool,
 }
 
 impl Network {
@@ -71,6 +72,7 @@ impl Network {
             parameters: widen(&state.parameters),
             moments: widen(&state.moments),
             frozen: BTreeSet::new(),
+            rounds: false,
         })
     }
 
@@ -81,6 +83,11 @@ impl Network {
         self.moments.retain(|moment, _| trainable(moment));
         self.frozen.clone_from(frozen);
         self
+    }
+
+    /// Returns the network with the factors of all products rounded to bf16, or not.
+    pub fn rounding_products(self, rounds: bool) -> Self {
+        Self { rounds, ..self }
     }
 
     /// Returns the topology.
@@ -245,6 +252,7 @@ impl Network {
             index,
             mode,
             parameters: parameter("weight").zip(parameter("bias")),
+            rounds: self.rounds,
         }
     }
 }

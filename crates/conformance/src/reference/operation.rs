@@ -1,5 +1,7 @@
 //! The forward and backward pass of one operation.
 
+use std::borrow::Cow;
+
 use alexnet_core::{Mode, Op, rng::dropout_scale};
 
 use super::{convolution, linear, local_response_norm, pooling, tensor::Tensor};
@@ -13,12 +15,21 @@ pub(crate) struct NodeView<'a> {
     pub mode: Mode,
     /// Weight and bias.
     pub parameters: Option<(&'a Tensor, &'a Tensor)>,
+    /// Whether the factors of products are rounded to bf16.
+    pub rounds: bool,
 }
 
 impl NodeView<'_> {
-    fn weight_and_bias(&self) -> (&Tensor, &Tensor) {
+    fn weight_and_bias(&self) -> (Cow<'_, Tensor>, &Tensor) {
         // `State::check` has checked that every convolution and linear layer has both.
-        self.parameters.expect("a checked state has the parameters of each node")
+        let (weight, bias) =
+            self.parameters.expect("a checked state has the parameters of each node");
+        (self.factor(weight), bias)
+    }
+
+    /// Returns a factor of products.
+    fn factor<'t>(&self, tensor: &'t Tensor) -> Cow<'t, Tensor> {
+        if self.rounds { Cow::Owned(tensor.map(to_bf16)) } else { Cow::Borrowed(tensor) }
     }
 }
 
@@ -27,7 +38,7 @@ pub(crate) fn forward(node: &NodeView, x: &Tensor) -> Tensor {
     match node.op {
         Op::Conv2d { .. } => {
             let (weight, bias) = node.weight_and_bias();
-            convolution::forward(node.op, x, weight, bias)
+            convolution::forward(node.op, &node.factor(x), &weight, bias)
         }
         Op::Relu => x.map(|v| if v <= 0.0 { 0.0 } else { v }),
         Op::MaxPool2d { kernel, stride } => pooling::forward(*kernel, *stride, x),
@@ -35,7 +46,7 @@ pub(crate) fn forward(node: &NodeView, x: &Tensor) -> Tensor {
         Op::Flatten => flatten(x),
         Op::Linear { .. } => {
             let (weight, bias) = node.weight_and_bias();
-            linear::forward(x, weight, bias)
+            linear::forward(&node.factor(x), &weight, bias)
         }
         Op::Dropout { p } => dropout(node, *p, x),
     }
@@ -47,8 +58,10 @@ pub(crate) fn backward(node: &NodeView, x: &Tensor, dy: &Tensor) -> (Tensor, Opt
     match node.op {
         Op::Conv2d { .. } => {
             let (weight, _) = node.weight_and_bias();
-            let (dx, gradients) = convolution::backward(node.op, x, weight, dy);
-            (dx, Some(gradients))
+            let (dx, [dw, rounded_db]) =
+                convolution::backward(node.op, &node.factor(x), &weight, &node.factor(dy));
+            let db = if node.rounds { bias_gradient(dy) } else { rounded_db };
+            (dx, Some([dw, db]))
         }
         Op::Relu => {
             let values =
@@ -60,12 +73,31 @@ pub(crate) fn backward(node: &NodeView, x: &Tensor, dy: &Tensor) -> (Tensor, Opt
         Op::Flatten => (Tensor { shape: x.shape.clone(), values: dy.values.clone() }, None),
         Op::Linear { .. } => {
             let (weight, _) = node.weight_and_bias();
-            let (dx, gradients) = linear::backward(x, weight, dy);
-            (dx, Some(gradients))
+            let (dx, [dw, rounded_db]) =
+                linear::backward(&node.factor(x), &weight, &node.factor(dy));
+            let db = if node.rounds { bias_gradient(dy) } else { rounded_db };
+            (dx, Some([dw, db]))
         }
         // Dropout is linear, so its backward pass multiplies by the same masks.
         Op::Dropout { p } => (dropout(node, *p, dy), None),
     }
+}
+
+/// Returns the gradient of a bias: the sums of `dy [N, O, …]`, which are not products.
+fn bias_gradient(dy: &Tensor) -> Tensor {
+    let mut db = Tensor::zeros(&dy.shape[1..2]);
+    let plane: usize = dy.shape[2..].iter().product();
+    for (i, plane) in dy.values.chunks_exact(plane).enumerate() {
+        db.values[i % dy.shape[1]] += plane.iter().sum::<f64>();
+    }
+    db
+}
+
+/// Returns the nearest bf16 number of the nearest f32 number, ties to even.
+fn to_bf16(value: f64) -> f64 {
+    let bits = (value as f32).to_bits();
+    let nearest = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF_0000;
+    f64::from(f32::from_bits(nearest))
 }
 
 fn flatten(x: &Tensor) -> Tensor {

@@ -17,6 +17,7 @@ fn metadata(variant: Variant, classes: usize) -> Metadata {
         input_size: variant.topology(classes).input[1],
         normalization: Normalization::IMAGENET,
         exif_orientation: ExifOrientation::Ignore,
+        precision: Default::default(),
     }
 }
 

@@ -43,6 +43,7 @@ fn classifier() -> Classifier {
             input_size: topology.input[1],
             normalization: Normalization::HALF,
             exif_orientation: ExifOrientation::Apply,
+            precision: Default::default(),
         };
         let parameters = initialize(&topology, Init::Pytorch, 0).unwrap().parameters;
         Weights { metadata, parameters }.save(folder.path().join("w.safetensors")).unwrap();
