@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use alexnet_core::{
-    Collective, Result,
-    collective::{gather, gather_values},
+    Array, Collective, Result,
+    collective::{gather, gather_values, gather_values_on_first},
     sum_order::Share,
 };
 
@@ -54,6 +54,34 @@ impl LayerRanks {
     pub fn gather_rows(&self, values: &mut [f32], outputs: usize) -> Result<()> {
         let starts = self.share().starts(outputs, values.len() / outputs);
         gather_values(self.0.as_ref(), values, &starts)
+    }
+
+    /// Returns an array with `outputs` rows, of which this rank has `own`, on all ranks.
+    ///
+    /// # Errors
+    /// [`alexnet_core::Error::Ranks`].
+    pub fn whole_array(&self, own: &Array, outputs: usize) -> Result<Array> {
+        let shape = [&[outputs], &own.shape[1..]].concat();
+        let mut whole = Array::filled(&shape, 0.0);
+        let start = self.share().of(outputs).start * own.shape[1..].iter().product::<usize>();
+        whole.values[start..start + own.values.len()].copy_from_slice(&own.values);
+        self.gather_rows(&mut whole.values, outputs)?;
+        Ok(whole)
+    }
+
+    /// Returns an array with `outputs` rows, of which this rank has `own`, on rank 0, and `own` on
+    /// the others.
+    ///
+    /// # Errors
+    /// [`alexnet_core::Error::Ranks`].
+    pub fn whole_array_on_first(&self, own: Array, outputs: usize) -> Result<Array> {
+        let Array { mut shape, values } = own;
+        let starts = self.share().starts(outputs, shape[1..].iter().product());
+        let values = gather_values_on_first(self.0.as_ref(), values, &starts)?;
+        if self.0.rank() == 0 {
+            shape[0] = outputs;
+        }
+        Ok(Array { shape, values })
     }
 
     /// Returns the numbers of all ranks, in their order.

@@ -225,19 +225,22 @@ impl CpuModel {
         self.trainable_parameters().map(|p| (p.name.clone(), p.gradient_array())).collect()
     }
 
-    /// Returns `values`, which are the values or a moment of `parameter`, with the rows of all ranks.
-    fn array(&self, parameter: &ParameterState, values: &[f32]) -> Result<Array> {
-        let shape = parameter.shape.clone();
-        let own = parameter.layout.export(&parameter.own_shape(), values);
-        let Some(Divided { ranks, .. }) = self.divided.as_ref().filter(|_| parameter.is_divided())
-        else {
-            return Ok(Array { values: own, shape });
-        };
-        let mut array = Array::filled(&shape, 0.0);
-        let start = parameter.rows().start * (array.values.len() / shape[0]);
-        array.values[start..start + own.len()].copy_from_slice(&own);
-        ranks.gather_rows(&mut array.values, shape[0])?;
-        Ok(array)
+    /// Returns `values`, which are the values or a moment of `parameter`. If it is divided, `gather`
+    /// is called with the rows of this rank and the number of all rows.
+    fn array(
+        &self,
+        parameter: &ParameterState,
+        values: &[f32],
+        gather: impl FnOnce(&LayerRanks, Array, usize) -> Result<Array>,
+    ) -> Result<Array> {
+        let shape = parameter.own_shape();
+        let own = Array { values: parameter.layout.export(&shape, values), shape };
+        match &self.divided {
+            Some(divided) if parameter.is_divided() => {
+                gather(&divided.ranks, own, parameter.shape[0])
+            }
+            _ => Ok(own),
+        }
     }
 
     /// Refuses what a model whose layers are divided among ranks cannot do.
@@ -387,7 +390,8 @@ impl Model for CpuModel {
     }
 
     fn parameters(&self) -> Result<Parameters> {
-        let named = |p: &ParameterState| Ok((p.name.clone(), self.array(p, &p.values)?));
+        let whole = |ranks: &LayerRanks, own, outputs| ranks.whole_array(&own, outputs);
+        let named = |p: &ParameterState| Ok((p.name.clone(), self.array(p, &p.values, whole)?));
         CpuModel::parameters(self).map(named).collect()
     }
 
@@ -396,12 +400,13 @@ impl Model for CpuModel {
         // step takes.
         self.pool.clear();
         memory::release_freed_memory();
+        let array = |p, values: &[f32]| self.array(p, values, LayerRanks::whole_array_on_first);
         let mut state = State::default();
         for p in self.parameters() {
-            state.parameters.insert(p.name.clone(), self.array(p, &p.values)?);
+            state.parameters.insert(p.name.clone(), array(p, &p.values)?);
             if self.stepped {
                 for (name, moment) in self.optimizer.moments().iter().zip(&p.moments) {
-                    state.moments.insert(format!("{}.{name}", p.name), self.array(p, moment)?);
+                    state.moments.insert(format!("{}.{name}", p.name), array(p, moment)?);
                 }
             }
         }

@@ -310,13 +310,15 @@ pub trait Model: Send {
     ) -> Result<Inspection>;
 
     /// Returns the current parameters and moments. If parameters are divided among ranks, all ranks
-    /// must call this method at the same time, and each gets all of them.
+    /// must call this method at the same time: rank 0 gets all rows, each other rank those that it
+    /// has.
     ///
     /// # Errors
     /// Those of the engine's tensor library; [`Error::Ranks`].
     fn state(&self) -> Result<State>;
 
-    /// Returns the current parameters, as [`Model::state`].
+    /// Returns the current parameters. If they are divided among ranks, all ranks must call this
+    /// method at the same time, and each gets all rows.
     ///
     /// # Errors
     /// As [`Model::state`].

@@ -16,7 +16,7 @@ use crate::{Error, Result};
 
 pub use self::{
     messages::{agree, barrier, broadcast, broadcast_state, gather},
-    numbers::{balanced_sum, gather_values, sum_of_part},
+    numbers::{balanced_sum, gather_values, gather_values_on_first, sum_of_part},
     sent::{Sent, sent_by_balanced_sum, sent_by_gather_values, sent_by_sum_of_part},
 };
 
@@ -151,14 +151,20 @@ mod tests {
             for len in [0, 3, 100] {
                 let starts = starts(size, len);
                 let expected: Vec<f32> = (0..len).map(|at| at as f32).collect();
+                let part = |rank: usize| &expected[starts[rank]..starts[rank + 1]];
                 let gathered = run(size, |ranks| {
+                    let rank = ranks.rank();
                     let mut values = vec![f32::NAN; len];
-                    let own = starts[ranks.rank()]..starts[ranks.rank() + 1];
-                    values[own.clone()].copy_from_slice(&expected[own]);
+                    values[starts[rank]..starts[rank + 1]].copy_from_slice(part(rank));
                     gather_values(&*ranks, &mut values, &starts).unwrap();
-                    values
+                    let own = part(rank).to_vec();
+                    (values, gather_values_on_first(&*ranks, own, &starts).unwrap())
                 });
-                assert!(gathered.iter().all(|values| *values == expected), "{size} ranks, {len}");
+                for (rank, (everywhere, on_first)) in gathered.iter().enumerate() {
+                    assert_eq!(*everywhere, expected, "rank {rank} of {size}, {len}");
+                    let known = if rank == 0 { &expected } else { part(rank) };
+                    assert_eq!(on_first, known, "rank {rank} of {size}, {len}");
+                }
             }
         }
     }

@@ -157,7 +157,8 @@ impl Progress {
     }
 }
 
-/// Receives the events of a run and writes its files. Each rank has one.
+/// Receives the events of a run and writes its files. Each rank has one. If parameters are divided
+/// among ranks, only rank 0 gets all rows of them.
 pub trait Observer {
     /// Is called after each step. `Break` on any rank stops the run after a checkpoint.
     fn step(&mut self, progress: &Progress, report: &StepReport) -> ControlFlow<()>;
@@ -325,12 +326,13 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Returns the current state, or an error if it is not finite. This check is needed because the
-    /// loss is computed before the update, and the update may make the weights infinite or NaN.
+    /// Returns the current state, or an error on all ranks if it is not finite on one. This check is
+    /// needed because the loss is computed before the update, and the update may make the weights
+    /// infinite or NaN.
     fn finite_state(&self, progress: &Progress) -> Result<State> {
         let average = self.averaging.as_ref().map(|averaging| averaging.average.clone());
         let state = State { average: average.unwrap_or_default(), ..self.model.state()? };
-        if state.is_finite() {
+        if !gather(self.ranks, &state.is_finite())?.contains(&false) {
             return Ok(state);
         }
         let epoch = progress.history.len() as u64 + 1;
@@ -361,7 +363,8 @@ impl Run<'_> {
 mod tests {
     use super::*;
     use crate::{
-        Alone, Array, Images, Inspection, Logits, ReluRule, backend::Gradients, schedule::Scheduler,
+        Alone, Array, Images, Inspection, Logits, ReluRule, backend::Gradients,
+        collective::threads, schedule::Scheduler,
     };
 
     /// A model whose single weight counts the steps. `loss` returns the loss of a step.
@@ -389,12 +392,13 @@ mod tests {
             Ok(StepReport { loss: (self.loss)(step.number), gradient_norm: 1.0 })
         }
 
-        fn gradients(&mut self, _: &Batch, _: &Step) -> Result<(StepReport, Gradients)> {
-            unreachable!("training does not call gradients")
+        /// There is no gradient to add.
+        fn gradients(&mut self, batch: &Batch, step: &Step) -> Result<(StepReport, Gradients)> {
+            Ok((self.train_step(batch, step)?, Gradients::new()))
         }
 
         fn update(&mut self, _: &Gradients, _: &Step) -> Result<f64> {
-            unreachable!("update is only called for several batches per step")
+            Ok(1.0)
         }
 
         fn vjp(&mut self, _: &Images, _: &Logits) -> Result<Gradients> {
@@ -595,6 +599,22 @@ mod tests {
             let steps: Vec<u64> =
                 recorder.checkpoints.iter().map(|(progress, _)| progress.step).collect();
             assert_eq!((steps, recorder.epochs as u64), (saved, epoch - 1));
+        }
+    }
+
+    /// Rank 0 has all rows, so it may be the only one that has the infinite number.
+    #[test]
+    fn a_state_that_is_not_finite_on_one_rank_is_an_error_on_all() {
+        let errors = threads::run(2, |ranks| {
+            let explodes_after = if ranks.rank() == 0 { 2.0 } else { f32::INFINITY };
+            let model = &mut Counter { explodes_after, ..Counter::new(0.0, |_| 1.0) };
+            let settings = Settings { checkpoint_every: Some(1), ..SETTINGS };
+            let data = &FewImages::default();
+            let run = Run { model, averaging: None, data, settings, ranks: &*ranks };
+            super::fit(run, &mut Progress::default(), &mut Recorder::default()).unwrap_err()
+        });
+        for error in errors {
+            assert!(matches!(error, Error::NotFinite { step: 2, epoch: 1, .. }), "{error}");
         }
     }
 

@@ -115,6 +115,35 @@ pub fn gather_values(ranks: &dyn Collective, values: &mut [f32], starts: &[usize
     }
 }
 
+/// Returns the numbers of all ranks on rank 0, and `own` on the others. Rank `r` has the part
+/// `starts[r]..starts[r + 1]`.
+///
+/// The ranks send their parts one after the other, since rank 0 receives all of them.
+///
+/// # Errors
+/// Those of [`Collective::exchange`].
+///
+/// # Panics
+/// When `starts` does not have one number more than there are ranks.
+pub fn gather_values_on_first(
+    ranks: &dyn Collective,
+    own: Vec<f32>,
+    starts: &[usize],
+) -> Result<Vec<f32>> {
+    let size = ranks.size();
+    assert_eq!(starts.len(), size + 1, "a part for each rank");
+    if ranks.rank() > 0 {
+        ranks.exchange(0, &own, &mut [])?;
+        return Ok(own);
+    }
+    let mut all = own;
+    all.resize(starts[size], 0.0);
+    for rank in 1..size {
+        ranks.exchange(rank, &[], &mut all[starts[rank]..starts[rank + 1]])?;
+    }
+    Ok(all)
+}
+
 /// Returns the sums over all ranks of the part `starts[rank]..starts[rank + 1]` of `values`. They have
 /// the same bits as those of [`balanced_sum`] if the number of ranks is a power of two.
 ///
