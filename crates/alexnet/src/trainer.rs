@@ -121,6 +121,7 @@ impl Trainer {
         let folder = RunFolder::open(run)?;
         let (mut config, _) = saved::read(&folder)?;
         config.engine = changes.engine.apply(config.engine);
+        changes.apply(&mut config);
         Ok(Self { config, begin: Begin::Resumed(folder, changes), parallel: Parallel::Data })
     }
 
@@ -168,13 +169,23 @@ impl Trainer {
         let backend = agree(ranks, backend)?;
         let resumed = match &begin {
             Begin::New => None,
-            Begin::Resumed(folder, changes) => Some((folder, changes)),
+            Begin::Resumed(folder, _) => Some(folder),
         };
         ranks::check_equal(ranks, &config, resumed, parallel)?;
-        let ready = ranks::share(ranks, || match begin {
-            Begin::New => new_run(config, observer),
-            Begin::Resumed(folder, changes) => resume::ready(folder, engine, &changes, observer),
-        })?;
+        let ready = match begin {
+            Begin::New => {
+                let options = config.split_options();
+                let list = || config.data.open_or_draw(&options, observer);
+                let dataset = ranks::share_dataset(ranks, list)?;
+                ranks::share(ranks, || new_run(config, dataset, observer))?
+            }
+            Begin::Resumed(folder, changes) => {
+                let prepare = || resume::ready(folder, engine, &changes, observer);
+                let ready = ranks::share(ranks, prepare)?;
+                ranks::check_files(ranks, ready.loader.dataset())?;
+                ready
+            }
+        };
         let Ready { config, folder, marks, loader, state, mut progress } = ready;
         let dataset = loader.dataset();
         let topology = config.variant.topology(dataset.classes.len());

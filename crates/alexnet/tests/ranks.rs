@@ -192,7 +192,7 @@ fn ranks_with_other_settings_or_images_are_refused() {
     });
     assert!(errors[0].ends_with("parallel is hybrid, not data"), "{}", errors[0]);
     let error = refused(&|rank| config(place, ["run", "other"][rank]));
-    assert!(error.contains("run folder is"), "{error}");
+    assert!(error.contains("the run folder is"), "{error}");
     let error =
         refused(&|_| TrainConfig { data: place.join("nowhere").into(), ..config(place, "run") });
     assert!(error.starts_with("there is nothing at "), "{error}");

@@ -25,9 +25,12 @@ pub struct Ready {
     pub progress: Progress,
 }
 
-/// A new run, with its folder.
-pub fn new_run(config: TrainConfig, observer: &mut dyn Observer) -> Result<Ready> {
-    let dataset = config.data.open_or_draw(&config.split_options(), observer)?;
+/// A new run on these images, with its folder.
+pub fn new_run(
+    config: TrainConfig,
+    dataset: Dataset,
+    observer: &mut dyn Observer,
+) -> Result<Ready> {
     if !config.frozen(&config.variant.topology(dataset.classes.len()))?.is_empty()
         && config.weights.is_none()
     {

@@ -7,7 +7,7 @@ use alexnet_data::{dataset::Dataset, loader::OnBadImage};
 
 use super::ready::{Ready, look_at_all};
 use crate::{
-    DataSource, EngineConfig, Error, Note, Observer, Result, RunFolder,
+    DataSource, EngineConfig, Error, Note, Observer, Result, RunFolder, TrainConfig,
     engine_config::EngineChanges,
     prepare::{self, Prepared},
     run_folder::Marks,
@@ -29,6 +29,18 @@ pub struct Resume {
     pub checkpoint_every: Option<u64>,
 }
 
+impl Resume {
+    /// Changes these settings, except the engine.
+    pub(super) fn apply(&self, config: &mut TrainConfig) {
+        config.checkpoint_every = self.checkpoint_every;
+        config.epochs = self.epochs.unwrap_or(config.epochs);
+        config.on_bad_image = self.on_bad_image.unwrap_or(config.on_bad_image);
+        if let Some(data) = &self.data {
+            config.data = data.clone().into();
+        }
+    }
+}
+
 /// Loads the run in `folder` and applies the changes.
 ///
 /// # Errors
@@ -43,10 +55,7 @@ pub(super) fn ready(
     // Read again: only now no other process writes it.
     let (mut config, is_sealed) = saved::read(&folder)?;
     config.engine = engine;
-    config.checkpoint_every = changes.checkpoint_every;
-    config.epochs = changes.epochs.unwrap_or(config.epochs);
-    config.on_bad_image = changes.on_bad_image.unwrap_or(config.on_bad_image);
-    config.data = changes.data.clone().map_or(config.data, DataSource::from);
+    changes.apply(&mut config);
     if config.exif_orientation.is_none() {
         // Runs of versions without this setting did not apply the orientation.
         observer.note(Note::OrientationIgnoredByRun);
