@@ -61,6 +61,22 @@ fn instruction_sets_give_the_same_bits() {
 }
 
 #[test]
+fn the_number_of_threads_does_not_change_a_bit() {
+    let results = [1, 2, 3, 4].map(|threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut model = compile(kernels(Isa::best()), &start());
+            let losses = train(model.as_mut(), 1..=4);
+            let logits = model.logits(&Batch::random(7, 77, 3).images).unwrap();
+            (model.state().unwrap(), losses, logits)
+        })
+    });
+    for threads in 1..results.len() {
+        assert!(results[threads] == results[0], "{} threads", threads + 1);
+    }
+}
+
+#[test]
 fn a_run_resumed_from_its_state_has_the_same_bits() {
     let kernels = kernels(Isa::best());
     let mut uninterrupted = compile(kernels, &start());

@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     let bf16 = Kernels { precision: Precision::Bf16, ..Kernels::default() };
     let plain = with(Kernels { exact: true, ..bf16 }).named("cpu-bf16-exact");
     let in_bf16 = [
-        plain.with_products(Products::Bf16),
+        plain.with_products(Products::Bf16).small(),
         with(bf16).named("cpu-bf16").with_products(Products::Bf16Transformed),
     ];
     conformance::main(
