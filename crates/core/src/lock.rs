@@ -6,7 +6,8 @@ use std::{
     fs::{self, File, TryLockError},
     io::{self, Read, Seek, Write},
     path::Path,
-    process,
+    process, thread,
+    time::{Duration, Instant},
 };
 
 use crate::{Error, Result};
@@ -20,8 +21,9 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Acquires the lock on the file at `path`. The file is created if it is missing, and stays
-    /// after the lock is released. The process writes its number and host name there, for users.
+    /// Acquires the lock on the file at `path`; if another process holds it, waits for a short time.
+    /// The file is created if it is missing, and stays after the lock is released. The process
+    /// writes its number and host name there, for users.
     ///
     /// # Errors
     /// [`Error::Held`] when another process, or this one, holds the lock; [`Error::Io`] when the
@@ -36,7 +38,16 @@ impl Lock {
         let open =
             || File::options().read(true).write(true).create(true).truncate(false).open(path);
         let mut file = open().map_err(Error::io("lock", path))?;
-        match file.try_lock() {
+        let deadline = Instant::now() + MAX_WAIT;
+        let locked = loop {
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    thread::sleep(INTERVAL);
+                }
+                locked => break locked,
+            }
+        };
+        match locked {
             Ok(()) => {
                 write_holder(&mut file).map_err(Error::io("write", path))?;
                 Ok(Self { _file: file, is_supported: true })
@@ -55,6 +66,13 @@ impl Lock {
         }
     }
 }
+
+/// How long a lock is waited for. A killed process holds it until the system has ended the process,
+/// which can be later than the end of the launcher that killed it.
+const MAX_WAIT: Duration = Duration::from_secs(2);
+
+/// The time between two attempts.
+const INTERVAL: Duration = Duration::from_millis(20);
 
 /// The number of bytes that are read of the holder's text.
 const MAX_HOLDER_BYTES: u64 = 300;
@@ -81,8 +99,13 @@ mod tests {
             by.starts_with(&format!("process {} on ", process::id())) && !by.contains("killed"),
             "{by}"
         );
-        drop(lock);
-        Lock::acquire(&path).unwrap();
+        // It is released while another thread waits.
+        thread::scope(|scope| {
+            let second = scope.spawn(|| Lock::acquire(&path).map(drop));
+            thread::sleep(5 * INTERVAL);
+            drop(lock);
+            second.join().unwrap().unwrap();
+        });
     }
 
     #[cfg(unix)]
