@@ -80,20 +80,36 @@ pub fn join(asked: Option<u16>, order: SumOrder) -> Result<Arc<dyn Collective>> 
         );
     }
     let ranks = joined(size, order)?;
-    let is_fixed = gather(ranks.as_ref(), &(order == SumOrder::Fixed))?;
-    if is_fixed.contains(&true) && is_fixed.contains(&false) {
+    let name = |order: SumOrder| order.to_possible_value().map(|value| value.get_name().to_owned());
+    let all = gather(ranks.as_ref(), &(ranks.name(), name(order).unwrap_or_default()))?;
+    let (first, expected) = &all[0];
+    if let Some((rank, found)) = all.iter().find(|(_, order)| order != expected) {
         // Dropping it would wait for the other ranks.
         std::mem::forget(ranks);
-        bail!("the processes have different values of `--sum-order`");
+        bail!("{rank} differs from {first}: --sum-order is {found}, not {expected}");
     }
     Ok(ranks)
 }
 
 #[cfg(feature = "mpi")]
 fn joined(size: usize, order: SumOrder) -> Result<Arc<dyn Collective>> {
+    note_wrong_plugin();
     let mpi = alexnet_collective_mpi::Mpi::join(size, order == SumOrder::Any);
     JOINED.store(true, Ordering::Relaxed);
     Ok(Arc::new(mpi?))
+}
+
+/// Prints how to start Open MPI under `srun`, if it is not started so. If the library cannot join the
+/// processes, it ends them itself, with a message that names other causes.
+#[cfg(feature = "mpi")]
+fn note_wrong_plugin() {
+    let is_set = |name: &str| env::var_os(name).is_some();
+    let is_under_srun = is_set("SLURM_STEP_NUM_TASKS") && !is_set("OMPI_COMM_WORLD_SIZE");
+    let library = alexnet_collective_mpi::library();
+    if is_under_srun && !is_set("PMIX_RANK") && launched_rank() == 0 && library.contains("Open MPI")
+    {
+        note!("note: `srun` was started without `--mpi=pmix`, which most builds of {library} need");
+    }
 }
 
 #[cfg(not(feature = "mpi"))]

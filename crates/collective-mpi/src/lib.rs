@@ -29,7 +29,7 @@ pub enum Error {
     /// The launcher belongs to another MPI library.
     #[error(
         "the launcher has started {launched} processes, but MPI sees {size}: the launcher belongs to another MPI library than this \
-         program, which is linked with {library}"
+         program, which is linked with {library}; use the launcher of that library"
     )]
     OtherLauncher {
         /// The number of processes according to the launcher.

@@ -153,11 +153,16 @@ fn differing_ranks_and_other_launchers_are_refused() {
     }
     let dir = dir();
     let train = [&[PROGRAM][..], &TRAIN].concat();
-    let [first, second] =
-        ["0.1", "0.2"].map(|lr| [&["-n", "1"][..], &train, &["--lr", lr]].concat());
-    let ran = mpirun(&dir, &[&first[..], &[":"], &second].concat());
-    assert!(ran.err.contains(": lr is 0.2, not 0.1"), "{}", ran.err);
-    assert!(ran.err.contains("error: rank 1 on ") && ran.code != Some(0), "{ran:?}");
+    for (option, values, difference) in [
+        ("--lr", ["0.1", "0.2"], ": lr is 0.2, not 0.1"),
+        ("--sum-order", ["fixed", "any"], ": --sum-order is any, not fixed"),
+    ] {
+        let [first, second] =
+            values.map(|value| [&["-n", "1"][..], &train, &[option, value]].concat());
+        let ran = mpirun(&dir, &[&first[..], &[":"], &second].concat());
+        assert!(ran.err.contains(difference), "{}", ran.err);
+        assert!(ran.err.contains("error: rank 1 on ") && ran.code != Some(0), "{ran:?}");
+    }
 
     let ran = mpirun(&dir, &[&["-n", "2"][..], &train, &["--ranks", "3"]].concat());
     assert!(ran.err.contains("has started 2 processes, not 3"), "{}", ran.err);
