@@ -285,7 +285,7 @@ mod tests {
             // In clap a heading applies to all options up to the next heading, also to those of the
             // command that flattens a group.
             if path == "alexnet evaluate" {
-                assert_eq!(groups, [0, 0, 0, 0, 0, 5], "{path}");
+                assert_eq!(groups, [0, 0, 0, 0, 0, 6], "{path}");
             }
         }
     }
