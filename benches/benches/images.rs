@@ -5,7 +5,7 @@ use alexnet_core::{Normalization, train::Batches};
 use alexnet_data::{
     augment::Augmentation,
     dataset::Dataset,
-    loader::{Loader, LoaderOptions, OnBadImage},
+    loader::{Loader, LoaderOptions, OnBadImage, Shuffle},
     split::SplitOptions,
     synthetic,
 };
@@ -19,6 +19,7 @@ fn images(criterion: &mut Criterion) {
         .expect("the folder is a data set");
     let images = dataset.train.len();
     let options = LoaderOptions {
+        shuffle: Shuffle::Full,
         accumulate: 1,
         batch_size: 32,
         seed: 0,

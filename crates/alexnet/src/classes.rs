@@ -60,7 +60,7 @@ pub(crate) fn adopt(
         false if known.len() == dataset.classes.len() => Alignment::Same,
         false => Alignment::Other,
     };
-    let folder = dataset.root.clone();
+    let folder = dataset.root().to_owned();
     match alignment {
         Alignment::Other => return false,
         Alignment::Same if *named => {}

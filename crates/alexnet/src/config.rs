@@ -10,7 +10,11 @@ use alexnet_core::{
     optimizer::Adam,
     schedule::{Schedule, Scheduler},
 };
-use alexnet_data::{augment::Augmentation, loader::OnBadImage, split::SplitOptions};
+use alexnet_data::{
+    augment::Augmentation,
+    loader::{OnBadImage, Shuffle},
+    split::SplitOptions,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{DataSource, EngineConfig, Error, Result, source::VAL_FRACTION};
@@ -46,6 +50,8 @@ pub struct TrainConfig {
     pub val_fraction: f64,
     /// What happens when an image cannot be read.
     pub on_bad_image: OnBadImage,
+    /// How the training images are shuffled in each epoch.
+    pub shuffle: Shuffle,
     /// Whether the EXIF or XMP orientation is applied to images. If open: as for the training of
     /// the initial weights, otherwise yes.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,6 +134,7 @@ impl Default for TrainConfig {
             data: DataSource::default(),
             val_fraction: VAL_FRACTION,
             on_bad_image: OnBadImage::Error,
+            shuffle: Shuffle::Full,
             exif_orientation: None,
             variant: Variant::Tutorial,
             init: Init::Tutorial,

@@ -136,6 +136,16 @@ pub enum Error {
         /// The first missing image.
         first: String,
     },
+    /// Shards have the images of a run in another order.
+    #[error(
+        "{} has the images in another order than the shards of this run, on which a run with \
+         blocks depends",
+        shown_path(folder)
+    )]
+    OtherOrder {
+        /// The folder of the shards.
+        folder: PathBuf,
+    },
     /// A run has no images of a subset.
     #[error("the run has no {}", split.kind())]
     RunHasNone {

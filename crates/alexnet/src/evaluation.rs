@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use alexnet_core::{
@@ -14,7 +15,7 @@ use alexnet_core::{
 };
 use alexnet_data::{
     augment::views::Views,
-    dataset::Item,
+    dataset::{Images as ImageList, Item},
     decode,
     loader::{Loader, LoaderOptions, OnBadImage},
     preprocess::evaluation_image,
@@ -34,8 +35,9 @@ pub struct Evaluated {
     evaluation: Evaluation,
     views: Views,
     decoding: decode::Options,
-    /// The image file of each prediction.
-    images: Vec<PathBuf>,
+    images: Arc<ImageList>,
+    /// The image of each prediction.
+    items: Vec<Item>,
     classes: Vec<String>,
     /// The Grad-CAM maps of the first mistakes.
     maps: Vec<Map>,
@@ -83,7 +85,7 @@ impl Evaluated {
         observer: &mut dyn Observer,
     ) -> Result<Self> {
         let mut evaluation = Evaluation::new(classes.len());
-        let mut images = vec![];
+        let mut evaluated = vec![];
         let mut done = 0;
         for batch in loader.evaluation_views(items, views) {
             let (positions, batch) = batch?;
@@ -93,10 +95,9 @@ impl Evaluated {
                 continue;
             }
             evaluation.add_views(&model.logits(&batch.images)?, &batch.targets, views.count());
-            images
-                .extend(positions.into_iter().map(|i| loader.dataset().root.join(&items[i].path)));
+            evaluated.extend(positions.into_iter().map(|position| items[position]));
         }
-        if images.is_empty() {
+        if evaluated.is_empty() {
             return Err(Error::NothingToEvaluate);
         }
         if !evaluation.loss().is_finite() {
@@ -106,7 +107,8 @@ impl Evaluated {
             evaluation,
             views,
             decoding: loader.decoding(),
-            images,
+            images: Arc::clone(&loader.dataset().images),
+            items: evaluated,
             classes: classes.to_vec(),
             maps: vec![],
         })
@@ -129,8 +131,8 @@ impl Evaluated {
 
     /// All numbers.
     pub fn output(&self) -> EvaluationOutput {
-        let mistake = |(image, answer): (&Path, &Answer)| Mistake {
-            path: image.display().to_string(),
+        let mistake = |(item, answer): (Item, &Answer)| Mistake {
+            path: self.images.file(item).display().to_string(),
             truth: self.classes[answer.truth].clone(),
             predicted: self.classes[answer.predicted].clone(),
             probability: answer.probability,
@@ -143,13 +145,15 @@ impl Evaluated {
         }
     }
 
-    /// The misclassified image files, the most confident first.
-    pub fn mistakes(&self) -> impl Iterator<Item = (&Path, &Answer)> {
+    /// The images that the evaluated ones are of.
+    pub fn images(&self) -> &ImageList {
+        &self.images
+    }
+
+    /// The misclassified images, the most confident first.
+    pub fn mistakes(&self) -> impl Iterator<Item = (Item, &Answer)> {
         let answers = self.evaluation.answers();
-        self.evaluation
-            .mistakes()
-            .into_iter()
-            .map(|index| (self.images[index].as_path(), &answers[index]))
+        self.evaluation.mistakes().into_iter().map(|index| (self.items[index], &answers[index]))
     }
 
     /// The Grad-CAM maps of the predicted classes of the first [`Evaluated::mistakes`], see
@@ -271,8 +275,8 @@ impl Evaluator {
             drop(model);
             let mut explainer = Explainer::new(backend.as_ref(), topology, parameters, options)?;
             let mistakes = evaluated.mistakes().take(self.explained_mistakes);
-            let map = |(path, answer): (&Path, &Answer)| {
-                let image = decode::decode(path, evaluated.decoding)?.image;
+            let map = |(item, answer): (Item, &Answer)| {
+                let image = evaluated.images.decode(item, evaluated.decoding)?.image;
                 let (height, width) = (metadata.input_size, metadata.input_size);
                 let pixels = evaluation_image(&image, metadata.input_size);
                 let input = Images { pixels, height, width, normalization: metadata.normalization };
@@ -298,11 +302,14 @@ mod tests {
             let target = if right { [1.0, 0.0] } else { [0.0, 1.0] };
             evaluation.add(&Logits { values: vec![difference, 0.0], classes: 2 }, &target);
         }
+        let names = (0..4).map(|index| (format!("{index}.png"), 0));
+        let (images, items) = ImageList::of_files("", names).unwrap();
         Evaluated {
             evaluation,
             views: Views::Whole,
             decoding: decode::Options::default(),
-            images: (0..4).map(|index| format!("{index}.png").into()).collect(),
+            images: Arc::new(images),
+            items,
             classes: ["daisy", "roses"].map(String::from).to_vec(),
             maps: vec![],
         }

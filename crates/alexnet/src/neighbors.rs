@@ -6,6 +6,7 @@ mod index;
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use alexnet_core::{
@@ -14,7 +15,7 @@ use alexnet_core::{
     weights::{Weights, checksum},
 };
 use alexnet_data::{
-    dataset::Item,
+    dataset::{Images as ImageList, Item},
     decode,
     loader::{Loader, LoaderOptions, OnBadImage},
 };
@@ -56,7 +57,7 @@ pub struct NeighborSearch {
 pub struct Neighbors {
     layer: HiddenLayer,
     decoding: decode::Options,
-    root: PathBuf,
+    list: Arc<ImageList>,
     classes: Vec<String>,
     /// Sorted by path.
     images: Vec<Item>,
@@ -68,7 +69,9 @@ pub struct Neighbors {
 /// An image and its distance from the image that was searched for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Neighbor {
-    /// The image file.
+    /// The image in [`Neighbors::list`].
+    pub item: Item,
+    /// Its file.
     pub path: PathBuf,
     /// Its class.
     pub class: String,
@@ -94,12 +97,12 @@ impl NeighborSearch {
         let orientation =
             orientation(self.exif_orientation, loaded.weights.metadata.exif_orientation, observer);
         let Selection { dataset, mut items } = Selection::all(&self.data, &path, observer)?;
-        items.sort_by(|a, b| a.path.cmp(&b.path));
-        let (root, classes) = (dataset.root.clone(), dataset.classes.clone());
+        items.sort_by_cached_key(|item| dataset.images.path(*item));
+        let (list, classes) = (Arc::clone(&dataset.images), dataset.classes.clone());
         let text = loaded.weights.metadata.to_text();
         let text = text.map_err(|error| CoreError::io("read", &path)(error.into()))?;
         let weights = checksum(&text, &loaded.weights.parameters);
-        let origin = Origin::new(weights, orientation, &root, &items);
+        let origin = Origin::new(weights, orientation, &list, &items);
         let options = LoaderOptions {
             on_bad_image: OnBadImage::Skip,
             exif_orientation: orientation,
@@ -108,7 +111,7 @@ impl NeighborSearch {
         let loader = Loader::new(dataset, options)?;
         let mut layer = HiddenLayer::new(backend.as_ref(), loaded.weights, self.engine)?;
 
-        let file = index::path(&path, &root);
+        let file = index::path(&path, list.root());
         let Index { left_out, features } = match layer.read(&file, &origin, &loader, &items) {
             Ok(Some(index)) => {
                 observer.note(Note::UsingIndex { path: file.clone() });
@@ -127,16 +130,21 @@ impl NeighborSearch {
             }
         };
         ImageNotes::default().send(LoaderNotes::of(&loader), observer);
-        items.retain(|item| left_out.binary_search(&item.path).is_err());
+        items.retain(|item| left_out.binary_search(&list.path(*item)).is_err());
         let decoding = loader.decoding();
-        Ok(Neighbors { layer, decoding, root, classes, images: items, features, index: file })
+        Ok(Neighbors { layer, decoding, list, classes, images: items, features, index: file })
     }
 }
 
 impl Neighbors {
     /// The images, sorted by path relative to the folder.
     pub fn images(&self) -> impl ExactSizeIterator<Item = PathBuf> {
-        self.images.iter().map(|item| self.root.join(&item.path))
+        self.images.iter().map(|item| self.list.file(*item))
+    }
+
+    /// The images of the data set.
+    pub fn list(&self) -> &ImageList {
+        &self.list
     }
 
     /// The activations of the images, `[images, features]`, in the order of
@@ -186,20 +194,20 @@ impl Neighbors {
         let is_itself = |found: &Path| file.is_some() && fs::canonicalize(found).ok() == file;
         let mut nearest = Vec::new();
         for image in nearest_first(&distances) {
-            let Item { path, class } = &self.images[image];
-            let path = self.root.join(path);
+            let item = self.images[image];
+            let path = self.list.file(item);
             if is_itself(&path) {
                 observer.note(Note::ItselfLeftOut { path });
                 continue;
             }
-            let class = self.classes[*class].clone();
-            nearest.push(Neighbor { path, class, distance: distances[image] });
+            let class = self.classes[self.list.class(item)].clone();
+            nearest.push(Neighbor { item, path, class, distance: distances[image] });
             if nearest.len() == k {
                 return Ok(nearest);
             }
         }
         if nearest.is_empty() {
-            return Err(Error::NoOtherImage { folder: self.root.clone() });
+            return Err(Error::NoOtherImage { folder: self.list.root().to_owned() });
         }
         observer.note(Note::FewerNeighbors { found: nearest.len() });
         Ok(nearest)
@@ -273,7 +281,9 @@ impl HiddenLayer {
     ) -> Result<Option<Index>, String> {
         let Some(index) = Index::read(file, origin, self.features)? else { return Ok(None) };
         // For example, the permissions of a file are no part of the origin.
-        let left_out = items.iter().filter(|item| index.left_out.contains(&item.path)).cloned();
+        let images = &loader.dataset().images;
+        let left_out = |item: &Item| index.left_out.contains(&images.path(*item));
+        let left_out = items.iter().copied().filter(left_out);
         let left_out: Vec<Item> = left_out.collect();
         let mut batches = loader.evaluation(&left_out);
         if batches.any(|batch| batch.is_ok_and(|(readable, _)| !readable.is_empty())) {
@@ -305,7 +315,8 @@ impl HiddenLayer {
             observer.progress(Work::Indexing, items.len() as u64, items.len() as u64);
         }
         let left_out = items.iter().zip(&is_read).filter(|(_, is_read)| !**is_read);
-        let left_out: Vec<String> = left_out.map(|(item, _)| item.path.clone()).collect();
+        let left_out: Vec<String> =
+            left_out.map(|(item, _)| loader.dataset().images.path(*item)).collect();
         let shape = vec![items.len() - left_out.len(), self.features];
         Ok(Index { left_out, features: Array { shape, values } })
     }

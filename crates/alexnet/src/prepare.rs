@@ -86,6 +86,7 @@ pub(crate) fn loader(config: &TrainConfig, dataset: Dataset) -> Result<Loader> {
         batch_size: config.batch_size as usize,
         accumulate: config.accumulate as usize,
         seed: config.seed,
+        shuffle: config.shuffle,
         size,
         normalization: config.normalization(),
         augmentation: config.augmentation,

@@ -1,9 +1,13 @@
 //! Preprocessing of images for a classifier: decoding and resizing.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use alexnet_core::Error as CoreError;
 use alexnet_data::{
+    dataset::{Images, Item},
     decode::{self, Decoded, decode, decode_bytes},
     preprocess::evaluation_image,
 };
@@ -16,6 +20,8 @@ use crate::Result;
 pub enum ImageSource<'a> {
     /// A file.
     Path(PathBuf),
+    /// An image of a data set, which may be in shards.
+    Listed(Arc<Images>, Item),
     /// The bytes of a file.
     Bytes(&'a [u8]),
     /// Pixels. An alpha channel is dropped, as for files.
@@ -129,6 +135,7 @@ pub(crate) fn read(
             alexnet_core::files::open(path).map_err(CoreError::io("open", path))?;
             decode(path, decoding)?
         }
+        ImageSource::Listed(images, item) => images.decode(*item, decoding)?,
         ImageSource::Bytes(bytes) => decode_bytes("-", bytes, decoding)?,
         ImageSource::Image(image) => return Ok((image.to_rgb8(), vec![])),
     };

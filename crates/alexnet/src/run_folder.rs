@@ -39,6 +39,9 @@ pub(crate) struct Marks {
     /// The checksum of the split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
+    /// The checksum of the order of the images in shards, if the run depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<String>,
 }
 
 /// The content of a checkpoint beside the state.

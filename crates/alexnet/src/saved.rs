@@ -2,7 +2,7 @@
 //! weights are also in the checkpoint.
 
 use alexnet_core::{files::read_text, text::shown};
-use alexnet_data::dataset::Dataset;
+use alexnet_data::loader::Loader;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
@@ -113,8 +113,12 @@ pub(crate) fn read(folder: &RunFolder) -> Result<(TrainConfig, bool)> {
 ///
 /// # Errors
 /// As [`check`].
-pub(crate) fn marks(config: &TrainConfig, dataset: &Dataset) -> Result<Marks> {
-    Ok(Marks { options: Some(decisive(config)?), split: Some(dataset.checksum()) })
+pub(crate) fn marks(config: &TrainConfig, loader: &Loader) -> Result<Marks> {
+    Ok(Marks {
+        options: Some(decisive(config)?),
+        split: Some(loader.dataset().checksum()),
+        order: loader.storage_order(),
+    })
 }
 
 /// The settings that decide the weights, as TOML.

@@ -1,7 +1,7 @@
 //! Choosing the images to evaluate weights on, without images that they were trained on as far as
 //! that is known.
 
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
 use alexnet_data::{
     dataset::listing::Listing,
@@ -84,9 +84,10 @@ fn split_of_run(weights: &Path) -> Result<Option<Dataset>> {
 
 fn of_run(run: Dataset, split: Option<Split>) -> Result<Selection> {
     let split = split.unwrap_or(Split::Val);
-    if !run.root.is_dir() {
-        return Err(Error::ImagesMoved { folder: run.root });
+    if !run.root().is_dir() {
+        return Err(Error::ImagesMoved { folder: run.root().to_owned() });
     }
+    let run = run.opened()?;
     let items = split.items(&run);
     if items.is_empty() {
         return Err(Error::RunHasNone { split });
@@ -105,28 +106,29 @@ fn of_the_same(
     let split = split.unwrap_or(Split::Val);
     let MatchedSplit { mut dataset, new, missing } = again;
     if split == Split::All {
-        let items = listing.items().cloned().collect();
+        let items = listing.items().collect();
         return Ok(Selection { dataset, items });
     }
     // A test subset that was added later does not belong to the run.
     let added = split == Split::Test && run.test.is_empty();
     if added {
-        let seen = |item: &Item| dataset.items().any(|known| known == item);
-        dataset.test = listing.test.iter().filter(|item| !seen(item)).cloned().collect();
+        let seen: HashSet<Item> = dataset.items().collect();
+        dataset.test = listing.test.iter().filter(|item| !seen.contains(item)).copied().collect();
     }
     let items = split.items(&dataset);
     let before = if added { items.len() } else { split.items(run).len() };
     if items.is_empty() {
-        return Err(Error::NoneOfTheRun { split, of: before, folder: listing.root.clone() });
+        return Err(Error::NoneOfTheRun { split, of: before, folder: listing.root().to_owned() });
     }
     let what = match before {
         n if n == items.len() => format!("its {n} {}", split.kind()),
         n => format!("{} of its {n} {}", items.len(), split.kind()),
     };
-    let folders_differ = split == Split::Val
-        && listing.val.as_ref().is_some_and(|val| {
-            val.len() != items.len() || !val.iter().all(|item| items.contains(item))
-        });
+    let of_folders = listing.val.as_ref().filter(|_| split == Split::Val);
+    let folders_differ = of_folders.is_some_and(|val| {
+        let known: HashSet<Item> = items.iter().copied().collect();
+        val.len() != items.len() || !val.iter().all(|item| known.contains(item))
+    });
     observer.note(Note::SplitAsTheRun { what, new, missing, folders_differ });
     Ok(Selection { dataset, items })
 }
@@ -144,8 +146,8 @@ fn of_others(
     let dataset = if split_now {
         listing.split(&SplitOptions::default())?
     } else {
-        let Listing { root, classes, train, val, test, .. } = listing;
-        Dataset { root, classes, train, val: val.unwrap_or_default(), test }
+        let Listing { images, classes, train, val, test, .. } = listing;
+        Dataset { images, classes, train, val: val.unwrap_or_default(), test }
     };
     let chosen = split.unwrap_or(if is_split { Split::Val } else { Split::All });
     let items = chosen.items(&dataset);
@@ -154,7 +156,7 @@ fn of_others(
         observer.note(Note::ImagesUsed { why, used, all, kind, split_now });
     }
     if items.is_empty() {
-        return Err(Error::NoSuchImages { split: chosen, folder: dataset.root });
+        return Err(Error::NoSuchImages { split: chosen, folder: dataset.root().to_owned() });
     }
     Ok(Selection { dataset, items })
 }

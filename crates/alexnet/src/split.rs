@@ -24,7 +24,7 @@ impl Split {
             Self::Val => dataset.val.clone(),
             Self::Train => dataset.train.clone(),
             Self::Test => dataset.test.clone(),
-            Self::All => dataset.all().cloned().collect(),
+            Self::All => dataset.all().collect(),
         }
     }
 

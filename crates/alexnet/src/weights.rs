@@ -48,7 +48,7 @@ impl WeightsFile {
         let Selection { dataset, .. } = &selection;
         if !classes::adopt(&mut self.loaded, &self.path, dataset, observer) {
             return Err(Error::OtherClasses {
-                folder: dataset.root.clone(),
+                folder: dataset.root().to_owned(),
                 wanted: listed(&dataset.classes),
                 path: self.path.clone(),
                 known: listed(&self.loaded.weights.metadata.classes),

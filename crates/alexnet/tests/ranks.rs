@@ -1,18 +1,18 @@
 //! Training on several ranks, which are threads here: the results are those of one process.
 
-use std::{collections::BTreeMap, fs, ops::ControlFlow, path::Path, sync::Arc};
+mod common;
+
+use std::{fs, ops::ControlFlow, path::Path, sync::Arc};
 
 use alexnet::{
     Engine, Error, Note, Observer, Parallel, Resume, Run, RunInfo, TrainConfig, TrainObserver,
     Trainer,
-    core::{
-        Alone, Collective, StepReport, alexnet::Variant, checkpoint, collective::threads,
-        train::Outcome,
-    },
+    core::{Alone, Collective, StepReport, alexnet::Variant, collective::threads, train::Outcome},
     data::{loader::OnBadImage, synthetic},
 };
-use serde_json::Value;
 use tempfile::TempDir;
+
+use common::results;
 
 /// A folder with four drawn flowers of each class, one of them damaged.
 fn flowers() -> TempDir {
@@ -62,35 +62,6 @@ impl TrainObserver for Recorder {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }
-    }
-}
-
-/// The weights, the tensors of the checkpoint and the results of a run, without times.
-#[derive(Debug, PartialEq)]
-struct Results {
-    weights: Vec<u8>,
-    checkpoint: BTreeMap<String, Vec<u32>>,
-    losses: Vec<String>,
-}
-
-fn results(run: &Path) -> Results {
-    let (state, _) =
-        checkpoint::load::<Value>(run.join("checkpoint/checkpoint.safetensors")).unwrap();
-    let arrays =
-        [("parameter", state.parameters), ("moment", state.moments), ("average", state.average)];
-    let arrays = arrays.into_iter().flat_map(|(kind, arrays)| {
-        arrays.into_iter().map(move |(name, array)| {
-            (format!("{kind} {name}"), array.values.iter().map(|x| x.to_bits()).collect())
-        })
-    });
-    let csv = fs::read_to_string(run.join("results.csv")).unwrap();
-    let without_time = |line: &str| -> String {
-        line.split(',').enumerate().filter(|(i, _)| *i != 1).map(|(_, text)| text).collect()
-    };
-    Results {
-        weights: fs::read(run.join("weights/last.safetensors")).unwrap(),
-        checkpoint: arrays.collect(),
-        losses: csv.lines().map(without_time).collect(),
     }
 }
 

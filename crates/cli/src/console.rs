@@ -3,7 +3,10 @@
 //! The library does not know the command line. This module adds to its notes and errors the option
 //! or command that changes the outcome.
 
-use alexnet::{Error, Note, Observer, Work, core::text::shown_path};
+use alexnet::{
+    Error, Note, Observer, Work,
+    core::{Error as CoreError, text::shown_path},
+};
 
 use crate::progress::{Bytes, Items};
 
@@ -133,12 +136,16 @@ pub fn next_step(error: &Error, takes: &dyn Fn(&str) -> bool) -> String {
             let else_drawn = if_taken("run_dir", ", or omit `--data` to train on drawn flowers");
             format!(": name a folder, a .tgz, a .tar or a .zip with `--data`{else_drawn}")
         }
+        Error::Core(CoreError::Invalid { field: "shuffle", .. }) => {
+            "; pack them with `data pack`, or leave `--shuffle` out".into()
+        }
         Error::Unreadable { .. } => {
             "; replace or remove them (`data check` lists them all), or leave them out with \
              `--on-bad-image skip`"
                 .into()
         }
         Error::ImagesMoved { .. } => ": name the folder that holds them with `--data`".into(),
+        Error::OtherOrder { .. } => "; name the shards of the run with `--data`".into(),
         Error::ImagesMissing { .. } => "; name the folder that has all of them".into(),
         Error::RunHasNone { .. } => if_taken("split", ": choose another `--split`"),
         Error::NoneOfTheRun { .. } => {

@@ -5,7 +5,7 @@ use std::{fs, io, path::Path};
 use alexnet::{
     Evaluated,
     core::{Error, metrics::Answer},
-    data::decode::decode,
+    data::dataset::Item,
     explain::{Map, overlay},
 };
 use anyhow::Result;
@@ -38,11 +38,12 @@ pub fn write(evaluated: &Evaluated, folder: &Path) -> Result<()> {
     save(figures::calibration(&report.calibration)?, "calibration.png")?;
 
     let mut maps = evaluated.maps().iter();
-    let tiles = |(image, answer): (&Path, &Answer)| {
-        let shown = figures::thumbnail(&decode(image, evaluated.decoding())?.image);
+    let images = evaluated.images();
+    let tiles = |(item, answer): (Item, &Answer)| {
+        let shown = figures::thumbnail(&images.decode(item, evaluated.decoding())?.image);
         let predicted = &classes[answer.predicted];
         let map = maps.next().map(|map| map_tile(&shown, map, predicted));
-        let name = image.file_name().unwrap_or_default().to_string_lossy();
+        let (_, name) = images.parts(item);
         let image = figures::answered(shown, answer, classes).with_line(name);
         Ok([image].into_iter().chain(map))
     };

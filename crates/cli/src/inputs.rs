@@ -4,10 +4,20 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Component, Path, PathBuf},
+    sync::Arc,
 };
 
+use alexnet::ImageSource;
 use alexnet::core::text::shown_path;
-use alexnet::data::dataset::folder::{self, LeftOut, Why};
+use alexnet::data::{
+    dataset::{
+        Images, Item,
+        folder::{self, LeftOut, Why},
+        holds_shards,
+        listing::Listing,
+    },
+    decode::{self, Decoded},
+};
 use glob::{MatchOptions, Pattern, PatternError};
 use walkdir::{DirEntry, WalkDir};
 
@@ -19,6 +29,45 @@ pub struct Image {
     /// Its path relative to the folder, or to the part of the pattern without wildcards, that names
     /// it.
     pub below: PathBuf,
+    /// Where it is in shards; `None` for a file.
+    pub in_shards: Option<InShards>,
+}
+
+/// An image in shards.
+#[derive(Clone, Debug)]
+pub struct InShards(Arc<Images>, Item);
+
+impl PartialEq for InShards {
+    fn eq(&self, Self(images, item): &Self) -> bool {
+        Arc::ptr_eq(&self.0, images) && self.1 == *item
+    }
+}
+
+impl Eq for InShards {}
+
+impl Image {
+    fn file(path: PathBuf, below: PathBuf) -> Self {
+        Self { path, below, in_shards: None }
+    }
+
+    /// Returns the image for a classifier.
+    pub fn source(&self) -> ImageSource<'static> {
+        match &self.in_shards {
+            None => ImageSource::Path(self.path.clone()),
+            Some(InShards(images, item)) => ImageSource::Listed(Arc::clone(images), *item),
+        }
+    }
+
+    /// Decodes the image.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn decode(&self, options: decode::Options) -> alexnet::data::Result<Decoded> {
+        match &self.in_shards {
+            None => decode::decode(&self.path, options),
+            Some(InShards(images, item)) => images.decode(*item, options),
+        }
+    }
 }
 
 /// An input, or a part of it, for which there is no image.
@@ -43,8 +92,12 @@ fn images_of(input: &Path) -> Vec<Found> {
     let fail = |reason: String| vec![Err(Failed { path: input.to_owned(), reason })];
     let pattern = input.to_str().filter(|text| is_pattern(text) && !input.exists());
     match pattern.map(matches) {
-        None if input.is_dir() => images_under(input, input),
-        None => vec![Ok(Image { path: input.to_owned(), below: only_names(input.file_name()) })],
+        None if input.is_dir() => match holds_shards(input) {
+            Ok(true) => images_in_shards(input).unwrap_or_else(|error| fail(error.to_string())),
+            // An error occurs again when the folder is read.
+            _ => images_under(input, input),
+        },
+        None => vec![Ok(Image::file(input.to_owned(), only_names(input.file_name())))],
         Some(Err(error)) => fail(format!("the pattern is not valid: {error}")),
         Some(Ok(found)) if found.is_empty() => fail("the pattern matches no file".into()),
         Some(Ok(found)) => found,
@@ -97,7 +150,10 @@ fn matches(pattern: &str) -> Result<Vec<Found>, PatternError> {
     let found = paths.into_iter().flat_map(|path| match path {
         Err(failed) => vec![Err(failed)],
         Ok(path) if path.is_dir() => images_under(&path, &base),
-        Ok(path) => vec![Ok(Image { below: only_names(path.strip_prefix(&base)), path })],
+        Ok(path) => {
+            let below = only_names(path.strip_prefix(&base));
+            vec![Ok(Image::file(path, below))]
+        }
     });
     Ok(found.collect())
 }
@@ -148,7 +204,8 @@ fn images_under(folder: &Path, base: &Path) -> Vec<Found> {
     for file in folder::walk(folder) {
         match file {
             Ok((path, None)) => {
-                found.push(Ok(Image { below: only_names(path.strip_prefix(base)), path }))
+                let below = only_names(path.strip_prefix(base));
+                found.push(Ok(Image::file(path, below)));
             }
             Ok((path, Some(Why::DanglingLink))) if folder::is_image(&path) => {
                 found.push(Err(Failed {
@@ -179,6 +236,19 @@ fn images_under(folder: &Path, base: &Path) -> Vec<Found> {
         }));
     }
     found
+}
+
+/// Returns all images of a folder of shards, in the order of the paths that they were packed from.
+fn images_in_shards(folder: &Path) -> alexnet::data::Result<Vec<Found>> {
+    let Listing { images, notes, .. } = Listing::read(folder)?;
+    notes.iter().for_each(|note| note!("{}: {note}", shown_path(folder)));
+    let image = |item: Item| {
+        let in_shards = Some(InShards(Arc::clone(&images), item));
+        Ok(Image { path: images.file(item), below: images.path(item).into(), in_shards })
+    };
+    let mut found: Vec<Found> = images.items().map(image).collect();
+    found.sort_by(|a, b| path_of(a).cmp(path_of(b)));
+    Ok(found)
 }
 
 fn path_of(found: &Found) -> &Path {
@@ -240,13 +310,13 @@ mod tests {
         let at = |name: &str| folder.path().join(name);
         let found =
             find(&[at("none.jpg"), at("*.jpg"), at("*.png"), at("empty"), at("["), "-".into()]);
-        let ok = |name: &str| Ok(Image { path: at(name), below: name.into() });
+        let ok = |name: &str| Ok(Image::file(at(name), name.into()));
         assert_eq!(found[0], ok("none.jpg"));
         assert_eq!(found[1..3], [ok("a.jpg"), ok("b.jpg")]);
         for (index, reason) in [(3, "matches no file"), (4, "has no image"), (5, "not valid")] {
             assert!(found[index].as_ref().unwrap_err().reason.contains(reason), "{found:?}");
         }
-        assert_eq!(found[6], Ok(Image { path: "-".into(), below: "-".into() }));
+        assert_eq!(found[6], Ok(Image::file("-".into(), "-".into())));
     }
 
     /// Returns the relative paths of the images found below `root`.
@@ -296,7 +366,7 @@ mod tests {
     #[test]
     fn annotated_images_with_the_same_name_are_numbered() {
         let mut taken = BTreeSet::new();
-        let image = |path: &str, below: &str| Image { path: path.into(), below: below.into() };
+        let image = |path: &str, below: &str| Image::file(path.into(), below.into());
         let mut name =
             |path, below| free_name(&image(path, below), &mut taken).display().to_string();
         assert_eq!(name("x/a.png", "a.png"), "a.jpg");

@@ -34,6 +34,29 @@ fn is_large(text: &str) -> bool {
     text.len() > 4 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+/// Parses a size in bytes of at least 1, with an optional unit: KB, MB or GB, KiB, MiB or GiB.
+///
+/// # Errors
+/// What is wrong, for the usage message.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor: Option<u64> = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => Some(1),
+        "kb" => Some(1000),
+        "mb" => Some(1_000_000),
+        "gb" => Some(1_000_000_000),
+        "kib" => Some(1 << 10),
+        "mib" => Some(1 << 20),
+        "gib" => Some(1 << 30),
+        _ => None,
+    };
+    let bytes = factor.and_then(|factor| number.parse::<u64>().ok()?.checked_mul(factor));
+    bytes
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| "it must be a size of at least 1 byte, such as 100MB or 256MiB".into())
+}
+
 /// Parses a finite number above 0.
 ///
 /// # Errors
@@ -186,6 +209,10 @@ mod tests {
         }
         assert_eq!((count("0").is_err(), count_or_none("0")), (true, Ok(0)));
         assert_eq!(count("4294967295"), Ok(u32::MAX.into()));
+        for text in ["", "0", "MiB", "1.5MB", "-1", "1TB", "99999999999GiB"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+        assert_eq!((bytes("256MiB"), bytes("3 kb"), bytes("7")), (Ok(256 << 20), Ok(3000), Ok(7)));
         assert_eq!(colors("0, -1,2e-1"), Ok([0.0, -1.0, 0.2]));
         assert!(positive_colors("0.1,0,0.1").is_err());
         assert_eq!((positive("2e-4"), fraction("0")), (Ok(2e-4), Ok(0.0)));

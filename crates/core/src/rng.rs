@@ -20,7 +20,8 @@ pub enum Purpose {
     Dropout = 2,
     /// The choice of the validation images; position (0, index of the class).
     Split = 3,
-    /// The order of the training images; position (epoch, 0).
+    /// The order of the training images; position (epoch, 0). For an order of blocks: (epoch, 1) for
+    /// the blocks, (epoch, 2 + index) for the images of a group of blocks.
     Shuffle = 4,
     /// Augmentation; position (epoch, index of the item in the training list).
     Augment = 5,
@@ -30,6 +31,8 @@ pub enum Purpose {
     Synthetic = 7,
     /// Mixing the images of a batch; position (epoch, index of the batch).
     Mix = 8,
+    /// The order of images in shards; position (subset, 0).
+    Pack = 9,
 }
 
 /// Returns the generator of one position. Use a new generator for each position.

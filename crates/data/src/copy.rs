@@ -29,7 +29,7 @@ impl Dataset {
     /// the data set; [`Error::Io`].
     pub fn copy_to(&self, out: &Path, progress: &mut dyn FnMut(&CopyProgress)) -> Result<()> {
         let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io("find", path));
-        if absolute(out)?.starts_with(absolute(&self.root)?) {
+        if absolute(out)?.starts_with(absolute(self.root())?) {
             return Err(refuse(
                 out,
                 "the images would be copied into their own folder; choose another folder".into(),
@@ -46,30 +46,36 @@ impl Dataset {
                     let folder = partial.join(subset.folder()).join(name);
                     fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
                 }
-                let of_class = |item: &&Item| item.class == class;
+                let of_class = |item: &&Item| self.images.class(**item) == class;
                 let total =
                     subsets.iter().map(|(_, items)| items.iter().filter(of_class).count()).sum();
                 let items = subsets.iter().flat_map(|(subset, items)| {
                     items.iter().filter(of_class).map(move |item| (subset, item))
                 });
                 for (done, (subset, item)) in items.enumerate() {
-                    let to =
-                        partial.join(subset.folder()).join(below_subset(&item.path, in_subsets));
-                    copy(&self.root.join(&item.path), &to)?;
+                    let path = self.images.path(*item);
+                    let to = partial.join(subset.folder()).join(below_subset(&path, in_subsets));
+                    self.copy(*item, &to)?;
                     progress(&CopyProgress { class: name, done: done + 1, total });
                 }
             }
             Ok(())
         })
     }
-}
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    if let Some(parent) = to.parent() {
-        fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+    /// Copies an image; from shards, as an image file.
+    fn copy(&self, item: Item, to: &Path) -> Result<()> {
+        if let Some(parent) = to.parent() {
+            fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+        }
+        if self.images.shards().is_some() {
+            let (bytes, _memory) = self.images.read(item)?;
+            return fs::write(to, bytes).map_err(Error::io("write", to));
+        }
+        let from = self.images.file(item);
+        fs::copy(&from, to).map_err(Error::io("copy", from))?;
+        Ok(())
     }
-    fs::copy(from, to).map_err(Error::io("copy", from))?;
-    Ok(())
 }
 
 fn refuse(path: &Path, reason: String) -> Error {
@@ -101,9 +107,10 @@ mod tests {
         for (subset, before, after) in
             [("train/", &dataset.train, &copied.train), ("val/", &dataset.val, &copied.val)]
         {
+            let after = paths(&copied.images, after);
             let stripped: Vec<&str> =
-                after.iter().map(|item| item.path.strip_prefix(subset).unwrap()).collect();
-            assert_eq!(stripped, paths(before));
+                after.iter().map(|path| path.strip_prefix(subset).unwrap()).collect();
+            assert_eq!(stripped, paths(&dataset.images, before));
         }
         let sub = if out.join("val/b/sub/000.jpg").exists() { "val" } else { "train" };
         assert_eq!(
@@ -114,7 +121,8 @@ mod tests {
         // A copy of the copy has the same paths, not train/train.
         let again = parent.path().join("again");
         copied.copy_to(&again, &mut |_| {}).unwrap();
-        assert_eq!(open(&again).unwrap().val, copied.val);
+        let again = open(&again).unwrap();
+        assert_eq!(paths(&again.images, &again.val), paths(&copied.images, &copied.val));
     }
 
     #[test]

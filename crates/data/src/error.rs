@@ -34,6 +34,14 @@ pub enum Error {
         /// Why it is not a data set.
         reason: String,
     },
+    /// A shard or an index of shards that cannot be used.
+    #[error("{} {}", shown_path(path), escaped(reason))]
+    Shards {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, as a clause whose subject is the file, and the next step.
+        reason: String,
+    },
     /// The classes are so small that no image is used for validation.
     #[error(
         "{} is too small to split: a share of {fraction} leaves no image to validate with",

@@ -1,10 +1,10 @@
 //! Creates folders of files for the tests of this crate.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
 use crate::{
     Result,
-    dataset::{Dataset, Item},
+    dataset::{Dataset, Images, Item},
     split::SplitOptions,
 };
 
@@ -33,8 +33,23 @@ pub fn open(root: &Path) -> Result<Dataset> {
     Dataset::open(root, &SplitOptions::default())
 }
 
-pub fn paths(items: &[Item]) -> Vec<&str> {
-    items.iter().map(|item| item.path.as_str()).collect()
+pub fn paths(images: &Images, items: &[Item]) -> Vec<String> {
+    items.iter().map(|item| images.path(*item)).collect()
+}
+
+/// Returns a data set of image files without a test subset: the paths and classes of its training
+/// and validation images.
+pub fn dataset(
+    root: &Path,
+    classes: &[&str],
+    train: &[(&str, usize)],
+    val: &[(&str, usize)],
+) -> Dataset {
+    let all = train.iter().chain(val).copied();
+    let (images, mut train_items) = Images::of_files(root, all).unwrap();
+    let val = train_items.split_off(train.len());
+    let classes = classes.iter().map(|class| (*class).to_owned()).collect();
+    Dataset { images: Arc::new(images), classes, train: train_items, val, test: vec![] }
 }
 
 #[track_caller]

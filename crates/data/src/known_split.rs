@@ -1,14 +1,17 @@
 //! Detects, by the relative paths of its images, that a folder was split before, and restores that
 //! split.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use unicode_normalization::UnicodeNormalization;
 
-use crate::dataset::{Dataset, Item, below_subset, in_subsets, listing::Listing};
+use crate::dataset::{Dataset, Images, Item, below_subset, in_subsets, listing::Listing};
 
 /// The result of comparing a folder with an earlier split.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum SplitMatch {
     /// The folder holds the images of that split.
     Same(MatchedSplit),
@@ -20,7 +23,7 @@ pub enum SplitMatch {
 }
 
 /// A folder with its earlier split.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct MatchedSplit {
     /// The images of the split that are in the folder, in the same order. The root is the current
     /// folder.
@@ -36,29 +39,27 @@ pub struct MatchedSplit {
 /// subsets are ignored, so that a copy in subset folders matches too. So are the Unicode
 /// normalization forms of names, which copying from macOS can change.
 pub fn match_split(listing: &Listing, before: &Dataset) -> SplitMatch {
-    let [now, then] = [listing.items().collect::<Vec<_>>(), before.all().collect()];
-    let now_in_subsets = in_subsets(now.iter().copied(), &listing.classes);
-    let then_in_subsets = in_subsets(then.iter().copied(), &before.classes);
+    let now_in_subsets = in_subsets(&listing.images, listing.items(), &listing.classes);
+    let then_in_subsets = before.in_subsets();
+    let [now, then] = [listing.items().count(), before.all().count()];
     let mut trained = 0;
     for by_subset in [true, false] {
-        let key_now = |item: &Item| key(item, now_in_subsets && !by_subset);
-        let key_then = |item: &Item| key(item, then_in_subsets && !by_subset);
-        let here: HashMap<String, &Item> = now.iter().map(|item| (key_now(item), *item)).collect();
-        let there: HashSet<String> = then.iter().map(|item| key_then(item)).collect();
+        let key_now = |item| key(&listing.images, item, now_in_subsets && !by_subset);
+        let key_then = |item| key(&before.images, item, then_in_subsets && !by_subset);
+        let here: HashMap<String, Item> =
+            listing.items().map(|item| (key_now(item), item)).collect();
+        let there: HashSet<String> = before.all().map(key_then).collect();
         // Without the folders of the subsets, keys may not be unique.
-        if here.len() < now.len() || there.len() < then.len() {
+        if here.len() < now || there.len() < then {
             continue;
         }
         let known = there.iter().filter(|path| here.contains_key(*path)).count();
         let find = |items: &[Item]| -> Vec<Item> {
-            items
-                .iter()
-                .filter_map(|item| here.get(&key_then(item)).map(|item| (*item).clone()))
-                .collect()
+            items.iter().filter_map(|item| here.get(&key_then(*item)).copied()).collect()
         };
         if known > 0 && (2 * known >= there.len() || 2 * known >= here.len()) {
             let dataset = Dataset {
-                root: listing.root.clone(),
+                images: Arc::clone(&listing.images),
                 classes: listing.classes.clone(),
                 train: find(&before.train),
                 val: find(&before.val),
@@ -76,8 +77,8 @@ pub fn match_split(listing: &Listing, before: &Dataset) -> SplitMatch {
 }
 
 /// Returns the key of an image: its path, without the folder of its subset if `without_subset`.
-fn key(item: &Item, without_subset: bool) -> String {
-    below_subset(&item.path, without_subset).nfc().collect()
+fn key(images: &Images, item: Item, without_subset: bool) -> String {
+    below_subset(&images.path(item), without_subset).nfc().collect()
 }
 
 #[cfg(test)]
@@ -85,11 +86,13 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::fixtures::{self, paths};
 
-    fn items(paths: &[String], classes: &[String]) -> Vec<Item> {
-        let class =
-            |path: &str| classes.iter().position(|class| path.split('/').any(|part| part == class));
-        paths.iter().map(|path| Item { path: path.clone(), class: class(path).unwrap() }).collect()
+    fn with_classes(paths: &[String]) -> Vec<(String, usize)> {
+        let class = |path: &str| {
+            CLASSES.iter().position(|class| path.split('/').any(|part| part == *class)).unwrap()
+        };
+        paths.iter().map(|path| (path.clone(), class(path))).collect()
     }
 
     fn names(folder: &str, range: std::ops::Range<usize>) -> Vec<String> {
@@ -99,32 +102,26 @@ mod tests {
             .collect()
     }
 
-    fn classes() -> Vec<String> {
-        vec!["a".into(), "b".into()]
-    }
+    const CLASSES: [&str; 2] = ["a", "b"];
 
     fn listing(train: Vec<String>, val: Option<Vec<String>>) -> Listing {
-        let classes = classes();
-        Listing {
-            root: "now".into(),
-            train: items(&train, &classes),
-            val: val.map(|val| items(&val, &classes)),
-            test: vec![],
-            classes,
-            left_out: vec![],
-            notes: vec![],
-        }
+        let is_split = val.is_some();
+        let Dataset { images, classes, train, val, test } =
+            dataset("now", train, val.unwrap_or_default());
+        let val = is_split.then_some(val);
+        Listing { images, train, val, test, classes, left_out: vec![], notes: vec![] }
     }
 
     fn run(train: Vec<String>, val: Vec<String>) -> Dataset {
-        let classes = classes();
-        Dataset {
-            root: "then".into(),
-            train: items(&train, &classes),
-            val: items(&val, &classes),
-            test: vec![],
-            classes,
-        }
+        dataset("then", train, val)
+    }
+
+    fn dataset(root: &str, train: Vec<String>, val: Vec<String>) -> Dataset {
+        let [train, val] = [with_classes(&train), with_classes(&val)];
+        let [train, val] = [&train, &val].map(|subset| {
+            subset.iter().map(|(path, class)| (path.as_str(), *class)).collect::<Vec<_>>()
+        });
+        fixtures::dataset(Path::new(root), &CLASSES, &train, &val)
     }
 
     #[track_caller]
@@ -135,8 +132,9 @@ mod tests {
         }
     }
 
-    fn paths(items: &[Item]) -> Vec<&str> {
-        items.iter().map(|item| item.path.as_str()).collect()
+    /// The validation images.
+    fn val(dataset: &Dataset) -> Vec<String> {
+        paths(&dataset.images, &dataset.val)
     }
 
     #[test]
@@ -144,7 +142,7 @@ mod tests {
         let before = run(names("", 0..7), names("", 7..10));
         let found = matched(&listing(names("", 0..10), None), &before);
         assert_eq!((found.new, found.missing), (0, 0));
-        assert_eq!(found.dataset, Dataset { root: "now".into(), ..before });
+        assert_eq!(found.dataset, dataset("now", names("", 0..7), names("", 7..10)));
     }
 
     /// More than half of the images in the grown folder are new. Without a match, training images
@@ -154,10 +152,10 @@ mod tests {
         let before = run(names("", 0..24), names("", 24..30));
         let grown = matched(&listing(names("", 0..80), None), &before);
         assert_eq!((grown.new, grown.missing), (100, 0));
-        assert_eq!(grown.dataset.val, before.val);
+        assert_eq!(val(&grown.dataset), val(&before));
         let shrunk = matched(&listing(names("", 22..26), None), &before);
         assert_eq!((shrunk.new, shrunk.missing), (0, 52));
-        assert_eq!(paths(&shrunk.dataset.val), ["a/24.jpg", "a/25.jpg", "b/24.jpg", "b/25.jpg"]);
+        assert_eq!(val(&shrunk.dataset), ["a/24.jpg", "a/25.jpg", "b/24.jpg", "b/25.jpg"]);
     }
 
     #[test]
@@ -165,12 +163,13 @@ mod tests {
         let before = run(names("", 0..7), names("", 7..10));
         let copy = listing(names("train/", 1..10), Some(names("val/", 0..1)));
         let found = matched(&copy, &before);
-        assert_eq!(paths(&found.dataset.val), paths(&items(&names("train/", 7..10), &classes())));
-        assert!(found.dataset.train.iter().any(|item| item.path == "val/a/0.jpg"));
+        assert_eq!(val(&found.dataset), names("train/", 7..10));
+        let training = paths(&found.dataset.images, &found.dataset.train);
+        assert!(training.contains(&"val/a/0.jpg".to_owned()));
         // The reverse, with other names of the subsets.
         let subsets = run(names("Training/", 0..7), names("Testing/", 7..10));
         let found = matched(&listing(names("", 0..10), None), &subsets);
-        assert_eq!(paths(&found.dataset.val), paths(&before.val));
+        assert_eq!(val(&found.dataset), val(&before));
     }
 
     /// In many collections, each subset numbers its images from 0.
@@ -178,7 +177,7 @@ mod tests {
     fn equal_names_in_different_subsets_are_different_images() {
         let before = run(names("train/", 0..5), names("val/", 0..5));
         let found = matched(&listing(names("train/", 0..5), Some(names("val/", 0..5))), &before);
-        assert_eq!(found.dataset.val, before.val);
+        assert_eq!(val(&found.dataset), val(&before));
         assert!(matches!(
             match_split(&listing(names("", 0..5), None), &before),
             SplitMatch::Other { .. }
@@ -197,7 +196,7 @@ mod tests {
     fn the_unicode_form_of_names_is_ignored() {
         let before = run(vec!["a/caf\u{e9}.jpg".into()], vec!["b/caf\u{e9}.jpg".into()]);
         let now = listing(vec!["a/cafe\u{301}.jpg".into(), "b/cafe\u{301}.jpg".into()], None);
-        assert_eq!(paths(&matched(&now, &before).dataset.val), ["b/cafe\u{301}.jpg"]);
-        assert_eq!(matched(&now, &before).dataset.root, Path::new("now"));
+        assert_eq!(val(&matched(&now, &before).dataset), ["b/cafe\u{301}.jpg"]);
+        assert_eq!(matched(&now, &before).dataset.root(), Path::new("now"));
     }
 }

@@ -1,7 +1,8 @@
 //! Image data sets: from files to the batches for training and evaluation.
 //!
 //! - Sources: [`fetch`] downloads an archive, [`archive`] unpacks one, [`synthetic`] draws flowers.
-//! - Data sets: [`dataset`] reads folders of the accepted layouts, [`split`] splits them into
+//! - Data sets: [`dataset`] reads folders of the accepted layouts, [`shards`] reads shards, [`pack`]
+//!   writes them, [`split`] splits them into
 //!   training and validation images, [`copy`] writes a split into folders, [`known_split`] detects
 //!   an earlier split, [`check`] reports issues.
 //! - Images: [`decode`] decodes files, [`resize`] resizes images, [`augment`] augments them for
@@ -25,9 +26,11 @@ mod fixtures;
 pub mod guard;
 pub mod known_split;
 pub mod loader;
+pub mod pack;
 pub mod preprocess;
 pub mod progress;
 pub mod resize;
+pub mod shards;
 pub mod split;
 pub mod synthetic;
 

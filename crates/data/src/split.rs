@@ -1,13 +1,13 @@
 //! Splits the images of each class into training and validation images, chosen by a seed. Groups of
 //! images can be kept together.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use alexnet_core::rng::{self, Purpose};
 
 use crate::{
     Error, Result,
-    dataset::{Dataset, Item, folder::by_folder},
+    dataset::{Dataset, Images, Item},
 };
 
 /// Options of a split of class folders.
@@ -46,12 +46,10 @@ impl Dataset {
                 grouped[*member] = Some(group);
             }
         }
-        let mut items: Vec<(Item, Option<usize>)> =
-            self.train.into_iter().chain(self.val).zip(grouped).collect();
-        // The order of `folder::scan`; the permutations hold indices in this order.
-        items.sort_by(|(a, _), (b, _)| {
-            (a.class, by_folder(&a.path)).cmp(&(b.class, by_folder(&b.path)))
-        });
+        let mut items: Vec<(Item, Option<usize>)> = self.items().zip(grouped).collect();
+        // The order of a listing; the permutations hold indices in this order.
+        let key = |item: Item| (self.images.class(item), self.images.parts(item));
+        items.sort_by(|(a, _), (b, _)| key(*a).cmp(&key(*b)));
         let (items, grouped): (Vec<Item>, Vec<Option<usize>>) = items.into_iter().unzip();
         let mut units = vec![Vec::new(); groups.len()];
         for (item, group) in grouped.into_iter().enumerate() {
@@ -60,23 +58,23 @@ impl Dataset {
                 None => units.push(vec![item]),
             }
         }
-        let dataset = divide(self.root, self.classes, (items, self.test), &units, options)?;
+        let undivided = Self { train: items, val: vec![], ..self };
+        let dataset = divide(undivided, Some(&units), options)?;
         match dataset.val.is_empty() {
             true => {
-                Err(Error::NoneValidates { path: dataset.root, fraction: options.val_fraction })
+                let path = dataset.root().to_owned();
+                Err(Error::NoneValidates { path, fraction: options.val_fraction })
             }
             false => Ok(dataset),
         }
     }
 }
 
-/// Splits `items`, which are sorted by class, into training and validation images; `test` is not
-/// changed. See [`is_validation`] for `units`.
+/// Splits the training images of `dataset`, which are sorted by class, into training and validation
+/// images. See [`is_validation`] for `units`; `None` means that each image is one.
 pub(crate) fn divide(
-    root: PathBuf,
-    classes: Vec<String>,
-    (items, test): (Vec<Item>, Vec<Item>),
-    units: &[Vec<usize>],
+    dataset: Dataset,
+    units: Option<&[Vec<usize>]>,
     options: &SplitOptions,
 ) -> Result<Dataset> {
     if !(0.0..1.0).contains(&options.val_fraction) {
@@ -86,12 +84,49 @@ pub(crate) fn divide(
             reason: "it must be at least 0 and below 1",
         });
     }
+    let Dataset { images, classes, train: items, .. } = &dataset;
+    let in_val = match units {
+        Some(units) => is_validation(images, items, classes.len(), units, options),
+        None => is_first(images, items, options),
+    };
     let (mut train, mut val) = (Vec::new(), Vec::new());
-    let in_val = is_validation(&items, classes.len(), units, options);
-    for (item, in_val) in items.into_iter().zip(in_val) {
-        if in_val { &mut val } else { &mut train }.push(item);
+    for (item, in_val) in items.iter().zip(in_val) {
+        if in_val { &mut val } else { &mut train }.push(*item);
     }
-    Ok(Dataset { root, classes, train, val, test })
+    Ok(Dataset { train, val, ..dataset })
+}
+
+/// Returns the number of validation images of a class with `images` images. It is always below
+/// that, also with rounding, because the fraction is below 1: each class has a training image.
+fn share(images: usize, options: &SplitOptions) -> usize {
+    (images as f64 * options.val_fraction) as usize
+}
+
+/// Iterates over the items of each class, with the index of the first of them, and the permutation
+/// that chooses the validation images.
+fn by_class<'a>(
+    images: &'a Images,
+    items: &'a [Item],
+    options: &'a SplitOptions,
+) -> impl Iterator<Item = (usize, Vec<usize>)> + 'a {
+    let classes = items.chunk_by(|a, b| images.class(*a) == images.class(*b));
+    classes.scan(0, move |next, items| {
+        let (first, class) = (*next, images.class(items[0]) as u64);
+        *next += items.len();
+        Some((first, rng::permutation(options.seed, Purpose::Split, 0, class, items.len())))
+    })
+}
+
+/// Returns for each item whether it is a validation image: the first of the permutation of its
+/// class.
+fn is_first(images: &Images, items: &[Item], options: &SplitOptions) -> Vec<bool> {
+    let mut chosen = vec![false; items.len()];
+    for (first, permutation) in by_class(images, items, options) {
+        for index in &permutation[..share(permutation.len(), options)] {
+            chosen[first + index] = true;
+        }
+    }
+    chosen
 }
 
 /// Returns for each item whether it is a validation image. `items` are sorted by class. `units` are
@@ -99,8 +134,10 @@ pub(crate) fn divide(
 ///
 /// The first pass goes through the permutation of each class and takes each unit that gives no
 /// class more than its share. The second pass takes further units if the class sizes get closer to
-/// the shares. If each unit is one item, the first items of each permutation are taken.
+/// the shares. If each unit is one item, the first items of each permutation are taken, as by
+/// [`is_first`].
 fn is_validation(
+    images: &Images,
     items: &[Item],
     classes: usize,
     units: &[Vec<usize>],
@@ -108,12 +145,9 @@ fn is_validation(
 ) -> Vec<bool> {
     let mut sizes = vec![0; classes];
     for item in items {
-        sizes[item.class] += 1;
+        sizes[images.class(*item)] += 1;
     }
-    // Always below n, also with rounding, because the fraction is below 1: each class has a
-    // training image.
-    let shares: Vec<usize> =
-        sizes.iter().map(|n| (*n as f64 * options.val_fraction) as usize).collect();
+    let shares: Vec<usize> = sizes.iter().map(|n| share(*n, options)).collect();
     let mut unit_of = vec![0; items.len()];
     for (unit, members) in units.iter().enumerate() {
         for member in members {
@@ -121,17 +155,8 @@ fn is_validation(
         }
     }
     let mut order = Vec::with_capacity(items.len());
-    let mut first = 0;
-    for of_class in items.chunk_by(|a, b| a.class == b.class) {
-        let permutation = rng::permutation(
-            options.seed,
-            Purpose::Split,
-            0,
-            of_class[0].class as u64,
-            of_class.len(),
-        );
+    for (first, permutation) in by_class(images, items, options) {
         order.extend(permutation.into_iter().map(|index| unit_of[first + index]));
-        first += of_class.len();
     }
     let mut counts = vec![0; classes];
     let mut taken = vec![false; units.len()];
@@ -139,7 +164,7 @@ fn is_validation(
         for unit in &order {
             let mut added = BTreeMap::new();
             for member in &units[*unit] {
-                *added.entry(items[*member].class).or_insert(0) += 1;
+                *added.entry(images.class(items[*member])).or_insert(0) += 1;
             }
             let fits = if first_pass {
                 added.iter().all(|(class, added)| counts[*class] + added <= shares[*class])
@@ -171,7 +196,9 @@ mod tests {
         groups: &[Vec<String>],
         options: &SplitOptions,
     ) -> Result<Dataset> {
-        let index = |path: &String| dataset.items().position(|item| item.path == *path).unwrap();
+        let index = |path: &String| {
+            dataset.items().position(|item| dataset.images.path(item) == *path).unwrap()
+        };
         let groups: Vec<Vec<usize>> =
             groups.iter().map(|group| group.iter().map(index).collect()).collect();
         dataset.keep_together(&groups, options)
@@ -187,7 +214,8 @@ mod tests {
         );
         let dataset = open(root.path()).unwrap();
         assert_eq!((dataset.train.len(), dataset.val.len()), (3306, 364));
-        let of_class = |class| dataset.val.iter().filter(|item| item.class == class).count();
+        let of_class =
+            |class| dataset.val.iter().filter(|item| dataset.images.class(**item) == class).count();
         assert_eq!([0, 1, 2, 3, 4].map(of_class), [63, 89, 64, 69, 79]);
     }
 
@@ -197,7 +225,8 @@ mod tests {
         let root = tree(images("a", 20).chain(images("b", 31)));
         let val = |seed| {
             let options = SplitOptions { seed, ..SplitOptions::default() };
-            paths(&Dataset::open(root.path(), &options).unwrap().val).join(" ")
+            let dataset = Dataset::open(root.path(), &options).unwrap();
+            paths(&dataset.images, &dataset.val).join(" ")
         };
         assert_eq!(val(0), "a/009.jpg a/011.jpg b/003.jpg b/007.jpg b/015.jpg");
         assert_eq!(val(1), "a/010.jpg a/012.jpg b/008.jpg b/018.jpg b/030.jpg");
@@ -240,12 +269,14 @@ mod tests {
             for group in &groups {
                 let validate = group
                     .iter()
-                    .filter(|path| split.val.iter().any(|item| item.path == **path))
+                    .filter(|path| split.val.iter().any(|item| split.images.path(*item) == **path))
                     .count();
                 assert!(validate == 0 || validate == group.len(), "{group:?}");
             }
-            let of_class = |class| split.val.iter().filter(|item| item.class == class).count();
+            let of_class =
+                |class| split.val.iter().filter(|item| split.images.class(**item) == class).count();
             assert_eq!([0, 1, 2].map(of_class), [8, 11, 4]);
+            let paths = |items| paths(&split.images, items);
             assert!(paths(&split.train).is_sorted() && paths(&split.val).is_sorted());
             assert_eq!(split.items().count(), 118);
             differ += usize::from(split != plain);
@@ -264,7 +295,9 @@ mod tests {
         let counts = |groups: &[Vec<String>]| {
             let split =
                 together(Dataset::open(root.path(), &options).unwrap(), groups, &options).unwrap();
-            [0, 1].map(|class| split.val.iter().filter(|item| item.class == class).count())
+            [0, 1].map(|class| {
+                split.val.iter().filter(|item| split.images.class(**item) == class).count()
+            })
         };
         assert_eq!(counts(&[group(0..5), group(5..8), group(8..10)]), [2, 2]);
         assert_eq!(counts(&[group(0..3), group(3..10)]), [3, 2]);
@@ -316,10 +349,13 @@ mod tests {
         let root = tree(images("a", 20).chain(images("b", 31)));
         let dataset = open(root.path()).unwrap();
         for subset in [&dataset.train, &dataset.val] {
-            assert!(paths(subset).is_sorted());
-            assert!(subset.iter().all(|item| dataset.classes[item.class] == item.path[..1]));
+            assert!(paths(&dataset.images, subset).is_sorted());
+            let images = &dataset.images;
+            let is_of_class =
+                |item: &Item| dataset.classes[images.class(*item)] == images.path(*item)[..1];
+            assert!(subset.iter().all(is_of_class));
         }
-        let mut all: Vec<&str> = dataset.items().map(|item| item.path.as_str()).collect();
+        let mut all: Vec<String> = dataset.items().map(|item| dataset.images.path(item)).collect();
         all.sort_unstable();
         assert_eq!(all, images("a", 20).chain(images("b", 31)).collect::<Vec<_>>());
     }
@@ -335,6 +371,7 @@ mod tests {
         refused(with(0.0), "leaves no image to validate with");
         refused(with(0.01), "leaves no image to validate with");
         let almost_all = with(1.0 - f64::EPSILON / 2.0).unwrap();
-        assert_eq!(almost_all.train.iter().map(|item| item.class).collect::<Vec<_>>(), [0, 1]);
+        let class = |item: &Item| almost_all.images.class(*item);
+        assert_eq!(almost_all.train.iter().map(class).collect::<Vec<_>>(), [0, 1]);
     }
 }

@@ -1,6 +1,8 @@
 //! Compares decoding, resizing and augmentation with Pillow and torchvision. `goldens/make.py`
 //! wrote the expected results.
 
+use std::sync::Arc;
+
 use alexnet_core::{
     Normalization,
     rng::{Purpose, generator, permutation},
@@ -8,9 +10,9 @@ use alexnet_core::{
 };
 use alexnet_data::{
     augment::{Augmentation, Variation, variation},
-    dataset::{Dataset, Item},
+    dataset::{Dataset, Images},
     decode::{Decoded, ExifOrientation, Options, decode_bytes},
-    loader::{Loader, LoaderOptions, OnBadImage},
+    loader::{Loader, LoaderOptions, OnBadImage, Shuffle},
     preprocess::evaluation_image,
     resize::{Crop, resize},
 };
@@ -266,10 +268,10 @@ fn loaded_images_are_the_tensors_of_torchvision() {
     const EPOCH: u64 = 1;
     let cases = prepared();
     let folder = tempfile::tempdir().unwrap();
-    let items: Vec<Item> =
-        (0..cases.len()).map(|i| Item { path: format!("{i}.png"), class: 0 }).collect();
+    let names = (0..cases.len()).map(|i| (format!("{i}.png"), 0));
+    let (images, items) = Images::of_files(folder.path(), names).unwrap();
     for (item, Prepared { image, augmentation: expected, .. }) in cases.iter().enumerate() {
-        image.save(folder.path().join(&items[item].path)).unwrap();
+        image.save(images.file(items[item])).unwrap();
         let found =
             variation(&Augmentation::TUTORIAL, (SEED, EPOCH, item), image.dimensions(), 224);
         assert_eq!(found, *expected, "the draws changed: copy them to make.py and run it");
@@ -285,7 +287,7 @@ fn loaded_images_are_the_tensors_of_torchvision() {
 
     let loader = Loader::new(
         Dataset {
-            root: folder.path().into(),
+            images: Arc::new(images),
             classes: vec!["it".into()],
             train: items.clone(),
             val: items.clone(),
@@ -295,6 +297,7 @@ fn loaded_images_are_the_tensors_of_torchvision() {
             accumulate: 1,
             batch_size: cases.len(),
             seed: SEED,
+            shuffle: Shuffle::Full,
             size: cases[0].size,
             normalization: NORMALIZATION,
             augmentation: Augmentation::TUTORIAL,

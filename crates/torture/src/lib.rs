@@ -20,6 +20,7 @@ pub mod panics;
 pub mod predict;
 pub mod repair;
 pub mod seeds;
+mod shards;
 pub mod targets;
 
 /// Returns the factor by which the ordinary tests try more files than usual: `ALEXNET_TORTURE`, or 1.

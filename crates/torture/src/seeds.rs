@@ -6,6 +6,7 @@ use std::{
     fs::{self, File},
     io::{Cursor, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use alexnet_core::{
@@ -15,7 +16,7 @@ use alexnet_core::{
     train::EpochRow,
     weights::{self, Metadata, Weights},
 };
-use alexnet_data::dataset::{Dataset, Item};
+use alexnet_data::dataset::{Dataset, Images};
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use safetensors::{Dtype, tensor::TensorView};
 use tempfile::TempDir;
@@ -28,7 +29,7 @@ fn repository_path(path: &str) -> PathBuf {
 }
 
 /// Returns the files of a folder whose names match, sorted by name.
-fn files(folder: &str, matches: impl Fn(&str) -> bool) -> Vec<Vec<u8>> {
+pub fn files(folder: &str, matches: impl Fn(&str) -> bool) -> Vec<Vec<u8>> {
     let folder = repository_path(folder);
     let entries =
         fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
@@ -283,16 +284,11 @@ pub fn class_indices() -> Vec<Vec<u8>> {
 
 /// Returns split files as in run folders.
 pub fn splits() -> Vec<Vec<u8>> {
-    let items = |range: std::ops::Range<usize>| {
-        range.map(|n| Item { path: format!("{}/{n}.jpg", n % 2), class: n % 2 }).collect()
-    };
-    let dataset = Dataset {
-        root: "/images".into(),
-        classes: vec!["0".into(), "1".into()],
-        train: items(0..6),
-        val: items(6..8),
-        test: vec![],
-    };
+    let names = (0..8).map(|n| (format!("{}/{n}.jpg", n % 2), n % 2));
+    let (images, mut train) = Images::of_files("/images", names).expect("a short list");
+    let val = train.split_off(6);
+    let classes = vec!["0".into(), "1".into()];
+    let dataset = Dataset { images: Arc::new(images), classes, train, val, test: vec![] };
     vec![written(|path| dataset.save(path).expect("a temporary folder"))]
 }
 

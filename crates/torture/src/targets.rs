@@ -5,13 +5,14 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::Arc,
 };
 
 use alexnet_core::{Progress, alexnet::Variant, checkpoint, weights::Weights};
 use alexnet_data::{
     archive::{self, Limits},
     check,
-    dataset::{Dataset, Item, listing::Listing},
+    dataset::{Dataset, Images, listing::Listing},
     decode::{Options, decode_bytes, decode_bytes_crop},
     preprocess::evaluation_image,
     resize::Crop,
@@ -20,7 +21,7 @@ use alexnet_data::{
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use walkdir::WalkDir;
 
-use crate::{repair, seeds};
+use crate::{repair, seeds, shards};
 
 /// The maximum length of a message, in bytes.
 const MAX_MESSAGE: usize = 8 << 10;
@@ -156,6 +157,14 @@ pub fn all() -> Vec<Target> {
         },
         Target { repair: Some(repair::zip), ..other("zip", 3000, seeds::zips(), unpack, PTH) },
         Target {
+            repair: Some(repair::tar),
+            ..other("shard", 3000, shards::shards(), shards::shard, SHARD)
+        },
+        Target {
+            repair: Some(shards::repair_index),
+            ..other("shard_index", 4000, shards::indices(), shards::index, SHARD)
+        },
+        Target {
             needs_program: true,
             ..other(
                 "config",
@@ -279,6 +288,19 @@ const PICKLE: &[&[u8]] = &[
     b".",
 ];
 
+const SHARD: &[&[u8]] = &[
+    b"ustar",
+    b"../",
+    b"/",
+    b".cls",
+    b".json",
+    b"{\"path\": \"../x\"}",
+    b"././@LongLink",
+    b"\0\0\0\0",
+    b"\xFF\xFF\xFF\xFF",
+    b"\0\x02\0\0",
+];
+
 const SAFETENSORS: &[&[u8]] = &[
     b"F32",
     b"F16",
@@ -303,11 +325,12 @@ fn image(bytes: &[u8], environment: &Environment) -> Outcome {
     fs::create_dir_all(&class)
         .and_then(|()| fs::write(class.join("it.jpg"), bytes))
         .expect("a temporary folder");
-    let item = Item { path: "a/it.jpg".into(), class: 0 };
+    let list = Images::of_files(&environment.folder, [("a/it.jpg", 0)]);
+    let (images, train) = list.expect("a short list");
     let listing = Listing {
-        root: environment.folder.clone(),
+        images: Arc::new(images),
         classes: vec!["a".into()],
-        train: vec![item],
+        train,
         val: None,
         test: vec![],
         left_out: vec![],

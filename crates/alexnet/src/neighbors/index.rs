@@ -14,7 +14,7 @@ use alexnet_core::{
     text::shown,
     weights::{CHECKSUM, checksum, compare_checksum},
 };
-use alexnet_data::dataset::Item;
+use alexnet_data::dataset::{Images, Item};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,7 @@ struct Stamp {
     /// Size; 0 for a file that cannot be opened.
     bytes: u64,
     /// Time of the last modification in nanoseconds since 1970; 0 for a file that cannot be opened.
+    /// The checksum of an image in shards, if there is an index.
     modified: i64,
 }
 
@@ -70,11 +71,11 @@ impl Origin {
     pub fn new(
         weights: String,
         orientation: ExifOrientation,
-        folder: &Path,
+        images: &Images,
         items: &[Item],
     ) -> Self {
-        let images = items.par_iter().map(|item| Stamp::new(folder, &item.path)).collect();
-        Self { weights, orientation, folder: folder.to_owned(), images }
+        let stamps = items.par_iter().map(|item| Stamp::new(images, *item)).collect();
+        Self { weights, orientation, folder: images.root().to_owned(), images: stamps }
     }
 
     fn to_text(&self) -> serde_json::Result<Metadata> {
@@ -126,14 +127,20 @@ impl Origin {
 }
 
 impl Stamp {
-    fn new(folder: &Path, path: &str) -> Self {
-        let found = fs::metadata(folder.join(path)).ok();
+    fn new(images: &Images, item: Item) -> Self {
+        let path = images.path(item);
+        if let Some(shards) = images.shards() {
+            let bytes = shards.place(item.index()).bytes;
+            let modified = shards.checksum(item.index()).map_or(0, i64::from);
+            return Self { path, bytes, modified };
+        }
+        let found = fs::metadata(images.file(item)).ok();
         let modified = found.as_ref().and_then(|found| found.modified().ok());
         let modified = modified.map_or(0, |time| match time.duration_since(UNIX_EPOCH) {
             Ok(after) => after.as_nanos() as i64,
             Err(before) => -(before.duration().as_nanos() as i64),
         });
-        Self { path: path.to_owned(), bytes: found.map_or(0, |found| found.len()), modified }
+        Self { path, bytes: found.map_or(0, |found| found.len()), modified }
     }
 }
 
@@ -203,12 +210,11 @@ mod tests {
     const WIDTH: usize = 3;
 
     /// A folder with two images and a file that cannot be decoded, and their index.
-    fn fixture() -> (TempDir, Vec<Item>, Index) {
+    fn fixture() -> (TempDir, [&'static str; 3], Index) {
         let folder = tempfile::tempdir().unwrap();
         let items = ["a/1.png", "a/2.png", "b/3.png"];
-        let items = items.map(|path| Item { path: path.into(), class: 0 }).to_vec();
         for (item, bytes) in items.iter().zip(1..) {
-            let path = folder.path().join(&item.path);
+            let path = folder.path().join(item);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, vec![7; bytes]).unwrap();
         }
@@ -217,8 +223,10 @@ mod tests {
         (folder, items, Index { left_out: vec!["a/2.png".into()], features })
     }
 
-    fn origin(folder: &TempDir, items: &[Item]) -> Origin {
-        Origin::new("crc32:1".into(), ExifOrientation::Apply, folder.path(), items)
+    fn origin(folder: &TempDir, paths: &[&str]) -> Origin {
+        let (images, items) =
+            Images::of_files(folder.path(), paths.iter().map(|path| (path, 0))).unwrap();
+        Origin::new("crc32:1".into(), ExifOrientation::Apply, &images, &items)
     }
 
     #[test]
@@ -249,7 +257,7 @@ mod tests {
             fs::metadata(&image).unwrap().modified().unwrap() + std::time::Duration::from_secs(1);
         fs::File::options().write(true).open(&image).unwrap().set_modified(later).unwrap();
         assert!(differences().ends_with("1 changed"), "{}", differences());
-        let others = [items[0].clone(), Item { path: "b/4.png".into(), class: 0 }];
+        let others = [items[0], "b/4.png"];
         let message = read(&origin(&folder, &others)).unwrap_err();
         assert!(message.ends_with("1 new, 2 missing, 1 changed"), "{message}");
     }

@@ -8,7 +8,7 @@ use alexnet_core::{
     collective::{agree, broadcast, broadcast_state, gather},
     text::shown,
 };
-use alexnet_data::dataset::{Dataset, Item};
+use alexnet_data::dataset::Dataset;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
@@ -106,6 +106,11 @@ impl Sent {
         })
     }
 
+    /// Finds the images in shards.
+    fn opened(self) -> Result<Self> {
+        Ok(Self { dataset: self.dataset.opened()?, ..self })
+    }
+
     /// Creates the run on another rank than rank 0, without its state.
     fn received(self) -> Result<Ready> {
         let unreadable = |reason| Error::Unsaveable { reason };
@@ -132,7 +137,12 @@ pub fn share(ranks: &dyn Collective, prepare: impl FnOnce() -> Result<Ready>) ->
     }
     let ready = agree(ranks, (ranks.rank() == 0).then(prepare).transpose())?;
     let sent = agree(ranks, ready.as_ref().map(Sent::of).transpose())?;
-    let sent = broadcast(ranks, sent)?;
+    let sent: Sent = broadcast(ranks, sent)?;
+    let opened = match &ready {
+        Some(_) => Ok(sent),
+        None => sent.opened(),
+    };
+    let sent = agree(ranks, opened)?;
     let (ready, state) = match ready {
         Some(mut ready) => {
             let state = std::mem::take(&mut ready.state);
@@ -155,8 +165,13 @@ pub fn share_dataset(
     if ranks.size() == 1 {
         return list();
     }
-    let dataset = agree(ranks, (ranks.rank() == 0).then(list).transpose())?;
-    let dataset = broadcast(ranks, dataset)?;
+    let listed = agree(ranks, (ranks.rank() == 0).then(list).transpose())?;
+    let sent = broadcast(ranks, listed.clone())?;
+    let opened = match listed {
+        Some(listed) => Ok(listed),
+        None => sent.opened().map_err(Error::from),
+    };
+    let dataset = agree(ranks, opened)?;
     check_files(ranks, &dataset)?;
     Ok(dataset)
 }
@@ -203,13 +218,13 @@ fn differing_file(dataset: &Dataset, sizes: &[Option<u64>]) -> Option<Differing>
                 expected.map_or("unreadable".into(), bytes),
             ),
         };
-        let path = dataset.root.join(&item.path);
+        let path = dataset.images.file(item);
         Some(Differing { what: shown(&path.to_string_lossy()).to_string(), found, expected })
     })
 }
 
 fn file_sizes(dataset: &Dataset) -> impl Iterator<Item = io::Result<u64>> {
-    dataset.items().map(|Item { path, .. }| Ok(fs::metadata(dataset.root.join(path))?.len()))
+    dataset.items().map(|item| dataset.images.bytes(item))
 }
 
 #[cfg(test)]
@@ -229,7 +244,7 @@ mod tests {
         let dataset = source.open_or_draw(&config.split_options(), &mut ()).unwrap();
         let lens = || file_sizes(&dataset).map(|size| Some(size.unwrap())).collect::<Vec<_>>();
         assert_eq!(differing_file(&dataset, &lens()), None);
-        let path = dataset.root.join(&dataset.items().nth(3).unwrap().path);
+        let path = dataset.images.file(dataset.items().nth(3).unwrap());
         let len = lens()[3].unwrap();
         let of_first = |size: Option<u64>| {
             let mut sizes = lens();

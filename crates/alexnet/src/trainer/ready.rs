@@ -44,7 +44,7 @@ pub fn new_run(
     // A run that cannot take its first step creates no folder.
     loader.whole_steps(0).next().transpose()?;
     saved::check(&config)?;
-    let (marks, progress) = (saved::marks(&config, loader.dataset())?, Progress::default());
+    let (marks, progress) = (saved::marks(&config, &loader)?, Progress::default());
     let folder = RunFolder::create(run_dir.as_deref(), observer)?;
     // The settings are written first: with them, a run that is killed now can already be resumed.
     saved::write(&config, &folder)?;

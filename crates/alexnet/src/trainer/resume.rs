@@ -1,6 +1,6 @@
 //! Resuming a run: its files are compared with each other before any of them is written.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::path::PathBuf;
 
 use alexnet_core::{ExifOrientation, Progress, text::escaped};
 use alexnet_data::{dataset::Dataset, loader::OnBadImage};
@@ -99,30 +99,41 @@ pub(super) fn ready(
     }
     let dataset = match &changes.data {
         Some(data) => moved(known, data.clone().into(), observer)?,
-        None => known,
+        None => known.opened()?,
     };
-    if !dataset.root.is_dir() {
-        return Err(Error::ImagesMoved { folder: dataset.root });
+    if !dataset.root().is_dir() {
+        return Err(Error::ImagesMoved { folder: dataset.root().to_owned() });
     }
     if changes.data.is_some() && config.on_bad_image == OnBadImage::Error {
         look_at_all(&dataset, observer)?;
     }
+
+    let resumed = match checkpoint {
+        None => None,
+        Some((state, progress, Marks { order, .. })) => {
+            let loader = prepare::loader(&config, dataset.clone())?;
+            if order.is_some_and(|stored| Some(stored) != loader.storage_order()) {
+                return Err(Error::OtherOrder { folder: dataset.root().to_owned() });
+            }
+            Some((loader, state, progress))
+        }
+    };
 
     folder.remove_leftovers()?;
     if changes.data.is_some() || !is_split {
         dataset.save(&split)?;
     }
     saved::write(&config, &folder)?;
-    let marks = saved::marks(&config, &dataset)?;
     let epochs = config.epochs;
-    let ready = match checkpoint {
-        Some((state, progress, _)) => {
-            let loader = prepare::loader(&config, dataset)?;
+    let ready = match resumed {
+        Some((loader, state, progress)) => {
+            let marks = saved::marks(&config, &loader)?;
             Ready { config, folder, marks, loader, state, progress }
         }
         None => {
+            let written = config.clone();
             let Prepared { config, loader, state, .. } = Prepared::new(config, dataset, observer)?;
-            let progress = Progress::default();
+            let (marks, progress) = (saved::marks(&written, &loader)?, Progress::default());
             folder.save_checkpoint(&state, &progress, &marks)?;
             Ready { config, folder, marks, loader, state, progress }
         }
@@ -150,22 +161,17 @@ fn can_go_on(folder: &RunFolder, progress: &Progress, epochs: u64) -> Result<()>
 /// The images of a run in their new folder.
 fn moved(known: Dataset, to: DataSource, observer: &mut dyn Observer) -> Result<Dataset> {
     let found = to.listing(observer)?;
-    let taken = found.train.iter().chain(found.val.iter().flatten());
-    let there: BTreeSet<&str> = taken.map(|item| item.path.as_str()).collect();
     let all = known.items().count();
-    let missing: Vec<&str> =
-        known.items().map(|item| item.path.as_str()).filter(|path| !there.contains(path)).collect();
-    if let Some(first) = missing.first() {
-        return Err(Error::ImagesMissing {
-            folder: found.root,
-            missing: missing.len(),
-            all,
-            first: escaped(first).to_string(),
-        });
+    let there = found.train.len() + found.val.as_ref().map_or(0, Vec::len);
+    let folder = found.root().to_owned();
+    let dataset = known.with_images(found.images).map_err(|missing| Error::ImagesMissing {
+        folder: folder.clone(),
+        missing: missing.images,
+        all,
+        first: escaped(&missing.first).to_string(),
+    })?;
+    if there > all {
+        observer.note(Note::NewImages { images: there - all, folder });
     }
-    let more = there.len() - all;
-    if more > 0 {
-        observer.note(Note::NewImages { images: more, folder: found.root.clone() });
-    }
-    Ok(Dataset { root: found.root, ..known })
+    Ok(dataset)
 }

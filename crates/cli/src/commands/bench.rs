@@ -153,9 +153,9 @@ fn pipeline_ms(args: &Args) -> Result<f64> {
     let data =
         args.data.as_deref().context("`--what pipeline` needs images; name them with `--data`")?;
     let dataset = DataSource::from(data).open(&SplitOptions::default(), &mut Console::default())?;
-    let all: Vec<Item> = dataset.items().cloned().collect();
+    let all: Vec<Item> = dataset.items().collect();
     let order = permutation(0, Purpose::Synthetic, 0, 0, all.len());
-    let train: Vec<Item> = order.into_iter().take(1000).map(|i| all[i].clone()).collect();
+    let train: Vec<Item> = order.into_iter().take(1000).map(|i| all[i]).collect();
     let images = train.len();
     let dataset = Dataset { train, ..dataset };
     let loader = Loader::new(

@@ -1,6 +1,7 @@
-//! `alexnet data`: downloads, splits, checks, draws and shows images.
+//! `alexnet data`: downloads, splits, checks, packs, draws and shows images.
 
 mod check;
+mod pack;
 pub mod preview;
 mod split;
 
@@ -20,7 +21,7 @@ use anyhow::{Result, anyhow};
 
 use crate::{console::Console, parse, progress};
 
-/// Download, split, check, draw and preview images
+/// Download, split, check, pack, draw and preview images
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
     /// Download the flower photos (229 MB) and unpack them to data/flower_photos
@@ -31,6 +32,7 @@ pub enum Command {
     },
     Split(split::Args),
     Check(check::Args),
+    Pack(pack::Args),
     /// Draw flowers: a synthetic data set of five classes
     Synth {
         /// Folder to write the images to
@@ -55,6 +57,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
         Command::Fetch { archive } => fetch_photos(archive.as_deref())?,
         Command::Split(args) => split::run(args)?,
         Command::Check(args) => return check::run(args),
+        Command::Pack(args) => pack::run(args)?,
         Command::Synth { out, per_class, seed } => {
             let bar = progress::Items::new("drawing");
             synthetic::generate(out, *per_class as usize, *seed, &|done, total| {

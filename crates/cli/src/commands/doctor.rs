@@ -3,7 +3,7 @@
 use std::{env, fs, path::Path, process::Command, thread};
 
 use alexnet::core::{Device, text::escaped};
-use alexnet::{Engine, RunFolder, data::dataset::folder, source};
+use alexnet::{Engine, RunFolder, data::dataset::listing::Listing, source};
 use anyhow::Result;
 use clap::ValueEnum;
 use serde::Serialize;
@@ -213,12 +213,12 @@ fn images(name: &str, fix: &str) -> Result<String, String> {
     if !path.exists() {
         return Err(format!("there is no {}; {fix}", path.display()));
     }
-    let folder =
-        folder::scan(&path).map_err(|error| format!("{error}; remove the folder, then {fix}"))?;
+    let listing =
+        Listing::read(&path).map_err(|error| format!("{error}; remove the folder, then {fix}"))?;
     Ok(format!(
         "{} images of {} classes in {}",
-        folder.items.len(),
-        folder.classes.len(),
+        listing.items().count(),
+        listing.classes.len(),
         path.display()
     ))
 }

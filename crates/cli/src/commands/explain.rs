@@ -80,7 +80,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let (path, result) = match &found {
             Err(Failed { path, reason }) => (path, Err(reason.clone())),
             Ok(image) => {
-                let explained = match classifier.explain(&image.path, &options) {
+                let explained = match classifier.explain(image.source(), &options) {
                     Err(error @ (Error::NotFinite | Error::Core(core::Error::Backend { .. }))) => {
                         return Err(error.into());
                     }

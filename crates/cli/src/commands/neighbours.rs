@@ -64,13 +64,16 @@ pub fn run(args: &Args) -> Result<()> {
     let found = neighbors.nearest(&args.image, args.k as usize, &mut console)?;
 
     let decoding = neighbors.decoding();
-    let image = |path: &PathBuf| Ok(figures::thumbnail(&decode(path, decoding)?.image));
-    let images = found.iter().map(|neighbor| image(&neighbor.path)).collect::<Result<Vec<_>>>()?;
-    figures::save(&figures::neighbors(image(&args.image)?, images, &found), &args.out)?;
+    let image = |neighbor: &Neighbor| {
+        Ok(figures::thumbnail(&neighbors.list().decode(neighbor.item, decoding)?.image))
+    };
+    let images = found.iter().map(image).collect::<Result<Vec<_>>>()?;
+    let query = figures::thumbnail(&decode(&args.image, decoding)?.image);
+    figures::save(&figures::neighbors(query, images, &found), &args.out)?;
     match args.format {
         Format::Text => print(&found),
         Format::Json => {
-            let rows = found.iter().map(|Neighbor { path, class, distance }| {
+            let rows = found.iter().map(|Neighbor { path, class, distance, .. }| {
                 json!({ "path": path.to_string_lossy(), "class": class, "distance": distance })
             });
             let output = json!({

@@ -13,7 +13,7 @@ use std::{
 use alexnet::{
     Classifier, Error, ImageSource, Note, Observer, Prediction,
     core::{self, text::shown_path},
-    data::decode::{Decoded, decode, decode_reader},
+    data::decode::{Decoded, decode_reader},
     image::DynamicImage,
 };
 use anyhow::{Context, Result};
@@ -107,7 +107,7 @@ fn classify(
     let mut stdin = has_stdin.then(|| read_stdin(classifier));
     let source = |image: &Image| match &stdin {
         Some(Ok((pixels, _))) if is_stdin(&image.path) => ImageSource::Image(pixels),
-        _ => ImageSource::from(&image.path),
+        _ => image.source(),
     };
     let sources: Vec<ImageSource> = found
         .iter()
@@ -205,7 +205,7 @@ fn annotate(
             Some(Ok((DynamicImage::ImageRgb8(pixels), _))) if is_stdin(&image.path) => {
                 figures::annotate(pixels, &top)
             }
-            _ => figures::annotate(&decode(&image.path, decoding)?.image, &top),
+            _ => figures::annotate(&image.decode(decoding)?.image, &top),
         };
         figures::save(&figure, &file)
     })

@@ -29,6 +29,7 @@ pub fn neighbors(query: RgbImage, images: Vec<RgbImage>, found: &[Neighbor]) -> 
 
 #[cfg(test)]
 mod tests {
+    use alexnet::data::dataset::Images;
     use image::Rgb;
 
     use super::*;
@@ -37,7 +38,13 @@ mod tests {
     fn the_image_is_left_of_all_rows_of_its_neighbors() {
         let tile = |red| RgbImage::from_pixel(112, 112, Rgb([red, 0, 0]));
         for (count, columns, rows) in [(2u32, 3, 1), (6, 7, 1), (8, 7, 2)] {
-            let neighbor = |_| Neighbor { path: "".into(), class: "roses".into(), distance: 1.0 };
+            let (_, items) = Images::of_files("", [("", 0)]).unwrap();
+            let neighbor = |_| Neighbor {
+                item: items[0],
+                path: "".into(),
+                class: "roses".into(),
+                distance: 1.0,
+            };
             let found: Vec<_> = (0..count).map(neighbor).collect();
             let figure = neighbors(tile(200), (0..count as u8).map(tile).collect(), &found);
             let (across, down) = (112 + 10, 112 + 2 * 20 + 10);

@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
-use alexnet::{DataSource, TrainConfig, core::ExifOrientation, data::loader::OnBadImage};
+use alexnet::{
+    DataSource, TrainConfig,
+    core::ExifOrientation,
+    data::loader::{OnBadImage, Shuffle},
+};
 use clap::ValueEnum;
 
 use crate::parse;
@@ -11,8 +15,8 @@ use crate::parse;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Data")]
 pub struct DataOptions {
-    /// Folder of class folders, folder with train/ and val/, or an archive (.tgz, .tar, .zip) of
-    /// such a folder [default: data/flower_photos, else drawn flowers]
+    /// Folder of class folders, folder with train/ and val/, an archive (.tgz, .tar, .zip) of such a
+    /// folder, or a folder of shards (see `data pack`) [default: data/flower_photos, else drawn flowers]
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
     /// Share of each class for the validation set, unless the folder has train/ and val/
@@ -21,6 +25,9 @@ pub struct DataOptions {
     /// What to do with an image that cannot be read [default: error]
     #[arg(long, value_name = "ACTION", value_enum)]
     pub on_bad_image: Option<BadImage>,
+    /// How to shuffle the training images in each epoch
+    #[arg(long, value_name = "ORDER", value_enum, default_value = "full")]
+    pub shuffle: ShuffleOrder,
     /// Whether to apply the EXIF or XMP orientation of images [default: that of --weights, else
     /// apply]
     #[arg(long, value_name = "ACTION", value_enum)]
@@ -32,7 +39,26 @@ impl DataOptions {
         config.data = source(self.data.as_ref());
         config.val_fraction = self.val_fraction;
         config.on_bad_image = self.on_bad_image.unwrap_or_default().into();
+        config.shuffle = self.shuffle.into();
         config.exif_orientation = self.exif_orientation.map(ExifOrientation::from);
+    }
+}
+
+/// How to shuffle the training images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ShuffleOrder {
+    /// All images
+    Full,
+    /// Blocks of 128 images, for shards on hard disks and network file systems
+    Blocks,
+}
+
+impl From<ShuffleOrder> for Shuffle {
+    fn from(order: ShuffleOrder) -> Self {
+        match order {
+            ShuffleOrder::Full => Self::Full,
+            ShuffleOrder::Blocks => Self::Blocks,
+        }
     }
 }
 

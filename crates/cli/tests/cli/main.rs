@@ -20,6 +20,7 @@ mod recipes;
 mod resume;
 mod run_folder;
 mod serve;
+mod shards;
 mod streams;
 mod torture;
 mod train;

@@ -10,8 +10,10 @@ use super::{
     truncation::is_truncated,
 };
 use crate::{
+    Result,
     checksum::sha256,
-    decode::{self, Decoded, decode_in, read_file},
+    dataset::{Images, Item},
+    decode::{self, Decoded, Reservation, decode_in, read_file},
     guard::guard,
 };
 
@@ -30,9 +32,9 @@ pub struct Inspection {
     pub turned: bool,
 }
 
-/// Reads and decodes an image file. All failures, including panics of decoders, are in the result.
-pub fn inspect(path: &Path, decoding: decode::Options) -> Inspection {
-    without_panic(|| inspect_unguarded(path, decoding))
+/// Reads and decodes an image. All failures, including panics of decoders, are in the result.
+pub fn inspect(images: &Images, item: Item, decoding: decode::Options) -> Inspection {
+    without_panic(|| inspect_unguarded(images.read(item), &images.file(item), decoding))
 }
 
 fn without_panic(work: impl FnOnce() -> Inspection) -> Inspection {
@@ -48,12 +50,17 @@ pub fn format_of_image(path: &Path) -> Option<Format> {
     let mut start = Vec::new();
     File::open(path).ok()?.take(32).read_to_end(&mut start).ok()?;
     guess(&start)?;
-    let image = inspect(path, decode::Options::default());
+    let image =
+        without_panic(|| inspect_unguarded(read_file(path), path, decode::Options::default()));
     image.size.and(image.format)
 }
 
-fn inspect_unguarded(path: &Path, decoding: decode::Options) -> Inspection {
-    let (bytes, memory) = match read_file(path) {
+fn inspect_unguarded(
+    read: Result<(Vec<u8>, Reservation)>,
+    path: &Path,
+    decoding: decode::Options,
+) -> Inspection {
+    let (bytes, memory) = match read {
         Ok(read) => read,
         Err(error) => {
             return Inspection {
@@ -118,7 +125,8 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_unreadable() {
-        let image = inspect(Path::new("no/such/file.jpg"), decode::Options::default());
+        let (images, items) = Images::of_files("no/such", [("file.jpg", 0)]).unwrap();
+        let image = inspect(&images, items[0], decode::Options::default());
         assert_eq!(image.damage.unwrap().0, Damage::Unreadable);
         assert!(image.size.is_none() && image.fingerprint.is_none());
     }
@@ -132,8 +140,10 @@ mod tests {
         let (_, mut memory) = read_file(&path).unwrap();
         memory.take(1 << 31);
         let (send, receive) = channel();
+        let (images, items) = Images::of_files(folder.path(), [("0.png", 0)]).unwrap();
         thread::spawn(move || {
-            send.send(inspect(&path, decode::Options::default()).damage.map(|(kind, _)| kind))
+            let image = inspect(&images, items[0], decode::Options::default());
+            send.send(image.damage.map(|(kind, _)| kind))
         });
         let early = receive.recv_timeout(Duration::from_millis(200)).ok();
         drop(memory);

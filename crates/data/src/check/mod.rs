@@ -10,13 +10,11 @@ mod report;
 mod truncation;
 mod unreadable;
 
-use std::{
-    path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
+pub(crate) use self::unreadable::size_of_complete;
 use self::{
     inspection::{Inspection, inspect},
     near_duplicates::Fingerprint,
@@ -33,7 +31,7 @@ pub use crate::dataset::subsets::Subset;
 use crate::{
     Result,
     dataset::{
-        Dataset, Item,
+        Dataset, Images, Item,
         folder::{LeftOut, Why},
         listing::Listing,
     },
@@ -64,18 +62,18 @@ pub fn check(
         (Subset::Val, &dataset.val),
         (Subset::Test, &dataset.test),
     ];
-    let mut items: Vec<(&Item, Subset)> = subsets
+    let list = &*dataset.images;
+    let mut items: Vec<(Item, Subset)> = subsets
         .iter()
-        .flat_map(|(subset, items)| items.iter().map(|item| (item, *subset)))
+        .flat_map(|(subset, items)| items.iter().map(|item| (*item, *subset)))
         .collect();
-    items.sort_by(|(a, _), (b, _)| (a.class, &a.path).cmp(&(b.class, &b.path)));
-    let images =
-        inspect_all(&dataset.root, items.iter().map(|(item, _)| *item), decoding, progress);
-    let class_of = |item: &Item| dataset.classes[item.class].clone();
+    items.sort_by_cached_key(|(item, _)| (list.class(*item), list.path(*item)));
+    let images = inspect_all(list, items.iter().map(|(item, _)| *item), decoding, progress);
+    let class_of = |item: Item| dataset.classes[list.class(item)].clone();
 
     let (mut damaged, mut wrong_extension, mut sizes) = (vec![], vec![], vec![]);
     for ((item, _), image) in items.iter().zip(&images) {
-        let (path, class) = (item.path.clone(), class_of(item));
+        let (path, class) = (list.path(*item), class_of(*item));
         if let Some((kind, reason)) = image.damage.clone() {
             let decodes = image.size.is_some();
             damaged.push(Damaged {
@@ -86,8 +84,10 @@ pub fn check(
                 decodes,
             });
         }
+        // In shards, the names of images are no longer those of files.
+        let is_file = list.shards().is_none();
         if let Some(content) =
-            image.format.filter(|format| image.size.is_some() && !format.is_named(&path))
+            image.format.filter(|format| is_file && image.size.is_some() && !format.is_named(&path))
         {
             wrong_extension.push(WrongExtension {
                 path: path.clone(),
@@ -113,8 +113,8 @@ pub fn check(
         .iter()
         .enumerate()
         .map(|(class, name)| {
-            let counts =
-                subsets.map(|(_, items)| items.iter().filter(|item| item.class == class).count());
+            let counts = subsets
+                .map(|(_, items)| items.iter().filter(|item| list.class(**item) == class).count());
             Class::new(name, counts, items.len())
         })
         .collect();
@@ -125,7 +125,7 @@ pub fn check(
     let skipped_images = not_images.iter().filter(|file| file.is_image()).count();
     let empty_classes = classes.iter().filter(|class| class.images == 0).count();
     Ok(Report {
-        root: dataset.root.clone(),
+        root: dataset.root().to_owned(),
         split,
         images: items.len(),
         issues: damaged.len()
@@ -147,22 +147,23 @@ pub fn check(
 /// Finds the duplicates and near duplicates in a data set. Returns groups of indices in
 /// [`Dataset::items`]. Images that cannot be decoded are in no group.
 pub fn duplicates(dataset: &Dataset, progress: &Progress) -> Vec<Vec<usize>> {
-    let images = inspect_all(&dataset.root, dataset.items(), decode::Options::default(), progress);
+    let options = decode::Options::default();
+    let images = inspect_all(&dataset.images, dataset.items(), options, progress);
     near_duplicates::groups(&fingerprints(&images)).into_iter().map(|group| group.members).collect()
 }
 
-fn inspect_all<'a>(
-    root: &Path,
-    items: impl Iterator<Item = &'a Item>,
+fn inspect_all(
+    images: &Images,
+    items: impl Iterator<Item = Item>,
     decoding: decode::Options,
     progress: &Progress,
 ) -> Vec<Inspection> {
-    let items: Vec<&Item> = items.collect();
+    let items: Vec<Item> = items.collect();
     let done = AtomicUsize::new(0);
     items
         .par_iter()
         .map(|item| {
-            let image = inspect(&root.join(&item.path), decoding);
+            let image = inspect(images, *item, decoding);
             progress(done.fetch_add(1, Ordering::Relaxed) + 1, items.len());
             image
         })
@@ -173,13 +174,14 @@ fn fingerprints(images: &[Inspection]) -> Vec<Option<Fingerprint>> {
     images.iter().map(|image| image.fingerprint).collect()
 }
 
-fn describe(group: &near_duplicates::Group, items: &[(&Item, Subset)], dataset: &Dataset) -> Group {
+fn describe(group: &near_duplicates::Group, items: &[(Item, Subset)], dataset: &Dataset) -> Group {
     let images: Vec<Member> = group
         .members
         .iter()
         .map(|index| {
             let (item, subset) = items[*index];
-            Member { path: item.path.clone(), class: dataset.classes[item.class].clone(), subset }
+            let class = dataset.classes[dataset.images.class(item)].clone();
+            Member { path: dataset.images.path(item), class, subset }
         })
         .collect();
     Group {
@@ -207,7 +209,9 @@ fn not_images(listing: &Listing) -> Vec<NotImage> {
     let found = listing.left_out.iter().map(|LeftOut { path, class, why }| {
         // Opening a pipe would block.
         let content = match why {
-            Why::Extension | Why::NoClass => inspection::format_of_image(&listing.root.join(path)),
+            Why::Extension | Why::NoClass => {
+                inspection::format_of_image(&listing.root().join(path))
+            }
             Why::DanglingLink | Why::Special => None,
         };
         NotImage {

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 use walkdir::WalkDir;
 
-use super::Item;
+use super::images::{ImageList, split};
 use crate::{Error, Result};
 
 /// Extensions of images, in any case: torchvision's `IMG_EXTENSIONS` and GIF.
@@ -40,19 +40,6 @@ const SYSTEM_FOLDERS: [&str; 4] =
 
 /// Number of kinds of files that [`summary`] lists by name.
 const MAX_KINDS: usize = 6;
-
-/// The classes of a folder and its images.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Folder {
-    /// The names of the sub-folders, sorted by bytes.
-    pub classes: Vec<String>,
-    /// The images, sorted by class, folder and name, which is torchvision's order. Paths are
-    /// relative to the folder.
-    pub items: Vec<Item>,
-    /// The skipped files, except hidden ones: first those outside of the class folders, then by
-    /// class.
-    pub left_out: Vec<LeftOut>,
-}
 
 /// A file that is skipped: not an image of a class.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,35 +67,13 @@ pub enum Why {
     NoClass,
 }
 
-impl Folder {
-    /// Returns the classes without images.
-    pub fn empty_classes(&self) -> Vec<&str> {
-        empty_classes(&self.classes, &self.items)
-    }
-}
-
-/// Returns the classes without items.
-pub(crate) fn empty_classes<'a>(classes: &'a [String], items: &[Item]) -> Vec<&'a str> {
-    let mut counts = vec![0; classes.len()];
-    items.iter().for_each(|item| counts[item.class] += 1);
-    classes
-        .iter()
-        .zip(counts)
-        .filter(|(_, count)| *count == 0)
-        .map(|(class, _)| class.as_str())
-        .collect()
-}
-
-/// Lists the class folders in `root` and their images; no image is opened. Class folders may be
-/// empty.
-///
-/// Images in sub-folders of a class folder belong to the class. Symbolic links are followed.
+/// Returns the names of the class folders in `root`, sorted by bytes. Class folders may be empty.
 ///
 /// # Errors
-/// [`Error::Dataset`] for fewer than two classes, for a name that is not UTF-8, for two classes of
-/// the same name in different Unicode normalization forms, and for links that form a loop;
-/// [`Error::Io`] if a folder cannot be read.
-pub fn scan(root: &Path) -> Result<Folder> {
+/// [`Error::Dataset`] for fewer than two classes, for a name that is not UTF-8, and for two classes
+/// of the same name in different Unicode normalization forms; [`Error::Io`] if the folder cannot be
+/// read.
+pub(crate) fn classes(root: &Path) -> Result<Vec<String>> {
     let classes = subfolders(root)?;
     match &classes[..] {
         [] => Err(refuse(
@@ -120,18 +85,37 @@ pub fn scan(root: &Path) -> Result<Folder> {
                 format!("it has one class, `{only}`; at least two are needed, one folder each");
             Err(refuse(root, reason))
         }
-        _ => of_classes(root, classes),
+        _ => {
+            check_unicode_forms(root, &classes)?;
+            Ok(classes)
+        }
     }
 }
 
-/// Does the same as [`scan`] for given class folders of any number.
-pub(crate) fn of_classes(root: &Path, classes: Vec<String>) -> Result<Folder> {
-    check_unicode_forms(root, &classes)?;
-    let loose = loose_images(root)?.into_iter();
+/// Lists the images of the class folders in `root`; no image is opened. Each class comes with its
+/// index. Images are sorted by class, folder and name, which is torchvision's order, and are added
+/// to `list` with `subset` as the first folder of their paths. Returns the skipped files, except
+/// hidden ones: first those outside of the class folders, then by class.
+///
+/// Images in sub-folders of a class folder belong to the class. Symbolic links are followed.
+///
+/// # Errors
+/// [`Error::Dataset`] for a name that is not UTF-8, and for links that form a loop; [`Error::Io`]
+/// if a folder cannot be read.
+pub(crate) fn add_images(
+    root: &Path,
+    subset: Option<&str>,
+    classes: &[(usize, &str)],
+    list: &mut ImageList,
+) -> Result<Vec<LeftOut>> {
+    let below_subset = |path: String| match subset {
+        None => path,
+        Some(subset) => [subset, "/", &path].concat(),
+    };
+    let loose = loose_images(root)?.into_iter().map(below_subset);
     let mut left_out: Vec<LeftOut> =
         loose.map(|path| LeftOut { path, class: None, why: Why::NoClass }).collect();
-    let mut items = Vec::new();
-    for (class, name) in classes.iter().enumerate() {
+    for (class, name) in classes {
         let mut files = Vec::new();
         for file in walk(&root.join(name)) {
             let (path, why) = file?;
@@ -139,13 +123,19 @@ pub(crate) fn of_classes(root: &Path, classes: Vec<String>) -> Result<Folder> {
         }
         files.sort_unstable_by(|(a, _), (b, _)| by_folder(a).cmp(&by_folder(b)));
         for (path, why) in files {
+            let path = below_subset(path);
             match why {
-                None => items.push(Item { path, class }),
-                Some(why) => left_out.push(LeftOut { path, class: Some(name.clone()), why }),
+                None => {
+                    let (folder, image) = split(&path);
+                    list.push(root, folder, image, *class)?;
+                }
+                Some(why) => {
+                    left_out.push(LeftOut { path, class: Some((*name).to_owned()), why });
+                }
             }
         }
     }
-    Ok(Folder { classes, items, left_out })
+    Ok(left_out)
 }
 
 /// Iterates over all files below a folder, except hidden ones, in no particular order. Links are
@@ -279,9 +269,15 @@ fn names(root: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Returns the key that torchvision sorts the images of a class by: the folder, then the name.
+/// `None` without a `/`, which does not occur in a data set, since each path starts with the class.
+fn by_folder(path: &str) -> Option<(&str, &str)> {
+    path.rsplit_once('/')
+}
+
 /// Checks that no two classes have the same name in different Unicode normalization forms, which
 /// look the same on screen.
-fn check_unicode_forms(root: &Path, classes: &[String]) -> Result<()> {
+pub(crate) fn check_unicode_forms(root: &Path, classes: &[String]) -> Result<()> {
     let mut forms: HashMap<String, &String> = HashMap::new();
     for class in classes {
         if let Some(other) = forms.insert(class.nfc().collect(), class) {
@@ -294,12 +290,6 @@ fn check_unicode_forms(root: &Path, classes: &[String]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Returns the key that torchvision sorts the images of a class by: the folder, then the name.
-/// `None` without a `/`, which does not occur in a data set, since each path starts with the class.
-pub fn by_folder(path: &str) -> Option<(&str, &str)> {
-    path.rsplit_once('/')
 }
 
 /// Returns the path relative to `root`, with `/` between the parts on every system.
@@ -347,10 +337,26 @@ fn refuse(path: &Path, reason: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::tree;
+    use crate::{dataset::Images, fixtures::tree};
 
-    fn paths(folder: &Folder) -> Vec<&str> {
-        folder.items.iter().map(|item| item.path.as_str()).collect()
+    #[derive(Debug)]
+    struct Folder {
+        classes: Vec<String>,
+        images: Images,
+        left_out: Vec<LeftOut>,
+    }
+
+    fn scan(root: &Path) -> Result<Folder> {
+        let classes = classes(root)?;
+        let numbered: Vec<(usize, &str)> = classes.iter().map(String::as_str).enumerate().collect();
+        let mut list = ImageList::default();
+        let left_out = add_images(root, None, &numbered, &mut list)?;
+        let images = list.in_files(root.to_owned());
+        Ok(Folder { classes, images, left_out })
+    }
+
+    fn paths(Folder { images, .. }: &Folder) -> Vec<String> {
+        images.items().map(|item| images.path(item)).collect()
     }
 
     /// The expected order is that of torchvision 0.28 for this tree:
@@ -389,7 +395,9 @@ mod tests {
                 "é/1.tif",
             ]
         );
-        assert_eq!(folder.items[3], Item { path: "b/Z.png".into(), class: 1 });
+        let images = &folder.images;
+        let classes: Vec<usize> = images.items().map(|item| images.class(item)).collect();
+        assert_eq!(classes, [0, 1, 1, 1, 1, 1, 1, 1, 2, 3]);
     }
 
     #[test]
@@ -523,7 +531,7 @@ mod tests {
     #[test]
     fn a_hidden_root_is_accepted() {
         let root = tree([".images/a/1.jpg", ".images/b/1.jpg"]);
-        assert_eq!(scan(&root.path().join(".images")).unwrap().items.len(), 2);
+        assert_eq!(scan(&root.path().join(".images")).unwrap().images.len(), 2);
     }
 
     #[test]
@@ -537,12 +545,6 @@ mod tests {
             assert!(message.contains(root.path().to_str().unwrap()), "{message}");
         }
         assert!(matches!(scan(Path::new("no/such/folder")), Err(Error::Io { .. })));
-    }
-
-    #[test]
-    fn empty_classes_are_listed() {
-        let root = tree(["a/1.jpg", "b/", "c/1.txt"]);
-        assert_eq!(scan(root.path()).unwrap().empty_classes(), ["b", "c"]);
     }
 
     #[cfg(unix)]

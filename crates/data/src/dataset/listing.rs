@@ -1,10 +1,15 @@
 //! Lists the images of a folder of any accepted layout, before they are split.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
-    Dataset, Item,
-    folder::{self, Folder, LeftOut},
+    Dataset, Images, Item, Missing,
+    folder::{self, LeftOut},
+    images::ImageList,
+    shards::{self, InShards},
     subsets::{self, Subset, Subsets},
 };
 use crate::{
@@ -13,10 +18,10 @@ use crate::{
 };
 
 /// The images of a folder, by class and, if the folder is already split, by subset.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Listing {
-    /// The folder that paths are relative to.
-    pub root: PathBuf,
+    /// The images.
+    pub images: Arc<Images>,
     /// Class names, sorted.
     pub classes: Vec<String>,
     /// Training images. If the folder has no validation subset, the validation images are taken
@@ -40,41 +45,72 @@ impl Dataset {
     pub fn open(path: &Path, options: &SplitOptions) -> Result<Self> {
         Listing::read(path)?.split(options)
     }
+
+    /// Finds the images of a split that was read from a file, if they are in shards. Image files
+    /// are not looked for.
+    ///
+    /// # Errors
+    /// Those of [`Listing::read`] for shards; [`Error::Dataset`] if the shards lack an image.
+    pub fn opened(self) -> Result<Self> {
+        let root = self.root().to_owned();
+        if !root.is_dir() || !shards::holds_shards(&root)? {
+            return Ok(self);
+        }
+        let images = Listing::read(&root)?.images;
+        let tests = self.test.len();
+        let opened = self.with_images(images).map_err(|Missing { images, first }| {
+            format!("{images} images of the split are not in its shards, such as {first}")
+        });
+        let opened = opened.and_then(|opened| match tests - opened.test.len() {
+            0 => Ok(opened),
+            missing => Err(format!("{missing} test images of the split are not in its shards")),
+        });
+        opened.map_err(|reason| Error::Dataset { path: root, reason })
+    }
 }
 
 impl Listing {
     /// Reads the names of a data set; no image is opened.
     ///
     /// `path` holds one of: subset folders with the same class folders in each (see
-    /// [`subsets::find`]); class folders (see [`folder::scan`]); a single folder with one of these
-    /// layouts, such as the top folder of an archive. Class folders may be empty.
+    /// [`subsets::find`]); class folders with images, also in their sub-folders; a single folder with
+    /// one of these layouts, such as the top folder of an archive; shards (see [`crate::shards`]).
+    /// Class folders may be empty.
     ///
     /// # Errors
-    /// [`Error::Dataset`] for anything else; [`Error::Io`].
+    /// [`Error::Dataset`] for anything else; [`Error::Shards`] if shards or their index cannot be
+    /// used; [`Error::Io`].
     pub fn read(path: &Path) -> Result<Self> {
+        if path.is_dir() && shards::holds_shards(path)? {
+            let InShards { images, classes, train, val, test, notes } = shards::find(path)?;
+            let images = Arc::new(images);
+            return Ok(Self { images, classes, train, val, test, left_out: vec![], notes });
+        }
         let root = top(path)?;
         let mut listing = match subsets::find(&root)? {
             Some(subsets) => Self::of_subsets(root, subsets)?,
             None => {
-                let Folder { classes, items, left_out } = folder::scan(&root)?;
-                Self {
-                    root,
-                    classes,
-                    train: items,
-                    val: None,
-                    test: vec![],
-                    left_out,
-                    notes: vec![],
-                }
+                let classes = folder::classes(&root)?;
+                let mut list = ImageList::default();
+                let left_out = folder::add_images(&root, None, &numbered(&classes), &mut list)?;
+                let images = list.in_files(root);
+                let train = images.items().collect();
+                let images = Arc::new(images);
+                Self { images, classes, train, val: None, test: vec![], left_out, notes: vec![] }
             }
         };
         listing.notes.extend(folder::summary(&listing.left_out));
         Ok(listing)
     }
 
+    /// The folder that paths are relative to.
+    pub fn root(&self) -> &Path {
+        self.images.root()
+    }
+
     /// Iterates over all images: training, validation, test.
-    pub fn items(&self) -> impl Iterator<Item = &Item> {
-        self.train.iter().chain(self.val.iter().flatten()).chain(&self.test)
+    pub fn items(&self) -> impl Iterator<Item = Item> + '_ {
+        self.train.iter().chain(self.val.iter().flatten()).chain(&self.test).copied()
     }
 
     /// Splits the images into training and validation images, unless they are already split.
@@ -87,19 +123,20 @@ impl Listing {
     /// [`Error::Dataset`] if a class has no training image; [`Error::NoneValidates`] if there is no
     /// validation image; [`Error::Invalid`] if the fraction is outside `0.0..1.0`.
     pub fn split(self, options: &SplitOptions) -> Result<Dataset> {
-        let empty = folder::empty_classes(&self.classes, &self.train);
+        let empty = self.empty_classes();
         if !empty.is_empty() {
             let reason = format!(
                 "there is no image in the class folder {}; the extensions of images are .{}",
                 empty.join(", "),
                 folder::EXTENSIONS.join(", .")
             );
-            return Err(refuse(&self.root, reason));
+            return Err(refuse(self.root(), reason));
         }
         let dataset = self.divided(options)?;
         match dataset.val.is_empty() {
             true => {
-                Err(Error::NoneValidates { path: dataset.root, fraction: options.val_fraction })
+                let path = dataset.root().to_owned();
+                Err(Error::NoneValidates { path, fraction: options.val_fraction })
             }
             false => Ok(dataset),
         }
@@ -111,41 +148,48 @@ impl Listing {
     /// # Errors
     /// [`Error::Invalid`] if the fraction is outside `0.0..1.0`.
     pub fn divided(self, options: &SplitOptions) -> Result<Dataset> {
-        let Self { root, classes, train, val, test, .. } = self;
+        let Self { images, classes, train, val, test, .. } = self;
         match val {
-            Some(val) => Ok(Dataset { root, classes, train, val, test }),
-            None => {
-                let alone: Vec<Vec<usize>> = (0..train.len()).map(|item| vec![item]).collect();
-                divide(root, classes, (train, test), &alone, options)
-            }
+            Some(val) => Ok(Dataset { images, classes, train, val, test }),
+            None => divide(Dataset { images, classes, train, val: vec![], test }, None, options),
         }
+    }
+
+    /// Returns the classes without training images.
+    fn empty_classes(&self) -> Vec<&str> {
+        let mut is_empty = vec![true; self.classes.len()];
+        self.train.iter().for_each(|item| is_empty[self.images.class(*item)] = false);
+        let classes = self.classes.iter().zip(is_empty).filter(|(_, is_empty)| *is_empty);
+        classes.map(|(class, _)| class.as_str()).collect()
     }
 
     fn of_subsets(root: PathBuf, subsets: Subsets) -> Result<Self> {
         let Subsets { train, val, test, others } = subsets;
-        let mut notes = vec![describe_split(&train, val.as_deref(), test.as_deref())];
-        let Folder { classes, items, left_out } =
-            prefixed(&train, folder::scan(&root.join(&train))?);
-        let mut listing =
-            Self { root, classes, train: items, val: None, test: vec![], left_out, notes: vec![] };
-        if let Some(val) = val {
-            let found = listing.subset(&train, &val)?;
-            if found.is_empty() {
-                return Err(refuse(&listing.root, format!("there is no image in {val}/")));
+        let mut notes = vec![subsets::describe(&train, val.as_deref(), test.as_deref())];
+        let folder = root.join(&train);
+        let classes = folder::classes(&folder)?;
+        let mut list = ImageList::default();
+        let mut left_out =
+            folder::add_images(&folder, Some(&train), &numbered(&classes), &mut list)?;
+        let training = list.len();
+        if let Some(val) = &val {
+            left_out.extend(add_subset(&root, (&train, &classes), val, &mut list)?);
+            if list.len() == training {
+                return Err(refuse(&root, format!("there is no image in {val}/")));
             }
-            listing.val = Some(found);
         }
+        let validation = list.len();
         if let Some(test) = test {
             // Unlabeled test images may be in one sub-folder of any name.
-            let subfolders = folder::subfolders(&listing.root.join(&test))?;
-            if subfolders.iter().any(|name| listing.classes.contains(name)) {
-                listing.test = listing.subset(&train, &test)?;
+            let subfolders = folder::subfolders(&root.join(&test))?;
+            if subfolders.iter().any(|name| classes.contains(name)) {
+                left_out.extend(add_subset(&root, (&train, &classes), &test, &mut list)?);
             } else {
                 notes.push(format!("{test}/ has no folder of a class of {train}/ and is skipped"));
             }
         }
         for other in others {
-            let folder = listing.root.join(&other);
+            let folder = root.join(&other);
             let images = folder::walk(&folder).filter(|file| matches!(file, Ok((_, None)))).count();
             if images > 0 {
                 notes.push(format!(
@@ -153,65 +197,50 @@ impl Listing {
                 ));
             }
         }
-        listing.notes = notes;
-        Ok(listing)
-    }
-
-    /// Reads the folder `name` of the validation or test subset. Its classes must be those of the
-    /// training subset; the test subset may have fewer.
-    fn subset(&mut self, train: &str, name: &str) -> Result<Vec<Item>> {
-        let path = self.root.join(name);
-        let found = folder::of_classes(&path, folder::subfolders(&path)?)?;
-        let only_in = |a: &[String], b: &[String]| -> Vec<String> {
-            a.iter().filter(|class| !b.contains(class)).cloned().collect()
-        };
-        let mut missing = only_in(&self.classes, &found.classes);
-        if Subset::of(name) == Some(Subset::Test) {
-            missing.clear();
-        }
-        let differences: Vec<String> =
-            [(train, missing), (name, only_in(&found.classes, &self.classes))]
-                .into_iter()
-                .filter(|(_, classes)| !classes.is_empty())
-                .map(|(subset, classes)| format!("only {subset}/ has {}", classes.join(", ")))
-                .collect();
-        if !differences.is_empty() {
-            return Err(refuse(
-                &self.root,
-                format!("its classes differ: {}", differences.join("; ")),
-            ));
-        }
-        let Folder { classes, items, left_out } = prefixed(name, found);
-        self.left_out.extend(left_out);
-        let index = |class: usize| self.classes.iter().position(|known| *known == classes[class]);
-        Ok(items
-            .into_iter()
-            .filter_map(|item| Some(Item { class: index(item.class)?, ..item }))
-            .collect())
+        let images = Arc::new(list.in_files(root));
+        let mut items: Vec<Item> = images.items().collect();
+        let tests = items.split_off(validation);
+        let validating = items.split_off(training);
+        let val = val.map(|_| validating);
+        Ok(Self { images, classes, train: items, val, test: tests, left_out, notes })
     }
 }
 
-/// Prefixes the paths of a subset with the name of its folder.
-fn prefixed(subset: &str, folder: Folder) -> Folder {
-    let Folder { classes, mut items, mut left_out } = folder;
-    let paths = items
-        .iter_mut()
-        .map(|item| &mut item.path)
-        .chain(left_out.iter_mut().map(|file| &mut file.path));
-    paths.for_each(|path| *path = format!("{subset}/{path}"));
-    Folder { classes, items, left_out }
+/// Returns the classes with their indices.
+fn numbered(classes: &[String]) -> Vec<(usize, &str)> {
+    classes.iter().map(String::as_str).enumerate().collect()
 }
 
-fn describe_split(train: &str, val: Option<&str>, test: Option<&str>) -> String {
-    let mut note = format!("the data set is already split: {train}/ for training");
-    match val {
-        Some(val) => note.push_str(&format!(", {val}/ for validation")),
-        None => note.push_str(", a share of it for validation"),
+/// Adds the images in the folder `name` of the validation or test subset. Its classes must be those
+/// of the training subset; the test subset may have fewer. Returns the skipped files.
+fn add_subset(
+    root: &Path,
+    (train, classes): (&str, &[String]),
+    name: &str,
+    list: &mut ImageList,
+) -> Result<Vec<LeftOut>> {
+    let folder = root.join(name);
+    let found = folder::subfolders(&folder)?;
+    folder::check_unicode_forms(&folder, &found)?;
+    let only_in = |a: &[String], b: &[String]| -> Vec<String> {
+        a.iter().filter(|class| !b.contains(class)).cloned().collect()
+    };
+    let mut missing = only_in(classes, &found);
+    if Subset::of(name) == Some(Subset::Test) {
+        missing.clear();
     }
-    if let Some(test) = test {
-        note.push_str(&format!(", {test}/ for tests"));
+    let differences: Vec<String> = [(train, missing), (name, only_in(&found, classes))]
+        .into_iter()
+        .filter(|(_, classes)| !classes.is_empty())
+        .map(|(subset, classes)| format!("only {subset}/ has {}", classes.join(", ")))
+        .collect();
+    if !differences.is_empty() {
+        return Err(refuse(root, format!("its classes differ: {}", differences.join("; "))));
     }
-    note
+    // In the order of the training subset.
+    let mut numbered = numbered(classes);
+    numbered.retain(|(_, class)| found.iter().any(|found| found == class));
+    folder::add_images(&folder, Some(name), &numbered, list)
 }
 
 /// Returns the folder of the data set: the only sub-folder of `path`, if that has sub-folders
@@ -263,8 +292,8 @@ mod tests {
         }
     }
 
-    fn first(items: &[Item]) -> &str {
-        &items[0].path
+    fn first(listing: &Listing, items: &[Item]) -> String {
+        listing.images.path(items[0])
     }
 
     #[test]
@@ -275,8 +304,8 @@ mod tests {
             let listing = read(&subsets(&[train, val]));
             assert_eq!(listing.classes, ["a", "b"]);
             assert_eq!(listing.train.len(), 20);
-            assert_eq!(first(&listing.train), format!("{train}/a/0.jpg"));
-            assert_eq!(first(listing.val.as_ref().unwrap()), format!("{val}/a/0.jpg"));
+            assert_eq!(first(&listing, &listing.train), format!("{train}/a/0.jpg"));
+            assert_eq!(first(&listing, listing.val.as_ref().unwrap()), format!("{val}/a/0.jpg"));
             let note = format!(
                 "the data set is already split: {train}/ for training, {val}/ for validation"
             );
@@ -284,7 +313,7 @@ mod tests {
         }
         for test in ["test", "Testing"] {
             let listing = read(&subsets(&["train", "valid", test]));
-            assert_eq!(first(&listing.test), format!("{test}/a/0.jpg"));
+            assert_eq!(first(&listing, &listing.test), format!("{test}/a/0.jpg"));
             assert!(listing.notes[0].ends_with(&format!(", {test}/ for tests")));
         }
     }
@@ -298,9 +327,11 @@ mod tests {
         assert_eq!((dataset.train.len(), dataset.val.len(), dataset.test.len()), (14, 6, 20));
         assert!(!dataset.comes_split());
         let alone = Dataset::open(&root.path().join("Training"), &options).unwrap();
-        let prefixed: Vec<String> =
-            alone.val.iter().map(|item| format!("Training/{}", item.path)).collect();
-        assert_eq!(dataset.val.iter().map(|item| item.path.clone()).collect::<Vec<_>>(), prefixed);
+        let prefixed: Vec<String> = paths(&alone.images, &alone.val)
+            .iter()
+            .map(|path| format!("Training/{path}"))
+            .collect();
+        assert_eq!(paths(&dataset.images, &dataset.val), prefixed);
         assert_eq!(dataset.clone().keep_together(&[], &options).unwrap(), dataset);
     }
 
@@ -324,8 +355,8 @@ mod tests {
             "val/train/2.jpg",
         ]));
         assert_eq!(
-            (&listing.classes[..], first(&listing.train)),
-            (&["bus".into(), "train".into()][..], "train/bus/1.jpg")
+            (&listing.classes[..], first(&listing, &listing.train)),
+            (&["bus".into(), "train".into()][..], "train/bus/1.jpg".to_owned())
         );
     }
 
@@ -382,7 +413,8 @@ mod tests {
         fs::create_dir_all(root.path().join("test/b")).unwrap();
         fs::write(root.path().join("test/b/1.jpg"), "").unwrap();
         let listing = read(&root);
-        assert_eq!(listing.test, [Item { path: "test/b/1.jpg".into(), class: 1 }]);
+        assert_eq!(paths(&listing.images, &listing.test), ["test/b/1.jpg"]);
+        assert_eq!(listing.images.class(listing.test[0]), 1);
         fs::create_dir_all(root.path().join("test/c")).unwrap();
         refused(&root, &["its classes differ: only test/ has c"]);
     }
@@ -424,10 +456,13 @@ mod tests {
             "val/b/sub/3.jpg",
         ]);
         let dataset = open(root.path()).unwrap();
-        assert_eq!(dataset.root, root.path());
+        assert_eq!(dataset.root(), root.path());
         assert_eq!(dataset.classes, ["a", "b"]);
-        assert_eq!(paths(&dataset.train), ["train/a/1.jpg", "train/b/1.jpg"]);
-        assert_eq!(paths(&dataset.val), ["val/a/2.jpg", "val/b/2.jpg", "val/b/sub/3.jpg"]);
+        assert_eq!(paths(&dataset.images, &dataset.train), ["train/a/1.jpg", "train/b/1.jpg"]);
+        assert_eq!(
+            paths(&dataset.images, &dataset.val),
+            ["val/a/2.jpg", "val/b/2.jpg", "val/b/sub/3.jpg"]
+        );
     }
 
     #[test]
@@ -453,10 +488,10 @@ mod tests {
     fn a_lone_folder_is_entered() {
         let root = tree(images("top/a", 10).chain(images("top/b", 10)));
         let dataset = open(root.path()).unwrap();
-        assert_eq!(dataset.root, root.path().join("top"));
+        assert_eq!(dataset.root(), root.path().join("top"));
         assert_eq!(dataset.val.len(), 2);
         let root = tree(["x/train/a/1.jpg", "x/train/b/1.jpg", "x/val/a/2.jpg", "x/val/b/2.jpg"]);
-        assert_eq!(open(root.path()).unwrap().root, root.path().join("x"));
+        assert_eq!(open(root.path()).unwrap().root(), root.path().join("x"));
         fixtures::refused(open(tree(["a/1.jpg"]).path()), "one class, `a`");
     }
 

@@ -2,35 +2,26 @@
 //! folders of the accepted layouts.
 
 pub mod folder;
+pub mod images;
 pub mod listing;
+mod saved;
+mod shards;
 pub mod subsets;
 
-use std::{
-    fs,
-    io::Write,
-    path::{Path, PathBuf},
+use std::{path::Path, sync::Arc};
+
+use crc32fast::Hasher;
+
+pub use self::{
+    images::{Images, Item},
+    shards::holds_shards,
 };
 
-use alexnet_core::files::write_atomically;
-use crc32fast::Hasher;
-use serde::{Deserialize, Serialize};
-
-use crate::{Error, Result};
-
-/// An image file with its class.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Item {
-    /// Path relative to [`Dataset::root`], with `/` between the parts.
-    pub path: String,
-    /// Index of the class in [`Dataset::classes`].
-    pub class: usize,
-}
-
 /// A data set with its split: the content of `split.json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Dataset {
-    /// The folder that paths are relative to.
-    pub root: PathBuf,
+    /// The images.
+    pub images: Arc<Images>,
     /// Class names, sorted.
     pub classes: Vec<String>,
     /// Training images, by class, then by name.
@@ -38,107 +29,127 @@ pub struct Dataset {
     /// Validation images, by class, then by name.
     pub val: Vec<Item>,
     /// Test images, by class, then by name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub test: Vec<Item>,
 }
 
-/// The content of `split.json`: a data set and its checksum.
-#[derive(Serialize, Deserialize)]
-struct Saved<D> {
-    #[serde(flatten)]
-    dataset: D,
-    #[serde(default)]
-    crc32: Option<String>,
+/// Data sets are equal if they have the same root, classes and images in each subset.
+impl PartialEq for Dataset {
+    fn eq(&self, other: &Self) -> bool {
+        let image = |of: &Self, item: Item| (of.images.path(item), of.images.class(item));
+        let same = |own: &[Item], others: &[Item]| {
+            own.len() == others.len()
+                && own.iter().zip(others).all(|(a, b)| image(self, *a) == image(other, *b))
+        };
+        self.root() == other.root()
+            && self.classes == other.classes
+            && same(&self.train, &other.train)
+            && same(&self.val, &other.val)
+            && same(&self.test, &other.test)
+    }
+}
+
+/// The images of a split that another list of images lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Their number.
+    pub images: usize,
+    /// The path of the first one.
+    pub first: String,
 }
 
 impl Dataset {
+    /// The folder that paths are relative to.
+    pub fn root(&self) -> &Path {
+        self.images.root()
+    }
+
     /// Returns whether the folder was already split into a training and a validation subset. The
     /// seed does not change such a split.
     pub fn comes_split(&self) -> bool {
-        let [train, val] = [&self.train, &self.val].map(|items| items.first().map(first_folder));
+        let [train, val] = [&self.train, &self.val]
+            .map(|items| items.first().map(|item| first_folder(self.images.parts(*item).0)));
         self.in_subsets() && val.is_some() && train != val
     }
 
     /// Returns whether the paths start with the folder of a subset, not with that of a class.
     pub(crate) fn in_subsets(&self) -> bool {
-        in_subsets(self.all(), &self.classes)
+        in_subsets(&self.images, self.all(), &self.classes)
     }
 
     /// Iterates over the training images, then the validation images.
-    pub fn items(&self) -> impl Iterator<Item = &Item> {
-        self.train.iter().chain(&self.val)
+    pub fn items(&self) -> impl Iterator<Item = Item> + '_ {
+        self.train.iter().chain(&self.val).copied()
     }
 
     /// Iterates over all images: training, validation, test.
-    pub fn all(&self) -> impl Iterator<Item = &Item> {
-        self.items().chain(&self.test)
+    pub fn all(&self) -> impl Iterator<Item = Item> + '_ {
+        self.items().chain(self.test.iter().copied())
+    }
+
+    /// Returns the same split of other images, which have the same paths. Test images may be missing
+    /// and are then left out.
+    ///
+    /// # Errors
+    /// The training and validation images that are missing.
+    pub fn with_images(self, images: Arc<Images>) -> Result<Self, Missing> {
+        let mut missing: Option<Missing> = None;
+        let by_path = images.by_path();
+        let mut find = |items: &[Item]| -> Vec<Item> {
+            items
+                .iter()
+                .filter_map(|item| {
+                    let found = by_path.find(self.images.parts(*item));
+                    if found.is_none() {
+                        let first = || Missing { images: 0, first: self.images.path(*item) };
+                        missing.get_or_insert_with(first).images += 1;
+                    }
+                    found
+                })
+                .collect()
+        };
+        let [train, val] = [&self.train, &self.val].map(|items| find(items));
+        if let Some(missing) = missing {
+            return Err(missing);
+        }
+        let find = |item: &Item| by_path.find(self.images.parts(*item));
+        let test = self.test.iter().filter_map(find).collect();
+        drop(by_path);
+        Ok(Self { images, classes: self.classes, train, val, test })
     }
 
     /// Returns the CRC-32 of the classes and of the items of each subset. It does not depend on the
     /// root, so the folder may be moved.
     pub fn checksum(&self) -> String {
         let mut hasher = Hasher::new();
-        let mut add = |text: &str| {
-            hasher.update(&(text.len() as u64).to_le_bytes());
-            hasher.update(text.as_bytes());
+        let mut add = |parts: &[&str]| {
+            let length: usize = parts.iter().map(|part| part.len()).sum();
+            hasher.update(&(length as u64).to_le_bytes());
+            parts.iter().for_each(|part| hasher.update(part.as_bytes()));
         };
-        self.classes.iter().for_each(|class| add(class));
+        self.classes.iter().for_each(|class| add(&[class]));
         for (subset, items) in [("train", &self.train), ("val", &self.val), ("test", &self.test)] {
-            for Item { path, class } in items {
-                add(subset);
-                add(path);
-                add(&class.to_string());
+            for item in items {
+                add(&[subset]);
+                match self.images.parts(*item) {
+                    ("", name) => add(&[name]),
+                    (folder, name) => add(&[folder, "/", name]),
+                }
+                add(&[&self.images.class(*item).to_string()]);
             }
         }
         format!("{:08x}", hasher.finalize())
-    }
-
-    /// Writes `split.json`, with a checksum.
-    ///
-    /// # Errors
-    /// [`Error::Core`] when the file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<()> {
-        write_atomically(path, |file| {
-            let saved = Saved { dataset: self, crc32: Some(self.checksum()) };
-            let mut text = serde_json::to_vec_pretty(&saved)?;
-            text.push(b'\n');
-            file.write_all(&text)
-        })?;
-        Ok(())
-    }
-
-    /// Reads `split.json`.
-    ///
-    /// # Errors
-    /// [`Error::Io`]; [`Error::Dataset`] if the file is not a split, was changed after it was
-    /// written, or refers to a class that it does not list. Files of earlier versions have no
-    /// checksum and are not checked for changes.
-    pub fn load(path: &Path) -> Result<Self> {
-        let text = fs::read(path).map_err(Error::io("read", path))?;
-        let Saved { dataset, crc32 }: Saved<Self> = serde_json::from_slice(&text)
-            .map_err(|error| refuse(path, format!("it is not a valid split: {error}")))?;
-        if crc32.is_some_and(|written| written != dataset.checksum()) {
-            let reason = "it was changed after it was written; restore the original file".into();
-            return Err(refuse(path, reason));
-        }
-        if let Some(item) = dataset.all().find(|item| item.class >= dataset.classes.len()) {
-            return Err(refuse(
-                path,
-                format!("`{}` is of class {}, which is not listed", item.path, item.class),
-            ));
-        }
-        Ok(dataset)
     }
 }
 
 /// Returns whether the paths of all items of a data set start with the folder of a subset, not with
 /// that of a class. One differing path is enough: in a subset, only the images of a class with the
 /// name of that subset start with their class name.
-pub(crate) fn in_subsets<'a>(
-    mut items: impl Iterator<Item = &'a Item>,
+pub(crate) fn in_subsets(
+    images: &Images,
+    mut items: impl Iterator<Item = Item>,
     classes: &[String],
 ) -> bool {
-    items.any(|item| first_folder(item) != classes[item.class])
+    items.any(|item| first_folder(images.parts(item).0) != classes[images.class(item)])
 }
 
 /// Removes the folder of the subset from a path, so that it starts with the class.
@@ -146,16 +157,14 @@ pub(crate) fn below_subset(path: &str, in_subsets: bool) -> &str {
     path.split_once('/').filter(|_| in_subsets).map_or(path, |(_, below)| below)
 }
 
-fn first_folder(item: &Item) -> &str {
-    item.path.split_once('/').map_or("", |(first, _)| first)
-}
-
-fn refuse(path: &Path, reason: String) -> Error {
-    Error::Dataset { path: path.to_owned(), reason }
+fn first_folder(folder: &str) -> &str {
+    folder.split_once('/').map_or(folder, |(first, _)| first)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::fixtures::{images, open, refused, tree};
 
@@ -182,8 +191,8 @@ mod tests {
         let file = root.path().join("split.json");
         dataset.save(&file).unwrap();
         let text = fs::read_to_string(&file).unwrap();
-        let (path, class) =
-            (format!("{:?}", dataset.val[1].path), format!("{:?}", dataset.train[0].path));
+        let [path, class] = [dataset.val[1], dataset.train[0]]
+            .map(|item| format!("{:?}", dataset.images.path(item)));
         for (from, to) in [
             ("\"class\": 1", "\"class\": 0"),
             ("\"val\"", "\"vxl\""),
@@ -197,7 +206,11 @@ mod tests {
         fs::write(&file, text.replacen("\"class\": 1", "\"class\": 0", 1)).unwrap();
         refused(Dataset::load(&file), "it was changed after it was written");
 
-        let moved = Dataset { root: "elsewhere".into(), ..dataset.clone() };
+        let all = dataset.images.items();
+        let all = all.map(|item| (dataset.images.path(item), dataset.images.class(item)));
+        let (images, _) = Images::of_files("elsewhere", all).unwrap();
+        let moved = dataset.clone().with_images(Arc::new(images)).unwrap();
+        assert_eq!(moved.root(), Path::new("elsewhere"));
         assert_eq!(moved.checksum(), dataset.checksum());
         // The format of earlier versions, without a checksum.
         fs::write(&file, serde_json::to_vec_pretty(&dataset).unwrap()).unwrap();

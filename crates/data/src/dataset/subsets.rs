@@ -10,7 +10,7 @@ use super::folder::{loose_images, subfolders};
 use crate::{Error, Result};
 
 /// A subset of a data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subset {
     /// Training images.
@@ -130,6 +130,19 @@ pub fn find(root: &Path) -> Result<Option<Subsets>> {
         }
         _ => Ok(None),
     }
+}
+
+/// Describes the folders of subsets for a note.
+pub(super) fn describe(train: &str, val: Option<&str>, test: Option<&str>) -> String {
+    let mut note = format!("the data set is already split: {train}/ for training");
+    match val {
+        Some(val) => note.push_str(&format!(", {val}/ for validation")),
+        None => note.push_str(", a share of it for validation"),
+    }
+    if let Some(test) = test {
+        note.push_str(&format!(", {test}/ for tests"));
+    }
+    note
 }
 
 fn refuse(path: &Path, reason: String) -> Error {

@@ -30,7 +30,8 @@ pub use alexnet_core::ExifOrientation;
 use image::{ImageFormat, RgbImage, metadata::Orientation};
 
 pub use self::limits::{MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE};
-use self::{memory_budget::Reservation, orientation::turn, stored::StoredImage};
+pub(crate) use self::memory_budget::Reservation;
+use self::{orientation::turn, stored::StoredImage};
 use crate::{Error, Result, guard::guard, resize::Crop};
 
 /// Number of additional pixels that are decoded on each side of a crop: subsampled chroma is
@@ -239,7 +240,11 @@ fn decode_stored(bytes: &[u8], memory: &mut Reservation) -> Result<StoredImage, 
     }
 }
 
-fn decode_crop_in(
+/// Does the same as [`decode_bytes_crop`], with the memory reservation of the bytes.
+///
+/// # Errors
+/// The same as [`decode_bytes`].
+pub(crate) fn decode_crop_in(
     name: &Path,
     bytes: &mut [u8],
     options: Options,

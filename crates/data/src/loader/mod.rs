@@ -3,12 +3,14 @@
 //! not change it.
 
 mod cache;
+mod order;
 mod prefetch;
+mod read_ahead;
 
 use std::{
     collections::BTreeMap,
     ops::Range,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -21,9 +23,12 @@ use alexnet_core::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use self::order::Shuffle;
 use self::{
     cache::{Cache, Lookup},
+    order::Blocks,
     prefetch::{Filled, Positions, Prefetch},
+    read_ahead::ReadAhead,
 };
 use crate::{
     Error, Result,
@@ -33,8 +38,8 @@ use crate::{
         variation,
         views::Views,
     },
-    dataset::{Dataset, Item},
-    decode::{self, Decoded, ExifOrientation, decode, decode_crop},
+    dataset::{Dataset, Images as ImageList, Item},
+    decode::{self, Decoded, ExifOrientation},
     guard::guard,
     preprocess::evaluation_views,
     resize::Crop,
@@ -65,6 +70,8 @@ pub struct LoaderOptions {
     pub accumulate: usize,
     /// Seed of the order of the images and of the augmentation.
     pub seed: u64,
+    /// How the training images are shuffled in each epoch.
+    pub shuffle: Shuffle,
     /// Height and width of the network's input, in pixels.
     pub size: usize,
     /// Mean and standard deviation, which the engine gets with each batch.
@@ -88,6 +95,7 @@ impl Default for LoaderOptions {
             batch_size: 32,
             accumulate: 1,
             seed: 0,
+            shuffle: Shuffle::Full,
             size: 224,
             normalization: Normalization::HALF,
             augmentation: Augmentation::TUTORIAL,
@@ -126,7 +134,7 @@ impl Loader {
     ///
     /// # Errors
     /// [`alexnet_core::Error::Invalid`] if the batch size, the number of accumulated batches or the
-    /// image size is 0,
+    /// image size is 0, and for [`Shuffle::Blocks`] if the images are not in shards;
     /// [`Error::Dataset`] if the class of an item does not exist.
     pub fn new(dataset: Dataset, options: LoaderOptions) -> alexnet_core::Result<Self> {
         let LoaderOptions { batch_size, accumulate, size, .. } = options;
@@ -139,14 +147,29 @@ impl Loader {
             }
         }
         let classes = dataset.classes.len();
-        if let Some(Item { path, class }) = dataset.all().find(|item| item.class >= classes) {
+        let images = &dataset.images;
+        if let Some(item) = dataset.all().find(|item| images.class(*item) >= classes) {
+            let (path, class) = (images.path(item), images.class(item));
             let reason = format!("{path} has class {class}, but there are only {classes} classes");
-            return Err(Error::Dataset { path: dataset.root.clone(), reason }.into());
+            return Err(Error::Dataset { path: dataset.root().to_owned(), reason }.into());
         }
+        let blocks = match options.shuffle {
+            Shuffle::Full => None,
+            Shuffle::Blocks => {
+                let blocks = Blocks::of(&dataset);
+                let reason = "the images are not in shards";
+                Some(blocks.ok_or_else(|| alexnet_core::Error::Invalid {
+                    field: "shuffle",
+                    value: "blocks".into(),
+                    reason: reason.into(),
+                })?)
+            }
+        };
         let source = Source {
+            blocks,
+            cache: Cache::new(options.cache_bytes, images.len()),
             dataset,
             options,
-            cache: Cache::new(options.cache_bytes),
             skipped: Mutex::default(),
             notes: Mutex::default(),
         };
@@ -156,6 +179,12 @@ impl Loader {
     /// Returns the data set.
     pub fn dataset(&self) -> &Dataset {
         &self.source.dataset
+    }
+
+    /// Returns the CRC-32 of the order of the training images in the shards, which the order of
+    /// each epoch depends on with [`Shuffle::Blocks`]; `None` with [`Shuffle::Full`].
+    pub fn storage_order(&self) -> Option<String> {
+        self.source.blocks.as_ref().map(|blocks| format!("{:08x}", blocks.checksum()))
     }
 
     /// Returns the options that images are decoded with.
@@ -206,7 +235,7 @@ impl Loader {
         let items: Arc<[Item]> = items.into();
         let (source, listed) = (Arc::clone(&self.source), Arc::clone(&items));
         let work = move |position: usize, pixels: &mut [u8]| {
-            source.prepare_views(&listed[position], pixels, views)
+            source.prepare_views(listed[position], pixels, views)
         };
         let batch_size = (self.source.options.batch_size / count).max(1);
         let batches = consecutive(0..items.len(), batch_size).skip(share.rank).step_by(share.ranks);
@@ -215,7 +244,7 @@ impl Loader {
             let filled = filled.map_err(|error| alexnet_core::Error::Image(error.to_string()))?;
             let filled = filled.without_unusable();
             let positions = filled.positions.clone();
-            Ok((positions, self.source.batch(filled, count, |position| &items[position])))
+            Ok((positions, self.source.batch(filled, count, |position| items[position])))
         })
     }
 
@@ -254,18 +283,34 @@ impl Batches for Loader {
         let LoaderOptions { batch_size, accumulate, seed, size, augmentation, .. } =
             self.source.options;
         let n = self.source.dataset.train.len();
-        let order: Arc<[usize]> = permutation(seed, Purpose::Shuffle, epoch, 0, n).into();
+        let order: Arc<[usize]> = match &self.source.blocks {
+            None => permutation(seed, Purpose::Shuffle, epoch, 0, n).into(),
+            Some(blocks) => blocks.order(seed, epoch).into(),
+        };
         let (source, shuffled) = (Arc::clone(&self.source), Arc::clone(&order));
         let work = move |position: usize, pixels: &mut [u8]| {
             let index = shuffled[position];
-            source.prepare(&source.dataset.train[index], pixels, |width, height| {
+            source.prepare(source.dataset.train[index], pixels, |width, height| {
                 variation(&augmentation, (seed, epoch, index), (width, height), size as u32)
             })
         };
         let start = first.saturating_mul(batch_size).min(n);
         let steps = move || consecutive(start..n, batch_size.saturating_mul(accumulate));
         let is_mixed = augmentation.mixup > 0.0 || augmentation.cutmix > 0.0;
+        let mut read_ahead = self.source.blocks.is_some().then(|| {
+            let (source, order) = (Arc::clone(&self.source), Arc::clone(&order));
+            let step = batch_size.saturating_mul(accumulate);
+            let own = share.of(step);
+            let item = move |position: usize| {
+                let is_own = own.contains(&((position - start) % step));
+                is_own.then(|| source.dataset.train[order[position]])
+            };
+            ReadAhead::start(Arc::clone(&self.source.dataset.images), start, item)
+        });
         let positions = steps().map(move |step| {
+            if let Some(read_ahead) = &mut read_ahead {
+                read_ahead.reach(step.start, n);
+            }
             let own = share.of(step.len());
             let partner = partner(&own, step.len()).filter(|_| is_mixed);
             own.chain(partner).map(|index| step.start + index).collect()
@@ -276,7 +321,7 @@ impl Batches for Loader {
             let filled = filled.map_err(|error| alexnet_core::Error::Image(error.to_string()))?;
             let source = &self.source;
             let mut batch =
-                source.batch(filled, 1, |position| &source.dataset.train[order[position]]);
+                source.batch(filled, 1, |position| source.dataset.train[order[position]]);
             smooth_labels(
                 &mut batch.targets,
                 source.dataset.classes.len(),
@@ -312,24 +357,29 @@ fn partner(own: &Range<usize>, images_per_step: usize) -> Option<usize> {
 struct Source {
     dataset: Dataset,
     options: LoaderOptions,
+    /// For [`Shuffle::Blocks`].
+    blocks: Option<Blocks>,
     cache: Cache,
     skipped: Mutex<BTreeMap<PathBuf, String>>,
     notes: Mutex<BTreeMap<PathBuf, String>>,
 }
 
 impl Source {
+    fn images(&self) -> &ImageList {
+        &self.dataset.images
+    }
+
     /// Writes the network's input for an item to `pixels`. `view` returns the variation for the
     /// image's width and height. Returns `false` if the image is left out.
     fn prepare(
         &self,
-        item: &Item,
+        item: Item,
         pixels: &mut [u8],
         view: impl FnOnce(u32, u32) -> Variation,
     ) -> Result<bool> {
-        let path = self.dataset.root.join(&item.path);
-        let prepared = without_panic(&path, || {
+        let prepared = without_panic(self.images(), item, || {
             let mut variation = Variation::none(0, 0);
-            let (decoded, crop) = self.decoded(&path, |width, height| {
+            let (decoded, crop) = self.decoded(item, |width, height| {
                 variation = view(width, height);
                 variation.crop
             })?;
@@ -339,26 +389,26 @@ impl Source {
             variation.apply(&decoded.image, crop, size, mean, pixels);
             Ok(())
         });
-        self.check(path, prepared)
+        self.check(item, prepared)
     }
 
     /// Writes all views of an item's image to `pixels`. Returns `false` if the image is left out.
-    fn prepare_views(&self, item: &Item, pixels: &mut [u8], views: Views) -> Result<bool> {
-        let path = self.dataset.root.join(&item.path);
-        let prepared = without_panic(&path, || {
-            let (decoded, _) = self.decoded(&path, Crop::whole)?;
+    fn prepare_views(&self, item: Item, pixels: &mut [u8], views: Views) -> Result<bool> {
+        let prepared = without_panic(self.images(), item, || {
+            let (decoded, _) = self.decoded(item, Crop::whole)?;
             evaluation_views(&decoded.image, views, self.options.size, pixels);
             Ok(())
         });
-        self.check(path, prepared)
+        self.check(item, prepared)
     }
 
     /// Returns `true` for an image that was prepared. For an image that failed, records it and
     /// returns `false`, or returns the error, depending on the options.
-    fn check(&self, path: PathBuf, prepared: Result<()>) -> Result<bool> {
+    fn check(&self, item: Item, prepared: Result<()>) -> Result<bool> {
         match prepared {
             Ok(()) => Ok(true),
             Err(error) if self.options.on_bad_image == OnBadImage::Skip => {
+                let path = self.images().file(item);
                 lock(&self.skipped).entry(path).or_insert_with(|| error.reason());
                 Ok(false)
             }
@@ -371,22 +421,22 @@ impl Source {
     /// decoded, so that damage outside of the crop is detected.
     fn decoded(
         &self,
-        path: &Path,
+        item: Item,
         choose: impl FnOnce(u32, u32) -> Crop,
     ) -> Result<(Arc<Decoded>, Crop)> {
-        let options = self.options.decoding();
-        let whole = match self.cache.get(path) {
+        let (images, options) = (self.images(), self.options.decoding());
+        let whole = match self.cache.get(item) {
             Some(Lookup::Cached(image)) => image,
             Some(Lookup::NotCached) => {
-                return decode_crop(path, options, choose)
-                    .map(|(part, crop)| (Arc::new(part), crop));
+                let (part, crop) = images.decode_crop(item, options, choose)?;
+                return Ok((Arc::new(part), crop));
             }
             None => {
-                let decoded = decode(path, options)?;
+                let decoded = images.decode(item, options)?;
                 if !decoded.notes.is_empty() {
-                    lock(&self.notes).insert(path.to_owned(), decoded.notes.join("; "));
+                    lock(&self.notes).insert(images.file(item), decoded.notes.join("; "));
                 }
-                self.cache.add(path, decoded)
+                self.cache.add(item, decoded)
             }
         };
         let crop = choose(whole.image.width(), whole.image.height());
@@ -413,12 +463,7 @@ impl Source {
     }
 
     /// Returns the images with their targets. An unusable image has no target.
-    fn batch<'a>(
-        &'a self,
-        filled: Filled,
-        views: usize,
-        item: impl Fn(usize) -> &'a Item,
-    ) -> Batch {
+    fn batch(&self, filled: Filled, views: usize, item: impl Fn(usize) -> Item) -> Batch {
         let LoaderOptions { size, normalization, .. } = self.options;
         let classes = self.dataset.classes.len();
         let mut targets = vec![0.0; filled.positions.len() * views * classes];
@@ -426,7 +471,7 @@ impl Source {
         for ((rows, position), _) in
             rows.zip(filled.positions).zip(&filled.usable).filter(|(_, usable)| **usable)
         {
-            let class = item(position).class;
+            let class = self.images().class(item(position));
             rows.chunks_exact_mut(classes).for_each(|row| row[class] = 1.0);
         }
         Batch {
@@ -438,10 +483,14 @@ impl Source {
 
 /// Turns a panic into an error that names the image. A panic inside rayon's `spawn` would abort the
 /// process.
-fn without_panic<T>(path: &Path, prepare: impl FnOnce() -> Result<T>) -> Result<T> {
+fn without_panic<T>(
+    images: &ImageList,
+    item: Item,
+    prepare: impl FnOnce() -> Result<T>,
+) -> Result<T> {
     guard(prepare).unwrap_or_else(|panic| {
         let reason = format!("preparing it failed with an internal error: {panic}");
-        Err(Error::Image { path: path.to_owned(), reason })
+        Err(Error::Image { path: images.file(item), reason })
     })
 }
 
@@ -455,12 +504,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, path::Path};
 
     use image::RgbImage;
 
     use super::*;
     use crate::{
+        decode::decode,
+        fixtures,
         preprocess::evaluation_image,
         resize::{resize, resize_into},
     };
@@ -468,26 +519,31 @@ mod tests {
     /// Creates ten images of two classes: noise of different sizes.
     fn images() -> (tempfile::TempDir, Dataset) {
         let root = tempfile::tempdir().unwrap();
-        let mut items = vec![];
         for i in 0..10_u32 {
             let image = RgbImage::from_fn(20 + i, 31 - i, |x, y| {
                 let hash = (x + 57 * y + 8191 * i).wrapping_mul(2_654_435_761);
                 image::Rgb([(hash >> 8) as u8, (hash >> 16) as u8, (hash >> 24) as u8])
             });
             image.save(root.path().join(format!("{i}.png"))).unwrap();
-            items.push(Item { path: format!("{i}.png"), class: i as usize % 2 });
         }
-        let val = items.split_off(7);
-        let classes = vec!["even".into(), "odd".into()];
-        let dataset =
-            Dataset { root: root.path().into(), classes, train: items, val, test: vec![] };
+        let dataset = noise(root.path(), 2);
         (root, dataset)
+    }
+
+    /// Lists these images. The fourth one has the last of these classes.
+    fn noise(root: &Path, classes: usize) -> Dataset {
+        let names: Vec<String> = (0..10).map(|i| format!("{i}.png")).collect();
+        let class = |i: usize| if i == 3 { classes - 1 } else { i % 2 };
+        let items: Vec<(&str, usize)> =
+            names.iter().enumerate().map(|(i, name)| (name.as_str(), class(i))).collect();
+        fixtures::dataset(root, &["even", "odd"], &items[..7], &items[7..])
     }
 
     const OPTIONS: LoaderOptions = LoaderOptions {
         batch_size: 3,
         accumulate: 1,
         seed: 5,
+        shuffle: Shuffle::Full,
         size: 16,
         normalization: Normalization::HALF,
         augmentation: Augmentation::TUTORIAL,
@@ -525,12 +581,12 @@ mod tests {
 
     #[test]
     fn a_training_image_is_cropped_resized_and_flipped() {
-        let (root, dataset) = images();
+        let (_root, dataset) = images();
         let batches = train(&loader(&dataset, OPTIONS), 0, 0);
         let mut rows = batches.iter().flat_map(|b| b.images.pixels.chunks(16 * 16 * 3));
         let mut flips = 0;
         for index in permutation(5, Purpose::Shuffle, 0, 0, 7) {
-            let image = decode_image(root.path().join(&dataset.train[index].path));
+            let image = decode_image(dataset.images.file(dataset.train[index]));
             let vary = variation(
                 &Augmentation::TUTORIAL,
                 (5, 0, index),
@@ -585,14 +641,7 @@ mod tests {
         let image =
             RgbImage::from_fn(130, 110, |x, y| image::Rgb([(x * y) as u8, x as u8, y as u8]));
         image.save(root.path().join("0.jpg")).unwrap();
-        let item = Item { path: "0.jpg".into(), class: 0 };
-        let dataset = Dataset {
-            root: root.path().into(),
-            classes: vec!["it".into()],
-            train: vec![item],
-            val: vec![],
-            test: vec![],
-        };
+        let dataset = fixtures::dataset(root.path(), &["it"], &[("0.jpg", 0)], &[]);
         (root, dataset)
     }
 
@@ -708,7 +757,7 @@ mod tests {
 
     #[test]
     fn the_views_of_an_image_follow_each_other() {
-        let (root, dataset) = images();
+        let (_root, dataset) = images();
         for (views, batch_size, sizes) in [
             (Views::Whole, 2, &[2, 1][..]),
             (Views::Flip, 2, &[2, 2, 2]),
@@ -728,12 +777,12 @@ mod tests {
                 batches.iter().flat_map(|(_, batch)| batch.images.pixels.chunks(16 * 16 * 3));
             let mut targets = batches.iter().flat_map(|(_, batch)| batch.targets.chunks(2));
             for item in &dataset.val {
-                let image = decode_image(root.path().join(&item.path));
+                let image = decode_image(dataset.images.file(*item));
                 for view in views.of(image.width(), image.height()) {
                     let mut expected = vec![0; 16 * 16 * 3];
                     resize_into(&image, view.crop, view.flip, 16, 16, &mut expected);
                     assert_eq!(images.next().unwrap(), expected);
-                    assert_eq!(targets.next().unwrap()[item.class], 1.0);
+                    assert_eq!(targets.next().unwrap()[dataset.images.class(*item)], 1.0);
                 }
             }
             assert!(images.next().is_none() && targets.next().is_none());
@@ -787,8 +836,9 @@ mod tests {
 
     #[test]
     fn a_panic_in_a_task_reaches_the_consumer_as_an_error() {
-        let work = |position: usize, _: &mut [u8]| {
-            without_panic(Path::new("odd.jpg"), || {
+        let (images, items) = ImageList::of_files("", [("odd.jpg", 0)]).unwrap();
+        let work = move |position: usize, _: &mut [u8]| {
+            without_panic(&images, items[0], || {
                 if position == 5 { panic!("overflow") } else { Ok(true) }
             })
         };
@@ -801,15 +851,14 @@ mod tests {
 
     #[test]
     fn invalid_options_and_classes_are_refused() {
-        let (_root, mut dataset) = images();
+        let (root, dataset) = images();
         for options in
             [LoaderOptions { batch_size: 0, ..OPTIONS }, LoaderOptions { size: 0, ..OPTIONS }]
         {
             let error = Loader::new(dataset.clone(), options).err().unwrap().to_string();
             assert!(error.contains("at least 1"), "{error}");
         }
-        dataset.train[3].class = 2;
-        let error = Loader::new(dataset, OPTIONS).err().unwrap().to_string();
+        let error = Loader::new(noise(root.path(), 3), OPTIONS).err().unwrap().to_string();
         assert!(error.contains("3.png"), "{error}");
     }
 }

@@ -174,10 +174,11 @@ mod tests {
         };
         generate(&out, 2, 7, &count).unwrap();
         assert_eq!(calls.load(Ordering::Relaxed), 10);
-        let folder = crate::dataset::folder::scan(&out).unwrap();
-        assert_eq!(folder.classes, CLASSES);
-        assert_eq!(folder.items[5].path, "roses/roses_0002.jpg");
-        let image = image::open(out.join(&folder.items[5].path)).unwrap().into_rgb8();
+        let listing = crate::dataset::listing::Listing::read(&out).unwrap();
+        assert_eq!(listing.classes, CLASSES);
+        let sixth = listing.train[5];
+        assert_eq!(listing.images.path(sixth), "roses/roses_0002.jpg");
+        let image = image::open(listing.images.file(sixth)).unwrap().into_rgb8();
         let drawn = draw_flower(2, 1, 7);
         assert_eq!(image.dimensions(), drawn.dimensions());
         let difference: f64 =

@@ -1,6 +1,6 @@
 //! `alexnet data check`: finds issues in a data set before training.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use alexnet::core::text::{escaped, shown_path};
 use alexnet::data::{
@@ -8,8 +8,8 @@ use alexnet::data::{
         Damage, EXTREME_RATIO, FEW_IMAGES, Group, Likeness, Oddity, Report, SplitBy, Subset,
         TINY_SIDE, check,
     },
-    dataset::folder::Why,
-    decode::{self, decode},
+    dataset::{folder::Why, images::split},
+    decode,
     split::SplitOptions,
 };
 use alexnet::source::VAL_FRACTION;
@@ -59,6 +59,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     args.threads.start()?;
     let listing = source(args.data.as_ref()).listing(&mut Console::default())?;
+    let images = Arc::clone(&listing.images);
     let options = SplitOptions { val_fraction: args.val_fraction, seed: args.seed };
     let bar = progress::Items::new("checking images");
     let decoding =
@@ -70,8 +71,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Format::Json => output::json(&serde_json::to_string_pretty(&report)?)?,
     }
     if let Some(path) = &args.gallery {
-        let read = |image: &str| decode(report.root.join(image), decoding).ok();
-        let (gallery, left_out) = figures::gallery(&report, |image| Some(read(image)?.image));
+        let by_path = images.by_path();
+        let read = |path: &str| {
+            let item = by_path.find(split(path))?;
+            Some(images.decode(item, decoding).ok()?.image)
+        };
+        let (gallery, left_out) = figures::gallery(&report, read);
         figures::save(&gallery, path)?;
         match left_out {
             0 => note!("gallery: {}", shown_path(path)),

@@ -1,7 +1,7 @@
 //! `alexnet data preview`: draws images as they are in their files, as used for training, and as
 //! used for validation.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use alexnet::TrainConfig;
 use alexnet::core::{
@@ -12,7 +12,6 @@ use alexnet::core::{
 };
 use alexnet::data::{
     dataset::{Dataset, Item},
-    decode::decode,
     loader::{Loader, LoaderOptions},
     preprocess::evaluation_image,
 };
@@ -65,8 +64,8 @@ pub fn run(args: &Args) -> Result<()> {
     let listing = source(args.data.as_ref()).listing(&mut Console::default())?;
     let dataset = listing.divided(&config.split_options())?;
     let order = permutation(args.seed, Purpose::Synthetic, 1, 0, dataset.train.len());
-    let shown: Vec<Item> = order.into_iter().take(ROWS).map(|i| dataset.train[i].clone()).collect();
-    let (root, classes) = (dataset.root.clone(), dataset.classes.clone());
+    let shown: Vec<Item> = order.into_iter().take(ROWS).map(|i| dataset.train[i]).collect();
+    let (images, classes) = (Arc::clone(&dataset.images), dataset.classes.clone());
     let dataset = Dataset { train: shown.clone(), ..dataset };
     // One batch per epoch, so that mixup and cutmix can combine its images.
     let options = LoaderOptions {
@@ -93,11 +92,11 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let mut tiles = Vec::new();
     for (item, views) in shown.iter().zip(views) {
-        let original = decode(root.join(&item.path), loader.decoding())?.image;
+        let original = images.decode(*item, loader.decoding())?.image;
         let validation =
             RgbImage::from_raw(size as u32, size as u32, evaluation_image(&original, size))
                 .unwrap_or_default();
-        tiles.push(Tile::new(original, classes[item.class].clone()));
+        tiles.push(Tile::new(original, classes[images.class(*item)].clone()));
         tiles.extend(views);
         tiles.push(Tile::new(validation, "validation"));
     }

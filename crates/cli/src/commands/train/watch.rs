@@ -96,7 +96,7 @@ impl Watch {
         self.clear();
         // Every n-th image, because the images are sorted by class.
         let val = &run.loader.dataset().val;
-        let shown: Vec<Item> = val.iter().step_by(val.len().div_ceil(16).max(1)).cloned().collect();
+        let shown: Vec<Item> = val.iter().step_by(val.len().div_ceil(16).max(1)).copied().collect();
         if let Some(batch) = run.loader.evaluation(&shown).next() {
             let (_, batch) = batch?;
             let logits = model.logits(&batch.images)?;
