@@ -11,7 +11,7 @@ use pulp::{Simd, WithSimd};
 use crate::kernels::{
     bf16::{Bf16, RoundedRows},
     gemm::Finish,
-    vector::{LINE, prefetch, read, write},
+    vector::{prefetch, read, write},
 };
 
 /// One step of an optimizer.
@@ -198,20 +198,15 @@ impl Finish for ApplyToSums<'_> {
         lanes: usize,
         sums: &[[S::f32s; V]; P],
     ) {
-        // The next tile in these rows: the update is limited by the memory, and the processor does
-        // not foresee accesses to so many rows.
-        for p in 0..P {
-            let next = (row + p) * self.row + column + V * S::F32_LANES;
-            for at in (next..next + V * S::F32_LANES).step_by(LINE) {
-                self.slices.prefetch(at);
-            }
-        }
         let mut squares = simd.splat_f32s(0.0);
         for (p, sums) in sums.iter().enumerate() {
             for (v, g) in sums.iter().enumerate() {
                 // Lanes beyond the right edge are zero, so they do not change the sum.
                 squares = simd.mul_add_e_f32s(*g, *g, squares);
                 let at = (row + p) * self.row + column + v * S::F32_LANES;
+                // The next tile in these rows: the update is limited by the memory, and the processor
+                // does not foresee accesses to so many rows.
+                self.slices.prefetch(at + 2 * V * S::F32_LANES);
                 let w = self.update.apply(simd, *g, &mut self.slices, at, lanes);
                 self.rounded.write::<S, B>(simd, row + p, column + v * S::F32_LANES, w);
             }

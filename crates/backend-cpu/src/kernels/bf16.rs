@@ -12,7 +12,7 @@ use pulp::{
     bytemuck::{cast_slice, cast_slice_mut},
 };
 
-use super::vector::{LINE, prefetch, read, write};
+use super::vector::{LINE, prefetch, read, read_words, write, write_words};
 
 /// Two bf16 numbers. The first one is in the lower half.
 pub type Pair = u32;
@@ -262,7 +262,7 @@ impl Kernel for PairsOfRows<'_> {
                 let second = simd.wrapping_dyn_shl_u32s(second, simd.splat_u32s(16));
                 pairs = simd.or_u32s(pairs, second);
             }
-            write_pairs(simd, &mut to[lanes], pairs);
+            write_words(simd, &mut to[lanes], pairs);
         }
     }
 }
@@ -304,35 +304,16 @@ impl Kernel for PairsAcrossRows<'_> {
             let (even, odd) = to[..2 * pairs].split_at_mut(pairs);
             for at in (0..pairs).step_by(S::U32_LANES) {
                 let lanes = at..(at + S::U32_LANES).min(pairs);
-                let first = read_pairs(simd, &first[lanes.clone()]);
-                let second = read_pairs(simd, &second[lanes.clone()]);
+                let first = read_words(simd, &first[lanes.clone()]);
+                let second = read_words(simd, &second[lanes.clone()]);
                 let second_even = simd.wrapping_dyn_shl_u32s(second, c(16));
                 let first_odd = simd.wrapping_dyn_shr_u32s(first, c(16));
                 let evens = simd.or_u32s(simd.and_u32s(first, c(!SECOND)), second_even);
                 let odds = simd.or_u32s(first_odd, simd.and_u32s(second, c(SECOND)));
-                write_pairs(simd, &mut even[lanes.clone()], evens);
-                write_pairs(simd, &mut odd[lanes], odds);
+                write_words(simd, &mut even[lanes.clone()], evens);
+                write_words(simd, &mut odd[lanes], odds);
             }
         }
-    }
-}
-
-/// Reads a slice of at most one vector. The other lanes are zero.
-#[inline(always)]
-fn read_pairs<S: Simd>(simd: S, from: &[Pair]) -> S::u32s {
-    match S::as_simd_u32s(from).0 {
-        [vector] => *vector,
-        _ => simd.partial_load_u32s(from),
-    }
-}
-
-/// Writes the first lanes of `value` to a slice of at most one vector.
-#[inline(always)]
-fn write_pairs<S: Simd>(simd: S, to: &mut [Pair], value: S::u32s) {
-    if let [vector] = S::as_mut_simd_u32s(to).0 {
-        *vector = value;
-    } else {
-        simd.partial_store_u32s(to, value);
     }
 }
 

@@ -22,6 +22,25 @@ pub fn write<S: Simd>(simd: S, to: &mut [f32], value: S::f32s) {
     }
 }
 
+/// Reads a slice of at most one vector of words. The other lanes are zero.
+#[inline(always)]
+pub fn read_words<S: Simd>(simd: S, from: &[u32]) -> S::u32s {
+    match S::as_simd_u32s(from).0 {
+        [vector] => *vector,
+        _ => simd.partial_load_u32s(from),
+    }
+}
+
+/// Writes the first lanes of `value` to a slice of at most one vector of words.
+#[inline(always)]
+pub fn write_words<S: Simd>(simd: S, to: &mut [u32], value: S::u32s) {
+    if let [vector] = S::as_mut_simd_u32s(to).0 {
+        *vector = value;
+    } else {
+        simd.partial_store_u32s(to, value);
+    }
+}
+
 /// The count of numbers of 32 bits in a cache line.
 pub const LINE: usize = 16;
 

@@ -30,6 +30,7 @@ use super::{
     Isa,
     bf16::{Bf16, Kernel, Pair, PairsInRows, PairsOfRows},
     gemm::{Element, load},
+    vector::prefetch,
 };
 
 /// The number of points in each direction.
@@ -59,6 +60,10 @@ pub trait Forward<const N: usize> {
 
 /// A transform from the Winograd domain in one direction, from six numbers to N.
 pub trait Inverse<const N: usize> {
+    /// The number of vectors between one that is read and one that is prefetched, or 0. The
+    /// processor does not foresee accesses to 36 matrices that are not in its caches.
+    const AHEAD: usize = 0;
+
     /// Returns the N numbers.
     fn apply<S: Simd>(simd: S, t: [S::f32s; POINTS]) -> [S::f32s; N];
 }
@@ -170,6 +175,8 @@ impl<const N: usize> Forward<N> for Weight {
 pub struct WeightGradient;
 
 impl<const N: usize> Inverse<N> for WeightGradient {
+    const AHEAD: usize = 6;
+
     #[inline(always)]
     fn apply<S: Simd>(simd: S, t: [S::f32s; POINTS]) -> [S::f32s; N] {
         Output::apply(simd, scaled(simd, t))
@@ -223,14 +230,18 @@ impl Windows {
         let [height, width] = self.plane;
         let (image, place) = (window / self.per_image(), window % self.per_image());
         let (row, column) = (place / self.grid[1], place % self.grid[1]);
-        std::array::from_fn(|i| {
+        // Loops, since the compiler does not inline all closures of nested `from_fn`.
+        let mut pixels = [[None; N]; N];
+        for (i, line) in pixels.iter_mut().enumerate() {
             let y = (row * self.step + i).wrapping_sub(self.padding);
-            std::array::from_fn(|j| {
+            for (j, pixel) in line.iter_mut().enumerate() {
                 let x = (column * self.step + j).wrapping_sub(self.padding);
-                (y < height && x < width)
-                    .then(|| ((image * height + y) * width + x) * self.channels)
-            })
-        })
+                if y < height && x < width {
+                    *pixel = Some(((image * height + y) * width + x) * self.channels);
+                }
+            }
+        }
+        pixels
     }
 }
 
@@ -740,6 +751,9 @@ impl<T: Inverse<N>, E: Emit, const N: usize> WithSimd for FromDomain<'_, T, E, N
                 for j in 0..POINTS {
                     let column = std::array::from_fn(|i| {
                         let at = (i * POINTS + j) * self.point + row * channels + channel;
+                        if const { T::AHEAD > 0 } {
+                            prefetch(self.domain, at + T::AHEAD * S::F32_LANES);
+                        }
                         // SAFETY: at most (PLANE - 1)·point + windows·channels - LANES, as `new`
                         // has checked.
                         unsafe { load::<f32, S>(self.domain.as_ptr().add(at)) }

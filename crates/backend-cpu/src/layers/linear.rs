@@ -37,6 +37,10 @@ const GAP: usize = 16;
 /// The number of input features of one task.
 const INPUTS: usize = 256;
 
+/// The number of parts of a sum that are added in registers, a power of two. Their weights are in the
+/// second-level cache while they are used.
+const PARTS: usize = 8;
+
 /// `y = W·x + b`, then `max(y, 0)` if fused.
 pub struct Linear {
     /// The weight `[out, in]` and the bias `[out]`. Only the weight is divided among ranks: each of
@@ -164,8 +168,7 @@ impl Linear {
     /// divided among ranks, see [`OutputDivision::sums_dx`].
     ///
     /// The outputs are divided into parts like the images of a step ([`alexnet_core::sum_order`]), and
-    /// the sums over the parts are added as a balanced tree, so that ranks can compute nodes of it. A
-    /// block of the weights, of one part, is in the first-level cache while it is used.
+    /// the sums over the parts are added as a balanced tree, so that ranks can compute nodes of it.
     ///
     /// # Errors
     /// [`alexnet_core::Error::Ranks`].
@@ -176,6 +179,9 @@ impl Linear {
         let (outputs, inputs) = self.extents();
         let [weight, _] = &self.parameters;
         let (rows, part, batch) = (weight.rows(), images_per_part(outputs), dy.batch);
+        // A pair is in one part.
+        let is_divisible = self.rounded.is_none() || part.is_multiple_of(2);
+        let block = if is_divisible { PARTS * part } else { part };
         let add = |sum: &mut Buffer, more: &Buffer| self.isa.run(AddTo { sum, more });
         let sum_of_columns = |first: usize| {
             let mut n = INPUTS.min(inputs - first);
@@ -184,21 +190,21 @@ impl Linear {
                 n = n.next_multiple_of(2);
             }
             let mut sum = BalancedSum::default();
-            for output in rows.clone().step_by(part) {
+            for output in rows.clone().step_by(block) {
                 let mut products = self.pool.take(batch * n);
-                let outputs_of_part = output..rows.end.min(output + part);
+                let outputs_of_parts = output..rows.end.min(output + block);
                 match &self.rounded {
                     None => {
-                        let extents = Extents { m: batch, n, k: outputs_of_part.len() };
+                        let extents = Extents { m: batch, n, k: outputs_of_parts.len() };
                         let left = Left { values: &dy.values()[output..], row: outputs, column: 1 };
                         let weight = &weight.values[(output - rows.start) * inputs + first..];
                         let right = Right { values: weight, row: inputs };
                         let store = Store { values: &mut products, row: n };
-                        f32::run(self.isa, Gemm::new(extents, left, right, store));
+                        f32::run(self.isa, Gemm::in_parts(extents, left, right, part, store));
                     }
                     Some(rounded) => self.rounded_products(
                         rounded,
-                        (dy.values(), outputs_of_part),
+                        (dy.values(), outputs_of_parts, part),
                         rows.start,
                         (first, n),
                         &mut products,
@@ -236,7 +242,7 @@ impl Linear {
     fn rounded_products(
         &self,
         rounded: &RoundedWeight,
-        (dy, outputs): (&[f32], Range<usize>),
+        (dy, outputs, part): (&[f32], Range<usize>, usize),
         first_row: usize,
         (first, n): (usize, usize),
         products: &mut [f32],
@@ -259,7 +265,7 @@ impl Linear {
         let left = Left { values: &*dy_pairs, row: k, column: 1 };
         let right = Right { values: &*across, row };
         let store = Store { values: products, row: n };
-        self.isa.run_bf16(Gemm::new(extents, left, right, store));
+        self.isa.run_bf16(Gemm::in_parts(extents, left, right, part.div_ceil(2), store));
     }
 }
 

@@ -6,7 +6,10 @@ use rayon::prelude::*;
 
 use super::{CpuLayer, needs_backward, take_saved};
 use crate::{
-    kernels::Isa,
+    kernels::{
+        Isa,
+        vector::{read, read_words, write, write_words},
+    },
     tensor::{Pool, Tensor},
 };
 
@@ -67,14 +70,23 @@ impl MaxPool2d {
         self.isa.run(Scatter { layer: self, dy, argmax, dx });
     }
 
-    /// Returns the offsets of the pixels of a window in an image `[H, W, C]`, in order.
+    /// Returns the offset of the first pixel of a window in an image `[H, W, C]`.
     #[inline(always)]
-    fn window(&self, position: usize) -> impl Iterator<Item = usize> {
+    fn corner(&self, position: usize) -> usize {
         let [channels, _, width] = self.input;
         let (row, column) = (position / self.output[2], position % self.output[2]);
-        let corner = (row * self.stride * width + column * self.stride) * channels;
-        let kernel = self.kernel;
-        (0..kernel * kernel).map(move |i| corner + (i / kernel * width + i % kernel) * channels)
+        (row * self.stride * width + column * self.stride) * channels
+    }
+
+    /// Returns the pixels of a window in order, each with its index and its offset in an image
+    /// `[H, W, C]`.
+    #[inline(always)]
+    fn window(&self, position: usize) -> impl Iterator<Item = (usize, usize)> {
+        let [channels, _, width] = self.input;
+        let (corner, kernel) = (self.corner(position), self.kernel);
+        (0..kernel)
+            .flat_map(move |y| (0..kernel).map(move |x| (y, x)))
+            .map(move |(y, x)| (y * kernel + x, corner + (y * width + x) * channels))
     }
 
     /// Returns the sizes of an input and an output image, in numbers.
@@ -96,26 +108,29 @@ impl WithSimd for Gather<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Self { layer, row, x, y, argmax } = self;
         let channels = layer.input[0];
         let positions = y.chunks_exact_mut(channels).zip(argmax.chunks_exact_mut(channels));
         for (column, (y, argmax)) in positions.enumerate() {
-            for (i, pixel) in layer.window(row * layer.output[2] + column).enumerate() {
-                let x = &x[pixel..][..channels];
-                if i == 0 {
-                    y.copy_from_slice(x);
-                    argmax.fill(0);
-                    continue;
-                }
-                for ((y, argmax), x) in y.iter_mut().zip(&mut *argmax).zip(x) {
+            let position = row * layer.output[2] + column;
+            for first in (0..channels).step_by(S::F32_LANES) {
+                let lanes = first..(first + S::F32_LANES).min(channels);
+                let x = |pixel: usize| read(simd, &x[pixel + first..][..lanes.len()]);
+                let mut max = x(layer.corner(position));
+                let mut index = simd.splat_u32s(0);
+                for (i, pixel) in layer.window(position).skip(1) {
+                    let x = x(pixel);
                     // Takes x if it is greater, or if it is the first NaN (comparisons with NaN are
                     // false).
-                    #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "NaN must be taken")]
-                    let take = !(*x <= *y) & !y.is_nan();
-                    *y = if take { *x } else { *y };
-                    *argmax = if take { i as u32 } else { *argmax };
+                    let is_less_or_equal = simd.less_than_or_equal_f32s(x, max);
+                    let is_nan = simd.not_m32s(simd.equal_f32s(max, max));
+                    let keep = simd.or_m32s(is_less_or_equal, is_nan);
+                    max = simd.select_f32s(keep, max, x);
+                    index = simd.select_u32s(keep, index, simd.splat_u32s(i as u32));
                 }
+                write(simd, &mut y[lanes.clone()], max);
+                write_words(simd, &mut argmax[lanes], index);
             }
         }
     }
@@ -132,18 +147,24 @@ impl WithSimd for Scatter<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let channels = self.layer.input[0];
-        let (x_len, y_len) = self.layer.lens();
-        self.dx.fill(0.0);
-        let images = self.dx.chunks_exact_mut(x_len).zip(self.dy.chunks_exact(y_len));
-        for ((dx, dy), argmax) in images.zip(self.argmax.chunks_exact(y_len)) {
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { layer, dy, argmax, dx } = self;
+        let channels = layer.input[0];
+        let (x_len, y_len) = layer.lens();
+        dx.fill(0.0);
+        let images = dx.chunks_exact_mut(x_len).zip(dy.chunks_exact(y_len));
+        for ((dx, dy), argmax) in images.zip(argmax.chunks_exact(y_len)) {
             let positions = dy.chunks_exact(channels).zip(argmax.chunks_exact(channels));
             for (position, (dy, argmax)) in positions.enumerate() {
-                for (i, pixel) in self.layer.window(position).enumerate() {
-                    let dx = &mut dx[pixel..][..channels];
-                    for ((dx, dy), argmax) in dx.iter_mut().zip(dy).zip(argmax) {
-                        *dx += if *argmax == i as u32 { *dy } else { 0.0 };
+                for first in (0..channels).step_by(S::F32_LANES) {
+                    let lanes = first..(first + S::F32_LANES).min(channels);
+                    let dy = read(simd, &dy[lanes.clone()]);
+                    let argmax = read_words(simd, &argmax[lanes.clone()]);
+                    for (i, pixel) in layer.window(position) {
+                        let dx = &mut dx[pixel + first..][..lanes.len()];
+                        let is_max = simd.equal_u32s(argmax, simd.splat_u32s(i as u32));
+                        let change = simd.select_f32s(is_max, dy, simd.splat_f32s(0.0));
+                        write(simd, dx, simd.add_f32s(read(simd, dx), change));
                     }
                 }
             }
