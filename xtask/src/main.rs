@@ -24,9 +24,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 /// The commands of `alexnet`. They are listed here so that an unknown task is reported without
 /// building `alexnet`.
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 22] = [
     "train",
     "recipes",
+    "runs",
     "lr-find",
     "evaluate",
     "predict",
@@ -43,6 +44,9 @@ const COMMANDS: [&str; 18] = [
     "doctor",
     "parity",
     "bench",
+    "schema",
+    "completions",
+    "man",
 ];
 
 const ENGINES: &str = "\

@@ -93,6 +93,15 @@ pub struct NoInstructionSet {
     pub available: Vec<String>,
 }
 
+/// Returns the names of the instruction sets of this processor that the engine `cpu` can use, the
+/// fastest first. Empty if this build lacks the engine.
+pub fn instruction_sets() -> Vec<String> {
+    #[cfg(feature = "cpu")]
+    return alexnet_backend_cpu::Isa::available().map(|isa| isa.to_string()).collect();
+    #[cfg(not(feature = "cpu"))]
+    vec![]
+}
+
 /// Returns the name of the instruction set that the engine `cpu` uses. `None` means the best of this
 /// processor.
 pub(crate) fn instruction_set(isa: Option<InstructionSet>) -> String {

@@ -240,6 +240,12 @@ pub enum Error {
         /// The cause.
         error: CoreError,
     },
+    /// There is no run.
+    #[error("there are no runs in {}/", shown_path(folder))]
+    NoRuns {
+        /// The folder of runs.
+        folder: PathBuf,
+    },
     /// A folder already contains a run.
     #[error("{} already contains a run", shown_path(folder))]
     RunExists {

@@ -39,6 +39,7 @@ pub mod prediction;
 pub mod prepare;
 pub mod preprocess;
 pub mod run_folder;
+pub mod runs;
 mod saved;
 pub mod selection;
 pub mod source;
@@ -68,6 +69,7 @@ pub use self::{
     prepare::Prepared,
     preprocess::{ImageSource, Preprocessed, Preprocessor},
     run_folder::RunFolder,
+    runs::RunSummary,
     saved::MAX_BYTES as MAX_SETTINGS_BYTES,
     selection::Selection,
     source::DataSource,

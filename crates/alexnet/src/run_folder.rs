@@ -8,7 +8,7 @@ use std::{
 
 use alexnet_core::{
     Error as CoreError, Progress, Result as CoreResult, State, checkpoint,
-    files::{create_folders, sync_folder, write_atomically},
+    files::{create_folders, read_text, sync_folder, write_atomically},
     lock::Lock,
     train::EpochRow,
     weights::Metadata,
@@ -155,6 +155,20 @@ impl RunFolder {
         weights.max().map(|(_, best)| best).ok_or_else(|| Error::NoWeights { folder: RUNS.into() })
     }
 
+    /// The newest run in `runs/`: the one whose checkpoint, or whose settings if it has none, were
+    /// written last.
+    ///
+    /// # Errors
+    /// [`Error::NoRuns`] when there is none.
+    pub fn newest() -> Result<PathBuf> {
+        let folders = fs::read_dir(RUNS).into_iter().flatten().flatten();
+        let runs = folders.map(|entry| Self::at(entry.path())).filter_map(|run| {
+            let file = if run.checkpoint().is_file() { run.checkpoint() } else { run.args() };
+            Some((fs::metadata(file).and_then(|file| file.modified()).ok()?, run.path))
+        });
+        runs.max().map(|(_, path)| path).ok_or_else(|| Error::NoRuns { folder: RUNS.into() })
+    }
+
     /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.path
@@ -263,6 +277,23 @@ impl RunFolder {
         self.write("results.csv", text.as_bytes())
     }
 
+    /// Reads the completed epochs from `results.csv`; none before the first epoch is complete.
+    ///
+    /// # Errors
+    /// [`Error::RunFile`] when the file is damaged; when it cannot be read.
+    pub fn results(&self) -> Result<Vec<EpochRow>> {
+        let path = self.file("results.csv");
+        if !path.exists() {
+            return Ok(vec![]);
+        }
+        let text = read_text(&path, MAX_RESULTS_BYTES)?;
+        let rows = csv::Reader::from_reader(text.as_bytes()).into_deserialize();
+        let rows: csv::Result<Vec<ResultsRow>> = rows.collect();
+        let rows =
+            rows.map_err(|error| Error::RunFile { path, reason: format!("is damaged: {error}") })?;
+        Ok(rows.into_iter().map(EpochRow::from).collect())
+    }
+
     /// Writes a value as indented JSON.
     ///
     /// # Errors
@@ -273,6 +304,30 @@ impl RunFolder {
             name,
             &text.map_err(|error| CoreError::io("write", self.file(name))(error.into()))?,
         )
+    }
+}
+
+/// The largest `results.csv`, in bytes. Those of a thousand epochs have a few ten thousand.
+const MAX_RESULTS_BYTES: u64 = 1 << 26;
+
+/// The columns of `results.csv` that an [`EpochRow`] is made of.
+#[derive(Deserialize)]
+struct ResultsRow {
+    epoch: u64,
+    time: f64,
+    #[serde(rename = "train/loss")]
+    train_loss: f64,
+    #[serde(rename = "val/loss")]
+    val_loss: f64,
+    #[serde(rename = "metrics/accuracy_top1")]
+    accuracy: f64,
+    lr: f32,
+}
+
+impl From<ResultsRow> for EpochRow {
+    fn from(row: ResultsRow) -> Self {
+        let ResultsRow { epoch, time, train_loss, val_loss, accuracy, lr } = row;
+        Self { epoch, time, train_loss, val_loss, accuracy, lr }
     }
 }
 
@@ -334,6 +389,30 @@ mod tests {
         drop(run);
         RunFolder::open(folder.path()).unwrap().locked(&mut ()).unwrap();
         assert!(RunFolder::open(folder.path().join("weights")).is_err());
+    }
+
+    #[test]
+    fn results_are_read_as_they_were_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder::create(Some(folder.path()), &mut ()).unwrap();
+        assert_eq!(run.results().unwrap(), []);
+        let row = |epoch, accuracy| EpochRow {
+            epoch,
+            time: 1.5,
+            train_loss: 0.25,
+            val_loss: 2.0,
+            accuracy,
+            lr: 2e-4,
+        };
+        let history = [row(1, 0.5), row(2, 0.625)];
+        run.write_results(&history).unwrap();
+        assert_eq!(run.results().unwrap(), history);
+        run.write("results.csv", b"epoch,time\n1,2\n").unwrap();
+        let error = run.results().unwrap_err().to_string();
+        assert!(
+            error.contains("results.csv is damaged: ") && error.contains("train/loss"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -51,14 +51,17 @@ pub fn grouped(n: u64) -> String {
 ///
 /// # Errors
 /// If writing fails.
-pub fn print_table(table: &[[String; 5]]) -> Result<()> {
-    let widths: [usize; 5] = std::array::from_fn(|column| {
+pub fn print_table<const N: usize>(table: &[[String; N]]) -> Result<()> {
+    let widths: [usize; N] = std::array::from_fn(|column| {
         table.iter().map(|row| width(&row[column])).max().unwrap_or_default()
     });
-    let [a, b, c, d, e] = widths;
-    for [layer, text, first, second, third] in table {
-        let line = format!("{layer:a$}  {text:b$}  {first:>c$}  {second:>d$}  {third:>e$}");
-        say!("{}", line.trim_end())?;
+    for row in table {
+        let cell = |(column, text): (usize, &String)| match column {
+            0 | 1 => padded(text, widths[column]),
+            _ => format!("{}{text}", " ".repeat(widths[column] - width(text))),
+        };
+        let cells: Vec<String> = row.iter().enumerate().map(cell).collect();
+        say!("{}", cells.join("  ").trim_end())?;
     }
     Ok(())
 }

@@ -159,6 +159,7 @@ pub fn next_step(error: &Error, takes: &dyn Fn(&str) -> bool) -> String {
         }
         Error::ReplacedLayerFrozen { .. } => "; leave it out of `--freeze`".into(),
         Error::NoPlace { .. } => "; choose one with `--run-dir`".into(),
+        Error::NoRuns { .. } => ": `train` starts one".into(),
         Error::RunExists { folder } => {
             format!("; continue it with `--resume {}`, or choose another `--run-dir`", shown_path(folder))
         }

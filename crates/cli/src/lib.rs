@@ -21,10 +21,12 @@ mod options;
 mod parse;
 mod progress;
 mod ranks;
+mod run_options;
 mod stop;
 mod tch_program;
 mod unused;
 mod usage;
+mod version;
 
 use std::{panic, process::ExitCode};
 
@@ -38,7 +40,8 @@ First steps:
   alexnet help train          show all options of a command";
 
 #[derive(Parser)]
-#[command(name = "alexnet", bin_name = "alexnet", version, about = "Train, evaluate and use AlexNet", after_help = FIRST_STEPS)]
+#[command(name = "alexnet", bin_name = "alexnet", about = "Train, evaluate and use AlexNet", after_help = FIRST_STEPS)]
+#[command(version = version::short(), long_version = version::long())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -49,6 +52,7 @@ enum Command {
     Train(Box<commands::train::Args>),
     LrFind(Box<commands::lr_find::Args>),
     Recipes(commands::recipes::Args),
+    Runs(commands::runs::Args),
     Evaluate(commands::evaluate::Args),
     Predict(commands::predict::Args),
     Explain(commands::explain::Args),
@@ -65,6 +69,9 @@ enum Command {
     Bench(commands::bench::Args),
     Doctor(commands::doctor::Args),
     Parity(commands::parity::Args),
+    Schema(commands::schema::Args),
+    Completions(commands::completions::Args),
+    Man(commands::man::Args),
 }
 
 const FAILURE: u8 = 1;
@@ -196,6 +203,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Train(args) => commands::train::run(&args),
         Command::LrFind(args) => commands::lr_find::run(&args),
         Command::Recipes(args) => commands::recipes::run(&args).map(done),
+        Command::Runs(args) => commands::runs::run(&args).map(done),
         Command::Evaluate(args) => commands::evaluate::run(&args).map(done),
         Command::Predict(args) => commands::predict::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
@@ -210,6 +218,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench(args) => commands::bench::run(&args).map(done),
         Command::Parity(args) => commands::parity::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args).map(done),
+        Command::Schema(_) => commands::schema::run().map(done),
+        Command::Completions(args) => commands::completions::run(&args, Cli::command()).map(done),
+        Command::Man(args) => commands::man::run(&args, Cli::command()).map(done),
     }
 }
 

@@ -147,7 +147,7 @@ pub fn explain(error: &anyhow::Error) -> String {
                     Some("; train a network with `alexnet train`, or name another file".into())
                 }
                 FileKind::Checkpoint => Some("; start a new run, or resume another".into()),
-                FileKind::ClassNames | FileKind::NeighborIndex => None,
+                FileKind::ClassNames | FileKind::NeighborIndex | FileKind::Events => None,
             }
         }
         _ => None,

@@ -151,6 +151,8 @@ pub enum FileKind {
     ClassNames,
     /// The index of the neighbors of images.
     NeighborIndex,
+    /// The scalars of a run, for TensorBoard.
+    Events,
 }
 
 impl fmt::Display for FileKind {
@@ -160,6 +162,7 @@ impl fmt::Display for FileKind {
             Self::Checkpoint => "a checkpoint",
             Self::ClassNames => "a file of class names",
             Self::NeighborIndex => "an index of neighbors",
+            Self::Events => "an event file of TensorBoard",
         })
     }
 }

@@ -53,17 +53,24 @@ impl Lock {
                 Ok(Self { _file: file, is_supported: true })
             }
             Err(TryLockError::WouldBlock) => {
-                let mut by = String::new();
-                // The content is only shown to users, so a read error is ignored.
-                let _ = file.take(MAX_HOLDER_BYTES).read_to_string(&mut by);
-                let by = if by.trim().is_empty() { "another process" } else { by.trim() };
-                Err(Error::Held { path: path.to_owned(), by: by.to_owned() })
+                Err(Error::Held { path: path.to_owned(), by: read_holder(file) })
             }
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
                 Ok(Self { _file: file, is_supported: false })
             }
             Err(TryLockError::Error(error)) => Err(Error::io("lock", path)(error)),
         }
+    }
+}
+
+/// Returns the process that holds the lock on the file at `path`, as its text for users; `None` if no
+/// process does, there is no such file, or the file system does not support locks.
+pub fn holder(path: impl AsRef<Path>) -> Option<String> {
+    let file = File::open(path).ok()?;
+    // The shared lock is released when the file is closed.
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Some(read_holder(file)),
+        _ => None,
     }
 }
 
@@ -76,6 +83,13 @@ const INTERVAL: Duration = Duration::from_millis(20);
 
 /// The number of bytes that are read of the holder's text.
 const MAX_HOLDER_BYTES: u64 = 300;
+
+fn read_holder(file: File) -> String {
+    let mut by = String::new();
+    // The content is only shown to users, so a read error is ignored.
+    let _ = file.take(MAX_HOLDER_BYTES).read_to_string(&mut by);
+    if by.trim().is_empty() { "another process".into() } else { by.trim().to_owned() }
+}
 
 fn write_holder(file: &mut File) -> io::Result<()> {
     let host = gethostname::gethostname();
@@ -93,7 +107,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(".lock");
         fs::write(&path, "process 1 on a machine with a long name, which was killed").unwrap();
+        assert_eq!(holder(&path), None);
         let lock = Lock::acquire(&path).unwrap();
+        assert!(holder(&path).unwrap().starts_with(&format!("process {} on ", process::id())));
         let Err(Error::Held { by, .. }) = Lock::acquire(&path) else { panic!("held twice") };
         assert!(
             by.starts_with(&format!("process {} on ", process::id())) && !by.contains("killed"),
@@ -106,6 +122,7 @@ mod tests {
             drop(lock);
             second.join().unwrap().unwrap();
         });
+        assert_eq!(holder(&path), None);
     }
 
     #[cfg(unix)]

@@ -120,8 +120,16 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Returns the progress of a run after these epochs, without the number of its steps.
+    pub fn of_epochs(rows: impl IntoIterator<Item = EpochRow>) -> Self {
+        let mut progress = Self::default();
+        rows.into_iter().for_each(|row| progress.push(row));
+        progress.seconds = progress.history.last().map_or(0.0, |row| row.time);
+        progress
+    }
+
     /// Whether the accuracy has not increased for `patience` epochs.
-    fn is_stuck(&self, patience: u64) -> bool {
+    pub fn is_stuck(&self, patience: u64) -> bool {
         let highest = self.first_with_highest_accuracy();
         highest.is_some_and(|row| self.history.len() as u64 - row.epoch >= patience)
     }

@@ -1,5 +1,5 @@
 //! Weights of other programs: reads and writes PyTorch's state dictionaries (`.pth`), reads
-//! safetensors of any writer, writes ONNX.
+//! safetensors of any writer, writes ONNX and event files of TensorBoard.
 //!
 //! [`load`] reads state dictionaries and safetensors, and detects the kind of a file by its
 //! content. Untrusted files can only cause errors: names, shapes and sizes are compared before any
@@ -15,6 +15,7 @@ pub mod onnx;
 mod pth;
 mod safetensors;
 mod tensor;
+pub mod tensorboard;
 #[cfg(test)]
 mod tests;
 

@@ -6,11 +6,7 @@ use std::{
     process::Command,
 };
 
-use alexnet::{
-    Recipe, RunFolder,
-    core::{Progress, text::shown_path},
-    run_folder::RUNS,
-};
+use alexnet::{Recipe, RunFolder, RunSummary, core::Progress, run_folder::RUNS};
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
@@ -49,7 +45,9 @@ pub fn run(args: &Args) -> Result<()> {
         let mut runs = Vec::new();
         for seed in &args.seeds {
             let folder = Path::new(RUNS).join("recipes").join(format!("{name}-{seed}"));
-            train(name, *seed, args.data.as_deref(), &folder)?;
+            if !is_cleaned(&folder) {
+                train(name, *seed, args.data.as_deref(), &folder)?;
+            }
             runs.push(progress(&folder)?);
         }
         table.push(row(name, &runs));
@@ -80,9 +78,18 @@ fn train(recipe: &str, seed: u64, data: Option<&Path>, folder: &Path) -> Result<
     Ok(())
 }
 
+/// Whether a folder has a finished run whose checkpoint was deleted by `runs clean`.
+fn is_cleaned(folder: &Path) -> bool {
+    let run = RunSummary::read(folder);
+    run.is_ok_and(|run| run.is_finished && run.checkpoint_bytes == 0)
+}
+
 fn progress(folder: &Path) -> Result<Progress> {
-    let progress = RunFolder::open(folder)?.progress()?;
-    progress.with_context(|| format!("{} has no checkpoint", shown_path(folder)))
+    let run = RunFolder::open(folder)?;
+    match run.progress()? {
+        Some(progress) => Ok(progress),
+        None => Ok(Progress::of_epochs(run.results()?)),
+    }
 }
 
 fn row(name: &str, runs: &[Progress]) -> String {

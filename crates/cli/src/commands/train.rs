@@ -7,7 +7,7 @@ mod watch;
 use std::{fs, path::PathBuf, process::ExitCode, sync::Arc};
 
 use alexnet::{
-    Parallel, Resume, Run, Trainer,
+    Parallel, Resume, Run, RunFolder, Trainer,
     core::{Collective, text::shown_path, train::Outcome},
 };
 use anyhow::Result;
@@ -48,13 +48,13 @@ pub struct Args {
     /// How processes divide the computation
     #[arg(long, help_heading = "Engine", value_name = "MODE", value_enum, default_value = "data")]
     parallel: Parallel,
-    /// Resume a run from its last checkpoint; only the options for engine, workers, epochs,
+    /// Resume a run from its last checkpoint; without a value, the newest run in runs/. Only the options for engine, workers, epochs,
     /// checkpoints, --data (if the images have been moved) and --on-bad-image can be changed
-    #[arg(long, value_name = "RUN", conflicts_with_all = [
+    #[arg(long, value_name = "RUN", num_args = 0..=1, conflicts_with_all = [
         "run_dir", "Source", "SetupOptions", "val_fraction", "exif_orientation", "ModelOptions", "OptimizationOptions",
         "OptimizerOptions", "RateOptions", "StepOptions", "AugmentationOptions"
     ])]
-    resume: Option<PathBuf>,
+    resume: Option<Option<PathBuf>>,
 }
 
 /// Runs the command. The exit code is 0, or 129, 130, 138 or 143 after a signal.
@@ -126,6 +126,10 @@ fn begin(args: &Args) -> Result<Trainer> {
         config.run_dir.clone_from(run_dir);
         return Ok(Trainer::new(config)?);
     };
+    let run = match run {
+        Some(run) => run.clone(),
+        None => newest()?,
+    };
     let data = &options.setup.data;
     let changes = Resume {
         engine: options.engine.changes(),
@@ -135,6 +139,16 @@ fn begin(args: &Args) -> Result<Trainer> {
         checkpoint_every: options.checkpoint_every,
     };
     Ok(Trainer::resume_with(run, changes)?)
+}
+
+/// Returns the newest run in `runs/`, and prints its name.
+fn newest() -> Result<PathBuf> {
+    let run = RunFolder::newest()?;
+    // Of several processes, the one that starts the others prints it.
+    if ranks::launched().is_none() {
+        note!("resuming the newest run, {}", shown_path(&run));
+    }
+    Ok(run)
 }
 
 /// Prints the best epoch of a finished run. Errors of stdout are ignored, because the training has

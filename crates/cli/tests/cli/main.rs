@@ -1,5 +1,6 @@
 //! Tests of the binary `alexnet`: exit codes, output and files.
 
+mod about;
 mod browser;
 mod check;
 mod datasets;
@@ -19,6 +20,7 @@ mod ranks;
 mod recipes;
 mod resume;
 mod run_folder;
+mod runs;
 mod serve;
 mod shards;
 mod streams;
