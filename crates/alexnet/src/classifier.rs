@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use alexnet_core::{
     Device, Error as CoreError, ExifOrientation, Images, Model, Options, Parameters, State,
-    metrics::top_k,
+    metrics::ranked,
     weights::{Metadata, Weights},
 };
-use alexnet_data::{decode, preprocess::evaluation_image};
+use alexnet_data::{augment::views::Views, decode, preprocess::evaluation_image};
 use image::RgbImage;
 use rayon::prelude::*;
 
@@ -39,6 +39,7 @@ pub struct Classifier {
     /// Compiled on first use.
     explainer: Option<Explainer>,
     decoding: decode::Options,
+    views: Views,
     notes: Vec<Note>,
 }
 
@@ -47,6 +48,7 @@ pub struct Classifier {
 pub struct ClassifierBuilder {
     engine: EngineConfig,
     exif_orientation: Option<ExifOrientation>,
+    views: Views,
 }
 
 impl ClassifierBuilder {
@@ -66,6 +68,13 @@ impl ClassifierBuilder {
     /// training of the weights.
     pub fn exif_orientation(mut self, orientation: ExifOrientation) -> Self {
         self.exif_orientation = Some(orientation);
+        self
+    }
+
+    /// Sets the views of each image, over which predictions average the probabilities (test-time
+    /// augmentation); the default is the whole image. Explanations are of the whole image.
+    pub fn views(mut self, views: Views) -> Self {
+        self.views = views;
         self
     }
 
@@ -99,8 +108,17 @@ impl ClassifierBuilder {
         let options = Options { device: self.engine.device, ..Options::default() };
         let model = backend.compile(&topology, &State::from(parameters), &options)?;
         let decoding = decode::Options { orientation, ..decode::Options::default() };
-        let engine = self.engine;
-        Ok(Classifier { path, metadata, engine, model, explainer: None, decoding, notes: vec![] })
+        let Self { engine, views, .. } = self;
+        Ok(Classifier {
+            path,
+            metadata,
+            engine,
+            model,
+            explainer: None,
+            decoding,
+            views,
+            notes: vec![],
+        })
     }
 }
 
@@ -209,7 +227,7 @@ impl Classifier {
         let images: Vec<ImageSource> = images.into_iter().map(Into::into).collect();
         let mut predictions = Vec::with_capacity(images.len());
         let preprocessor = self.preprocessor();
-        for chunk in images.chunks(BATCH) {
+        for chunk in images.chunks((BATCH / self.views.count()).max(1)) {
             // Images are freed as soon as they are resized, so that memory does not grow with their
             // number.
             let mut results: Vec<Result<Preprocessed>> =
@@ -227,7 +245,8 @@ impl Classifier {
 
     /// Returns the preprocessor of the images, which other threads can use.
     pub fn preprocessor(&self) -> Preprocessor {
-        Preprocessor { decoding: self.decoding, size: self.metadata.input_size }
+        let Self { decoding, views, .. } = *self;
+        Preprocessor { decoding, size: self.metadata.input_size, views }
     }
 
     /// Classifies preprocessed images as one batch and returns one result per image, in their
@@ -246,11 +265,12 @@ impl Classifier {
         let mut pixels = Vec::with_capacity(images.iter().map(|image| image.pixels.len()).sum());
         images.iter().for_each(|image| pixels.extend_from_slice(&image.pixels));
         let logits = self.model.logits(&self.batch(pixels))?;
-        let answer = |(row, image): (&[f32], Preprocessed)| {
-            let finite = row.iter().all(|logit| logit.is_finite());
-            if finite { Ok(self.prediction(row, image.damage)) } else { Err(Error::NotFinite) }
+        let rows: Vec<&[f32]> = logits.rows().collect();
+        let answer = |(rows, image): (&[&[f32]], Preprocessed)| {
+            let finite = rows.iter().all(|row| row.iter().all(|logit| logit.is_finite()));
+            if finite { Ok(self.prediction(rows, image.damage)) } else { Err(Error::NotFinite) }
         };
-        Ok(logits.rows().zip(images).map(answer).collect())
+        Ok(rows.chunks(self.views.count()).zip(images).map(answer).collect())
     }
 
     /// Explains which regions of an image raise the logit of a class, or for occlusion its
@@ -311,7 +331,7 @@ impl Classifier {
         if row.iter().any(|logit| !logit.is_finite()) {
             return Err(Error::NotFinite);
         }
-        let prediction = self.prediction(row, damage);
+        let prediction = self.prediction(&[row], damage);
         let index = options.class.unwrap_or(prediction.best().index);
         let Some(class) = prediction.classes().iter().find(|class| class.index == index).cloned()
         else {
@@ -369,12 +389,13 @@ impl Classifier {
         Images { pixels, height: input_size, width: input_size, normalization }
     }
 
-    fn prediction(&self, logits: &[f32], damage: Vec<String>) -> Prediction {
+    /// The prediction from the logits of the views of an image.
+    fn prediction(&self, views: &[&[f32]], damage: Vec<String>) -> Prediction {
         let class = |(index, probability): (usize, f64)| ClassProbability {
             name: self.metadata.classes[index].clone(),
             index,
             probability,
         };
-        Prediction { classes: top_k(logits, logits.len()).into_iter().map(class).collect(), damage }
+        Prediction { classes: ranked(views).into_iter().map(class).collect(), damage }
     }
 }

@@ -15,6 +15,7 @@ use alexnet_core::{
     weights::{Weights, checksum},
 };
 use alexnet_data::{
+    augment::views::Views,
     dataset::{Images as ImageList, Item},
     decode,
     loader::{Loader, LoaderOptions, OnBadImage},
@@ -181,7 +182,8 @@ impl Neighbors {
             return Err(CoreError::Invalid { field: "k", value: k.to_string(), reason }.into());
         }
         let image = image.into();
-        let preprocessor = Preprocessor { decoding: self.decoding, size: self.layer.input_size };
+        let (decoding, views) = (self.decoding, Views::Whole);
+        let preprocessor = Preprocessor { decoding, size: self.layer.input_size, views };
         let Preprocessed { pixels, damage, .. } = preprocessor.preprocess(&image)?;
         let (path, file) = match image {
             ImageSource::Path(path) => (path.clone(), fs::canonicalize(path).ok()),

@@ -7,9 +7,10 @@ use std::{
 
 use alexnet_core::Error as CoreError;
 use alexnet_data::{
+    augment::views::Views,
     dataset::{Images, Item},
     decode::{self, Decoded, decode, decode_bytes},
-    preprocess::evaluation_image,
+    preprocess::evaluation_views,
 };
 use image::{DynamicImage, RgbImage};
 
@@ -92,12 +93,14 @@ pub struct Preprocessor {
     pub decoding: decode::Options,
     /// The side of the network's input in pixels.
     pub size: usize,
+    /// The views of an image.
+    pub views: Views,
 }
 
 /// An image of the size of a network's input.
 #[derive(Clone, Debug, Default)]
 pub struct Preprocessed {
-    /// `[size, size, 3]`.
+    /// `[views, size, size, 3]`.
     pub(crate) pixels: Vec<u8>,
     pub(crate) size: usize,
     pub(crate) damage: Vec<String>,
@@ -109,9 +112,10 @@ impl Preprocessor {
     /// # Errors
     /// [`crate::Error::Data`] when it cannot be read.
     pub fn preprocess<'a>(&self, image: impl Into<ImageSource<'a>>) -> Result<Preprocessed> {
-        let Self { decoding, size } = *self;
+        let Self { decoding, size, views } = *self;
         let preprocessed = |image: &RgbImage, damage| {
-            let pixels = evaluation_image(image, size);
+            let mut pixels = vec![0; views.count() * size * size * 3];
+            evaluation_views(image, views, size, &mut pixels);
             Preprocessed { pixels, size, damage }
         };
         let image = image.into();

@@ -271,21 +271,37 @@ const LONGEST_NAME: usize = 255;
 /// Returns [`Image::below`] with the extension .jpg, for the annotated image, and adds it to
 /// `taken`. If it is already taken, a number is appended.
 pub fn free_name(image: &Image, taken: &mut BTreeSet<PathBuf>) -> PathBuf {
+    numbered(image.below.parent().unwrap_or(Path::new("")), image, ".jpg", taken)
+}
+
+/// Returns the name of the file of an image in `folder`, and adds it to `taken`. If it is already
+/// taken, a number is inserted before its extension.
+pub fn free_file_name(folder: &Path, image: &Image, taken: &mut BTreeSet<PathBuf>) -> PathBuf {
+    let extension = image.path.extension().map(|extension| extension.to_string_lossy());
+    let extension = extension.map(|extension| format!(".{extension}")).unwrap_or_default();
+    numbered(folder, image, &extension, taken)
+}
+
+fn numbered(
+    folder: &Path,
+    image: &Image,
+    extension: &str,
+    taken: &mut BTreeSet<PathBuf>,
+) -> PathBuf {
     let stem = match image.below.file_stem() {
         Some(stem) if image.path != Path::new("-") => stem.to_string_lossy().into_owned(),
         _ => "stdin".into(),
     };
-    let folder = image.below.parent().unwrap_or(Path::new(""));
     let named = |end: &str| {
         let ends = stem.char_indices().map(|(start, character)| start + character.len_utf8());
         let most = ends.take_while(|length| length + end.len() <= LONGEST_NAME).last().unwrap_or(0);
         folder.join(stem[..most].to_owned() + end)
     };
-    let mut name = named(".jpg");
+    let mut name = named(extension);
     let mut n = 1;
     while !taken.insert(name.clone()) {
         n += 1;
-        name = named(&format!("-{n}.jpg"));
+        name = named(&format!("-{n}{extension}"));
     }
     name
 }
@@ -373,6 +389,15 @@ mod tests {
         assert_eq!(name("y/a.jpg", "a.jpg"), "a-2.jpg");
         assert_eq!(name("y/b/a.jpg", "b/a.jpg"), "b/a.jpg");
         assert_eq!(name("-", "-"), "stdin.jpg");
+        let mut kept = |path| {
+            let image = image(path, path.rsplit('/').next().unwrap());
+            free_file_name(Path::new("roses"), &image, &mut taken).display().to_string()
+        };
+        assert_eq!(kept("x/a.png"), "roses/a.png");
+        assert_eq!(kept("y/a.png"), "roses/a-2.png");
+        assert_eq!(kept("y/a"), "roses/a");
+        let mut name =
+            |path, below| free_name(&image(path, below), &mut taken).display().to_string();
         let long = "é".repeat(125) + "x.png";
         assert_eq!(name(&long, &long), "é".repeat(125) + "x.jpg");
         assert_eq!(name(&long, &long), "é".repeat(124) + "-2.jpg");

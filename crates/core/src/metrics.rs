@@ -9,7 +9,7 @@ mod ranking;
 
 pub use calibration::{Bin, Calibration};
 pub use confusion::{Confusion, Quality};
-pub use evaluation::{Answer, ClassReport, Evaluation, Report};
+pub use evaluation::{Answer, ClassReport, Evaluation, Report, ranked};
 pub use interval::wilson95;
 pub use ranking::{argmax, top_k};
 

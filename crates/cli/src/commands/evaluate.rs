@@ -12,13 +12,12 @@ use alexnet::{
     data::augment::views::Views,
 };
 use anyhow::Result;
-use clap::ValueEnum;
 
 use crate::{
     columns::{self, TERMINAL, padded},
     console::Console,
     evaluation_figures,
-    options::{BadImage, EngineOptions, OrientationOption, data::source, engine},
+    options::{BadImage, EngineOptions, OrientationOption, Tta, data::source, engine},
     output::{self, Format},
     parse,
 };
@@ -70,25 +69,6 @@ pub struct Args {
     orientation: OrientationOption,
     #[command(flatten)]
     engine: EngineOptions,
-}
-
-/// Test-time augmentation.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Tta {
-    /// The image and its mirror image
-    Flip,
-    /// Crops of the four corners and the center, of 224/256 of width and height, and the mirror
-    /// image of each
-    TenCrop,
-}
-
-impl From<Tta> for Views {
-    fn from(tta: Tta) -> Self {
-        match tta {
-            Tta::Flip => Self::Flip,
-            Tta::TenCrop => Self::TenCrop,
-        }
-    }
 }
 
 /// Runs the command.

@@ -1,30 +1,37 @@
 //! `alexnet predict`: predicts the classes of images.
 
 mod printer;
+mod sort;
 
 use std::{
     collections::BTreeSet,
-    fs,
-    io::{IsTerminal, stdin, stdout},
+    fs::{self, File},
+    io::{self, IsTerminal, stdin, stdout},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use alexnet::{
     Classifier, Error, ImageSource, Note, Observer, Prediction,
-    core::{self, text::shown_path},
-    data::decode::{Decoded, decode_reader},
+    core::{self, files::write_atomically, text::shown_path},
+    data::{
+        augment::views::Views,
+        decode::{Decoded, decode_reader},
+    },
     image::DynamicImage,
 };
 use anyhow::{Context, Result};
 use rayon::prelude::*;
 
-use self::printer::{Answer, Class, Format, Printer};
+use self::{
+    printer::{Answer, Class, Format, Printer},
+    sort::Sorter,
+};
 use crate::{
     console::Console,
     figures,
     inputs::{Failed, Found, Image, find, free_name},
-    options::ClassifierOptions,
+    options::{ClassifierOptions, Tta},
     output::explain,
     parse,
     progress::Items,
@@ -35,6 +42,9 @@ const BATCH: usize = 32;
 
 /// The default of `--topk`.
 const TOP: usize = 5;
+
+/// The answer for an image whose highest probability is below `--threshold`.
+const NONE: &str = "none of these";
 
 /// Print the most probable classes of images
 ///
@@ -48,9 +58,26 @@ pub struct Args {
     /// Number of classes to print for each image [default: 5, or 1 for several images as text]
     #[arg(long, value_name = "N", value_parser = parse::at_least(1u32))]
     topk: Option<u32>,
+    /// Answer "none of these" for an image if no class has at least this probability
+    #[arg(long, value_name = "P", value_parser = parse::probability)]
+    threshold: Option<f64>,
+    /// Test-time augmentation: average the probabilities of several views of each image
+    #[arg(long, value_name = "VIEWS", value_enum)]
+    tta: Option<Tta>,
     /// Output format
-    #[arg(long, value_name = "NAME", value_enum, default_value = "text")]
+    #[arg(long, value_name = "NAME", value_enum, default_value = "text", conflicts_with = "out")]
     format: Format,
+    /// Write the answers to this file instead, as CSV, JSON or JSON lines by its extension: .csv,
+    /// .json or .jsonl
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Also copy each image to this folder, which must be new or empty, into a folder for each
+    /// class
+    #[arg(long, value_name = "DIR")]
+    sort_into: Option<PathBuf>,
+    /// For --sort-into: make links instead of copies
+    #[arg(long, requires = "sort_into")]
+    link: bool,
     /// Also write each image with its classes below it to this folder, in the same subfolders as
     /// the input
     #[arg(long, value_name = "DIR")]
@@ -64,31 +91,64 @@ pub struct Args {
 /// # Errors
 /// If the weights cannot be read or the answers cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    let Some(path) = &args.out else { return answer_all(args, args.format, None) };
+    let format = Format::of_file(path)?;
+    let mut outcome = None;
+    let written = write_atomically(path, |file| {
+        let code = answer_all(args, format, Some((path, file)));
+        let is_complete = code.is_ok();
+        outcome = Some(code);
+        // The file is not written after an error, which is returned below.
+        if is_complete { Ok(()) } else { Err(io::ErrorKind::Interrupted.into()) }
+    });
+    let code = outcome.transpose()?;
+    written?;
+    Ok(code.unwrap_or(ExitCode::FAILURE))
+}
+
+/// Classifies all images, and prints the answers to standard output or to a file.
+fn answer_all(args: &Args, format: Format, file: Option<(&Path, &mut File)>) -> Result<ExitCode> {
     let mut console = Console::default();
-    let mut classifier = args.classifier.load(&mut console)?;
+    let views = args.tta.map(Views::from).unwrap_or_default();
+    let mut classifier = args.classifier.load_for(views, &mut console)?;
     if let Some(folder) = &args.annotate {
         fs::create_dir_all(folder).map_err(core::Error::io("create", folder))?;
     }
     let found = find(&args.inputs);
+    let mut sorter = match &args.sort_into {
+        Some(folder) => Some(Sorter::new(folder, args.link, &found)?),
+        None => None,
+    };
     let topk = args.topk.map(|n| n as usize);
-    let mut printer = Printer::new(args.format, (found.len() > 1).then_some(topk.unwrap_or(1)))?;
-    let mut names = BTreeSet::new();
+    let several = found.len() > 1;
     // On a terminal the printed answers show the progress.
-    let bar = (found.len() > 1 && !stdout().is_terminal()).then(|| Items::new("predicting"));
+    let is_shown = several && (file.is_some() || !stdout().is_terminal());
+    let totals = file.is_some() || (several && format == Format::Text);
+    let threshold = args.threshold.unwrap_or(0.0);
+    let in_line = several.then_some(topk.unwrap_or(1));
+    let mut printer = Printer::new(format, file, in_line, threshold)?;
+    let mut names = BTreeSet::new();
+    let bar = is_shown.then(|| Items::new("predicting"));
     for (chunk, number) in found.chunks(BATCH).zip(0..) {
         if let Some(bar) = &bar {
             bar.at(number * BATCH, found.len());
         }
-        let (answers, stdin) = classify(chunk, &mut classifier, topk.unwrap_or(TOP), &mut console)?;
+        let (answers, stdin) =
+            classify(chunk, &mut classifier, (topk.unwrap_or(TOP), threshold), &mut console)?;
         if let Some(folder) = &args.annotate {
             annotate(chunk, &answers, folder, (&classifier, &stdin), &mut names)?;
         }
-        for answer in &answers {
+        for (found, answer) in chunk.iter().zip(&answers) {
+            if let (Some(sorter), Ok(image), Answer::Classes { class, .. }) =
+                (&mut sorter, found, answer)
+            {
+                sorter.add(image, class.as_deref())?;
+            }
             printer.print(answer)?;
         }
     }
     drop(bar);
-    Ok(if printer.finish()? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if printer.finish(totals)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// An image from standard input, which is stored because it cannot be read again, and the damage
@@ -100,7 +160,7 @@ type Stdin = Option<Result<(DynamicImage, Vec<String>)>>;
 fn classify(
     found: &[Found],
     classifier: &mut Classifier,
-    topk: usize,
+    (topk, threshold): (usize, f64),
     console: &mut Console,
 ) -> Result<(Vec<Answer>, Stdin)> {
     let has_stdin = found.iter().flatten().any(|image| is_stdin(&image.path));
@@ -145,7 +205,7 @@ fn classify(
                     for what in prediction.damage.iter().cloned().chain(of_stdin) {
                         console.note(Note::Damaged { path: path.clone(), what });
                     }
-                    classes_of(path, &prediction, topk)
+                    classes_of(path, &prediction, topk, threshold)
                 }
             },
         );
@@ -158,7 +218,7 @@ fn read_stdin(classifier: &Classifier) -> Result<(DynamicImage, Vec<String>)> {
     Ok((image.into(), notes))
 }
 
-fn classes_of(path: PathBuf, prediction: &Prediction, topk: usize) -> Answer {
+fn classes_of(path: PathBuf, prediction: &Prediction, topk: usize, threshold: f64) -> Answer {
     let class = |class: &alexnet::ClassProbability| Class {
         class: class.name.clone(),
         probability: class.probability,
@@ -166,7 +226,7 @@ fn classes_of(path: PathBuf, prediction: &Prediction, topk: usize) -> Answer {
     let Class { class: best, probability } = class(prediction.best());
     Answer::Classes {
         path,
-        class: best,
+        class: (probability >= threshold).then_some(best),
         probability,
         top: prediction.top(topk).iter().map(class).collect(),
     }

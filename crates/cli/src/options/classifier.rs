@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use alexnet::{Classifier, Observer};
+use alexnet::{Classifier, Observer, data::augment::views::Views};
 use anyhow::Result;
 
 use super::{EngineOptions, OrientationOption, engine};
@@ -25,9 +25,17 @@ impl ClassifierOptions {
     /// # Errors
     /// If the engine is missing or the weights cannot be read.
     pub fn load(&self, observer: &mut dyn Observer) -> Result<Classifier> {
+        self.load_for(Views::Whole, observer)
+    }
+
+    /// Does the same as [`ClassifierOptions::load`], for these views of each image.
+    ///
+    /// # Errors
+    /// As [`ClassifierOptions::load`].
+    pub fn load_for(&self, views: Views, observer: &mut dyn Observer) -> Result<Classifier> {
         let config = self.engine.config();
         engine::ready(config, self.engine.threads)?;
-        let mut builder = Classifier::builder().engine(config);
+        let mut builder = Classifier::builder().engine(config).views(views);
         if let Some(orientation) = self.orientation.given() {
             builder = builder.exif_orientation(orientation);
         }

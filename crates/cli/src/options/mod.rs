@@ -8,6 +8,7 @@ pub mod engine;
 pub mod model;
 pub mod optimization;
 pub mod run;
+pub mod tta;
 
 pub use self::{
     augmentation::AugmentationOptions,
@@ -17,4 +18,5 @@ pub use self::{
     model::ModelOptions,
     optimization::{OptimizationOptions, OptimizerOptions, RateOptions, StepOptions},
     run::{SetupOptions, TrainOptions},
+    tta::Tta,
 };

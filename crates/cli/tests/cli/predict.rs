@@ -339,3 +339,121 @@ fn missing_and_invalid_weights_are_named() {
         );
     }
 }
+
+/// Returns the paths of all files in a folder, relative to it.
+fn files_in(dir: &TestDir, folder: &str) -> Vec<String> {
+    let root = dir.file(folder);
+    let files = walkdir::WalkDir::new(&root).sort_by_file_name().into_iter();
+    let files = files.map(Result::unwrap).filter(|entry| !entry.file_type().is_dir());
+    let name = |path: &std::path::Path| path.strip_prefix(&root).unwrap().display().to_string();
+    files.map(|entry| name(entry.path())).collect()
+}
+
+#[test]
+fn answers_are_written_to_a_file_and_images_sorted() {
+    let dir = TestDir::with_flowers(2);
+    dir.save_fresh_weights("weights.safetensors");
+    let predict = |more: &[&str]| {
+        dir.run(&[&["predict", "--weights", "weights.safetensors", "flowers"], more].concat())
+    };
+    for format in ["csv", "json", "jsonl"] {
+        let printed = predict(&["--format", format]);
+        let file = format!("answers.{format}");
+        let written = predict(&["--out", &file]);
+        assert_eq!((written.code, written.out.as_str()), (Some(0), ""), "{written:?}");
+        assert_eq!(fs::read_to_string(dir.file(&file)).unwrap(), printed.out);
+        assert!(written.err.starts_with("10 images: "), "{written:?}");
+    }
+    let ran = predict(&["--out", "answers.txt"]);
+    assert!(ran.err.contains("answers.txt must end in .csv, .json or .jsonl"), "{ran:?}");
+    let ran = predict(&["--out", "none/answers.csv"]);
+    assert!(ran.code == Some(1) && ran.err.contains("none/answers.csv: No such file"), "{ran:?}");
+    assert_eq!(predict(&["--out", "a.csv", "--format", "json"]).code, Some(2));
+    // After an error, the file is as before.
+    let before = fs::read(dir.file("answers.csv")).unwrap();
+    let ran = dir.run(&["predict", "--weights", "none.pth", "flowers", "--out", "answers.csv"]);
+    assert!(ran.code == Some(1) && ran.err.contains("none.pth"), "{ran:?}");
+    assert_eq!(fs::read(dir.file("answers.csv")).unwrap(), before);
+    assert!(dir.names().iter().all(|name| !name.contains("tmp")), "{:?}", dir.names());
+
+    let answers: Vec<Value> =
+        serde_json::from_slice(&fs::read(dir.file("answers.json")).unwrap()).unwrap();
+    let mut expected: Vec<String> = answers
+        .iter()
+        .map(|answer| {
+            let path = answer["path"].as_str().unwrap();
+            format!("{}/{}", answer["class"].as_str().unwrap(), path.rsplit('/').next().unwrap())
+        })
+        .collect();
+    expected.sort();
+    assert_eq!(predict(&["--sort-into", "sorted"]).code, Some(0));
+    assert_eq!(files_in(&dir, "sorted"), expected);
+    let ran = predict(&["--sort-into", "sorted"]);
+    assert!(ran.code == Some(1) && ran.err.contains("sorted is not empty; name a new"), "{ran:?}");
+    assert_eq!(predict(&["--sort-into", "linked", "--link"]).code, Some(0));
+    assert_eq!(files_in(&dir, "linked"), expected);
+    let (copy, link) =
+        (dir.file("sorted").join(&expected[0]), dir.file("linked").join(&expected[0]));
+    assert_eq!(fs::read(copy).unwrap(), fs::read(&link).unwrap());
+    #[cfg(unix)]
+    assert!(fs::symlink_metadata(link).unwrap().is_symlink());
+    let ran = predict(&["-", "--sort-into", "other"]);
+    assert!(ran.code == Some(1) && ran.err.contains("standard input is not a file"), "{ran:?}");
+    assert_eq!(predict(&["--link"]).code, Some(2));
+}
+
+#[test]
+fn an_image_below_the_threshold_is_none_of_the_classes() {
+    let dir = TestDir::with_flowers(1);
+    dir.save_fresh_weights("weights.safetensors");
+    // Probabilities of initial weights are near 0.2.
+    let predict =
+        |more: &[&str]| dir.run(&[&["predict", "--weights", "weights.safetensors"], more].concat());
+    let above = predict(&["flowers", "--threshold", "0.1", "--format", "json"]);
+    assert_eq!(above.out, predict(&["flowers", "--format", "json"]).out);
+    let below = predict(&["flowers", "--threshold", "0.9", "--sort-into", "sorted"]);
+    assert_eq!(below.code, Some(0), "{below:?}");
+    assert_eq!(below.err, "5 images: 5 none of these\n");
+    assert!(below.out.lines().all(|line| line.contains(".jpg: none of these (")), "{below:?}");
+    assert!(files_in(&dir, "sorted").iter().all(|file| file.starts_with("none of these/")));
+    let one = predict(&["flowers/roses/roses_0001.jpg", "--threshold", "0.9"]);
+    assert!(one.out.starts_with("none of these: no class has a probability of 0.9\nclass: "));
+    let json = predict(&["flowers/roses/roses_0001.jpg", "--threshold", "0.9", "--format", "json"]);
+    let answers: Vec<Value> = serde_json::from_str(&json.out).unwrap();
+    assert!(answers[0]["class"].is_null() && answers[0]["probability"].as_f64().unwrap() < 0.9);
+    assert_eq!(answers[0]["top"].as_array().unwrap().len(), 5);
+    let csv = predict(&["flowers/roses", "--threshold", "0.9", "--format", "csv"]);
+    let row = csv.out.lines().nth(1).unwrap();
+    assert!(row.starts_with("flowers/roses/roses_0001.jpg,,none of these,0."), "{row}");
+    assert_eq!(csv.out.lines().count(), 2);
+    assert_eq!(predict(&["flowers", "--threshold", "1.5"]).code, Some(2));
+}
+
+/// The probabilities over several views are those of `evaluate`.
+#[test]
+fn views_are_averaged_as_in_evaluate() {
+    let dir = TestDir::with_flowers(1);
+    dir.save_fresh_weights("weights.safetensors");
+    let mut seen = vec![];
+    for tta in ["flip", "ten-crop"] {
+        let json = |command: &[&str]| -> Value {
+            let more = ["--weights", "weights.safetensors", "--format", "json", "--tta", tta];
+            serde_json::from_str(&dir.succeeds(&[command, &more].concat())).unwrap()
+        };
+        let predicted = json(&["predict", "flowers"]);
+        let evaluated = json(&["evaluate", "--data", "flowers", "--split", "all"]);
+        let mistakes = evaluated["mistakes"].as_array().unwrap();
+        assert!(!mistakes.is_empty());
+        for mistake in mistakes {
+            let all = predicted.as_array().unwrap().iter();
+            let path = |value: &Value| value["path"].as_str().unwrap().to_owned();
+            let answer = all.clone().find(|answer| path(mistake).ends_with(&path(answer))).unwrap();
+            assert_eq!(answer["class"], mistake["predicted"]);
+            let probability = |value: &Value| value["probability"].as_f64().unwrap();
+            // The batches differ, and with them the order of sums.
+            assert!((probability(answer) - probability(mistake)).abs() < 1e-6, "{answer}");
+        }
+        seen.push(predicted);
+    }
+    assert_ne!(seen[0], seen[1]);
+}

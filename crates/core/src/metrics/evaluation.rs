@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Calibration, Confusion, Quality, argmax, ranking::compare};
+use super::{Calibration, Confusion, Quality, argmax, ranking::compare, top_k};
 use crate::{
     Logits,
     loss::{log_softmax, log_sum_exp, softmax},
@@ -158,6 +158,21 @@ impl Evaluation {
     }
 }
 
+/// Returns all classes of an image with several rows of logits (test-time augmentation), with the
+/// means of their softmax probabilities, the most probable first; equal ones in the order of their
+/// indices. One row gives the result of [`top_k`].
+///
+/// # Panics
+/// If there is no row.
+pub fn ranked(rows: &[&[f32]]) -> Vec<(usize, f64)> {
+    if let [row] = rows {
+        return top_k(row, row.len());
+    }
+    let mut classes: Vec<(usize, f64)> = mean_softmax(rows).into_iter().enumerate().collect();
+    classes.sort_by(|a, b| compare(b.1, a.1));
+    classes
+}
+
 fn mean_softmax(rows: &[&[f32]]) -> Vec<f64> {
     let mut mean = vec![0.0; rows[0].len()];
     for row in rows {
@@ -292,6 +307,16 @@ mod tests {
             assert!((found.probability_of_truth - of_truth).abs() < 1e-7);
         }
         assert!((evaluation.loss() + (0.175f64.ln() + 0.5f64.ln()) / 2.0).abs() < 1e-7);
+    }
+
+    #[test]
+    fn classes_are_ranked_by_their_mean_probability() {
+        let (sure, doubtful) = ([0.0, 3.0, 1.0], [2.0, 0.5, 0.0]);
+        assert_eq!(ranked(&[&sure]), top_k(&sure, 3));
+        let mean = |class: usize| (softmax(&sure)[class] + softmax(&doubtful)[class]) / 2.0;
+        let expected = [1, 0, 2].map(|class| (class, mean(class)));
+        assert_eq!(ranked(&[&sure, &doubtful]), expected);
+        assert_eq!(ranked(&[&[1.0, 1.0], &[1.0, 1.0]]), [(0, 0.5), (1, 0.5)]);
     }
 
     #[test]
