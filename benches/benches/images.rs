@@ -15,8 +15,11 @@ fn images(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a temporary folder can be created");
     let flowers = folder.path().join("flowers");
     synthetic::generate(&flowers, 32, 0, &|_, _| {}).expect("the images can be generated");
-    let dataset = Dataset::open(&flowers, &SplitOptions { val_fraction: 0.1, seed: 0 })
-        .expect("the folder is a data set");
+    let dataset = Dataset::open(
+        &flowers,
+        &SplitOptions { val_fraction: 0.1, seed: 0, ..SplitOptions::default() },
+    )
+    .expect("the folder is a data set");
     let images = dataset.train.len();
     let options = LoaderOptions {
         shuffle: Shuffle::Full,

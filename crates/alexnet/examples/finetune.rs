@@ -27,7 +27,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for epoch in run.history() {
         println!(
             "epoch {}: loss {:.3}, accuracy {:.3}",
-            epoch.epoch, epoch.train_loss, epoch.accuracy
+            epoch.epoch,
+            epoch.train_loss,
+            epoch.accuracy().unwrap_or_default()
         );
     }
     Ok(())

@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let run = Trainer::new(config)?.run(&mut Lines)?;
     println!(
         "accuracy {:.3} in epoch {}",
-        run.best().map_or(0.0, |row| row.accuracy),
+        run.best().and_then(|row| row.accuracy()).unwrap_or_default(),
         run.history().len()
     );
     Ok(())

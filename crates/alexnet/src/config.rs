@@ -13,7 +13,7 @@ use alexnet_core::{
 use alexnet_data::{
     augment::Augmentation,
     loader::{OnBadImage, Shuffle},
-    split::SplitOptions,
+    split::{Fold, SplitOptions},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -46,8 +46,11 @@ pub struct TrainConfig {
     #[serde(skip_serializing_if = "DataSource::is_default")]
     pub data: DataSource,
     /// Fraction of the images of each class used for validation if the folder is not split; at
-    /// least 0, below 1.
+    /// least 0, below 1. With 0 there is no validation, and the last weights are the best.
     pub val_fraction: f64,
+    /// The fold of a cross-validation whose images are used for validation, instead of a fraction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fold: Option<Fold>,
     /// What happens when an image cannot be read.
     pub on_bad_image: OnBadImage,
     /// How the training images are shuffled in each epoch.
@@ -133,6 +136,7 @@ impl Default for TrainConfig {
             checkpoint_every: None,
             data: DataSource::default(),
             val_fraction: VAL_FRACTION,
+            fold: None,
             on_bad_image: OnBadImage::Error,
             shuffle: Shuffle::Full,
             exif_orientation: None,
@@ -393,7 +397,7 @@ impl TrainConfig {
 
     /// How a folder of class folders is split.
     pub fn split_options(&self) -> SplitOptions {
-        SplitOptions { val_fraction: self.val_fraction, seed: self.seed }
+        SplitOptions { val_fraction: self.val_fraction, fold: self.fold, seed: self.seed }
     }
 
     /// The settings of the moving average, if one is configured. An open number of steps means the

@@ -7,6 +7,8 @@ use alexnet_core::{
     text::{escaped, shown, shown_path},
 };
 
+use crate::split::Split;
+
 /// The most names of classes in a line.
 const MOST_LISTED: usize = 20;
 
@@ -98,6 +100,12 @@ pub enum Note {
     TrainedOn {
         /// How many.
         images: usize,
+    },
+    /// The run that the weights belong to has no validation images, and other images of it are
+    /// evaluated.
+    NoValidationImages {
+        /// These images.
+        instead: Split,
     },
     /// The images are split as in the run that the weights belong to.
     SplitAsTheRun {
@@ -256,6 +264,19 @@ impl fmt::Display for Note {
                 f,
                 "warning: {images} of these images have the path of a training image of the weights"
             ),
+            Self::NoValidationImages { instead } => {
+                write!(
+                    f,
+                    "the run has no validation images; its {} are evaluated",
+                    instead.kind()
+                )?;
+                match instead {
+                    Split::Train => {
+                        f.write_str(", for which the accuracy is higher than for new images")
+                    }
+                    _ => Ok(()),
+                }
+            }
             Self::SplitAsTheRun { what, new, missing, folders_differ } => {
                 write!(f, "split as in the run, by the paths of the images: {what}")?;
                 if *new > 0 {

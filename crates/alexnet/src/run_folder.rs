@@ -10,7 +10,7 @@ use alexnet_core::{
     Error as CoreError, Progress, Result as CoreResult, State, checkpoint,
     files::{create_folders, read_text, sync_folder, write_atomically},
     lock::Lock,
-    train::EpochRow,
+    train::{EpochRow, Validation},
     weights::Metadata,
 };
 use alexnet_interchange::class_indices;
@@ -193,7 +193,8 @@ impl RunFolder {
         self.path.join("weights")
     }
 
-    /// Weights of the epoch with the highest validation accuracy.
+    /// Weights of the epoch with the highest validation accuracy; without validation images, of the
+    /// last epoch.
     pub fn best(&self) -> PathBuf {
         self.weights().join("best.safetensors")
     }
@@ -264,15 +265,17 @@ impl RunFolder {
         class_indices::write(self.file(class_indices::NAME), &metadata.classes)
     }
 
-    /// Writes `history` to `results.csv`.
+    /// Writes `history` to `results.csv`. Without validation images, their columns are empty.
     ///
     /// # Errors
     /// When writing fails.
     pub(crate) fn write_results(&self, history: &[EpochRow]) -> CoreResult<()> {
         let mut text = String::from("epoch,time,train/loss,val/loss,metrics/accuracy_top1,lr\n");
-        for EpochRow { epoch, time, train_loss, val_loss, accuracy, lr } in history {
-            text +=
-                &format!("{epoch},{time:.1},{train_loss:.6},{val_loss:.6},{accuracy:.6},{lr}\n");
+        for EpochRow { epoch, time, train_loss, validation, lr } in history {
+            let validation = validation.map_or(",".into(), |Validation { loss, accuracy }| {
+                format!("{loss:.6},{accuracy:.6}")
+            });
+            text += &format!("{epoch},{time:.1},{train_loss:.6},{validation},{lr}\n");
         }
         self.write("results.csv", text.as_bytes())
     }
@@ -318,16 +321,18 @@ struct ResultsRow {
     #[serde(rename = "train/loss")]
     train_loss: f64,
     #[serde(rename = "val/loss")]
-    val_loss: f64,
+    val_loss: Option<f64>,
     #[serde(rename = "metrics/accuracy_top1")]
-    accuracy: f64,
+    accuracy: Option<f64>,
     lr: f32,
 }
 
 impl From<ResultsRow> for EpochRow {
     fn from(row: ResultsRow) -> Self {
         let ResultsRow { epoch, time, train_loss, val_loss, accuracy, lr } = row;
-        Self { epoch, time, train_loss, val_loss, accuracy, lr }
+        let validation =
+            val_loss.zip(accuracy).map(|(loss, accuracy)| Validation { loss, accuracy });
+        Self { epoch, time, train_loss, validation, lr }
     }
 }
 

@@ -24,7 +24,8 @@ pub struct Selection {
 impl Selection {
     /// Chooses the images of `data`, or by default those of the run of the weights. For the images
     /// of the run, wherever they are now, the split of the run is used, so that no training image
-    /// is taken for a validation image. For other images, `None` as `split` means their validation
+    /// is taken for a validation image; `None` as `split` means its validation images, or if it has
+    /// none its test images, or its training images. For other images, `None` as `split` means their validation
     /// subset if the folder has one, otherwise all images.
     ///
     /// # Errors
@@ -36,7 +37,7 @@ impl Selection {
         observer: &mut dyn Observer,
     ) -> Result<Self> {
         match split_of_run(weights)? {
-            Some(run) if data.is_default() => of_run(run, split),
+            Some(run) if data.is_default() => of_run(run, split, observer),
             None => of_others(
                 data.listing(observer)?,
                 split,
@@ -66,7 +67,7 @@ impl Selection {
     /// When there is no such image.
     pub fn all(data: &DataSource, weights: &Path, observer: &mut dyn Observer) -> Result<Self> {
         match split_of_run(weights)? {
-            Some(run) if data.is_default() => of_run(run, Some(Split::All)),
+            Some(run) if data.is_default() => of_run(run, Some(Split::All), observer),
             _ => {
                 let why = "all images were requested";
                 of_others(data.listing(observer)?, Some(Split::All), why, observer)
@@ -82,8 +83,8 @@ fn split_of_run(weights: &Path) -> Result<Option<Dataset>> {
     Ok(file.map(|file| Dataset::load(&file)).transpose()?)
 }
 
-fn of_run(run: Dataset, split: Option<Split>) -> Result<Selection> {
-    let split = split.unwrap_or(Split::Val);
+fn of_run(run: Dataset, split: Option<Split>, observer: &mut dyn Observer) -> Result<Selection> {
+    let split = split.unwrap_or_else(|| usual(&run, observer));
     if !run.root().is_dir() {
         return Err(Error::ImagesMoved { folder: run.root().to_owned() });
     }
@@ -95,6 +96,17 @@ fn of_run(run: Dataset, split: Option<Split>) -> Result<Selection> {
     Ok(Selection { dataset: run, items })
 }
 
+/// The subset of a run that is evaluated if none is named: its validation images, or others with a
+/// note.
+fn usual(run: &Dataset, observer: &mut dyn Observer) -> Split {
+    if !run.val.is_empty() {
+        return Split::Val;
+    }
+    let split = if run.test.is_empty() { Split::Train } else { Split::Test };
+    observer.note(Note::NoValidationImages { instead: split });
+    split
+}
+
 /// Images of the run.
 fn of_the_same(
     listing: &Listing,
@@ -103,7 +115,7 @@ fn of_the_same(
     split: Option<Split>,
     observer: &mut dyn Observer,
 ) -> Result<Selection> {
-    let split = split.unwrap_or(Split::Val);
+    let split = split.unwrap_or_else(|| usual(run, observer));
     let MatchedSplit { mut dataset, new, missing } = again;
     if split == Split::All {
         let items = listing.items().collect();

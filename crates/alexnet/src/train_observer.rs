@@ -29,13 +29,13 @@ pub trait TrainObserver: Observer {
     }
 
     /// An epoch is complete and its files are written. The last row of the run's history is new,
-    /// and `evaluation` is that of its weights on the validation images.
-    fn epoch(&mut self, run: &RunInfo<'_>, evaluation: &Evaluation) {
+    /// and `evaluation` is that of its weights on the validation images, if there are any.
+    fn epoch(&mut self, run: &RunInfo<'_>, evaluation: Option<&Evaluation>) {
         let _ = (run, evaluation);
     }
 
     /// All epochs are complete. `evaluated` is the evaluation of the best weights on the validation
-    /// images; `model` has these weights.
+    /// images, if there are any; `model` has these weights.
     ///
     /// # Errors
     /// An error is returned from [`Trainer::run`](crate::Trainer::run); the files of the run are
@@ -44,7 +44,7 @@ pub trait TrainObserver: Observer {
         &mut self,
         run: &RunInfo<'_>,
         model: &mut dyn Model,
-        evaluated: &Evaluated,
+        evaluated: Option<&Evaluated>,
     ) -> Result<(), BoxError> {
         let _ = (run, model, evaluated);
         Ok(())

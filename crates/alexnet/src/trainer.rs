@@ -89,7 +89,8 @@ impl Run {
         &self.progress.history
     }
 
-    /// The epoch with the best weights; `None` before the first epoch is complete.
+    /// The epoch with the best weights, without validation images the last one; `None` before the
+    /// first epoch is complete.
     pub fn best(&self) -> Option<&EpochRow> {
         self.progress.best()
     }
@@ -309,7 +310,7 @@ impl train::Observer for Keeper<'_> {
     fn epoch(
         &mut self,
         progress: &Progress,
-        evaluation: &Evaluation,
+        evaluation: Option<&Evaluation>,
         weights: &Parameters,
     ) -> alexnet_core::Result<()> {
         if !self.is_first_rank() {
@@ -336,7 +337,7 @@ impl train::Observer for Keeper<'_> {
     }
 }
 
-/// Evaluates the best weights on the validation images and writes the report.
+/// Evaluates the best weights on the validation images, if there are any, and writes the report.
 fn finish(
     info: &RunInfo,
     backend: &dyn Backend,
@@ -347,14 +348,19 @@ fn finish(
     let topology = metadata.variant.topology(metadata.classes.len());
     let mut model = backend.compile(&topology, &State::from(parameters), options)?;
     let val = &info.loader.dataset().val;
-    let evaluated = Evaluated::new(
-        model.as_mut(),
-        info.loader,
-        val,
-        Views::Whole,
-        &metadata.classes,
-        observer,
-    )?;
-    evaluated.write(info.folder.path())?;
-    observer.finished(info, model.as_mut(), &evaluated).map_err(Error::Observer)
+    let evaluated = match val.is_empty() {
+        true => None,
+        false => Some(Evaluated::new(
+            model.as_mut(),
+            info.loader,
+            val,
+            Views::Whole,
+            &metadata.classes,
+            observer,
+        )?),
+    };
+    if let Some(evaluated) = &evaluated {
+        evaluated.write(info.folder.path())?;
+    }
+    observer.finished(info, model.as_mut(), evaluated.as_ref()).map_err(Error::Observer)
 }

@@ -109,7 +109,8 @@ fn two_towers_train_as_one_process_also_after_a_resume() {
         accumulate: 2,
         ..config(place, run)
     };
-    let losses = |run: &Run| [run.history()[0].train_loss, run.history()[0].val_loss];
+    let losses =
+        |run: &Run| [run.history()[0].train_loss, run.history()[0].validation.unwrap().loss];
     let alone = Trainer::new(config("alone")).unwrap().run(&mut ()).unwrap();
     let stopped = threads::run(2, |ranks| {
         let stop_after = (ranks.rank() == 1).then_some(1);

@@ -50,6 +50,9 @@ pub trait Batches {
         Box::new(self.train(epoch, 0, Share::WHOLE).map(|step| Ok(step?.batch)))
     }
 
+    /// Returns whether there are validation images.
+    fn has_validation(&self) -> bool;
+
     /// Returns the validation batches of a rank `r` of `R`: of all batches, which are always in the
     /// same order, those at the indices `r`, `r + R`, `r + 2R`, ….
     fn validation(&self, share: Share) -> Box<dyn Iterator<Item = Result<Batch>> + '_>;
@@ -82,19 +85,41 @@ pub struct EpochRow {
     pub time: f64,
     /// Mean loss over the training images, each computed before the update of its step.
     pub train_loss: f64,
-    /// Mean loss over the validation images.
-    pub val_loss: f64,
-    /// Share of validation images whose most probable class is the true one.
-    pub accuracy: f64,
+    /// The results on the validation images, if there are any.
+    #[serde(flatten)]
+    pub validation: Option<Validation>,
     /// Learning rate of the last step of the epoch.
     pub lr: f32,
 }
 
+/// The results of an epoch on the validation images.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Validation {
+    /// Mean loss.
+    #[serde(rename = "val_loss")]
+    pub loss: f64,
+    /// Share of images whose most probable class is the true one.
+    pub accuracy: f64,
+}
+
+impl Validation {
+    /// Returns the results of an evaluation.
+    pub fn of(evaluation: &Evaluation) -> Self {
+        Self { loss: evaluation.loss(), accuracy: evaluation.confusion().accuracy() }
+    }
+}
+
 impl EpochRow {
-    /// Compares accuracies, then validation losses.
-    fn is_as_good_as(&self, other: &Self) -> bool {
-        self.accuracy > other.accuracy
-            || (self.accuracy == other.accuracy && self.val_loss <= other.val_loss)
+    /// Returns the validation accuracy, if there are validation images.
+    pub fn accuracy(&self) -> Option<f64> {
+        self.validation.map(|validation| validation.accuracy)
+    }
+
+    /// Compares accuracies, then validation losses. Without validation, the later epoch is as good.
+    fn is_as_good_as(&self, earlier: &Self) -> bool {
+        let (Some(own), Some(earlier)) = (self.validation, earlier.validation) else { return true };
+        own.accuracy > earlier.accuracy
+            || (own.accuracy == earlier.accuracy && own.loss <= earlier.loss)
     }
 }
 
@@ -128,7 +153,7 @@ impl Progress {
         progress
     }
 
-    /// Whether the accuracy has not increased for `patience` epochs.
+    /// Whether the accuracy has not increased for `patience` epochs. Never without validation.
     pub fn is_stuck(&self, patience: u64) -> bool {
         let highest = self.first_with_highest_accuracy();
         highest.is_some_and(|row| self.history.len() as u64 - row.epoch >= patience)
@@ -137,11 +162,12 @@ impl Progress {
     fn first_with_highest_accuracy(&self) -> Option<&EpochRow> {
         self.history
             .iter()
-            .reduce(|best, row| if row.accuracy > best.accuracy { row } else { best })
+            .filter(|row| row.validation.is_some())
+            .reduce(|best, row| if row.accuracy() > best.accuracy() { row } else { best })
     }
 
     /// Returns the best epoch: the one with the highest accuracy; of equal ones that with the
-    /// lowest validation loss; of equal ones the last.
+    /// lowest validation loss; of equal ones the last. Without validation, the last epoch.
     pub fn best(&self) -> Option<&EpochRow> {
         match self.best_epoch {
             Some(epoch) => self.history.iter().find(|row| row.epoch == epoch),
@@ -172,14 +198,15 @@ pub trait Observer {
     fn step(&mut self, progress: &Progress, report: &StepReport) -> ControlFlow<()>;
 
     /// Is called after each epoch, before its checkpoint. The last row of `progress.history` is
-    /// that of this epoch, and `weights` are the evaluated weights.
+    /// that of this epoch. `evaluation` is that of `weights` on the validation images, if there are
+    /// any.
     ///
     /// # Errors
     /// Any error ends the run.
     fn epoch(
         &mut self,
         progress: &Progress,
-        evaluation: &Evaluation,
+        evaluation: Option<&Evaluation>,
         weights: &Parameters,
     ) -> Result<()>;
 
@@ -298,7 +325,7 @@ pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -
             Ok(evaluation) => evaluation,
             Err(error) => return Err(run.save_before(error, progress, observer)),
         };
-        if !evaluation.loss().is_finite() {
+        if evaluation.as_ref().is_some_and(|evaluation| !evaluation.loss().is_finite()) {
             return Err(Error::NotFinite {
                 what: "validation loss",
                 step: progress.step,
@@ -311,13 +338,12 @@ pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -
             epoch: epoch + 1,
             time: progress.seconds,
             train_loss: progress.mean_loss(),
-            val_loss: evaluation.loss(),
-            accuracy: evaluation.confusion().accuracy(),
+            validation: evaluation.as_ref().map(Validation::of),
             lr: lr(progress),
         });
         (progress.batches, progress.images, progress.loss_sum) = (0, 0, 0.0);
         let weights = if state.average.is_empty() { &state.parameters } else { &state.average };
-        observer.epoch(progress, &evaluation, weights)?;
+        observer.epoch(progress, evaluation.as_ref(), weights)?;
         observer.checkpoint(progress, &state)?;
     }
     Ok(Outcome::Finished)
@@ -356,14 +382,19 @@ impl Run<'_> {
         error
     }
 
-    fn evaluate(&mut self, share: Share) -> Result<Evaluation> {
+    /// Evaluates the weights on the validation images, if there are any.
+    fn evaluate(&mut self, share: Share) -> Result<Option<Evaluation>> {
+        if !self.data.has_validation() {
+            return Ok(None);
+        }
         let batches = self.data.validation(share);
-        match &self.averaging {
+        let evaluation = match &self.averaging {
             Some(Averaging { average, compile, .. }) if !average.is_empty() => {
                 evaluate(compile(average)?.as_mut(), batches, self.ranks)
             }
             _ => evaluate(self.model, batches, self.ranks),
-        }
+        };
+        evaluation.map(Some)
     }
 }
 
@@ -433,6 +464,7 @@ mod tests {
         /// The training batch that cannot be read.
         bad_batch: Option<usize>,
         bad_validation: bool,
+        no_validation: bool,
     }
 
     fn unreadable() -> Result<Batch> {
@@ -464,6 +496,10 @@ mod tests {
             Box::new([2, 2, 0].into_iter().enumerate().skip(first).map(batch))
         }
 
+        fn has_validation(&self) -> bool {
+            !self.no_validation
+        }
+
         fn validation(&self, _: Share) -> Box<dyn Iterator<Item = Result<Batch>> + '_> {
             let batch =
                 |n| if self.bad_validation { unreadable() } else { Ok(Batch::random(n, 1, 2)) };
@@ -477,6 +513,7 @@ mod tests {
         stop_after: Option<u64>,
         checkpoints: Vec<(Progress, State)>,
         epochs: usize,
+        evaluations: usize,
     }
 
     impl Observer for Recorder {
@@ -487,8 +524,16 @@ mod tests {
             ControlFlow::Continue(())
         }
 
-        fn epoch(&mut self, _: &Progress, evaluation: &Evaluation, _: &Parameters) -> Result<()> {
-            assert_eq!(evaluation.images(), 2);
+        fn epoch(
+            &mut self,
+            _: &Progress,
+            evaluation: Option<&Evaluation>,
+            _: &Parameters,
+        ) -> Result<()> {
+            if let Some(evaluation) = evaluation {
+                assert_eq!(evaluation.images(), 2);
+                self.evaluations += 1;
+            }
             self.epochs += 1;
             Ok(())
         }
@@ -640,7 +685,34 @@ mod tests {
     }
 
     fn row(epoch: u64, accuracy: f64, val_loss: f64) -> EpochRow {
-        EpochRow { epoch, time: 0.0, train_loss: 0.0, val_loss, accuracy, lr: 0.0 }
+        let validation = Some(Validation { loss: val_loss, accuracy });
+        EpochRow { epoch, time: 0.0, train_loss: 0.0, validation, lr: 0.0 }
+    }
+
+    #[test]
+    fn without_validation_the_last_epoch_is_the_best() {
+        let data = FewImages { no_validation: true, ..FewImages::default() };
+        let settings = Settings { patience: Some(1), ..SETTINGS };
+        let (mut recorder, mut progress) = (Recorder::default(), Progress::default());
+        let model = &mut Counter::new(0.0, |_| 1.0);
+        fit_on(&data, model, settings, &mut progress, &mut recorder).unwrap();
+        assert_eq!((recorder.epochs, recorder.evaluations, progress.history.len()), (2, 0, 2));
+        assert_eq!(progress.best().unwrap().epoch, 2);
+        assert_eq!(progress.best().unwrap().accuracy(), None);
+        let saved = serde_json::to_string(&progress).unwrap();
+        assert!(!saved.contains("accuracy"), "{saved}");
+        assert_eq!(serde_json::from_str::<Progress>(&saved).unwrap(), progress);
+    }
+
+    /// The fields of validation results are beside the others, as earlier versions wrote them.
+    #[test]
+    fn an_epoch_of_an_earlier_version_is_read() {
+        let text =
+            r#"{"epoch":1,"time":2.5,"train_loss":1.5,"val_loss":1.25,"accuracy":0.1,"lr":0.5}"#;
+        let read: EpochRow = serde_json::from_str(text).unwrap();
+        let validation = Some(Validation { loss: 1.25, accuracy: 0.1 });
+        assert_eq!(read, EpochRow { epoch: 1, time: 2.5, train_loss: 1.5, validation, lr: 0.5 });
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Splits the images of each class into training and validation images, chosen by a seed. Groups of
 //! images can be kept together.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use alexnet_core::rng::{self, Purpose};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Result,
@@ -16,13 +17,71 @@ pub struct SplitOptions {
     /// The share of validation images in each class, at least 0 and below 1. The number of images
     /// is rounded down.
     pub val_fraction: f64,
+    /// The fold whose images are the validation images, instead of a share.
+    pub fold: Option<Fold>,
     /// Seed of the permutations that choose the validation images.
     pub seed: u64,
 }
 
+/// A fold of a cross-validation. Each image is a validation image in exactly one of the folds, and a
+/// training image in the others. The sizes of the folds differ by at most one, in each class and in
+/// total. As text: `2/5` for the second of five.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Fold {
+    /// From 0, below `folds`.
+    index: usize,
+    /// At least 2.
+    folds: usize,
+}
+
+impl Fold {
+    /// Returns whether an image belongs to the fold. `first` is the number of images of the previous
+    /// classes, and `place` is the place of the image in the permutation of its class.
+    fn has(self, first: usize, place: usize) -> bool {
+        (first + place) % self.folds == self.index
+    }
+}
+
+impl fmt::Display for Fold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index + 1, self.folds)
+    }
+}
+
+impl FromStr for Fold {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let numbers = text.split_once('/').and_then(|(fold, folds)| {
+            Some((fold.trim().parse::<u32>().ok()?, folds.trim().parse::<u32>().ok()?))
+        });
+        match numbers {
+            Some((fold, folds)) if (1..=folds).contains(&fold) && folds >= 2 => {
+                Ok(Self { index: fold as usize - 1, folds: folds as usize })
+            }
+            _ => Err("it must be a fold and the number of folds, such as 2/5"),
+        }
+    }
+}
+
+impl From<Fold> for String {
+    fn from(fold: Fold) -> Self {
+        fold.to_string()
+    }
+}
+
+impl TryFrom<String> for Fold {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
 impl Default for SplitOptions {
     fn default() -> Self {
-        Self { val_fraction: 0.1, seed: 0 }
+        Self { val_fraction: 0.1, fold: None, seed: 0 }
     }
 }
 
@@ -31,7 +90,7 @@ impl Dataset {
     /// hold indices in [`Dataset::items`]; an image is in at most one group. The number of
     /// validation images of each class is that of [`Dataset::open`], or as close as undivided
     /// groups allow. Without groups, the split is that of [`Dataset::open`] with these options. A
-    /// data set that was already split in folders is not changed.
+    /// data set that was already split in folders is not changed. [`SplitOptions::fold`] is not used.
     ///
     /// # Errors
     /// [`Error::NoneValidates`] if there is no validation image; [`Error::Invalid`] if the fraction
@@ -85,9 +144,10 @@ pub(crate) fn divide(
         });
     }
     let Dataset { images, classes, train: items, .. } = &dataset;
-    let in_val = match units {
-        Some(units) => is_validation(images, items, classes.len(), units, options),
-        None => is_first(images, items, options),
+    let in_val = match (units, options.fold) {
+        (Some(units), _) => is_validation(images, items, classes.len(), units, options),
+        (None, None) => is_first(images, items, options),
+        (None, Some(fold)) => is_in_fold(&dataset, fold, options)?,
     };
     let (mut train, mut val) = (Vec::new(), Vec::new());
     for (item, in_val) in items.iter().zip(in_val) {
@@ -127,6 +187,35 @@ fn is_first(images: &Images, items: &[Item], options: &SplitOptions) -> Vec<bool
         }
     }
     chosen
+}
+
+/// Returns for each training image whether it belongs to the fold.
+///
+/// # Errors
+/// [`Error::Invalid`] if there are fewer images than folds; [`Error::Dataset`] if a class has one
+/// image, because the class would then have no training image in one of the folds.
+fn is_in_fold(dataset: &Dataset, fold: Fold, options: &SplitOptions) -> Result<Vec<bool>> {
+    let Dataset { images, classes, train: items, .. } = dataset;
+    if items.len() < fold.folds {
+        return Err(Error::Invalid {
+            field: "fold",
+            value: fold.to_string(),
+            reason: "there are fewer images than folds",
+        });
+    }
+    let mut chosen = vec![false; items.len()];
+    for (first, permutation) in by_class(images, items, options) {
+        if permutation.len() == 1 {
+            let class = &classes[images.class(items[first])];
+            let reason =
+                format!("the class {class} has one image; for folds, at least two are needed");
+            return Err(Error::Dataset { path: dataset.root().to_owned(), reason });
+        }
+        for (place, index) in permutation.into_iter().enumerate() {
+            chosen[first + index] = fold.has(first, place);
+        }
+    }
+    Ok(chosen)
 }
 
 /// Returns for each item whether it is a validation image. `items` are sorted by class. `units` are
@@ -233,12 +322,67 @@ mod tests {
     }
 
     #[test]
+    fn every_image_validates_in_one_fold() {
+        let root = tree(
+            images("a", 20).chain(images("b", 31)).chain(images("c", 2)).chain(images("d", 7)),
+        );
+        for folds in [2, 5, 7, 60] {
+            let of = |seed, fold| {
+                let fold = Some(format!("{fold}/{folds}").parse().unwrap());
+                let options = SplitOptions { seed, fold, ..SplitOptions::default() };
+                Dataset::open(root.path(), &options).unwrap()
+            };
+            let all: Vec<Dataset> = (1..=folds).map(|fold| of(3, fold)).collect();
+            let mut validated: Vec<String> =
+                all.iter().flat_map(|dataset| paths(&dataset.images, &dataset.val)).collect();
+            validated.sort_unstable();
+            let mut every = paths(&all[0].images, &all[0].items().collect::<Vec<_>>());
+            every.sort_unstable();
+            assert_eq!(validated, every, "{folds} folds");
+            for dataset in &all {
+                let n = dataset.val.len();
+                assert!(n == 60 / folds || n == 60_usize.div_ceil(folds), "{folds} folds: {n}");
+                assert_eq!(dataset.train.len(), 60 - n);
+                for (class, size) in [20, 31, 2, 7].into_iter().enumerate() {
+                    let of_class = |items: &[Item]| {
+                        items.iter().filter(|item| dataset.images.class(**item) == class).count()
+                    };
+                    let n = of_class(&dataset.val);
+                    assert!(n == size / folds || n == size.div_ceil(folds), "{folds} folds: {n}");
+                    assert!(of_class(&dataset.train) > 0);
+                }
+            }
+            assert_eq!(of(3, 1), all[0]);
+            assert!(folds == 60 || of(4, 1) != all[0], "the seed changes the folds");
+        }
+    }
+
+    #[test]
+    fn folds_that_are_impossible_are_refused() {
+        for text in
+            ["0/5", "6/5", "1/1", "1/0", "2", "2/", "-1/5", "1/2/3", "4294967296/4294967297"]
+        {
+            assert!(text.parse::<Fold>().is_err(), "{text}");
+        }
+        assert_eq!(" 2 / 5".parse::<Fold>().unwrap().to_string(), "2/5");
+        let split = |root: &tempfile::TempDir, fold: &str| {
+            let fold = Some(fold.parse().unwrap());
+            Dataset::open(root.path(), &SplitOptions { fold, ..SplitOptions::default() })
+        };
+        let root = tree(images("a", 3).chain(images("b", 1)));
+        refused(split(&root, "1/5"), "there are fewer images than folds");
+        refused(split(&root, "1/2"), "the class b has one image");
+        let root = tree(["train/a/1.jpg", "train/b/1.jpg", "val/a/2.jpg", "val/b/2.jpg"]);
+        refused(split(&root, "1/2"), "already split");
+    }
+
+    #[test]
     fn without_groups_the_split_is_that_of_open() {
         let root = tree(
             images("a", 20).chain(images("b", 31)).chain(images("b/sub", 9)).chain(images("c", 1)),
         );
         for seed in 0..20 {
-            let options = SplitOptions { seed, val_fraction: 0.25 };
+            let options = SplitOptions { seed, val_fraction: 0.25, ..SplitOptions::default() };
             let plain = Dataset::open(root.path(), &options).unwrap();
             assert_eq!(plain.clone().keep_together(&[], &options).unwrap(), plain);
             // Groups of one image have no effect.
@@ -263,7 +407,7 @@ mod tests {
         ];
         let mut differ = 0;
         for seed in 0..50 {
-            let options = SplitOptions { seed, val_fraction: 0.2 };
+            let options = SplitOptions { seed, val_fraction: 0.2, ..SplitOptions::default() };
             let plain = Dataset::open(root.path(), &options).unwrap();
             let split = together(plain.clone(), &groups, &options).unwrap();
             for group in &groups {
@@ -289,7 +433,7 @@ mod tests {
     #[test]
     fn undivided_groups_come_as_close_to_the_share_as_possible() {
         let root = tree(images("a", 10).chain(images("b", 10)));
-        let options = SplitOptions { val_fraction: 0.2, seed: 0 };
+        let options = SplitOptions { val_fraction: 0.2, ..SplitOptions::default() };
         let group =
             |range: std::ops::Range<usize>| range.map(|k| format!("a/{k:03}.jpg")).collect();
         let counts = |groups: &[Vec<String>]| {
@@ -363,12 +507,13 @@ mod tests {
     #[test]
     fn fractions_out_of_range_are_refused() {
         let root = tree(images("a", 20).chain(images("b", 1)));
-        let with =
-            |val_fraction| Dataset::open(root.path(), &SplitOptions { val_fraction, seed: 0 });
+        let with = |val_fraction| {
+            Dataset::open(root.path(), &SplitOptions { val_fraction, ..SplitOptions::default() })
+        };
         for fraction in [f64::NAN, -0.1, 1.0, f64::INFINITY] {
             refused(with(fraction), "val_fraction cannot be");
         }
-        refused(with(0.0), "leaves no image to validate with");
+        assert_eq!(with(0.0).unwrap().val, []);
         refused(with(0.01), "leaves no image to validate with");
         let almost_all = with(1.0 - f64::EPSILON / 2.0).unwrap();
         let class = |item: &Item| almost_all.images.class(*item);

@@ -96,7 +96,7 @@ fn shards_list_and_hold_the_images_of_the_folder() {
     assert_eq!(content(&listed), content(&folder));
 
     // The same split, and the same images in another folder.
-    let options = SplitOptions { val_fraction: 0.25, seed: 3 };
+    let options = SplitOptions { val_fraction: 0.25, seed: 3, ..SplitOptions::default() };
     let [folder, indexed, listed] =
         [folder, indexed, listed].map(|listing| listing.split(&options).unwrap());
     assert_eq!(indexed.checksum(), folder.checksum());
@@ -155,7 +155,7 @@ fn images_are_stored_byte_for_byte_and_packing_again_gives_the_same_bytes() {
 #[test]
 fn subsets_have_their_own_shards() {
     let place = flowers();
-    let options = SplitOptions { val_fraction: 0.25, seed: 0 };
+    let options = SplitOptions { val_fraction: 0.25, seed: 0, ..SplitOptions::default() };
     let dataset = Dataset::open(&place.path().join("flowers"), &options).unwrap();
     let split = place.path().join("split");
     dataset.copy_to(&split, &mut |_| {}).unwrap();
@@ -255,7 +255,11 @@ fn loader(dataset: Dataset, options: LoaderOptions) -> Loader {
 
 /// The training batches of two epochs and the validation batches.
 fn batches(folder: &Path, options: LoaderOptions) -> Vec<alexnet_core::Batch> {
-    let dataset = Dataset::open(folder, &SplitOptions { val_fraction: 0.25, seed: 0 }).unwrap();
+    let dataset = Dataset::open(
+        folder,
+        &SplitOptions { val_fraction: 0.25, seed: 0, ..SplitOptions::default() },
+    )
+    .unwrap();
     let loader = loader(dataset, options);
     let training = (0..2).flat_map(|epoch| loader.train(epoch, 0, Share::WHOLE));
     let mut all: Vec<_> = training.map(|step| step.unwrap().batch).collect();
@@ -277,7 +281,7 @@ fn an_epoch_of_blocks_has_each_image_once() {
     let (out, _) = packed(place.path(), &SMALL);
     let options = LoaderOptions { shuffle: Shuffle::Blocks, ..LoaderOptions::default() };
     let flowers = place.path().join("flowers");
-    let split = SplitOptions { val_fraction: 0.25, seed: 0 };
+    let split = SplitOptions { val_fraction: 0.25, seed: 0, ..SplitOptions::default() };
     let dataset = Dataset::open(&flowers, &split).unwrap();
     let error = Loader::new(dataset, options).err().unwrap().to_string();
     assert_eq!(error, "shuffle cannot be blocks: the images are not in shards");
@@ -298,7 +302,11 @@ fn an_epoch_of_blocks_has_each_image_once() {
 
 /// Returns the message and the skipped images of an epoch.
 fn damaged(out: &Path) -> (String, Vec<String>) {
-    let dataset = Dataset::open(out, &SplitOptions { val_fraction: 0.25, seed: 0 }).unwrap();
+    let dataset = Dataset::open(
+        out,
+        &SplitOptions { val_fraction: 0.25, seed: 0, ..SplitOptions::default() },
+    )
+    .unwrap();
     let message = loader(dataset.clone(), LoaderOptions::default())
         .train(0, 0, Share::WHOLE)
         .find_map(Result::err)

@@ -13,7 +13,7 @@ use alexnet_core::{
     Array, ExifOrientation, Normalization, Progress, State,
     alexnet::Variant,
     checkpoint,
-    train::EpochRow,
+    train::{EpochRow, Validation},
     weights::{self, Metadata, Weights},
 };
 use alexnet_data::dataset::{Dataset, Images};
@@ -234,8 +234,8 @@ pub fn state() -> State {
 }
 
 fn progress() -> Progress {
-    let row =
-        EpochRow { epoch: 1, time: 1.5, train_loss: 1.6, val_loss: 1.5, accuracy: 0.25, lr: 2e-4 };
+    let validation = Some(Validation { loss: 1.5, accuracy: 0.25 });
+    let row = EpochRow { epoch: 1, time: 1.5, train_loss: 1.6, validation, lr: 2e-4 };
     Progress { step: 3, batches: 1, images: 12, history: vec![row], ..Progress::default() }
 }
 

@@ -1,6 +1,6 @@
 //! What a run consists of before its first or next step, and how a new run gets there.
 
-use alexnet_core::{Progress, State, train::Batches};
+use alexnet_core::{Error as CoreError, Progress, State, train::Batches};
 use alexnet_data::{
     check,
     dataset::Dataset,
@@ -38,6 +38,12 @@ pub fn new_run(
     }
     if config.on_bad_image == OnBadImage::Error {
         look_at_all(&dataset, observer)?;
+    }
+    if dataset.val.is_empty()
+        && let Some(patience) = config.patience
+    {
+        let (value, reason) = (patience.to_string(), "there are no validation images".into());
+        return Err(CoreError::Invalid { field: "patience", value, reason }.into());
     }
     let run_dir = config.run_dir.clone();
     let Prepared { config, loader, state, .. } = Prepared::new(config, dataset, observer)?;

@@ -6,7 +6,11 @@ use std::{
     process::Command,
 };
 
-use alexnet::{Recipe, RunFolder, RunSummary, core::Progress, run_folder::RUNS};
+use alexnet::{
+    Recipe, RunFolder, RunSummary,
+    core::{Progress, train::EpochRow},
+    run_folder::RUNS,
+};
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
@@ -98,8 +102,8 @@ fn row(name: &str, runs: &[Progress]) -> String {
         |values: &[f64]| values.iter().map(|v| format!("{v:.3}")).collect::<Vec<_>>().join(", ");
     let of =
         |value: fn(&Progress) -> Option<f64>| runs.iter().filter_map(value).collect::<Vec<f64>>();
-    let best = of(|run| run.best().map(|row| row.accuracy));
-    let last = of(|run| run.history.last().map(|row| row.accuracy));
+    let best = of(|run| run.best().and_then(EpochRow::accuracy));
+    let last = of(|run| run.history.last().and_then(EpochRow::accuracy));
     let minutes = mean(&of(|run| Some(run.seconds / 60.0)));
     let epochs = runs.iter().map(|run| run.history.len()).max().unwrap_or_default();
     format!(

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use alexnet::{
     RunSummary,
-    core::{Error, text::shown_path},
+    core::{Error, text::shown_path, train::EpochRow},
     run_folder::RUNS,
     runs::find,
 };
@@ -99,8 +99,9 @@ fn summaries(folder: &Path) -> Result<Vec<RunSummary>> {
 
 /// Sorts runs. Equal ones stay in the order of their names.
 fn sort(runs: &mut [RunSummary], key: Key) {
-    let best = |run: &RunSummary| run.progress.best().map_or(-1.0, |row| row.accuracy);
-    let last = |run: &RunSummary| run.progress.history.last().map_or(-1.0, |row| row.accuracy);
+    let best = |run: &RunSummary| run.progress.best().and_then(EpochRow::accuracy).unwrap_or(-1.0);
+    let last =
+        |run: &RunSummary| run.progress.history.last().and_then(EpochRow::accuracy).unwrap_or(-1.0);
     match key {
         Key::Name => {}
         Key::Date => runs.sort_by(|a, b| b.modified.cmp(&a.modified)),

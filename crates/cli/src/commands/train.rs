@@ -51,7 +51,7 @@ pub struct Args {
     /// Resume a run from its last checkpoint; without a value, the newest run in runs/. Only the options for engine, workers, epochs,
     /// checkpoints, --data (if the images have been moved) and --on-bad-image can be changed
     #[arg(long, value_name = "RUN", num_args = 0..=1, conflicts_with_all = [
-        "run_dir", "Source", "SetupOptions", "val_fraction", "exif_orientation", "ModelOptions", "OptimizationOptions",
+        "run_dir", "Source", "SetupOptions", "val_fraction", "fold", "exif_orientation", "ModelOptions", "OptimizationOptions",
         "OptimizerOptions", "RateOptions", "StepOptions", "AugmentationOptions"
     ])]
     resume: Option<Option<PathBuf>>,
@@ -157,12 +157,11 @@ fn print_best(run: &Run) {
     let folder = run.folder();
     let _ = say!("Finished Training");
     if let Some(best) = run.best() {
-        let _ = say!(
-            "best: epoch {}, val_accuracy {:.3}, {}",
-            best.epoch,
-            best.accuracy,
-            shown_path(&folder.best())
-        );
+        let accuracy = match best.accuracy() {
+            Some(accuracy) => format!("val_accuracy {accuracy:.3}"),
+            None => "the last, without validation".into(),
+        };
+        let _ = say!("best: epoch {}, {accuracy}, {}", best.epoch, shown_path(&folder.best()));
     }
     if let Ok(checkpoint) = fs::metadata(folder.checkpoint()) {
         note!(

@@ -18,43 +18,48 @@ const HEIGHT: u32 = 500;
 const DOTS: usize = 60;
 
 /// Draws a figure of 1200×500 with two panels: the losses, and the validation accuracy. The best
-/// epoch is marked in both. Numbers that are not finite are left out.
+/// epoch is marked in both. Numbers that are not finite are left out. Without validation, the only
+/// panel is that of the training loss.
 pub fn curves(progress: &Progress) -> Result<RgbImage> {
     chart(WIDTH, HEIGHT, |area| draw(area, progress))
 }
 
 fn draw(area: &Area, progress: &Progress) -> Result<()> {
-    let series = |label, color, value: fn(&EpochRow) -> f64| Series {
+    let series = |label, color, value: fn(&EpochRow) -> Option<f64>| Series {
         label,
         color,
         points: progress
             .history
             .iter()
-            .map(|row| (row.epoch as f64, value(row)))
+            .filter_map(|row| Some((row.epoch as f64, value(row)?)))
             // Values outside the range of f32 are left out too: they come from an overflow in the
             // engine.
             .filter(|(_, value)| (*value as f32).is_finite())
             .collect(),
     };
-    let losses = [
-        series("training", super::BLUE, |row| row.train_loss),
-        series("validation", super::ORANGE, |row| row.val_loss),
-    ];
-    let accuracy = series("validation", super::GREEN, |row| row.accuracy);
-
-    let panels = area.split_evenly((1, 2));
-    let [left, right] = panels.as_slice() else {
-        return Err(anyhow!("the figure was not split into two panels"));
-    };
+    let mut losses = vec![series("training", super::BLUE, |row| Some(row.train_loss))];
+    let is_validated = progress.history.iter().all(|row| row.validation.is_some());
+    if is_validated {
+        let loss = |row: &EpochRow| row.validation.map(|validation| validation.loss);
+        losses.push(series("validation", super::ORANGE, loss));
+    }
     let last = progress.history.last().map_or(1, |row| row.epoch);
     let epochs = 0.5..last as f64 + 0.5;
     let highest =
         losses.iter().flat_map(|line| &line.points).map(|point| point.1).fold(0.0, f64::max);
     let best = progress.best();
     let highest = if highest > 0.0 { highest * 1.05 } else { 1.0 };
+    if !is_validated {
+        return panel(area, "training loss", epochs, 0.0..highest, &losses, None);
+    }
+    let panels = area.split_evenly((1, 2));
+    let [left, right] = panels.as_slice() else {
+        return Err(anyhow!("the figure was not split into two panels"));
+    };
     panel(left, "loss", epochs.clone(), 0.0..highest, &losses, best.map(|row| (row.epoch, None)))?;
+    let accuracy = series("validation", super::GREEN, EpochRow::accuracy);
     // The axis ends at 1.08 so that the mark at an accuracy of 1 is visible.
-    let marked = best.map(|row| (row.epoch, Some(row.accuracy)));
+    let marked = best.map(|row| (row.epoch, row.accuracy()));
     panel(right, "validation accuracy", epochs, 0.0..1.08, &[accuracy], marked)
 }
 
@@ -128,17 +133,17 @@ fn panel(
 
 #[cfg(test)]
 mod tests {
+    use alexnet::core::train::Validation;
     use image::Rgb;
 
     use super::*;
 
     fn progress(rows: &[(f64, f64, f64)]) -> Progress {
-        let row = |(&(train_loss, val_loss, accuracy), epoch)| EpochRow {
+        let row = |(&(train_loss, loss, accuracy), epoch)| EpochRow {
             epoch,
             time: 0.0,
             train_loss,
-            val_loss,
-            accuracy,
+            validation: Some(Validation { loss, accuracy }),
             lr: 1e-3,
         };
         Progress { history: rows.iter().zip(1..).map(row).collect(), ..Progress::default() }
@@ -168,6 +173,17 @@ mod tests {
                 assert!(with > without, "{} rows, {color:?}: {with}, {without}", rows.len());
             }
         }
+    }
+
+    #[test]
+    fn without_validation_only_the_training_loss_is_drawn() {
+        let mut progress = progress(&FALLING);
+        progress.history.iter_mut().for_each(|row| row.validation = None);
+        let drawn = curves(&progress).unwrap();
+        assert_eq!(drawn.dimensions(), (WIDTH, HEIGHT));
+        let [blue, orange, green] = [super::super::BLUE, super::super::ORANGE, super::super::GREEN]
+            .map(|c| count(&drawn, c));
+        assert!(blue > 1000 && orange == 0 && green == 0, "{blue} {orange} {green}");
     }
 
     /// The line must be visible in every column from the first epoch to the last.

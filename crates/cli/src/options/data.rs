@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use alexnet::{
     DataSource, TrainConfig,
     core::ExifOrientation,
-    data::loader::{OnBadImage, Shuffle},
+    data::{
+        loader::{OnBadImage, Shuffle},
+        split::Fold,
+    },
 };
 use clap::ValueEnum;
 
@@ -19,9 +22,14 @@ pub struct DataOptions {
     /// folder, or a folder of shards (see `data pack`) [default: data/flower_photos, else drawn flowers]
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
-    /// Share of each class for the validation set, unless the folder has train/ and val/
+    /// Share of each class for the validation set, unless the folder has train/ and val/; with 0,
+    /// there is no validation and the last weights are the best
     #[arg(long, value_name = "SHARE", default_value_t = TrainConfig::default().val_fraction, value_parser = parse::fraction)]
     pub val_fraction: f64,
+    /// Cross-validation: use fold I of K folds for validation, instead of --val-fraction; each image
+    /// is in the validation set of one fold
+    #[arg(long, value_name = "I/K")]
+    pub fold: Option<Fold>,
     /// What to do with an image that cannot be read [default: error]
     #[arg(long, value_name = "ACTION", value_enum)]
     pub on_bad_image: Option<BadImage>,
@@ -38,6 +46,7 @@ impl DataOptions {
     pub fn apply(&self, config: &mut TrainConfig) {
         config.data = source(self.data.as_ref());
         config.val_fraction = self.val_fraction;
+        config.fold = self.fold;
         config.on_bad_image = self.on_bad_image.unwrap_or_default().into();
         config.shuffle = self.shuffle.into();
         config.exif_orientation = self.exif_orientation.map(ExifOrientation::from);

@@ -23,6 +23,7 @@ mod run_folder;
 mod runs;
 mod serve;
 mod shards;
+mod splits;
 mod streams;
 mod torture;
 mod train;

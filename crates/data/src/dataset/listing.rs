@@ -117,11 +117,12 @@ impl Listing {
     ///
     /// Class folders are split as in the tutorial's `split_data.py`: of the `n` images of a class,
     /// `int(n * val_fraction)` are validation images. The choice depends only on the seed, the
-    /// index of the class and `n`.
+    /// index of the class and `n`. With the fraction 0 there is no validation image.
     ///
     /// # Errors
-    /// [`Error::Dataset`] if a class has no training image; [`Error::NoneValidates`] if there is no
-    /// validation image; [`Error::Invalid`] if the fraction is outside `0.0..1.0`.
+    /// [`Error::Dataset`] if a class has no training image, or for a fold if the images are already
+    /// split or a class has only one; [`Error::NoneValidates`] if there is no
+    /// validation image although the fraction is above 0; [`Error::Invalid`] if the fraction is outside `0.0..1.0`.
     pub fn split(self, options: &SplitOptions) -> Result<Dataset> {
         let empty = self.empty_classes();
         if !empty.is_empty() {
@@ -133,7 +134,7 @@ impl Listing {
             return Err(refuse(self.root(), reason));
         }
         let dataset = self.divided(options)?;
-        match dataset.val.is_empty() {
+        match dataset.val.is_empty() && options.fold.is_none() && options.val_fraction > 0.0 {
             true => {
                 let path = dataset.root().to_owned();
                 Err(Error::NoneValidates { path, fraction: options.val_fraction })
@@ -146,10 +147,18 @@ impl Listing {
     /// validation subset.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the fraction is outside `0.0..1.0`.
+    /// [`Error::Invalid`] if the fraction is outside `0.0..1.0`; for a fold also as
+    /// [`Listing::split`].
     pub fn divided(self, options: &SplitOptions) -> Result<Dataset> {
         let Self { images, classes, train, val, test, .. } = self;
         match val {
+            Some(_) if options.fold.is_some() => {
+                let reason =
+                    "it is already split into training and validation images, so it has no \
+                              folds; name the folder of its training images"
+                        .into();
+                Err(refuse(images.root(), reason))
+            }
             Some(val) => Ok(Dataset { images, classes, train, val, test }),
             None => divide(Dataset { images, classes, train, val: vec![], test }, None, options),
         }
@@ -322,7 +331,7 @@ mod tests {
     #[test]
     fn without_a_validation_subset_the_training_subset_is_split() {
         let root = subsets(&["Training", "Testing"]);
-        let options = SplitOptions { seed: 3, val_fraction: 0.3 };
+        let options = SplitOptions { seed: 3, val_fraction: 0.3, ..SplitOptions::default() };
         let dataset = read(&root).split(&options).unwrap();
         assert_eq!((dataset.train.len(), dataset.val.len(), dataset.test.len()), (14, 6, 20));
         assert!(!dataset.comes_split());

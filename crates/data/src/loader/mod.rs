@@ -337,6 +337,10 @@ impl Batches for Loader {
         }))
     }
 
+    fn has_validation(&self) -> bool {
+        !self.source.dataset.val.is_empty()
+    }
+
     fn validation(
         &self,
         share: Share,

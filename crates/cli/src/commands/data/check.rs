@@ -60,7 +60,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     args.threads.start()?;
     let listing = source(args.data.as_ref()).listing(&mut Console::default())?;
     let images = Arc::clone(&listing.images);
-    let options = SplitOptions { val_fraction: args.val_fraction, seed: args.seed };
+    let options = SplitOptions {
+        val_fraction: args.val_fraction,
+        seed: args.seed,
+        ..SplitOptions::default()
+    };
     let bar = progress::Items::new("checking images");
     let decoding =
         decode::Options { orientation: args.exif_orientation.into(), ..decode::Options::default() };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use alexnet::core::text::shown_path;
-use alexnet::data::{check::duplicates, dataset::Dataset, split::SplitOptions};
+use alexnet::data::{Error as DataError, check::duplicates, dataset::Dataset, split::SplitOptions};
 use alexnet::{DataSource, source::VAL_FRACTION};
 use anyhow::Result;
 use clap::ValueEnum;
@@ -43,8 +43,16 @@ enum Duplicates {
 /// # Errors
 /// If images cannot be found, read or copied.
 pub fn run(args: &Args) -> Result<()> {
-    let options = SplitOptions { val_fraction: args.val_fraction, seed: args.seed };
+    let options = SplitOptions {
+        val_fraction: args.val_fraction,
+        seed: args.seed,
+        ..SplitOptions::default()
+    };
     let mut dataset = DataSource::from(&args.data).open(&options, &mut Console::default())?;
+    if dataset.val.is_empty() {
+        let (path, fraction) = (args.data.clone(), args.val_fraction);
+        return Err(DataError::NoneValidates { path, fraction }.into());
+    }
     if args.duplicates == Duplicates::Together {
         dataset = keep_together(dataset, args)?;
     }
@@ -81,6 +89,10 @@ fn keep_together(dataset: Dataset, args: &Args) -> Result<Dataset> {
             groups.len()
         );
     }
-    let options = SplitOptions { val_fraction: args.val_fraction, seed: args.seed };
+    let options = SplitOptions {
+        val_fraction: args.val_fraction,
+        seed: args.seed,
+        ..SplitOptions::default()
+    };
     Ok(dataset.keep_together(&groups, &options)?)
 }

@@ -40,8 +40,9 @@ pub fn print(runs: &[RunSummary], folder: &Path) -> Result<()> {
 fn row(run: &RunSummary, folder: &Path) -> [String; 7] {
     let RunSummary { progress, epochs, is_finished, .. } = run;
     let done = progress.history.len();
-    let accuracy =
-        |row: Option<&EpochRow>| row.map_or("–".into(), |row| format!("{:.3}", row.accuracy));
+    let accuracy = |row: Option<&EpochRow>| {
+        row.and_then(EpochRow::accuracy).map_or("–".into(), |accuracy| format!("{accuracy:.3}"))
+    };
     [
         shown_path(run.folder.strip_prefix(folder).unwrap_or(&run.folder)).to_string(),
         options(run),
@@ -71,7 +72,10 @@ fn date(run: &RunSummary) -> String {
 /// Never, since all values can be written as JSON.
 pub fn json(runs: &[RunSummary]) -> Result<String> {
     let epoch = |row: Option<&EpochRow>| {
-        row.map(|row| json!({"epoch": row.epoch, "accuracy": row.accuracy, "loss": row.val_loss}))
+        row.map(|row| {
+            let loss = row.validation.map(|validation| validation.loss);
+            json!({"epoch": row.epoch, "accuracy": row.accuracy(), "loss": loss})
+        })
     };
     let object = |run: &RunSummary| {
         json!({

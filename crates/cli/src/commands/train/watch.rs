@@ -5,7 +5,11 @@ use std::{ops::ControlFlow, time::Instant};
 use alexnet::{
     BoxError, Evaluated, Note, Observer, Parallel, RunFolder, RunInfo, TrainObserver, Work,
     core::{
-        Model, StepReport, metrics::Evaluation, sum_order::Share, text::shown_path, train::Batches,
+        Model, StepReport,
+        metrics::Evaluation,
+        sum_order::Share,
+        text::shown_path,
+        train::{Batches, Validation},
     },
     data::dataset::Item,
 };
@@ -62,11 +66,14 @@ impl Watch {
         let dataset = run.loader.dataset();
         // Here and below, errors of stdout are ignored: training continues if the reader of a pipe
         // has exited.
-        let _ = say!(
-            "using {} images for training, {} images for validation.",
-            dataset.train.len(),
-            dataset.val.len()
-        );
+        let training = format!("using {} images for training", dataset.train.len());
+        let _ = match (dataset.val.len(), run.config.fold) {
+            (0, _) => say!("{training}, none for validation; the last weights are the best."),
+            (images, None) => say!("{training}, {images} images for validation."),
+            (images, Some(fold)) => {
+                say!("{training}, {images} images for validation, fold {fold}.")
+            }
+        };
         let source = match &self.source {
             Some(source) => source.clone(),
             None => format!("options of {}", shown_path(&run.folder.args())),
@@ -91,9 +98,10 @@ impl Watch {
         &mut self,
         run: &RunInfo,
         model: &mut dyn Model,
-        evaluated: &Evaluated,
+        evaluated: Option<&Evaluated>,
     ) -> Result<()> {
         self.clear();
+        let Some(evaluated) = evaluated else { return Ok(()) };
         // Every n-th image, because the images are sorted by class.
         let val = &run.loader.dataset().val;
         let shown: Vec<Item> = val.iter().step_by(val.len().div_ceil(16).max(1)).copied().collect();
@@ -150,11 +158,11 @@ impl TrainObserver for Watch {
         self.stop.asked()
     }
 
-    fn epoch(&mut self, run: &RunInfo<'_>, evaluation: &Evaluation) {
+    fn epoch(&mut self, run: &RunInfo<'_>, evaluation: Option<&Evaluation>) {
         let progress = run.progress;
         let (Some(row), Some(best)) = (progress.history.last(), progress.best()) else { return };
         self.epoch_start = None;
-        if row.epoch == best.epoch {
+        if let Some(evaluation) = evaluation.filter(|_| row.epoch == best.epoch) {
             let matrix = figures::confusion_matrix(evaluation.confusion(), &run.metadata.classes);
             save_figure(run.folder, &matrix, "confusion_matrix.png");
         }
@@ -163,23 +171,23 @@ impl TrainObserver for Watch {
             Err(error) => note!("warning: results.png was not drawn: {}", explain(&error)),
         }
         let before = progress.history.iter().nth_back(1).map_or(0.0, |row| row.time);
-        let line = format!(
-            "[epoch {}] train_loss: {:.3}  val_accuracy: {:.3}  val_loss: {:.3}  {:.1} s",
+        let validation = row.validation.map_or(String::new(), |Validation { loss, accuracy }| {
+            format!("  val_accuracy: {accuracy:.3}  val_loss: {loss:.3}")
+        });
+        // The same numbers are in `results.csv`.
+        let _ = say!(
+            "[epoch {}] train_loss: {:.3}{validation}  {:.1} s",
             row.epoch,
             row.train_loss,
-            row.accuracy,
-            row.val_loss,
             row.time - before
         );
-        // The same numbers are in `results.csv`.
-        let _ = say!("{line}");
     }
 
     fn finished(
         &mut self,
         run: &RunInfo<'_>,
         model: &mut dyn Model,
-        evaluated: &Evaluated,
+        evaluated: Option<&Evaluated>,
     ) -> Result<(), BoxError> {
         Ok(Watch::finished(self, run, model, evaluated)?)
     }
