@@ -256,14 +256,6 @@ impl TrainConfig {
     /// # Errors
     /// [`alexnet_core::Error::Invalid`] for the first setting that is not.
     pub fn check(&self) -> Result<()> {
-        let Augmentation {
-            crop_scale: [least, most],
-            color_jitter,
-            random_erasing,
-            label_smoothing,
-            mixup,
-            cutmix,
-        } = self.augmentation;
         let share = |value: f64| (0.0..1.0).contains(&value);
         let not_negative = |value: f64| value.is_finite() && value >= 0.0;
         let positive = |value: f32| value.is_finite() && value > 0.0;
@@ -274,7 +266,7 @@ impl TrainConfig {
         let count_text = "it must be a whole number from 1 to 4294967295";
         let positive_text = "it must be a number above 0";
         let not_negative_text = "it must be a number of at least 0";
-        let settings: [(&'static str, String, bool, &str); 23] = [
+        let settings: [(&'static str, String, bool, &str); _] = [
             ("val_fraction", self.val_fraction.to_string(), share(self.val_fraction), share_text),
             ("mean", format!("{:?}", self.mean), finite(self.mean), "it must be three numbers"),
             (
@@ -289,27 +281,6 @@ impl TrainConfig {
                 self.batch_size > 0,
                 "it must be at least 1",
             ),
-            (
-                "crop_scale",
-                format!("{least},{most}"),
-                0.0 < least && least <= most && most <= 1.0,
-                "it must be two shares above 0, the smaller first, at most 1",
-            ),
-            (
-                "color_jitter",
-                color_jitter.to_string(),
-                not_negative(color_jitter),
-                not_negative_text,
-            ),
-            (
-                "random_erasing",
-                random_erasing.to_string(),
-                (0.0..=1.0).contains(&random_erasing),
-                "it must be a number from 0 to 1",
-            ),
-            ("label_smoothing", label_smoothing.to_string(), share(label_smoothing), share_text),
-            ("mixup", mixup.to_string(), not_negative(mixup), not_negative_text),
-            ("cutmix", cutmix.to_string(), not_negative(cutmix), not_negative_text),
             ("epochs", self.epochs.to_string(), count(self.epochs), count_text),
             (
                 "weight_decay",
@@ -369,7 +340,7 @@ impl TrainConfig {
                 let reason = reason.to_owned();
                 Err(Error::Core(alexnet_core::Error::Invalid { field, value, reason }))
             }
-            None => Ok(()),
+            None => Ok(self.augmentation.check()?),
         }
     }
 
@@ -479,6 +450,8 @@ mod tests {
             (|c| c.batch_size = 0, "batch_size cannot be 0"),
             (|c| c.val_fraction = 1.0, "val_fraction cannot be 1"),
             (|c| c.augmentation.crop_scale = [0.9, 0.2], "crop_scale cannot be 0.9,0.2"),
+            (|c| c.augmentation.hflip = 1.5, "hflip cannot be 1.5"),
+            (|c| c.augmentation.rotation = 181.0, "rotation cannot be 181"),
             (|c| c.momentum = 1.0, "momentum cannot be 1"),
             (|c| c.std = Some([1.0, 0.0, 1.0]), "std cannot be"),
             (|c| c.mean = Some([f32::INFINITY; 3]), "mean cannot be"),

@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(parse(&text(&config).unwrap()).unwrap(), config);
         let old = parse("opt = \"adamw\"\nbackend = \"candle\"\nmixup = 1\n").unwrap();
         assert_eq!((old.weight_decay, old.engine.backend), (0.01, crate::Engine::Candle));
-        assert_eq!(old.augmentation.mixup, 1.0);
+        assert_eq!((old.augmentation.mixup, old.augmentation.hflip), (1.0, 0.5));
         for (text, reason) in [
             ("colour-jitter = 0.1", "there is no setting `colour-jitter`"),
             ("lr = -1", "lr cannot be -1"),

@@ -129,6 +129,17 @@ pub fn probability(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Parses an angle from 0 to 180 degrees.
+///
+/// # Errors
+/// What is wrong, for the usage message.
+pub fn angle(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..=180.0).contains(&value) => Ok(value),
+        _ => Err("it must be from 0 to 180".into()),
+    }
+}
+
 /// Parses two shares above 0 and up to 1, the smaller first.
 ///
 /// # Errors
@@ -191,6 +202,9 @@ mod tests {
         }
         for text in ["nan", "1", "-0.1", "x"] {
             assert!(fraction(text).is_err(), "{text}");
+        }
+        for text in ["nan", "180.1", "-1", "x"] {
+            assert!(angle(text).is_err(), "{text}");
         }
         for text in ["1,2", "1,2,3,4", "1,2,nan", "", "0.5"] {
             assert!(colors(text).is_err(), "{text}");

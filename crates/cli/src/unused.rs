@@ -3,7 +3,8 @@
 use clap::{ArgMatches, parser::ValueSource};
 
 /// An option, and the option and value that it needs to have an effect.
-const NEEDED: [(&str, &str, &str); 5] = [
+const NEEDED: &[(&str, &str, &str)] = &[
+    ("ra_magnitude", "auto_augment", "randaugment"),
     ("momentum", "opt", "sgd"),
     ("lr_step_size", "lr_scheduler", "step"),
     ("lr_gamma", "lr_scheduler", "step"),
@@ -27,9 +28,9 @@ pub fn unused(typed: &ArgMatches, effective: &ArgMatches) -> Vec<String> {
     };
     let option = |id: &str| id.replace('_', "-");
     NEEDED
-        .into_iter()
+        .iter()
         .filter(|(id, other, value)| is_typed(id) && !is(other, value))
-        .map(|(id, other, value)| match value {
+        .map(|(id, other, value)| match *value {
             "true" => format!("`--{}` has no effect without `--{}`", option(id), option(other)),
             _ => format!("`--{}` has no effect without `--{} {value}`", option(id), option(other)),
         })

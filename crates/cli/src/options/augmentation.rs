@@ -1,6 +1,13 @@
 //! How training varies images and targets.
 
-use alexnet::{TrainConfig, data::augment::Augmentation};
+use alexnet::{
+    TrainConfig,
+    data::augment::{
+        Augmentation,
+        auto::{AutoAugment, MAGNITUDES},
+    },
+};
+use clap::ValueEnum;
 
 use crate::parse;
 
@@ -11,6 +18,21 @@ pub struct AugmentationOptions {
     /// Smallest and largest share of an image's area that a training crop covers
     #[arg(long, value_name = "MIN,MAX", default_value = "0.08,1", value_parser = parse::shares)]
     pub crop_scale: [f64; 2],
+    /// Probability of mirroring a training image horizontally
+    #[arg(long, value_name = "P", default_value_t = Augmentation::TUTORIAL.hflip, value_parser = parse::probability)]
+    pub hflip: f64,
+    /// Probability of mirroring a training image vertically
+    #[arg(long, value_name = "P", default_value_t = Augmentation::TUTORIAL.vflip, value_parser = parse::probability)]
+    pub vflip: f64,
+    /// Rotate training images by random angles of up to ±DEGREES
+    #[arg(long, value_name = "DEGREES", default_value_t = Augmentation::TUTORIAL.rotation, value_parser = parse::angle)]
+    pub rotation: f64,
+    /// Change training images by random operations
+    #[arg(long, value_name = "POLICY", value_enum)]
+    pub auto_augment: Option<Policy>,
+    /// Magnitude of the operations of randaugment, from 0 to 30
+    #[arg(long, value_name = "N", default_value_t = Augmentation::TUTORIAL.ra_magnitude, value_parser = parse::between(0, MAGNITUDES - 1))]
+    pub ra_magnitude: u32,
     /// Multiply brightness, contrast and saturation by random factors within 1 ± STRENGTH
     #[arg(long, value_name = "STRENGTH", default_value_t = Augmentation::TUTORIAL.color_jitter, value_parser = parse::not_negative)]
     pub color_jitter: f64,
@@ -31,15 +53,50 @@ pub struct AugmentationOptions {
 
 impl AugmentationOptions {
     pub fn apply(&self, config: &mut TrainConfig) {
-        let Self { crop_scale, color_jitter, random_erasing, label_smoothing, mixup, cutmix } =
-            *self;
+        let Self {
+            crop_scale,
+            hflip,
+            vflip,
+            rotation,
+            auto_augment,
+            ra_magnitude,
+            color_jitter,
+            random_erasing,
+            label_smoothing,
+            mixup,
+            cutmix,
+        } = *self;
         config.augmentation = Augmentation {
             crop_scale,
+            hflip,
+            vflip,
+            rotation,
+            auto_augment: auto_augment.map(AutoAugment::from),
+            ra_magnitude,
             color_jitter,
             random_erasing,
             label_smoothing,
             mixup,
             cutmix,
         };
+    }
+}
+
+/// How the operations of automatic augmentation are chosen.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "lower")]
+pub enum Policy {
+    /// Two operations of one magnitude
+    RandAugment,
+    /// One operation of any magnitude, up to larger ones
+    TrivialAugment,
+}
+
+impl From<Policy> for AutoAugment {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::RandAugment => Self::RandAugment,
+            Policy::TrivialAugment => Self::TrivialAugment,
+        }
     }
 }

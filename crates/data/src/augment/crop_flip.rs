@@ -1,4 +1,5 @@
-//! Random crops and flips: `torchvision.transforms.RandomResizedCrop` and `RandomHorizontalFlip`.
+//! Random crops and vertical flips: `torchvision.transforms.RandomResizedCrop` and
+//! `RandomVerticalFlip`.
 
 use rand::RngExt;
 
@@ -42,9 +43,13 @@ pub fn random_resized_crop(
     Crop { left: (width - w) / 2, top: (height - h) / 2, width: w, height: h }
 }
 
-/// Draws whether an image is flipped: `torchvision.transforms.RandomHorizontalFlip()`.
-pub fn random_flip(rng: &mut impl RngExt) -> bool {
-    rng.random_bool(0.5)
+/// Mirrors an image of `width` columns vertically, three bytes per pixel.
+pub fn flip_rows(pixels: &mut [u8], width: usize) {
+    let row = 3 * width;
+    let rows = pixels.len() / row;
+    let (above, below) = pixels.split_at_mut(rows.div_ceil(2) * row);
+    let pairs = above.chunks_exact_mut(row).zip(below.chunks_exact_mut(row).rev());
+    pairs.for_each(|(upper, lower)| upper.swap_with_slice(lower));
 }
 
 #[cfg(test)]

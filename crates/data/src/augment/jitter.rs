@@ -72,6 +72,6 @@ fn blend_all(from: u8, factor: f32, pixels: &mut [u8]) {
 
 /// Computes `from + factor·(to - from)`, clipped to a byte and truncated, as `PIL.Image.blend`
 /// does.
-fn blend(from: u8, to: u8, factor: f32) -> u8 {
+pub(super) fn blend(from: u8, to: u8, factor: f32) -> u8 {
     (f32::from(from) + factor * (f32::from(to) - f32::from(from))) as u8
 }
