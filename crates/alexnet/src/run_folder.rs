@@ -405,11 +405,10 @@ mod tests {
             epoch,
             time: 1.5,
             train_loss: 0.25,
-            val_loss: 2.0,
-            accuracy,
+            validation: accuracy.map(|accuracy| Validation { loss: 2.0, accuracy }),
             lr: 2e-4,
         };
-        let history = [row(1, 0.5), row(2, 0.625)];
+        let history = [row(1, Some(0.5)), row(2, Some(0.625)), row(3, None)];
         run.write_results(&history).unwrap();
         assert_eq!(run.results().unwrap(), history);
         run.write("results.csv", b"epoch,time\n1,2\n").unwrap();
