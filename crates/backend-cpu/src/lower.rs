@@ -1,10 +1,11 @@
 //! Lowers a topology to layers.
 
 use alexnet_core::{
-    Array, Node, Op, Options, Result, State, Topology,
+    Array, Node, Op, Options, Result, State, Topology, memory,
     sum_order::Share,
     towers::{Part, tower, whole},
 };
+use rayon::prelude::*;
 
 use crate::{
     convolution::Geometry,
@@ -148,7 +149,10 @@ fn load_parameter(
     let own_shape = [&[rows.len()], &shape[1..]].concat();
     let import = |Array { values, shape }: &Array| {
         let row = values.len() / shape[0];
-        layout.import(&own_shape, values[rows.start * row..rows.end * row].to_vec())
+        let values = &values[rows.start * row..rows.end * row];
+        let mut own = memory::with_capacity(values.len());
+        values.par_iter().copied().collect_into_vec(&mut own);
+        layout.import(&own_shape, own)
     };
     let values = import(&state.parameters[name]);
     let trainable = !options.frozen.contains(name);

@@ -6,7 +6,7 @@
 //! process or several ([`collective`]),
 //! computes losses and metrics ([`loss`], [`metrics`]) and reads and writes the files of a run
 //! ([`weights`], [`checkpoint`]). All tensor arithmetic is done by the engines.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod alexnet;
 pub mod autodiff;
@@ -23,6 +23,8 @@ pub mod layer;
 pub mod lock;
 pub mod loss;
 pub mod lr_find;
+#[allow(unsafe_code, reason = "calls madvise of the C library")]
+pub mod memory;
 pub mod metrics;
 pub mod optimizer;
 pub mod rng;

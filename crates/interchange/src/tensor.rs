@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Range};
 
-use alexnet_core::Array;
+use alexnet_core::{Array, memory};
 use half::{bf16, f16};
 
 use crate::file::{Place, Source};
@@ -125,7 +125,7 @@ impl View {
         }
         // Checked before the memory for the numbers is allocated.
         source.contains(self.place)?;
-        let mut values = Vec::with_capacity(self.elements());
+        let mut values = memory::with_capacity(self.elements());
         source.each_block(self.place, part, |bytes| {
             values.extend(bytes.as_chunks().0.iter().map(|b| number(*b)))
         })?;

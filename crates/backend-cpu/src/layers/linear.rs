@@ -297,7 +297,9 @@ impl RoundedWeight {
         }
         let len = weight.shape[1];
         let pitch = row_pairs(len);
-        self.pairs.resize(weight.values.len() / len * pitch, 0);
+        if self.pairs.is_empty() {
+            self.pairs = vec![0; weight.values.len() / len * pitch];
+        }
         let rows =
             self.pairs.par_chunks_mut(OUTPUTS * pitch).zip(weight.values.par_chunks(OUTPUTS * len));
         rows.for_each(|(to, from)| isa.run_bf16(PairsInRows { from, row: len, len, to, pitch }));
