@@ -66,6 +66,54 @@ fn the_content_of_a_weights_file_is_printed() {
         "{output}"
     );
     assert_eq!(dir.run(&["summary", "--weights", "w.safetensors", "--classes", "3"]).code, Some(2));
+    assert!(output.lines().all(|line| line.chars().count() <= 80), "{output}");
+    let row = output.lines().find(|line| line.starts_with("features.0.weight ")).unwrap();
+    assert!(row.contains(" 48×3×11×11 ") && row.ends_with(" 0"), "{row}");
+
+    let json = dir.succeeds(&["summary", "--weights", "w.safetensors", "--format", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["variant"], &json["parameters"]), (&"tutorial".into(), &14_591_685.into()));
+    let weights = &json["weights"];
+    assert_eq!((&weights["checksum"], &weights["training"]), (&"correct".into(), &().into()));
+    let tensors = weights["tensors"].as_array().unwrap();
+    assert_eq!(tensors.len(), 16);
+    assert_eq!(tensors[10]["shape"], serde_json::json!([2048, 4608]));
+}
+
+/// Weights in a run folder are those of an epoch of the run.
+#[test]
+fn the_training_of_weights_is_printed() {
+    let dir = TestDir::with_flowers(2);
+    let train = ["train", "--data", "flowers", "--val-fraction", "0.5", "--epochs", "2"];
+    dir.succeeds(&[&train[..], &["--seed", "7", "--run-dir", "run"]].concat());
+    let output = dir.succeeds(&["summary", "--weights", "run/weights/last.safetensors"]);
+    assert!(output.contains("run: run, epoch 2 of 2, val_accuracy "), "{output}");
+    assert!(
+        output.contains("options: tutorial, seed=7, val-fraction=0.5, data=flowers\n"),
+        "{output}"
+    );
+    let json = dir.succeeds(&["summary", "--weights", "run", "--format", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let training = &json["weights"]["training"];
+    assert_eq!((&training["run"], &training["options"]["seed"]), (&"run".into(), &7.into()));
+}
+
+#[test]
+fn images_of_other_sizes_fit_if_their_features_do() {
+    let dir = TestDir::new();
+    let output = dir.succeeds(&["summary", "--input-size", "230"]);
+    assert!(output.contains(" 230×230×3\n") && output.contains("14,591,685"), "{output}");
+    for (variant, sizes) in [("tutorial", "223 to 254"), ("original", "227 to 258")] {
+        for size in ["222", "300"] {
+            let ran = dir.run(&["summary", "--variant", variant, "--input-size", size]);
+            let message = format!(
+                "error: `--input-size` cannot be {size}: the first linear layer of {variant} needs \
+                 the features of images of {sizes} pixels"
+            );
+            assert!(ran.code == Some(1) && ran.err.trim_end() == message, "{ran:?}");
+        }
+    }
+    assert_eq!(dir.run(&["summary", "--input-size", "230", "--parallel", "data"]).code, Some(2));
 }
 
 /// A file that was changed by another program or by a disk error.

@@ -15,7 +15,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct RankOptions {
     /// Print what the first and the last rank hold, compute and send in a training step of this mode
-    #[arg(long, value_name = "MODE", value_enum, conflicts_with = "weights")]
+    #[arg(long, value_name = "MODE", value_enum, conflicts_with_all = ["weights", "input_size", "format"])]
     pub parallel: Option<Parallel>,
     /// Number of ranks
     #[arg(
