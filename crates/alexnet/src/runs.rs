@@ -79,8 +79,9 @@ impl RunSummary {
         let (recipe, changes) = nearest_recipe(&config)?;
         let modified = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
         let results = modified(&folder.file("results.csv"));
+        let is_validated = progress.history.last().is_some_and(|row| row.validation.is_some());
         // A run that is resumed with more epochs still has the report of before.
-        let is_evaluated = results.is_some() && modified(&folder.file("report.json")) >= results;
+        let is_evaluated = !is_validated || modified(&folder.file("report.json")) >= results;
         let is_over = progress.history.len() as u64 >= config.epochs
             || config.patience.is_some_and(|patience| progress.is_stuck(patience));
         let size = |path: PathBuf| fs::metadata(path).map_or(0, |file| file.len());

@@ -7,8 +7,10 @@
 
 use std::{
     fmt::Arguments,
+    fs::File,
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use alexnet::{
@@ -24,6 +26,7 @@ use clap::{
     ValueEnum,
     error::{ContextKind, ContextValue},
 };
+use jiff::ZonedDateTime;
 
 use crate::{console, progress::without_progress, ranks};
 
@@ -67,6 +70,7 @@ fn terminal_safe(text: String) -> String {
 /// # Errors
 /// If it cannot be written.
 pub fn json(text: &str) -> Result<()> {
+    log(text);
     writeln!(io::stdout(), "{text}").context("cannot write to standard output")
 }
 
@@ -96,6 +100,7 @@ pub fn usage(error: clap::Error) -> ! {
 /// If it cannot be written.
 pub fn print_result(line: Arguments) -> Result<()> {
     let line = terminal_safe(line.to_string());
+    log(&line);
     without_progress(|| writeln!(io::stdout(), "{line}")).context("cannot write to standard output")
 }
 
@@ -107,8 +112,38 @@ pub fn print_message(line: Arguments) {
         line.truncate(end);
         line += &format!("… ({more} bytes more)");
     }
+    log(&line);
     // An error of stderr cannot be reported anywhere.
     let _ = without_progress(|| writeln!(io::stderr(), "{line}"));
+}
+
+/// The file to which all output is also appended.
+static LOG: Mutex<Option<(PathBuf, File)>> = Mutex::new(None);
+
+/// Also appends all output of this process to a file from now on, with the time before each line.
+///
+/// # Errors
+/// If the file cannot be opened.
+pub fn log_to(path: &Path) -> Result<()> {
+    let file = File::options().append(true).create(true).open(path);
+    let file = file.map_err(CoreError::io("open", path))?;
+    *LOG.lock().unwrap_or_else(PoisonError::into_inner) = Some((path.to_owned(), file));
+    Ok(())
+}
+
+/// Appends lines to the file of [`log_to`]. After an error, which is printed, nothing more is
+/// appended.
+fn log(lines: &str) {
+    let mut log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some((path, file)) = &mut *log else { return };
+    let now = ZonedDateTime::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
+    let text: String = lines.lines().map(|line| format!("{now} {line}\n")).collect();
+    if let Err(error) = file.write_all(text.as_bytes()) {
+        let warning = format!("warning: {} was not written: {error}", shown_path(path));
+        *log = None;
+        drop(log);
+        note!("{warning}");
+    }
 }
 
 /// Prints that an image is left out, and why.

@@ -53,6 +53,11 @@ fn launched_rank() -> usize {
     launched().and_then(|_| of_launcher()).unwrap_or(0)
 }
 
+/// Whether this process is the first of those that the launcher has started, or the only one.
+pub fn is_first() -> bool {
+    launched_rank() == 0
+}
+
 /// Refuses a command that does not run on several processes, if a launcher has started several.
 ///
 /// # Errors

@@ -1,7 +1,9 @@
 //! `alexnet train`: trains a network, or resumes a run.
 
+mod events;
 mod header;
 mod other_rank;
+mod report;
 mod watch;
 
 use std::{fs, path::PathBuf, process::ExitCode, sync::Arc};
@@ -12,11 +14,15 @@ use alexnet::{
 };
 use anyhow::Result;
 
-use self::{other_rank::OtherRank, watch::Watch};
+use self::{
+    other_rank::OtherRank,
+    report::{JsonLines, ReportOptions},
+    watch::Watch,
+};
 use crate::{
     config::Source,
     options::{TrainOptions, engine},
-    parse,
+    output, parse,
     ranks::{self, SumOrder},
     stop::Stop,
 };
@@ -31,6 +37,8 @@ pub struct Args {
     /// Run folder [default: the next free name of runs/train, runs/train2, …]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
+    #[command(flatten)]
+    report: ReportOptions,
     /// Number of processes on this machine that train together; `mpirun` starts them (needs a build
     /// with MPI). The number does not change the results of the engine `cpu` if it is 1, 2, 4, 8, …,
     /// except with `--parallel towers`
@@ -63,6 +71,11 @@ pub struct Args {
 /// If an option is invalid, an image cannot be read, a file cannot be written, or the loss is not
 /// finite.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    if let Some(path) = &args.report.log_file
+        && ranks::is_first()
+    {
+        output::log_to(path)?;
+    }
     let trainer = trainer(args)?;
     if let Some(ranks) = args.ranks.filter(|ranks| *ranks > 1)
         && ranks::launched().is_none()
@@ -92,12 +105,15 @@ fn train(args: &Args, trainer: Trainer, ranks: Arc<dyn Collective>) -> Result<Ex
         return Ok(exit_code(&run, &stop));
     }
     let source = args.resume.is_none().then_some(&args.source);
-    let mut watch = Watch::new(stop.clone(), source, (ranks.size(), args.parallel));
+    let mut watch = Watch::new(stop.clone(), source, (ranks.size(), args.parallel), &args.report);
     let run = trainer.run_on_ranks(ranks, &mut watch);
     watch.clear();
     let run = run?;
+    if args.report.is_json() {
+        JsonLines::end(&run);
+    }
     match run.outcome() {
-        Outcome::Finished => print_best(&run),
+        Outcome::Finished => print_best(&run, &args.report),
         Outcome::Stopped => note!(
             "stopped after step {}; continue with `train --resume {}`",
             run.progress().step,
@@ -151,17 +167,20 @@ fn newest() -> Result<PathBuf> {
     Ok(run)
 }
 
-/// Prints the best epoch of a finished run. Errors of stdout are ignored, because the training has
-/// succeeded.
-fn print_best(run: &Run) {
+/// Prints the best epoch of a finished run.
+fn print_best(run: &Run, report: &ReportOptions) {
     let folder = run.folder();
-    let _ = say!("Finished Training");
+    report.result("Finished Training");
     if let Some(best) = run.best() {
         let accuracy = match best.accuracy() {
             Some(accuracy) => format!("val_accuracy {accuracy:.3}"),
             None => "the last, without validation".into(),
         };
-        let _ = say!("best: epoch {}, {accuracy}, {}", best.epoch, shown_path(&folder.best()));
+        let file = folder.best();
+        report.result(&format!("best: epoch {}, {accuracy}, {}", best.epoch, shown_path(&file)));
+    }
+    if report.quiet {
+        return;
     }
     if let Ok(checkpoint) = fs::metadata(folder.checkpoint()) {
         note!(

@@ -18,6 +18,7 @@ mod neighbors;
 mod predict;
 mod ranks;
 mod recipes;
+mod reporting;
 mod resume;
 mod run_folder;
 mod runs;

@@ -15,7 +15,11 @@ use alexnet::{
 };
 use anyhow::Result;
 
-use super::header::header;
+use super::{
+    events::Events,
+    header::header,
+    report::{JsonLines, ReportOptions, Step},
+};
 use crate::{
     config::Source,
     console::Console,
@@ -33,6 +37,9 @@ pub struct Watch {
     source: Option<String>,
     /// The number of ranks, and how they divide the computation.
     ranks: (usize, Parallel),
+    report: ReportOptions,
+    json: JsonLines,
+    events: Option<Events>,
     /// The progress line of the current epoch, after its first step.
     line: Option<Line>,
     /// When this process finished its first step of the current epoch, and the images of the epoch
@@ -43,12 +50,20 @@ pub struct Watch {
 impl Watch {
     /// Creates an observer. `source` is where the options of a new run come from; `None` for a
     /// resumed run.
-    pub fn new(stop: Stop, source: Option<&Source>, ranks: (usize, Parallel)) -> Self {
+    pub fn new(
+        stop: Stop,
+        source: Option<&Source>,
+        ranks: (usize, Parallel),
+        report: &ReportOptions,
+    ) -> Self {
         Self {
             console: Console::default(),
             stop,
             source: source.map(Source::description),
             ranks,
+            report: report.clone(),
+            json: JsonLines::default(),
+            events: None,
             line: None,
             epoch_start: None,
         }
@@ -64,22 +79,26 @@ impl Watch {
         self.console.clear();
         self.stop.listen()?;
         let dataset = run.loader.dataset();
-        // Here and below, errors of stdout are ignored: training continues if the reader of a pipe
-        // has exited.
         let training = format!("using {} images for training", dataset.train.len());
-        let _ = match (dataset.val.len(), run.config.fold) {
-            (0, _) => say!("{training}, none for validation; the last weights are the best."),
-            (images, None) => say!("{training}, {images} images for validation."),
+        self.report.result(&match (dataset.val.len(), run.config.fold) {
+            (0, _) => format!("{training}, none for validation; the last weights are the best."),
+            (images, None) => format!("{training}, {images} images for validation."),
             (images, Some(fold)) => {
-                say!("{training}, {images} images for validation, fold {fold}.")
+                format!("{training}, {images} images for validation, fold {fold}.")
             }
-        };
+        });
+        if self.report.is_json() {
+            self.json.start(run);
+        }
+        if self.report.tensorboard || Events::exist_in(run.folder.path()) {
+            self.events = Some(Events::open(run)?);
+        }
         let source = match &self.source {
             Some(source) => source.clone(),
             None => format!("options of {}", shown_path(&run.folder.args())),
         };
         for line in header(run, &source, self.ranks)? {
-            note!("{line}");
+            self.inform(&line);
         }
         if self.ranks.0 > 1 {
             note_ranks(run, self.ranks);
@@ -90,7 +109,7 @@ impl Watch {
             let figure = figures::training_batch(&batch?, &run.metadata.classes);
             figures::save(&figure, &run.folder.file("train_batch0.jpg"))?;
         }
-        note!("the run is stored in {}", shown_path(run.folder.path()));
+        self.inform(&format!("the run is stored in {}", shown_path(run.folder.path())));
         Ok(())
     }
 
@@ -114,26 +133,49 @@ impl Watch {
         evaluation_figures::write(evaluated, run.folder.path())
     }
 
-    fn print_step(&mut self, run: &RunInfo, loss: f64) {
-        let RunInfo { progress, config, loader, .. } = *run;
-        let epoch = progress.history.len() as u64 + 1;
-        let batches = loader.batches_per_epoch();
+    /// Prints a message that only describes the run.
+    fn inform(&self, line: &str) {
+        if !self.report.quiet {
+            note!("{line}");
+        }
+    }
+
+    fn print_step(&mut self, run: &RunInfo, report: &StepReport) {
+        let RunInfo { progress, config, .. } = *run;
         let (start, before) = *self.epoch_start.get_or_insert((Instant::now(), progress.images));
-        let speed = (progress.images - before) as f64 / start.elapsed().as_secs_f64();
-        let left =
-            (config.epochs - epoch) as f64 * batches as f64 + (batches - progress.batches) as f64;
+        let images = (progress.images - before) as f64;
         // The speed is known from the second step on.
-        let pace = if progress.images > before {
-            let per_batch = start.elapsed().as_secs_f64() * progress.images as f64
-                / ((progress.images - before) as f64 * progress.batches as f64);
-            format!("{speed:.1} images/s, {} left", clock(left * per_batch))
-        } else {
-            "measuring".into()
+        let speed = (images > 0.0).then(|| images / start.elapsed().as_secs_f64());
+        let step = Step::new(run, report, speed);
+        self.write_events(|events| events.step(&step));
+        if self.report.is_json() {
+            self.json.step(step);
+        }
+        let Step { epoch, batches_done, batches, loss, gradient_norm, lr, .. } = step;
+        let pace = match (speed, step.seconds_left) {
+            (Some(speed), Some(left)) => format!("{speed:.1} images/s, {} left", clock(left)),
+            _ => "measuring".into(),
         };
-        let title = format!("epoch {epoch}/{}", config.epochs);
-        let (done, all) = (progress.batches as u64, batches as u64);
-        let line = self.line.get_or_insert_with(Line::new);
-        line.show(&title, done, all, &format!("{done}/{all} loss {loss:.3}, {pace}"));
+        if self.report.verbose {
+            note!(
+                "step {}: epoch {epoch}, {batches_done}/{batches} loss {loss:.4}, \
+                 gradient {gradient_norm:.4}, rate {lr:.3e}, {pace}",
+                step.step
+            );
+        } else if !self.report.quiet && !self.report.is_json() {
+            let title = format!("epoch {epoch}/{}", config.epochs);
+            let line = self.line.get_or_insert_with(Line::new);
+            let details = format!("{batches_done}/{batches} loss {loss:.3}, {pace}");
+            line.show(&title, batches_done as u64, batches as u64, &details);
+        }
+    }
+
+    /// Writes to the event file, if there is one. An error is printed, and nothing more is written.
+    fn write_events(&mut self, write: impl FnOnce(&mut Events) -> Result<()>) {
+        if let Some(Err(error)) = self.events.as_mut().map(write) {
+            note!("warning: no more events are written for TensorBoard: {}", explain(&error));
+            self.events = None;
+        }
     }
 }
 
@@ -144,7 +186,9 @@ impl Observer for Watch {
 
     fn progress(&mut self, work: Work<'_>, done: u64, total: u64) {
         self.line = None;
-        self.console.progress(work, done, total);
+        if !self.report.quiet && !self.report.is_json() {
+            self.console.progress(work, done, total);
+        }
     }
 }
 
@@ -154,7 +198,7 @@ impl TrainObserver for Watch {
     }
 
     fn step(&mut self, run: &RunInfo<'_>, report: &StepReport) -> ControlFlow<()> {
-        self.print_step(run, report.loss);
+        self.print_step(run, report);
         self.stop.asked()
     }
 
@@ -162,6 +206,10 @@ impl TrainObserver for Watch {
         let progress = run.progress;
         let (Some(row), Some(best)) = (progress.history.last(), progress.best()) else { return };
         self.epoch_start = None;
+        self.write_events(|events| events.epoch(progress.step, row));
+        if self.report.is_json() {
+            self.json.epoch(progress.step, row);
+        }
         if let Some(evaluation) = evaluation.filter(|_| row.epoch == best.epoch) {
             let matrix = figures::confusion_matrix(evaluation.confusion(), &run.metadata.classes);
             save_figure(run.folder, &matrix, "confusion_matrix.png");
@@ -175,12 +223,12 @@ impl TrainObserver for Watch {
             format!("  val_accuracy: {accuracy:.3}  val_loss: {loss:.3}")
         });
         // The same numbers are in `results.csv`.
-        let _ = say!(
+        self.report.result(&format!(
             "[epoch {}] train_loss: {:.3}{validation}  {:.1} s",
             row.epoch,
             row.train_loss,
             row.time - before
-        );
+        ));
     }
 
     fn finished(
