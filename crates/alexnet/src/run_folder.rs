@@ -265,17 +265,25 @@ impl RunFolder {
         class_indices::write(self.file(class_indices::NAME), &metadata.classes)
     }
 
-    /// Writes `history` to `results.csv`. Without validation images, their columns are empty.
+    /// Writes `history` to `results.csv`. Without validation images, their columns are empty. There
+    /// is a column of the accuracy among five if there are more than five classes.
     ///
     /// # Errors
     /// When writing fails.
     pub(crate) fn write_results(&self, history: &[EpochRow]) -> CoreResult<()> {
-        let mut text = String::from("epoch,time,train/loss,val/loss,metrics/accuracy_top1,lr\n");
-        for EpochRow { epoch, time, train_loss, validation, lr } in history {
-            let validation = validation.map_or(",".into(), |Validation { loss, accuracy }| {
-                format!("{loss:.6},{accuracy:.6}")
-            });
-            text += &format!("{epoch},{time:.1},{train_loss:.6},{validation},{lr}\n");
+        let top5 = |row: &EpochRow| row.validation.and_then(|validation| validation.top5);
+        let has_top5 = history.iter().any(|row| top5(row).is_some());
+        let column = if has_top5 { ",metrics/accuracy_top5" } else { "" };
+        let mut text = format!("epoch,time,train/loss,val/loss,metrics/accuracy_top1{column},lr\n");
+        let number = |number: Option<f64>| number.map_or(String::new(), |n| format!("{n:.6}"));
+        for row in history {
+            let EpochRow { epoch, time, train_loss, validation, lr } = row;
+            let loss = number(validation.map(|validation| validation.loss));
+            let mut accuracy = number(row.accuracy());
+            if has_top5 {
+                accuracy += &format!(",{}", number(top5(row)));
+            }
+            text += &format!("{epoch},{time:.1},{train_loss:.6},{loss},{accuracy},{lr}\n");
         }
         self.write("results.csv", text.as_bytes())
     }
@@ -324,14 +332,16 @@ struct ResultsRow {
     val_loss: Option<f64>,
     #[serde(rename = "metrics/accuracy_top1")]
     accuracy: Option<f64>,
+    #[serde(rename = "metrics/accuracy_top5", default)]
+    top5: Option<f64>,
     lr: f32,
 }
 
 impl From<ResultsRow> for EpochRow {
     fn from(row: ResultsRow) -> Self {
-        let ResultsRow { epoch, time, train_loss, val_loss, accuracy, lr } = row;
+        let ResultsRow { epoch, time, train_loss, val_loss, accuracy, top5, lr } = row;
         let validation =
-            val_loss.zip(accuracy).map(|(loss, accuracy)| Validation { loss, accuracy });
+            val_loss.zip(accuracy).map(|(loss, accuracy)| Validation { loss, accuracy, top5 });
         Self { epoch, time, train_loss, validation, lr }
     }
 }
@@ -396,6 +406,38 @@ mod tests {
         assert!(RunFolder::open(folder.path().join("weights")).is_err());
     }
 
+    /// A run of an earlier version with more than five classes has no accuracy among five in its
+    /// first epochs.
+    #[test]
+    fn results_have_a_column_of_the_accuracy_among_five_if_there_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder::create(Some(folder.path()), &mut ()).unwrap();
+        let written = |rows: &[Option<Validation>]| {
+            let row = |(epoch, validation)| EpochRow {
+                epoch,
+                time: 1.0,
+                train_loss: 2.0,
+                validation,
+                lr: 0.5,
+            };
+            let rows: Vec<EpochRow> = (1..).zip(rows.iter().copied()).map(row).collect();
+            run.write_results(&rows).unwrap();
+            fs::read_to_string(run.file("results.csv")).unwrap()
+        };
+        let plain = Some(Validation { loss: 1.5, accuracy: 0.25, top5: None });
+        let five = Some(Validation { loss: 1.0, accuracy: 0.5, top5: Some(0.75) });
+        let head = "epoch,time,train/loss,val/loss,metrics/accuracy_top1,";
+        assert_eq!(written(&[plain]), format!("{head}lr\n1,1.0,2.000000,1.500000,0.250000,0.5\n"));
+        assert_eq!(written(&[None]), format!("{head}lr\n1,1.0,2.000000,,,0.5\n"));
+        assert_eq!(
+            written(&[plain, five]),
+            format!(
+                "{head}metrics/accuracy_top5,lr\n1,1.0,2.000000,1.500000,0.250000,,0.5\n\
+                 2,1.0,2.000000,1.000000,0.500000,0.750000,0.5\n"
+            )
+        );
+    }
+
     #[test]
     fn results_are_read_as_they_were_written() {
         let folder = tempfile::tempdir().unwrap();
@@ -405,10 +447,13 @@ mod tests {
             epoch,
             time: 1.5,
             train_loss: 0.25,
-            validation: accuracy.map(|accuracy| Validation { loss: 2.0, accuracy }),
+            validation: accuracy.map(|accuracy| Validation { loss: 2.0, accuracy, top5: None }),
             lr: 2e-4,
         };
-        let history = [row(1, Some(0.5)), row(2, Some(0.625)), row(3, None)];
+        let mut history = [row(1, Some(0.5)), row(2, Some(0.625)), row(3, None)];
+        run.write_results(&history).unwrap();
+        assert_eq!(run.results().unwrap(), history);
+        history[1].validation.as_mut().unwrap().top5 = Some(0.75);
         run.write_results(&history).unwrap();
         assert_eq!(run.results().unwrap(), history);
         run.write("results.csv", b"epoch,time\n1,2\n").unwrap();

@@ -100,12 +100,20 @@ pub struct Validation {
     pub loss: f64,
     /// Share of images whose most probable class is the true one.
     pub accuracy: f64,
+    /// Share of images whose true class is among the five most probable, if there are more than five
+    /// classes. `None` in checkpoints of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top5: Option<f64>,
 }
 
 impl Validation {
     /// Returns the results of an evaluation.
     pub fn of(evaluation: &Evaluation) -> Self {
-        Self { loss: evaluation.loss(), accuracy: evaluation.confusion().accuracy() }
+        Self {
+            loss: evaluation.loss(),
+            accuracy: evaluation.confusion().accuracy(),
+            top5: evaluation.top5(),
+        }
     }
 }
 
@@ -685,7 +693,7 @@ mod tests {
     }
 
     fn row(epoch: u64, accuracy: f64, val_loss: f64) -> EpochRow {
-        let validation = Some(Validation { loss: val_loss, accuracy });
+        let validation = Some(Validation { loss: val_loss, accuracy, top5: None });
         EpochRow { epoch, time: 0.0, train_loss: 0.0, validation, lr: 0.0 }
     }
 
@@ -710,7 +718,7 @@ mod tests {
         let text =
             r#"{"epoch":1,"time":2.5,"train_loss":1.5,"val_loss":1.25,"accuracy":0.1,"lr":0.5}"#;
         let read: EpochRow = serde_json::from_str(text).unwrap();
-        let validation = Some(Validation { loss: 1.25, accuracy: 0.1 });
+        let validation = Some(Validation { loss: 1.25, accuracy: 0.1, top5: None });
         assert_eq!(read, EpochRow { epoch: 1, time: 2.5, train_loss: 1.5, validation, lr: 0.5 });
         assert_eq!(serde_json::to_string(&read).unwrap(), text);
     }

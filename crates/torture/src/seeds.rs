@@ -234,7 +234,7 @@ pub fn state() -> State {
 }
 
 fn progress() -> Progress {
-    let validation = Some(Validation { loss: 1.5, accuracy: 0.25 });
+    let validation = Some(Validation { loss: 1.5, accuracy: 0.25, top5: Some(0.5) });
     let row = EpochRow { epoch: 1, time: 1.5, train_loss: 1.6, validation, lr: 2e-4 };
     Progress { step: 3, batches: 1, images: 12, history: vec![row], ..Progress::default() }
 }

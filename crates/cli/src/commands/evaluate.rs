@@ -29,8 +29,9 @@ const LISTED: usize = 10;
 
 /// Measure the quality of weights on a set of images
 ///
-/// Prints loss, top-1 accuracy with its 95 % interval, precision, recall and F1, the confusion
-/// matrix, the calibration error and the misclassified images with the highest confidence.
+/// Prints loss, top-1 accuracy with its 95 % interval, top-5 accuracy for more than five classes,
+/// precision, recall and F1, the confusion matrix, the calibration error and the misclassified
+/// images with the highest confidence.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Weights file [default: the best weights of the newest run]
@@ -105,8 +106,11 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn print_text(EvaluationOutput { report, mistakes, .. }: &EvaluationOutput) -> Result<()> {
-    let Report { images, loss, top1, interval95: [low, high], .. } = report;
-    say!("images {images}  loss {loss:.4}  top1 {top1:.4}  95 % interval {low:.4} to {high:.4}")?;
+    let Report { images, loss, top1, top5, interval95: [low, high], .. } = report;
+    let top5 = top5.map_or(String::new(), |top5| format!("  top5 {top5:.4}"));
+    say!(
+        "images {images}  loss {loss:.4}  top1 {top1:.4}  95 % interval {low:.4} to {high:.4}{top5}"
+    )?;
     let names: Vec<String> =
         report.per_class.iter().map(|class| escaped(&class.class).to_string()).collect();
     let width =

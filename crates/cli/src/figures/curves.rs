@@ -57,10 +57,14 @@ fn draw(area: &Area, progress: &Progress) -> Result<()> {
         return Err(anyhow!("the figure was not split into two panels"));
     };
     panel(left, "loss", epochs.clone(), 0.0..highest, &losses, best.map(|row| (row.epoch, None)))?;
-    let accuracy = series("validation", super::GREEN, EpochRow::accuracy);
+    let mut accuracies = vec![series("top 1", super::GREEN, EpochRow::accuracy)];
+    let top5 = series("top 5", super::BLUE, |row| row.validation.and_then(|v| v.top5));
+    if !top5.points.is_empty() {
+        accuracies.push(top5);
+    }
     // The axis ends at 1.08 so that the mark at an accuracy of 1 is visible.
     let marked = best.map(|row| (row.epoch, row.accuracy()));
-    panel(right, "validation accuracy", epochs, 0.0..1.08, &[accuracy], marked)
+    panel(right, "validation accuracy", epochs, 0.0..1.08, &accuracies, marked)
 }
 
 struct Series {
@@ -143,7 +147,7 @@ mod tests {
             epoch,
             time: 0.0,
             train_loss,
-            validation: Some(Validation { loss, accuracy }),
+            validation: Some(Validation { loss, accuracy, top5: None }),
             lr: 1e-3,
         };
         Progress { history: rows.iter().zip(1..).map(row).collect(), ..Progress::default() }
@@ -184,6 +188,17 @@ mod tests {
         let [blue, orange, green] = [super::super::BLUE, super::super::ORANGE, super::super::GREEN]
             .map(|c| count(&drawn, c));
         assert!(blue > 1000 && orange == 0 && green == 0, "{blue} {orange} {green}");
+    }
+
+    #[test]
+    fn the_accuracy_among_five_is_drawn_if_there_is_one() {
+        let mut progress = progress(&FALLING);
+        let blue = |progress: &Progress| count(&curves(progress).unwrap(), super::super::BLUE);
+        let before = blue(&progress);
+        for validation in progress.history.iter_mut().filter_map(|row| row.validation.as_mut()) {
+            validation.top5 = Some(0.9);
+        }
+        assert!(blue(&progress) > before + 500, "{before}, {}", blue(&progress));
     }
 
     /// The line must be visible in every column from the first epoch to the last.

@@ -240,3 +240,33 @@ fn weights_without_a_finite_answer_are_refused() {
     assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
     assert!(ran.err.contains("logits that are not finite"), "{ran:?}");
 }
+
+/// Six classes: the accuracy among five appears while training, in its files, and when evaluated.
+#[test]
+fn the_accuracy_among_five_is_shown_for_more_than_five_classes() {
+    let dir = TestDir::with_flowers(4);
+    let copied = dir.file("flowers/violets");
+    fs::create_dir(&copied).unwrap();
+    for k in 1..=4 {
+        let from = dir.file("flowers/tulips").join(format!("tulips_000{k}.jpg"));
+        fs::copy(from, copied.join(format!("{k}.jpg"))).unwrap();
+    }
+    let train =
+        ["train", "--data", "flowers", "--val-fraction", "0.5", "-b", "12", "--epochs", "1"];
+    let printed = dir.succeeds(&[&train[..], &["--run-dir", "run"]].concat());
+    let line = printed.lines().nth(1).unwrap();
+    let shown = line.split_once("  val_top5: ").unwrap().1;
+    let results = fs::read_to_string(dir.file("run/results.csv")).unwrap();
+    let rows: Vec<&str> = results.lines().collect();
+    assert!(rows[0].contains(",metrics/accuracy_top1,metrics/accuracy_top5,lr"), "{}", rows[0]);
+    let top5: f64 = rows[1].split(',').nth(5).unwrap().parse().unwrap();
+    assert!(shown.starts_with(&format!("{top5:.3}  val_loss")), "{line}: {top5}");
+    let report = |json: &str| serde_json::from_str::<Value>(json).unwrap();
+    let written = report(&fs::read_to_string(dir.file("run/report.json")).unwrap());
+    assert!((number(&written["top5"]) - top5).abs() < 1e-6 && top5 > number(&written["top1"]));
+    let evaluate = ["evaluate", "--weights", "run"];
+    let printed = report(&dir.succeeds(&[&evaluate[..], &["--format", "json"]].concat()));
+    assert_eq!(printed["top5"], written["top5"]);
+    let text = dir.succeeds(&evaluate);
+    assert!(text.lines().next().unwrap().ends_with(&format!("  top5 {top5:.4}")), "{text}");
+}

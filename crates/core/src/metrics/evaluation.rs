@@ -2,7 +2,11 @@
 
 use serde::Serialize;
 
-use super::{Calibration, Confusion, Quality, argmax, ranking::compare, top_k};
+use super::{
+    Calibration, Confusion, Quality, argmax,
+    ranking::{compare, rank},
+    ratio, top_k,
+};
 use crate::{
     Logits,
     loss::{log_softmax, log_sum_exp, softmax},
@@ -27,6 +31,8 @@ pub struct Answer {
     pub probability: f64,
     /// The probability of the true class.
     pub probability_of_truth: f64,
+    /// The number of classes that are more probable than the true one.
+    pub rank_of_truth: usize,
 }
 
 impl Answer {
@@ -45,6 +51,10 @@ pub struct Report {
     pub loss: f64,
     /// The accuracy.
     pub top1: f64,
+    /// The share of images whose true class is among the five most probable, if there are more than
+    /// five classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top5: Option<f64>,
     /// The 95 % confidence interval of the accuracy.
     pub interval95: [f64; 2],
     /// One entry per class, in the order of the logits.
@@ -93,11 +103,11 @@ impl Evaluation {
             let target = &targets[..logits.classes];
             let probabilities = mean_softmax(&rows);
             let truth = argmax(target);
-            let predicted = match rows[..] {
+            let (predicted, rank_of_truth) = match rows[..] {
                 // Logits can differ where their probabilities are rounded to equal numbers or are
                 // NaN.
-                [row] => argmax(row),
-                _ => argmax(&probabilities),
+                [row] => (argmax(row), rank(row, truth)),
+                _ => (argmax(&probabilities), rank(&probabilities, truth)),
             };
             self.loss += mean_loss(&rows, target);
             self.confusion.add(truth, predicted);
@@ -106,6 +116,7 @@ impl Evaluation {
                 predicted,
                 probability: probabilities[predicted],
                 probability_of_truth: probabilities[truth],
+                rank_of_truth,
             });
         }
     }
@@ -118,6 +129,13 @@ impl Evaluation {
     /// Returns the mean cross-entropy over all images; NaN without images.
     pub fn loss(&self) -> f64 {
         self.loss / self.images() as f64
+    }
+
+    /// Returns the share of images whose true class is among the five most probable; `None` if there
+    /// are at most five classes.
+    pub fn top5(&self) -> Option<f64> {
+        let hits = self.answers.iter().filter(|answer| answer.rank_of_truth < 5).count();
+        (self.confusion.counts.len() > 5).then(|| ratio(hits as u64, self.images()))
     }
 
     /// Returns the confusion matrix.
@@ -147,6 +165,7 @@ impl Evaluation {
             images: self.images(),
             loss: self.loss(),
             top1: self.confusion.accuracy(),
+            top5: self.top5(),
             interval95: self.confusion.interval95(),
             per_class: classes.iter().zip(self.confusion.per_class()).map(class).collect(),
             macro_avg: self.confusion.macro_avg(),
@@ -307,6 +326,35 @@ mod tests {
             assert!((found.probability_of_truth - of_truth).abs() < 1e-7);
         }
         assert!((evaluation.loss() + (0.175f64.ln() + 0.5f64.ln()) / 2.0).abs() < 1e-7);
+    }
+
+    /// ```python
+    /// import torch
+    /// i, j = torch.arange(30)[:, None], torch.arange(8)[None]
+    /// logits = (i * 7 + j * j * 5 + i * j * 3) % 137 / 4
+    /// truth = torch.arange(30) * 5 % 8
+    /// # No row has equal logits at the fifth and the sixth place.
+    /// print(logits.topk(5).indices.eq(truth[:, None]).any(1).sum())
+    /// ```
+    #[test]
+    fn the_true_class_is_among_the_five_most_probable() {
+        let value = |i: usize, j: usize| ((i * 7 + j * j * 5 + i * j * 3) % 137) as f32 / 4.0;
+        let expected = Some(17.0 / 30.0);
+        let (mut all, mut five, mut views) =
+            (Evaluation::new(8), Evaluation::new(5), Evaluation::new(8));
+        for i in 0..30 {
+            let row: Vec<f32> = (0..8).map(|j| value(i, j)).collect();
+            let mut target = vec![0.0; 8];
+            target[i * 5 % 8] = 1.0;
+            all.add(&logits(&row, 8), &target);
+            views.add_views(&logits(&row.repeat(2), 8), &target.repeat(2), 2);
+            five.add(&logits(&row[..5], 5), &[0.0, 0.0, 1.0, 0.0, 0.0]);
+        }
+        assert_eq!(all.top5(), expected);
+        assert_eq!(views.top5(), expected);
+        assert_eq!((all.report(&[]).top5, five.top5()), (expected, None));
+        let right = all.answers().iter().filter(|answer| answer.rank_of_truth == 0).count();
+        assert_eq!(all.confusion().accuracy(), right as f64 / 30.0);
     }
 
     #[test]

@@ -26,6 +26,16 @@ pub fn top_k(row: &[f32], k: usize) -> Vec<(usize, f64)> {
     order.into_iter().take(k).map(|class| (class, probabilities[class])).collect()
 }
 
+/// Returns the rank of an element in the order of [`top_k`]: 0 for [`argmax`].
+pub(super) fn rank<T: Copy + Into<f64>>(row: &[T], element: usize) -> usize {
+    let is_before = |(index, value): &(usize, &T)| match compare(**value, row[element]) {
+        Ordering::Greater => true,
+        Ordering::Equal => *index < element,
+        Ordering::Less => false,
+    };
+    row.iter().enumerate().filter(is_before).count()
+}
+
 /// Compares numbers in a total order in which NaN equals -∞.
 pub(super) fn compare<T: Into<f64>>(a: T, b: T) -> Ordering {
     let ordered = |x: f64| if x.is_nan() { f64::NEG_INFINITY } else { x };
@@ -52,6 +62,20 @@ mod tests {
         ] {
             assert_eq!(argmax(row), best, "{row:?}");
             assert_eq!(top_k(row, 1)[0].0, best, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn ranks_are_the_places_in_top_k() {
+        for row in [
+            &[1.0, 3.0, 3.0, -2.0, 3.0, 0.0, 1.0][..],
+            &[NAN, -5.0, NAN, -INF, -5.0],
+            &[0.0, INF, INF],
+            &[7.0],
+        ] {
+            for (place, (class, _)) in top_k(row, row.len()).into_iter().enumerate() {
+                assert_eq!(rank(row, class), place, "{row:?}");
+            }
         }
     }
 

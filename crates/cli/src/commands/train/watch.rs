@@ -219,8 +219,10 @@ impl TrainObserver for Watch {
             Err(error) => note!("warning: results.png was not drawn: {}", explain(&error)),
         }
         let before = progress.history.iter().nth_back(1).map_or(0.0, |row| row.time);
-        let validation = row.validation.map_or(String::new(), |Validation { loss, accuracy }| {
-            format!("  val_accuracy: {accuracy:.3}  val_loss: {loss:.3}")
+        let validation = row.validation.map_or(String::new(), |validation| {
+            let Validation { loss, accuracy, top5 } = validation;
+            let top5 = top5.map_or(String::new(), |top5| format!("  val_top5: {top5:.3}"));
+            format!("  val_accuracy: {accuracy:.3}{top5}  val_loss: {loss:.3}")
         });
         // The same numbers are in `results.csv`.
         self.report.result(&format!(
