@@ -5,7 +5,7 @@ use alexnet_core::{Normalization, train::Batches};
 use alexnet_data::{
     augment::Augmentation,
     dataset::Dataset,
-    loader::{Loader, LoaderOptions, OnBadImage, Shuffle},
+    loader::{Loader, LoaderOptions, OnBadImage, Sampler, Shuffle},
     split::SplitOptions,
     synthetic,
 };
@@ -23,6 +23,7 @@ fn images(criterion: &mut Criterion) {
     let images = dataset.train.len();
     let options = LoaderOptions {
         shuffle: Shuffle::Full,
+        sampler: Sampler::Uniform,
         accumulate: 1,
         batch_size: 32,
         seed: 0,

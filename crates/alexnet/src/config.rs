@@ -12,12 +12,12 @@ use alexnet_core::{
 };
 use alexnet_data::{
     augment::Augmentation,
-    loader::{OnBadImage, Shuffle},
+    loader::{OnBadImage, Sampler, Shuffle},
     split::{Fold, SplitOptions},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{DataSource, EngineConfig, Error, Result, source::VAL_FRACTION};
+use crate::{ClassWeights, DataSource, EngineConfig, Error, Result, source::VAL_FRACTION};
 
 /// All settings of a training run. The default is the tutorial's; [`TrainConfig::recipe`] has more
 /// presets.
@@ -55,6 +55,11 @@ pub struct TrainConfig {
     pub on_bad_image: OnBadImage,
     /// How the training images are shuffled in each epoch.
     pub shuffle: Shuffle,
+    /// Which training images are used in each epoch.
+    pub sampler: Sampler,
+    /// The weights of the classes in the loss.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_weights: Option<ClassWeights>,
     /// Whether the EXIF or XMP orientation is applied to images. If open: as for the training of
     /// the initial weights, otherwise yes.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,6 +144,8 @@ impl Default for TrainConfig {
             fold: None,
             on_bad_image: OnBadImage::Error,
             shuffle: Shuffle::Full,
+            sampler: Sampler::Uniform,
+            class_weights: None,
             exif_orientation: None,
             variant: Variant::Tutorial,
             init: Init::Tutorial,

@@ -217,6 +217,14 @@ pub enum Error {
         /// Its classes.
         known: String,
     },
+    /// A file does not have the weights of the classes.
+    #[error("{} is not a file of class weights: {reason}", shown_path(path))]
+    ClassWeights {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, as a clause.
+        reason: String,
+    },
     /// Weights belong to another network than that of the run.
     #[error("{} holds `{found}`, but this run is `{wanted}`", shown_path(path))]
     OtherVariant {

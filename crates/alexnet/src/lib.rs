@@ -23,6 +23,7 @@
 //! `runs/` of the working directory only when no path is given.
 #![forbid(unsafe_code)]
 
+pub mod class_weights;
 pub mod classes;
 pub mod classifier;
 pub mod config;
@@ -54,6 +55,7 @@ pub use alexnet_interchange as interchange;
 pub use image;
 
 pub use self::{
+    class_weights::ClassWeights,
     classifier::{Classifier, ClassifierBuilder},
     config::{LrScheduler, Opt, Recipe, TrainConfig},
     engine::{Convolution, Engine, InstructionSet, NoInstructionSet},

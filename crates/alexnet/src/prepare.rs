@@ -53,6 +53,9 @@ impl Prepared {
         };
         let Preprocessing { normalization: Normalization { mean, std }, exif_orientation } =
             preprocessing;
+        let class_weights = config.class_weights.take();
+        config.class_weights =
+            class_weights.map(|weights| weights.read(&dataset.classes)).transpose()?;
         config.mean.get_or_insert(mean);
         config.std.get_or_insert(std);
         config.exif_orientation.get_or_insert(exif_orientation);
@@ -87,6 +90,7 @@ pub(crate) fn loader(config: &TrainConfig, dataset: Dataset) -> Result<Loader> {
         accumulate: config.accumulate as usize,
         seed: config.seed,
         shuffle: config.shuffle,
+        sampler: config.sampler,
         size,
         normalization: config.normalization(),
         augmentation: config.augmentation,
@@ -94,7 +98,12 @@ pub(crate) fn loader(config: &TrainConfig, dataset: Dataset) -> Result<Loader> {
         exif_orientation: config.exif_orientation.unwrap_or_default(),
         ..LoaderOptions::default()
     };
-    Ok(Loader::new(dataset, options)?)
+    let weights = config.class_weights.as_ref().map(|weights| weights.of(&dataset)).transpose()?;
+    let loader = Loader::new(dataset, options)?;
+    Ok(match weights {
+        Some(weights) => loader.with_class_weights(weights),
+        None => loader,
+    })
 }
 
 /// The metadata in the weights files of a run.

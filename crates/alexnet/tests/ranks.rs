@@ -5,10 +5,14 @@ mod common;
 use std::{fs, ops::ControlFlow, path::Path, sync::Arc};
 
 use alexnet::{
-    Engine, Error, Note, Observer, Parallel, Resume, Run, RunInfo, TrainConfig, TrainObserver,
-    Trainer,
+    ClassWeights, Engine, Error, Note, Observer, Parallel, Resume, Run, RunInfo, TrainConfig,
+    TrainObserver, Trainer,
     core::{Alone, Collective, StepReport, alexnet::Variant, collective::threads, train::Outcome},
-    data::{loader::OnBadImage, synthetic},
+    data::{
+        augment::Augmentation,
+        loader::{OnBadImage, Sampler},
+        synthetic,
+    },
 };
 use tempfile::TempDir;
 
@@ -94,6 +98,34 @@ fn any_number_of_ranks_gives_the_same_bytes_also_after_a_resume() {
     assert_eq!(stopped, [Outcome::Stopped; 2]);
     Trainer::resume(place.join("hybrid")).unwrap().run(&mut ()).unwrap();
     assert!(results(&place.join("hybrid")) == expected, "hybrid on 2 ranks, resumed alone");
+}
+
+/// The mean over a step is weighted by the classes of the images of all ranks. One image is damaged,
+/// and some ranks have no image in the last step.
+#[test]
+fn weighted_and_drawn_images_give_the_same_bytes_on_any_number_of_ranks() {
+    let place = flowers();
+    let place = place.path();
+    let config = |run: &str, accumulate| {
+        let config = config(place, run);
+        let weights = vec![0.3, 1.7, 0.9, 1.1, 2.3];
+        let augmentation = Augmentation { mixup: 0.0, cutmix: 0.0, ..config.augmentation };
+        TrainConfig {
+            augmentation,
+            batch_size: 8 / accumulate,
+            accumulate,
+            sampler: Sampler::Balanced,
+            class_weights: Some(ClassWeights::Given(weights)),
+            ..config
+        }
+    };
+    train(config("alone", 1), Arc::new(Alone));
+    let expected = results(&place.join("alone"));
+    for (ranks, accumulate) in [(1, 2), (2, 1), (4, 2)] {
+        let run = format!("on{ranks}");
+        threads::run(ranks, |ranks| train(config(&run, accumulate), ranks));
+        assert!(results(&place.join(&run)) == expected, "{ranks} ranks, {accumulate} batches");
+    }
 }
 
 /// Rank 1 stops a run in two towers after its first step; one process finishes it.

@@ -26,7 +26,14 @@ fn train(images: usize, batch_size: usize, exact: bool, ranks: &dyn Collective) 
     let mut batch = Batch::random(images, 77, 3);
     batch.targets[3 * 2..3 * 3].fill(0.0);
     batch.targets[3 * (images - 2)..3 * (images - 1)].fill(0.0);
-    let labeled = batch.labeled();
+    let weights: Vec<f32> = (0..images)
+        .zip(batch.targets.chunks_exact_mut(3))
+        .map(|(image, targets)| {
+            let weight = [0.3, 1.7, 0.9][image % 3];
+            targets.iter_mut().for_each(|target| *target *= weight);
+            if targets.iter().any(|target| *target != 0.0) { weight } else { 0.0 }
+        })
+        .collect();
     let own = Share { rank: ranks.rank(), ranks: ranks.size() }.of(images);
     let steps = (1..).zip([None, Some(0.5), None]).map(|(number, clip_grad_norm)| {
         batch.images.pixels.rotate_left(1009);
@@ -35,10 +42,16 @@ fn train(images: usize, batch_size: usize, exact: bool, ranks: &dyn Collective) 
                 batch: batch.slice(own.clone()),
                 first: own.start,
                 images_per_step: images,
+                weights: Some(weights[own.clone()].to_vec()),
             },
-            true => StepBatch { batch: blank(&batch), first: images, images_per_step: images },
+            true => StepBatch {
+                batch: blank(&batch),
+                first: images,
+                images_per_step: images,
+                weights: Some(vec![]),
+            },
         };
-        let micro_batch = Some(step_batch.micro_batch(labeled));
+        let micro_batch = Some(step_batch.micro_batch(step_batch.total(ranks).unwrap().1));
         let step = Step { number, seed: 1, micro_batch, lr: 1e-3, clip_grad_norm };
         train_step(model.as_mut(), &step_batch.batch, batch_size, &step, ranks).unwrap().loss
     });

@@ -139,6 +139,9 @@ pub fn next_step(error: &Error, takes: &dyn Fn(&str) -> bool) -> String {
         Error::Core(CoreError::Invalid { field: "shuffle", .. }) => {
             "; pack them with `data pack`, or leave `--shuffle` out".into()
         }
+        Error::Core(CoreError::Invalid { field: "sampler", .. }) => {
+            "; leave `--sampler` or `--shuffle` out".into()
+        }
         Error::Unreadable { .. } => {
             "; replace or remove them (`data check` lists them all), or leave them out with \
              `--on-bad-image skip`"

@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// The purpose of a forward pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mode {
     /// Training: dropout is on, with the masks of this step, and the tensors that the backward pass
     /// needs are stored.

@@ -34,9 +34,9 @@ pub fn row_loss(row: &[f32], target: &[f32]) -> f64 {
 }
 
 /// Returns the mean loss over the images of a step and its gradient with respect to the logits,
-/// `[N, C]`: `(softmax(x)·Σt - t) / N`. For a micro-batch, N is the number of images of the step that
-/// have a target, and the loss is the share of the micro-batch. An image whose targets are all 0 has
-/// the loss 0 and the gradient 0. All engines use this function. It computes in f64 on the host and
+/// `[N, C]`: `(softmax(x)·Σt - t) / N`. For a micro-batch, N is [`MicroBatch::divisor`], and the loss
+/// is the share of the micro-batch. An image whose targets are all 0 has the loss 0 and the gradient
+/// 0. Targets may have factors, such as weights of classes. All engines use this function. It computes in f64 on the host and
 /// rounds once.
 pub fn cross_entropy(
     logits: &Logits,
@@ -44,9 +44,9 @@ pub fn cross_entropy(
     micro_batch: Option<MicroBatch>,
 ) -> (f64, Logits) {
     let rows = logits.values.len() / logits.classes;
-    let (images, labeled) =
-        micro_batch.map_or((rows, rows), |part| (part.images_per_step, part.labeled));
-    let (n, part) = (labeled as f64, images_per_part(images));
+    let (images, n) =
+        micro_batch.map_or((rows, rows as f64), |part| (part.images_per_step, part.divisor));
+    let part = images_per_part(images);
     let mut loss = BalancedSum::default();
     let mut part_loss = 0.0;
     let mut gradient = Vec::with_capacity(logits.values.len());

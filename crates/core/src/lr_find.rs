@@ -4,7 +4,7 @@
 
 use std::ops::ControlFlow;
 
-use crate::{Error, Model, Result, Step, sum_order::Share, train::Batches};
+use crate::{Alone, Error, Model, Result, Step, sum_order::Share, train::Batches};
 
 /// The learning rates of the test.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,8 +59,8 @@ pub fn range_test(
         let before = number;
         for step_batch in data.train(epoch, 0, Share::WHOLE) {
             let step_batch = step_batch?;
-            let labeled = step_batch.batch.labeled();
-            if labeled == 0 {
+            let (images, divisor) = step_batch.total(&Alone)?;
+            if images == 0 {
                 continue;
             }
             if number == range.steps {
@@ -68,7 +68,7 @@ pub fn range_test(
             }
             let lr = range.rate(number);
             number += 1;
-            let micro_batch = Some(step_batch.micro_batch(labeled));
+            let micro_batch = Some(step_batch.micro_batch(divisor));
             let step = Step { number, seed, micro_batch, lr, clip_grad_norm: None };
             let loss = model.train_step(&step_batch.batch, &step)?.loss;
             sum = SMOOTHING * sum + (1.0 - SMOOTHING) * loss;

@@ -35,14 +35,15 @@ pub fn images_per_part(images: usize) -> usize {
 }
 
 /// Which images of a step a batch has, if not all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MicroBatch {
     /// The index of the batch's first image among the images of the step.
     pub first: usize,
     /// The number of images of the step, including those that could not be read.
     pub images_per_step: usize,
-    /// The number of images of the step that have a target. The loss is their mean.
-    pub labeled: usize,
+    /// The divisor of the sum of the images' losses: the number of images of the step that have a
+    /// target, so that the loss is their mean, or the sum of their weights.
+    pub divisor: f64,
 }
 
 impl MicroBatch {

@@ -293,14 +293,14 @@ pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -
                 Err(error) => return Err(run.save_before(error, progress, observer)),
             };
             progress.batches = batches_per_epoch.min(progress.batches + batches_per_step);
-            let images = gather(run.ranks, &own.batch.labeled())?.iter().sum();
+            let (images, divisor) = own.total(run.ranks)?;
             if images == 0 {
                 continue;
             }
             let step = Step {
                 number: progress.step + 1,
                 seed: settings.seed,
-                micro_batch: Some(own.micro_batch(images)),
+                micro_batch: Some(own.micro_batch(divisor)),
                 lr: lr(progress),
                 clip_grad_norm: settings.clip_grad_norm,
             };

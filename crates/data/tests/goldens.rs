@@ -12,7 +12,7 @@ use alexnet_data::{
     augment::{Augmentation, Variation, variation},
     dataset::{Dataset, Images},
     decode::{Decoded, ExifOrientation, Options, decode_bytes},
-    loader::{Loader, LoaderOptions, OnBadImage, Shuffle},
+    loader::{Loader, LoaderOptions, OnBadImage, Sampler, Shuffle},
     preprocess::evaluation_image,
     resize::{Crop, resize},
 };
@@ -298,6 +298,7 @@ fn loaded_images_are_the_tensors_of_torchvision() {
             batch_size: cases.len(),
             seed: SEED,
             shuffle: Shuffle::Full,
+            sampler: Sampler::Uniform,
             size: cases[0].size,
             normalization: NORMALIZATION,
             augmentation: Augmentation::TUTORIAL,

@@ -176,7 +176,7 @@ fn a_step_in_several_micro_batches_and_other_computations_are_refused() {
         let mut model = compile(&network(), &start, &options(NOTHING), Some(Arc::clone(&ranks)));
         let batch = Batch::random(16, 77, 3);
         let own = share(&batch, ranks.as_ref());
-        let micro_batch = Some(own.micro_batch(16));
+        let micro_batch = Some(own.micro_batch(16.0));
         let step = Step { number: 1, seed: 1, micro_batch, lr: 1e-3, clip_grad_norm: None };
         assert!(matches!(model.gradients(&own.batch, &step), Err(Error::Backend { .. })));
         train_step(model.as_mut(), &own.batch, 4, &step, ranks.as_ref()).unwrap_err().to_string()

@@ -17,12 +17,17 @@ pub fn share(batch: &Batch, ranks: &dyn Collective) -> StepBatch {
     let own = Share { rank: ranks.rank(), ranks: ranks.size() }.of(batch.len());
     let images_per_step = batch.len();
     if !own.is_empty() {
-        return StepBatch { batch: batch.slice(own.clone()), first: own.start, images_per_step };
+        return StepBatch {
+            batch: batch.slice(own.clone()),
+            first: own.start,
+            images_per_step,
+            weights: None,
+        };
     }
     let mut blank = batch.slice(0..1);
     blank.images.pixels.fill(0);
     blank.targets.fill(0.0);
-    StepBatch { batch: blank, first: images_per_step, images_per_step }
+    StepBatch { batch: blank, first: images_per_step, images_per_step, weights: None }
 }
 
 /// Does a step on these ranks.
@@ -33,7 +38,7 @@ pub fn step(
     ranks: &dyn Collective,
 ) -> Result<(f64, f64)> {
     let own = share(batch, ranks);
-    let micro_batch = Some(own.micro_batch(batch.labeled()));
+    let micro_batch = Some(own.micro_batch(batch.labeled() as f64));
     let step = Step { number, seed: 1, micro_batch, lr: 1e-3, clip_grad_norm };
     let report = train_step(model, &own.batch, 100, &step, ranks)?;
     Ok((report.loss, report.gradient_norm))

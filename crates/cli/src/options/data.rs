@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use alexnet::{
-    DataSource, TrainConfig,
+    ClassWeights, DataSource, TrainConfig,
     core::ExifOrientation,
     data::{
-        loader::{OnBadImage, Shuffle},
+        loader::{OnBadImage, Sampler, Shuffle},
         split::Fold,
     },
 };
@@ -36,6 +36,14 @@ pub struct DataOptions {
     /// How to shuffle the training images in each epoch
     #[arg(long, value_name = "ORDER", value_enum, default_value = "full")]
     pub shuffle: ShuffleOrder,
+    /// Which training images to use in each epoch
+    #[arg(long, value_name = "NAME", value_enum, default_value = "uniform")]
+    pub sampler: SamplerName,
+    /// Weights of the classes in the training loss: `balanced` for weights inverse to the number of
+    /// training images, numbers in the order of the classes, or a JSON file such as
+    /// {"daisy": 1, "roses": 2.5}
+    #[arg(long, value_name = "balanced|FILE")]
+    pub class_weights: Option<ClassWeights>,
     /// Whether to apply the EXIF or XMP orientation of images [default: that of --weights, else
     /// apply]
     #[arg(long, value_name = "ACTION", value_enum)]
@@ -49,6 +57,8 @@ impl DataOptions {
         config.fold = self.fold;
         config.on_bad_image = self.on_bad_image.unwrap_or_default().into();
         config.shuffle = self.shuffle.into();
+        config.sampler = self.sampler.into();
+        config.class_weights.clone_from(&self.class_weights);
         config.exif_orientation = self.exif_orientation.map(ExifOrientation::from);
     }
 }
@@ -67,6 +77,24 @@ impl From<ShuffleOrder> for Shuffle {
         match order {
             ShuffleOrder::Full => Self::Full,
             ShuffleOrder::Blocks => Self::Blocks,
+        }
+    }
+}
+
+/// Which training images to use in each epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SamplerName {
+    /// Each image once
+    Uniform,
+    /// As many images, drawn with replacement so that each class has the same probability
+    Balanced,
+}
+
+impl From<SamplerName> for Sampler {
+    fn from(name: SamplerName) -> Self {
+        match name {
+            SamplerName::Uniform => Self::Uniform,
+            SamplerName::Balanced => Self::Balanced,
         }
     }
 }

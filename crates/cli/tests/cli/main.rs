@@ -1,6 +1,7 @@
 //! Tests of the binary `alexnet`: exit codes, output and files.
 
 mod about;
+mod balance;
 mod browser;
 mod check;
 mod datasets;

@@ -63,9 +63,9 @@ init = "pytorch"
 pub struct Outcome {
     best: Vec<u8>,
     last: Vec<u8>,
-    state: State,
-    progress: Progress,
-    results: Vec<String>,
+    pub state: State,
+    pub progress: Progress,
+    pub results: Vec<String>,
 }
 
 impl Outcome {

@@ -1,4 +1,5 @@
 //! Training without validation images, and on the folds of a cross-validation.
+#![cfg(unix)]
 
 use std::fs;
 

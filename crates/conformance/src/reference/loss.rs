@@ -4,15 +4,15 @@ use alexnet_core::sum_order::MicroBatch;
 
 use super::tensor::Tensor;
 
-/// Returns the softmax cross-entropy of `logits` `[N, C]` with soft targets, divided by the number
-/// of images of the step, and its gradient with respect to the logits.
+/// Returns the softmax cross-entropy of `logits` `[N, C]` with soft targets, divided by the divisor
+/// of the step, and its gradient with respect to the logits.
 pub(crate) fn cross_entropy(
     logits: &Tensor,
     targets: &[f32],
     micro_batch: Option<MicroBatch>,
 ) -> (f64, Tensor) {
     let classes = logits.shape[1];
-    let n = micro_batch.map_or(logits.shape[0], |part| part.labeled);
+    let n = micro_batch.map_or(logits.shape[0] as f64, |part| part.divisor);
     let mut loss = 0.0;
     let mut gradient = Tensor::zeros(&logits.shape);
     for (i, row) in logits.values.chunks_exact(classes).enumerate() {
@@ -22,9 +22,8 @@ pub(crate) fn cross_entropy(
         let mass: f64 = targets.iter().map(|t| f64::from(*t)).sum();
         for (c, (x, t)) in row.iter().zip(targets).enumerate() {
             let log_softmax = x - largest - sum.ln();
-            loss -= f64::from(*t) * log_softmax / n as f64;
-            gradient.values[i * classes + c] =
-                (log_softmax.exp() * mass - f64::from(*t)) / n as f64;
+            loss -= f64::from(*t) * log_softmax / n;
+            gradient.values[i * classes + c] = (log_softmax.exp() * mass - f64::from(*t)) / n;
         }
     }
     (loss, gradient)

@@ -21,17 +21,36 @@ pub struct StepBatch {
     pub first: usize,
     /// The number of images of the step on all ranks.
     pub images_per_step: usize,
+    /// The weight of each image in the mean loss of the step, 0 for an image without a target. `None`
+    /// means 1 for each image that has a target.
+    pub weights: Option<Vec<f32>>,
 }
 
 impl StepBatch {
     /// Returns a step with the images of this batch.
     pub fn whole(batch: Batch) -> Self {
-        Self { first: 0, images_per_step: batch.len(), batch }
+        Self { first: 0, images_per_step: batch.len(), batch, weights: None }
     }
 
-    /// Describes the place of the batch in its step, of which `labeled` images have a target.
-    pub fn micro_batch(&self, labeled: usize) -> MicroBatch {
-        MicroBatch { first: self.first, images_per_step: self.images_per_step, labeled }
+    /// Describes the place of the batch in its step, whose losses are divided by `divisor`.
+    pub fn micro_batch(&self, divisor: f64) -> MicroBatch {
+        MicroBatch { first: self.first, images_per_step: self.images_per_step, divisor }
+    }
+
+    /// Returns the number of images of the step that have a target, and the divisor of their losses.
+    /// Each rank has its share of the step.
+    ///
+    /// # Errors
+    /// Those of `ranks`.
+    pub fn total(&self, ranks: &dyn Collective) -> Result<(usize, f64)> {
+        let images = gather(ranks, &self.batch.labeled())?.iter().sum();
+        let Some(weights) = &self.weights else { return Ok((images, images as f64)) };
+        // The sum has the order of the images, for any number of ranks. The numbers are sent as bits,
+        // so that they reach the other ranks unchanged.
+        let bits: Vec<u32> = weights.iter().map(|weight| weight.to_bits()).collect();
+        let all = gather(ranks, &bits)?;
+        let divisor = all.iter().flatten().map(|bits| f64::from(f32::from_bits(*bits))).sum();
+        Ok((images, divisor))
     }
 }
 
@@ -122,7 +141,7 @@ fn hand_out_gradients(
     let place = step.micro_batch.unwrap_or(MicroBatch {
         first: 0,
         images_per_step: batch.len(),
-        labeled: batch.len(),
+        divisor: batch.len() as f64,
     });
     let MicroBatch { first, images_per_step, .. } = place;
     if first >= images_per_step {

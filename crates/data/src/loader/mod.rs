@@ -3,6 +3,7 @@
 //! not change it.
 
 mod cache;
+mod class_weights;
 mod order;
 mod prefetch;
 mod read_ahead;
@@ -23,12 +24,15 @@ use alexnet_core::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use self::order::Shuffle;
 use self::{
     cache::{Cache, Lookup},
-    order::Blocks,
+    order::{Blocks, balanced},
     prefetch::{Filled, Positions, Prefetch},
     read_ahead::ReadAhead,
+};
+pub use self::{
+    class_weights::ClassWeights,
+    order::{Sampler, Shuffle},
 };
 use crate::{
     Error, Result,
@@ -72,6 +76,8 @@ pub struct LoaderOptions {
     pub seed: u64,
     /// How the training images are shuffled in each epoch.
     pub shuffle: Shuffle,
+    /// Which training images are used in each epoch.
+    pub sampler: Sampler,
     /// Height and width of the network's input, in pixels.
     pub size: usize,
     /// Mean and standard deviation, which the engine gets with each batch.
@@ -96,6 +102,7 @@ impl Default for LoaderOptions {
             accumulate: 1,
             seed: 0,
             shuffle: Shuffle::Full,
+            sampler: Sampler::Uniform,
             size: 224,
             normalization: Normalization::HALF,
             augmentation: Augmentation::TUTORIAL,
@@ -127,6 +134,7 @@ impl LoaderOptions {
 /// requests a batch.
 pub struct Loader {
     source: Arc<Source>,
+    class_weights: Option<ClassWeights>,
 }
 
 impl Loader {
@@ -134,8 +142,8 @@ impl Loader {
     ///
     /// # Errors
     /// [`alexnet_core::Error::Invalid`] if the batch size, the number of accumulated batches or the
-    /// image size is 0, and for [`Shuffle::Blocks`] if the images are not in shards;
-    /// [`Error::Dataset`] if the class of an item does not exist.
+    /// image size is 0, and for [`Shuffle::Blocks`] if the images are not in shards or not each image
+    /// is used once; [`Error::Dataset`] if the class of an item does not exist.
     pub fn new(dataset: Dataset, options: LoaderOptions) -> alexnet_core::Result<Self> {
         let LoaderOptions { batch_size, accumulate, size, .. } = options;
         for (field, value) in
@@ -155,6 +163,14 @@ impl Loader {
         }
         let blocks = match options.shuffle {
             Shuffle::Full => None,
+            Shuffle::Blocks if options.sampler == Sampler::Balanced => {
+                let reason = "images are drawn from all shards, so they cannot be read in blocks";
+                return Err(alexnet_core::Error::Invalid {
+                    field: "sampler",
+                    value: "balanced".into(),
+                    reason: reason.into(),
+                });
+            }
             Shuffle::Blocks => {
                 let blocks = Blocks::of(&dataset);
                 let reason = "the images are not in shards";
@@ -173,7 +189,17 @@ impl Loader {
             skipped: Mutex::default(),
             notes: Mutex::default(),
         };
-        Ok(Self { source: Arc::new(source) })
+        Ok(Self { source: Arc::new(source), class_weights: None })
+    }
+
+    /// Weights the classes in the loss of training.
+    pub fn with_class_weights(self, weights: ClassWeights) -> Self {
+        Self { class_weights: Some(weights), ..self }
+    }
+
+    /// Returns a loader of the same images without weights of the classes, for figures.
+    pub fn unweighted(&self) -> Self {
+        Self { source: Arc::clone(&self.source), class_weights: None }
     }
 
     /// Returns the data set.
@@ -280,18 +306,24 @@ impl Batches for Loader {
         first: usize,
         share: Share,
     ) -> Box<dyn Iterator<Item = alexnet_core::Result<StepBatch>> + '_> {
-        let LoaderOptions { batch_size, accumulate, seed, size, augmentation, .. } =
+        let LoaderOptions { batch_size, accumulate, seed, sampler, size, augmentation, .. } =
             self.source.options;
         let n = self.source.dataset.train.len();
-        let order: Arc<[usize]> = match &self.source.blocks {
-            None => permutation(seed, Purpose::Shuffle, epoch, 0, n).into(),
-            Some(blocks) => blocks.order(seed, epoch).into(),
+        let order: Arc<[usize]> = match (&self.source.blocks, sampler) {
+            (None, Sampler::Uniform) => permutation(seed, Purpose::Shuffle, epoch, 0, n).into(),
+            (None, Sampler::Balanced) => balanced(&self.source.dataset, seed, epoch).into(),
+            (Some(blocks), _) => blocks.order(seed, epoch).into(),
         };
         let (source, shuffled) = (Arc::clone(&self.source), Arc::clone(&order));
         let work = move |position: usize, pixels: &mut [u8]| {
             let index = shuffled[position];
+            // An image that is drawn several times has other variations each time.
+            let key = match sampler {
+                Sampler::Uniform => index,
+                Sampler::Balanced => position,
+            };
             source.prepare(source.dataset.train[index], pixels, |width, height| {
-                variation(&augmentation, (seed, epoch, index), (width, height), size as u32)
+                variation(&augmentation, (seed, epoch, key), (width, height), size as u32)
             })
         };
         let start = first.saturating_mul(batch_size).min(n);
@@ -322,6 +354,9 @@ impl Batches for Loader {
             let source = &self.source;
             let mut batch =
                 source.batch(filled, 1, |position| source.dataset.train[order[position]]);
+            // The weighted mean of PyTorch: over labels, but not over probabilities.
+            let class_weights = self.class_weights.as_ref();
+            let weights = class_weights.filter(|_| !is_mixed).map(|w| w.of_labels(&batch.targets));
             smooth_labels(
                 &mut batch.targets,
                 source.dataset.classes.len(),
@@ -333,7 +368,11 @@ impl Batches for Loader {
             {
                 mix.apply(&mut batch);
             }
-            Ok(source.share(batch, share.of(step.len()), step.len()))
+            if let Some(class_weights) = class_weights {
+                class_weights.apply(&mut batch.targets);
+            }
+            let own = source.share(batch, share.of(step.len()), step.len());
+            Ok(StepBatch { weights, ..own })
         }))
     }
 
@@ -456,7 +495,7 @@ impl Source {
             false => batch,
         };
         let first = if own.is_empty() { images_per_step } else { own.start };
-        StepBatch { batch, first, images_per_step }
+        StepBatch { batch, first, images_per_step, weights: None }
     }
 
     /// Returns a batch with one blank image without a target.
@@ -548,6 +587,7 @@ mod tests {
         accumulate: 1,
         seed: 5,
         shuffle: Shuffle::Full,
+        sampler: Sampler::Uniform,
         size: 16,
         normalization: Normalization::HALF,
         augmentation: Augmentation::TUTORIAL,
@@ -715,7 +755,7 @@ mod tests {
                     for rank in 0..ranks {
                         let steps = loader.train(epoch, 0, Share { rank, ranks });
                         for ((step, found), whole) in steps.zip(&mut found).zip(&whole) {
-                            let StepBatch { batch, first, images_per_step } = step.unwrap();
+                            let StepBatch { batch, first, images_per_step, .. } = step.unwrap();
                             assert_eq!(images_per_step, whole.len());
                             if first == images_per_step {
                                 assert_eq!((batch.len(), batch.labeled()), (1, 0));
@@ -730,6 +770,79 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Each image has the weight of its class, a blank one none. The shares of ranks are parts of the
+    /// whole step, and mixed targets have no weighted mean.
+    #[test]
+    fn targets_are_weighted_by_class() {
+        let (root, dataset) = images();
+        fs::write(root.path().join("2.png"), "not an image").unwrap();
+        let options = LoaderOptions { batch_size: 7, on_bad_image: OnBadImage::Skip, ..OPTIONS };
+        let weighted = |mixup: f64| {
+            let augmentation =
+                Augmentation { mixup, label_smoothing: 0.1, ..Augmentation::TUTORIAL };
+            let options = LoaderOptions { augmentation, ..options };
+            let weights = ClassWeights::new(vec![0.5, 3.0], 2).unwrap();
+            let loader = |weights: Option<ClassWeights>| {
+                let loader = loader(&dataset, options);
+                match weights {
+                    Some(weights) => loader.with_class_weights(weights),
+                    None => loader,
+                }
+            };
+            (loader(None), loader(Some(weights)))
+        };
+        for mixup in [0.0, 0.4] {
+            let (plain, weighted) = weighted(mixup);
+            let whole = |loader: &Loader| loader.train(0, 0, Share::WHOLE).next().unwrap().unwrap();
+            let (plain, step) = (whole(&plain), whole(&weighted));
+            assert_eq!(plain.weights, None);
+            for (plain, found) in plain.batch.targets.chunks(2).zip(step.batch.targets.chunks(2)) {
+                assert_eq!(found, [0.5 * plain[0], 3.0 * plain[1]]);
+            }
+            let labels = permutation(5, Purpose::Shuffle, 0, 0, 7).into_iter().map(|i| match i {
+                2 => 0.0,
+                i if i % 2 == 0 => 0.5,
+                _ => 3.0,
+            });
+            let expected = (mixup == 0.0).then(|| labels.collect::<Vec<f32>>());
+            assert_eq!(step.weights, expected);
+            let shares = |rank| weighted.train(0, 0, Share { rank, ranks: 8 }).next().unwrap();
+            let shares: Vec<StepBatch> = (0..8).map(|rank| shares(rank).unwrap()).collect();
+            let joined: Option<Vec<f32>> = shares
+                .into_iter()
+                .map(|share| share.weights)
+                .collect::<Option<Vec<_>>>()
+                .map(|w| w.concat());
+            assert_eq!(joined, expected);
+        }
+    }
+
+    /// An image that is drawn twice has two crops, and the steps do not depend on the threads or on
+    /// the first batch.
+    #[test]
+    fn images_are_drawn_with_replacement() {
+        let (_root, dataset) = images();
+        let options = LoaderOptions { sampler: Sampler::Balanced, batch_size: 2, ..OPTIONS };
+        let drawn = loader(&dataset, options);
+        let mut twice = 0;
+        for epoch in 0..5 {
+            let order = balanced(&dataset, 5, epoch);
+            let whole = train(&drawn, epoch, 0);
+            let pixels: Vec<&[u8]> =
+                whole.iter().flat_map(|batch| batch.images.pixels.chunks(16 * 16 * 3)).collect();
+            let targets: Vec<f32> = whole.iter().flat_map(|batch| batch.targets.clone()).collect();
+            for (place, index) in order.iter().enumerate() {
+                assert_eq!(targets[2 * place + index % 2], 1.0);
+                for other in (0..place).filter(|other| order[*other] == *index) {
+                    assert_ne!(pixels[place], pixels[other]);
+                    twice += 1;
+                }
+            }
+            assert_eq!(train(&drawn, epoch, 2), whole[2..]);
+        }
+        assert!(twice > 5, "{twice}");
     }
 
     #[test]

@@ -1,9 +1,38 @@
 //! The order of the training images in an epoch: a pure function of the seed and the epoch.
 
-use alexnet_core::rng::{Purpose, permutation};
+use alexnet_core::rng::{Purpose, generator, permutation};
+use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::Dataset;
+
+/// Which training images are used in each epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sampler {
+    /// Each image once.
+    #[default]
+    Uniform,
+    /// As many images as there are, drawn with replacement, so that each class has the same
+    /// probability (`WeightedRandomSampler` with the weight 1/n for the images of a class with n).
+    Balanced,
+}
+
+/// Draws the training images of an epoch for [`Sampler::Balanced`]: for each, a class and then one of
+/// its images.
+pub(super) fn balanced(dataset: &Dataset, seed: u64, epoch: u64) -> Vec<usize> {
+    let mut classes = vec![Vec::new(); dataset.classes.len()];
+    for (index, item) in (0_u32..).zip(&dataset.train) {
+        classes[dataset.images.class(*item)].push(index);
+    }
+    classes.retain(|images| !images.is_empty());
+    let mut rng = generator(seed, Purpose::Shuffle, epoch, 0);
+    let mut draw = || {
+        let images = &classes[rng.random_range(0..classes.len())];
+        images[rng.random_range(0..images.len())] as usize
+    };
+    dataset.train.iter().map(|_| draw()).collect()
+}
 
 /// Images of a block: they are next to each other in the shards.
 const BLOCK: usize = 128;
@@ -66,6 +95,35 @@ impl Blocks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        fixtures::{images, tree},
+        split::SplitOptions,
+    };
+
+    #[test]
+    fn each_class_is_drawn_with_the_same_probability() {
+        let root = tree(images("a", 2).chain(images("b", 90)).chain(images("c", 10)));
+        let options = SplitOptions { val_fraction: 0.0, ..SplitOptions::default() };
+        let dataset = Dataset::open(root.path(), &options).unwrap();
+        let (mut of_class, mut of_image) = ([0; 3], [0; 102]);
+        for epoch in 0..100 {
+            let order = balanced(&dataset, 3, epoch);
+            assert_eq!(order.len(), 102);
+            assert_eq!(order, balanced(&dataset, 3, epoch));
+            for index in order {
+                of_class[dataset.images.class(dataset.train[index])] += 1;
+                of_image[index] += 1;
+            }
+        }
+        assert_ne!(balanced(&dataset, 3, 0), balanced(&dataset, 3, 1));
+        assert_ne!(balanced(&dataset, 3, 0), balanced(&dataset, 4, 0));
+        // Binomial with 10,200 draws: five standard deviations are 238 for a class, 90 and 165 for
+        // an image of the classes a and c.
+        assert!(of_class.iter().all(|n| (3162..=3638).contains(n)), "{of_class:?}");
+        assert!(of_image[..2].iter().all(|n| (1500..=1900).contains(n)), "{:?}", &of_image[..2]);
+        assert!(of_image[92..].iter().all(|n| (250..=430).contains(n)), "{:?}", &of_image[92..]);
+        assert!(of_image[2..92].iter().all(|n| (7..=70).contains(n)), "{:?}", &of_image[2..92]);
+    }
 
     /// Each image is in an epoch once, the images of a block stay close, and epochs differ.
     #[test]

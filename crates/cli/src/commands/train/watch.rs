@@ -104,7 +104,7 @@ impl Watch {
             note_ranks(run, self.ranks);
         }
         if run.progress.step == 0
-            && let Some(batch) = run.loader.whole_steps(0).next()
+            && let Some(batch) = run.loader.unweighted().whole_steps(0).next()
         {
             let figure = figures::training_batch(&batch?, &run.metadata.classes);
             figures::save(&figure, &run.folder.file("train_batch0.jpg"))?;
