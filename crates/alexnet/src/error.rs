@@ -217,6 +217,12 @@ pub enum Error {
         /// Its classes.
         known: String,
     },
+    /// A file of names has none for the classes of a data set.
+    #[error("the file of class names has no name for a folder of {}", shown_path(folder))]
+    NoClassNamed {
+        /// The data set.
+        folder: PathBuf,
+    },
     /// A file does not have the weights of the classes.
     #[error("{} is not a file of class weights: {reason}", shown_path(path))]
     ClassWeights {

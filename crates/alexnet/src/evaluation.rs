@@ -23,7 +23,7 @@ use alexnet_data::{
 use serde::Serialize;
 
 use crate::{
-    DataSource, EngineConfig, Error, Observer, Result, Selection, Split, WeightsFile,
+    ClassNames, DataSource, EngineConfig, Error, Observer, Result, Selection, Split, WeightsFile,
     classifier::orientation,
     explain::{Explain, Explainer, Map},
     observer::{ImageNotes, LoaderNotes, Work},
@@ -206,6 +206,8 @@ pub struct Evaluator {
     pub data: DataSource,
     /// The subset of the images, see [`Selection::choose`].
     pub split: Option<Split>,
+    /// A file of names for the classes, see [`ClassNames::read`].
+    pub class_names: Option<PathBuf>,
     /// The views of each image that the network evaluates.
     pub views: Views,
     /// Views per batch.
@@ -227,6 +229,7 @@ impl Default for Evaluator {
             weights: None,
             data: DataSource::default(),
             split: None,
+            class_names: None,
             views: Views::default(),
             batch_size: 32,
             on_bad_image: OnBadImage::default(),
@@ -245,7 +248,9 @@ impl Evaluator {
     pub fn run(&self, observer: &mut dyn Observer) -> Result<Evaluated> {
         let backend = self.engine.start()?;
         let mut file = WeightsFile::read(self.weights.as_deref(), observer)?;
-        let Selection { dataset, items } = file.selection(&self.data, self.split, observer)?;
+        let names = self.class_names.as_deref().map(ClassNames::read).transpose()?;
+        let Selection { dataset, items } =
+            file.selection(&self.data, self.split, names.as_ref(), observer)?;
         let Weights { metadata, parameters } = file.loaded.weights;
         let topology = metadata.variant.topology(metadata.classes.len());
         let options = Options { device: self.engine.device, ..Options::default() };

@@ -23,6 +23,7 @@
 //! `runs/` of the working directory only when no path is given.
 #![forbid(unsafe_code)]
 
+pub mod class_names;
 pub mod class_weights;
 pub mod classes;
 pub mod classifier;
@@ -55,6 +56,7 @@ pub use alexnet_interchange as interchange;
 pub use image;
 
 pub use self::{
+    class_names::ClassNames,
     class_weights::ClassWeights,
     classifier::{Classifier, ClassifierBuilder},
     config::{LrScheduler, Opt, Recipe, TrainConfig},

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use alexnet_interchange::Loaded;
 
 use crate::{
-    DataSource, Error, Note, Observer, Result, RunFolder, Selection, Split, classes,
+    ClassNames, DataSource, Error, Note, Observer, Result, RunFolder, Selection, Split, classes,
     classes::listed,
 };
 
@@ -34,18 +34,26 @@ impl WeightsFile {
     }
 
     /// Chooses the images to evaluate these weights on, see [`Selection::choose`]. The weights get
-    /// the classes of the images, in their order.
+    /// the classes of the images, in their order. `names` replace the classes of both first.
     ///
     /// # Errors
-    /// As [`Selection::choose`]; [`Error::OtherClasses`] when the classes of the weights differ.
+    /// As [`Selection::choose`]; [`Error::OtherClasses`] when the classes of the weights differ;
+    /// [`Error::NoClassNamed`].
     pub fn selection(
         &mut self,
         data: &DataSource,
         split: Option<Split>,
+        names: Option<&ClassNames>,
         observer: &mut dyn Observer,
     ) -> Result<Selection> {
-        let selection = Selection::choose(data, &self.path, split, observer)?;
-        let Selection { dataset, .. } = &selection;
+        let mut selection = Selection::choose(data, &self.path, split, observer)?;
+        let Selection { dataset, .. } = &mut selection;
+        if let Some(names) = names {
+            names.apply(&mut self.loaded.weights.metadata.classes);
+            if !names.apply(&mut dataset.classes) {
+                return Err(Error::NoClassNamed { folder: dataset.root().to_owned() });
+            }
+        }
         if !classes::adopt(&mut self.loaded, &self.path, dataset, observer) {
             return Err(Error::OtherClasses {
                 folder: dataset.root().to_owned(),

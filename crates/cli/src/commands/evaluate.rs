@@ -45,6 +45,10 @@ pub struct Args {
     /// run and are not split by folders]
     #[arg(long, value_name = "SUBSET", value_enum)]
     split: Option<Split>,
+    /// Names for classes whose folders have identifiers: a file with a folder and its name on each
+    /// line, such as `n01440764 tench`, or JSON
+    #[arg(long, value_name = "FILE")]
+    class_names: Option<PathBuf>,
     /// What to do with an image that cannot be read
     #[arg(long, value_name = "ACTION", value_enum, default_value = "error")]
     on_bad_image: BadImage,
@@ -81,6 +85,7 @@ pub fn run(args: &Args) -> Result<()> {
         weights: args.weights.clone(),
         data: source(args.data.as_ref()),
         split: args.split,
+        class_names: args.class_names.clone(),
         views: args.tta.map(Views::from).unwrap_or_default(),
         batch_size: args.batch_size as usize,
         on_bad_image: args.on_bad_image.into(),

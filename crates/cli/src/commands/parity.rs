@@ -116,7 +116,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut console = Console::default();
     let mut file = WeightsFile::read(args.weights.as_deref(), &mut console)?;
     let Selection { dataset, items } =
-        file.selection(&source(args.data.as_ref()), None, &mut console)?;
+        file.selection(&source(args.data.as_ref()), None, None, &mut console)?;
     let Weights { metadata, parameters } = file.loaded.weights;
     let exif_orientation =
         orientation(args.orientation.given(), metadata.exif_orientation, &mut console);

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use alexnet_core::weights::Weights;
+use alexnet_core::{tensors, weights::Weights};
 use alexnet_data::decode::decode;
 use image::{DynamicImage, imageops::crop_imm};
 use serde_json::Value;
@@ -269,4 +269,54 @@ fn the_accuracy_among_five_is_shown_for_more_than_five_classes() {
     assert_eq!(printed["top5"], written["top5"]);
     let text = dir.succeeds(&evaluate);
     assert!(text.lines().next().unwrap().ends_with(&format!("  top5 {top5:.4}")), "{text}");
+}
+
+/// The layout of ImageNet: class folders named by identifiers, weights without names of classes.
+#[test]
+fn classes_get_names_from_a_file() {
+    let dir = dir();
+    let folders = ["n01", "n02", "n03", "n04", "n05"];
+    for part in PARTS {
+        for (class, folder) in CLASSES.iter().zip(folders) {
+            let place = dir.file("images").join(part);
+            fs::rename(place.join(class), place.join(folder)).unwrap();
+        }
+    }
+    let weights = Weights::load(dir.file("weights.safetensors")).unwrap();
+    let tensors: Vec<tensors::Named> =
+        weights.parameters.iter().map(|(name, array)| (name.clone(), array)).collect();
+    tensors::write(&dir.file("unnamed.safetensors"), &tensors::Metadata::new(), &tensors).unwrap();
+    let words: String =
+        folders.iter().zip(CLASSES).map(|(f, c)| format!("{f} {c}, a flower\n")).collect();
+    fs::write(dir.file("words.txt"), words).unwrap();
+    let evaluate = |more: &[&str]| {
+        let line = ["evaluate", "--data", "images", "--format", "json", "--weights"];
+        dir.run(&[&line[..], more].concat())
+    };
+    let plain = evaluate(&["unnamed.safetensors"]);
+    let named = evaluate(&["unnamed.safetensors", "--class-names", "words.txt"]);
+    assert_eq!((plain.code, named.code), (Some(0), Some(0)), "{plain:?} {named:?}");
+    let [plain, named] = [plain, named].map(|ran| serde_json::from_str::<Value>(&ran.out).unwrap());
+    assert_eq!((&plain["images"], &plain["confusion"]), (&5.into(), &named["confusion"]));
+    assert_eq!(plain["per_class"][1]["class"], "n02");
+    assert_eq!(named["per_class"][1]["class"], "dandelion, a flower");
+    // Weights with these names fit too, others not.
+    let ran = evaluate(&["weights.safetensors", "--class-names", "words.txt"]);
+    assert!(ran.code == Some(1) && ran.err.contains("but the weights"), "{ran:?}");
+    fs::write(
+        dir.file("exact.txt"),
+        folders.iter().zip(CLASSES).map(|(f, c)| format!("{f} {c}\n")).collect::<String>(),
+    )
+    .unwrap();
+    let ran = evaluate(&["weights.safetensors", "--class-names", "exact.txt"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    fs::write(dir.file("other.txt"), "x y\n").unwrap();
+    let ran = evaluate(&["unnamed.safetensors", "--class-names", "other.txt"]);
+    assert!(ran.code == Some(1) && ran.err.contains("no name for a folder of "), "{ran:?}");
+    fs::write(dir.file("other.txt"), "x\n").unwrap();
+    let ran = evaluate(&["unnamed.safetensors", "--class-names", "other.txt"]);
+    assert!(
+        ran.code == Some(1) && ran.err.contains("other.txt is not a file of class names"),
+        "{ran:?}"
+    );
 }
