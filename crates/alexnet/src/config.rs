@@ -112,8 +112,10 @@ pub struct TrainConfig {
     pub warmup_epochs: u64,
     /// Epochs between two steps of [`LrScheduler::Step`].
     pub lr_step_size: u64,
-    /// The factor of such a step.
+    /// The factor of such a step, and of [`LrScheduler::Plateau`].
     pub lr_gamma: f64,
+    /// Epochs without a higher validation accuracy before [`LrScheduler::Plateau`] reduces the rate.
+    pub lr_patience: u64,
     /// The largest norm of the gradients; larger gradients are scaled down to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_grad_norm: Option<f32>,
@@ -165,6 +167,7 @@ impl Default for TrainConfig {
             warmup_epochs: 0,
             lr_step_size: 30,
             lr_gamma: 0.1,
+            lr_patience: 10,
             clip_grad_norm: None,
             accumulate: 1,
             patience: None,
@@ -186,18 +189,27 @@ pub enum Recipe {
     Fast,
     /// The highest accuracy, in about three times the time of `fast`
     Best,
+    /// The training of the paper (2012), for data sets of the size of ImageNet
+    Paper,
+    /// The training of Caffe's `bvlc_alexnet`, for data sets of the size of ImageNet
+    Caffe,
 }
 
 impl Recipe {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Tutorial, Self::Fast, Self::Best];
+    pub const ALL: [Self; 5] = [Self::Tutorial, Self::Fast, Self::Best, Self::Paper, Self::Caffe];
 
-    /// `tutorial`, `fast` or `best`.
+    /// Those for small data sets.
+    pub const SMALL: [Self; 3] = [Self::Tutorial, Self::Fast, Self::Best];
+
+    /// `tutorial`, `fast`, `best`, `paper` or `caffe`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tutorial => "tutorial",
             Self::Fast => "fast",
             Self::Best => "best",
+            Self::Paper => "paper",
+            Self::Caffe => "caffe",
         }
     }
 
@@ -207,6 +219,8 @@ impl Recipe {
             Self::Tutorial => include_str!("../recipes/tutorial.toml"),
             Self::Fast => include_str!("../recipes/fast.toml"),
             Self::Best => include_str!("../recipes/best.toml"),
+            Self::Paper => include_str!("../recipes/paper.toml"),
+            Self::Caffe => include_str!("../recipes/caffe.toml"),
         }
     }
 }
@@ -223,6 +237,8 @@ pub enum Opt {
     Adamw,
     /// Stochastic gradient descent with momentum
     Sgd,
+    /// The same by the update rule of the paper, which differs when the learning rate changes
+    SgdPaper,
 }
 
 impl Opt {
@@ -230,7 +246,7 @@ impl Opt {
     pub fn weight_decay(self) -> f32 {
         match self {
             Self::Adamw => 0.01,
-            Self::Adam | Self::Sgd => 0.0,
+            Self::Adam | Self::Sgd | Self::SgdPaper => 0.0,
         }
     }
 }
@@ -249,12 +265,14 @@ pub enum LrScheduler {
     Onecycle,
     /// Multiplied by a factor after each fixed number of epochs
     Step,
+    /// Multiplied by a factor when the validation accuracy has stopped increasing
+    Plateau,
 }
 
 impl TrainConfig {
     /// The settings of a preset.
     pub fn recipe(recipe: Recipe) -> Self {
-        // A test parses each of the three.
+        // A test parses each of them.
         toml::from_str(recipe.text()).unwrap_or_default()
     }
 
@@ -305,6 +323,18 @@ impl TrainConfig {
             ),
             ("lr_step_size", self.lr_step_size.to_string(), count(self.lr_step_size), count_text),
             ("lr_gamma", self.lr_gamma.to_string(), not_negative(self.lr_gamma), not_negative_text),
+            (
+                "lr_gamma",
+                self.lr_gamma.to_string(),
+                self.lr_scheduler != LrScheduler::Plateau || share(self.lr_gamma),
+                "with the schedule plateau it must be below 1",
+            ),
+            (
+                "lr_patience",
+                self.lr_patience.to_string(),
+                self.lr_patience <= u64::from(u32::MAX),
+                "it must be at most 4294967295",
+            ),
             (
                 "clip_grad_norm",
                 format!("{:?}", self.clip_grad_norm),
@@ -358,6 +388,7 @@ impl TrainConfig {
             Opt::Adam => Optimizer::Adam { adam: Adam::default(), weight_decay },
             Opt::Adamw => Optimizer::AdamW { adam: Adam::default(), weight_decay },
             Opt::Sgd => Optimizer::Sgd { momentum, weight_decay },
+            Opt::SgdPaper => Optimizer::SgdPaper { momentum, weight_decay },
         }
     }
 
@@ -369,6 +400,9 @@ impl TrainConfig {
             LrScheduler::Cosine => Scheduler::Cosine,
             LrScheduler::Onecycle => Scheduler::OneCycle,
             LrScheduler::Step => Scheduler::Step { size: self.lr_step_size, gamma: self.lr_gamma },
+            LrScheduler::Plateau => {
+                Scheduler::Plateau { patience: self.lr_patience, gamma: self.lr_gamma }
+            }
         };
         Schedule { scheduler, lr, warmup_epochs, epochs }
     }
@@ -442,6 +476,11 @@ mod tests {
         assert_eq!(TrainConfig::recipe(Recipe::Tutorial), TrainConfig::default());
         let fast = TrainConfig::recipe(Recipe::Fast);
         assert_eq!((fast.epochs, fast.opt, fast.weight_decay), (22, Opt::Adamw, 0.05));
+        for recipe in [Recipe::Paper, Recipe::Caffe] {
+            let config = TrainConfig::recipe(recipe);
+            let sgd = Optimizer::SgdPaper { momentum: 0.9, weight_decay: 5e-4 };
+            assert_eq!((config.optimizer(), config.lr), (sgd, 0.01));
+        }
     }
 
     #[test]
@@ -464,6 +503,10 @@ mod tests {
             (|c| c.mean = Some([f32::INFINITY; 3]), "mean cannot be"),
             (|c| c.accumulate = 0, "accumulate cannot be 0"),
             (|c| c.checkpoint_every = Some(0), "checkpoint_every cannot be"),
+            (
+                |c| (c.lr_scheduler, c.lr_gamma) = (LrScheduler::Plateau, 1.0),
+                "lr_gamma cannot be 1: with the schedule plateau",
+            ),
         ] {
             assert!(refused(change).starts_with(field), "{}", refused(change));
         }

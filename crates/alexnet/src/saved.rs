@@ -193,6 +193,23 @@ mod tests {
         }
     }
 
+    /// The checkpoint and the settings of a run of an earlier version lack newer settings.
+    #[test]
+    fn a_run_of_an_earlier_version_has_the_defaults_of_newer_settings() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(Some(folder.path()), &mut ()).unwrap();
+        let defaults = TrainConfig::default();
+        let mut earlier: Table = decisive(&defaults).unwrap().parse().unwrap();
+        for newer in ["sampler", "lr-patience"] {
+            assert!(earlier.remove(newer).is_some(), "{newer}");
+        }
+        let text = toml::to_string(&earlier).unwrap();
+        assert_eq!(parse(&text).unwrap(), defaults);
+        agree(&defaults, &text, &folder).unwrap();
+        let changed = TrainConfig { lr: 0.5, ..defaults };
+        assert!(agree(&changed, &text, &folder).is_err());
+    }
+
     #[test]
     fn a_seal_is_broken_by_any_change_below_it() {
         let text = "lr = 0.1\nopt = \"sgd\"\n";

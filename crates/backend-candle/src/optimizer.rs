@@ -46,8 +46,15 @@ struct Equations {
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
-    Adam { adam: Adam, inverse_correction: f32 },
-    Sgd { momentum: f32 },
+    Adam {
+        adam: Adam,
+        inverse_correction: f32,
+    },
+    /// Both kinds of SGD; `gradient_factor` is 1, or the learning rate.
+    Sgd {
+        momentum: f32,
+        gradient_factor: f32,
+    },
 }
 
 impl Equations {
@@ -56,14 +63,13 @@ impl Equations {
         let (adam, l2, weight_factor) = match *optimizer {
             Optimizer::Adam { adam, weight_decay } => (adam, weight_decay, 1.0),
             Optimizer::AdamW { adam, weight_decay } => (adam, 0.0, 1.0 - lr * weight_decay),
-            Optimizer::Sgd { momentum, weight_decay } => {
-                return Self {
-                    kind: Kind::Sgd { momentum },
-                    scale,
-                    l2: weight_decay,
-                    weight_factor: 1.0,
-                    step_size: lr,
-                };
+            Optimizer::Sgd { momentum, weight_decay: l2 } => {
+                let kind = Kind::Sgd { momentum, gradient_factor: 1.0 };
+                return Self { kind, scale, l2, weight_factor: 1.0, step_size: lr };
+            }
+            Optimizer::SgdPaper { momentum, weight_decay: l2 } => {
+                let kind = Kind::Sgd { momentum, gradient_factor: lr };
+                return Self { kind, scale, l2, weight_factor: 1.0, step_size: 1.0 };
             }
         };
         let factors = adam.factors(lr, step.number);
@@ -98,8 +104,12 @@ impl Equations {
                     }),
                 )
             }
-            (Kind::Sgd { momentum }, [b]) => {
-                b.inplace_op3(g, w, &Elementwise(|b, g, w| momentum * b + (scale * g + l2 * w)))?;
+            (Kind::Sgd { momentum, gradient_factor }, [b]) => {
+                b.inplace_op3(
+                    g,
+                    w,
+                    &Elementwise(|b, g, w| momentum * b + gradient_factor * (scale * g + l2 * w)),
+                )?;
                 w.inplace_op3(b, g, &Elementwise(|w, b, _| w - step_size * b))
             }
             _ => unreachable!("{MOMENTS}"),
@@ -117,8 +127,8 @@ impl Equations {
                 *v = (times(v, beta2)? + times(&g.sqr()?, 1.0 - beta2)?)?;
                 m.div(&v.sqrt()?.affine(f64::from(inverse_correction), f64::from(eps))?)?
             }
-            (Kind::Sgd { momentum }, [b]) => {
-                *b = (times(b, momentum)? + g)?;
+            (Kind::Sgd { momentum, gradient_factor }, [b]) => {
+                *b = (times(b, momentum)? + times(&g, gradient_factor)?)?;
                 b.clone()
             }
             _ => unreachable!("{MOMENTS}"),
@@ -190,6 +200,7 @@ mod tests {
             Optimizer::Adam { adam, weight_decay: 0.5 },
             Optimizer::AdamW { adam, weight_decay: 5.0 },
             Optimizer::Sgd { momentum: 0.5, weight_decay: 0.5 },
+            Optimizer::SgdPaper { momentum: 0.5, weight_decay: 0.5 },
         ] {
             let numbers = |seed: usize| -> Vec<f32> {
                 (0..50).map(|i| ((i * 37 + seed * 11) % 101) as f32 / 50.0 - 1.0).collect()

@@ -28,15 +28,10 @@ pub struct Update {
 enum Rule {
     /// Adam and AdamW, which differ in the weight decay. `weight_factor` multiplies the weight
     /// before the step.
-    Adam {
-        adam: Adam,
-        factors: AdamFactors,
-        weight_factor: f32,
-    },
-    Sgd {
-        momentum: f32,
-        lr: f32,
-    },
+    Adam { adam: Adam, factors: AdamFactors, weight_factor: f32 },
+    /// Both kinds of SGD, which differ in where the learning rate is applied: `gradient_factor` to
+    /// the gradient that is added to the moment, or `step_size` to the moment.
+    Sgd { momentum: f32, gradient_factor: f32, step_size: f32 },
 }
 
 /// The weights and moments of an update, as slices of equal length. SGD has only the first moment.
@@ -88,7 +83,12 @@ impl Update {
                 Self { rule, scale, l2: 0.0 }
             }
             Optimizer::Sgd { momentum, weight_decay } => {
-                Self { rule: Rule::Sgd { momentum, lr }, scale, l2: weight_decay }
+                let rule = Rule::Sgd { momentum, gradient_factor: 1.0, step_size: lr };
+                Self { rule, scale, l2: weight_decay }
+            }
+            Optimizer::SgdPaper { momentum, weight_decay } => {
+                let rule = Rule::Sgd { momentum, gradient_factor: lr, step_size: 1.0 };
+                Self { rule, scale, l2: weight_decay }
             }
         }
     }
@@ -113,9 +113,9 @@ impl Update {
                 let change = simd.div_f32s(simd.mul_f32s(c(factors.step_size), m), divisor);
                 (simd.sub_f32s(simd.mul_f32s(w, c(weight_factor)), change), [m, v])
             }
-            Rule::Sgd { momentum, lr } => {
-                let b = fma(c(momentum), first, g);
-                (fma(c(-lr), b, w), [b, second])
+            Rule::Sgd { momentum, gradient_factor, step_size } => {
+                let b = fma(c(momentum), first, simd.mul_f32s(c(gradient_factor), g));
+                (fma(c(-step_size), b, w), [b, second])
             }
         }
     }

@@ -53,6 +53,13 @@ pub fn update(
                 w.f_sub_(&b.f_mul_scalar(lr)?).map(drop)
             })
         }
+        (Optimizer::SgdPaper { momentum, weight_decay }, [b]) => {
+            (values, gradients, pieces(b)?).into_par_iter().try_for_each(|(mut w, g, b)| {
+                let g = with_decay(scaled(g, scale)?, &w, weight_decay)?;
+                let b = scaled(b, f64::from(momentum))?.f_add_(&scaled(g, lr)?)?;
+                w.f_sub_(&b).map(drop)
+            })
+        }
         _ => unreachable!("the moments are those of `Optimizer::moments` of the same optimizer"),
     }
 }

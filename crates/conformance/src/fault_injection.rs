@@ -52,6 +52,7 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::AdamEpsInsideRoot, "optimizer::adam"),
     (Fault::AdamWCoupled, "optimizer::adamw"),
     (Fault::DecayForgotten, "optimizer::sgd"),
+    (Fault::PaperRateOfMoment, "optimizer::sgd_of_the_paper"),
     (Fault::MomentNamesSwapped, "optimizer::adam"),
     (Fault::GradientsAccumulate, "optimizer::sgd"),
     (Fault::ClipForgotten, "gradient_clipping"),
@@ -115,6 +116,8 @@ enum Fault {
     AdamEpsInsideRoot,
     AdamWCoupled,
     DecayForgotten,
+    /// The learning rate of the step is applied to all earlier gradients.
+    PaperRateOfMoment,
     MomentNamesSwapped,
     GradientsAccumulate,
     ClipForgotten,
@@ -241,6 +244,9 @@ impl Backend for FaultyBackend {
             }
             (Some(Fault::DecayForgotten), Optimizer::Sgd { momentum, .. }) => {
                 Optimizer::Sgd { momentum, weight_decay: 0.0 }
+            }
+            (Some(Fault::PaperRateOfMoment), Optimizer::SgdPaper { momentum, weight_decay }) => {
+                Optimizer::Sgd { momentum, weight_decay }
             }
             (_, optimizer) => optimizer,
         };

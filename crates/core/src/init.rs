@@ -5,7 +5,7 @@ use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Array, Op, Result, State, Topology,
+    Array, Node, Op, Result, State, Topology,
     rng::{Purpose, generator},
     topology::{Parameter, Role},
 };
@@ -23,6 +23,9 @@ pub enum Init {
     /// As in the paper (section 5): weights N(0, 0.01); biases 1 in the second, fourth and fifth
     /// convolution and in the hidden linear layers, else 0.
     Paper,
+    /// As in Caffe's `bvlc_alexnet`: as [`Init::Paper`], but these biases are 0.1, and the weights of
+    /// the hidden linear layers N(0, 0.005).
+    Caffe,
 }
 
 enum Initializer {
@@ -68,26 +71,33 @@ fn initializer(topology: &Topology, parameter: &Parameter, init: Init) -> Initia
             };
             Initializer::Uniform(1.0 / (fan_in as f32).sqrt())
         }
-        (Init::Paper, Role::Weight) => Initializer::Normal(0.01),
-        (Init::Paper, Role::Bias) => {
-            Initializer::Constant(if has_bias_one(topology, parameter.node) { 1.0 } else { 0.0 })
+        (Init::Caffe, Role::Weight) if is_hidden_linear(topology, parameter.node) => {
+            Initializer::Normal(0.005)
+        }
+        (Init::Paper | Init::Caffe, Role::Weight) => Initializer::Normal(0.01),
+        (Init::Paper | Init::Caffe, Role::Bias) => {
+            let raised = if init == Init::Paper { 1.0 } else { 0.1 };
+            let is_raised = has_raised_bias(topology, parameter.node);
+            Initializer::Constant(if is_raised { raised } else { 0.0 })
         }
     }
 }
 
-/// Whether the paper initializes this node's bias to 1, "to provide the ReLUs with positive
-/// inputs".
-fn has_bias_one(topology: &Topology, node: usize) -> bool {
+fn is_hidden_linear(topology: &Topology, node: usize) -> bool {
+    let is_linear = |node: &Node| matches!(node.op, Op::Linear { .. });
+    is_linear(&topology.nodes[node]) && topology.nodes[node + 1..].iter().any(is_linear)
+}
+
+/// Whether the paper initializes this node's bias to 1 instead of 0, "to provide the ReLUs with
+/// positive inputs".
+fn has_raised_bias(topology: &Topology, node: usize) -> bool {
     let same_kind_before =
         |is: fn(&Op) -> bool| topology.nodes[..node].iter().filter(|n| is(&n.op)).count();
     match topology.nodes[node].op {
         Op::Conv2d { .. } => {
             [1, 3, 4].contains(&same_kind_before(|op| matches!(op, Op::Conv2d { .. })))
         }
-        Op::Linear { .. } => {
-            topology.nodes[node + 1..].iter().any(|n| matches!(n.op, Op::Linear { .. }))
-        }
-        _ => false,
+        _ => is_hidden_linear(topology, node),
     }
 }
 
@@ -165,6 +175,28 @@ mod tests {
             ]
         );
         assert!(state.parameters["classifier.6.bias"].values.iter().all(|v| *v == 0.0));
+    }
+
+    /// The fillers of `models/bvlc_alexnet/train_val.prototxt` of Caffe.
+    #[test]
+    fn caffe_weights_and_biases_are_those_of_bvlc_alexnet() {
+        let state = initialize(&Variant::Original.topology(1000), Init::Caffe, 0).unwrap();
+        for (layer, expected_std, expected_bias) in [
+            ("features.0", 0.01, 0.0),
+            ("features.4", 0.01, 0.1),
+            ("features.8", 0.01, 0.0),
+            ("features.10", 0.01, 0.1),
+            ("features.12", 0.01, 0.1),
+            ("classifier.0", 0.005, 0.1),
+            ("classifier.3", 0.005, 0.1),
+            ("classifier.6", 0.01, 0.0),
+        ] {
+            let (mean, std) = mean_and_std(&state.parameters[&format!("{layer}.weight")].values);
+            assert!(mean.abs() < expected_std / 50.0, "{layer}: {mean}");
+            assert!((std / expected_std - 1.0).abs() < 0.02, "{layer}: {std}");
+            let bias = &state.parameters[&format!("{layer}.bias")].values;
+            assert!(bias.iter().all(|value| *value == expected_bias), "{layer}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The equations of Adam, AdamW and SGD. All engines implement them, so that a run can be resumed
+//! The equations of Adam, AdamW, SGD and the SGD of the paper. All engines implement them, so that a run can be resumed
 //! with another engine.
 //!
 //! For a parameter w with gradient g at step t (from 1), learning rate η and weight decay λ,
@@ -8,9 +8,12 @@
 //!   `w ← w - [η/(1-β₁ᵗ)] · m / (√v / √(1-β₂ᵗ) + ε)`
 //! * **AdamW** (`torch.optim.AdamW`): `w ← w(1-ηλ)`, then as Adam with λ = 0
 //! * **SGD** (`torch.optim.SGD`): `g ← g + λw` · `b ← g` at t = 1, else `b ← μb + g` · `w ← w - ηb`
+//! * **SGD of the paper** (section 5; also Caffe's): `g ← g + λw` · `b ← μb + ηg` · `w ← w - b`. While
+//!   η is constant, the weights are those of SGD. When η changes, b keeps the steps of the previous η,
+//!   while SGD applies the new η to all earlier gradients. The paper's v is `-b`
 //!
 //! m, v and b are the moments `exp_avg`, `exp_avg_sq` and `momentum_buffer` of
-//! [`crate::State::moments`]; missing moments are zero (for b this gives `b ← g`).
+//! [`crate::State::moments`]; missing moments are zero (for b of SGD this gives `b ← g`).
 
 /// The optimizer and its constants. The learning rate is part of each step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,6 +34,13 @@ pub enum Optimizer {
     },
     /// Stochastic gradient descent with momentum.
     Sgd {
+        /// μ.
+        momentum: f32,
+        /// λ, added to the gradient.
+        weight_decay: f32,
+    },
+    /// Stochastic gradient descent with momentum, by the update rule of the paper.
+    SgdPaper {
         /// μ.
         momentum: f32,
         /// λ, added to the gradient.
@@ -87,7 +97,7 @@ impl Optimizer {
     pub fn moments(&self) -> &'static [&'static str] {
         match self {
             Self::Adam { .. } | Self::AdamW { .. } => &["exp_avg", "exp_avg_sq"],
-            Self::Sgd { .. } => &["momentum_buffer"],
+            Self::Sgd { .. } | Self::SgdPaper { .. } => &["momentum_buffer"],
         }
     }
 }

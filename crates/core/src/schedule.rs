@@ -1,5 +1,6 @@
 //! Learning rate schedules, as `torch.optim.lr_scheduler` (2.13) computes them when it is stepped
-//! after every update. The rate depends only on the step, so a resumed run needs no other state.
+//! after every update, or for [`Scheduler::Plateau`] after every epoch. The rate depends only on the
+//! step and on the results of the finished epochs, so a resumed run needs no other state.
 
 use std::f64::consts::PI;
 
@@ -22,6 +23,14 @@ pub enum Scheduler {
         /// The factor of each change.
         gamma: f64,
     },
+    /// Multiplied by `gamma` when the validation accuracy has not increased for more than `patience`
+    /// epochs (`ReduceLROnPlateau(mode="max")`). Epochs of the warm-up count.
+    Plateau {
+        /// The number of epochs.
+        patience: u64,
+        /// The factor of each change, below 1.
+        gamma: f64,
+    },
 }
 
 /// The learning rates of a run.
@@ -41,8 +50,13 @@ pub struct Schedule {
 
 impl Schedule {
     /// Returns the rate of update `step`, which counts from 0 over the whole run. An epoch has
-    /// `steps_per_epoch` updates.
-    pub fn lr(&self, step: u64, steps_per_epoch: u64) -> f32 {
+    /// `steps_per_epoch` updates. `accuracies` are those of the finished epochs.
+    pub fn lr(
+        &self,
+        step: u64,
+        steps_per_epoch: u64,
+        accuracies: impl IntoIterator<Item = f64>,
+    ) -> f32 {
         let steps = |epochs: u64| epochs as f64 * steps_per_epoch as f64;
         let (lr, t) = (f64::from(self.lr), step as f64);
         let (warmup, total) = (steps(self.warmup_epochs), steps(self.epochs));
@@ -57,6 +71,7 @@ impl Schedule {
             Scheduler::Step { size, gamma } => {
                 lr * gamma.powf(((t - warmup) / steps(size)).floor())
             }
+            Scheduler::Plateau { patience, gamma } => plateau(lr, patience, gamma, accuracies),
         };
         rate as f32
     }
@@ -70,6 +85,27 @@ fn one_cycle(lr: f64, t: f64, peak: f64, last: f64) -> f64 {
         return if peak > 0.0 { cosine(lowest, lr, t / peak) } else { lr };
     }
     cosine(lr, lowest / 1e4, ((t - peak) / (last - peak)).min(1.0))
+}
+
+/// Returns the rate after epochs with these accuracies: `ReduceLROnPlateau` with its default
+/// `threshold=1e-4`, `threshold_mode="rel"`, `cooldown=0`, `min_lr=0` and `eps=1e-8`.
+fn plateau(lr: f64, patience: u64, gamma: f64, accuracies: impl IntoIterator<Item = f64>) -> f64 {
+    let (mut rate, mut best, mut bad_epochs) = (lr, f64::NEG_INFINITY, 0);
+    for accuracy in accuracies {
+        if accuracy > best * (1.0 + 1e-4) {
+            (best, bad_epochs) = (accuracy, 0);
+        } else {
+            bad_epochs += 1;
+        }
+        if bad_epochs > patience {
+            let reduced = rate * gamma;
+            if rate - reduced > 1e-8 {
+                rate = reduced;
+            }
+            bad_epochs = 0;
+        }
+    }
+    rate
 }
 
 /// Interpolates from `start` to `end` along half a cosine; `share` is 0 at the start and 1 at the
@@ -97,6 +133,45 @@ mod tests {
         rates: Vec<f64>,
     }
 
+    /// A record of `tests/goldens/plateaus.py`.
+    #[derive(Deserialize)]
+    struct Plateau {
+        lr: f32,
+        patience: u64,
+        gamma: f64,
+        accuracies: Vec<f64>,
+        rates: Vec<f64>,
+    }
+
+    #[test]
+    fn rates_on_plateaus_equal_those_of_pytorch() {
+        let goldens: Vec<Plateau> =
+            serde_json::from_str(include_str!("../tests/goldens/plateaus.json")).unwrap();
+        for Plateau { lr, patience, gamma, accuracies, rates } in goldens {
+            let scheduler = Scheduler::Plateau { patience, gamma };
+            let epochs = rates.len() as u64;
+            let schedule = Schedule { scheduler, lr, warmup_epochs: 0, epochs };
+            for (epoch, expected) in rates.iter().enumerate() {
+                let done = accuracies[..epoch].iter().copied();
+                // The rate is that of all steps of the epoch.
+                for step in [3 * epoch as u64, 3 * epoch as u64 + 2] {
+                    let found = schedule.lr(step, 3, done.clone());
+                    assert_eq!(found, *expected as f32, "patience {patience}, epoch {epoch}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_plateau_after_a_warm_up_counts_all_epochs() {
+        let scheduler = Scheduler::Plateau { patience: 1, gamma: 0.5 };
+        let schedule = Schedule { scheduler, lr: 1.0, warmup_epochs: 2, epochs: 9 };
+        assert_eq!(schedule.lr(0, 10, []), 0.01);
+        assert_eq!(schedule.lr(19, 10, [0.5]), (0.01 + 0.99 * 19.0 / 20.0) as f32);
+        assert_eq!(schedule.lr(20, 10, [0.5, 0.4]), 1.0);
+        assert_eq!(schedule.lr(30, 10, [0.5, 0.4, 0.5]), 0.5);
+    }
+
     #[test]
     fn rates_equal_those_of_pytorch() {
         let goldens: Vec<Golden> =
@@ -115,7 +190,7 @@ mod tests {
             let schedule = Schedule { scheduler, lr, warmup_epochs, epochs };
             assert_eq!(rates.len() as u64, epochs * steps_per_epoch);
             for (step, expected) in (0..).zip(rates) {
-                let found = f64::from(schedule.lr(step, steps_per_epoch));
+                let found = f64::from(schedule.lr(step, steps_per_epoch, []));
                 // PyTorch multiplies the previous rate by a factor, while this code computes each
                 // rate anew. The rounding error of f32 is 6e-8.
                 assert!(
@@ -138,7 +213,7 @@ mod tests {
             for (warmup_epochs, epochs) in [(max, 1), (0, max), (max, max)] {
                 let schedule = Schedule { scheduler, lr: 1.0, warmup_epochs, epochs };
                 for step in [0, 1, max] {
-                    let lr = schedule.lr(step, 103);
+                    let lr = schedule.lr(step, 103, []);
                     assert!((0.0..=1.0).contains(&lr), "{schedule:?} {step}: {lr}");
                 }
             }
@@ -152,7 +227,7 @@ mod tests {
                 let schedule = Schedule { scheduler, lr: 1.0, warmup_epochs, epochs: 1 };
                 for steps in 1..4 {
                     for step in 0..steps {
-                        let lr = schedule.lr(step, steps);
+                        let lr = schedule.lr(step, steps, []);
                         assert!(
                             (0.0..=1.0).contains(&lr),
                             "{scheduler:?} {warmup_epochs} {steps} {step}: {lr}"

@@ -278,11 +278,12 @@ pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -
             || settings.patience.is_some_and(|patience| progress.is_stuck(patience))
     };
     // The rate depends on the position in the epoch, not on the number of steps done, since batches
-    // may be empty.
+    // may be empty, and for some schedules on the results of the finished epochs.
     let lr = |progress: &Progress| {
         let done = progress.batches.div_ceil(batches_per_step) as u64;
         let step = progress.history.len() as u64 * steps_per_epoch + done.saturating_sub(1);
-        settings.schedule.lr(step, steps_per_epoch)
+        let accuracies = progress.history.iter().filter_map(EpochRow::accuracy);
+        settings.schedule.lr(step, steps_per_epoch, accuracies)
     };
     let share = Share { rank: run.ranks.rank(), ranks: run.ranks.size() };
     while !is_over(progress) {

@@ -8,7 +8,7 @@ use alexnet_data::{
 };
 
 use crate::{
-    Error, Note, Observer, Result, RunFolder, TrainConfig,
+    Error, LrScheduler, Note, Observer, Result, RunFolder, TrainConfig,
     observer::{Work, shared},
     prepare::Prepared,
     run_folder::Marks,
@@ -39,11 +39,17 @@ pub fn new_run(
     if config.on_bad_image == OnBadImage::Error {
         look_at_all(&dataset, observer)?;
     }
-    if dataset.val.is_empty()
-        && let Some(patience) = config.patience
-    {
-        let (value, reason) = (patience.to_string(), "there are no validation images".into());
-        return Err(CoreError::Invalid { field: "patience", value, reason }.into());
+    let needs_validation = [
+        ("patience", config.patience.map(|patience| patience.to_string())),
+        (
+            "lr_scheduler",
+            (config.lr_scheduler == LrScheduler::Plateau).then(|| "plateau".to_owned()),
+        ),
+    ];
+    let first = needs_validation.into_iter().find_map(|(field, value)| Some((field, value?)));
+    if let Some((field, value)) = first.filter(|_| dataset.val.is_empty()) {
+        let reason = "there are no validation images".into();
+        return Err(CoreError::Invalid { field, value, reason }.into());
     }
     let run_dir = config.run_dir.clone();
     let Prepared { config, loader, state, .. } = Prepared::new(config, dataset, observer)?;

@@ -142,7 +142,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         number,
         seed: 0,
         micro_batch: None,
-        lr: schedule.lr(number - 1, steps_per_epoch),
+        lr: schedule.lr(number - 1, steps_per_epoch, []),
         clip_grad_norm: config.clip_grad_norm,
     };
     let steps = (1..=STEPS).map(step).zip(batches.into_iter().cycle()).collect();

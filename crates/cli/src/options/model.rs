@@ -57,6 +57,8 @@ pub enum InitName {
     Pytorch,
     /// N(0, 0.01), the biases of some layers 1
     Paper,
+    /// As paper, but these biases 0.1, and the hidden linear layers N(0, 0.005)
+    Caffe,
 }
 
 impl From<InitName> for Init {
@@ -65,6 +67,7 @@ impl From<InitName> for Init {
             InitName::Tutorial => Self::Tutorial,
             InitName::Pytorch => Self::Pytorch,
             InitName::Paper => Self::Paper,
+            InitName::Caffe => Self::Caffe,
         }
     }
 }

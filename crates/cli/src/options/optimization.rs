@@ -41,7 +41,7 @@ pub struct OptimizerOptions {
     /// with adamw 0.01]
     #[arg(long, value_name = "λ", value_parser = parse::not_negative_f32)]
     pub weight_decay: Option<f32>,
-    /// Momentum of sgd
+    /// Momentum of sgd and sgd-paper
     #[arg(long, value_name = "μ", default_value_t = TrainConfig::default().momentum, value_parser = parse::fraction_f32)]
     pub momentum: f32,
 }
@@ -63,9 +63,12 @@ pub struct RateOptions {
     /// Epochs between two reductions of the learning rate by --lr-scheduler step
     #[arg(long, value_name = "N", default_value_t = TrainConfig::default().lr_step_size, value_parser = parse::count)]
     pub lr_step_size: u64,
-    /// Factor of each reduction by --lr-scheduler step
+    /// Factor of each reduction by --lr-scheduler step or plateau
     #[arg(long, value_name = "γ", default_value_t = TrainConfig::default().lr_gamma, value_parser = parse::not_negative)]
     pub lr_gamma: f64,
+    /// Epochs without a higher validation accuracy before --lr-scheduler plateau reduces the rate
+    #[arg(long, value_name = "N", default_value_t = TrainConfig::default().lr_patience, value_parser = parse::count_or_none)]
+    pub lr_patience: u64,
 }
 
 /// How the gradients of a step are computed.
@@ -91,12 +94,13 @@ impl OptimizerOptions {
 
 impl RateOptions {
     pub fn apply(&self, config: &mut TrainConfig) {
-        let Self { lr, lr_scheduler, warmup_epochs, lr_step_size, lr_gamma } = *self;
+        let Self { lr, lr_scheduler, warmup_epochs, lr_step_size, lr_gamma, lr_patience } = *self;
         config.lr = lr;
         config.lr_scheduler = lr_scheduler;
         config.warmup_epochs = warmup_epochs;
         config.lr_step_size = lr_step_size;
         config.lr_gamma = lr_gamma;
+        config.lr_patience = lr_patience;
     }
 }
 

@@ -23,6 +23,7 @@ mod reporting;
 mod resume;
 mod run_folder;
 mod runs;
+mod schedules;
 mod serve;
 mod shards;
 mod splits;

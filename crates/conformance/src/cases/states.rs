@@ -16,6 +16,7 @@ pub fn cases() -> Vec<Case> {
         ("Adam", Optimizer::Adam { adam, weight_decay: 0.0 }),
         ("AdamW", Optimizer::AdamW { adam, weight_decay: 0.01 }),
         ("SGD", Optimizer::Sgd { momentum: 0.9, weight_decay: 5e-4 }),
+        ("SGD of the paper", Optimizer::SgdPaper { momentum: 0.9, weight_decay: 5e-4 }),
     ]
     .into_iter()
     .flat_map(|(name, optimizer)| {

@@ -28,7 +28,7 @@ pub fn usual_optimizers() -> [(&'static str, Optimizer, f32); 3] {
 }
 
 /// Returns cases of a linear layer, whose weights and moments are compared one by one. The
-/// constants are chosen so that each term of the equations matters.
+/// constants are chosen so that each term of the equations matters, and the learning rate changes.
 fn equations() -> Vec<Case> {
     let adam = Adam::default();
     let coarse = Adam { beta1: 0.8, beta2: 0.9, eps: 0.01 };
@@ -39,6 +39,7 @@ fn equations() -> Vec<Case> {
         ("AdamW with much decay", Optimizer::AdamW { adam: coarse, weight_decay: 5.0 }, 0.01),
         ("SGD without momentum", Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 }, 0.1),
         ("SGD with much decay", Optimizer::Sgd { momentum: 0.5, weight_decay: 0.5 }, 0.1),
+        ("SGD of the paper", Optimizer::SgdPaper { momentum: 0.9, weight_decay: 0.5 }, 0.1),
     ]);
     let case = |(name, optimizer, lr)| {
         let key = format!("equations: {name}");
@@ -47,7 +48,7 @@ fn equations() -> Vec<Case> {
                 [3, 4, 3],
                 &[Op::Flatten, Op::Linear { inputs: 36, outputs: 5 }],
             );
-            let run = Run::new(&key, topology, 4, optimizer, lr, None);
+            let run = Run { last_lr: lr / 4.0, ..Run::new(&key, topology, 4, optimizer, lr, None) };
             let (model, network) = run.ten_steps(engine)?;
             run.check_state(&model.state()?, &network)
         })
@@ -96,6 +97,8 @@ struct Run {
     batches: Vec<Batch>,
     optimizer: Optimizer,
     lr: f32,
+    /// The learning rate of the second half of the steps.
+    last_lr: f32,
     clip_grad_norm: Option<f32>,
 }
 
@@ -111,7 +114,7 @@ impl Run {
         let mut rng = fixtures::rng(key);
         let state = fixtures::balanced_state(&mut rng, &topology);
         let batches = (0..3).map(|_| fixtures::batch(&mut rng, images, &topology)).collect();
-        Self { topology, state, batches, optimizer, lr, clip_grad_norm }
+        Self { topology, state, batches, optimizer, lr, last_lr: lr, clip_grad_norm }
     }
 
     /// Trains the engine and the reference in parallel, with three batches in turn.
@@ -123,7 +126,7 @@ impl Run {
                 micro_batch: None,
                 number,
                 seed: 7,
-                lr: self.lr,
+                lr: if number <= 5 { self.lr } else { self.last_lr },
                 clip_grad_norm: self.clip_grad_norm,
             };
             engine.same_step(

@@ -39,7 +39,48 @@ pub(crate) fn update(
                 *w -= lr * *b;
             }
         }
+        (Optimizer::SgdPaper { momentum, weight_decay }, [b]) => {
+            for (i, (w, g)) in elements {
+                let b = &mut b.values[i];
+                *b = f64::from(*momentum) * *b + lr * (g + f64::from(*weight_decay) * *w);
+                *w -= *b;
+            }
+        }
         _ => unreachable!("there are as many moments as `Optimizer::moments` names"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// ```python
+    /// import numpy as np
+    /// mu, decay = np.float32([0.9, 5e-4]).tolist()
+    /// rates = np.float32([0.1, 0.1, 0.01, 0.01]).tolist()
+    /// w, v = np.array([1.0, -2.0]), np.zeros(2)
+    /// for rate, g in zip(rates, [[0.5, 1.0], [-1.0, 0.25], [0.5, 0.5], [0.0, -1.0]]):
+    ///     v = mu * v - decay * rate * w - rate * np.array(g)  # the paper, section 5
+    ///     w = w + v
+    /// print(w.tolist(), (-v).tolist())
+    /// ```
+    #[test]
+    fn the_sgd_of_the_paper_is_its_equation() {
+        let mut w = Tensor { shape: vec![2], values: vec![1.0, -2.0] };
+        let mut moments = [Tensor::zeros(&[2])];
+        let gradients = [[0.5, 1.0], [-1.0, 0.25], [0.5, 0.5], [0.0, -1.0]];
+        for ((number, lr), g) in (1..).zip([0.1, 0.1, 0.01, 0.01]).zip(gradients) {
+            let step = Step { micro_batch: None, number, seed: 0, lr, clip_grad_norm: None };
+            let g = Tensor { shape: vec![2], values: g.to_vec() };
+            let optimizer = Optimizer::SgdPaper { momentum: 0.9, weight_decay: 5e-4 };
+            update(&optimizer, &step, &mut w, &g, &mut moments);
+        }
+        let [b] = moments;
+        let expected =
+            [1.0892345406394826, -2.410488900627593, -0.039965308309126084, 0.08747046731072584];
+        for (found, expected) in w.values.iter().chain(&b.values).zip(expected) {
+            assert!((found - expected).abs() < 1e-14, "{found}, {expected}");
+        }
     }
 }
 
