@@ -161,6 +161,11 @@ impl Progress {
         progress
     }
 
+    /// Returns the validation accuracies of the finished epochs that have one.
+    pub fn accuracies(&self) -> impl Iterator<Item = f64> {
+        self.history.iter().filter_map(EpochRow::accuracy)
+    }
+
     /// Whether the accuracy has not increased for `patience` epochs. Never without validation.
     pub fn is_stuck(&self, patience: u64) -> bool {
         let highest = self.first_with_highest_accuracy();
@@ -282,8 +287,7 @@ pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -
     let lr = |progress: &Progress| {
         let done = progress.batches.div_ceil(batches_per_step) as u64;
         let step = progress.history.len() as u64 * steps_per_epoch + done.saturating_sub(1);
-        let accuracies = progress.history.iter().filter_map(EpochRow::accuracy);
-        settings.schedule.lr(step, steps_per_epoch, accuracies)
+        settings.schedule.lr(step, steps_per_epoch, progress.accuracies())
     };
     let share = Share { rank: run.ranks.rank(), ranks: run.ranks.size() };
     while !is_over(progress) {

@@ -69,8 +69,9 @@ impl Events {
     /// If the file cannot be written.
     pub fn epoch(&mut self, step: u64, row: &EpochRow) -> Result<()> {
         let mut scalars = vec![(OF_EPOCH, row.train_loss), ("lr", row.lr.into())];
-        if let Some(Validation { loss, accuracy, .. }) = row.validation {
+        if let Some(Validation { loss, accuracy, top5 }) = row.validation {
             scalars.extend([("val/loss", loss), ("metrics/accuracy_top1", accuracy)]);
+            scalars.extend(top5.map(|top5| ("metrics/accuracy_top5", top5)));
         }
         self.0.add(step, &scalars)?;
         Ok(self.0.sync()?)

@@ -94,6 +94,8 @@ pub enum Event<'a> {
         /// Unknown without validation images, as the next one.
         val_loss: Option<f64>,
         val_accuracy: Option<f64>,
+        /// Known if there are also more than five classes.
+        val_top5: Option<f64>,
         lr: f32,
         /// Seconds of training since the start of the run.
         seconds: f64,
@@ -143,7 +145,7 @@ impl Step {
             batches,
             loss: report.loss,
             gradient_norm: report.gradient_norm,
-            lr: config.schedule().lr(position, steps_per_epoch),
+            lr: config.schedule().lr(position, steps_per_epoch, progress.accuracies()),
             images_per_second: speed,
             seconds_left: speed.map(|speed| images_left / speed),
         }
@@ -187,6 +189,7 @@ impl JsonLines {
             train_loss: row.train_loss,
             val_loss: row.validation.map(|validation| validation.loss),
             val_accuracy: row.accuracy(),
+            val_top5: row.validation.and_then(|validation| validation.top5),
             lr: row.lr,
             seconds: row.time,
         });
