@@ -443,7 +443,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run = RunFolder::create(Some(folder.path()), &mut ()).unwrap();
         assert_eq!(run.results().unwrap(), []);
-        let row = |epoch, accuracy| EpochRow {
+        let row = |epoch, accuracy: Option<f64>| EpochRow {
             epoch,
             time: 1.5,
             train_loss: 0.25,
