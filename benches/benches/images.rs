@@ -33,6 +33,7 @@ fn images(criterion: &mut Criterion) {
         cache_bytes: 0,
         on_bad_image: OnBadImage::Error,
         exif_orientation: Default::default(),
+        resize_crop: None,
     };
     let loader = Loader::new(dataset, options).expect("the images can be listed");
     let mut group = criterion.benchmark_group("images");

@@ -7,7 +7,7 @@ use alexnet_core::{
     metrics::ranked,
     weights::{Metadata, Weights},
 };
-use alexnet_data::{augment::views::Views, decode, preprocess::evaluation_image};
+use alexnet_data::{augment::views::Views, decode, framing::Framing, preprocess::evaluation_image};
 use image::RgbImage;
 use rayon::prelude::*;
 
@@ -141,6 +141,11 @@ pub fn orientation(
     asked.unwrap_or(trained)
 }
 
+/// Returns an input of the network, `size`×`size` pixels, as an image.
+fn input_image(size: usize, pixels: Vec<u8>) -> RgbImage {
+    RgbImage::from_raw(size as u32, size as u32, pixels).unwrap_or_default()
+}
+
 /// Collects notes.
 struct Notes(Vec<Note>);
 
@@ -246,7 +251,7 @@ impl Classifier {
     /// Returns the preprocessor of the images, which other threads can use.
     pub fn preprocessor(&self) -> Preprocessor {
         let Self { decoding, views, .. } = *self;
-        Preprocessor { decoding, size: self.metadata.input_size, views }
+        Preprocessor { decoding, framing: Framing::of(&self.metadata), views }
     }
 
     /// Classifies preprocessed images as one batch and returns one result per image, in their
@@ -285,6 +290,9 @@ impl Classifier {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
+    /// If the weights were validated with the center of images, the image of the explanation is the
+    /// network's input.
+    ///
     /// # Errors
     /// As [`Classifier::predict`]; [`alexnet_core::Error::Invalid`] when there is no such class;
     /// those of the engine.
@@ -294,7 +302,12 @@ impl Classifier {
         options: &Explain,
     ) -> Result<Explanation> {
         let (image, damage) = read(&image.into(), self.decoding)?;
-        let pixels = evaluation_image(&image, self.metadata.input_size);
+        let framing = Framing::of(&self.metadata);
+        let pixels = evaluation_image(&image, framing);
+        let image = match framing.resize_crop {
+            None => image,
+            Some(_) => input_image(framing.size, pixels.clone()),
+        };
         let (prediction, class, map) = self.explain_pixels(pixels, damage, options)?;
         let Explain { method, layer, .. } = *options;
         Ok(Explanation { prediction, class, method, layer, map, image })
@@ -311,9 +324,7 @@ impl Classifier {
         options: &Explain,
     ) -> Result<Explanation> {
         let Preprocessed { pixels, size, damage } = image;
-        let side = size as u32;
-        // `Preprocessed` has size × size pixels.
-        let image = RgbImage::from_raw(side, side, pixels.clone()).unwrap_or_default();
+        let image = input_image(size, pixels.clone());
         let (prediction, class, map) = self.explain_pixels(pixels, damage, options)?;
         let Explain { method, layer, .. } = *options;
         Ok(Explanation { prediction, class, method, layer, map, image })
@@ -357,7 +368,7 @@ impl Classifier {
         layer: ConvLayer,
     ) -> Result<Map> {
         let (image, _) = read(&image.into(), self.decoding)?;
-        let input = self.batch(evaluation_image(&image, self.metadata.input_size));
+        let input = self.batch(evaluation_image(&image, Framing::of(&self.metadata)));
         self.explainer()?.activations(&input, layer)
     }
 

@@ -25,8 +25,8 @@ use crate::{ClassWeights, DataSource, EngineConfig, Error, Result, source::VAL_F
 /// The settings that decide the weights, and the engine, are the `args.toml` of a run: TOML, in
 /// this order, with `-` for `_`.
 ///
-/// Four settings may be open (`None`), because their values depend on what is read when the run
-/// starts: `mean`, `std` and `exif_orientation` are then taken from the initial weights, and
+/// Five settings may be open (`None`), because their values depend on what is read when the run
+/// starts: `mean`, `std`, `val_resize_crop` and `exif_orientation` are then taken from the initial weights, and
 /// `model_ema_steps` follows from the number of images. From the first step on, and in `args.toml`,
 /// all settings have values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,6 +83,11 @@ pub struct TrainConfig {
     /// weights, otherwise 0.5.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub std: Option<[f32; 3]>,
+    /// Pixels that the shorter side of a validation image is resized to before its center is cropped;
+    /// 0: the whole image is resized to the network's input. If open: that of the initial weights,
+    /// otherwise 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub val_resize_crop: Option<u32>,
 
     /// Images per batch; at least 1.
     pub batch_size: u32,
@@ -155,6 +160,7 @@ impl Default for TrainConfig {
             freeze: vec![],
             mean: None,
             std: None,
+            val_resize_crop: None,
             batch_size: 32,
             augmentation: Augmentation::TUTORIAL,
             seed: 0,
@@ -423,6 +429,11 @@ impl TrainConfig {
     pub(crate) fn normalization(&self) -> Normalization {
         let Normalization { mean, std } = Normalization::HALF;
         Normalization { mean: self.mean.unwrap_or(mean), std: self.std.unwrap_or(std) }
+    }
+
+    /// The resized shorter side of a validation image, if its center is cropped.
+    pub(crate) fn resize_crop(&self) -> Option<u32> {
+        self.val_resize_crop.filter(|side| *side > 0)
     }
 
     /// The names of the parameters that are not trained.

@@ -17,14 +17,17 @@ use alexnet_data::{
     augment::views::Views,
     dataset::{Images as ImageList, Item},
     decode,
+    framing::Framing,
     loader::{Loader, LoaderOptions, OnBadImage},
     preprocess::evaluation_image,
 };
 use serde::Serialize;
 
 use crate::{
-    ClassNames, DataSource, EngineConfig, Error, Observer, Result, Selection, Split, WeightsFile,
+    ClassNames, CorruptionReport, DataSource, EngineConfig, Error, Observer, Result, Selection,
+    Split, WeightsFile,
     classifier::orientation,
+    corruptions,
     explain::{Explain, Explainer, Map},
     observer::{ImageNotes, LoaderNotes, Work},
 };
@@ -41,6 +44,7 @@ pub struct Evaluated {
     classes: Vec<String>,
     /// The Grad-CAM maps of the first mistakes.
     maps: Vec<Map>,
+    corruptions: Option<CorruptionReport>,
 }
 
 /// All numbers of an evaluation. As JSON, the output of the command `evaluate`.
@@ -51,6 +55,9 @@ pub struct EvaluationOutput {
     pub report: Report,
     /// Views of each image; more than one is test-time augmentation.
     pub views: usize,
+    /// The accuracy on corrupted images, if it was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub corruptions: Option<CorruptionReport>,
     /// All wrong predictions, the most confident first.
     pub mistakes: Vec<Mistake>,
 }
@@ -111,6 +118,7 @@ impl Evaluated {
             items: evaluated,
             classes: classes.to_vec(),
             maps: vec![],
+            corruptions: None,
         })
     }
 
@@ -141,6 +149,7 @@ impl Evaluated {
         EvaluationOutput {
             report: self.evaluation.report(&self.classes),
             views: self.views.count(),
+            corruptions: self.corruptions.clone(),
             mistakes: self.mistakes().map(mistake).collect(),
         }
     }
@@ -210,6 +219,8 @@ pub struct Evaluator {
     pub class_names: Option<PathBuf>,
     /// The views of each image that the network evaluates.
     pub views: Views,
+    /// Whether the accuracy on corrupted images is measured too, with one view of each.
+    pub corruptions: bool,
     /// Views per batch.
     pub batch_size: usize,
     /// What happens when an image cannot be read.
@@ -217,7 +228,8 @@ pub struct Evaluator {
     /// Whether the EXIF or XMP orientation is applied to images; `None` means as in training.
     pub exif_orientation: Option<ExifOrientation>,
     /// The number of mistakes, the most confident first, whose predicted classes are explained by
-    /// Grad-CAM. The maps are those of the whole images, also if there are more views.
+    /// Grad-CAM. The maps are those of the first view of [`Views::Whole`], also if there are more
+    /// views.
     pub explained_mistakes: usize,
     /// The engine and its device.
     pub engine: EngineConfig,
@@ -231,6 +243,7 @@ impl Default for Evaluator {
             split: None,
             class_names: None,
             views: Views::default(),
+            corruptions: false,
             batch_size: 32,
             on_bad_image: OnBadImage::default(),
             exif_orientation: None,
@@ -274,6 +287,11 @@ impl Evaluator {
             &metadata.classes,
             observer,
         )?;
+        if self.corruptions {
+            let classes = metadata.classes.len();
+            let report = corruptions::evaluate(model.as_mut(), &loader, &items, classes, observer)?;
+            evaluated.corruptions = Some(report);
+        }
         ImageNotes::default().send(LoaderNotes::of(&loader), observer);
         if self.explained_mistakes > 0 {
             let parameters = model.parameters()?;
@@ -283,7 +301,7 @@ impl Evaluator {
             let map = |(item, answer): (Item, &Answer)| {
                 let image = evaluated.images.decode(item, evaluated.decoding)?.image;
                 let (height, width) = (metadata.input_size, metadata.input_size);
-                let pixels = evaluation_image(&image, metadata.input_size);
+                let pixels = evaluation_image(&image, Framing::of(&metadata));
                 let input = Images { pixels, height, width, normalization: metadata.normalization };
                 let Explain { method, layer, .. } = Explain::default();
                 explainer.explain(&input, answer.predicted, method, layer)
@@ -317,6 +335,7 @@ mod tests {
             items,
             classes: ["daisy", "roses"].map(String::from).to_vec(),
             maps: vec![],
+            corruptions: None,
         }
     }
 

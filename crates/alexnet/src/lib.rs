@@ -28,6 +28,7 @@ pub mod class_weights;
 pub mod classes;
 pub mod classifier;
 pub mod config;
+pub mod corruptions;
 pub mod engine;
 pub mod engine_config;
 pub mod error;
@@ -60,6 +61,7 @@ pub use self::{
     class_weights::ClassWeights,
     classifier::{Classifier, ClassifierBuilder},
     config::{LrScheduler, Opt, Recipe, TrainConfig},
+    corruptions::{CorruptionAccuracy, CorruptionReport},
     engine::{Convolution, Engine, InstructionSet, NoInstructionSet},
     engine_config::{EngineChanges, EngineConfig},
     error::{BoxError, Error, Result},

@@ -18,6 +18,7 @@ use alexnet_data::{
     augment::views::Views,
     dataset::{Images as ImageList, Item},
     decode,
+    framing::Framing,
     loader::{Loader, LoaderOptions, OnBadImage},
 };
 use rayon::prelude::*;
@@ -183,7 +184,7 @@ impl Neighbors {
         }
         let image = image.into();
         let (decoding, views) = (self.decoding, Views::Whole);
-        let preprocessor = Preprocessor { decoding, size: self.layer.input_size, views };
+        let preprocessor = Preprocessor { decoding, framing: self.layer.framing, views };
         let Preprocessed { pixels, damage, .. } = preprocessor.preprocess(&image)?;
         let (path, file) = match image {
             ImageSource::Path(path) => (path.clone(), fs::canonicalize(path).ok()),
@@ -237,7 +238,7 @@ fn nearest_first(distances: &[f64]) -> Vec<usize> {
 struct HiddenLayer {
     model: Box<dyn Model>,
     features: usize,
-    input_size: usize,
+    framing: Framing,
     normalization: Normalization,
 }
 
@@ -252,15 +253,15 @@ impl HiddenLayer {
         Ok(Self {
             model,
             features: topology.classes()?,
-            input_size: metadata.input_size,
+            framing: Framing::of(&metadata),
             normalization: metadata.normalization,
         })
     }
 
     /// Returns the activations for a batch of preprocessed images.
     fn features(&mut self, pixels: Vec<u8>) -> Result<Vec<f32>> {
-        let Self { model, input_size, normalization, .. } = self;
-        let (height, width) = (*input_size, *input_size);
+        let Self { model, framing, normalization, .. } = self;
+        let (height, width) = (framing.size, framing.size);
         let images = Images { pixels, height, width, normalization: *normalization };
         let features = model.logits(&images)?.values;
         if features.iter().all(|value| value.is_finite()) {

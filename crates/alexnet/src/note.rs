@@ -79,6 +79,8 @@ pub enum Note {
         mean: Option<[f32; 3]>,
         /// The standard deviation, if it was open.
         std: Option<[f32; 3]>,
+        /// The resized shorter side in validation, if it was open and the weights have one.
+        resize_crop: Option<u32>,
         /// The handling of the EXIF orientation, if it was open.
         exif_orientation: Option<ExifOrientation>,
     },
@@ -235,14 +237,18 @@ impl fmt::Display for Note {
                 listed(known),
                 listed(wanted)
             ),
-            Self::TakenFromWeights { path, mean, std, exif_orientation } => {
+            Self::TakenFromWeights { path, mean, std, resize_crop, exif_orientation } => {
                 let colors = |name, value: &Option<[f32; 3]>| {
                     value.map(|[r, g, b]| format!("{name} {r},{g},{b}")).into_iter()
                 };
                 let orientation =
                     exif_orientation.map(|value| format!("EXIF orientation {}", value.name()));
-                let taken: Vec<String> =
-                    colors("mean", mean).chain(colors("std", std)).chain(orientation).collect();
+                let resize_crop = resize_crop.map(|side| format!("validation resize {side}"));
+                let taken: Vec<String> = colors("mean", mean)
+                    .chain(colors("std", std))
+                    .chain(resize_crop)
+                    .chain(orientation)
+                    .collect();
                 write!(f, "taken from {}: {}", shown_path(path), taken.join(", "))
             }
             Self::FrozenUntrained => {

@@ -51,13 +51,17 @@ impl Prepared {
             None => (initialize(&topology, config.init, config.seed)?, Preprocessing::default()),
             Some(path) => read_state(&config, &path, &dataset, &topology, &frozen, observer)?,
         };
-        let Preprocessing { normalization: Normalization { mean, std }, exif_orientation } =
-            preprocessing;
+        let Preprocessing {
+            normalization: Normalization { mean, std },
+            resize_crop,
+            exif_orientation,
+        } = preprocessing;
         let class_weights = config.class_weights.take();
         config.class_weights =
             class_weights.map(|weights| weights.read(&dataset.classes)).transpose()?;
         config.mean.get_or_insert(mean);
         config.std.get_or_insert(std);
+        config.val_resize_crop.get_or_insert(resize_crop.unwrap_or_default());
         config.exif_orientation.get_or_insert(exif_orientation);
         let loader = loader(&config, dataset)?;
         let steps_per_epoch = loader.steps_per_epoch() as u64;
@@ -70,12 +74,17 @@ impl Prepared {
 #[derive(Clone, Copy)]
 struct Preprocessing {
     normalization: Normalization,
+    resize_crop: Option<u32>,
     exif_orientation: ExifOrientation,
 }
 
 impl Default for Preprocessing {
     fn default() -> Self {
-        Self { normalization: Normalization::HALF, exif_orientation: ExifOrientation::default() }
+        Self {
+            normalization: Normalization::HALF,
+            resize_crop: None,
+            exif_orientation: ExifOrientation::default(),
+        }
     }
 }
 
@@ -92,6 +101,7 @@ pub(crate) fn loader(config: &TrainConfig, dataset: Dataset) -> Result<Loader> {
         shuffle: config.shuffle,
         sampler: config.sampler,
         size,
+        resize_crop: config.resize_crop(),
         normalization: config.normalization(),
         augmentation: config.augmentation,
         on_bad_image: config.on_bad_image,
@@ -112,6 +122,7 @@ pub(crate) fn metadata(config: &TrainConfig, topology: &Topology, dataset: &Data
         variant: config.variant,
         classes: dataset.classes.clone(),
         input_size: topology.input[1],
+        resize_crop: config.resize_crop(),
         normalization: config.normalization(),
         exif_orientation: config.exif_orientation.unwrap_or_default(),
         precision: config.engine.precision.unwrap_or_default(),
@@ -146,20 +157,27 @@ fn read_state(
     }
     let state = State::from(parameters);
     state.check(topology)?;
-    let Metadata { normalization, exif_orientation, .. } = metadata;
+    let Metadata { normalization, resize_crop, exif_orientation, .. } = metadata;
     let taken = Note::TakenFromWeights {
         path: path.to_owned(),
         mean: config.mean.is_none().then_some(normalization.mean),
         std: config.std.is_none().then_some(normalization.std),
+        resize_crop: resize_crop.filter(|_| config.val_resize_crop.is_none()),
         exif_orientation: config.exif_orientation.is_none().then_some(exif_orientation),
     };
     if !matches!(
         taken,
-        Note::TakenFromWeights { mean: None, std: None, exif_orientation: None, .. }
+        Note::TakenFromWeights {
+            mean: None,
+            std: None,
+            resize_crop: None,
+            exif_orientation: None,
+            ..
+        }
     ) {
         observer.note(taken);
     }
-    Ok((state, Preprocessing { normalization, exif_orientation }))
+    Ok((state, Preprocessing { normalization, resize_crop, exif_orientation }))
 }
 
 /// Replaces the parameters of a layer by its initial ones. The layer must not be frozen.

@@ -10,6 +10,7 @@ use alexnet_data::{
     augment::views::Views,
     dataset::{Images, Item},
     decode::{self, Decoded, decode, decode_bytes},
+    framing::Framing,
     preprocess::evaluation_views,
 };
 use image::{DynamicImage, RgbImage};
@@ -91,8 +92,8 @@ impl<'a> From<&'a DynamicImage> for ImageSource<'a> {
 pub struct Preprocessor {
     /// The options for decoding image files.
     pub decoding: decode::Options,
-    /// The side of the network's input in pixels.
-    pub size: usize,
+    /// The part of an image that becomes the network's input.
+    pub framing: Framing,
     /// The views of an image.
     pub views: Views,
 }
@@ -112,10 +113,11 @@ impl Preprocessor {
     /// # Errors
     /// [`crate::Error::Data`] when it cannot be read.
     pub fn preprocess<'a>(&self, image: impl Into<ImageSource<'a>>) -> Result<Preprocessed> {
-        let Self { decoding, size, views } = *self;
+        let Self { decoding, framing, views } = *self;
         let preprocessed = |image: &RgbImage, damage| {
+            let size = framing.size;
             let mut pixels = vec![0; views.count() * size * size * 3];
-            evaluation_views(image, views, size, &mut pixels);
+            evaluation_views(image, views, framing, &mut pixels);
             Preprocessed { pixels, size, damage }
         };
         let image = image.into();

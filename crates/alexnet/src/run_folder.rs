@@ -487,6 +487,7 @@ mod tests {
             variant: alexnet_core::alexnet::Variant::Tutorial,
             classes: vec!["daisy".into(), "ro\"se".into()],
             input_size: 224,
+            resize_crop: None,
             normalization: alexnet_core::Normalization::HALF,
             exif_orientation: alexnet_core::ExifOrientation::Apply,
             precision: Default::default(),

@@ -67,6 +67,7 @@ fn a_candle_nn_network_with_a_weights_file_has_the_same_logits() {
         variant: Variant::Tutorial,
         classes: (0..CLASSES).map(|class| format!("class {class}")).collect(),
         input_size: 224,
+        resize_crop: None,
         normalization: images.normalization,
         exif_orientation: ExifOrientation::Apply,
         precision: Default::default(),

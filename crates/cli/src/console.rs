@@ -64,11 +64,12 @@ impl Console {
 impl Observer for Console {
     fn note(&mut self, note: Note) {
         match note {
-            Note::TakenFromWeights { path, mean, std, exif_orientation } => {
+            Note::TakenFromWeights { path, mean, std, resize_crop, exif_orientation } => {
                 let colors = |[r, g, b]: [f32; 3]| format!("{r},{g},{b}");
                 let options = [
                     mean.map(|mean| format!("--mean {}", colors(mean))),
                     std.map(|std| format!("--std {}", colors(std))),
+                    resize_crop.map(|side| format!("--val-resize-crop {side}")),
                     exif_orientation
                         .map(|orientation| format!("--exif-orientation {}", orientation.name())),
                 ];

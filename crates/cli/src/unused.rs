@@ -2,8 +2,10 @@
 
 use clap::{ArgMatches, parser::ValueSource};
 
-/// An option, and the option and value that it needs to have an effect.
+/// An option, and the option and value that it needs to have an effect; `|` separates values.
 const NEEDED: &[(&str, &str, &str)] = &[
+    ("crop_scale", "crop", "random-resized"),
+    ("resize_short", "crop", "random|center"),
     ("ra_magnitude", "auto_augment", "randaugment"),
     ("momentum", "opt", "sgd"),
     ("lr_step_size", "lr_scheduler", "step"),
@@ -24,7 +26,7 @@ pub fn unused(typed: &ArgMatches, effective: &ArgMatches) -> Vec<String> {
             .try_get_raw(id)
             .ok()
             .flatten()
-            .is_some_and(|mut raw| raw.all(|text| text == value))
+            .is_some_and(|mut raw| raw.all(|text| value.split('|').any(|value| text == value)))
     };
     let option = |id: &str| id.replace('_', "-");
     NEEDED
@@ -32,7 +34,13 @@ pub fn unused(typed: &ArgMatches, effective: &ArgMatches) -> Vec<String> {
         .filter(|(id, other, value)| is_typed(id) && !is(other, value))
         .map(|(id, other, value)| match *value {
             "true" => format!("`--{}` has no effect without `--{}`", option(id), option(other)),
-            _ => format!("`--{}` has no effect without `--{} {value}`", option(id), option(other)),
+            _ => {
+                let needed: Vec<String> = value
+                    .split('|')
+                    .map(|value| format!("`--{} {value}`", option(other)))
+                    .collect();
+                format!("`--{}` has no effect without {}", option(id), needed.join(" or "))
+            }
         })
         .collect()
 }

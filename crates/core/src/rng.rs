@@ -33,6 +33,9 @@ pub enum Purpose {
     Mix = 8,
     /// The order of images in shards; position (subset, 0).
     Pack = 9,
+    /// Corruptions of images in evaluation; position (kind and severity, index of the image in the
+    /// data set).
+    Corruption = 16,
 }
 
 /// Returns the generator of one position. Use a new generator for each position.

@@ -23,6 +23,9 @@ pub struct Metadata {
     pub classes: Vec<String>,
     /// The height and width of the input images.
     pub input_size: usize,
+    /// The pixels that the shorter side of an image is resized to in evaluation, before the center
+    /// of the size of the input is cropped; `None`: the whole image is resized to the input.
+    pub resize_crop: Option<u32>,
     /// The normalization of the input.
     pub normalization: Normalization,
     /// How the orientation of image files was treated in training.
@@ -133,7 +136,7 @@ pub fn compare_checksum(
 impl Metadata {
     /// Returns the text entries of a file: `format` (`pt`, which Python's readers look for),
     /// `variant`, `classes` (a JSON list), `input_size`, `mean` and `std` (JSON lists),
-    /// `exif_orientation` (`ignore`) if it is not `apply`, and `precision` (`bf16`) if it is not `f32`.
+    /// `resize_crop` if the input is cropped, `exif_orientation` (`ignore`) if it is not `apply`, and `precision` (`bf16`) if it is not `f32`.
     ///
     /// # Errors
     /// Never, since strings and numbers can always be written as JSON.
@@ -154,6 +157,7 @@ impl Metadata {
             ("std", json(&std)?),
         ]
         .into_iter()
+        .chain(self.resize_crop.map(|side| ("resize_crop", side.to_string())))
         .chain(orientation.map(|name| ("exif_orientation", name.into())))
         .chain(precision.map(|name| ("precision", name.into())))
         .map(|(key, text)| (key.to_owned(), text))
@@ -175,6 +179,10 @@ impl Metadata {
             variant: entry("variant")?.parse()?,
             classes: json("classes", entry("classes")?)?,
             input_size: json("input_size", entry("input_size")?)?,
+            resize_crop: text
+                .get("resize_crop")
+                .map(|side| json("resize_crop", side))
+                .transpose()?,
             normalization: Normalization {
                 mean: json("mean", entry("mean")?)?,
                 std: json("std", entry("std")?)?,
@@ -196,6 +204,12 @@ impl Metadata {
         };
         if metadata.classes.is_empty() {
             return Err("its list of classes is empty".into());
+        }
+        let input_size = metadata.input_size;
+        if let Some(side) = metadata.resize_crop.filter(|side| (*side as usize) < input_size) {
+            return Err(format!(
+                "its `resize_crop` is {side}, but must be at least its `input_size`, {input_size}"
+            ));
         }
         if metadata.normalization.std.iter().any(|std| *std <= 0.0) {
             return Err(format!(
@@ -236,6 +250,7 @@ mod tests {
             variant,
             classes: (0..classes).map(|i| format!("\"fleur\" nº {i}")).collect(),
             input_size: variant.topology(classes).input[1],
+            resize_crop: Some(256),
             // Numbers that have no exact decimal form.
             normalization: Normalization {
                 mean: [0.485, 1.0 / 3.0, 0.1 + 0.2],
@@ -299,6 +314,8 @@ mod tests {
             ("classes", "[]", "its list of classes is empty"),
             ("input_size", "-1", "its `input_size` is `-1`: "),
             ("input_size", "227", "its `input_size` is 227, but `tutorial` needs 224"),
+            ("resize_crop", "many", "its `resize_crop` is `many`: "),
+            ("resize_crop", "223", "its `resize_crop` is 223, but must be at least"),
             ("mean", "[0.5,0.5]", "its `mean` is `[0.5,0.5]`: "),
             ("mean", "[null,0.5,0.5]", "its `mean` is "),
             ("std", "[0.5,0.0,0.5]", "must be positive"),

@@ -5,8 +5,9 @@
 //!   writes them, [`split`] splits them into
 //!   training and validation images, [`copy`] writes a split into folders, [`known_split`] detects
 //!   an earlier split, [`check`] reports issues.
-//! - Images: [`decode`] decodes files, [`resize`] resizes images, [`augment`] augments them for
-//!   training, [`preprocess`] prepares them for evaluation and prediction, [`loader`] loads
+//! - Images: [`decode`] decodes files, [`resize`] resizes images, [`framing`] chooses the part that
+//!   the network sees, [`augment`] augments images for training, [`preprocess`] prepares them for
+//!   evaluation and prediction, [`corruption`] corrupts them for evaluation, [`loader`] loads
 //!   batches.
 #![forbid(unsafe_code)]
 
@@ -16,6 +17,7 @@ pub mod augment;
 pub mod check;
 pub mod checksum;
 pub mod copy;
+pub mod corruption;
 pub mod dataset;
 pub mod decode;
 pub mod error;
@@ -23,6 +25,7 @@ pub mod fetch;
 mod files;
 #[cfg(test)]
 mod fixtures;
+pub mod framing;
 pub mod guard;
 pub mod known_split;
 pub mod loader;

@@ -56,16 +56,35 @@ pub fn resize_into(
     height: u32,
     pixels: &mut [u8],
 ) {
-    assert!(width > 0 && height > 0, "an image has at least one pixel");
+    resize_part_into(image, crop, flip, [width, height], Crop::whole(width, height), pixels);
+}
+
+/// Does the same as [`resize_into`] for a crop that is resized to `size` (width and height), but
+/// computes only the pixels in `part` of the result.
+///
+/// # Panics
+/// In the cases of [`resize_into`], and if `part` is not inside the result.
+pub fn resize_part_into(
+    image: &RgbImage,
+    crop: Crop,
+    flip: bool,
+    size: [u32; 2],
+    part: Crop,
+    pixels: &mut [u8],
+) {
+    assert!(part.width > 0 && part.height > 0, "an image has at least one pixel");
+    assert!(
+        part.left + part.width <= size[0] && part.top + part.height <= size[1],
+        "the part is inside the result"
+    );
     assert!(crop.width > 0 && crop.height > 0, "a crop has at least one pixel");
     assert!(
         crop.left + crop.width <= image.width() && crop.top + crop.height <= image.height(),
         "the crop is inside the image"
     );
-    assert_eq!(pixels.len(), width as usize * height as usize * 3);
-    let size = [width, height].map(|side| side as usize);
+    assert_eq!(pixels.len(), part.width as usize * part.height as usize * 3);
     BUFFERS.with_borrow_mut(|buffers| {
-        Arch::new().dispatch(Job { buffers, image, crop, flip, size, pixels })
+        Arch::new().dispatch(Job { buffers, image, crop, flip, size, part, pixels })
     });
 }
 
@@ -76,7 +95,8 @@ struct Job<'a> {
     image: &'a RgbImage,
     crop: Crop,
     flip: bool,
-    size: [usize; 2],
+    size: [u32; 2],
+    part: Crop,
     pixels: &'a mut [u8],
 }
 
@@ -85,10 +105,11 @@ impl WithSimd for Job<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { buffers, image, crop, flip, size: [width, height], pixels } = self;
-        buffers.columns.prepare(crop.width as usize, width, flip);
-        buffers.rows.prepare(crop.height as usize, height, false);
-        buffers.resize(image, crop, [width, height], pixels);
+        let Self { buffers, image, crop, flip, size: [width, height], part, pixels } = self;
+        buffers.columns.prepare([crop.width, width, part.left, part.width], flip);
+        buffers.rows.prepare([crop.height, height, part.top, part.height], false);
+        let rows_first = rows_first([crop.width, crop.height], [width, height]);
+        buffers.resize(image, crop, rows_first, pixels);
     }
 }
 
@@ -117,25 +138,20 @@ struct Buffers {
 
 impl Buffers {
     #[inline(always)]
-    fn resize(
-        &mut self,
-        image: &RgbImage,
-        crop: Crop,
-        [width, height]: [usize; 2],
-        pixels: &mut [u8],
-    ) {
+    fn resize(&mut self, image: &RgbImage, crop: Crop, rows_first: bool, pixels: &mut [u8]) {
         let Self { columns, rows, intermediate, interleaved } = self;
-        let [left, top, crop_width, crop_height] =
-            [crop.left, crop.top, crop.width, crop.height].map(|side| side as usize);
         let stride = image.width() as usize * 3;
-        let source = &image.as_raw()[top * stride + left * 3..];
-        if rows_first([crop_width, crop_height], [width, height]) {
-            intermediate.resize(height * crop_width * 3, 0);
-            rows.resize_rows(source, stride, crop_width * 3, intermediate);
-            columns.resize_columns(intermediate, crop_width * 3, crop_width, interleaved, pixels);
+        let [left, top] = [crop.left, crop.top].map(|side| side as usize);
+        let ([first_column, from_width], [first_row, from_height]) = (columns.needed, rows.needed);
+        let source = &image.as_raw()[(top + first_row) * stride + (left + first_column) * 3..];
+        let [width, height] = [columns.spans.len(), rows.spans.len()];
+        if rows_first {
+            intermediate.resize(height * from_width * 3, 0);
+            rows.resize_rows(source, stride, from_width * 3, intermediate);
+            columns.resize_columns(intermediate, from_width * 3, from_width, interleaved, pixels);
         } else {
-            intermediate.resize(crop_height * width * 3, 0);
-            columns.resize_columns(source, stride, crop_width, interleaved, intermediate);
+            intermediate.resize(from_height * width * 3, 0);
+            columns.resize_columns(source, stride, from_width, interleaved, intermediate);
             rows.resize_rows(intermediate, width * 3, width * 3, pixels);
         }
     }
@@ -143,8 +159,8 @@ impl Buffers {
 
 /// Returns whether the number of rows is changed first: if it decreases by more than twice the
 /// decrease of the number of columns.
-fn rows_first([width, height]: [usize; 2], [to_width, to_height]: [usize; 2]) -> bool {
-    let decrease = |from, to| from as i64 - to as i64;
+fn rows_first([width, height]: [u32; 2], [to_width, to_height]: [u32; 2]) -> bool {
+    let decrease = |from, to| i64::from(from) - i64::from(to);
     let of_rows = decrease(height, to_height);
     of_rows > 0 && of_rows > 2 * decrease(width, to_width)
 }
@@ -152,11 +168,15 @@ fn rows_first([width, height]: [usize; 2], [to_width, to_height]: [usize; 2]) ->
 /// The input positions of each output position, with their weights.
 #[derive(Default)]
 struct Weights {
-    /// Input and output length.
-    lengths: [usize; 2],
+    /// Input and output length, and the first output position and the number of them that are
+    /// computed.
+    lengths: [u32; 4],
     /// Whether the output is in reverse order.
     reverse: bool,
-    /// For each output position, the first input position and the number of input positions.
+    /// The first input position of all, and the number of input positions.
+    needed: [usize; 2],
+    /// For each output position, the first input position, counted from the first of all, and the
+    /// number of input positions.
     spans: Vec<[usize; 2]>,
     /// The weights; those of an output position start at the position times `stride`.
     weights: Vec<i32>,
@@ -164,29 +184,33 @@ struct Weights {
 }
 
 impl Weights {
-    fn prepare(&mut self, input: usize, output: usize, reverse: bool) {
-        if (self.lengths, self.reverse) == ([input, output], reverse) {
+    fn prepare(&mut self, lengths: [u32; 4], reverse: bool) {
+        if (self.lengths, self.reverse) == (lengths, reverse) {
             return;
         }
+        (self.lengths, self.reverse) = (lengths, reverse);
+        let [input, output, start, count] = lengths.map(|length| length as usize);
         let scale = input as f64 / output as f64;
         // Half the width of the triangle filter, at least one pixel: otherwise enlarging would
         // leave gaps.
         let support = scale.max(1.0);
-        (self.lengths, self.reverse) = ([input, output], reverse);
+        let center = |position: usize| (position as f64 + 0.5) * scale;
+        let first = |position| (center(position) - support + 0.5).max(0.0) as usize;
+        let end = |position| ((center(position) + support + 0.5) as usize).min(input);
+        let first_of_all = first(start);
+        self.needed = [first_of_all, end(start + count - 1) - first_of_all];
         self.stride = support.ceil() as usize * 2 + 1;
         self.spans.clear();
         self.weights.clear();
-        for position in 0..output {
-            let position = if reverse { output - 1 - position } else { position };
-            let center = (position as f64 + 0.5) * scale;
-            let first = (center - support + 0.5).max(0.0) as usize;
-            let end = ((center + support + 0.5) as usize).min(input);
+        for index in 0..count {
+            let position = start + if reverse { count - 1 - index } else { index };
+            let (center, first, end) = (center(position), first(position), end(position));
             let triangle =
                 |x: usize| (1.0 - ((x as f64 - center + 0.5) * (1.0 / support)).abs()).max(0.0);
             let sum: f64 = (first..end).map(triangle).sum();
             // Weights are at least 0, so that adding 0.5 and truncating rounds to the nearest.
             let weight = |x| (triangle(x) / sum * f64::from(1 << FRACTION) + 0.5) as i32;
-            self.spans.push([first, end - first]);
+            self.spans.push([first - first_of_all, end - first]);
             self.weights.extend((first..end).map(weight));
             self.weights.resize(self.spans.len() * self.stride, 0);
         }
@@ -210,8 +234,8 @@ impl Weights {
         target: &mut [u8],
     ) {
         before.resize(width, [0; 4 * ROWS]);
-        after.resize(self.lengths[1], [0; 4 * ROWS]);
-        let length = self.lengths[1] * 3;
+        after.resize(self.spans.len(), [0; 4 * ROWS]);
+        let length = self.spans.len() * 3;
         for (y, targets) in target.chunks_mut(ROWS * length).enumerate() {
             for row in 0..targets.len() / length {
                 let bytes = &source[(ROWS * y + row) * stride..][..width * 3];

@@ -12,6 +12,7 @@ use alexnet_data::{
     augment::{Augmentation, Variation, variation},
     dataset::{Dataset, Images},
     decode::{Decoded, ExifOrientation, Options, decode_bytes},
+    framing::Framing,
     loader::{Loader, LoaderOptions, OnBadImage, Sampler, Shuffle},
     preprocess::evaluation_image,
     resize::{Crop, resize},
@@ -300,6 +301,7 @@ fn loaded_images_are_the_tensors_of_torchvision() {
             shuffle: Shuffle::Full,
             sampler: Sampler::Uniform,
             size: cases[0].size,
+            resize_crop: None,
             normalization: NORMALIZATION,
             augmentation: Augmentation::TUTORIAL,
             cache_bytes: 0,
@@ -319,7 +321,7 @@ fn loaded_images_are_the_tensors_of_torchvision() {
     assert_eq!(positions, [0, 1, 2, 3]);
     for (pixels, case) in evaluation.images.pixels.chunks(row).zip(&cases) {
         assert_same(pixels, &case.evaluation);
-        assert_eq!(pixels, evaluation_image(&case.image, case.size));
+        assert_eq!(pixels, evaluation_image(&case.image, Framing::whole(case.size)));
     }
     for images in [training, evaluation.images] {
         assert_eq!(images.len(), cases.len());

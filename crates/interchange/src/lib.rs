@@ -268,6 +268,7 @@ fn assume(variant: Variant, classes: usize) -> (Metadata, Vec<Note>) {
             variant,
             classes: numbered(classes),
             input_size,
+            resize_crop: None,
             normalization,
             exif_orientation,
             precision: Precision::default(),

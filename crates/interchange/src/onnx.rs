@@ -38,7 +38,8 @@ const PROBABILITIES: &str = "probabilities";
 /// The input `images` is f32 `[batch, 3, H, W]`, normalized, with any batch size. The output is
 /// `logits` `[batch, classes]`, or with `softmax` `probabilities` of the same shape. Initializers
 /// have the names of PyTorch's parameters, nodes those of PyTorch's modules. The metadata are
-/// `variant`, `classes` (a JSON list), `input_size`, `mean` and `std` (JSON lists).
+/// `variant`, `classes` (a JSON list), `input_size`, `mean` and `std` (JSON lists), and `resize_crop`
+/// and `exif_orientation` as in weights files.
 ///
 /// # Errors
 /// [`Error::Parameters`] when the parameters are not those of the variant, [`Error::Io`].

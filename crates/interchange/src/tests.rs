@@ -58,6 +58,7 @@ fn weights(variant: Variant, classes: usize) -> Weights {
         variant,
         classes: (0..classes).map(|i| format!("\"fleur\" nº {i}")).collect(),
         input_size: variant.topology(classes).input[1],
+        resize_crop: Some(256),
         normalization: alexnet_core::Normalization {
             mean: [0.1 + 0.2, 0.5, 0.25],
             std: [0.1, 1.0, 2.0],

@@ -319,9 +319,11 @@ function newViewer(item) {
   find("h3 .class").textContent = answer.class;
   find("h3 .probability").textContent = percent(answer.probability);
   const text = `${item.file.name}, classified as ${answer.class}`;
-  find(".frame").prepend(picture(item, text));
+  const image = picture(item, text);
+  find(".frame").prepend(image);
 
   const [slider, output, overlay] = [find(".slider input"), find("output"), find(".overlay")];
+  if (info.resize_crop) image.addEventListener("load", () => placeOverCenter(overlay, image));
   slider.value = chosen.opacity;
   const setOpacity = () => {
     chosen.opacity = slider.valueAsNumber;
@@ -364,6 +366,17 @@ function newViewer(item) {
   });
   explain({ class: answer.class, method: method.value });
   return viewer;
+}
+
+/** Lays the overlay over the center of the image, which is all that the network sees. */
+function placeOverCenter(overlay, image) {
+  const [width, height] = [image.naturalWidth, image.naturalHeight];
+  const side = Math.min(width, height) * info.input_size / info.resize_crop;
+  Object.assign(overlay.style, {
+    inset: `${50 * (1 - side / height)}% ${50 * (1 - side / width)}%`,
+    inlineSize: `${100 * side / width}%`,
+    blockSize: `${100 * side / height}%`,
+  });
 }
 
 /** Returns a function that lays a map over the image; the last call counts. */

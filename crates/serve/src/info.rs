@@ -25,6 +25,9 @@ pub struct Info {
     pub classes: Vec<String>,
     /// The side of the network's input in pixels
     pub input_size: usize,
+    /// The pixels that the shorter side of an image is resized to, before the center of
+    /// `input_size` pixels is cropped; `null` if the whole image is resized
+    resize_crop: Option<u32>,
     /// Whether the EXIF or XMP orientation is applied to images: `apply` or `ignore`
     exif_orientation: &'static str,
     /// Largest body of a request in bytes
@@ -49,6 +52,7 @@ impl Info {
             device: engine.device.to_string(),
             classes: metadata.classes.clone(),
             input_size: metadata.input_size,
+            resize_crop: metadata.resize_crop,
             exif_orientation: classifier.preprocessor().decoding.orientation.name(),
             max_body: config.max_body,
             max_images: config.max_images,

@@ -215,6 +215,7 @@ pub fn metadata() -> Metadata {
         variant: Variant::Tutorial,
         classes: vec!["daisy".into(), "rosé".into()],
         input_size: 224,
+        resize_crop: None,
         normalization: Normalization::HALF,
         exif_orientation: ExifOrientation::default(),
         precision: Default::default(),

@@ -14,6 +14,7 @@ use alexnet_data::{
     check,
     dataset::{Dataset, Images, listing::Listing},
     decode::{Options, decode_bytes, decode_bytes_crop},
+    framing::Framing,
     preprocess::evaluation_image,
     resize::Crop,
     split::SplitOptions,
@@ -358,7 +359,7 @@ fn decoded(bytes: &[u8]) -> Outcome {
         Err(error) => return Outcome::Refused(error.to_string()),
     };
     let (width, height) = full.dimensions();
-    evaluation_image(&full, 64);
+    evaluation_image(&full, Framing::whole(64));
     let crop = Crop {
         left: width / 3,
         top: height / 3,

@@ -39,6 +39,10 @@ pub struct Args {
     /// Standard deviation to divide pixels by when the weights are used
     #[arg(long, value_name = "R,G,B", value_parser = parse::positive_colors)]
     std: Option<[f32; 3]>,
+    /// When the weights are used, resize the shorter side of images to N pixels and crop the center;
+    /// 0: resize the whole image
+    #[arg(long, value_name = "N", value_parser = parse::at_least(0u32))]
+    val_resize_crop: Option<u32>,
     /// Read IN even if its checksum is wrong, for example because another program changed it
     #[arg(long)]
     ignore_checksum: bool,
@@ -131,6 +135,14 @@ impl Args {
         }
         metadata.normalization.mean = self.mean.unwrap_or(metadata.normalization.mean);
         metadata.normalization.std = self.std.unwrap_or(metadata.normalization.std);
+        if let Some(side) = self.val_resize_crop {
+            let least = metadata.input_size;
+            ensure!(
+                side == 0 || side as usize >= least,
+                "`--val-resize-crop {side}` is smaller than the network's input: use 0, or at least {least}"
+            );
+            metadata.resize_crop = (side > 0).then_some(side);
+        }
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, fs, path::PathBuf};
 
 use alexnet::{
-    EvaluationOutput, Evaluator, Mistake, Split,
+    CorruptionAccuracy, CorruptionReport, EvaluationOutput, Evaluator, Mistake, Split,
     core::{
         Error,
         metrics::{Calibration, Quality, Report},
@@ -56,6 +56,10 @@ pub struct Args {
     /// value, flip
     #[arg(long, value_enum, value_name = "VIEWS", num_args = 0..=1, default_missing_value = "flip")]
     tta: Option<Tta>,
+    /// Also measure the accuracy on corrupted images: noise, blur, brightness, contrast, JPEG, scale
+    /// and shift, at three severities each
+    #[arg(long, conflicts_with = "tta")]
+    corruptions: bool,
     /// Also write report.json, the confusion matrices, the reliability diagram and the
     /// misclassified images to this folder
     #[arg(long, value_name = "DIR")]
@@ -87,6 +91,7 @@ pub fn run(args: &Args) -> Result<()> {
         split: args.split,
         class_names: args.class_names.clone(),
         views: args.tta.map(Views::from).unwrap_or_default(),
+        corruptions: args.corruptions,
         batch_size: args.batch_size as usize,
         on_bad_image: args.on_bad_image.into(),
         exif_orientation: args.orientation.given(),
@@ -110,7 +115,9 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
-fn print_text(EvaluationOutput { report, mistakes, .. }: &EvaluationOutput) -> Result<()> {
+fn print_text(
+    EvaluationOutput { report, corruptions, mistakes, .. }: &EvaluationOutput,
+) -> Result<()> {
     let Report { images, loss, top1, top5, interval95: [low, high], .. } = report;
     let top5 = top5.map_or(String::new(), |top5| format!("  top5 {top5:.4}"));
     say!(
@@ -136,6 +143,9 @@ fn print_text(EvaluationOutput { report, mistakes, .. }: &EvaluationOutput) -> R
     }
     let Calibration { ece, bins } = &report.calibration;
     say!("expected calibration error {ece:.4}, {} bins of confidence", bins.len())?;
+    if let Some(corruptions) = corruptions {
+        print_corruptions(corruptions)?;
+    }
     if !mistakes.is_empty() {
         say!("misclassified: {}, those with the highest confidence:", mistakes.len())?;
     }
@@ -160,6 +170,15 @@ fn print_matrices(report: &Report, names: &[String], width: usize) -> Result<()>
         say!("{}  {}", padded(name, width), cells.join(" "))?;
     }
     Ok(())
+}
+
+/// Prints the accuracy for each corruption and severity.
+fn print_corruptions(CorruptionReport { top1, corruptions }: &CorruptionReport) -> Result<()> {
+    say!("{:14}  {:>10} {:>7} {:>7} {:>8}", "top1 corrupted", "severity 1", 2, 3, "mean")?;
+    for CorruptionAccuracy { corruption, top1, severities: [a, b, c] } in corruptions {
+        say!("{corruption:14}  {a:>10.4} {b:>7.4} {c:>7.4} {top1:>8.4}")?;
+    }
+    say!("{:14}  {top1:>35.4}", "mean")
 }
 
 /// Prints the most frequent confusions, for a matrix that is wider than a line.

@@ -5,6 +5,7 @@ use alexnet::{
     data::augment::{
         Augmentation,
         auto::{AutoAugment, MAGNITUDES},
+        crop_flip::CropMode,
     },
 };
 use clap::ValueEnum;
@@ -15,6 +16,12 @@ use crate::parse;
 #[derive(Clone, Copy, Debug, clap::Args)]
 #[command(next_help_heading = "Augmentation")]
 pub struct AugmentationOptions {
+    /// How the network's input is cropped from a training image
+    #[arg(long, value_name = "MODE", value_enum, default_value = "random-resized")]
+    pub crop: Mode,
+    /// For --crop random and center, resize the shorter side of training images to N pixels
+    #[arg(long, value_name = "N", default_value_t = Augmentation::TUTORIAL.resize_short, value_parser = parse::at_least(1u32))]
+    pub resize_short: u32,
     /// Smallest and largest share of an image's area that a training crop covers
     #[arg(long, value_name = "MIN,MAX", default_value = "0.08,1", value_parser = parse::shares)]
     pub crop_scale: [f64; 2],
@@ -36,6 +43,10 @@ pub struct AugmentationOptions {
     /// Multiply brightness, contrast and saturation by random factors within 1 ± STRENGTH
     #[arg(long, value_name = "STRENGTH", default_value_t = Augmentation::TUTORIAL.color_jitter, value_parser = parse::not_negative)]
     pub color_jitter: f64,
+    /// Add color noise along the principal components of ImageNet's colors, with weights from N(0,
+    /// STD²)
+    #[arg(long, value_name = "STD", default_value_t = Augmentation::TUTORIAL.pca_noise, value_parser = parse::not_negative)]
+    pub pca_noise: f64,
     /// Probability of erasing a rectangle of a training image
     #[arg(long, value_name = "P", default_value_t = Augmentation::TUTORIAL.random_erasing, value_parser = parse::probability)]
     pub random_erasing: f64,
@@ -54,6 +65,8 @@ pub struct AugmentationOptions {
 impl AugmentationOptions {
     pub fn apply(&self, config: &mut TrainConfig) {
         let Self {
+            crop,
+            resize_short,
             crop_scale,
             hflip,
             vflip,
@@ -61,12 +74,15 @@ impl AugmentationOptions {
             auto_augment,
             ra_magnitude,
             color_jitter,
+            pca_noise,
             random_erasing,
             label_smoothing,
             mixup,
             cutmix,
         } = *self;
         config.augmentation = Augmentation {
+            crop: crop.into(),
+            resize_short,
             crop_scale,
             hflip,
             vflip,
@@ -74,11 +90,33 @@ impl AugmentationOptions {
             auto_augment: auto_augment.map(AutoAugment::from),
             ra_magnitude,
             color_jitter,
+            pca_noise,
             random_erasing,
             label_smoothing,
             mixup,
             cutmix,
         };
+    }
+}
+
+/// How the network's input is cropped from a training image.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Mode {
+    /// A random part of random size and ratio, resized
+    RandomResized,
+    /// A random part of the center square of the resized image, as in the paper
+    Random,
+    /// The center of the resized image
+    Center,
+}
+
+impl From<Mode> for CropMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::RandomResized => Self::RandomResized,
+            Mode::Random => Self::Random,
+            Mode::Center => Self::Center,
+        }
     }
 }
 

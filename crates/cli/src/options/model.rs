@@ -34,17 +34,22 @@ pub struct ModelOptions {
     /// Standard deviation to divide pixels by [default: that of --weights, else 0.5,0.5,0.5]
     #[arg(long, value_name = "R,G,B", value_parser = parse::positive_colors)]
     pub std: Option<[f32; 3]>,
+    /// In validation, resize the shorter side of images to N pixels and crop the center; 0: resize
+    /// the whole image [default: that of --weights, else 0]
+    #[arg(long, value_name = "N", value_parser = parse::at_least(0u32))]
+    pub val_resize_crop: Option<u32>,
 }
 
 impl ModelOptions {
     pub fn apply(&self, config: &mut TrainConfig) {
-        let Self { variant, init, weights, freeze, mean, std } = self;
+        let Self { variant, init, weights, freeze, mean, std, val_resize_crop } = self;
         config.variant = *variant;
         config.init = (*init).into();
         config.weights.clone_from(weights);
         config.freeze.clone_from(freeze);
         config.mean = *mean;
         config.std = *std;
+        config.val_resize_crop = *val_resize_crop;
     }
 }
 

@@ -225,6 +225,7 @@ fn names_are_escaped_and_truncated() {
         variant: Variant::Tutorial,
         classes: vec![evil.into(), "b".into()],
         input_size: 224,
+        resize_crop: None,
         normalization: Normalization::HALF,
         exif_orientation: Default::default(),
         precision: Default::default(),

@@ -19,6 +19,7 @@ fn save_foreign(dir: &TestDir, name: &str, variant: Variant, classes: usize) -> 
             variant,
             classes: (0..classes).map(|class| class.to_string()).collect(),
             input_size: topology.input[1],
+            resize_crop: None,
             normalization: Normalization::HALF,
             exif_orientation: ExifOrientation::Apply,
             precision: Default::default(),

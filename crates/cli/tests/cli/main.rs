@@ -17,6 +17,7 @@ mod formats;
 mod messages;
 mod neighbors;
 mod predict;
+mod preprocessing;
 mod ranks;
 mod recipes;
 mod reporting;
@@ -115,6 +116,7 @@ impl TestDir {
             variant: Variant::Tutorial,
             classes: CLASSES.map(String::from).to_vec(),
             input_size: topology.input[1],
+            resize_crop: None,
             normalization: Normalization::HALF,
             exif_orientation: ExifOrientation::Apply,
             precision: Default::default(),

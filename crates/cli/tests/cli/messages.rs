@@ -147,6 +147,18 @@ fn an_option_without_effect_is_noted() {
         (&["--momentum", "0.5"][..], "`--momentum` has no effect without `--opt sgd`"),
         (&["--lr-gamma", "0.5"], "`--lr-gamma` has no effect without `--lr-scheduler step`"),
         (&["--model-ema-decay", "0.5"], "`--model-ema-decay` has no effect without `--model-ema`"),
+        (
+            &["--resize-short", "240"],
+            "`--resize-short` has no effect without `--crop random` or `--crop center`",
+        ),
+        (
+            &["--crop-scale", "0.5,1", "--crop", "random"],
+            "`--crop-scale` has no effect without `--crop random-resized`",
+        ),
+        (
+            &["--ra-magnitude", "5", "--auto-augment", "trivialaugment"],
+            "`--ra-magnitude` has no effect without `--auto-augment randaugment`",
+        ),
     ] {
         let ran = dir.run(&[&["train", "--data", "none"][..], args].concat());
         assert!(ran.code == Some(1) && ran.err.contains(message), "{args:?}: {ran:?}");
@@ -154,6 +166,8 @@ fn an_option_without_effect_is_noted() {
     for args in [
         &["--momentum", "0.5", "--opt", "sgd"][..],
         &["--model-ema-decay", "0.5", "--recipe", "fast"],
+        &["--resize-short", "240", "--crop", "center"],
+        &["--crop-scale", "0.5,1"],
     ] {
         let ran = dir.run(&[&["train", "--data", "none"][..], args].concat());
         assert!(!ran.err.contains("has no effect"), "{args:?}: {ran:?}");

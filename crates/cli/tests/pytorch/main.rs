@@ -12,7 +12,7 @@ use std::{
 
 use alexnet::{Engine, NeighborSearch};
 use alexnet_core::{Images, Logits, Options, State, metrics::argmax, weights::Weights};
-use alexnet_data::{decode::decode, preprocess::evaluation_image};
+use alexnet_data::{decode::decode, framing::Framing, preprocess::evaluation_image};
 use serde_json::{Value, json};
 
 /// Returns a Python that has the packages.
@@ -72,9 +72,10 @@ fn evaluate(weights: Weights, images: &[PathBuf]) -> (Vec<f32>, Logits) {
     let mut planes = vec![];
     let mut logits = Logits { values: vec![], classes: metadata.classes.len() };
     for images in images.chunks(32) {
-        let inputs = images
-            .iter()
-            .map(|image| evaluation_image(&decode(image, Default::default()).unwrap().image, side));
+        let inputs = images.iter().map(|image| {
+            let image = decode(image, Default::default()).unwrap().image;
+            evaluation_image(&image, Framing::whole(side))
+        });
         let inputs: Vec<Vec<u8>> = inputs.collect();
         for pixels in &inputs {
             for (channel, table) in table.iter().enumerate() {

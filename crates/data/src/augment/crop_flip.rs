@@ -1,9 +1,23 @@
-//! Random crops and vertical flips: `torchvision.transforms.RandomResizedCrop` and
+//! Random crops and vertical flips: `torchvision.transforms.RandomResizedCrop`, `RandomCrop` and
 //! `RandomVerticalFlip`.
 
 use rand::RngExt;
+use serde::{Deserialize, Serialize};
 
-use crate::resize::Crop;
+use crate::{framing::Window, resize::Crop};
+
+/// How the network's input is cropped from a training image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CropMode {
+    /// A random part of random size and ratio is resized ([`random_resized_crop`]).
+    #[default]
+    RandomResized,
+    /// A random part of the center square of the resized image ([`random_window`]).
+    Random,
+    /// The center of the resized image ([`Window::center`]).
+    Center,
+}
 
 /// Bounds of a crop's aspect ratio, width by height.
 const RATIO: (f64, f64) = (3.0 / 4.0, 4.0 / 3.0);
@@ -41,6 +55,20 @@ pub fn random_resized_crop(
         (width, height)
     };
     Crop { left: (width - w) / 2, top: (height - h) / 2, width: w, height: h }
+}
+
+/// Draws the crop of the paper's section 4.1, "Data augmentation": the shorter side of an image of
+/// `width`×`height` pixels is resized to `short` pixels, the center square is cropped, and of it a
+/// random square of `side` pixels: `Resize(short)`, `CenterCrop(short)`, `RandomCrop(side)`.
+pub fn random_window(
+    [width, height]: [u32; 2],
+    short: u32,
+    side: u32,
+    rng: &mut impl RngExt,
+) -> Window {
+    let square = Window::center([width, height], short, short);
+    let [top, left] = [0; 2].map(|least| rng.random_range(least..=short - side));
+    square.square([left, top], side)
 }
 
 /// Mirrors an image of `width` columns vertically, three bytes per pixel.

@@ -1,10 +1,10 @@
-//! Augmentation of training images ([`crop_flip`], [`affine`], [`auto`], [`jitter`],
+//! Augmentation of training images ([`crop_flip`], [`affine`], [`auto`], [`jitter`], [`pca`],
 //! [`mod@erase`]), mixing of the images of a batch ([`mix`]), and the views of an image that
 //! evaluation averages over ([`views`]).
 //!
-//! Training images are transformed by `torchvision.transforms.RandomResizedCrop(size, scale)`,
-//! `RandomHorizontalFlip(p)`, `RandomVerticalFlip(p)` and `RandomRotation(degrees)`, then by the
-//! other enabled transforms.
+//! Training images are cropped as [`CropMode`] says and transformed by
+//! `torchvision.transforms.RandomHorizontalFlip(p)`, `RandomVerticalFlip(p)` and
+//! `RandomRotation(degrees)`, then by the other enabled transforms.
 
 pub mod affine;
 pub mod auto;
@@ -13,6 +13,7 @@ pub mod erase;
 pub mod jitter;
 pub mod mix;
 pub mod operation;
+pub mod pca;
 pub mod views;
 
 use alexnet_core::rng::{Purpose, generator};
@@ -22,17 +23,25 @@ use serde::{Deserialize, Serialize};
 
 use self::{
     auto::{AutoAugment, MAGNITUDES},
-    crop_flip::{flip_rows, random_resized_crop},
+    crop_flip::{CropMode, flip_rows, random_resized_crop, random_window},
     erase::{erase, random_erasing},
     jitter::ColorJitter,
     operation::Operation,
 };
-use crate::resize::{Crop, resize_into};
+use crate::{
+    framing::Window,
+    resize::{Crop, resize_into, resize_part_into},
+};
 
 /// Settings of the augmentation of images and targets in training.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Augmentation {
+    /// How the network's input is cropped.
+    pub crop: CropMode,
+    /// Pixels of the shorter side that images are resized to before [`CropMode::Random`] and
+    /// [`CropMode::Center`], at least the size of the network's input.
+    pub resize_short: u32,
     /// Smallest and largest share of an image's area that a crop covers (`scale` of
     /// `RandomResizedCrop`).
     pub crop_scale: [f64; 2],
@@ -49,6 +58,9 @@ pub struct Augmentation {
     pub ra_magnitude: u32,
     /// Strength of color jitter, as in [`ColorJitter::random`]; 0 disables it.
     pub color_jitter: f64,
+    /// Standard deviation of color noise along principal components ([`pca::random_shift`]); 0
+    /// disables it.
+    pub pca_noise: f64,
     /// Probability that a rectangle is erased ([`random_erasing`]).
     pub random_erasing: f64,
     /// Label smoothing ε, as in [`mix::smooth_labels`].
@@ -68,6 +80,8 @@ impl Default for Augmentation {
 impl Augmentation {
     /// The augmentation of the tutorial: crops and flips.
     pub const TUTORIAL: Self = Self {
+        crop: CropMode::RandomResized,
+        resize_short: 256,
         crop_scale: [0.08, 1.0],
         hflip: 0.5,
         vflip: 0.0,
@@ -75,6 +89,7 @@ impl Augmentation {
         auto_augment: None,
         ra_magnitude: 9,
         color_jitter: 0.0,
+        pca_noise: 0.0,
         random_erasing: 0.0,
         label_smoothing: 0.0,
         mixup: 0.0,
@@ -103,6 +118,12 @@ impl Augmentation {
                 0.0 < least && least <= most && most <= 1.0,
                 "it must be two shares above 0, the smaller first, at most 1",
             ),
+            (
+                "resize_short",
+                self.resize_short.to_string(),
+                self.resize_short > 0,
+                "it must be at least 1",
+            ),
             number("hflip", self.hflip, is_probability, probability),
             number("vflip", self.vflip, is_probability, probability),
             number(
@@ -118,6 +139,7 @@ impl Augmentation {
                 "it must be a whole number from 0 to 30",
             ),
             number("color_jitter", self.color_jitter, is_positive, positive),
+            number("pca_noise", self.pca_noise, is_positive, positive),
             number("random_erasing", self.random_erasing, is_probability, probability),
             number(
                 "label_smoothing",
@@ -140,9 +162,12 @@ impl Augmentation {
 /// The augmentation of one training image in one epoch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Variation {
-    /// The crop that is resized to the network's input.
+    /// The crop of the image that is resized.
     pub crop: Crop,
-    /// Whether the resized crop is mirrored horizontally.
+    /// The part of the resized crop that is the network's input; `None`: the crop is resized to the
+    /// network's input.
+    pub window: Option<Window>,
+    /// Whether the network's input is mirrored horizontally.
     pub flip: bool,
     /// Whether it is mirrored vertically.
     pub vflip: bool,
@@ -152,6 +177,8 @@ pub struct Variation {
     pub operations: Option<[Operation; 2]>,
     /// Color jitter, applied after the operations.
     pub jitter: Option<ColorJitter>,
+    /// What is added to the colors of the network's input after color jitter.
+    pub shift: Option<[f64; 3]>,
     /// The rectangle of the network's input that is erased last.
     pub erased: Option<Crop>,
 }
@@ -161,21 +188,38 @@ impl Variation {
     pub fn none(width: u32, height: u32) -> Self {
         Self {
             crop: Crop::whole(width, height),
+            window: None,
             flip: false,
             vflip: false,
             rotation: None,
             operations: None,
             jitter: None,
+            shift: None,
             erased: None,
         }
     }
 
-    /// Fills `pixels` with the network's input, `size`×`size` pixels of three bytes. `image` may be
-    /// a part of the original image that includes the crop; `crop` is its position in `image`. The
+    /// Fills `pixels` with the crop, resized and flipped horizontally: `size`×`size` pixels of three
+    /// bytes. `image` may be a part of the original image that includes the crop; `crop` is its
+    /// position in `image`.
+    ///
+    /// # Panics
+    /// In the cases of [`resize_part_into`].
+    pub fn resize(&self, image: &RgbImage, crop: Crop, size: usize, pixels: &mut [u8]) {
+        let side = size as u32;
+        match self.window {
+            None => resize_into(image, crop, self.flip, side, side, pixels),
+            Some(Window { resized, part }) => {
+                resize_part_into(image, crop, self.flip, resized, part, pixels);
+            }
+        }
+    }
+
+    /// Fills `pixels` with the network's input like [`Variation::resize`], and changes it. The
     /// erased rectangle gets the color `fill`.
     ///
     /// # Panics
-    /// In the cases of [`resize_into`].
+    /// As [`Variation::resize`].
     pub fn apply(
         &self,
         image: &RgbImage,
@@ -184,7 +228,7 @@ impl Variation {
         fill: [u8; 3],
         pixels: &mut [u8],
     ) {
-        resize_into(image, crop, self.flip, size as u32, size as u32, pixels);
+        self.resize(image, crop, size, pixels);
         if self.vflip {
             flip_rows(pixels, size);
         }
@@ -197,6 +241,9 @@ impl Variation {
         if let Some(jitter) = self.jitter {
             jitter.apply(pixels);
         }
+        if let Some(shift) = self.shift {
+            pca::add(shift, pixels);
+        }
         if let Some(area) = self.erased {
             erase(pixels, size, area, fill);
         }
@@ -206,6 +253,9 @@ impl Variation {
 /// Draws the augmentation of the training item `item` (its index in
 /// [`crate::dataset::Dataset::train`]), an image of `width`×`height`, in `epoch` (from 0), for a
 /// network whose input is `size`×`size`.
+///
+/// # Panics
+/// If the shorter side is resized to less than `size`.
 pub fn variation(
     augmentation: &Augmentation,
     (seed, epoch, item): (u64, u64, usize),
@@ -214,7 +264,19 @@ pub fn variation(
 ) -> Variation {
     let mut rng = generator(seed, Purpose::Augment, epoch, item as u64);
     // New values are drawn after the others, so that existing seeds keep their results.
-    let crop = random_resized_crop(augmentation.crop_scale, width, height, &mut rng);
+    let (crop, window) = match augmentation.crop {
+        CropMode::RandomResized => {
+            (random_resized_crop(augmentation.crop_scale, width, height, &mut rng), None)
+        }
+        CropMode::Random => {
+            let window = random_window([width, height], augmentation.resize_short, size, &mut rng);
+            (Crop::whole(width, height), Some(window))
+        }
+        CropMode::Center => {
+            let window = Window::center([width, height], augmentation.resize_short, size);
+            (Crop::whole(width, height), Some(window))
+        }
+    };
     let flip = rng.random_bool(augmentation.hflip);
     let jitter = (augmentation.color_jitter > 0.0)
         .then(|| ColorJitter::random(augmentation.color_jitter, &mut rng));
@@ -225,7 +287,9 @@ pub fn variation(
     let operations = augmentation
         .auto_augment
         .map(|auto| auto.random(augmentation.ra_magnitude, size, &mut rng));
-    Variation { crop, flip, vflip, rotation, operations, jitter, erased }
+    let shift =
+        (augmentation.pca_noise > 0.0).then(|| pca::random_shift(augmentation.pca_noise, &mut rng));
+    Variation { crop, window, flip, vflip, rotation, operations, jitter, shift, erased }
 }
 
 #[cfg(test)]
@@ -289,11 +353,45 @@ mod tests {
     fn a_seed_keeps_its_values_with_new_options() {
         let old = Augmentation { color_jitter: 0.4, random_erasing: 1.0, ..Augmentation::TUTORIAL };
         let auto_augment = Some(AutoAugment::TrivialAugment);
-        let new = Augmentation { vflip: 1.0, rotation: 10.0, auto_augment, ..old };
+        let new = Augmentation { vflip: 1.0, rotation: 10.0, auto_augment, pca_noise: 0.1, ..old };
         for item in 0..50 {
             let [old, new] =
                 [old, new].map(|augmentation| variation(&augmentation, (0, 0, item), (50, 40), 64));
-            assert_eq!(old, Variation { vflip: false, rotation: None, operations: None, ..new });
+            let unused =
+                Variation { vflip: false, rotation: None, operations: None, shift: None, ..new };
+            assert_eq!(old, unused);
+        }
+    }
+
+    #[test]
+    fn windows_are_uniform_in_the_center_square() {
+        let augmentation = Augmentation { crop: CropMode::Random, ..Augmentation::TUTORIAL };
+        let mut places = [[0; 33]; 2];
+        for item in 0..10_000 {
+            let variation = variation(&augmentation, (0, 0, item), (341, 256), 224);
+            assert_eq!(variation.crop, Crop::whole(341, 256));
+            let Window { resized, part } = variation.window.unwrap();
+            assert_eq!((resized, part.width, part.height), ([341, 256], 224, 224));
+            places[0][part.left as usize - 42] += 1;
+            places[1][part.top as usize] += 1;
+        }
+        assert!(places.iter().flatten().all(|count: &i32| (220..390).contains(count)));
+    }
+
+    /// The weights of the components are normal with the given standard deviation.
+    #[test]
+    fn color_noise_has_its_standard_deviation() {
+        let augmentation = Augmentation { pca_noise: 0.1, ..Augmentation::TUTORIAL };
+        let shifts: Vec<[f64; 3]> = (0..10_000)
+            .map(|item| variation(&augmentation, (0, 0, item), (9, 9), 224).shift.unwrap())
+            .collect();
+        for channel in 0..3 {
+            let sum = |power| shifts.iter().map(|shift| shift[channel].powi(power)).sum::<f64>();
+            let unit = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
+            let variance: f64 =
+                unit.iter().map(|alpha| pca::shift(*alpha)[channel].powi(2)).sum::<f64>() * 0.01;
+            assert!((sum(2) / 1e4 / variance - 1.0).abs() < 0.05);
+            assert!((sum(1) / 1e4).abs() < 0.04 * variance.sqrt());
         }
     }
 

@@ -38,12 +38,15 @@ use crate::{
     Error, Result,
     augment::{
         Augmentation, Variation,
+        crop_flip::CropMode,
         mix::{Mix, smooth_labels},
         variation,
         views::Views,
     },
+    corruption::Corruption,
     dataset::{Dataset, Images as ImageList, Item},
     decode::{self, Decoded, ExifOrientation},
+    framing::Framing,
     guard::guard,
     preprocess::evaluation_views,
     resize::Crop,
@@ -80,6 +83,8 @@ pub struct LoaderOptions {
     pub sampler: Sampler,
     /// Height and width of the network's input, in pixels.
     pub size: usize,
+    /// See [`Framing::resize_crop`], for evaluation.
+    pub resize_crop: Option<u32>,
     /// Mean and standard deviation, which the engine gets with each batch.
     pub normalization: Normalization,
     /// The augmentation of training images.
@@ -104,6 +109,7 @@ impl Default for LoaderOptions {
             shuffle: Shuffle::Full,
             sampler: Sampler::Uniform,
             size: 224,
+            resize_crop: None,
             normalization: Normalization::HALF,
             augmentation: Augmentation::TUTORIAL,
             cache_bytes: DEFAULT_CACHE_BYTES,
@@ -114,15 +120,20 @@ impl Default for LoaderOptions {
 }
 
 impl LoaderOptions {
-    /// Returns the default options with the input size, normalization and EXIF orientation of these
+    /// Returns the default options with the input size, preprocessing and EXIF orientation of these
     /// weights.
     pub fn of(metadata: &Metadata) -> Self {
         Self {
             size: metadata.input_size,
+            resize_crop: metadata.resize_crop,
             normalization: metadata.normalization,
             exif_orientation: metadata.exif_orientation,
             ..Self::default()
         }
+    }
+
+    fn framing(&self) -> Framing {
+        Framing { size: self.size, resize_crop: self.resize_crop }
     }
 
     fn decoding(&self) -> decode::Options {
@@ -142,8 +153,9 @@ impl Loader {
     ///
     /// # Errors
     /// [`alexnet_core::Error::Invalid`] if the batch size, the number of accumulated batches or the
-    /// image size is 0, and for [`Shuffle::Blocks`] if the images are not in shards or not each image
-    /// is used once; [`Error::Dataset`] if the class of an item does not exist.
+    /// image size is 0, if images are resized to less than the image size, and for
+    /// [`Shuffle::Blocks`] if the images are not in shards or not each image is used once;
+    /// [`Error::Dataset`] if the class of an item does not exist.
     pub fn new(dataset: Dataset, options: LoaderOptions) -> alexnet_core::Result<Self> {
         let LoaderOptions { batch_size, accumulate, size, .. } = options;
         for (field, value) in
@@ -152,6 +164,21 @@ impl Loader {
             if value == 0 {
                 let (value, reason) = (value.to_string(), "it must be at least 1");
                 return Err(alexnet_core::Error::Invalid { field, value, reason: reason.into() });
+            }
+        }
+        let Augmentation { crop, resize_short, .. } = options.augmentation;
+        let resized = [
+            ("resize_short", (crop != CropMode::RandomResized).then_some(resize_short)),
+            ("val_resize_crop", options.resize_crop),
+        ];
+        for (field, side) in resized {
+            if let Some(side) = side.filter(|side| (*side as usize) < size) {
+                let reason = format!("it must be at least the size of the network's input, {size}");
+                return Err(alexnet_core::Error::Invalid {
+                    field,
+                    value: side.to_string(),
+                    reason,
+                });
             }
         }
         let classes = dataset.classes.len();
@@ -250,6 +277,22 @@ impl Loader {
         self.share_of_evaluation(items, views, Share::WHOLE)
     }
 
+    /// Does the same as [`Loader::evaluation`] with corrupted images.
+    pub fn corrupted_evaluation(
+        &self,
+        items: &[Item],
+        corruption: Corruption,
+    ) -> impl Iterator<Item = alexnet_core::Result<(Vec<usize>, Batch)>> + use<'_> {
+        let (source, size) = (Arc::clone(&self.source), self.source.options.size);
+        self.prepared_evaluation(items, 1, Share::WHOLE, move |item, pixels| {
+            let mut image = vec![0; pixels.len()];
+            let is_usable = source.prepare_views(item, &mut image, Views::Whole)?;
+            corruption.apply(&mut image, size, item.index())?;
+            pixels.copy_from_slice(&image);
+            Ok(is_usable)
+        })
+    }
+
     /// Does the same as [`Loader::evaluation_views`] for every `share.ranks`-th batch.
     fn share_of_evaluation(
         &self,
@@ -257,12 +300,23 @@ impl Loader {
         views: Views,
         share: Share,
     ) -> impl Iterator<Item = alexnet_core::Result<(Vec<usize>, Batch)>> + use<'_> {
-        let count = views.count();
+        let source = Arc::clone(&self.source);
+        self.prepared_evaluation(items, views.count(), share, move |item, pixels| {
+            source.prepare_views(item, pixels, views)
+        })
+    }
+
+    /// Iterates over batches of images that `prepare` writes, `count` views of each.
+    fn prepared_evaluation<P: Fn(Item, &mut [u8]) -> Result<bool> + Send + Sync + 'static>(
+        &self,
+        items: &[Item],
+        count: usize,
+        share: Share,
+        prepare: P,
+    ) -> impl Iterator<Item = alexnet_core::Result<(Vec<usize>, Batch)>> + use<'_, P> {
         let items: Arc<[Item]> = items.into();
-        let (source, listed) = (Arc::clone(&self.source), Arc::clone(&items));
-        let work = move |position: usize, pixels: &mut [u8]| {
-            source.prepare_views(listed[position], pixels, views)
-        };
+        let listed = Arc::clone(&items);
+        let work = move |position: usize, pixels: &mut [u8]| prepare(listed[position], pixels);
         let batch_size = (self.source.options.batch_size / count).max(1);
         let batches = consecutive(0..items.len(), batch_size).skip(share.rank).step_by(share.ranks);
         let batches = batches.map(Iterator::collect);
@@ -439,7 +493,7 @@ impl Source {
     fn prepare_views(&self, item: Item, pixels: &mut [u8], views: Views) -> Result<bool> {
         let prepared = without_panic(self.images(), item, || {
             let (decoded, _) = self.decoded(item, Crop::whole)?;
-            evaluation_views(&decoded.image, views, self.options.size, pixels);
+            evaluation_views(&decoded.image, views, self.options.framing(), pixels);
             Ok(())
         });
         self.check(item, prepared)
@@ -589,6 +643,7 @@ mod tests {
         shuffle: Shuffle::Full,
         sampler: Sampler::Uniform,
         size: 16,
+        resize_crop: None,
         normalization: Normalization::HALF,
         augmentation: Augmentation::TUTORIAL,
         cache_bytes: 0,
@@ -866,7 +921,10 @@ mod tests {
         assert_eq!(batches.iter().map(Batch::len).collect::<Vec<_>>(), [2, 1]);
         let pixels: Vec<u8> = batches.iter().flat_map(|b| b.images.pixels.clone()).collect();
         let expected: Vec<u8> = (7..10)
-            .flat_map(|i| evaluation_image(&decode_image(root.path().join(format!("{i}.png"))), 16))
+            .flat_map(|i| {
+                let image = decode_image(root.path().join(format!("{i}.png")));
+                evaluation_image(&image, Framing::whole(16))
+            })
             .collect();
         assert_eq!(pixels, expected);
         assert_eq!(batches[0].targets, [0.0, 1.0, 1.0, 0.0]);
@@ -895,7 +953,7 @@ mod tests {
             let mut targets = batches.iter().flat_map(|(_, batch)| batch.targets.chunks(2));
             for item in &dataset.val {
                 let image = decode_image(dataset.images.file(*item));
-                for view in views.of(image.width(), image.height()) {
+                for view in views.of(image.dimensions().into(), Framing::whole(16)) {
                     let mut expected = vec![0; 16 * 16 * 3];
                     resize_into(&image, view.crop, view.flip, 16, 16, &mut expected);
                     assert_eq!(images.next().unwrap(), expected);
@@ -969,11 +1027,16 @@ mod tests {
     #[test]
     fn invalid_options_and_classes_are_refused() {
         let (root, dataset) = images();
-        for options in
-            [LoaderOptions { batch_size: 0, ..OPTIONS }, LoaderOptions { size: 0, ..OPTIONS }]
-        {
+        let augmentation =
+            Augmentation { crop: CropMode::Random, resize_short: 15, ..Augmentation::TUTORIAL };
+        for options in [
+            LoaderOptions { batch_size: 0, ..OPTIONS },
+            LoaderOptions { size: 0, ..OPTIONS },
+            LoaderOptions { augmentation, ..OPTIONS },
+            LoaderOptions { resize_crop: Some(15), ..OPTIONS },
+        ] {
             let error = Loader::new(dataset.clone(), options).err().unwrap().to_string();
-            assert!(error.contains("at least 1"), "{error}");
+            assert!(error.contains("it must be at least "), "{error}");
         }
         let error = Loader::new(noise(root.path(), 3), OPTIONS).err().unwrap().to_string();
         assert!(error.contains("3.png"), "{error}");

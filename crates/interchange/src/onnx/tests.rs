@@ -15,6 +15,7 @@ fn metadata(variant: Variant, classes: usize) -> Metadata {
         variant,
         classes: (0..classes).map(|i| format!("\"fleur\" nº {i}")).collect(),
         input_size: variant.topology(classes).input[1],
+        resize_crop: None,
         normalization: Normalization::IMAGENET,
         exif_orientation: ExifOrientation::Ignore,
         precision: Default::default(),

@@ -85,7 +85,7 @@ pub struct Explained {
     /// Channels, height and width of the map
     shape: [usize; 3],
     /// The colors of the map (viridis) as a PNG of the size of the network's input, to be stretched
-    /// over the whole image; a data URL
+    /// over the whole image, or over its center if `resize_crop` of `/info` is a number; a data URL
     heatmap: String,
     /// The values of the map, row by row, if requested
     #[serde(skip_serializing_if = "Option::is_none")]

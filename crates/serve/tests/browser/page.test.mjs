@@ -438,6 +438,20 @@ pageTest("an image is displayed in the orientation that the network sees", {}, a
   }
 });
 
+pageTest("the overlay lies over the part of the image that the network sees", {}, async (page) => {
+  await reload(page, { resize_crop: 256 });
+  await drop(page, image(0));
+  const overlay = page.locator(".overlay");
+  await overlay.waitFor();
+  const [part, whole] = [await overlay.boundingBox(), await page.locator(".frame .image").boundingBox()];
+  const side = Math.min(whole.width, whole.height) * 224 / 256;
+  const near = (found, expected) => assert.ok(Math.abs(found - expected) < 1, `${found}, ${expected}`);
+  near(part.width, side);
+  near(part.height, side);
+  near(part.x - whole.x, (whole.width - side) / 2);
+  near(part.y - whole.y, (whole.height - side) / 2);
+});
+
 pageTest("any class of many can be explained", { errors: [/status of 400.*explain/] }, async (page) => {
   await reload(page, { classes: [...Object.values(expected)[0].map(({ name }) => name), "lilies"] });
   await drop(page, image(0));

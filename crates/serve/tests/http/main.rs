@@ -41,6 +41,7 @@ fn classifier() -> Classifier {
             variant: Variant::Tutorial,
             classes: CLASSES.map(String::from).to_vec(),
             input_size: topology.input[1],
+            resize_crop: None,
             normalization: Normalization::HALF,
             exif_orientation: ExifOrientation::Apply,
             precision: Default::default(),

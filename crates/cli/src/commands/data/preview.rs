@@ -12,6 +12,7 @@ use alexnet::core::{
 };
 use alexnet::data::{
     dataset::{Dataset, Item},
+    framing::Framing,
     loader::{Loader, LoaderOptions},
     preprocess::evaluation_image,
 };
@@ -41,6 +42,10 @@ pub struct Args {
     /// Random seed of the selection of images and of their augmentation
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::at_least(0u64))]
     seed: u64,
+    /// For the validation image, resize the shorter side to N pixels and crop the center; 0: resize
+    /// the whole image
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse::at_least(0u32))]
+    val_resize_crop: u32,
     #[command(flatten)]
     augmentation: AugmentationOptions,
     #[command(flatten)]
@@ -59,6 +64,8 @@ const VIEWS: u64 = 4;
 /// If images cannot be read or the figure cannot be written.
 pub fn run(args: &Args) -> Result<()> {
     let size = 224;
+    let resize_crop = (args.val_resize_crop > 0).then_some(args.val_resize_crop);
+    let framing = Framing { size, resize_crop };
     let mut config = TrainConfig { seed: args.seed, ..TrainConfig::default() };
     args.augmentation.apply(&mut config);
     let listing = source(args.data.as_ref()).listing(&mut Console::default())?;
@@ -72,6 +79,7 @@ pub fn run(args: &Args) -> Result<()> {
         batch_size: ROWS,
         seed: config.seed,
         size,
+        resize_crop,
         augmentation: config.augmentation,
         cache_bytes: usize::MAX,
         exif_orientation: args.exif_orientation.into(),
@@ -94,7 +102,7 @@ pub fn run(args: &Args) -> Result<()> {
     for (item, views) in shown.iter().zip(views) {
         let original = images.decode(*item, loader.decoding())?.image;
         let validation =
-            RgbImage::from_raw(size as u32, size as u32, evaluation_image(&original, size))
+            RgbImage::from_raw(size as u32, size as u32, evaluation_image(&original, framing))
                 .unwrap_or_default();
         tiles.push(Tile::new(original, classes[images.class(*item)].clone()));
         tiles.extend(views);

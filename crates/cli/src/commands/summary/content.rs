@@ -35,6 +35,7 @@ pub struct Content {
     pub variant: Variant,
     pub classes: Vec<String>,
     input_size: usize,
+    resize_crop: Option<u32>,
     #[serde(flatten)]
     normalization: Normalization,
     exif_orientation: ExifOrientation,
@@ -99,8 +100,15 @@ impl Content {
         };
         note_assumed(&path, &loaded, &mut Console::default());
         let Loaded { weights, .. } = loaded;
-        let Metadata { variant, classes, input_size, normalization, exif_orientation, precision } =
-            weights.metadata;
+        let Metadata {
+            variant,
+            classes,
+            input_size,
+            resize_crop,
+            normalization,
+            exif_orientation,
+            precision,
+        } = weights.metadata;
         // In the order of the layers.
         let parameters = variant.topology(classes.len()).parameters()?;
         let tensors = parameters.iter().filter_map(|parameter| {
@@ -114,6 +122,7 @@ impl Content {
             variant,
             classes,
             input_size,
+            resize_crop,
             normalization,
             exif_orientation,
             precision,
@@ -136,6 +145,9 @@ impl Content {
         say!("{}", shown_path(Path::new(&self.path)))?;
         say!("classes: {}", listed(&self.classes))?;
         say!("images: {size}×{size}, mean {mean:?}, std {std:?}")?;
+        if let Some(side) = self.resize_crop {
+            say!("resized: shorter side to {side}, then the center")?;
+        }
         let (precision, orientation) = (self.precision, self.exif_orientation.name());
         say!("training: precision {precision}, EXIF orientation {orientation}")?;
         if let Some(Training { run, text, epoch, epochs, accuracy, .. }) = &self.training {
