@@ -179,8 +179,8 @@ mod tests {
             let mut config = TrainConfig::recipe(recipe);
             assert_eq!(nearest_recipe(&config).unwrap(), (recipe, vec![]));
             // Settings that are open when a run is started.
-            config.mean = Some([0.5; 3]);
-            config.std = Some([0.5; 3]);
+            config.mean.get_or_insert([0.5; 3]);
+            config.std.get_or_insert([0.5; 3]);
             config.exif_orientation = Some(ExifOrientation::Apply);
             config.model_ema_steps = Some(7);
             assert_eq!(nearest_recipe(&config).unwrap(), (recipe, vec![]));
