@@ -39,7 +39,7 @@ fn bash_completes_commands_and_options() {
         return;
     };
     assert_eq!(commands, "train\n");
-    assert_eq!(complete("alexnet train --recipe ''", 3).unwrap(), "tutorial fast best\n");
+    assert_eq!(complete("alexnet train --shuffle ''", 3).unwrap(), "full blocks\n");
     assert!(complete("alexnet data pack --sh", 3).unwrap().contains("--shard-size"));
 }
 
