@@ -42,7 +42,7 @@ pub use self::resume::Resume;
 /// let config = TrainConfig { data: "flower_photos".into(), ..TrainConfig::recipe(Recipe::Fast) };
 /// let run = Trainer::new(config)?.run(&mut ())?;
 /// if let Some(best) = run.best() {
-///     println!("epoch {}: accuracy {:.3}", best.epoch, best.accuracy);
+///     println!("epoch {}: accuracy {:?}", best.epoch, best.accuracy());
 /// }
 /// # Ok::<(), alexnet::Error>(())
 /// ```
