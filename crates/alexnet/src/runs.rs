@@ -6,10 +6,10 @@ use std::{
     time::SystemTime,
 };
 
-use alexnet_core::{Error as CoreError, ExifOrientation, Normalization, Progress, lock};
+use alexnet_core::{Error as CoreError, ExifOrientation, Normalization, Precision, Progress, lock};
 use toml::{Table, Value};
 
-use crate::{Observer, Recipe, Result, RunFolder, TrainConfig, saved};
+use crate::{Convolution, Observer, Recipe, Result, RunFolder, TrainConfig, saved};
 
 /// Folders below the folder of runs that are searched: `runs/train`, `runs/recipes/fast-0`.
 const DEPTH: usize = 2;
@@ -145,12 +145,17 @@ fn nearest_recipe(config: &TrainConfig) -> Result<(Recipe, Vec<Change>)> {
     Ok(nearest.unwrap_or_default())
 }
 
-/// Gives open settings the values that they have without initial weights.
+/// Gives open settings the values that they have without initial weights, and removes engine settings
+/// that are defaults.
 fn completed(mut config: TrainConfig) -> TrainConfig {
     let Normalization { mean, std } = Normalization::HALF;
     config.mean.get_or_insert(mean);
     config.std.get_or_insert(std);
     config.exif_orientation.get_or_insert(ExifOrientation::Apply);
+    // Engine settings that are given with their default values.
+    let engine = &mut config.engine;
+    engine.convolution = engine.convolution.filter(|given| *given != Convolution::Winograd);
+    engine.precision = engine.precision.filter(|given| *given != Precision::F32);
     config
 }
 
@@ -183,6 +188,8 @@ mod tests {
             config.std.get_or_insert([0.5; 3]);
             config.exif_orientation = Some(ExifOrientation::Apply);
             config.model_ema_steps = Some(7);
+            config.engine.precision = Some(Precision::F32);
+            config.engine.convolution = Some(Convolution::Winograd);
             assert_eq!(nearest_recipe(&config).unwrap(), (recipe, vec![]));
             config.seed = 1;
             config.engine.backend = Engine::Candle;
