@@ -16,7 +16,7 @@ use crate::{
     divided::Divided,
     division::LayerRanks,
     kernels::Isa,
-    layers::CpuLayer,
+    layers::{CpuLayer, needs_backward},
     memory,
     optimizer::Update,
     parallel::ELEMENTS,
@@ -45,7 +45,9 @@ impl CpuModel {
     fn forward(&mut self, images: Option<&Images>, mode: Mode) -> Result<Tensor> {
         images.map_or(Ok(()), |images| images.check(self.input))?;
         let Self { input, classes, layers, divided, pool, .. } = self;
-        layers.par_iter_mut().for_each(|layer| layer.prepare());
+        // Other ranks may train with layers that are divided.
+        let for_backward = needs_backward(mode) || divided.is_some();
+        layers.par_iter_mut().for_each(|layer| layer.prepare(for_backward));
         let run = |layers: &mut [Box<dyn CpuLayer>], x: Tensor, mode| {
             layers.iter_mut().try_fold(x, |x, layer| layer.forward(x, mode))
         };
@@ -183,7 +185,7 @@ impl CpuModel {
         rule: ReluRule,
     ) -> Result<Inspection> {
         let mut x = normalize(images, self.input, &self.pool);
-        self.layers.par_iter_mut().for_each(|layer| layer.prepare());
+        self.layers.par_iter_mut().for_each(|layer| layer.prepare(true));
         let Self { classes, layers, observed, pool, .. } = self;
         let classes = *classes;
         let (mut activations, mut gradients) = (BTreeMap::new(), BTreeMap::new());

@@ -409,7 +409,9 @@ impl<E: WinogradElement> Convolution for Winograd<E> {
     fn set_weight(&mut self, weight: &[f32], needs_dx: bool) {
         let window = self.weight_window();
         let point = window.channels / E::NUMBERS;
-        self.weight.resize(PLANE * point, E::zeroed());
+        if self.weight.is_empty() {
+            self.weight = vec![E::zeroed(); PLANE * point];
+        }
         let mut converted = Vec::new();
         let weight = if self.outer.stride == 1 {
             weight
@@ -428,7 +430,9 @@ impl<E: WinogradElement> Convolution for Winograd<E> {
             self.isa, &window, outputs, weight, matrices, over_outputs_matrices
         ));
         if needs_dx {
-            self.transposed.resize(self.weight.len(), E::zeroed());
+            if self.transposed.is_empty() {
+                self.transposed = vec![E::zeroed(); self.weight.len()];
+            }
             let from = over_outputs.as_ref().map_or(&self.weight[..], |from| cast_slice(from));
             let points = self.transposed.par_chunks_mut(point).zip(from.par_chunks(point));
             points.for_each(|(transposed, weight)| {

@@ -25,8 +25,8 @@ pub struct Conv2d {
     /// The weight, stored as `[kh, kw, in/groups, out]`, and the bias `[out]`.
     parameters: [ParameterState; 2],
     convolution: Box<dyn Convolution>,
-    /// Whether the weights have changed since they were passed to `convolution`.
-    stale: bool,
+    /// For what `convolution` has the weights; `None` if they have changed.
+    prepared: Option<Prepared>,
     relu: bool,
     pooling: Option<MaxPool2d>,
     /// Whether an earlier layer is trainable.
@@ -36,6 +36,15 @@ pub struct Conv2d {
     /// With fused pooling: the index of the maximum in the window of each output.
     argmax: Vec<u32>,
     saved_for_backward: Option<SavedForBackward>,
+}
+
+/// The passes that the weights of a convolution are prepared for.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+enum Prepared {
+    /// The forward pass and the gradient of the weights.
+    ForForward,
+    /// Also the gradient of the input, which takes time and memory.
+    WithInputGradient,
 }
 
 struct SavedForBackward {
@@ -93,7 +102,7 @@ impl Conv2d {
             geometry,
             parameters,
             convolution,
-            stale: true,
+            prepared: None,
             relu,
             pooling,
             needs_dx,
@@ -272,9 +281,15 @@ fn chunks(values: Option<&mut [f32]>, len: usize, count: usize) -> Vec<Option<&m
 }
 
 impl CpuLayer for Conv2d {
-    fn prepare(&mut self) {
-        if std::mem::take(&mut self.stale) {
-            self.convolution.set_weight(&self.parameters[0].values, self.needs_dx);
+    fn prepare(&mut self, for_backward: bool) {
+        let wanted = match for_backward && self.needs_dx {
+            true => Prepared::WithInputGradient,
+            false => Prepared::ForForward,
+        };
+        if self.prepared.is_none_or(|prepared| prepared < wanted) {
+            let needs_dx = wanted == Prepared::WithInputGradient;
+            self.convolution.set_weight(&self.parameters[0].values, needs_dx);
+            self.prepared = Some(wanted);
         }
     }
 
@@ -283,7 +298,7 @@ impl CpuLayer for Conv2d {
     }
 
     fn parameters_mut(&mut self) -> &mut [ParameterState] {
-        self.stale = true;
+        self.prepared = None;
         &mut self.parameters
     }
 }

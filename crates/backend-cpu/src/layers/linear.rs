@@ -428,7 +428,7 @@ impl Backward<Tensor> for Linear {
 }
 
 impl CpuLayer for Linear {
-    fn prepare(&mut self) {
+    fn prepare(&mut self, _: bool) {
         if let Some(rounded) = &mut self.rounded {
             rounded.refresh(self.isa, &self.parameters[0]);
         }

@@ -39,8 +39,8 @@ pub trait CpuLayer: Backward<Tensor> + Send {
     }
 
     /// Prepares the weights for the products of the next passes, if they have changed. The layers of
-    /// a network are prepared in parallel.
-    fn prepare(&mut self) {}
+    /// a network are prepared in parallel. `for_backward` is whether a backward pass may follow.
+    fn prepare(&mut self, _for_backward: bool) {}
 
     /// Whether a parameter of the layer is trainable.
     fn is_trainable(&self) -> bool {
@@ -78,7 +78,7 @@ pub trait CpuLayer: Backward<Tensor> + Send {
 }
 
 /// Whether a backward pass may follow a forward pass in this mode.
-fn needs_backward(mode: Mode) -> bool {
+pub fn needs_backward(mode: Mode) -> bool {
     mode != Mode::Evaluate
 }
 
