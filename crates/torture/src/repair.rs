@@ -48,3 +48,31 @@ pub fn zip(bytes: &mut [u8]) {
         }
     }
 }
+
+/// Corrects both checksums of each record of an event file.
+pub fn events(bytes: &mut [u8]) {
+    const HEAD: usize = 12;
+    let checksum = |bytes: &[u8]| {
+        crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xA282_EAD8).to_le_bytes()
+    };
+    let mut offset = 0;
+    while let Some((length, sum)) = bytes
+        .get_mut(offset..)
+        .and_then(|rest| rest.get_mut(..HEAD))
+        .map(|head| head.split_at_mut(8))
+    {
+        sum.copy_from_slice(&checksum(length));
+        let length = length.iter().rev().fold(0, |n: u64, byte| n << 8 | u64::from(*byte));
+        let start = offset + HEAD;
+        let Some(end) = usize::try_from(length).ok().and_then(|length| start.checked_add(length))
+        else {
+            break;
+        };
+        if end.saturating_add(4) > bytes.len() {
+            break;
+        }
+        let sum = checksum(&bytes[start..end]);
+        bytes[end..end + 4].copy_from_slice(&sum);
+        offset = end + 4;
+    }
+}

@@ -17,6 +17,7 @@ use alexnet_core::{
     weights::{self, Metadata, Weights},
 };
 use alexnet_data::dataset::{Dataset, Images};
+use alexnet_interchange::tensorboard::EventFile;
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use safetensors::{Dtype, tensor::TensorView};
 use tempfile::TempDir;
@@ -256,6 +257,20 @@ pub fn progresses() -> Vec<Vec<u8>> {
     [Progress::default(), progress()]
         .map(|progress| serde_json::to_vec(&progress).expect("text"))
         .to_vec()
+}
+
+/// Returns event files of TensorBoard with up to three events.
+pub fn events() -> Vec<Vec<u8>> {
+    let save = |events: u64| {
+        written(|path| {
+            let mut file = EventFile::open(path, |_, _| true).expect("a temporary folder");
+            for step in 0..events {
+                let scalars = [("train/loss", 0.5), ("lr", 1e-3)];
+                file.add(step, &scalars).expect("a temporary folder");
+            }
+        })
+    };
+    [0, 1, 3].map(save).to_vec()
 }
 
 /// Returns weights files of this project with too few parameters.

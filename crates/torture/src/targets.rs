@@ -19,6 +19,7 @@ use alexnet_data::{
     resize::Crop,
     split::SplitOptions,
 };
+use alexnet_interchange::tensorboard::EventFile;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use walkdir::WalkDir;
 
@@ -137,6 +138,16 @@ pub fn all() -> Vec<Target> {
         other("weights", 100, seeds::weights_headers(), whole_weights, SAFETENSORS),
         other("checkpoint", 4000, seeds::checkpoints(), read_checkpoint, SAFETENSORS),
         other("progress", 4000, seeds::progresses(), read_progress, TEXT),
+        Target {
+            repair: Some(repair::events),
+            ..other(
+                "events",
+                4000,
+                seeds::events(),
+                events,
+                &[b"brain.Event:2", b"\x2A\0", b"\x10\x03"],
+            )
+        },
         other("classes", 4000, seeds::class_indices(), classes, TEXT),
         other("split", 4000, seeds::splits(), split, TEXT),
         other(
@@ -434,6 +445,28 @@ fn read_checkpoint(bytes: &[u8], environment: &Environment) -> Outcome {
     match checkpoint::load::<Progress>(&path) {
         Ok((state, _)) => Outcome::Read(state.parameters.len().to_string()),
         Err(error) => Outcome::Refused(error.to_string()),
+    }
+}
+
+/// Opens an event file twice: what is left after the first time must be read the second time.
+fn events(bytes: &[u8], environment: &Environment) -> Outcome {
+    let path = environment.folder.join("it");
+    fs::write(&path, bytes).expect("a temporary folder");
+    let open = || {
+        let mut events = vec![];
+        let file = EventFile::open(&path, |step, tags| {
+            events.push((step, tags.len()));
+            true
+        });
+        file.map(|_| (events, fs::read(&path).expect("a temporary folder")))
+    };
+    match (open(), open()) {
+        (Err(error), _) => Outcome::Refused(error.to_string()),
+        (Ok(first), Ok(second)) if first == second && bytes.starts_with(&first.1) => {
+            let tags = first.0.iter().map(|(_, tags)| tags.to_string()).collect::<Vec<_>>();
+            Outcome::Read(tags.join(" "))
+        }
+        (first, second) => Outcome::Wrong(format!("{first:?} is then read as {second:?}")),
     }
 }
 

@@ -36,7 +36,7 @@ macro_rules! parsers {
     };
 }
 
-parsers! { jpeg png gif webp bmp tiff pnm pth pickle whole_pth safetensors weights checkpoint progress classes split tgz tar zip shard shard_index }
+parsers! { jpeg png gif webp bmp tiff pnm pth pickle whole_pth safetensors weights checkpoint progress events classes split tgz tar zip shard shard_index }
 
 /// If valid files were not accepted, mutations would only test refusals. Small weights files are
 /// refused because of their shapes.
