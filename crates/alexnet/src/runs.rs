@@ -152,6 +152,7 @@ fn completed(mut config: TrainConfig) -> TrainConfig {
     config.mean.get_or_insert(mean);
     config.std.get_or_insert(std);
     config.exif_orientation.get_or_insert(ExifOrientation::Apply);
+    config.val_resize_crop.get_or_insert(0);
     // Engine settings that are given with their default values.
     let engine = &mut config.engine;
     engine.convolution = engine.convolution.filter(|given| *given != Convolution::Winograd);
@@ -187,6 +188,7 @@ mod tests {
             config.mean.get_or_insert([0.5; 3]);
             config.std.get_or_insert([0.5; 3]);
             config.exif_orientation = Some(ExifOrientation::Apply);
+            config.val_resize_crop.get_or_insert(0);
             config.model_ema_steps = Some(7);
             config.engine.precision = Some(Precision::F32);
             config.engine.convolution = Some(Convolution::Winograd);

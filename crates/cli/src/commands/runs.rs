@@ -3,7 +3,10 @@
 mod clean;
 mod table;
 
-use std::path::{Path, PathBuf};
+use std::{
+    cmp::Reverse,
+    path::{Path, PathBuf},
+};
 
 use alexnet::{
     RunSummary,
@@ -104,12 +107,12 @@ fn sort(runs: &mut [RunSummary], key: Key) {
         |run: &RunSummary| run.progress.history.last().and_then(EpochRow::accuracy).unwrap_or(-1.0);
     match key {
         Key::Name => {}
-        Key::Date => runs.sort_by(|a, b| b.modified.cmp(&a.modified)),
+        Key::Date => runs.sort_by_key(|run| Reverse(run.modified)),
         Key::Best => runs.sort_by(|a, b| best(b).total_cmp(&best(a))),
         Key::Last => runs.sort_by(|a, b| last(b).total_cmp(&last(a))),
         Key::Epochs => {
-            runs.sort_by(|a, b| b.progress.history.len().cmp(&a.progress.history.len()));
+            runs.sort_by_key(|run| Reverse(run.progress.history.len()));
         }
-        Key::Size => runs.sort_by(|a, b| b.bytes.cmp(&a.bytes)),
+        Key::Size => runs.sort_by_key(|run| Reverse(run.bytes)),
     }
 }
