@@ -10,10 +10,21 @@ fn corruptions_are_those_of_numpy_and_pillow() {
     let (image, bytes) = bytes.split_at(size * size * 3);
     let mut expected =
         bytes.as_chunks().0.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes)));
-    let kinds = [Kind::GaussianBlur, Kind::Brightness, Kind::Contrast, Kind::Jpeg, Kind::Scale];
+    let kinds = [
+        Kind::GaussianBlur,
+        Kind::Brightness,
+        Kind::Contrast,
+        Kind::Jpeg,
+        Kind::ScaleUp,
+        Kind::ScaleDown,
+    ];
     for kind in kinds {
-        // JPEG and scale have the bytes of Pillow; the others are rounded.
-        let tolerance = if matches!(kind, Kind::Jpeg | Kind::Scale) { 0.0 } else { 0.5 + 1e-4 };
+        // JPEG and scales have the bytes of Pillow; the others are rounded.
+        let tolerance = if matches!(kind, Kind::Jpeg | Kind::ScaleUp | Kind::ScaleDown) {
+            0.0
+        } else {
+            0.5 + 1e-4
+        };
         for severity in 0..SEVERITIES {
             let mut found = image.to_vec();
             Corruption { kind, severity }.apply(&mut found, size, 0).unwrap();

@@ -224,21 +224,21 @@ fn corruptions_lower_the_accuracy_in_the_same_way_each_time() {
     assert_eq!(first["loss"], clean["loss"]);
     let Value::Array(rows) = &first["corruptions"]["corruptions"] else { panic!("{first}") };
     let mean = |values: &mut dyn Iterator<Item = f64>, n: f64| values.sum::<f64>() / n;
-    assert_eq!(rows.len(), 7);
+    assert_eq!(rows.len(), 8);
     for row in rows {
         let severities = row["severities"].as_array().unwrap();
         assert_eq!(severities.len(), 3);
         let expected = mean(&mut severities.iter().map(number), 3.0);
         assert!((number(&row["top1"]) - expected).abs() < 1e-12, "{row}");
     }
-    let expected = mean(&mut rows.iter().map(|row| number(&row["top1"])), 7.0);
+    let expected = mean(&mut rows.iter().map(|row| number(&row["top1"])), 8.0);
     assert!((number(&first["corruptions"]["top1"]) - expected).abs() < 1e-12);
 
     let text = dir.succeeds(&[&EVALUATE[..7], &["--corruptions"]].concat());
     let from = text.find("top1 corrupted").unwrap();
-    let table: Vec<&str> = text[from..].lines().take(9).collect();
-    assert!(table[1].starts_with("gaussian-noise  ") && table[7].starts_with("shift  "), "{text}");
-    assert!(table[8].starts_with("mean  ") && table[8].len() == table[0].len(), "{text}");
+    let table: Vec<&str> = text[from..].lines().take(10).collect();
+    assert!(table[1].starts_with("gaussian-noise  ") && table[8].starts_with("shift  "), "{text}");
+    assert!(table[9].starts_with("mean  ") && table[9].len() == table[0].len(), "{text}");
     assert_eq!(dir.run(&[&EVALUATE[..], &["--corruptions", "--tta"]].concat()).code, Some(2));
 }
 

@@ -75,7 +75,7 @@ pub fn random_window(
 pub fn flip_rows(pixels: &mut [u8], width: usize) {
     let row = 3 * width;
     let rows = pixels.len() / row;
-    let (above, below) = pixels.split_at_mut(rows.div_ceil(2) * row);
+    let (above, below) = pixels.split_at_mut(rows / 2 * row);
     let pairs = above.chunks_exact_mut(row).zip(below.chunks_exact_mut(row).rev());
     pairs.for_each(|(upper, lower)| upper.swap_with_slice(lower));
 }

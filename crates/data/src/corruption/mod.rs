@@ -14,7 +14,7 @@ use rand_distr::{Distribution, StandardNormal};
 use crate::{
     Error, Result,
     decode::{Options, decode_bytes},
-    resize::{Crop, resize_into},
+    resize::{Crop, resize, resize_into},
 };
 
 /// A corruption at a severity.
@@ -41,7 +41,9 @@ pub enum Kind {
     /// The image is compressed as JPEG.
     Jpeg,
     /// The middle of the image is enlarged.
-    Scale,
+    ScaleUp,
+    /// The image is made smaller; the pixels of its border are repeated.
+    ScaleDown,
     /// The image is moved in a random direction; the pixels of its border are repeated.
     Shift,
 }
@@ -51,13 +53,14 @@ pub const SEVERITIES: usize = 3;
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::GaussianNoise,
         Self::GaussianBlur,
         Self::Brightness,
         Self::Contrast,
         Self::Jpeg,
-        Self::Scale,
+        Self::ScaleUp,
+        Self::ScaleDown,
         Self::Shift,
     ];
 
@@ -69,7 +72,8 @@ impl Kind {
             Self::Brightness => "brightness",
             Self::Contrast => "contrast",
             Self::Jpeg => "jpeg",
-            Self::Scale => "scale",
+            Self::ScaleUp => "scale-up",
+            Self::ScaleDown => "scale-down",
             Self::Shift => "shift",
         }
     }
@@ -85,7 +89,7 @@ impl Kind {
             Self::Brightness => [0.1, 0.3, 0.5],
             Self::Contrast => [0.4, 0.2, 0.05],
             Self::Jpeg => [25.0, 15.0, 7.0],
-            Self::Scale => [1.2, 1.5, 2.0],
+            Self::ScaleUp | Self::ScaleDown => [1.2, 1.5, 2.0],
             Self::Shift => [0.0625, 0.125, 0.25],
         }
     }
@@ -112,7 +116,8 @@ impl Corruption {
             }),
             Kind::Contrast => reduce_contrast(pixels, strength),
             Kind::Jpeg => *pixels = compressed(pixels, size, strength as u8)?,
-            Kind::Scale => enlarge(pixels, size, strength),
+            Kind::ScaleUp => enlarge(pixels, size, strength),
+            Kind::ScaleDown => shrink(pixels, size, strength),
             Kind::Shift => {
                 let angle = rng.random_range(0.0..std::f64::consts::TAU);
                 let by = |direction: f64| (strength * size as f64 * direction).round() as isize;
@@ -160,15 +165,32 @@ fn compressed(pixels: &[u8], size: usize, quality: u8) -> Result<Vec<u8>> {
     Ok(decode_bytes("-", &file, Options::default())?.image.into_raw())
 }
 
-/// Resizes the middle of the image, of a width and height of `size / factor`, to the whole.
-fn enlarge(pixels: &mut Vec<u8>, size: usize, factor: f64) {
-    let side = size as u32;
+/// Returns the square in the middle whose side is `1 / factor` of that of the image.
+fn middle(side: u32, factor: f64) -> Crop {
     let part = (f64::from(side) / factor).round().max(1.0) as u32;
     let start = (side - part) / 2;
-    let crop = Crop { left: start, top: start, width: part, height: part };
+    Crop { left: start, top: start, width: part, height: part }
+}
+
+/// Resizes the [`middle`] of the image to the whole.
+fn enlarge(pixels: &mut Vec<u8>, size: usize, factor: f64) {
+    let side = size as u32;
+    let crop = middle(side, factor);
     let Some(image) = RgbImage::from_raw(side, side, std::mem::take(pixels)) else { return };
     pixels.resize(image.as_raw().len(), 0);
     resize_into(&image, crop, false, side, side, pixels);
+}
+
+/// Resizes the image to its [`middle`].
+fn shrink(pixels: &mut Vec<u8>, size: usize, factor: f64) {
+    let side = size as u32;
+    let Crop { left, width, .. } = middle(side, factor);
+    let Some(image) = RgbImage::from_raw(side, side, std::mem::take(pixels)) else { return };
+    let small = resize(&image, Crop::whole(side, side), width, width);
+    let from = |to: u32| to.saturating_sub(left).min(width - 1) as usize;
+    pixels.extend((0..side * side).flat_map(|at| {
+        small.as_chunks::<3>().0[from(at / side) * width as usize + from(at % side)]
+    }));
 }
 
 /// Moves the image to the right and down.

@@ -2,7 +2,7 @@
 
     python crates/data/tests/goldens/corruptions.py > crates/data/tests/goldens/corruptions.bin
 
-The file has the side of the image as u32 and its pixels, then for blur, brightness, contrast, JPEG and scale, and each severity, the
+The file has the side of the image as u32 and its pixels, then for blur, brightness, contrast, JPEG and both scales, and each severity, the
 pixels as f32.
 """
 
@@ -14,7 +14,7 @@ import sys
 import numpy as np
 from PIL import Image
 
-SIZE = 40
+SIZE = 32
 rng = np.random.default_rng(0)
 y, x = np.mgrid[:SIZE, :SIZE]
 smooth = np.stack([40 + 5 * x, 200 - 3 * y, 90 + x + y], -1)
@@ -52,15 +52,22 @@ def jpeg(quality):
     return np.asarray(Image.open(file))
 
 
-def scale(factor):
+def scale_up(factor):
     part = round(SIZE / factor)
     start = (SIZE - part) // 2
     image = Image.fromarray(pixels).crop((start, start, start + part, start + part))
     return np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
 
 
+def scale_down(factor):
+    part = round(SIZE / factor)
+    start = (SIZE - part) // 2
+    small = np.asarray(Image.fromarray(pixels).resize((part, part), Image.Resampling.BILINEAR))
+    return np.pad(small, ((start, SIZE - part - start), (start, SIZE - part - start), (0, 0)), mode="edge")
+
+
 sys.stdout.buffer.write(struct.pack("<I", SIZE) + pixels.tobytes())
 for corrupt, strengths in [(blur, (1, 3, 6)), (brightness, (0.1, 0.3, 0.5)), (contrast, (0.4, 0.2, 0.05)), (jpeg, (25, 15, 7)),
-                           (scale, (1.2, 1.5, 2))]:
+                           (scale_up, (1.2, 1.5, 2)), (scale_down, (1.2, 1.5, 2))]:
     for strength in strengths:
         sys.stdout.buffer.write(np.asarray(corrupt(strength)).astype("<f4").tobytes())
