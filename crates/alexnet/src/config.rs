@@ -26,9 +26,9 @@ use crate::{ClassWeights, DataSource, EngineConfig, Error, Result, source::VAL_F
 /// this order, with `-` for `_`.
 ///
 /// Five settings may be open (`None`), because their values depend on what is read when the run
-/// starts: `mean`, `std`, `val_resize_crop` and `exif_orientation` are then taken from the initial weights, and
-/// `model_ema_steps` follows from the number of images. From the first step on, and in `args.toml`,
-/// all settings have values.
+/// starts: `mean`, `std`, `val_resize_crop` and `exif_orientation` are then taken from the initial
+/// weights, and `model_ema_steps` follows from the number of images. From the first step on, and in
+/// `args.toml`, all settings have values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct TrainConfig {

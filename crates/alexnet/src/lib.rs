@@ -13,8 +13,8 @@
 //!
 //! [`Classifier`] takes any weights file: safetensors, PyTorch's `.pth`, or a run folder.
 //! [`Trainer`] makes runs from a [`TrainConfig`]; [`Recipe`] has presets. A [`TrainObserver`]
-//! receives its events. [`Evaluator`] measures weights on a set of images. [`NeighborSearch`] finds the
-//! images that are nearest to an image.
+//! receives its events. [`Evaluator`] measures weights on a set of images. [`NeighborSearch`] finds
+//! the images that are nearest to an image.
 //!
 //! Engines are features of this crate: `cpu` (on by default, pure Rust), `candle` and `tch`
 //! (libtorch). They give the same answers; [`Engine`] chooses one at run time.

@@ -25,8 +25,8 @@ impl Selection {
     /// Chooses the images of `data`, or by default those of the run of the weights. For the images
     /// of the run, wherever they are now, the split of the run is used, so that no training image
     /// is taken for a validation image; `None` as `split` means its validation images, or if it has
-    /// none its test images, or its training images. For other images, `None` as `split` means their validation
-    /// subset if the folder has one, otherwise all images.
+    /// none its test images, or its training images. For other images, `None` as `split` means
+    /// their validation subset if the folder has one, otherwise all images.
     ///
     /// # Errors
     /// When there is no such image.

@@ -148,8 +148,8 @@ impl Trainer {
 
     /// Trains together with other ranks, each of which calls this method with the same settings.
     /// The engine `cpu` computes the same bits on any number of ranks that is a power of two, with
-    /// [`Parallel::Data`] and [`Parallel::Hybrid`]; otherwise, and on other engines, results differ by
-    /// rounding.
+    /// [`Parallel::Data`] and [`Parallel::Hybrid`]; otherwise, and on other engines, results differ
+    /// by rounding.
     ///
     /// Rank 0 writes the run folder and has all events of its observer. The other ranks' observers
     /// get only [`TrainObserver::started`] and [`TrainObserver::step`], and each can stop the run.

@@ -40,8 +40,8 @@ pub struct CpuModel {
 }
 
 impl CpuModel {
-    /// Returns the logits `[N, C]` of these images. Without images, it computes nothing, unless layers
-    /// are divided among ranks: then it takes part in the computation for the other ranks.
+    /// Returns the logits `[N, C]` of these images. Without images, it computes nothing, unless
+    /// layers are divided among ranks: then it takes part in the computation for the other ranks.
     fn forward(&mut self, images: Option<&Images>, mode: Mode) -> Result<Tensor> {
         images.map_or(Ok(()), |images| images.check(self.input))?;
         let Self { input, classes, layers, divided, pool, .. } = self;

@@ -21,7 +21,8 @@ const COLUMNS: usize = 6;
 const ALPHA: f32 = 0.5;
 
 /// Writes both confusion matrices, the reliability diagram, and a gallery of the misclassified
-/// images with the highest confidence, with their maps if there are any. If no image is misclassified, removes an older gallery.
+/// images with the highest confidence, with their maps if there are any. If no image is
+/// misclassified, removes an older gallery.
 ///
 /// # Errors
 /// If a file cannot be written, or an image can no longer be read.

@@ -3,8 +3,8 @@
 use alexnet::{RunSummary, core::text::escaped, runs::Change};
 use serde_json::{Map, Value};
 
-/// Returns the recipe and the options that differ from it: `fast, seed=1`. The number of epochs is left
-/// out, because it is always shown beside them.
+/// Returns the recipe and the options that differ from it: `fast, seed=1`. The number of epochs is
+/// left out, because it is always shown beside them.
 pub fn options(run: &RunSummary) -> String {
     let setting = |(name, value): &Change| {
         let value = match value {

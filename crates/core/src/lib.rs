@@ -2,10 +2,10 @@
 //!
 //! This crate describes the network ([`topology`], [`alexnet`]), initializes it ([`init`]), defines
 //! the interface that an engine implements ([`backend`], [`layer`]), contains the code that engines
-//! with automatic differentiation share ([`autodiff`]), trains through that interface ([`train`]), on one
-//! process or several ([`collective`]),
-//! computes losses and metrics ([`loss`], [`metrics`]) and reads and writes the files of a run
-//! ([`weights`], [`checkpoint`]). All tensor arithmetic is done by the engines.
+//! with automatic differentiation share ([`autodiff`]), trains through that interface ([`train`]),
+//! on one process or several ([`collective`]), computes losses and metrics ([`loss`], [`metrics`])
+//! and reads and writes the files of a run ([`weights`], [`checkpoint`]). All tensor arithmetic is
+//! done by the engines.
 #![deny(unsafe_code)]
 
 pub mod alexnet;

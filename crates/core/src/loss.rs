@@ -36,8 +36,8 @@ pub fn row_loss(row: &[f32], target: &[f32]) -> f64 {
 /// Returns the mean loss over the images of a step and its gradient with respect to the logits,
 /// `[N, C]`: `(softmax(x)·Σt - t) / N`. For a micro-batch, N is [`MicroBatch::divisor`], and the loss
 /// is the share of the micro-batch. An image whose targets are all 0 has the loss 0 and the gradient
-/// 0. Targets may have factors, such as weights of classes. All engines use this function. It computes in f64 on the host and
-/// rounds once.
+/// 0. Targets may have factors, such as weights of classes. All engines use this function. It
+/// computes in f64 on the host and rounds once.
 pub fn cross_entropy(
     logits: &Logits,
     targets: &[f32],

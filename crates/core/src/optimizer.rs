@@ -1,5 +1,5 @@
-//! The equations of Adam, AdamW, SGD and the SGD of the paper. All engines implement them, so that a run can be resumed
-//! with another engine.
+//! The equations of Adam, AdamW, SGD and the SGD of the paper. All engines implement them, so that
+//! a run can be resumed with another engine.
 //!
 //! For a parameter w with gradient g at step t (from 1), learning rate η and weight decay λ,
 //! element by element and in this order of operations (that of PyTorch's `torch.optim` 2.13):
@@ -9,8 +9,8 @@
 //! * **AdamW** (`torch.optim.AdamW`): `w ← w(1-ηλ)`, then as Adam with λ = 0
 //! * **SGD** (`torch.optim.SGD`): `g ← g + λw` · `b ← g` at t = 1, else `b ← μb + g` · `w ← w - ηb`
 //! * **SGD of the paper** (section 5; also Caffe's): `g ← g + λw` · `b ← μb + ηg` · `w ← w - b`. While
-//!   η is constant, the weights are those of SGD. When η changes, b keeps the steps of the previous η,
-//!   while SGD applies the new η to all earlier gradients. The paper's v is `-b`
+//!   η is constant, the weights are those of SGD. When η changes, b keeps the steps of the previous
+//! η,   while SGD applies the new η to all earlier gradients. The paper's v is `-b`
 //!
 //! m, v and b are the moments `exp_avg`, `exp_avg_sq` and `momentum_buffer` of
 //! [`crate::State::moments`]; missing moments are zero (for b of SGD this gives `b ← g`).

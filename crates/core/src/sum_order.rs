@@ -7,8 +7,8 @@
 //! the third quarter, is then a node of the tree, and can be computed elsewhere. Since the addition
 //! of two numbers is commutative, it does not matter which side adds.
 //!
-//! The engine `cpu` forms the sums over the outputs of a linear layer in the same order, so that these
-//! can be divided too.
+//! The engine `cpu` forms the sums over the outputs of a linear layer in the same order, so that
+//! these can be divided too.
 
 use std::ops::Range;
 
@@ -18,9 +18,9 @@ const MIN_PARTS: usize = 8;
 /// The maximum number of parts of a step, which limits the depth of the tree.
 const MAX_PARTS: usize = 512;
 
-/// The number of images of a part, if the number of parts is within its limits. With fewer images, the
-/// matrix products of large batches take longer; with more, micro-batches have too few parts to use
-/// all threads.
+/// The number of images of a part, if the number of parts is within its limits. With fewer images,
+/// the matrix products of large batches take longer; with more, micro-batches have too few parts to
+/// use all threads.
 const IMAGES_PER_PART: usize = 16;
 
 /// Returns the number of parts of a step with this number of images, a power of two. The last parts

@@ -136,7 +136,8 @@ pub fn compare_checksum(
 impl Metadata {
     /// Returns the text entries of a file: `format` (`pt`, which Python's readers look for),
     /// `variant`, `classes` (a JSON list), `input_size`, `mean` and `std` (JSON lists),
-    /// `resize_crop` if the input is cropped, `exif_orientation` (`ignore`) if it is not `apply`, and `precision` (`bf16`) if it is not `f32`.
+    /// `resize_crop` if the input is cropped, `exif_orientation` (`ignore`) if it is not `apply`,
+    /// and `precision` (`bf16`) if it is not `f32`.
     ///
     /// # Errors
     /// Never, since strings and numbers can always be written as JSON.

@@ -67,8 +67,8 @@ macro_rules! by_kernel {
     };
 }
 
-/// The Winograd convolution F(7-r × 7-r, r × r), whose products multiply elements `E`: numbers in f32,
-/// or pairs of numbers in bf16. The transforms and all sums are computed in f32.
+/// The Winograd convolution F(7-r × 7-r, r × r), whose products multiply elements `E`: numbers in
+/// f32, or pairs of numbers in bf16. The transforms and all sums are computed in f32.
 pub struct Winograd<E> {
     /// The geometry of the layer.
     outer: Geometry,
@@ -80,8 +80,8 @@ pub struct Winograd<E> {
     input: Windows,
     /// The layout of the tiles of the output.
     output: Windows,
-    /// The transformed weights `[36, in/groups/numbers, out]`, where `numbers` is the count of numbers
-    /// in an element.
+    /// The transformed weights `[36, in/groups/numbers, out]`, where `numbers` is the count of
+    /// numbers in an element.
     weight: Vec<E>,
     /// The transposed weights `[36, out/numbers, in/groups]`, if the gradient of the input is needed.
     transposed: Vec<E>,

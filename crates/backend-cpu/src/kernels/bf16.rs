@@ -267,8 +267,8 @@ impl Kernel for PairsOfRows<'_> {
     }
 }
 
-/// The kernel that converts a matrix of pairs of neighbors in a row to pairs of numbers from two rows:
-/// for each pair of rows, first those of the even columns, then those of the odd columns.
+/// The kernel that converts a matrix of pairs of neighbors in a row to pairs of numbers from two
+/// rows: for each pair of rows, first those of the even columns, then those of the odd columns.
 pub struct PairsAcrossRows<'a> {
     /// The rows, of at least `pairs` pairs.
     pub from: &'a [Pair],

@@ -167,8 +167,9 @@ impl Linear {
     /// Returns `dx = dy · W`, or `dy` if the gradient of the input is not needed. If the outputs are
     /// divided among ranks, see [`OutputDivision::sums_dx`].
     ///
-    /// The outputs are divided into parts like the images of a step ([`alexnet_core::sum_order`]), and
-    /// the sums over the parts are added as a balanced tree, so that ranks can compute nodes of it.
+    /// The outputs are divided into parts like the images of a step ([`alexnet_core::sum_order`]),
+    /// and the sums over the parts are added as a balanced tree, so that ranks can compute nodes of
+    /// it.
     ///
     /// # Errors
     /// [`alexnet_core::Error::Ranks`].
@@ -269,8 +270,8 @@ impl Linear {
     }
 }
 
-/// Copies numbers with even indices, which are the first half of `grouped`, and those with odd indices
-/// to their places.
+/// Copies numbers with even indices, which are the first half of `grouped`, and those with odd
+/// indices to their places.
 fn interleave(grouped: &[f32], to: &mut [f32]) {
     let (even, odd) = grouped.split_at(grouped.len() / 2);
     for (to, (even, odd)) in to.chunks_mut(2).zip(even.iter().zip(odd)) {

@@ -1,5 +1,5 @@
-//! The seven operations with their forward and backward passes, and two that exchange channels between
-//! ranks, one per file.
+//! The seven operations with their forward and backward passes, and two that exchange channels
+//! between ranks, one per file.
 
 mod conv2d;
 mod dropout;

@@ -1,5 +1,5 @@
-//! `alexnet summary`: prints the layers of a network, the content of a weights file, and what the ranks
-//! of a training do.
+//! `alexnet summary`: prints the layers of a network, the content of a weights file, and what the
+//! ranks of a training do.
 
 mod content;
 mod layers;

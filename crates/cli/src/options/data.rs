@@ -19,7 +19,8 @@ use crate::parse;
 #[command(next_help_heading = "Data")]
 pub struct DataOptions {
     /// Folder of class folders, folder with train/ and val/, an archive (.tgz, .tar, .zip) of such a
-    /// folder, or a folder of shards (see `data pack`) [default: data/flower_photos, else drawn flowers]
+    /// folder, or a folder of shards (see `data pack`) [default: data/flower_photos, else drawn
+    /// flowers]
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
     /// Share of each class for the validation set, unless the folder has train/ and val/; with 0,

@@ -36,7 +36,8 @@ fn a_run_resumed_on_a_plateau_has_the_same_rates() {
     };
     train("whole", "5");
     let whole = Outcome::of(&dir.file("whole"));
-    // Of 5 images in equal classes, about one is recognized, so the accuracy does not rise each epoch.
+    // Of 5 images in equal classes, about one is recognized, so the accuracy does not rise each
+    // epoch.
     let (mut rate, mut best) = (0.01, 0.0);
     let mut rates = Vec::new();
     for row in &whole.progress.history {

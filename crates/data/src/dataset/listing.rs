@@ -122,7 +122,8 @@ impl Listing {
     /// # Errors
     /// [`Error::Dataset`] if a class has no training image, or for a fold if the images are already
     /// split or a class has only one; [`Error::NoneValidates`] if there is no
-    /// validation image although the fraction is above 0; [`Error::Invalid`] if the fraction is outside `0.0..1.0`.
+    /// validation image although the fraction is above 0; [`Error::Invalid`] if the fraction is
+    /// outside `0.0..1.0`.
     pub fn split(self, options: &SplitOptions) -> Result<Dataset> {
         let empty = self.empty_classes();
         if !empty.is_empty() {

@@ -786,8 +786,8 @@ mod tests {
         }
     }
 
-    /// Also with mixing, for which a rank needs an image of another rank, and with an unreadable image
-    /// that only some ranks read.
+    /// Also with mixing, for which a rank needs an image of another rank, and with an unreadable
+    /// image that only some ranks read.
     #[test]
     fn the_shares_of_ranks_are_the_whole_steps() {
         let (root, dataset) = images();
