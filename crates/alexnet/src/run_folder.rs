@@ -159,7 +159,7 @@ impl RunFolder {
     /// written last.
     ///
     /// # Errors
-    /// [`Error::NoRuns`] when there is none.
+    /// [`Error::NoRuns`] when `runs/` has no run.
     pub fn newest() -> Result<PathBuf> {
         let folders = fs::read_dir(RUNS).into_iter().flatten().flatten();
         let runs = folders.map(|entry| Self::at(entry.path())).filter_map(|run| {

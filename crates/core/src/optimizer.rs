@@ -10,7 +10,7 @@
 //! * **SGD** (`torch.optim.SGD`): `g ← g + λw` · `b ← g` at t = 1, else `b ← μb + g` · `w ← w - ηb`
 //! * **SGD of the paper** (section 5; also Caffe's): `g ← g + λw` · `b ← μb + ηg` · `w ← w - b`. While
 //!   η is constant, the weights are those of SGD. When η changes, b keeps the steps of the previous
-//! η,   while SGD applies the new η to all earlier gradients. The paper's v is `-b`
+//!   η, while SGD applies the new η to all earlier gradients. The paper's v is `-b`
 //!
 //! m, v and b are the moments `exp_avg`, `exp_avg_sq` and `momentum_buffer` of
 //! [`crate::State::moments`]; missing moments are zero (for b of SGD this gives `b ← g`).

@@ -161,9 +161,14 @@ impl Progress {
         progress
     }
 
-    /// Returns the validation accuracies of the finished epochs that have one.
-    pub fn accuracies(&self) -> impl Iterator<Item = f64> {
-        self.history.iter().filter_map(EpochRow::accuracy)
+    /// Returns the learning rate of the last step. It depends on the position in the epoch, not on
+    /// the number of steps done, since batches may be empty, and for some schedules on the results of
+    /// the finished epochs.
+    pub fn lr(&self, schedule: &Schedule, data: &dyn Batches) -> f32 {
+        let steps_per_epoch = data.steps_per_epoch() as u64;
+        let done = self.batches.div_ceil(data.batches_per_step()) as u64;
+        let step = self.history.len() as u64 * steps_per_epoch + done.saturating_sub(1);
+        schedule.lr(step, steps_per_epoch, self.history.iter().filter_map(EpochRow::accuracy))
     }
 
     /// Whether the accuracy has not increased for `patience` epochs. Never without validation.
@@ -277,18 +282,12 @@ pub fn fit(mut run: Run, progress: &mut Progress, observer: &mut dyn Observer) -
     let settings = run.settings;
     let (batches_per_epoch, batches_per_step) =
         (run.data.batches_per_epoch(), run.data.batches_per_step());
-    let steps_per_epoch = run.data.steps_per_epoch() as u64;
     let is_over = |progress: &Progress| {
         progress.history.len() as u64 >= settings.schedule.epochs
             || settings.patience.is_some_and(|patience| progress.is_stuck(patience))
     };
-    // The rate depends on the position in the epoch, not on the number of steps done, since batches
-    // may be empty, and for some schedules on the results of the finished epochs.
-    let lr = |progress: &Progress| {
-        let done = progress.batches.div_ceil(batches_per_step) as u64;
-        let step = progress.history.len() as u64 * steps_per_epoch + done.saturating_sub(1);
-        settings.schedule.lr(step, steps_per_epoch, progress.accuracies())
-    };
+    let data = run.data;
+    let lr = |progress: &Progress| progress.lr(&settings.schedule, data);
     let share = Share { rank: run.ranks.rank(), ranks: run.ranks.size() };
     while !is_over(progress) {
         let epoch = progress.history.len() as u64;

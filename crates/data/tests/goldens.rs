@@ -1,6 +1,8 @@
 //! Compares decoding, resizing and augmentation with Pillow and torchvision. `goldens/make.py`
 //! wrote the expected results.
 
+mod reader;
+
 use std::sync::Arc;
 
 use alexnet_core::{
@@ -20,23 +22,10 @@ use alexnet_data::{
 use image::RgbImage;
 use rand::RngExt;
 
-/// Reads the golden files.
-struct Reader<'a>(&'a [u8]);
+use self::reader::Reader;
 
-impl<'a> Reader<'a> {
-    fn bytes(&mut self, n: usize) -> &'a [u8] {
-        let (head, tail) = self.0.split_at(n);
-        self.0 = tail;
-        head
-    }
-
-    fn numbers<const N: usize>(&mut self) -> [u32; N] {
-        std::array::from_fn(|_| u32::from_le_bytes(self.bytes(4).try_into().unwrap()))
-    }
-
-    fn floats(&mut self, n: usize) -> Vec<f32> {
-        (0..n).map(|_| f32::from_le_bytes(self.bytes(4).try_into().unwrap())).collect()
-    }
+fn floats(reader: &mut Reader, n: usize) -> Vec<f32> {
+    (0..n).map(|_| f32::from_le_bytes(reader.bytes(4).try_into().unwrap())).collect()
 }
 
 fn largest_difference(a: &[u8], b: &[u8]) -> u8 {
@@ -195,9 +184,11 @@ fn crops_have_the_distribution_of_torchvision() {
 fn normalized_bytes_are_those_of_torchvision_bit_for_bit() {
     let mut reader = Reader(include_bytes!("goldens/normalize.bin"));
     for normalization in [Normalization::HALF, Normalization::IMAGENET] {
-        assert_eq!(reader.floats(6), [normalization.mean, normalization.std].concat());
+        assert_eq!(floats(&mut reader, 6), [normalization.mean, normalization.std].concat());
         for (channel, numbers) in normalization.table().iter().enumerate() {
-            for (byte, (found, expected)) in numbers.iter().zip(reader.floats(256)).enumerate() {
+            for (byte, (found, expected)) in
+                numbers.iter().zip(floats(&mut reader, 256)).enumerate()
+            {
                 assert_eq!(
                     found.to_bits(),
                     expected.to_bits(),
@@ -233,8 +224,8 @@ fn prepared() -> Vec<Prepared> {
                 ..Variation::none(width, height)
             },
             size,
-            training: reader.floats(3 * size * size),
-            evaluation: reader.floats(3 * size * size),
+            training: floats(&mut reader, 3 * size * size),
+            evaluation: floats(&mut reader, 3 * size * size),
         });
     }
     assert_eq!(cases.len(), 4);

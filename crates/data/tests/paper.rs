@@ -1,6 +1,8 @@
 //! Compares the preprocessing of the paper with torchvision and NumPy. `goldens/paper.py` wrote the
 //! expected results.
 
+mod reader;
+
 use alexnet_data::{
     augment::{Variation, pca, views::Views},
     framing::{Framing, Window},
@@ -9,22 +11,10 @@ use alexnet_data::{
 };
 use image::RgbImage;
 
-struct Reader<'a>(&'a [u8]);
+use self::reader::Reader;
 
-impl<'a> Reader<'a> {
-    fn bytes(&mut self, n: usize) -> &'a [u8] {
-        let (head, tail) = self.0.split_at(n);
-        self.0 = tail;
-        head
-    }
-
-    fn numbers<const N: usize>(&mut self) -> [u32; N] {
-        std::array::from_fn(|_| u32::from_le_bytes(self.bytes(4).try_into().unwrap()))
-    }
-
-    fn floats<const N: usize>(&mut self) -> [f64; N] {
-        self.numbers().map(|bits| f64::from(f32::from_bits(bits)))
-    }
+fn floats<const N: usize>(reader: &mut Reader) -> [f64; N] {
+    reader.numbers().map(|bits| f64::from(f32::from_bits(bits)))
 }
 
 #[test]
@@ -38,12 +28,12 @@ fn crops_views_and_color_noise_are_those_of_the_paper() {
         match kind {
             0 => resized(&mut reader, width, height),
             _ => {
-                let alpha = reader.floats();
+                let alpha = floats(&mut reader);
                 let mut found = reader.bytes(pixels).to_vec();
                 pca::add(pca::shift(alpha), &mut found);
                 for byte in found {
                     // Half a level for rounding, and the precision of f32.
-                    let [expected] = reader.floats();
+                    let [expected] = floats(&mut reader);
                     assert!((f64::from(byte) - expected).abs() < 0.5 + 1e-4, "{alpha:?}");
                 }
             }

@@ -180,9 +180,9 @@ impl Linear {
         let (outputs, inputs) = self.extents();
         let [weight, _] = &self.parameters;
         let (rows, part, batch) = (weight.rows(), images_per_part(outputs), dy.batch);
-        // A pair is in one part.
-        let is_divisible = self.rounded.is_none() || part.is_multiple_of(2);
-        let block = if is_divisible { PARTS * part } else { part };
+        // No pair of outputs may be in two parts.
+        let pairs_fit = self.rounded.is_none() || part.is_multiple_of(2);
+        let block = if pairs_fit { PARTS * part } else { part };
         let add = |sum: &mut Buffer, more: &Buffer| self.isa.run(AddTo { sum, more });
         let sum_of_columns = |first: usize| {
             let mut n = INPUTS.min(inputs - first);

@@ -245,13 +245,18 @@ mod tests {
     /// truth = np.where(np.arange(40) % 3 == 0, 0, np.argmax(logits, 1) % 3)
     /// p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     /// predicted = p.argmax(1)
-    /// print(classification_report(truth, predicted, labels=range(4), zero_division=0,
-    /// output_dict=True)) print(confusion_matrix(truth, predicted, labels=range(4),
-    /// normalize="true").tolist()) print(log_loss(truth, p, labels=range(4))) confidence, right =
-    /// p.max(1), predicted == truth edges = np.arange(16) / 15 ece = 0 for low, high in zip(edges,
-    /// edges[1:]):     inside = (low < confidence) & (confidence <= high)     if inside.any():
-    /// print(inside.sum(), confidence[inside].mean(), right[inside].mean())         ece +=
-    /// inside.mean() * abs(right[inside].mean() - confidence[inside].mean()) print(ece)
+    /// print(classification_report(truth, predicted, labels=range(4), zero_division=0, output_dict=True))
+    /// print(confusion_matrix(truth, predicted, labels=range(4), normalize="true").tolist())
+    /// print(log_loss(truth, p, labels=range(4)))
+    /// confidence, right = p.max(1), predicted == truth
+    /// edges = np.arange(16) / 15
+    /// ece = 0
+    /// for low, high in zip(edges, edges[1:]):
+    ///     inside = (low < confidence) & (confidence <= high)
+    ///     if inside.any():
+    ///         print(inside.sum(), confidence[inside].mean(), right[inside].mean())
+    ///         ece += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+    /// print(ece)
     /// ```
     #[test]
     fn a_report_equals_scikit_learn_and_numpy() {

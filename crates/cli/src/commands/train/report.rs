@@ -131,10 +131,6 @@ impl Step {
     pub fn new(run: &RunInfo, report: &StepReport, speed: Option<f64>) -> Self {
         let RunInfo { progress, config, loader, .. } = *run;
         let (epochs_done, batches) = (progress.history.len() as u64, loader.batches_per_epoch());
-        // As in the training loop: batches may be empty, so steps of the epoch are counted by them.
-        let steps_per_epoch = loader.steps_per_epoch() as u64;
-        let steps = progress.batches.div_ceil(loader.batches_per_step()) as u64;
-        let position = epochs_done * steps_per_epoch + steps.saturating_sub(1);
         let batches_left = (config.epochs - epochs_done - 1) as f64 * batches as f64
             + (batches - progress.batches) as f64;
         let images_left = batches_left * progress.images as f64 / progress.batches as f64;
@@ -145,7 +141,7 @@ impl Step {
             batches,
             loss: report.loss,
             gradient_norm: report.gradient_norm,
-            lr: config.schedule().lr(position, steps_per_epoch, progress.accuracies()),
+            lr: progress.lr(&config.schedule(), loader),
             images_per_second: speed,
             seconds_left: speed.map(|speed| images_left / speed),
         }
