@@ -30,8 +30,9 @@ fn each_layer(criterion: &mut Criterion) {
             .warm_up_time(Duration::from_millis(300))
             .measurement_time(Duration::from_secs(1));
         for engine in engines() {
-            let mut model =
-                engine.compile(&topology, &state, &options).expect("the engine supports the layer");
+            let mut model = engine
+                .compile(&topology, state.clone(), &options)
+                .expect("the engine supports the layer");
             group.bench_function(BenchmarkId::new("forward", engine.name()), |bencher| {
                 bencher.iter(|| model.logits(&batch.images).expect("the batch fits"));
             });

@@ -15,7 +15,7 @@ fn network(criterion: &mut Criterion) {
     group.sample_size(10);
     for engine in engines() {
         let mut model = engine
-            .compile(&topology, &state, &Options::default())
+            .compile(&topology, state.clone(), &Options::default())
             .expect("the engine supports the variant");
         for n in [1, 32] {
             let batch = Batch::random(n, topology.input[1], 5);

@@ -29,7 +29,7 @@ impl Backend for Logging {
     fn compile(
         &self,
         topology: &Topology,
-        state: &State,
+        state: State,
         options: &Options,
     ) -> Result<Box<dyn Model>> {
         println!("compiling {} nodes for {}", topology.nodes.len(), options.device);
@@ -83,7 +83,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let engine = Logging(Engine::Cpu.backend().ok_or("this build lacks the engine `cpu`")?);
     let topology = Variant::Tutorial.topology(5);
     let state = initialize(&topology, Init::Tutorial, 0)?;
-    let mut model = engine.compile(&topology, &state, &Options::default())?;
+    let mut model = engine.compile(&topology, state, &Options::default())?;
     let batch = Batch::random(4, 224, 5);
     for number in 1..=3 {
         let step = Step { number, seed: 0, micro_batch: None, lr: 1e-3, clip_grad_norm: None };

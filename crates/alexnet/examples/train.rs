@@ -1,5 +1,5 @@
 //! Trains on a folder of class folders: `cargo run --release --example train -- my_images my_run
-//! 22`, for 22 epochs
+//! 24`, for 24 epochs
 
 use std::ops::ControlFlow;
 

@@ -106,7 +106,7 @@ impl ClassifierBuilder {
         let orientation = orientation(self.exif_orientation, metadata.exif_orientation, observer);
         let topology = metadata.variant.topology(metadata.classes.len());
         let options = Options { device: self.engine.device, ..Options::default() };
-        let model = backend.compile(&topology, &State::from(parameters), &options)?;
+        let model = backend.compile(&topology, State::from(parameters), &options)?;
         let decoding = decode::Options { orientation, ..decode::Options::default() };
         let Self { engine, views, .. } = self;
         Ok(Classifier {

@@ -486,7 +486,7 @@ mod tests {
         }
         assert_eq!(TrainConfig::recipe(Recipe::Tutorial), TrainConfig::default());
         let fast = TrainConfig::recipe(Recipe::Fast);
-        assert_eq!((fast.epochs, fast.opt, fast.weight_decay), (22, Opt::Adamw, 0.05));
+        assert_eq!((fast.epochs, fast.opt, fast.weight_decay), (24, Opt::Adamw, 0.05));
         for recipe in [Recipe::Paper, Recipe::Caffe] {
             let config = TrainConfig::recipe(recipe);
             let sgd = Optimizer::SgdPaper { momentum: 0.9, weight_decay: 5e-4 };

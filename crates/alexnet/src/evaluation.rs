@@ -267,7 +267,7 @@ impl Evaluator {
         let Weights { metadata, parameters } = file.loaded.weights;
         let topology = metadata.variant.topology(metadata.classes.len());
         let options = Options { device: self.engine.device, ..Options::default() };
-        let mut model = backend.compile(&topology, &State::from(parameters), &options)?;
+        let mut model = backend.compile(&topology, State::from(parameters), &options)?;
         let loading = LoaderOptions {
             batch_size: self.batch_size,
             on_bad_image: self.on_bad_image,

@@ -255,7 +255,7 @@ impl Explainer {
         let observed: BTreeSet<String> = relus.map(|node| node.name.clone()).collect();
         let frozen = parameters.keys().cloned().collect();
         let options = Options { observed, frozen, ..options };
-        let model = backend.compile(&topology, &State::from(parameters), &options)?;
+        let model = backend.compile(&topology, State::from(parameters), &options)?;
         Ok(Self { topology, model })
     }
 

@@ -249,7 +249,7 @@ impl HiddenLayer {
         let kept: Vec<String> = topology.parameters()?.into_iter().map(|p| p.name).collect();
         parameters.retain(|name, _| kept.contains(name));
         let options = Options { device: engine.device, ..Options::default() };
-        let model = backend.compile(&topology, &State::from(parameters), &options)?;
+        let model = backend.compile(&topology, State::from(parameters), &options)?;
         Ok(Self {
             model,
             features: topology.classes()?,

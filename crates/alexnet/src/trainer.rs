@@ -187,7 +187,7 @@ impl Trainer {
                 ready
             }
         };
-        let Ready { config, folder, marks, loader, state, mut progress } = ready;
+        let Ready { config, folder, marks, loader, mut state, mut progress } = ready;
         let dataset = loader.dataset();
         let topology = config.variant.topology(dataset.classes.len());
         let metadata = metadata(&config, &topology, dataset);
@@ -204,14 +204,12 @@ impl Trainer {
             frozen: config.frozen(&topology)?,
             ..Options::default()
         };
-        let mut model = backend.compile(&topology, &state, &options)?;
+        let average = std::mem::take(&mut state.average);
+        let mut model = backend.compile(&topology, state, &options)?;
         let compile = |parameters: &Parameters| {
-            backend.compile(&topology, &State::from(parameters.clone()), &options)
+            backend.compile(&topology, State::from(parameters.clone()), &options)
         };
-        let averaging =
-            config.ema().map(|ema| Averaging { ema, average: state.average, compile: &compile });
-        // The engine has copies.
-        drop((state.parameters, state.moments));
+        let averaging = config.ema().map(|ema| Averaging { ema, average, compile: &compile });
         let is_first = ranks.rank() == 0;
         let mut started = || {
             if progress.step == 0 && is_first {
@@ -346,7 +344,7 @@ fn finish(
 ) -> Result<()> {
     let Weights { metadata, parameters } = Weights::load(info.folder.best())?;
     let topology = metadata.variant.topology(metadata.classes.len());
-    let mut model = backend.compile(&topology, &State::from(parameters), options)?;
+    let mut model = backend.compile(&topology, State::from(parameters), options)?;
     let val = &info.loader.dataset().val;
     let evaluated = match val.is_empty() {
         true => None,

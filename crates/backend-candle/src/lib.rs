@@ -60,10 +60,10 @@ impl Backend for CandleBackend {
     fn compile(
         &self,
         topology: &Topology,
-        state: &State,
+        state: State,
         options: &Options,
     ) -> Result<Box<dyn Model>> {
         let device = device::open(options.device)?;
-        Ok(Box::new(AutodiffModel::compile(Candle { device }, topology, state, options, lower)?))
+        Ok(Box::new(AutodiffModel::compile(Candle { device }, topology, &state, options, lower)?))
     }
 }

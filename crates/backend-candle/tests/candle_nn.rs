@@ -81,7 +81,7 @@ fn a_candle_nn_network_with_a_weights_file_has_the_same_logits() {
         network(&vb, CLASSES).unwrap().forward_t(&normalized(&images).unwrap(), false).unwrap();
     let theirs: Vec<Vec<f32>> = theirs.to_vec2().unwrap();
 
-    let mut model = CandleBackend.compile(&topology, &state, &Options::default()).unwrap();
+    let mut model = CandleBackend.compile(&topology, state, &Options::default()).unwrap();
     let ours = model.logits(&images).unwrap();
     // The tolerance between engines: rtol 1e-4, atol 1e-5 of the largest logit.
     let largest = ours.values.iter().fold(0.0f32, |largest, logit| largest.max(logit.abs()));

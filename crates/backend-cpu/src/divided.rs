@@ -204,7 +204,7 @@ mod tests {
                 let division = Division::Linear(rank);
                 let lowered = lower(
                     &topology,
-                    &state,
+                    state.clone(),
                     &Options::default(),
                     Kernels::default(),
                     Some(&division),

@@ -69,18 +69,18 @@ impl Backend for CpuBackend {
     fn compile(
         &self,
         topology: &Topology,
-        state: &State,
+        state: State,
         options: &Options,
     ) -> Result<Box<dyn Model>> {
         device::check(options.device)?;
         let classes = topology.classes()?;
         state.check(topology)?;
         options.check(topology)?;
+        let stepped = !state.moments.is_empty();
         let pool = Pool::default();
         let division = self.division.as_ref();
         let Lowered { layers, layers_after } =
             lower(topology, state, options, self.kernels, division, &pool)?;
-        let stepped = !state.moments.is_empty();
         Ok(Box::new(CpuModel {
             input: topology.input,
             classes,

@@ -1,11 +1,10 @@
 //! Lowers a topology to layers.
 
 use alexnet_core::{
-    Array, Node, Op, Options, Result, State, Topology, memory,
+    Array, Node, Op, Options, Result, State, Topology,
     sum_order::Share,
     towers::{Part, tower, whole},
 };
-use rayon::prelude::*;
 
 use crate::{
     convolution::Geometry,
@@ -28,15 +27,16 @@ pub struct Lowered {
 }
 
 /// Returns the layers of `topology`, with the parameters and moments of `state`, which must fit the
-/// topology. A ReLU after a convolution or a linear layer is fused into that layer, and so is a max
-/// pooling after a convolution (with or without a ReLU in between), but nothing is fused to an
-/// observed node. The outputs of layers are divided among ranks as `division` says.
+/// topology; their memory is reused. A ReLU after a convolution or a linear layer is fused into that
+/// layer, and so is a max pooling after a convolution (with or without a ReLU in between), but
+/// nothing is fused to an observed node. The outputs of layers are divided among ranks as `division`
+/// says.
 ///
 /// # Errors
 /// [`alexnet_core::Error::Topology`] when the network is not valid; those of [`tower`].
 pub fn lower(
     topology: &Topology,
-    state: &State,
+    mut state: State,
     options: &Options,
     kernels: Kernels,
     division: Option<&Division>,
@@ -69,8 +69,8 @@ pub fn lower(
                 last = &relu.name;
                 true
             });
-        let load = |role, layout, share| {
-            load_parameter(&format!("{name}.{role}"), layout, share, state, options)
+        let mut load = |role, layout, share| {
+            load_parameter(&format!("{name}.{role}"), layout, share, &mut state, options)
         };
         let pool = pool.clone();
         if let Some(ranks) = towers.filter(|_| *exchange) {
@@ -141,22 +141,23 @@ fn load_parameter(
     name: &str,
     layout: Layout,
     share: Share,
-    state: &State,
+    state: &mut State,
     options: &Options,
 ) -> ParameterState {
-    let shape = state.parameters[name].shape.clone();
+    let parameter = state.parameters.remove(name).expect("the state fits the topology");
+    let shape = parameter.shape.clone();
     let rows = share.of(shape[0]);
     let own_shape = [&[rows.len()], &shape[1..]].concat();
-    let import = |Array { values, shape }: &Array| {
-        let row = values.len() / shape[0];
-        let values = &values[rows.start * row..rows.end * row];
-        let mut own = memory::with_capacity(values.len());
-        values.par_iter().copied().collect_into_vec(&mut own);
-        layout.import(&own_shape, own)
+    let import = |Array { mut values, shape }: Array| {
+        if share != Share::WHOLE {
+            let row = values.len() / shape[0];
+            values = values[rows.start * row..rows.end * row].to_vec();
+        }
+        layout.import(&own_shape, values)
     };
-    let values = import(&state.parameters[name]);
+    let values = import(parameter);
     let trainable = !options.frozen.contains(name);
-    let moments = |moment: &&str| match state.moments.get(&format!("{name}.{moment}")) {
+    let moments = |moment: &&str| match state.moments.remove(&format!("{name}.{moment}")) {
         Some(saved) => import(saved),
         None => vec![0.0; values.len()],
     };

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use alexnet_core::{
-    Array,
+    Array, memory,
     sum_order::{Share, images_per_part},
 };
-use ndarray::ArrayView3;
+use ndarray::{ArrayView3, ArrayViewMut2, Axis};
 use rayon::prelude::*;
 
 use crate::{
@@ -68,7 +68,15 @@ impl Layout {
 fn reversed(shape: [usize; 3], values: &[f32]) -> Vec<f32> {
     let array =
         ArrayView3::from_shape(shape, values).expect("the number of values matches the shape");
-    array.reversed_axes().iter().copied().collect()
+    let [first, second, third] = shape;
+    let mut reversed = memory::zeros(values.len());
+    let planes = reversed.par_chunks_mut((first * second).max(1)).zip(0..third);
+    planes.for_each(|(plane, index)| {
+        let plane = ArrayViewMut2::from_shape((second, first), plane);
+        let mut plane = plane.expect("a plane has the extents of the other dimensions");
+        plane.assign(&array.index_axis(Axis(2), index).reversed_axes());
+    });
+    reversed
 }
 
 impl ParameterState {

@@ -18,7 +18,7 @@ fn kernels(isa: Isa) -> Kernels {
 fn compile(kernels: Kernels, state: &State) -> Box<dyn Model> {
     let backend = CpuBackend { kernels, ..CpuBackend::default() };
     let options = Options { optimizer: Optimizer::default(), ..Options::default() };
-    backend.compile(&network(), state, &options).unwrap()
+    backend.compile(&network(), state.clone(), &options).unwrap()
 }
 
 fn start() -> State {

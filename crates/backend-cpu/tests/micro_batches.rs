@@ -22,7 +22,7 @@ fn train(images: usize, batch_size: usize, exact: bool, ranks: &dyn Collective) 
     let state = initialize(&network(), Init::Pytorch, 5).unwrap();
     let kernels = Kernels { exact, ..Kernels::default() };
     let backend = CpuBackend { kernels, ..CpuBackend::default() };
-    let mut model = backend.compile(&network(), &state, &Options::default()).unwrap();
+    let mut model = backend.compile(&network(), state, &Options::default()).unwrap();
     let mut batch = Batch::random(images, 77, 3);
     batch.targets[3 * 2..3 * 3].fill(0.0);
     batch.targets[3 * (images - 2)..3 * (images - 1)].fill(0.0);

@@ -16,7 +16,7 @@ fn train(variant: Variant, threads: usize) -> (State, Vec<f32>) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| {
         let mut model =
-            CpuBackend::default().compile(&topology, &state, &Options::default()).unwrap();
+            CpuBackend::default().compile(&topology, state.clone(), &Options::default()).unwrap();
         for (number, clip_grad_norm) in (1..).zip([Some(1.0), None]) {
             let step = Step { micro_batch: None, number, seed: 7, lr: 2e-4, clip_grad_norm };
             model.train_step(&batch, &step).unwrap();

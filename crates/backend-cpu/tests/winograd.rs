@@ -25,7 +25,7 @@ fn compile(state: &State, frozen: &BTreeSet<String>, exact: bool) -> Box<dyn Mod
     let kernels = Kernels { exact, ..Kernels::default() };
     let backend = CpuBackend { kernels, ..CpuBackend::default() };
     let options = Options { optimizer: SGD, frozen: frozen.clone(), ..Options::default() };
-    backend.compile(&network(), state, &options).unwrap()
+    backend.compile(&network(), state.clone(), &options).unwrap()
 }
 
 /// Does the steps `numbers` with batches of different sizes. Every second step is clipped.

@@ -44,7 +44,7 @@ impl Backend for TchBackend {
     fn compile(
         &self,
         topology: &Topology,
-        state: &State,
+        state: State,
         options: &Options,
     ) -> Result<Box<dyn Model>> {
         let device = device::open(options.device)?;
@@ -52,7 +52,7 @@ impl Backend for TchBackend {
             memory::keep_freed_memory();
             share_threads();
         }
-        Ok(Box::new(AutodiffModel::compile(Libtorch { device }, topology, state, options, lower)?))
+        Ok(Box::new(AutodiffModel::compile(Libtorch { device }, topology, &state, options, lower)?))
     }
 }
 

@@ -159,7 +159,7 @@ impl Engine<'_> {
     ) -> alexnet_core::Result<Box<dyn Model>> {
         let (device, frozen) = (self.device, frozen.clone());
         let options = Options { device, optimizer, frozen, ..Options::default() };
-        self.backend.compile(topology, state, &options)
+        self.backend.compile(topology, state.clone(), &options)
     }
 
     /// Compiles with observed nodes and all parameters frozen, as explanations do.
@@ -175,7 +175,7 @@ impl Engine<'_> {
             observed: observed.clone(),
             ..Options::default()
         };
-        self.backend.compile(topology, state, &options)
+        self.backend.compile(topology, state.clone(), &options)
     }
 }
 

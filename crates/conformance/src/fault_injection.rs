@@ -220,15 +220,15 @@ impl Backend for FaultyBackend {
     fn compile(
         &self,
         topology: &Topology,
-        state: &State,
+        state: State,
         options: &Options,
     ) -> Result<Box<dyn Model>> {
         Reference.compile(
             &Topology { input: [1, 1, 1], nodes: vec![flatten()] },
-            &State::default(),
+            State::default(),
             &Options { device: options.device, ..Options::default() },
         )?;
-        let mut state = state.clone();
+        let mut state = state;
         if self.is(Fault::MomentsNotLoaded) {
             state.moments.clear();
         }

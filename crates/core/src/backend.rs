@@ -177,7 +177,7 @@ pub trait Backend: Send + Sync {
     fn compile(
         &self,
         topology: &Topology,
-        state: &State,
+        state: State,
         options: &Options,
     ) -> Result<Box<dyn Model>>;
 }

@@ -106,6 +106,34 @@ pub fn open(path: impl AsRef<Path>) -> io::Result<(File, u64)> {
     }
 }
 
+/// Reads some bytes from `offset` on and returns their number. Threads can read from one file in this
+/// way, since it does not use the position of the file (on Windows it moves it).
+///
+/// # Errors
+/// Those of the operating system.
+pub fn read_at(file: &File, into: &mut [u8], offset: u64) -> io::Result<usize> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::read_at(file, into, offset);
+    #[cfg(windows)]
+    return std::os::windows::fs::FileExt::seek_read(file, into, offset);
+}
+
+/// Fills `into` with the bytes from `offset` on, as [`read_at`].
+///
+/// # Errors
+/// Those of the operating system, and [`io::ErrorKind::UnexpectedEof`] when the file ends before.
+pub fn read_exact_at(file: &File, mut into: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !into.is_empty() {
+        match read_at(file, into, offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(bytes) => (into, offset) = (&mut into[bytes..], offset + bytes as u64),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// Reads a small text file.
 ///
 /// # Errors
@@ -163,6 +191,17 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn bytes_at_an_offset_are_read_or_the_file_is_too_short() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"0123456789").unwrap();
+        let mut three = [0; 3];
+        read_exact_at(&file, &mut three, 7).unwrap();
+        assert_eq!(&three, b"789");
+        let error = read_exact_at(&file, &mut three, 8).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

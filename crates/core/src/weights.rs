@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, convert::Infallible, path::Path};
 
 use crc32fast::Hasher;
+use rayon::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -107,13 +108,24 @@ pub fn checksum(text: &BTreeMap<String, String>, parameters: &BTreeMap<String, A
     }
     for (name, Array { shape, values }) in parameters {
         hasher.update(format!("{name}{shape:?}").as_bytes());
-        let Ok(()) = each_block(values, |bytes| {
-            hasher.update(bytes);
-            Ok::<_, Infallible>(())
-        });
+        // Parts are hashed by all threads.
+        let parts: Vec<Hasher> = values.par_chunks(PART).map(hash).collect();
+        parts.iter().for_each(|part| hasher.combine(part));
     }
     format!("crc32:{:08x}", hasher.finalize())
 }
+
+fn hash(values: &[f32]) -> Hasher {
+    let mut hasher = Hasher::new();
+    let Ok(()) = each_block(values, |bytes| {
+        hasher.update(bytes);
+        Ok::<_, Infallible>(())
+    });
+    hasher
+}
+
+/// The numbers that a thread hashes at a time.
+const PART: usize = 1 << 18;
 
 /// Compares the [`checksum`] of a file with its content. Returns whether the file has one; files of
 /// other programs and of earlier versions do not. `path` is used in the error only.

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Seek, SeekFrom},
+    io::{self, Read},
     ops::Range,
     path::Path,
 };
@@ -118,15 +118,11 @@ impl Source {
 
     /// Returns a reader of the decompressed content of a part, from byte `skip`.
     fn reader(&self, place: Place, skip: u64) -> io::Result<Box<dyn Read + '_>> {
-        let mut file = &self.file;
+        let from = |at| Positioned { file: &self.file, at };
         match place.deflated {
-            None => {
-                file.seek(SeekFrom::Start(place.start + skip))?;
-                Ok(Box::new(file.take(place.bytes - skip)))
-            }
+            None => Ok(Box::new(from(place.start + skip).take(place.bytes - skip))),
             Some(compressed) => {
-                file.seek(SeekFrom::Start(place.start))?;
-                let mut decompressed = DeflateDecoder::new(file.take(compressed));
+                let mut decompressed = DeflateDecoder::new(from(place.start).take(compressed));
                 io::copy(&mut decompressed.by_ref().take(skip), &mut io::sink())?;
                 Ok(Box::new(decompressed))
             }
@@ -139,6 +135,20 @@ impl Source {
             Some(end) if end <= self.length => Ok(()),
             _ => Err("it is truncated".into()),
         }
+    }
+}
+
+/// A reader with a position of its own, so that threads can read parts of a file at the same time.
+struct Positioned<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl Read for Positioned<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let bytes = files::read_at(self.file, into, self.at)?;
+        self.at += bytes as u64;
+        Ok(bytes)
     }
 }
 

@@ -1,9 +1,10 @@
 //! A tensor in a file, and the conversion of its numbers to f32.
 
-use std::{fmt, ops::Range};
+use std::{fmt, mem, ops::Range};
 
 use alexnet_core::{Array, memory};
 use half::{bf16, f16};
+use rayon::prelude::*;
 
 use crate::file::{Place, Source};
 
@@ -56,6 +57,9 @@ pub struct View {
 /// The maximum span of a view in its storage, in bytes. A span of up to twice the size of the view
 /// is also allowed.
 const MAX_SPREAD: u64 = 64 << 20;
+
+/// The numbers that a thread reads at a time.
+const PART: usize = 1 << 18;
 
 /// Returns the strides of a row-major tensor, in elements.
 pub fn contiguous_strides(shape: &[usize]) -> Vec<u64> {
@@ -118,16 +122,26 @@ impl View {
         &self,
         source: &Source,
         part: Range<u64>,
-        number: impl Fn([u8; N]) -> f32,
+        number: impl Fn([u8; N]) -> f32 + Sync,
     ) -> Result<Vec<f32>, String> {
         if self.strides != contiguous_strides(&self.shape) {
             return Ok(self.gather(&source.range(self.place, part)?, number));
         }
         // Checked before the memory for the numbers is allocated.
         source.contains(self.place)?;
-        let mut values = memory::with_capacity(self.elements());
-        source.each_block(self.place, part, |bytes| {
-            values.extend(bytes.as_chunks().0.iter().map(|b| number(*b)))
+        let mut values = memory::zeros(self.elements());
+        // Reads in parts by all threads, except what has to be decompressed from its start.
+        let at_once = if self.place.deflated.is_some() { values.len().max(1) } else { PART };
+        values.par_chunks_mut(at_once).enumerate().try_for_each(|(index, mut values)| {
+            let start = part.start + (index * at_once * N) as u64;
+            let range = start..start + (values.len() * N) as u64;
+            source.each_block(self.place, range, |bytes| {
+                let (block, rest) = mem::take(&mut values).split_at_mut(bytes.len() / N);
+                for (value, bytes) in block.iter_mut().zip(bytes.as_chunks().0) {
+                    *value = number(*bytes);
+                }
+                values = rest;
+            })
         })?;
         Ok(values)
     }

@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use alexnet_core::memory;
 use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 
@@ -410,7 +411,7 @@ impl<E: WinogradElement> Convolution for Winograd<E> {
         let window = self.weight_window();
         let point = window.channels / E::NUMBERS;
         if self.weight.is_empty() {
-            self.weight = vec![E::zeroed(); PLANE * point];
+            self.weight = memory::zeros(PLANE * point);
         }
         let mut converted = Vec::new();
         let weight = if self.outer.stride == 1 {
@@ -431,7 +432,7 @@ impl<E: WinogradElement> Convolution for Winograd<E> {
         ));
         if needs_dx {
             if self.transposed.is_empty() {
-                self.transposed = vec![E::zeroed(); self.weight.len()];
+                self.transposed = memory::zeros(self.weight.len());
             }
             let from = over_outputs.as_ref().map_or(&self.weight[..], |from| cast_slice(from));
             let points = self.transposed.par_chunks_mut(point).zip(from.par_chunks(point));

@@ -24,7 +24,7 @@ use super::{
 
 /// An element of an operand: a number, or two numbers that are neighbors in the dimension that is
 /// summed over.
-pub trait Element: Pod + Send + Sync {
+pub trait Element: Pod + Default + Send + Sync {
     /// The count of numbers in an element.
     const NUMBERS: usize;
 

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use alexnet_core::{
-    Backward, Layer, Mode, Precision, Result,
+    Backward, Layer, Mode, Precision, Result, memory,
     sum_order::{BalancedSum, images_per_part},
 };
 use pulp::bytemuck::{cast_slice, cast_slice_mut};
@@ -299,7 +299,7 @@ impl RoundedWeight {
         let len = weight.shape[1];
         let pitch = row_pairs(len);
         if self.pairs.is_empty() {
-            self.pairs = vec![0; weight.values.len() / len * pitch];
+            self.pairs = memory::zeros(weight.values.len() / len * pitch);
         }
         let rows =
             self.pairs.par_chunks_mut(OUTPUTS * pitch).zip(weight.values.par_chunks(OUTPUTS * len));

@@ -56,7 +56,7 @@ fn compile(
 ) -> Box<dyn Model> {
     let division = linear_ranks.map(Division::Linear);
     let backend = CpuBackend { division, ..CpuBackend::default() };
-    backend.compile(topology, state, options).unwrap()
+    backend.compile(topology, state.clone(), options).unwrap()
 }
 
 fn options(frozen: &[&str]) -> Options {

@@ -46,7 +46,7 @@ fn compile(topology: &Topology, ranks: Arc<dyn Collective>, frozen: &[&str]) -> 
     let backend = CpuBackend { division: Some(Division::Towers(ranks)), ..CpuBackend::default() };
     let frozen = frozen.iter().map(|name| (*name).to_owned()).collect();
     let state = initialize(topology, Init::Pytorch, 5).unwrap();
-    backend.compile(topology, &state, &Options { frozen, ..Options::default() }).unwrap()
+    backend.compile(topology, state, &Options { frozen, ..Options::default() }).unwrap()
 }
 
 /// The results of three steps and an evaluation.

@@ -93,7 +93,7 @@ pub fn run(args: &Args) -> Result<()> {
             let topology = args.variant.topology(5);
             let state = initialize(&topology, Init::Tutorial, 0)?;
             let options = Options { device: choice.device, ..Options::default() };
-            let mut model = backend.compile(&topology, &state, &options)?;
+            let mut model = backend.compile(&topology, state, &options)?;
             let batch = Batch::random(args.batch_size as usize, topology.input[1], 5);
             let mut step =
                 Step { micro_batch: None, number: 0, seed: 0, lr: 2e-4, clip_grad_norm: None };

@@ -64,8 +64,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Prepared::new(config, dataset, &mut console)?;
     let (device, optimizer) = (engine.device, config.optimizer());
     let options = Options { device, optimizer, frozen, ..Options::default() };
-    let mut model = backend.compile(&topology, &state, &options)?;
-    drop(state);
+    let mut model = backend.compile(&topology, state, &options)?;
     let stop = Stop::default();
     stop.listen()?;
     let range = Range { min: *min_lr, max: *max_lr, steps: *steps };

@@ -66,7 +66,7 @@ fn evaluate(weights: Weights, images: &[PathBuf]) -> (Vec<f32>, Logits) {
     let topology = metadata.variant.topology(metadata.classes.len());
     let state = State::from(parameters);
     let mut model =
-        Engine::Cpu.backend().unwrap().compile(&topology, &state, &Options::default()).unwrap();
+        Engine::Cpu.backend().unwrap().compile(&topology, state, &Options::default()).unwrap();
     let side = metadata.input_size;
     let table = metadata.normalization.table();
     let mut planes = vec![];

@@ -163,7 +163,7 @@ fn invalid(engine: &Engine, observed: &BTreeSet<String>, rule: ReluRule) -> Outc
         observed: observed.clone(),
         ..Default::default()
     };
-    let mut model = engine.backend.compile(&topology, &State::from(parameters), &options)?;
+    let mut model = engine.backend.compile(&topology, State::from(parameters), &options)?;
     let images = fixtures::images(&mut rng, 2, [19, 17]);
     let cotangent = fixtures::cotangent(&mut rng, 2, 5);
     Ok(model.inspect(&images, &cotangent, rule).err())

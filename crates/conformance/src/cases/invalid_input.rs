@@ -89,7 +89,7 @@ fn at_compile() -> Vec<Case> {
         Case::new("invalid_input::a_device_that_is_not_there", |engine| {
             let (state, _) = start();
             let options = Options { device: Device::Cuda(99), ..Options::default() };
-            match engine.backend.compile(&fixtures::miniature(), &state, &options) {
+            match engine.backend.compile(&fixtures::miniature(), state, &options) {
                 Err(Error::Device { .. }) => Ok(()),
                 Err(error) => Err(format!("refused with another kind of error: {error}").into()),
                 Ok(_) => Err("accepted".into()),

@@ -31,7 +31,7 @@ impl Backend for Reference {
     fn compile(
         &self,
         topology: &Topology,
-        state: &State,
+        state: State,
         options: &Options,
     ) -> Result<Box<dyn Model>> {
         if options.device != Device::Cpu {
@@ -41,7 +41,7 @@ impl Backend for Reference {
                 reason: "it runs on the CPU only; use cpu".into(),
             });
         }
-        let network = Network::new(topology, state, options.optimizer)?;
+        let network = Network::new(topology, &state, options.optimizer)?;
         options.check(topology)?;
         let layers_after: Vec<usize> = (1..=topology.nodes.len()).collect();
         let observed = Observed::new(topology, &options.observed, &layers_after);

@@ -2,6 +2,8 @@
 
 use std::{fs::File, io, path::Path, sync::OnceLock};
 
+use alexnet_core::files::{self, read_exact_at};
+
 use super::HEAD;
 use crate::decode::{MAX_FILE_BYTES, Reservation};
 
@@ -161,7 +163,7 @@ impl Shards {
 
     fn read_at(&self, root: &Path, shard: usize, into: &mut [u8], offset: u64) -> io::Result<()> {
         let path = || root.join(&self.shards[shard].name);
-        let Some(kept) = self.open.get(shard).filter(|_| cfg!(unix)) else {
+        let Some(kept) = self.open.get(shard) else {
             return read_exact_at(&File::open(path())?, into, offset);
         };
         let file = match kept.get() {
@@ -175,26 +177,12 @@ impl Shards {
     }
 }
 
-/// Reads at a position without moving that of the file, which threads share.
-#[cfg(unix)]
-fn read_exact_at(file: &File, into: &mut [u8], offset: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, into, offset)
-}
-
-/// The file belongs to this call alone.
-#[cfg(not(unix))]
-fn read_exact_at(mut file: &File, into: &mut [u8], offset: u64) -> io::Result<()> {
-    use std::io::{Read, Seek, SeekFrom};
-    file.seek(SeekFrom::Start(offset))?;
-    file.read_exact(into)
-}
-
 /// Returns the size of a shard and the checksum of its first [`HEAD`] bytes.
 ///
 /// # Errors
 /// Those of the operating system.
 pub(crate) fn stamp(path: &Path) -> io::Result<(u64, u32)> {
-    let (file, bytes) = alexnet_core::files::open(path)?;
+    let (file, bytes) = files::open(path)?;
     let mut head = vec![0; bytes.min(HEAD) as usize];
     read_exact_at(&file, &mut head, 0)?;
     Ok((bytes, crc32fast::hash(&head)))

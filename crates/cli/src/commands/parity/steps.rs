@@ -66,7 +66,7 @@ impl TrainingSetup {
     pub fn compile(&self, target: &Target, state: &State) -> Result<Box<dyn Model>> {
         let options =
             Options { device: target.device, optimizer: self.optimizer, ..Options::default() };
-        target.engine.compile(&self.topology, state, &options)
+        target.engine.compile(&self.topology, state.clone(), &options)
     }
 
     fn start(&self) -> State {

@@ -41,7 +41,7 @@ impl Backend for Faulty<'_> {
     fn compile(
         &self,
         topology: &Topology,
-        state: &State,
+        state: State,
         options: &Options,
     ) -> Result<Box<dyn Model>> {
         let mut options = options.clone();
