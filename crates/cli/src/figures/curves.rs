@@ -73,7 +73,7 @@ struct Series {
     points: Vec<(f64, f64)>,
 }
 
-/// Draws one chart. `best` is the epoch to mark, and the value to write next to the mark, if any.
+/// Draws one chart. `best` is the epoch to mark, and its value to write, if any.
 fn panel(
     area: &Area,
     title: &str,
@@ -126,7 +126,8 @@ fn panel(
                 false => (HPos::Right, -10),
             };
             let anchor = Pos::new(side, VPos::Bottom);
-            let at = EmptyElement::at((epoch, value));
+            // At the end of the line, where no curve is: that of the top-5 accuracy is above the mark.
+            let at = EmptyElement::at((epoch, values.start));
             let place = (offset * OVERSAMPLE as i32, -(pixels(6) as i32));
             let label = format!("best: {value:.3}, epoch {epoch}");
             chart.draw_series([at + Text::new(label, place, font(16, super::INK).pos(anchor))])?;
