@@ -104,7 +104,7 @@ mod tests {
     fn each_class_is_drawn_with_the_same_probability() {
         let root = tree(images("a", 2).chain(images("b", 90)).chain(images("c", 10)));
         let options = SplitOptions { val_fraction: 0.0, ..SplitOptions::default() };
-        let dataset = Dataset::open(root.path(), &options).unwrap();
+        let mut dataset = Dataset::open(root.path(), &options).unwrap();
         let (mut of_class, mut of_image) = ([0; 3], [0; 102]);
         for epoch in 0..100 {
             let order = balanced(&dataset, 3, epoch);
@@ -123,6 +123,9 @@ mod tests {
         assert!(of_image[..2].iter().all(|n| (1500..=1900).contains(n)), "{:?}", &of_image[..2]);
         assert!(of_image[92..].iter().all(|n| (250..=430).contains(n)), "{:?}", &of_image[92..]);
         assert!(of_image[2..92].iter().all(|n| (7..=70).contains(n)), "{:?}", &of_image[2..92]);
+        // A class without training images is never drawn.
+        dataset.val = dataset.train.split_off(92);
+        assert!(balanced(&dataset, 3, 0).iter().all(|index| *index < 92));
     }
 
     /// Each image is in an epoch once, the images of a block stay close, and epochs differ.
