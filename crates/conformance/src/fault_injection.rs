@@ -220,7 +220,7 @@ impl Backend for FaultyBackend {
     fn compile(
         &self,
         topology: &Topology,
-        state: State,
+        mut state: State,
         options: &Options,
     ) -> Result<Box<dyn Model>> {
         Reference.compile(
@@ -228,7 +228,6 @@ impl Backend for FaultyBackend {
             State::default(),
             &Options { device: options.device, ..Options::default() },
         )?;
-        let mut state = state;
         if self.is(Fault::MomentsNotLoaded) {
             state.moments.clear();
         }

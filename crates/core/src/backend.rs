@@ -169,7 +169,8 @@ pub trait Backend: Send + Sync {
         true
     }
 
-    /// Creates a runnable model of the network, with the parameters and moments of `state`.
+    /// Creates a runnable model of the network, with the parameters and moments of `state`, whose
+    /// arrays it may keep instead of copying them.
     ///
     /// # Errors
     /// [`Error::Topology`], [`Error::Parameters`] when `state` does not fit, [`Error::Invalid`] as

@@ -106,8 +106,8 @@ pub fn open(path: impl AsRef<Path>) -> io::Result<(File, u64)> {
     }
 }
 
-/// Reads some bytes from `offset` on and returns their number. Threads can read from one file in this
-/// way, since it does not use the position of the file (on Windows it moves it).
+/// Reads some bytes from `offset` on and returns their number. Threads can read from one file in
+/// this way, since it does not use the position of the file (on Windows it moves it).
 ///
 /// # Errors
 /// Those of the operating system.

@@ -3,9 +3,9 @@
 /// The size in bytes from which an array gets huge pages.
 const LARGE: usize = 2 << 20;
 
-/// Returns a vector of zeros (the default of numbers). A large vector is in huge pages if the system has them: it is then
-/// filled several times as fast, because the system provides its pages when they are first written,
-/// one at a time, and pages usually have 4 KiB.
+/// Returns a vector of zeros (the default of numbers). A large vector is in huge pages if the
+/// system has them: it is then filled several times as fast, because the system provides its pages
+/// when they are first written, one at a time, and pages usually have 4 KiB.
 pub fn zeros<T: Copy + Default>(len: usize) -> Vec<T> {
     // Memory of the system is zero, so nothing is written here.
     let values = vec![T::default(); len];

@@ -126,7 +126,7 @@ fn panel(
                 false => (HPos::Right, -10),
             };
             let anchor = Pos::new(side, VPos::Bottom);
-            // At the end of the line, where no curve is: that of the top-5 accuracy is above the mark.
+            // At the foot of the line, since the curve of the top-5 accuracy may be near the mark.
             let at = EmptyElement::at((epoch, values.start));
             let place = (offset * OVERSAMPLE as i32, -(pixels(6) as i32));
             let label = format!("best: {value:.3}, epoch {epoch}");

@@ -50,6 +50,15 @@ pub(crate) fn update(
     }
 }
 
+fn adam_element(adam: &Adam, step: &Step, w: &mut f64, g: f64, m: &mut f64, v: &mut f64) {
+    let (beta1, beta2) = (f64::from(adam.beta1), f64::from(adam.beta2));
+    let correction = |beta: f64| 1.0 - beta.powf(step.number as f64);
+    *m = beta1 * *m + (1.0 - beta1) * g;
+    *v = beta2 * *v + (1.0 - beta2) * g * g;
+    let denominator = v.sqrt() / correction(beta2).sqrt() + f64::from(adam.eps);
+    *w -= f64::from(step.lr) / correction(beta1) * *m / denominator;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,13 +91,4 @@ mod tests {
             assert!((found - expected).abs() < 1e-14, "{found}, {expected}");
         }
     }
-}
-
-fn adam_element(adam: &Adam, step: &Step, w: &mut f64, g: f64, m: &mut f64, v: &mut f64) {
-    let (beta1, beta2) = (f64::from(adam.beta1), f64::from(adam.beta2));
-    let correction = |beta: f64| 1.0 - beta.powf(step.number as f64);
-    *m = beta1 * *m + (1.0 - beta1) * g;
-    *v = beta2 * *v + (1.0 - beta2) * g * g;
-    let denominator = v.sqrt() / correction(beta2).sqrt() + f64::from(adam.eps);
-    *w -= f64::from(step.lr) / correction(beta1) * *m / denominator;
 }
