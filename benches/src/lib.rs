@@ -11,7 +11,7 @@ pub fn engines() -> Vec<Box<dyn Backend>> {
         Box::new(CpuBackend::default()),
         Box::new(CandleBackend),
         #[cfg(feature = "tch")]
-        Box::new(alexnet_backend_tch::TchBackend),
+        Box::new(alexnet_backend_tch::TchBackend::default()),
     ]
 }
 

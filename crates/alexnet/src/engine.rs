@@ -36,7 +36,7 @@ impl Engine {
             #[cfg(feature = "candle")]
             Self::Candle => Some(Box::new(alexnet_backend_candle::CandleBackend)),
             #[cfg(feature = "tch")]
-            Self::Tch => Some(Box::new(alexnet_backend_tch::TchBackend)),
+            Self::Tch => Some(Box::new(alexnet_backend_tch::TchBackend::default())),
             #[allow(unreachable_patterns, reason = "reached when a feature is off")]
             _ => None,
         }
@@ -110,6 +110,18 @@ pub(crate) fn instruction_set(isa: Option<InstructionSet>) -> String {
     #[cfg(not(feature = "cpu"))]
     let best = String::new();
     isa.map_or(best, |isa| format!("{isa:?}").to_lowercase())
+}
+
+/// Creates the engine `tch` with a precision, if this build has it.
+#[cfg_attr(
+    not(feature = "tch"),
+    allow(unused_variables, reason = "this build has no engine to configure")
+)]
+pub(crate) fn tch(precision: Precision) -> Option<Box<dyn Backend>> {
+    #[cfg(feature = "tch")]
+    return Some(Box::new(alexnet_backend_tch::TchBackend { precision }));
+    #[cfg(not(feature = "tch"))]
+    None
 }
 
 /// Creates the engine `cpu` with an instruction set and a convolution algorithm, if this build has

@@ -26,7 +26,7 @@ pub struct EngineConfig {
     /// The convolution algorithm of the engine `cpu`; `None` means Winograd where it applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub convolution: Option<Convolution>,
-    /// The precision of the engine `cpu`; `None` means f32.
+    /// The precision of the engines `cpu` and `tch`; `None` means f32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
 }
@@ -75,7 +75,8 @@ impl EngineConfig {
     /// # Errors
     /// [`Error::NoEngine`] when this build lacks the engine, [`Error::NoDevice`] when the engine
     /// lacks the device, [`Error::NoInstructionSet`] when the processor lacks the instruction set,
-    /// [`Error::OnlyForCpu`] when `isa`, `convolution` or `precision` is set for another engine than `cpu`.
+    /// [`Error::OnlyForCpu`] when `isa` or `convolution` is set for another engine than `cpu`,
+    /// [`Error::NoBf16`] when the engine does not have it.
     pub fn start(self) -> Result<Box<dyn Backend>> {
         self.start_on(None)
     }
@@ -114,10 +115,10 @@ impl EngineConfig {
         let precision = self.precision.unwrap_or_default();
         match backend {
             Engine::Cpu => Ok(engine::cpu(isa, convolution, precision, ranks)?),
-            _ if isa.is_none() && convolution.is_none() && precision == Precision::F32 => {
-                Ok(backend.backend())
-            }
-            engine => Err(Error::OnlyForCpu { engine }),
+            engine if isa.is_some() || convolution.is_some() => Err(Error::OnlyForCpu { engine }),
+            Engine::Tch => Ok(engine::tch(precision)),
+            engine if precision == Precision::Bf16 => Err(Error::NoBf16 { engine }),
+            engine => Ok(engine.backend()),
         }
     }
 }

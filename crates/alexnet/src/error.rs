@@ -56,12 +56,18 @@ pub enum Error {
     /// The processor lacks an instruction set.
     #[error(transparent)]
     NoInstructionSet(#[from] NoInstructionSet),
-    /// An instruction set, a convolution algorithm or bf16 was set for another engine than `cpu`.
+    /// An instruction set or a convolution algorithm was set for another engine than `cpu`.
     #[error(
-        "instruction set, convolution and bf16 can be set for the engine `cpu`, not for `{}`",
+        "instruction set and convolution can be set for the engine `cpu`, not for `{}`",
         engine.name()
     )]
     OnlyForCpu {
+        /// The engine.
+        engine: Engine,
+    },
+    /// The engine cannot compute in bf16.
+    #[error("the engine `{}` computes in f32 only; `cpu` and `tch` have bf16", engine.name())]
+    NoBf16 {
         /// The engine.
         engine: Engine,
     },

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use alexnet_backend_cpu::{CpuBackend, Kernels};
 use alexnet_core::{
-    Alone, Array, Backend, Batch, Collective, Options, State, Step,
+    Alone, Array, Backend, Batch, Collective, Options, Precision, State, Step,
     collective::threads,
     init::{Init, initialize},
     sum_order::Share,
@@ -18,9 +18,8 @@ use crate::network::network;
 
 /// Does three steps with `images` images, of which the third and the last but one have no target.
 /// Returns the state and the losses, as bits.
-fn train(images: usize, batch_size: usize, exact: bool, ranks: &dyn Collective) -> Bits {
+fn train(images: usize, batch_size: usize, kernels: Kernels, ranks: &dyn Collective) -> Bits {
     let state = initialize(&network(), Init::Pytorch, 5).unwrap();
-    let kernels = Kernels { exact, ..Kernels::default() };
     let backend = CpuBackend { kernels, ..CpuBackend::default() };
     let mut model = backend.compile(&network(), state, &Options::default()).unwrap();
     let mut batch = Batch::random(images, 77, 3);
@@ -75,6 +74,12 @@ struct Bits {
     state: BTreeMap<String, Vec<u32>>,
 }
 
+/// All kinds of kernels: Winograd convolution, plain sums, and products in bf16.
+fn all_kernels() -> [Kernels; 3] {
+    let plain = Kernels { exact: true, ..Kernels::default() };
+    [Kernels::default(), plain, Kernels { precision: Precision::Bf16, ..Kernels::default() }]
+}
+
 /// Panics if the bits differ.
 fn assert_equal(found: &Bits, expected: &Bits, what: &str) {
     assert_eq!(found.losses, expected.losses, "losses, {what}");
@@ -88,11 +93,11 @@ fn the_size_of_micro_batches_does_not_change_a_bit() {
     for (images, sizes) in
         [(32, &[16, 12, 8, 4][..]), (20, &[16, 10, 3]), (7, &[4, 1]), (81, &[80, 33, 5])]
     {
-        for exact in [false, true] {
-            let expected = train(images, images, exact, &Alone);
+        for kernels in all_kernels() {
+            let expected = train(images, images, kernels, &Alone);
             for batch_size in sizes {
-                let found = train(images, *batch_size, exact, &Alone);
-                let what = format!("{images} images, {batch_size} at a time, exact: {exact}");
+                let found = train(images, *batch_size, kernels, &Alone);
+                let what = format!("{images} images, {batch_size} at a time, {kernels:?}");
                 assert_equal(&found, &expected, &what);
             }
         }
@@ -101,16 +106,26 @@ fn the_size_of_micro_batches_does_not_change_a_bit() {
 
 #[test]
 fn the_number_of_ranks_does_not_change_a_bit() {
-    for (images, batch_size) in [(32, 32), (20, 20), (20, 3), (7, 7), (81, 81)] {
-        let expected = train(images, images, false, &Alone);
+    let [winograd, _, bf16] = all_kernels();
+    for (images, batch_size, kernels) in [
+        (32, 32, winograd),
+        (20, 20, winograd),
+        (20, 3, winograd),
+        (7, 7, winograd),
+        (81, 81, winograd),
+        (20, 3, bf16),
+        (17, 17, bf16),
+    ] {
+        let expected = train(images, images, kernels, &Alone);
         for size in [2, 4, 8, 16] {
             for (rank, found) in
-                threads::run(size, |ranks| train(images, batch_size, false, &*ranks))
+                threads::run(size, |ranks| train(images, batch_size, kernels, &*ranks))
                     .iter()
                     .enumerate()
             {
-                let what =
-                    format!("{images} images, {batch_size} at a time, rank {rank} of {size}");
+                let what = format!(
+                    "{images} images, {batch_size} at a time, rank {rank} of {size}, {kernels:?}"
+                );
                 assert_equal(found, &expected, &what);
             }
         }
@@ -120,9 +135,9 @@ fn the_number_of_ranks_does_not_change_a_bit() {
 /// With other numbers of ranks the sums are added in another order, but it is the same on all ranks.
 #[test]
 fn other_numbers_of_ranks_differ_by_rounding() {
-    let expected = train(20, 20, false, &Alone);
+    let expected = train(20, 20, Kernels::default(), &Alone);
     for size in [3, 5, 6] {
-        let found = threads::run(size, |ranks| train(20, 20, false, &*ranks));
+        let found = threads::run(size, |ranks| train(20, 20, Kernels::default(), &*ranks));
         for other in &found[1..] {
             assert_equal(other, &found[0], "ranks of one group");
         }

@@ -23,14 +23,18 @@ mod optimizer;
 mod parameter;
 
 use alexnet_core::{
-    Backend, Device, Model, Options, Result, State, Topology, autodiff::AutodiffModel,
+    Backend, Device, Model, Options, Precision, Result, State, Topology, autodiff::AutodiffModel,
 };
 
 use crate::{error::NAME, lower::lower, model::Libtorch};
 
 /// The engine `tch`.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct TchBackend;
+pub struct TchBackend {
+    /// The precision of convolutions and linear layers. With bf16, these are those of PyTorch's
+    /// autocast: factors, biases and results are rounded to bf16.
+    pub precision: Precision,
+}
 
 impl Backend for TchBackend {
     fn name(&self) -> &'static str {
@@ -52,7 +56,13 @@ impl Backend for TchBackend {
             memory::keep_freed_memory();
             share_threads();
         }
-        Ok(Box::new(AutodiffModel::compile(Libtorch { device }, topology, &state, options, lower)?))
+        Ok(Box::new(AutodiffModel::compile(
+            Libtorch { device, precision: self.precision },
+            topology,
+            &state,
+            options,
+            lower,
+        )?))
     }
 }
 

@@ -42,10 +42,13 @@ pub fn lower(
                 stride: stride as i64,
                 padding: padding as i64,
                 groups: groups as i64,
+                factors: engine.factors(),
             }),
-            Op::Linear { .. } => {
-                Box::new(Linear { weight: parameter("weight")?, bias: parameter("bias")? })
-            }
+            Op::Linear { .. } => Box::new(Linear {
+                weight: parameter("weight")?,
+                bias: parameter("bias")?,
+                factors: engine.factors(),
+            }),
             // The gradients of these operations do not need their outputs, so the ReLU may
             // overwrite them.
             Op::Relu => Box::new(Relu {

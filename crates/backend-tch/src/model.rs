@@ -1,7 +1,7 @@
 //! The operations of libtorch for [`alexnet_core::autodiff::AutodiffModel`].
 
 use alexnet_core::{
-    Array, Images, Optimizer, Result, Step,
+    Array, Images, Optimizer, Precision, Result, Step,
     autodiff::{Autodiff, ParameterState},
 };
 use rayon::prelude::*;
@@ -20,6 +20,18 @@ const PIXELS: usize = 1 << 13;
 pub struct Libtorch {
     /// The device.
     pub device: Device,
+    /// The precision of convolutions and linear layers.
+    pub precision: Precision,
+}
+
+impl Libtorch {
+    /// Returns the type of the factors of convolutions and linear layers.
+    pub fn factors(&self) -> Kind {
+        match self.precision {
+            Precision::F32 => Kind::Float,
+            Precision::Bf16 => Kind::BFloat16,
+        }
+    }
 }
 
 impl Autodiff for Libtorch {

@@ -8,5 +8,6 @@ use alexnet_core::Device;
 
 fn main() -> ExitCode {
     let device = env::var("ALEXNET_TEST_DEVICE").map_or(Ok(Device::Cpu), |device| device.parse());
-    conformance::main([Subject::new(TchBackend).on(device.expect("ALEXNET_TEST_DEVICE"))])
+    let subject = Subject::new(TchBackend::default());
+    conformance::main([subject.on(device.expect("ALEXNET_TEST_DEVICE"))])
 }

@@ -127,7 +127,8 @@ pub fn next_step(error: &Error, takes: &dyn Fn(&str) -> bool) -> String {
         Error::NoDevice { .. } => ". `alexnet doctor` lists what a GPU requires".into(),
         Error::NoInstructionSet { .. } => ". Choose one with `--isa`".into(),
         Error::CannotDivide { .. } => "; leave `--parallel` out".into(),
-        Error::OnlyForCpu { .. } => "; leave `--isa`, `--convolution` and `--precision` out".into(),
+        Error::OnlyForCpu { .. } => "; leave `--isa` and `--convolution` out".into(),
+        Error::NoBf16 { .. } => "; leave `--precision` out".into(),
         Error::NoImages { .. } => {
             ": name a folder with `--data`, get the flower photos with `data fetch` (229 MB), or draw \
              some with `data synth --out data/drawn_flowers`"

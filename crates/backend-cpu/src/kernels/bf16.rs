@@ -374,7 +374,10 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (state >> 32) as u32
         };
-        let special = [0, 1, 0x007F_FFFF, 0x0080_0000, 0x7F80_0000, 0x7FC0_0001, 0x3F80_8000];
+        let special = [0, 1, 0x007F_FFFF, 0x0080_0000, 0x3F80_8000, 0x7F80_0000];
+        // NaN that would be rounded to infinity or to -0 like other numbers.
+        let nan = [0x7F80_0001, 0x7FC0_0001, 0x7FFF_FFFF];
+        let special = [&special[..], &nan].concat();
         (0..n)
             .map(|i| match next() {
                 word if i % 3 == 0 => word,
@@ -469,6 +472,18 @@ mod tests {
                 let sum = flushed(halves[0][i].mul_add(halves[2][i], sum));
                 assert_same(sums[i], sum, || format!("{isa}: {:x} {:x}", left[i], right[i]));
             }
+        }
+    }
+
+    /// The first addition gives 2⁻¹²⁸, which is rounded to zero, so the sum is that of the second.
+    #[test]
+    fn a_sum_below_the_normal_numbers_between_two_additions_is_zero() {
+        let [first, second] = [-60, -64].map(|exponent| 2f32.powi(exponent).to_bits());
+        let factors = [first >> 16 | second; ROW_PAIRS];
+        for isa in Isa::available() {
+            let mut sums = [0.0; ROW_PAIRS];
+            isa.run_bf16(MultiplyAdd { left: &factors, right: &factors, sums: &mut sums });
+            assert_eq!(sums, [2f32.powi(-120); ROW_PAIRS], "{isa}");
         }
     }
 

@@ -6,10 +6,10 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use alexnet_backend_cpu::{CpuBackend, Division};
+use alexnet_backend_cpu::{CpuBackend, Division, Kernels};
 use alexnet_core::{
-    Alone, Array, Backend, Batch, Collective, Error, Model, Node, Op, Options, State, Step,
-    Topology,
+    Alone, Array, Backend, Batch, Collective, Error, Model, Node, Op, Options, Precision, State,
+    Step, Topology,
     collective::threads,
     init::{Init, initialize},
     sum_order::Share,
@@ -22,15 +22,16 @@ use crate::{
     steps::{Counting, share, step},
 };
 
-/// A network with three linear layers, and dropout before the first and before the second one.
+/// A network with three linear layers, and dropout before the first and before the second one. The
+/// sums over their outputs have parts of 9, 16 and 1 outputs.
 fn network() -> Topology {
     let mut network = network::network();
     network.nodes.pop();
     for op in [
         Op::Dropout { p: 0.5 },
-        Op::Linear { inputs: 67, outputs: 40 },
+        Op::Linear { inputs: 67, outputs: 128 },
         Op::Relu,
-        Op::Linear { inputs: 40, outputs: 3 },
+        Op::Linear { inputs: 128, outputs: 3 },
     ] {
         network.nodes.push(Node { name: format!("layer.{}", network.nodes.len()), op });
     }
@@ -52,10 +53,11 @@ fn compile(
     topology: &Topology,
     state: &State,
     options: &Options,
+    precision: Precision,
     linear_ranks: Option<Arc<dyn Collective>>,
 ) -> Box<dyn Model> {
     let division = linear_ranks.map(Division::Linear);
-    let backend = CpuBackend { division, ..CpuBackend::default() };
+    let backend = CpuBackend { kernels: Kernels { precision, ..Kernels::default() }, division };
     backend.compile(topology, state.clone(), options).unwrap()
 }
 
@@ -65,9 +67,10 @@ fn options(frozen: &[&str]) -> Options {
 }
 
 /// Does three steps with `images` images, of which one has no target, and evaluates 3 batches.
-fn train(images: usize, frozen: &[&str], ranks: Arc<dyn Collective>) -> Bits {
+fn train(images: usize, frozen: &[&str], precision: Precision, ranks: Arc<dyn Collective>) -> Bits {
     let start = initialize(&network(), Init::Pytorch, 5).unwrap();
-    let mut model = compile(&network(), &start, &options(frozen), Some(Arc::clone(&ranks)));
+    let mut model =
+        compile(&network(), &start, &options(frozen), precision, Some(Arc::clone(&ranks)));
     let ranks = ranks.as_ref();
     let mut batch = Batch::random(images, 77, 3);
     batch.targets[..3].fill(0.0);
@@ -122,13 +125,22 @@ const SOME: &[&str] = &["layer.5.weight", "layer.10.bias", "layer.13.weight"];
 /// some ranks have no image.
 #[test]
 fn the_number_of_ranks_does_not_change_a_bit() {
-    for (images, frozen) in [(20, NOTHING), (5, NOTHING), (9, CONVOLUTIONS), (9, SOME)] {
-        let expected = train(images, frozen, Arc::new(Alone));
+    for (images, frozen, precision) in [
+        (20, NOTHING, Precision::F32),
+        (5, NOTHING, Precision::F32),
+        (9, CONVOLUTIONS, Precision::F32),
+        (9, SOME, Precision::F32),
+        (20, NOTHING, Precision::Bf16),
+        (9, SOME, Precision::Bf16),
+    ] {
+        let expected = train(images, frozen, precision, Arc::new(Alone));
         for size in [2, 4, 8] {
-            let found = threads::run(size, |ranks| train(images, frozen, ranks));
+            let found = threads::run(size, |ranks| train(images, frozen, precision, ranks));
             assert_eq!(found[0].state.len(), expected.state.len());
             for (rank, found) in found.iter().enumerate() {
-                let what = format!("{images} images, frozen {frozen:?}, rank {rank} of {size}");
+                let what = format!(
+                    "{images} images in {precision}, frozen {frozen:?}, rank {rank} of {size}"
+                );
                 assert_equal(found, &expected, &what);
             }
         }
@@ -137,9 +149,10 @@ fn the_number_of_ranks_does_not_change_a_bit() {
 
 #[test]
 fn other_numbers_of_ranks_differ_by_rounding() {
-    let expected = train(20, NOTHING, Arc::new(Alone));
+    let in_f32 = |ranks: Arc<dyn Collective>| train(20, NOTHING, Precision::F32, ranks);
+    let expected = in_f32(Arc::new(Alone));
     for size in [3, 5, 6] {
-        let found = threads::run(size, |ranks| train(20, NOTHING, ranks));
+        let found = threads::run(size, |ranks| in_f32(ranks));
         for other in &found[1..] {
             assert_equal(other, &found[0], "ranks of one group");
         }
@@ -155,7 +168,13 @@ fn other_numbers_of_ranks_differ_by_rounding() {
 fn the_reported_norm_counts_each_gradient_once() {
     let norms = |ranks: Arc<dyn Collective>| -> Vec<f64> {
         let start = initialize(&network(), Init::Pytorch, 5).unwrap();
-        let mut model = compile(&network(), &start, &options(NOTHING), Some(Arc::clone(&ranks)));
+        let mut model = compile(
+            &network(),
+            &start,
+            &options(NOTHING),
+            Precision::F32,
+            Some(Arc::clone(&ranks)),
+        );
         let batch = Batch::random(9, 77, 3);
         let steps = [(1, None), (2, Some(0.1)), (3, None)];
         steps.map(|of| step(model.as_mut(), &batch, of, ranks.as_ref()).unwrap().1).to_vec()
@@ -173,7 +192,13 @@ fn a_step_in_several_micro_batches_and_other_computations_are_refused() {
     let errors = threads::run(2, |ranks| {
         let ranks: Arc<dyn Collective> = ranks;
         let start = initialize(&network(), Init::Pytorch, 5).unwrap();
-        let mut model = compile(&network(), &start, &options(NOTHING), Some(Arc::clone(&ranks)));
+        let mut model = compile(
+            &network(),
+            &start,
+            &options(NOTHING),
+            Precision::F32,
+            Some(Arc::clone(&ranks)),
+        );
         let batch = Batch::random(16, 77, 3);
         let own = share(&batch, ranks.as_ref());
         let micro_batch = Some(own.micro_batch(16.0));
@@ -214,7 +239,8 @@ fn the_bytes_sent_in_a_step_are_as_calculated() {
                 let rank = Arc::new(Counting::new(rank));
                 let start = initialize(&topology, Init::Pytorch, 5).unwrap();
                 let ranks: Option<Arc<dyn Collective>> = is_hybrid.then(|| Arc::clone(&rank) as _);
-                let mut model = compile(&topology, &start, &options(NOTHING), ranks);
+                let mut model =
+                    compile(&topology, &start, &options(NOTHING), Precision::F32, ranks);
                 let batch = Batch::random(IMAGES, 32, 8);
                 step(model.as_mut(), &batch, (1, None), rank.as_ref()).unwrap();
                 assert!(rank.messages.load(Ordering::Relaxed) < 100, "short messages");

@@ -1,8 +1,9 @@
 //! Convolution.
 
 use alexnet_core::{Layer, Mode, Result};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
+use super::rounded;
 use crate::error::failed;
 
 /// `torch.nn.functional.conv2d`.
@@ -17,12 +18,18 @@ pub struct Conv2d {
     pub padding: i64,
     /// The number of groups of channels.
     pub groups: i64,
+    /// The type of the factors and of the bias.
+    pub factors: Kind,
 }
 
 impl Layer<Tensor> for Conv2d {
     fn forward(&mut self, x: Tensor, _mode: Mode) -> Result<Tensor> {
-        let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
-        x.f_conv2d(&self.weight, Some(&self.bias), stride, padding, [1, 1], self.groups)
-            .map_err(failed)
+        let convolve = || {
+            let [x, weight, bias] = rounded([&x, &self.weight, &self.bias], self.factors)?;
+            let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
+            let y = x.f_conv2d(&weight, Some(&bias), stride, padding, [1, 1], self.groups)?;
+            y.f_to_kind(Kind::Float)
+        };
+        convolve().map_err(failed)
     }
 }

@@ -1,8 +1,9 @@
 //! Linear layers.
 
 use alexnet_core::{Layer, Mode, Result};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
+use super::rounded;
 use crate::error::failed;
 
 /// `torch.nn.functional.linear`.
@@ -11,10 +12,16 @@ pub struct Linear {
     pub weight: Tensor,
     /// `[out]`.
     pub bias: Tensor,
+    /// The type of the factors and of the bias.
+    pub factors: Kind,
 }
 
 impl Layer<Tensor> for Linear {
     fn forward(&mut self, x: Tensor, _mode: Mode) -> Result<Tensor> {
-        x.f_linear(&self.weight, Some(&self.bias)).map_err(failed)
+        let multiply = || {
+            let [x, weight, bias] = rounded([&x, &self.weight, &self.bias], self.factors)?;
+            x.f_linear(&weight, Some(&bias))?.f_to_kind(Kind::Float)
+        };
+        multiply().map_err(failed)
     }
 }

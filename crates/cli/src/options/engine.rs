@@ -29,7 +29,7 @@ pub struct EngineOptions {
     /// Convolution algorithm of the engine `cpu` [default: winograd]
     #[arg(long, value_name = "NAME", value_enum)]
     convolution: Option<Convolution>,
-    /// Precision of the factors of products: f32, or bf16 with the engine `cpu` [default: f32]
+    /// Precision of the factors of products: f32, or bf16 with the engines `cpu` and `tch` [default: f32]
     #[arg(long, value_name = "TYPE")]
     precision: Option<Precision>,
     #[command(flatten)]
