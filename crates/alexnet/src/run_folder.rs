@@ -8,7 +8,7 @@ use std::{
 
 use alexnet_core::{
     Error as CoreError, Progress, Result as CoreResult, State, checkpoint,
-    files::{create_folders, read_text, sync_folder, write_atomically},
+    files::{create_folders, read_text, remove_temporary, sync_folder, write_atomically},
     lock::Lock,
     train::{EpochRow, Validation},
     weights::Metadata,
@@ -80,6 +80,8 @@ impl RunFolder {
         let folder = folder.locked(observer)?;
         // Another process may have started a run since, and ended.
         folder.holds_no_run()?;
+        // Or it was killed before it had written `args.toml`.
+        folder.remove_leftovers()?;
         Ok(folder)
     }
 
@@ -125,7 +127,7 @@ impl RunFolder {
     /// When writing fails.
     pub(crate) fn remove_leftovers(&self) -> CoreResult<()> {
         for place in [self.path.clone(), self.weights(), self.path.join("checkpoint")] {
-            remove_leftovers(&place).map_err(CoreError::io("clean", &place))?;
+            remove_temporary(&place)?;
         }
         Ok(())
     }
@@ -364,19 +366,6 @@ fn claim_next(runs: &Path) -> CoreResult<PathBuf> {
     }
 }
 
-/// Removes the temporary files of a killed [`write_atomically`]: `.NAME.tmp-…`.
-fn remove_leftovers(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with('.') && name.contains(".tmp-") {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -477,6 +466,18 @@ mod tests {
         assert!(leftover.exists());
         run.remove_leftovers().unwrap();
         assert!(!leftover.exists() && run.args().exists());
+    }
+
+    #[test]
+    fn leftovers_of_a_run_that_was_killed_at_its_start_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let [leftover, other] =
+            [".args.toml.tmp-28464-rxXoFr", ".notes.tmp-old"].map(|name| folder.path().join(name));
+        for file in [&leftover, &other] {
+            fs::write(file, b"half").unwrap();
+        }
+        RunFolder::create(Some(folder.path()), &mut ()).unwrap();
+        assert!(!leftover.exists() && other.exists());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! power failure. And reading of small files.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
@@ -32,7 +33,7 @@ fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::
     // The name of `path` may have the maximum length of the file system, and the temporary name is
     // longer.
     let name: String = name.to_string_lossy().chars().take(NAME_PREFIX_CHARS).collect();
-    let prefix = format!(".{name}.tmp-{}-", std::process::id());
+    let prefix = temporary_prefix(&name);
 
     // `make_in` instead of `tempfile`: by default the library creates files that only their owner
     // can read, and the rename would keep these permissions.
@@ -44,6 +45,33 @@ fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::
     temporary.persist(path).map_err(|failure| failure.error)?;
 
     sync_folder(&folder)
+}
+
+/// Returns how the name of a temporary file for the file `name` starts: `.NAME.tmp-PID-`.
+pub fn temporary_prefix(name: &str) -> String {
+    format!(".{name}.tmp-{}-", std::process::id())
+}
+
+/// Whether a file has the name of a temporary file: `.NAME.tmp-PID-…`.
+pub fn is_temporary(file: &OsStr) -> bool {
+    let name = file.to_string_lossy();
+    let process = name.split_once(".tmp-").and_then(|(_, end)| end.split_once('-'));
+    name.starts_with('.') && process.is_some_and(|(process, _)| process.parse::<u32>().is_ok())
+}
+
+/// Removes the temporary files that killed processes have left in a folder. No other process may be
+/// writing there.
+///
+/// # Errors
+/// [`Error::Io`] with the file, or with the folder if it cannot be read.
+pub fn remove_temporary(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let entry = entry.map_err(Error::io("read", folder))?;
+        if is_temporary(&entry.file_name()) {
+            fs::remove_file(entry.path()).map_err(Error::io("remove", entry.path()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Creates a folder and its missing parents, and syncs them, so that they survive a power failure.
@@ -228,12 +256,24 @@ mod tests {
                 during[0].starts_with(&format!(".a.txt.tmp-{}-", std::process::id())),
                 "{during:?}"
             );
+            assert!(is_temporary(during[0].as_ref()));
             Err(io::Error::other("the disk is full"))
         })
         .unwrap_err();
         assert_eq!(error.to_string(), format!("cannot write {}: the disk is full", path.display()));
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(entries(folder.path()), ["a.txt"]);
+    }
+
+    #[test]
+    fn only_temporary_files_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let others = [".lock", ".notes.tmp-old", "a.txt", "a.txt.tmp-12-x"];
+        for name in others.into_iter().chain([".args.toml.tmp-28464-rxXoFr", ".a.tmp-1-x"]) {
+            fs::write(folder.path().join(name), "half").unwrap();
+        }
+        remove_temporary(folder.path()).unwrap();
+        assert_eq!(entries(folder.path()), others);
     }
 
     #[test]

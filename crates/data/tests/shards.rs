@@ -220,13 +220,15 @@ fn a_finished_shard_is_kept() {
     assert!(killed.is_err());
     let left = files(&stopped);
     assert!(!left.contains_key("index.bin") && left.contains_key("shard-000000.tar"));
-    assert!(left.keys().any(|name| name.ends_with(".tmp")), "{:?}", left.keys());
+    assert!(left.keys().any(|name| name.contains(".tar.tmp-")), "{:?}", left.keys());
     let message = Listing::read(&stopped).unwrap_err().to_string();
     assert!(message.contains("were not packed completely: pack them again into it"), "{message}");
     let other_options = PackOptions { max_side: 20, ..SMALL };
     let error = pack(&listing, &stopped, &other_options, &|_, _| {}).unwrap_err().to_string();
     assert!(error.contains("other images, or with other options"), "{error}");
 
+    // Of a shard that is not written again, because the images have become smaller.
+    fs::write(stopped.join(".shard-000099.tar.tmp-1-0"), "half").unwrap();
     let continued = pack(&listing, &stopped, &SMALL, &|_, _| {}).unwrap();
     assert!(continued.kept > 0 && continued.kept < continued.images, "{continued:?}");
     assert_eq!(Packed { kept: 0, ..continued }, first);
@@ -247,6 +249,19 @@ fn packing_overwrites_nothing() {
     let error = pack(&listing, &mine, &SMALL, &|_, _| {}).unwrap_err();
     assert!(matches!(error, Error::Exists { .. }), "{error}");
     assert_eq!(fs::read_dir(&mine).unwrap().count(), 2, "and the lock file");
+}
+
+/// The temporary file is that of a call that was killed before it had marked the folder as its own.
+#[test]
+fn packing_that_was_killed_at_its_start_can_be_repeated() {
+    let place = flowers();
+    let (shards, _) = packed(place.path(), &SMALL);
+    let killed = place.path().join("killed");
+    fs::create_dir(&killed).unwrap();
+    fs::write(killed.join(".packing.tmp-1-x"), "images are").unwrap();
+    let listing = Listing::read(&place.path().join("flowers")).unwrap();
+    pack(&listing, &killed, &SMALL, &|_, _| {}).unwrap();
+    assert!(files(&killed) == files(&shards));
 }
 
 fn loader(dataset: Dataset, options: LoaderOptions) -> Loader {

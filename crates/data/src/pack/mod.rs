@@ -14,7 +14,7 @@ use std::{
 };
 
 use alexnet_core::{
-    files::{self, create_folders, sync_folder, write_atomically},
+    files::{self, create_folders, is_temporary, remove_temporary, sync_folder, write_atomically},
     lock::Lock,
     rng::{Purpose, permutation},
 };
@@ -154,7 +154,7 @@ fn start(out: &Path, plan: &str) -> Result<()> {
     let exists = |holds| Err(Error::Exists { path: out.to_owned(), holds });
     let marker = out.join(UNFINISHED);
     match fs::read_to_string(&marker) {
-        Ok(found) if found == plan => return remove_leftovers(out),
+        Ok(found) if found == plan => return Ok(remove_temporary(out)?),
         Ok(_) => return exists("other images, or with other options, are being packed into it"),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(Error::io("read", marker)(error)),
@@ -163,22 +163,13 @@ fn start(out: &Path, plan: &str) -> Result<()> {
         return exists("images are already packed into it");
     }
     let entries = fs::read_dir(out).map_err(Error::io("read", out))?;
-    if entries.flatten().any(|entry| entry.file_name() != LOCK) {
+    let mut names = entries.flatten().map(|entry| entry.file_name());
+    // A call that was killed before the marker was complete leaves only a temporary file.
+    if names.any(|name| name != LOCK && !is_temporary(&name)) {
         return exists("it is not empty");
     }
+    remove_temporary(out)?;
     Ok(write_atomically(marker, |file| file.write_all(plan.as_bytes()))?)
-}
-
-/// Removes the temporary files of an interrupted call.
-fn remove_leftovers(out: &Path) -> Result<()> {
-    for entry in fs::read_dir(out).map_err(Error::io("read", out))? {
-        let path = entry.map_err(Error::io("read", out))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with('.') && name.contains(".tmp") {
-            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-        }
-    }
-    Ok(())
 }
 
 /// The state of packing.

@@ -15,6 +15,7 @@ use crate::{
     Error, Result,
     shards::{self, HEAD, index::IndexedShard},
 };
+use alexnet_core::files::{sync_folder, temporary_prefix};
 
 /// The size of the blocks of a `tar` file.
 const BLOCK: usize = shards::BLOCK as usize;
@@ -49,7 +50,7 @@ impl ShardWriter {
     /// [`Error::Io`].
     pub fn create(folder: &Path, name: String) -> Result<Self> {
         // The folder is locked, so no other process writes a file of this name.
-        let temporary = folder.join(format!(".{name}.tmp"));
+        let temporary = folder.join(temporary_prefix(&name) + "0");
         let file = File::create(&temporary).map_err(Error::io("create", &temporary))?;
         let file = BufWriter::with_capacity(1 << 20, file);
         Ok(Self { path: folder.join(name), temporary, file, bytes: 0, head: vec![] })
@@ -122,7 +123,7 @@ impl ShardWriter {
             writer.file.flush()?;
             writer.file.get_ref().sync_all()?;
             fs::rename(&writer.temporary, &writer.path)?;
-            alexnet_core::files::sync_folder(writer.path.parent().unwrap_or(Path::new(".")))
+            sync_folder(writer.path.parent().unwrap_or(Path::new(".")))
         };
         finish(&mut self).map_err(|error| self.refuse(error))?;
         let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
