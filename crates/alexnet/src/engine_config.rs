@@ -40,7 +40,8 @@ impl From<Engine> for EngineConfig {
 /// Changes to an [`EngineConfig`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EngineChanges {
-    /// Another engine, with its own default device.
+    /// Another engine, with its own default device, instruction set and convolution algorithm. The
+    /// precision stays the same.
     pub backend: Option<Engine>,
     /// Another device.
     pub device: Option<Device>,
@@ -56,7 +57,9 @@ impl EngineChanges {
     /// The configuration with these changes.
     pub fn apply(self, to: EngineConfig) -> EngineConfig {
         let to = match self.backend {
-            Some(backend) if backend != to.backend => backend.into(),
+            Some(backend) if backend != to.backend => {
+                EngineConfig { precision: to.precision, ..backend.into() }
+            }
             _ => to,
         };
         EngineConfig {

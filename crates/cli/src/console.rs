@@ -128,7 +128,7 @@ pub fn next_step(error: &Error, takes: &dyn Fn(&str) -> bool) -> String {
         Error::NoInstructionSet { .. } => ". Choose one with `--isa`".into(),
         Error::CannotDivide { .. } => "; leave `--parallel` out".into(),
         Error::OnlyForCpu { .. } => "; leave `--isa` and `--convolution` out".into(),
-        Error::NoBf16 { .. } => "; leave `--precision` out".into(),
+        Error::NoBf16 { .. } => "; use `--precision f32` or another `--backend`".into(),
         Error::NoImages { .. } => {
             ": name a folder with `--data`, get the flower photos with `data fetch` (229 MB), or draw \
              some with `data synth --out data/drawn_flowers`"

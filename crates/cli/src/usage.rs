@@ -8,8 +8,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-/// Adds a tip that images are named with `--data` if a path was given without it, as in `train
-/// images`.
+/// Adds a tip if a path was given without its option, as in `train images` or `runs folder`.
 pub fn with_tip(mut error: clap::Error, program: &Command, typed: &[OsString]) -> clap::Error {
     let mut command = program;
     for word in typed.iter().skip(1) {
@@ -18,12 +17,23 @@ pub fn with_tip(mut error: clap::Error, program: &Command, typed: &[OsString]) -
             None => break,
         };
     }
-    let takes_images = command.get_arguments().any(|option| option.get_long() == Some("data"));
-    if let (ErrorKind::UnknownArgument, Some(ContextValue::String(word)), true) =
-        (error.kind(), error.get(ContextKind::InvalidArg), takes_images)
+    let takes = |name| command.get_arguments().any(|option| option.get_long() == Some(name));
+    let (place, what, option) = match error.kind() {
+        ErrorKind::UnknownArgument if takes("data") => {
+            (ContextKind::InvalidArg, "images are", "--data")
+        }
+        // A word that is like a subcommand has a tip already.
+        ErrorKind::InvalidSubcommand
+            if takes("folder") && error.get(ContextKind::SuggestedSubcommand).is_none() =>
+        {
+            (ContextKind::InvalidSubcommand, "the folder of the runs is", "--folder")
+        }
+        _ => return error,
+    };
+    if let Some(ContextValue::String(word)) = error.get(place)
         && !word.starts_with('-')
     {
-        let tip = format!("images are named with `--data`: `--data {}`", escaped(word));
+        let tip = format!("{what} named with `{option}`: `{option} {}`", escaped(word));
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     error

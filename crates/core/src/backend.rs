@@ -69,8 +69,9 @@ impl TryFrom<String> for Device {
     }
 }
 
-/// The precision of the factors of products, in convolutions and linear layers. Weights, moments, sums
-/// and everything else are in f32.
+/// The precision of the factors of products, in convolutions and linear layers. Weights, moments and
+/// everything else are in f32; so are sums and gradients on the engine `cpu`. On `tch`, biases,
+/// results and gradients of these layers have the same precision, as in PyTorch's autocast.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {

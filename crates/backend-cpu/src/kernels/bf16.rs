@@ -375,7 +375,7 @@ mod tests {
             (state >> 32) as u32
         };
         let special = [0, 1, 0x007F_FFFF, 0x0080_0000, 0x3F80_8000, 0x7F80_0000];
-        // NaN that would be rounded to infinity or to -0 like other numbers.
+        // The first and the last would be rounded to infinity and to -0 like other numbers.
         let nan = [0x7F80_0001, 0x7FC0_0001, 0x7FFF_FFFF];
         let special = [&special[..], &nan].concat();
         (0..n)

@@ -3,7 +3,7 @@
 use alexnet_core::{Layer, Mode, Result};
 use tch::{Kind, Tensor};
 
-use super::rounded;
+use super::converted;
 use crate::error::failed;
 
 /// `torch.nn.functional.conv2d`.
@@ -25,7 +25,7 @@ pub struct Conv2d {
 impl Layer<Tensor> for Conv2d {
     fn forward(&mut self, x: Tensor, _mode: Mode) -> Result<Tensor> {
         let convolve = || {
-            let [x, weight, bias] = rounded([&x, &self.weight, &self.bias], self.factors)?;
+            let [x, weight, bias] = converted([&x, &self.weight, &self.bias], self.factors)?;
             let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
             let y = x.f_conv2d(&weight, Some(&bias), stride, padding, [1, 1], self.groups)?;
             y.f_to_kind(Kind::Float)

@@ -3,7 +3,7 @@
 use alexnet_core::{Layer, Mode, Result};
 use tch::{Kind, Tensor};
 
-use super::rounded;
+use super::converted;
 use crate::error::failed;
 
 /// `torch.nn.functional.linear`.
@@ -19,7 +19,7 @@ pub struct Linear {
 impl Layer<Tensor> for Linear {
     fn forward(&mut self, x: Tensor, _mode: Mode) -> Result<Tensor> {
         let multiply = || {
-            let [x, weight, bias] = rounded([&x, &self.weight, &self.bias], self.factors)?;
+            let [x, weight, bias] = converted([&x, &self.weight, &self.bias], self.factors)?;
             x.f_linear(&weight, Some(&bias))?.f_to_kind(Kind::Float)
         };
         multiply().map_err(failed)

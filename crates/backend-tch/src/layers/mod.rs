@@ -9,16 +9,16 @@ mod local_response_norm;
 mod max_pool2d;
 mod relu;
 
+use tch::{Kind, TchError, Tensor};
+
 pub use self::{
     conv2d::Conv2d, dropout::Dropout, flatten::Flatten, linear::Linear,
     local_response_norm::LocalResponseNorm, max_pool2d::MaxPool2d, relu::Relu,
 };
 
-use tch::{Kind, TchError, Tensor};
-
 /// Returns the operands of a convolution or linear layer with this type. An operand that has this
 /// type already is not copied.
-fn rounded(operands: [&Tensor; 3], kind: Kind) -> Result<[Tensor; 3], TchError> {
+fn converted(operands: [&Tensor; 3], kind: Kind) -> Result<[Tensor; 3], TchError> {
     let [x, weight, bias] = operands;
     Ok([x.f_to_kind(kind)?, weight.f_to_kind(kind)?, bias.f_to_kind(kind)?])
 }

@@ -29,7 +29,8 @@ pub struct EngineOptions {
     /// Convolution algorithm of the engine `cpu` [default: winograd]
     #[arg(long, value_name = "NAME", value_enum)]
     convolution: Option<Convolution>,
-    /// Precision of the factors of products: f32, or bf16 with the engines `cpu` and `tch` [default: f32]
+    /// Precision of the factors of products: f32, or bf16 on the engines `cpu` and `tch` [default:
+    /// f32]
     #[arg(long, value_name = "TYPE")]
     precision: Option<Precision>,
     #[command(flatten)]
@@ -123,7 +124,7 @@ pub fn choose_program(engine: EngineConfig) -> Result<()> {
     disable_tf32(&[engine.device])
 }
 
-/// Disables TF32 on NVIDIA GPUs, so that all engines compute in f32: restarts this process with
+/// Disables TF32 on NVIDIA GPUs, so that f32 products are not rounded to it: restarts this process with
 /// `NVIDIA_TF32_OVERRIDE=0` if one of `devices` is a CUDA device and the variable is not set.
 ///
 /// NVIDIA's libraries round the factors of f32 products to TF32 if a program allows it, and

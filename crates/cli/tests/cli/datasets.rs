@@ -410,6 +410,9 @@ fn a_folder_without_its_option_gets_a_tip() {
             "{ran:?}"
         );
     }
+    let ran = dir.run(&["runs", "other"]);
+    let tip = "tip: the folder of the runs is named with `--folder`: `--folder other`";
+    assert!(ran.code == Some(2) && ran.err.contains(tip), "{ran:?}");
     let ran = dir.run(&["summary", "images"]);
     assert!(ran.code == Some(2) && !ran.err.contains("--data"), "{ran:?}");
 }

@@ -52,8 +52,19 @@ fn a_run_is_resumed_on_its_engine_by_default() {
     assert!(args().contains("backend = \"candle\"\ndevice = \"cpu\"\n"), "{}", args());
     dir.succeeds(&["train", "--resume", "run", "--epochs", "2"]);
     assert!(args().contains("backend = \"candle\""), "{}", args());
-    dir.succeeds(&["train", "--resume", "run", "--epochs", "3", "--backend", "cpu"]);
+    let to_bf16 = ["--epochs", "3", "--backend", "cpu", "--precision", "bf16"];
+    dir.succeeds(&[&["train", "--resume", "run"][..], &to_bf16].concat());
     assert!(args().contains("backend = \"cpu\""), "{}", args());
+    // The precision is kept, or the run is refused.
+    let ran = dir.run(&["train", "--resume", "run", "--epochs", "4", "--backend", "candle"]);
+    assert!(ran.code == Some(1) && ran.err.contains("computes in f32 only"), "{ran:?}");
+    let resume = ["train", "--resume", "run", "--epochs", "4", "--backend"];
+    if ENGINES.contains(&"tch") {
+        dir.succeeds(&[&resume[..], &["tch"]].concat());
+        assert!(args().contains("precision = \"bf16\""), "{}", args());
+    }
+    dir.succeeds(&[&resume[..], &["candle", "--precision", "f32"]].concat());
+    assert!(!args().contains("bf16"), "{}", args());
 }
 
 #[test]
@@ -106,6 +117,13 @@ fn a_missing_engine_or_device_is_named() {
             "{output}"
         );
     }
+    let output = ask(&["--backend", "candle", "--precision", "bf16"]);
+    assert!(
+        output.contains("`candle` computes in f32 only; `cpu` and `tch` have bf16; use `--prec"),
+        "{output}"
+    );
+    let output = ask(&["--backend", "candle", "--isa", "portable"]);
+    assert!(output.contains("not for `candle`; leave `--isa` and"), "{output}");
     if cfg!(not(feature = "tch")) {
         let output = ask(&["--backend", "tch"]);
         assert!(output.contains("this build lacks the engine `tch`"), "{output}");
