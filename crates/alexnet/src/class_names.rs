@@ -1,15 +1,21 @@
 //! Names for classes whose folders have identifiers, such as the synsets of ImageNet.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use alexnet_core::{Error as CoreError, FileKind, files::read_text};
 use serde::Deserialize;
 
 use crate::{Result, saved::MAX_BYTES};
 
-/// The names of classes by the names of their folders.
+/// The names of classes by the names of their folders, from a file.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ClassNames(BTreeMap<String, String>);
+pub struct ClassNames {
+    path: PathBuf,
+    names: BTreeMap<String, String>,
+}
 
 /// A JSON file: `{"n01440764": "tench"}`, or as Keras has it, `{"0": ["n01440764", "tench"]}`.
 #[derive(Deserialize)]
@@ -27,7 +33,8 @@ impl ClassNames {
     /// When it cannot be read or has another form.
     pub fn read(path: &Path) -> Result<Self> {
         let text = read_text(path, MAX_BYTES)?;
-        parse(&text).map(Self).ok_or_else(|| {
+        let named = |names| Self { path: path.to_owned(), names };
+        parse(&text).map(named).ok_or_else(|| {
             let reason = "it should have a folder and its name on each line, such as `n01440764 tench`, \
                           or be JSON such as {\"n01440764\": \"tench\"}";
             CoreError::Format {
@@ -39,16 +46,21 @@ impl ClassNames {
         })
     }
 
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Replaces the names of folders. Folders with the same name get their folder after it. Others
     /// stay as they are. Returns whether one was replaced.
     pub(crate) fn apply(&self, classes: &mut [String]) -> bool {
         let mut users: BTreeMap<&str, usize> = BTreeMap::new();
-        for name in classes.iter().filter_map(|class| self.0.get(class)) {
+        for name in classes.iter().filter_map(|class| self.names.get(class)) {
             *users.entry(name).or_default() += 1;
         }
         let mut is_replaced = false;
         for class in classes {
-            if let Some(name) = self.0.get(class) {
+            if let Some(name) = self.names.get(class) {
                 *class = match users[name.as_str()] {
                     1 => name.clone(),
                     _ => format!("{name} ({class})"),
@@ -102,7 +114,8 @@ mod tests {
     /// ImageNet has two classes `crane`.
     #[test]
     fn names_are_replaced_and_stay_different() {
-        let names = ClassNames(parse("n1 crane\nn2 tench\nn3 crane\n").unwrap());
+        let names = parse("n1 crane\nn2 tench\nn3 crane\n").unwrap();
+        let names = ClassNames { path: "names.txt".into(), names };
         let mut classes = ["n1", "n2", "n3", "n4"].map(String::from);
         assert!(names.apply(&mut classes));
         assert_eq!(classes, ["crane (n1)", "tench", "crane (n3)", "n4"]);

@@ -1,8 +1,8 @@
 //! The setting of the weights of the classes in the loss.
 
-use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
+use std::{collections::BTreeMap, io::ErrorKind, path::PathBuf, str::FromStr};
 
-use alexnet_core::{files::read_text, text::shown};
+use alexnet_core::{Error as CoreError, files::read_text, text::shown};
 use alexnet_data::{dataset::Dataset, loader};
 use serde::{Deserialize, Serialize};
 
@@ -26,11 +26,17 @@ impl ClassWeights {
     /// Reads the file, if these are weights in a file.
     ///
     /// # Errors
-    /// [`Error::ClassWeights`] when it does not have one number for each class.
+    /// [`Error::ClassWeights`] when it does not exist, or does not have one number above 0 for each
+    /// class.
     pub(crate) fn read(self, classes: &[String]) -> Result<Self> {
         let Self::File(path) = self else { return Ok(self) };
-        let text = read_text(&path, MAX_BYTES)?;
-        match parse(&text, classes) {
+        let weights = match read_text(&path, MAX_BYTES) {
+            Err(CoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                Err(format!("it does not exist; name a file, or write `{BALANCED}`"))
+            }
+            text => parse(&text?, classes),
+        };
+        match weights {
             Ok(weights) => Ok(Self::Given(weights)),
             Err(reason) => Err(Error::ClassWeights { path, reason }),
         }
@@ -51,8 +57,15 @@ impl ClassWeights {
 
 /// The weights in the order of the classes.
 fn parse(text: &str, classes: &[String]) -> Result<Vec<f32>, String> {
-    let mut weights: BTreeMap<String, f32> = serde_json::from_str(text)
-        .map_err(|_| r#"it should be like {"daisy": 1.0, "roses": 2.5}"#.to_owned())?;
+    let text = text.trim_start_matches('\u{feff}');
+    let mut weights: BTreeMap<String, f32> = serde_json::from_str(text).map_err(|error| {
+        let error = error.to_string();
+        format!(r#"{}; it should be like {{"daisy": 1.0, "roses": 2.5}}"#, shown(&error))
+    })?;
+    let is_valid = |weight: f32| weight.is_finite() && weight > 0.0;
+    if let Some((class, weight)) = weights.iter().find(|(_, weight)| !is_valid(**weight)) {
+        return Err(format!("the weight of `{}` is {weight}, not a number above 0", shown(class)));
+    }
     let weight = |class: &String| {
         weights.remove(class).ok_or_else(|| format!("it has no weight for `{}`", shown(class)))
     };
@@ -123,10 +136,18 @@ mod tests {
     fn a_file_has_one_weight_for_each_class() {
         let classes = ["roses", "a b"].map(String::from);
         assert_eq!(parse(r#"{"a b": 2, "roses": 0.5}"#, &classes), Ok(vec![0.5, 2.0]));
+        let marked = "\u{feff}{\"a b\": 2, \"roses\": 0.5}";
+        assert_eq!(parse(marked, &classes), Ok(vec![0.5, 2.0]));
         for (text, reason) in [
+            (r#"{"a b": 2, "roses": 0.5"#, "EOF while parsing an object at line 1 column 23"),
+            (r#"{"a b": -1, "roses": 0.5}"#, "the weight of `a b` is -1, not a number above 0"),
+            (r#"{"a b": 1e999, "roses": 0.5}"#, "number out of range"),
             (r#"{"roses": 0.5}"#, "no weight for `a b`"),
             (r#"{"a b": 2, "roses": 0.5, "tulips": 1}"#, "no class `tulips`"),
-            (r#"{"a b": "2", "roses": 0.5}"#, "it should be like"),
+            (
+                r#"{"a b": "2", "roses": 0.5}"#,
+                "expected f32 at line 1 column 11; it should be like",
+            ),
             ("[1, 2]", "it should be like"),
         ] {
             let error = parse(text, &classes).unwrap_err();

@@ -224,8 +224,10 @@ pub enum Error {
         known: String,
     },
     /// A file of names has none for the classes of a data set.
-    #[error("the file of class names has no name for a folder of {}", shown_path(folder))]
+    #[error("{} has no name for a folder of {}", shown_path(path), shown_path(folder))]
     NoClassNamed {
+        /// The file of names.
+        path: PathBuf,
         /// The data set.
         folder: PathBuf,
     },
@@ -271,6 +273,24 @@ pub enum Error {
     RunExists {
         /// The folder.
         folder: PathBuf,
+    },
+    /// The folder of a new run contains a file that the run would overwrite.
+    #[error("{} exists and is not of a run: it would be overwritten", shown_path(file))]
+    Taken {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The folder of a new run is in the folder of the images.
+    #[error(
+        "the run cannot be stored in {}, because the images are in {}",
+        shown_path(folder),
+        shown_path(images)
+    )]
+    AmongImages {
+        /// The folder of the run.
+        folder: PathBuf,
+        /// The folder of the images.
+        images: PathBuf,
     },
     /// Another process trains in a run's folder.
     #[error(

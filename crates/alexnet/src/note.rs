@@ -34,6 +34,11 @@ pub enum Note {
         /// A clause about it.
         what: String,
     },
+    /// A share for validation was given, but the folder has its own validation images.
+    ShareUnused {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// No weights file was given, or a run folder, and this file is used.
     UsingWeights {
         /// The file.
@@ -215,6 +220,11 @@ impl fmt::Display for Note {
             Self::Folder { folder: path, what } => {
                 write!(f, "{}: {}", shown_path(path), escaped(what))
             }
+            Self::ShareUnused { folder } => write!(
+                f,
+                "{}: the share for validation has no effect, because the folder has its own validation images",
+                shown_path(folder)
+            ),
             Self::Weights { path, note } => write!(f, "{}: {note}", shown_path(path)),
             Self::UsingWeights { path } => write!(f, "using the weights {}", shown_path(path)),
             Self::ClassesNamed { folder } => {

@@ -72,7 +72,7 @@ impl DataSource {
     /// # Errors
     /// As [`DataSource::listing`]; when a class is empty, or no image is left for validation.
     pub fn open(&self, options: &SplitOptions, observer: &mut dyn Observer) -> Result<Dataset> {
-        Ok(self.listing(observer)?.split(options)?)
+        split(self.listing(observer)?, options, observer)
     }
 
     /// [`DataSource::open`] for training: draws flowers when no path was given and the default
@@ -89,7 +89,7 @@ impl DataSource {
             Some(folder) => folder,
             None => draw_flowers(observer)?,
         };
-        Ok(listing(&folder, observer)?.split(options)?)
+        split(listing(&folder, observer)?, options, observer)
     }
 
     /// The folder of the images; `None` when no path was given and the default folders are missing.
@@ -127,6 +127,13 @@ fn listing(folder: &Path, observer: &mut dyn Observer) -> Result<Listing> {
         observer.note(Note::Folder { folder: folder.clone(), what: what.clone() });
     }
     Ok(listing)
+}
+
+fn split(listing: Listing, options: &SplitOptions, observer: &mut dyn Observer) -> Result<Dataset> {
+    if listing.val.is_some() && options.val_fraction != VAL_FRACTION {
+        observer.note(Note::ShareUnused { folder: listing.root().to_owned() });
+    }
+    Ok(listing.split(options)?)
 }
 
 /// Unpacks an archive to `data/NAME`, once.

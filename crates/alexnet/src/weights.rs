@@ -51,7 +51,10 @@ impl WeightsFile {
         if let Some(names) = names {
             names.apply(&mut self.loaded.weights.metadata.classes);
             if !names.apply(&mut dataset.classes) {
-                return Err(Error::NoClassNamed { folder: dataset.root().to_owned() });
+                return Err(Error::NoClassNamed {
+                    path: names.path().to_owned(),
+                    folder: dataset.root().to_owned(),
+                });
             }
         }
         if !classes::adopt(&mut self.loaded, &self.path, dataset, observer) {

@@ -80,16 +80,19 @@ fn options_file(path: &Path) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Options that are not allowed in a file.
-const NOT_IN_FILES: [&str; 4] = ["recipe", "config", "resume", "run-dir"];
+fn has_option(command: &Command, name: &str) -> bool {
+    command.get_arguments().any(|option| option.get_long() == Some(name))
+}
 
-/// Converts the entries of a file to arguments: pairs of the name and `--name=value`.
-fn arguments(name: &str, text: &str) -> Result<Vec<(String, OsString)>> {
+/// Converts the entries of a file to arguments: pairs of the name and `--name=value`. `train` is the
+/// command, some of whose options are not allowed in a file.
+fn arguments(train: &Command, name: &str, text: &str) -> Result<Vec<(String, OsString)>> {
+    let in_files = TrainOptions::command();
     let table: toml::Table = text
         .parse()
         .with_context(|| format!("{name} is not TOML, such as `lr = 0.001` on a line"))?;
     let argument = |(key, value): (String, Value)| {
-        if NOT_IN_FILES.contains(&key.as_str()) {
+        if has_option(train, &key) && !has_option(&in_files, &key) {
             bail!("{name}: `{}` is only allowed on the command line; remove it", shown(&key));
         }
         let text = as_typed(&value).with_context(|| {
@@ -138,7 +141,8 @@ pub fn expand(
     matches: &ArgMatches,
 ) -> Result<Vec<OsString>> {
     let Some((name, text)) = source.read()? else { return Ok(typed) };
-    let arguments = arguments(&name, &text)?;
+    let train = program.find_subcommand("train").unwrap_or(program);
+    let arguments = arguments(train, &name, &text)?;
     parsed(&name, &arguments)?;
 
     let (mut command, mut matches, mut depth) = (program, matches, 1);

@@ -55,6 +55,7 @@ impl Console {
                     "; if the file is of that variant, convert it with `convert --variant {other}`"
                 )
             }
+            Note::ShareUnused { .. } => "; leave `--val-fraction` out".into(),
             Note::NothingLeft { .. } => "; to continue, use a larger number for `--epochs`".into(),
             _ => String::new(),
         }
@@ -159,6 +160,9 @@ pub fn next_step(error: &Error, takes: &dyn Fn(&str) -> bool) -> String {
         Error::NoSuchImages { .. } => if_taken("split", "; `--split all` uses all images"),
         Error::NoWeights { .. } => ": run `train` first, or name a file with `--weights`".into(),
         Error::OtherClasses { .. } => "; name others with `--data` or `--weights`".into(),
+        Error::NoClassNamed { .. } => {
+            ": name the file for these folders with `--class-names`, or leave it out".into()
+        }
         Error::OtherVariant { found, .. } => {
             format!("; add `--variant {found}`, or choose other weights")
         }
@@ -167,6 +171,9 @@ pub fn next_step(error: &Error, takes: &dyn Fn(&str) -> bool) -> String {
         Error::NoRuns { .. } => ": `train` starts one".into(),
         Error::RunExists { folder } => {
             format!("; continue it with `--resume {}`, or choose another `--run-dir`", shown_path(folder))
+        }
+        Error::Taken { .. } | Error::AmongImages { .. } => {
+            "; choose another folder with `--run-dir`".into()
         }
         Error::NotARun { .. } => "; name one that `train` created, such as runs/train".into(),
         Error::RunFile { .. } | Error::SettingChanged { .. } => PUT_BACK.into(),

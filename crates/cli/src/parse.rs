@@ -52,9 +52,9 @@ pub fn bytes(text: &str) -> Result<u64, String> {
         _ => None,
     };
     let bytes = factor.and_then(|factor| number.parse::<u64>().ok()?.checked_mul(factor));
-    bytes
-        .filter(|bytes| *bytes > 0)
-        .ok_or_else(|| "it must be a size of at least 1 byte, such as 100MB or 256MiB".into())
+    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| {
+        "it must be a whole number above 0 with a unit or without, such as 256MiB or 1000000".into()
+    })
 }
 
 /// Parses a finite number above 0.

@@ -242,7 +242,7 @@ fn packing_overwrites_nothing() {
     let place = flowers();
     let listing = Listing::read(&place.path().join("flowers")).unwrap();
     let inside = pack(&listing, &place.path().join("flowers/x"), &SMALL, &|_, _| {});
-    assert!(inside.unwrap_err().to_string().contains("into their own folder"));
+    assert!(inside.unwrap_err().to_string().contains("it is in the folder of the images"));
     let mine = place.path().join("mine");
     fs::create_dir(&mine).unwrap();
     fs::write(mine.join("words.txt"), "words").unwrap();
@@ -513,7 +513,10 @@ fn shards_that_cannot_be_listed_are_named() {
         for (name, content) in files {
             let mut header = tar::Header::new_ustar();
             header.set_size(content.len() as u64);
-            archive.append_data(&mut header, name, content.as_bytes()).unwrap();
+            // `append_data` would refuse or change some of the names.
+            header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_cksum();
+            archive.append(&header, content.as_bytes()).unwrap();
         }
         fs::write(&shard, archive.into_inner().unwrap()).unwrap();
     };
@@ -528,6 +531,10 @@ fn shards_that_cannot_be_listed_are_named() {
         (vec![("0.jpg", ""), ("0.cls", "a")], "it has 1 classes; at least two are needed"),
         (vec![("0.cls", "a")], "it has 0 classes"),
         ([&two[..], &two[..2]].concat(), "`a/a/0.jpg` is in its shards twice"),
+        (vec![("../0.jpg", ""), ("../0.cls", "a")], "with a path that leaves its folder"),
+        (vec![("./../0.jpg", ""), ("./../0.cls", "a")], "with a path that leaves its folder"),
+        (vec![("/0.jpg", ""), ("/0.cls", "a")], "with a path that leaves its folder"),
+        (vec![(".//0.jpg", ""), (".//0.cls", "a")], "with a path that leaves its folder"),
         (
             vec![("0.jpg", ""), ("0.json", r#"{"path": "../x.jpg", "class": "a"}"#)],
             "with a path that leaves its folder",
@@ -544,6 +551,12 @@ fn shards_that_cannot_be_listed_are_named() {
     }
     write(&two);
     assert_eq!(Listing::read(place.path()).unwrap().classes, ["a", "b"]);
+    // The names that `tar -C folder .` writes.
+    write(&[("./0.jpg", ""), ("./0.cls", "a"), ("./1.jpg", ""), ("./1.cls", "b")]);
+    let listing = Listing::read(place.path()).unwrap();
+    let paths: Vec<String> = listing.items().map(|item| listing.images.path(item)).collect();
+    assert_eq!(paths, ["a/a/0.jpg", "b/a/1.jpg"]);
+    write(&two);
     let bytes = fs::read(&shard).unwrap();
     for end in [bytes.len() - 1024, bytes.len() - 1536, 700] {
         fs::write(&shard, &bytes[..end]).unwrap();

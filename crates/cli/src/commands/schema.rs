@@ -2,6 +2,7 @@
 
 use std::any::TypeId;
 
+use alexnet::ClassWeights;
 use anyhow::Result;
 use clap::{Arg, CommandFactory};
 use serde_json::{Map, Value, json};
@@ -64,6 +65,8 @@ fn kind(option: &Arg) -> Value {
         json!({"type": "array", "items": number, "minItems": 2, "maxItems": 2})
     } else if is(&[TypeId::of::<[f32; 3]>()]) {
         json!({"type": "array", "items": number, "minItems": 3, "maxItems": 3})
+    } else if is(&[TypeId::of::<ClassWeights>()]) {
+        json!({"type": ["string", "array"], "items": number})
     } else if option.get_value_delimiter().is_some() {
         json!({"type": "array", "items": {"type": "string"}})
     } else {
@@ -151,6 +154,10 @@ mod tests {
             ("crop-scale = [0.1]", false),
             ("mean = [0.1, 0.2, 'x']", false),
             ("freeze = ['features']", true),
+            ("class-weights = 'balanced'", true),
+            ("class-weights = [1.0, 2.5]", true),
+            ("class-weights = ['balanced']", false),
+            ("class-weights = 1.0", false),
             ("learning-rate = 0.1", false),
             ("run-dir = 'x'", false),
         ] {

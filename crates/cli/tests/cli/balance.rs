@@ -61,7 +61,8 @@ fn class_weights_change_training_and_are_kept_with_the_run() {
     for (weights, cause) in [
         ("1,2", "a list of 2 for 5 classes"),
         ("1,1,1,1,0", "each weight must be a number above 0"),
-        ("none.json", "cannot read none.json"),
+        ("none.json", "none.json is not a file of class weights: it does not exist"),
+        ("balance", "name a file, or write `balanced`"),
         ("flowers/daisy/daisy_0001.jpg", "flowers/daisy/daisy_0001.jpg"),
     ] {
         let ran = dir.run(&[&TRAIN[..], &["--class-weights", weights, "--run-dir", "x"]].concat());
@@ -73,6 +74,12 @@ fn class_weights_change_training_and_are_kept_with_the_run() {
     assert!(
         ran.err
             .contains("few.json is not a file of class weights: it has no weight for `dandelion`"),
+        "{ran:?}"
+    );
+    fs::write(dir.file("few.json"), "{\"daisy\": -1}").unwrap();
+    let ran = dir.run(&[&TRAIN[..], &["--class-weights", "few.json"]].concat());
+    assert!(
+        ran.err.contains("few.json is not a file of class weights: the weight of `daisy` is -1"),
         "{ran:?}"
     );
 }

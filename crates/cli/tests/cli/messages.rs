@@ -137,6 +137,12 @@ fn the_next_step_is_an_option_of_the_command() {
     let (cause, split) = ("the 5 validation images of 10 images are evaluated", "`--split all`");
     check(&evaluate, cause, split, true);
     check(&parity, cause, split, false);
+    let (cause, leave_out) = ("has its own validation images", "leave `--val-fraction` out");
+    for command in ["train", "lr-find"] {
+        let line = [command, "--data", "images"];
+        check(&[&line[..], &["--val-fraction", "0.3"]].concat(), cause, leave_out, true);
+        check(&line, "error: ", cause, false);
+    }
 }
 
 /// The note is printed before the data set is read.
@@ -144,8 +150,24 @@ fn the_next_step_is_an_option_of_the_command() {
 fn an_option_without_effect_is_noted() {
     let dir = TestDir::new();
     for (args, message) in [
-        (&["--momentum", "0.5"][..], "`--momentum` has no effect without `--opt sgd`"),
-        (&["--lr-gamma", "0.5"], "`--lr-gamma` has no effect without `--lr-scheduler step`"),
+        (
+            &["--momentum", "0.5"][..],
+            "`--momentum` has no effect without `--opt sgd` or `--opt sgd-paper`",
+        ),
+        (
+            &["--lr-gamma", "0.5"],
+            "`--lr-gamma` has no effect without `--lr-scheduler step` or `--lr-scheduler plateau`",
+        ),
+        (
+            &["--lr-patience", "3", "--lr-scheduler", "step"],
+            "`--lr-patience` has no effect without `--lr-scheduler plateau`",
+        ),
+        (
+            &["--val-fraction", "0.2", "--fold", "1/5"],
+            "`--val-fraction` has no effect with `--fold`",
+        ),
+        (&["--sum-order", "any"], "`--sum-order` has no effect without `--ranks`"),
+        (&["--parallel", "towers"], "`--parallel` has no effect without `--ranks`"),
         (&["--model-ema-decay", "0.5"], "`--model-ema-decay` has no effect without `--model-ema`"),
         (
             &["--resize-short", "240"],
@@ -165,12 +187,20 @@ fn an_option_without_effect_is_noted() {
     }
     for args in [
         &["--momentum", "0.5", "--opt", "sgd"][..],
+        &["--momentum", "0.5", "--opt", "sgd-paper"],
+        &["--lr-scheduler", "plateau", "--lr-gamma", "0.5", "--lr-patience", "3"],
+        &["--val-fraction", "0.2"],
+        &["--fold", "1/5"],
         &["--model-ema-decay", "0.5", "--recipe", "fast"],
         &["--resize-short", "240", "--crop", "center"],
         &["--crop-scale", "0.5,1"],
     ] {
         let ran = dir.run(&[&["train", "--data", "none"][..], args].concat());
         assert!(!ran.err.contains("has no effect"), "{args:?}: {ran:?}");
+    }
+    for (opt, has_effect) in [("sgd", true), ("sgd-paper", true), ("adam", false)] {
+        let ran = dir.run(&["lr-find", "--data", "none", "--opt", opt, "--momentum", "0.5"]);
+        assert_eq!(ran.err.contains("has no effect"), !has_effect, "{opt}: {ran:?}");
     }
 }
 

@@ -89,6 +89,16 @@ fn errors_in_a_file_name_the_file_and_the_cause() {
         ("crop-scale = 0.5", "the smaller first"),
         ("opt = \"lion\"", "invalid value 'lion'"),
         ("resume = \"runs/train\"", "`resume` is only allowed on the command line"),
+        ("run-dir = \"run\"", "`run-dir` is only allowed on the command line"),
+        ("recipe = \"fast\"", "`recipe` is only allowed on the command line"),
+        ("tensorboard = true", "`tensorboard` is only allowed on the command line"),
+        ("log-file = \"log\"", "`log-file` is only allowed on the command line"),
+        ("progress = \"json\"", "`progress` is only allowed on the command line"),
+        ("quiet = true", "`quiet` is only allowed on the command line"),
+        ("verbose = true", "`verbose` is only allowed on the command line"),
+        ("ranks = 2", "`ranks` is only allowed on the command line"),
+        ("sum-order = \"any\"", "`sum-order` is only allowed on the command line"),
+        ("parallel = \"towers\"", "`parallel` is only allowed on the command line"),
         ("[lr]\nhigh = 1", "`lr` must be a number"),
     ] {
         fs::write(dir.file("my.toml"), text).unwrap();

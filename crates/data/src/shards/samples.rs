@@ -96,6 +96,8 @@ impl Samples {
             }
             let name = String::from_utf8(entry.path_bytes().into_owned())
                 .map_err(|_| "has a file whose name is not UTF-8; make it again without it")?;
+            // `tar -C folder .` writes names that start with it.
+            let name = name.trim_start_matches("./").to_owned();
             let (key, extension) = parts(&name);
             if key != group.key {
                 found.add(std::mem::take(&mut group), &mut indices)?;
@@ -132,7 +134,10 @@ impl Samples {
         self.are_named |= named.is_some();
         let class = named.or_else(|| class.map(|text| text.trim().to_owned()));
         let class = class.ok_or_else(|| {
-            refuse("without a class: each needs a file .cls, or .json with an entry `class`")
+            refuse(
+                "without a class: each needs a file .cls, or .json with an entry `class`, next to \
+                 its image; `tar --sort=name` puts them there",
+            )
         })?;
         if !is_name(&class) {
             return Err(refuse("with a class that cannot be the name of a folder"));
