@@ -21,6 +21,24 @@ use crate::{Error, Note, Observer, Result};
 /// The default folder of runs.
 pub const RUNS: &str = "runs";
 
+/// The files of a run besides `args.toml`, weights and checkpoint. Some are written by the program.
+const FILES: [&str; 14] = [
+    "calibration.png",
+    "class_indices.json",
+    "confusion_matrix.png",
+    "confusion_matrix_normalized.png",
+    "environment.json",
+    "events.out.tfevents",
+    "misclassified.csv",
+    "misclassified.jpg",
+    "report.json",
+    "results.csv",
+    "results.png",
+    "split.json",
+    "train_batch0.jpg",
+    "val_batch0_pred.jpg",
+];
+
 /// The folder of a run, and the paths of its files.
 #[derive(Debug)]
 pub struct RunFolder {
@@ -66,8 +84,9 @@ impl RunFolder {
     /// Creates and locks the folder of a new run: `path`, or the next free `runs/train…`.
     ///
     /// # Errors
-    /// [`Error::RunExists`] when it contains a run, [`Error::InUse`] when another process starts
-    /// one there, [`Error::NoPlace`] when it cannot be created.
+    /// [`Error::RunExists`] when it contains a run, [`Error::Taken`] when it contains a file that the
+    /// run would overwrite, [`Error::InUse`] when another process starts one there,
+    /// [`Error::NoPlace`] when it cannot be created.
     pub(crate) fn create(path: Option<&Path>, observer: &mut dyn Observer) -> Result<Self> {
         let folder = match path {
             Some(path) => Self::at(path),
@@ -86,10 +105,23 @@ impl RunFolder {
     }
 
     fn holds_no_run(&self) -> Result<()> {
-        match self.checkpoint().exists() || self.args().exists() {
-            true => Err(Error::RunExists { folder: self.path.clone() }),
-            false => Ok(()),
+        if self.checkpoint().exists() || self.args().exists() {
+            return Err(Error::RunExists { folder: self.path.clone() });
         }
+        // A run writes `args.toml` first, so these are not from a run.
+        let files = FILES.iter().map(|name| self.file(name));
+        match files.chain([self.best(), self.last()]).find(|file| file.exists()) {
+            Some(file) => Err(Error::Taken { file }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether `path` is an existing file that the run reads or writes.
+    pub fn has(&self, path: &Path) -> bool {
+        let Ok(path) = fs::canonicalize(path) else { return false };
+        let others = [self.args(), self.best(), self.last(), self.checkpoint(), self.file(".lock")];
+        let mut files = FILES.iter().map(|name| self.file(name)).chain(others);
+        files.any(|file| fs::canonicalize(file).is_ok_and(|file| file == path))
     }
 
     /// Locks the folder until this value is dropped. Call it before anything in the folder is
@@ -387,6 +419,8 @@ mod tests {
         run.write("args.toml", b"").unwrap();
         let error = RunFolder::create(Some(folder.path()), &mut ()).unwrap_err().to_string();
         assert!(error.contains("already contains a run"), "{error}");
+        assert!(run.has(&run.weights().join("../args.toml")));
+        assert!(!run.has(&run.best()) && !run.has(folder.path()));
         let error =
             RunFolder::open(folder.path()).unwrap().locked(&mut ()).unwrap_err().to_string();
         assert!(error.contains("is in use by process "), "{error}");
@@ -451,6 +485,22 @@ mod tests {
             error.contains("results.csv is damaged: ") && error.contains("train/loss"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn files_of_others_are_not_overwritten() {
+        for name in ["results.csv", "weights/best.safetensors"] {
+            let folder = tempfile::tempdir().unwrap();
+            fs::create_dir(folder.path().join("weights")).unwrap();
+            fs::write(folder.path().join(name), "mine").unwrap();
+            fs::write(folder.path().join("notes.txt"), "mine").unwrap();
+            let error = RunFolder::create(Some(folder.path()), &mut ()).unwrap_err().to_string();
+            let file = folder.path().join(name);
+            let expected = format!("{} exists and is not of a run", file.display());
+            assert!(error.starts_with(&expected), "{error}");
+            fs::remove_file(file).unwrap();
+            RunFolder::create(Some(folder.path()), &mut ()).unwrap();
+        }
     }
 
     #[test]

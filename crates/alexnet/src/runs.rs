@@ -84,7 +84,8 @@ impl RunSummary {
         let is_evaluated = !is_validated || modified(&folder.file("report.json")) >= results;
         let is_over = progress.history.len() as u64 >= config.epochs
             || config.patience.is_some_and(|patience| progress.is_stuck(patience));
-        let size = |path: PathBuf| fs::metadata(path).map_or(0, |file| file.len());
+        // A link is counted without its target, which is not deleted.
+        let size = |path: PathBuf| fs::symlink_metadata(path).map_or(0, |file| file.len());
         Ok(Self {
             epochs: config.epochs,
             is_finished: is_evaluated && is_over,

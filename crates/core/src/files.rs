@@ -87,6 +87,9 @@ pub fn create_folders(path: impl AsRef<Path>) -> Result<()> {
         create(&parent)?;
         match fs::create_dir(path) {
             Err(_) if path.is_dir() => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(io::Error::new(error.kind(), "there is a file with this name"));
+            }
             result => result?,
         }
         sync_folder(&parent)
@@ -102,6 +105,17 @@ pub fn create_folders(path: impl AsRef<Path>) -> Result<()> {
 /// Those of the operating system.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+/// Whether `path`, which need not exist, is `folder` or is inside it, also through links.
+///
+/// # Errors
+/// [`Error::Io`] when the folder cannot be read.
+pub fn is_within(path: &Path, folder: &Path) -> Result<bool> {
+    let folder = fs::canonicalize(folder).map_err(Error::io("read", folder))?;
+    let absolute = std::path::absolute(path).map_err(Error::io("find", path))?;
+    let existing = absolute.ancestors().find_map(|path| fs::canonicalize(path).ok());
+    Ok(existing.is_some_and(|path| path.starts_with(folder)))
 }
 
 fn folder_of(path: &Path) -> PathBuf {
@@ -276,6 +290,24 @@ mod tests {
         assert_eq!(entries(folder.path()), others);
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn a_path_is_within_a_folder_also_through_links() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        create_folders(at("images/roses")).unwrap();
+        create_folders(at("images2")).unwrap();
+        std::os::unix::fs::symlink(at("images"), at("link")).unwrap();
+        for inside in ["images", "images/new/er", "link", "link/roses/new", "images2/../images/x"] {
+            assert!(is_within(&at(inside), &at("images")).unwrap(), "{inside}");
+            assert!(is_within(&at(inside), &at("link")).unwrap(), "{inside}");
+        }
+        for outside in ["images2", "new", "images/../new", ""] {
+            assert!(!is_within(&at(outside), &at("images")).unwrap(), "{outside}");
+        }
+        assert!(is_within(&at("images"), &at("none")).is_err());
+    }
+
     #[test]
     fn folders_are_created_with_their_parents() {
         let folder = tempfile::tempdir().unwrap();
@@ -285,6 +317,8 @@ mod tests {
             assert!(path.is_dir());
         }
         fs::write(path.join("file"), "").unwrap();
+        let error = create_folders(path.join("file")).unwrap_err().to_string();
+        assert!(error.ends_with("file: there is a file with this name"), "{error}");
         let below = path.join("file").join("c");
         let error = create_folders(&below).unwrap_err().to_string();
         assert!(error.starts_with(&format!("cannot create {}: ", below.display())), "{error}");

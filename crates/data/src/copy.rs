@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+use alexnet_core::files::is_within;
+
 use crate::{
     Error, Result, atomic_folder,
     dataset::{Dataset, Item, below_subset, subsets::Subset},
@@ -25,15 +27,11 @@ impl Dataset {
     /// incomplete.
     ///
     /// # Errors
-    /// [`Error::Exists`] if `out` exists and is not empty; [`Error::Dataset`] if `out` is inside
-    /// the data set; [`Error::Io`].
+    /// [`Error::Exists`] if `out` is inside the data set, or exists and is not empty; [`Error::Io`].
     pub fn copy_to(&self, out: &Path, progress: &mut dyn FnMut(&CopyProgress)) -> Result<()> {
-        let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io("find", path));
-        if absolute(out)?.starts_with(absolute(self.root())?) {
-            return Err(refuse(
-                out,
-                "the images would be copied into their own folder; choose another folder".into(),
-            ));
+        if is_within(out, self.root())? {
+            let holds = "it is in the folder of the images";
+            return Err(Error::Exists { path: out.to_owned(), holds });
         }
         let in_subsets = self.in_subsets();
         let mut subsets = vec![(Subset::Train, &self.train), (Subset::Val, &self.val)];
@@ -76,10 +74,6 @@ impl Dataset {
         fs::copy(&from, to).map_err(Error::io("copy", from))?;
         Ok(())
     }
-}
-
-fn refuse(path: &Path, reason: String) -> Error {
-    Error::Dataset { path: path.to_owned(), reason }
 }
 
 #[cfg(test)]
@@ -134,7 +128,7 @@ mod tests {
         assert!(matches!(error, Error::Exists { .. }), "{error}");
         let error =
             dataset.copy_to(&root.path().join("copy"), &mut |_| {}).unwrap_err().to_string();
-        assert!(error.contains("into their own folder"), "{error}");
+        assert!(error.contains("it is in the folder of the images"), "{error}");
 
         let empty = tempfile::tempdir().unwrap();
         dataset.copy_to(empty.path(), &mut |_| {}).unwrap();

@@ -70,7 +70,7 @@ pub enum Error {
         reason: String,
     },
     /// A file or folder that exists and is not overwritten.
-    #[error("{} was not written: {holds}; remove it or choose another folder", shown_path(path))]
+    #[error("{} was not written: {holds}; choose another folder", shown_path(path))]
     Exists {
         /// The file or folder.
         path: PathBuf,

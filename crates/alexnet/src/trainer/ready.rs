@@ -1,6 +1,8 @@
 //! What a run consists of before its first or next step, and how a new run gets there.
 
-use alexnet_core::{Error as CoreError, Progress, State, train::Batches};
+use std::path::Path;
+
+use alexnet_core::{Error as CoreError, Progress, State, files::is_within, train::Batches};
 use alexnet_data::{
     check,
     dataset::Dataset,
@@ -11,7 +13,7 @@ use crate::{
     Error, LrScheduler, Note, Observer, Result, RunFolder, TrainConfig,
     observer::{Work, shared},
     prepare::Prepared,
-    run_folder::Marks,
+    run_folder::{Marks, RUNS},
     saved,
 };
 
@@ -52,6 +54,11 @@ pub fn new_run(
         return Err(CoreError::Invalid { field, value, reason }.into());
     }
     let run_dir = config.run_dir.clone();
+    let (folder, images) = (run_dir.as_deref().unwrap_or(Path::new(RUNS)), dataset.root());
+    if is_within(folder, images)? {
+        let [folder, images] = [folder, images].map(Path::to_owned);
+        return Err(Error::AmongImages { folder, images });
+    }
     let Prepared { config, loader, state, .. } = Prepared::new(config, dataset, observer)?;
     // A run that cannot take its first step creates no folder.
     loader.whole_steps(0).next().transpose()?;

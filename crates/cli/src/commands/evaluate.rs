@@ -1,11 +1,11 @@
 //! `alexnet evaluate`: measures the quality of weights on a set of images.
 
-use std::{cmp::Reverse, fs, path::PathBuf};
+use std::{cmp::Reverse, path::PathBuf};
 
 use alexnet::{
     CorruptionAccuracy, CorruptionReport, EvaluationOutput, Evaluator, Mistake, Split,
     core::{
-        Error,
+        files::create_folders,
         metrics::{Calibration, Quality, Report},
         text::escaped,
     },
@@ -105,7 +105,7 @@ pub fn run(args: &Args) -> Result<()> {
     // Written before the text is printed, because printing fails if the reader of stdout has
     // exited.
     if let Some(folder) = &args.out {
-        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        create_folders(folder)?;
         evaluated.write(folder)?;
         evaluation_figures::write(&evaluated, folder)?;
     }
@@ -127,7 +127,8 @@ fn print_text(
         report.per_class.iter().map(|class| escaped(&class.class).to_string()).collect();
     let width =
         names.iter().map(|name| columns::width(name)).fold("weighted avg".len(), usize::max);
-    say!("{:width$}  {:>9}  {:>6}  {:>5}  {:>7}", "class", "precision", "recall", "f1", "support")?;
+    let class = padded("class", width);
+    say!("{class}  {:>9}  {:>6}  {:>5}  {:>7}", "precision", "recall", "f1", "support")?;
     let quality = |name: &str, Quality { precision, recall, f1, support }: &Quality| {
         say!("{}  {precision:>9.3}  {recall:>6.3}  {f1:>5.3}  {support:>7}", padded(name, width))
     };

@@ -2,14 +2,17 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use alexnet::{
     Classifier, Error, Explain, Explanation, Note, Observer,
-    core::{self, files::write_atomically, text::shown},
+    core::{
+        self,
+        files::{create_folders, write_atomically},
+        text::shown,
+    },
     explain::{ConvLayer, Map, Method},
     interchange::npy,
 };
@@ -74,7 +77,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut classifier = args.classifier.load(&mut console)?;
     let class = args.class.as_deref().map(|name| index_of(name, &classifier)).transpose()?;
     let options = Explain { method: args.method, layer: args.layer, class };
-    fs::create_dir_all(&args.out).map_err(core::Error::io("create", &args.out))?;
+    create_folders(&args.out)?;
     let (mut names, mut rows, mut failures) = (BTreeSet::new(), vec![], 0);
     for found in find(&args.inputs) {
         let (path, result) = match &found {
@@ -143,7 +146,7 @@ fn files(image: &Image, out: &Path, names: &mut BTreeSet<PathBuf>) -> [PathBuf; 
 
 fn save(explanation: &Explanation, alpha: f32, figure: &Path, map: &Path) -> Result<()> {
     if let Some(parent) = figure.parent() {
-        fs::create_dir_all(parent).map_err(core::Error::io("create", parent))?;
+        create_folders(parent)?;
     }
     figures::save(&figures::explanation(explanation, alpha), figure)?;
     let Map { channels, height, width, values } = &explanation.map;

@@ -13,7 +13,10 @@ use std::{
 
 use alexnet::{
     Classifier, Error, ImageSource, Note, Observer, Prediction,
-    core::{self, files::write_atomically, text::shown_path},
+    core::{
+        files::{create_folders, write_atomically},
+        text::shown_path,
+    },
     data::{
         augment::views::Views,
         decode::{Decoded, decode_reader},
@@ -112,7 +115,7 @@ fn answer_all(args: &Args, format: Format, file: Option<(&Path, &mut File)>) -> 
     let views = args.tta.map(Views::from).unwrap_or_default();
     let mut classifier = args.classifier.load_for(views, &mut console)?;
     if let Some(folder) = &args.annotate {
-        fs::create_dir_all(folder).map_err(core::Error::io("create", folder))?;
+        create_folders(folder)?;
     }
     let found = find(&args.inputs);
     let mut sorter = match &args.sort_into {
@@ -236,6 +239,17 @@ fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
+/// Returns a path in `folder` for an annotated image, at which there is no file. The folder can be
+/// that of the images themselves.
+fn free_file(folder: &Path, image: &Image, names: &mut BTreeSet<PathBuf>) -> PathBuf {
+    loop {
+        let file = folder.join(free_name(image, names));
+        if fs::symlink_metadata(&file).is_err() {
+            return file;
+        }
+    }
+}
+
 /// Writes images with their classes below them. The files are read again, so that no more than a
 /// batch has to be in memory.
 fn annotate(
@@ -250,7 +264,7 @@ fn annotate(
         .zip(answers)
         .filter_map(|(found, answer)| match (found, answer) {
             (Ok(image), Answer::Classes { top, .. }) => {
-                Some((image, top, folder.join(free_name(image, names))))
+                Some((image, top, free_file(folder, image, names)))
             }
             _ => None,
         })
@@ -258,7 +272,7 @@ fn annotate(
     let decoding = classifier.decoding();
     annotated.into_par_iter().try_for_each(|(image, top, file)| {
         if let Some(parent) = file.parent() {
-            fs::create_dir_all(parent).map_err(core::Error::io("create", parent))?;
+            create_folders(parent)?;
         }
         let top: Vec<_> = top.iter().map(|c| (c.class.as_str(), c.probability)).collect();
         let figure = match stdin {

@@ -12,7 +12,7 @@ use alexnet::{
     Parallel, Resume, Run, RunFolder, Trainer,
     core::{Collective, text::shown_path, train::Outcome},
 };
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use self::{
     other_rank::OtherRank,
@@ -76,6 +76,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if let Some(path) = &args.report.log_file
         && ranks::is_first()
     {
+        let is_of_a_run = |folder| RunFolder::open(folder).is_ok_and(|run| run.has(path));
+        if path.ancestors().skip(1).take(2).any(is_of_a_run) {
+            bail!("`--log-file {}` is a file of a run; choose another file", shown_path(path));
+        }
         output::log_to(path)?;
     }
     let trainer = trainer(args)?;

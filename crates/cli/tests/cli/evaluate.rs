@@ -314,9 +314,10 @@ fn classes_get_names_from_a_file() {
     let tensors: Vec<tensors::Named> =
         weights.parameters.iter().map(|(name, array)| (name.clone(), array)).collect();
     tensors::write(&dir.file("unnamed.safetensors"), &tensors::Metadata::new(), &tensors).unwrap();
-    let words: String =
-        folders.iter().zip(CLASSES).map(|(f, c)| format!("{f} {c}, a flower\n")).collect();
-    fs::write(dir.file("words.txt"), words).unwrap();
+    let words_of = |name: &dyn Fn(&str) -> String| -> String {
+        folders.iter().zip(CLASSES).map(|(f, c)| format!("{f} {}\n", name(c))).collect()
+    };
+    fs::write(dir.file("words.txt"), words_of(&|class| format!("{class}, a flower"))).unwrap();
     let evaluate = |more: &[&str]| {
         let line = ["evaluate", "--data", "images", "--format", "json", "--weights"];
         dir.run(&[&line[..], more].concat())
@@ -331,16 +332,19 @@ fn classes_get_names_from_a_file() {
     // Weights with these names fit too, others not.
     let ran = evaluate(&["weights.safetensors", "--class-names", "words.txt"]);
     assert!(ran.code == Some(1) && ran.err.contains("but the weights"), "{ran:?}");
-    fs::write(
-        dir.file("exact.txt"),
-        folders.iter().zip(CLASSES).map(|(f, c)| format!("{f} {c}\n")).collect::<String>(),
-    )
-    .unwrap();
+    fs::write(dir.file("exact.txt"), words_of(&str::to_owned)).unwrap();
     let ran = evaluate(&["weights.safetensors", "--class-names", "exact.txt"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     fs::write(dir.file("other.txt"), "x y\n").unwrap();
     let ran = evaluate(&["unnamed.safetensors", "--class-names", "other.txt"]);
-    assert!(ran.code == Some(1) && ran.err.contains("no name for a folder of "), "{ran:?}");
+    let unmatched = "other.txt has no name for a folder of ";
+    assert!(ran.code == Some(1) && ran.err.contains(unmatched), "{ran:?}");
+    assert!(ran.err.contains("`--class-names`, or leave it out"), "{ran:?}");
+    // Longer than the largest width of Rust's formatting.
+    let long = words_of(&|class| format!("{class} {}", "y".repeat(70_000)));
+    fs::write(dir.file("long.txt"), long).unwrap();
+    let line = ["evaluate", "--data", "images", "--weights", "unnamed.safetensors"];
+    dir.succeeds(&[&line[..], &["--class-names", "long.txt"]].concat());
     fs::write(dir.file("other.txt"), "x\n").unwrap();
     let ran = evaluate(&["unnamed.safetensors", "--class-names", "other.txt"]);
     assert!(

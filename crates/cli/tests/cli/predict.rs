@@ -315,6 +315,31 @@ fn names_of_any_kind_are_answered_and_annotated() {
 }
 
 #[test]
+fn annotated_images_replace_no_file() {
+    let dir = TestDir::with_flowers(2);
+    dir.save_fresh_weights("weights.safetensors");
+    let folder = dir.file("flowers/roses");
+    let content = || -> Vec<(String, Vec<u8>)> {
+        let entries = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap());
+        let mut files: Vec<_> = entries
+            .map(|entry| {
+                (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())
+            })
+            .collect();
+        files.sort();
+        files
+    };
+    let before = content();
+    let ran = predict(&dir, "text", &["flowers/roses", "--annotate", "flowers/roses"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let after = content();
+    assert!(before.iter().all(|file| after.contains(file)));
+    let names: Vec<&str> = after.iter().map(|(name, _)| name.as_str()).collect();
+    let expected = ["roses_0001-2.jpg", "roses_0001.jpg", "roses_0002-2.jpg", "roses_0002.jpg"];
+    assert_eq!(names, expected);
+}
+
+#[test]
 fn missing_and_invalid_weights_are_named() {
     let dir = TestDir::new();
     fs::write(dir.file("text.safetensors"), "words").unwrap();

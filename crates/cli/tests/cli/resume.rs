@@ -256,6 +256,20 @@ fn a_run_is_saved_when_its_terminal_is_closed() {
     }
 }
 
+/// Such as a run that was copied by a program that leaves empty folders out.
+#[test]
+fn a_run_of_which_only_the_settings_are_left_starts_again() {
+    let dir = TestDir::with_flowers(4);
+    fs::write(dir.file("options.toml"), PLAIN).unwrap();
+    dir.succeeds(&[&TRAIN[..], &["--run-dir", "whole"]].concat());
+    fs::create_dir(dir.file("only")).unwrap();
+    fs::copy(dir.file("whole/args.toml"), dir.file("only/args.toml")).unwrap();
+    let ran = dir.run(&["train", "--resume", "only"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.err.contains("resuming after step 0, in epoch 1"), "{ran:?}");
+    Outcome::of(&dir.file("whole")).assert_same(&Outcome::of(&dir.file("only")), "only settings");
+}
+
 fn signal(child: &Child, name: &str) {
     let sent =
         Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status().unwrap();

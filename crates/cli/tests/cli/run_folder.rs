@@ -461,3 +461,34 @@ fn a_state_that_is_not_finite_is_not_saved() {
     let (state, _) = progress(&dir.file("run"));
     assert!(state.is_finite());
 }
+
+#[test]
+fn a_run_replaces_no_file_of_others() {
+    let dir = TestDir::with_flowers(4);
+    fs::create_dir(dir.file("mine")).unwrap();
+    fs::write(dir.file("mine/results.csv"), "mine").unwrap();
+    let train = |run: &str| {
+        let ran = dir.run(&[&TRAIN[..TRAIN.len() - 1], &[run]].concat());
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        ran.err
+    };
+    let error = train("mine");
+    assert!(error.contains("mine/results.csv exists and is not of a run"), "{error}");
+    assert!(error.contains("choose another folder with `--run-dir`"), "{error}");
+    assert_eq!(fs::read(dir.file("mine/results.csv")).unwrap(), b"mine");
+    // The next run would take its figures for images.
+    for among_images in ["flowers", "flowers/roses", "flowers/new/run"] {
+        let error = train(among_images);
+        assert!(error.contains("because the images are in "), "{error}");
+        assert!(!dir.file(among_images).join("args.toml").exists());
+    }
+
+    dir.succeeds(&TRAIN);
+    let split = fs::read(dir.file("run/split.json")).unwrap();
+    for file in ["run/split.json", "run/weights/best.safetensors"] {
+        let resume = ["train", "--resume", "run", "--epochs", "3", "--log-file", file];
+        let ran = dir.run(&resume);
+        assert!(ran.code == Some(1) && ran.err.contains("is a file of a run"), "{ran:?}");
+    }
+    assert_eq!(fs::read(dir.file("run/split.json")).unwrap(), split);
+}

@@ -14,7 +14,10 @@ use std::{
 };
 
 use alexnet_core::{
-    files::{self, create_folders, is_temporary, remove_temporary, sync_folder, write_atomically},
+    files::{
+        self, create_folders, is_temporary, is_within, remove_temporary, sync_folder,
+        write_atomically,
+    },
     lock::Lock,
     rng::{Purpose, permutation},
 };
@@ -85,8 +88,8 @@ pub struct Packed {
 /// Each shard and the index are complete or absent. The index is written last.
 ///
 /// # Errors
-/// [`Error::Exists`] if `out` holds something else; [`Error::Dataset`] if `out` is in the folder of
-/// the images, or if the shards would have more than 2 TiB; [`Error::Invalid`]; [`Error::Core`] if
+/// [`Error::Exists`] if `out` holds something else or is in the folder of the images;
+/// [`Error::Dataset`] if the shards would have more than 2 TiB; [`Error::Invalid`]; [`Error::Core`] if
 /// another process packs into `out` or a file cannot be written; [`Error::Shards`] if a finished
 /// shard is damaged; [`Error::Io`] and [`Error::Image`] if an image cannot be read.
 pub fn pack(
@@ -96,11 +99,11 @@ pub fn pack(
     progress: &Progress,
 ) -> Result<Packed> {
     check(options)?;
-    let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io("find", path));
-    if absolute(out)?.starts_with(absolute(listing.root())?) {
-        let reason =
-            "the images would be packed into their own folder; choose another folder".into();
-        return Err(Error::Dataset { path: out.to_owned(), reason });
+    if is_within(out, listing.root())? {
+        return Err(Error::Exists {
+            path: out.to_owned(),
+            holds: "it is in the folder of the images",
+        });
     }
     create_folders(out)?;
     let lock = Lock::acquire(out.join(LOCK))?;

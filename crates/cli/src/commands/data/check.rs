@@ -180,8 +180,8 @@ fn print_classes(report: &Report) -> Result<()> {
     let of_test = |cell: &str| if tested { format!(" {cell:>7}") } else { String::new() };
     let test = of_test("test");
     say!(
-        "\n{:columns$} {:>7} {:>7} {:>7} {:>8}{test}",
-        "class",
+        "\n{} {:>7} {:>7} {:>7} {:>8}{test}",
+        padded("class", columns),
         "images",
         "share",
         "train",

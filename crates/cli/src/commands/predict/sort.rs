@@ -49,7 +49,7 @@ impl<'a> Sorter<'a> {
     pub fn add(&mut self, image: &Image, class: Option<&str>) -> Result<()> {
         let target = self.folder.join(free_file_name(&folder_name(class), image, &mut self.taken));
         if let Some(parent) = target.parent() {
-            fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+            create_folders(parent)?;
         }
         let made = if self.link { link(&image.path, &target) } else { copy(&image.path, &target) };
         Ok(made.map_err(Error::io("write", &target))?)
