@@ -521,6 +521,7 @@ fn shards_that_cannot_be_listed_are_named() {
         fs::write(&shard, archive.into_inner().unwrap()).unwrap();
     };
     let refused = || Listing::read(place.path()).unwrap_err().to_string();
+    let long = "x".repeat(256);
     let two = [("0.jpg", ""), ("0.cls", "a"), ("1.jpg", ""), ("1.cls", "b")];
     for (files, reason) in [
         (vec![("0.jpg", "")], "a.tar has the sample `0` without a class"),
@@ -528,6 +529,7 @@ fn shards_that_cannot_be_listed_are_named() {
             vec![("0.jpg", ""), ("0.cls", "../x")],
             "with a class that cannot be the name of a folder",
         ),
+        (vec![("0.jpg", ""), ("0.cls", &long)], "with a class that cannot be the name of a folder"),
         (vec![("0.jpg", ""), ("0.cls", "a")], "it has 1 classes; at least two are needed"),
         (vec![("0.cls", "a")], "it has 0 classes"),
         ([&two[..], &two[..2]].concat(), "`a/a/0.jpg` is in its shards twice"),
@@ -556,6 +558,12 @@ fn shards_that_cannot_be_listed_are_named() {
     let listing = Listing::read(place.path()).unwrap();
     let paths: Vec<String> = listing.items().map(|item| listing.images.path(item)).collect();
     assert_eq!(paths, ["a/a/0.jpg", "b/a/1.jpg"]);
+    assert!(listing.notes.is_empty());
+    let no_image = [("2.bin", ""), ("2.cls", "a"), ("3.JPG", ""), ("3.CLS", "b")];
+    write(&[&two[..], &no_image].concat());
+    let listing = Listing::read(place.path()).unwrap();
+    assert_eq!(listing.items().count(), 3);
+    assert_eq!(listing.notes, ["1 samples without an image, or links, were skipped"]);
     write(&two);
     let bytes = fs::read(&shard).unwrap();
     for end in [bytes.len() - 1024, bytes.len() - 1536, 700] {

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use alexnet_core::files;
+use alexnet_core::{files, text::shown};
 use rayon::prelude::*;
 
 use super::{
@@ -20,7 +20,7 @@ use crate::{
     shards::{
         BLOCK, INDEX, Location, Shard, Shards, UNFINISHED,
         index::{Index, IndexedShard, MAGIC, Record},
-        is_inside, is_name,
+        is_class_name, is_inside, is_name,
         samples::{Sample, Samples},
         stamp,
     },
@@ -257,6 +257,7 @@ fn of_samples(root: &Path) -> Result<InShards> {
     let shards = numbered(root, names.iter().cloned().map(|name| (name, None)), &sizes)?;
     let (classes, class_of) = classes_of(read.iter().map(|(_, samples)| samples));
     let subsets = subsets_of(&names);
+    let skipped: usize = read.iter().map(|(_, samples)| samples.skipped).sum();
 
     let mut found = vec![];
     for (shard, ((_, samples), name)) in read.into_iter().zip(&names).enumerate() {
@@ -292,7 +293,9 @@ fn of_samples(root: &Path) -> Result<InShards> {
         locations.push(location);
     }
     let images = list.in_shards(root.into(), Shards::listed(shards, locations));
-    divided(images, classes, vec![]).map_err(|reason| refuse(root, reason))
+    let note = format!("{skipped} samples without an image, or links, were skipped");
+    let notes = Vec::from_iter((skipped > 0).then_some(note));
+    divided(images, classes, notes).map_err(|reason| refuse(root, reason))
 }
 
 /// Lists the samples of a shard. Returns its size with them.
@@ -365,8 +368,8 @@ fn divided(
     if classes.len() < 2 {
         return Err(format!("it has {} classes; at least two are needed", classes.len()));
     }
-    if let Some(class) = classes.iter().find(|class| !is_name(class)) {
-        return Err(format!("its class `{class}` cannot be the name of a folder"));
+    if let Some(class) = classes.iter().find(|class| !is_class_name(class)) {
+        return Err(format!("its class `{}` cannot be the name of a folder", shown(class)));
     }
     check_unicode_forms(images.root(), &classes).map_err(Error::reason)?;
     if let Some(folder) = images.folders().iter().find(|folder| !is_inside(&folder.path)) {

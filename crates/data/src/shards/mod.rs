@@ -29,3 +29,8 @@ pub(crate) fn is_inside(path: &str) -> bool {
 pub(crate) fn is_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && !name.contains(['/', '\\', '\0'])
 }
+
+/// Returns whether a text can be the name of a class: that of a folder, which has at most 255 bytes.
+pub(crate) fn is_class_name(name: &str) -> bool {
+    is_name(name) && name.len() <= 255
+}

@@ -14,7 +14,7 @@ use std::{
 use serde::Deserialize;
 use tar::Archive;
 
-use super::{is_inside, is_name, reader::BLOCK};
+use super::{is_class_name, is_inside, reader::BLOCK};
 
 /// The largest `.cls` or `.json` that is read.
 const MAX_LABEL: u64 = 1 << 20;
@@ -35,6 +35,8 @@ pub struct Samples {
     pub are_named: bool,
     /// The images, in the order of their positions.
     pub samples: Vec<Sample>,
+    /// The number of links, and of samples without an image.
+    pub skipped: usize,
 }
 
 /// An image of a shard.
@@ -70,7 +72,7 @@ struct Group {
 
 impl Samples {
     /// Lists the samples of a shard of `bytes` bytes. `is_image` returns whether an extension is
-    /// that of an image. Samples without an image are ignored.
+    /// that of an image.
     ///
     /// # Errors
     /// What is wrong with the shard, as a clause whose subject is the shard.
@@ -90,7 +92,9 @@ impl Samples {
             let mut entry = entry.map_err(broken)?;
             let (offset, size) = (entry.raw_file_position(), entry.size());
             end = offset.checked_add(size).filter(|end| *end <= bytes).ok_or_else(truncated)?;
-            if !entry.header().entry_type().is_file() {
+            let kind = entry.header().entry_type();
+            if !kind.is_file() {
+                found.skipped += usize::from(kind.is_symlink() || kind.is_hard_link());
                 file.allow(MAX_HEADERS);
                 continue;
             }
@@ -103,7 +107,8 @@ impl Samples {
                 found.add(std::mem::take(&mut group), &mut indices)?;
                 group.key = key.to_owned();
             }
-            match extension {
+            // As in webdataset.
+            match extension.to_ascii_lowercase().as_str() {
                 "cls" => group.class = Some(text(&mut entry, &file).map_err(broken)?),
                 "json" => {
                     let text = text(&mut entry, &file).map_err(broken)?;
@@ -128,7 +133,11 @@ impl Samples {
 
     fn add(&mut self, group: Group, indices: &mut HashMap<String, u32>) -> Result<(), String> {
         let Group { key, image, class, label } = group;
-        let Some((name, offset, bytes)) = image else { return Ok(()) };
+        let Some((name, offset, bytes)) = image else {
+            // The first group has no file.
+            self.skipped += usize::from(!key.is_empty());
+            return Ok(());
+        };
         let refuse = |what: &str| format!("has the sample `{key}` {what}");
         let (path, named) = label.map_or((None, None), |label| (label.path, label.class));
         self.are_named |= named.is_some();
@@ -139,7 +148,7 @@ impl Samples {
                  its image; `tar --sort=name` puts them there",
             )
         })?;
-        if !is_name(&class) {
+        if !is_class_name(&class) {
             return Err(refuse("with a class that cannot be the name of a folder"));
         }
         if !is_inside(path.as_deref().unwrap_or(&name)) {
