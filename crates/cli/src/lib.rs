@@ -136,6 +136,7 @@ fn parse() -> anyhow::Result<(Cli, clap::ArgMatches)> {
     let matches = program
         .clone()
         .try_get_matches_from(&typed)
+        .map_err(|error| usage::with_typed_conflicts(error, &typed))
         .unwrap_or_else(|error| output::usage(usage::with_tip(error, &program, &typed)));
     let cli = Cli::from_arg_matches(&matches)?;
     let Some(source) = cli.command.source() else { return Ok((cli, matches)) };
@@ -277,6 +278,33 @@ mod tests {
                 assert!(defaults <= 1, "{path}: {name}: {help}");
             }
         }
+    }
+
+    /// The group of a structure that flattens others is empty, so its options are listed one by one.
+    #[test]
+    fn an_option_that_a_resumed_run_does_not_use_is_refused() {
+        let train = Cli::command().find_subcommand("train").unwrap().clone();
+        let resume = train.get_arguments().find(|arg| arg.get_id() == "resume").unwrap();
+        let refused = train.get_arg_conflicts_with(resume);
+        let options = options::TrainOptions::command();
+        let accepted: Vec<&str> = options
+            .get_arguments()
+            .filter(|option| refused.iter().all(|other| other.get_id() != option.get_id()))
+            .map(|option| option.get_id().as_str())
+            .collect();
+        let expected = [
+            "data",
+            "on_bad_image",
+            "epochs",
+            "backend",
+            "device",
+            "isa",
+            "convolution",
+            "precision",
+            "workers",
+            "checkpoint_every",
+        ];
+        assert_eq!(accepted, expected);
     }
 
     #[test]

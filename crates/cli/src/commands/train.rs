@@ -60,9 +60,9 @@ pub struct Args {
     /// options for engine, workers, epochs, checkpoints, --data (if the images have been moved) and
     /// --on-bad-image can be changed
     #[arg(long, value_name = "RUN", num_args = 0..=1, conflicts_with_all = [
-        "run_dir", "Source", "SetupOptions", "val_fraction", "fold", "shuffle", "sampler", "class_weights",
-        "exif_orientation", "ModelOptions", "OptimizationOptions",
-        "OptimizerOptions", "RateOptions", "StepOptions", "AugmentationOptions"
+        "run_dir", "Source", "val_fraction", "fold", "shuffle", "sampler", "class_weights", "exif_orientation",
+        "ModelOptions", "batch_size", "AugmentationOptions", "seed", "OptimizerOptions", "RateOptions",
+        "StepOptions", "patience", "model_ema", "model_ema_decay", "model_ema_steps"
     ])]
     resume: Option<Option<PathBuf>>,
 }

@@ -69,6 +69,24 @@ fn an_option_that_the_command_would_ignore_is_refused() {
 }
 
 #[test]
+fn options_that_a_resumed_run_does_not_use_are_refused() {
+    let dir = TestDir::new();
+    for (typed, named) in [
+        (&["--lr", "0.1"][..], "cannot be used with '--lr <RATE>'\n"),
+        (
+            &["--lr-gamma=2", "--lr", "0.1"],
+            "cannot be used with:\n  --lr <RATE>\n  --lr-gamma <γ>\n\n",
+        ),
+        (&["--seed", "3"], "cannot be used with '--seed <N>'\n"),
+        (&["-b", "4"], "cannot be used with '--batch-size <N>'\n"),
+        (&["--model-ema"], "cannot be used with '--model-ema"),
+    ] {
+        let ran = dir.run(&[&["train", "--resume", "run"][..], typed].concat());
+        assert!(ran.code == Some(2) && ran.err.contains(named), "{typed:?}: {ran:?}");
+    }
+}
+
+#[test]
 fn the_pipeline_benchmark_refuses_options_of_engines() {
     let dir = TestDir::new();
     for (option, value) in [
