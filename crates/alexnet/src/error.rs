@@ -280,18 +280,6 @@ pub enum Error {
         /// The file.
         file: PathBuf,
     },
-    /// The folder of a new run is in the folder of the images.
-    #[error(
-        "the run cannot be stored in {}, because the images are in {}",
-        shown_path(folder),
-        shown_path(images)
-    )]
-    AmongImages {
-        /// The folder of the run.
-        folder: PathBuf,
-        /// The folder of the images.
-        images: PathBuf,
-    },
     /// Another process trains in a run's folder.
     #[error(
         "{} is in use by {}: wait until that training has ended, or stop it",

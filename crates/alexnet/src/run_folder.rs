@@ -93,15 +93,19 @@ impl RunFolder {
             None => Self::at(claim_next(Path::new(RUNS))?),
         };
         folder.holds_no_run()?;
-        for place in [folder.weights(), folder.path.join("checkpoint")] {
-            create_folders(place).map_err(|error| Error::NoPlace { error })?;
-        }
+        folder.create_places().map_err(|error| Error::NoPlace { error })?;
         let folder = folder.locked(observer)?;
         // Another process may have started a run since, and ended.
         folder.holds_no_run()?;
         // Or it was killed before it had written `args.toml`.
         folder.remove_leftovers()?;
         Ok(folder)
+    }
+
+    /// Creates the folders of the weights and of the checkpoint.
+    pub(crate) fn create_places(&self) -> CoreResult<()> {
+        create_folders(self.weights())?;
+        create_folders(self.path.join("checkpoint"))
     }
 
     fn holds_no_run(&self) -> Result<()> {

@@ -6,6 +6,7 @@
 use alexnet::{
     Error, Note, Observer, Work,
     core::{Error as CoreError, text::shown_path},
+    data::Error as DataError,
 };
 
 use crate::progress::{Bytes, Items};
@@ -172,9 +173,8 @@ pub fn next_step(error: &Error, takes: &dyn Fn(&str) -> bool) -> String {
         Error::RunExists { folder } => {
             format!("; continue it with `--resume {}`, or choose another `--run-dir`", shown_path(folder))
         }
-        Error::Taken { .. } | Error::AmongImages { .. } => {
-            "; choose another folder with `--run-dir`".into()
-        }
+        Error::Taken { .. } => "; choose another folder with `--run-dir`".into(),
+        Error::Data(DataError::AmongImages { .. }) => if_taken("run_dir", " with `--run-dir`"),
         Error::NotARun { .. } => "; name one that `train` created, such as runs/train".into(),
         Error::RunFile { .. } | Error::SettingChanged { .. } => PUT_BACK.into(),
         Error::CheckpointMissing { settings, .. } => format!(

@@ -2,8 +2,6 @@
 
 use std::{fs, path::Path};
 
-use alexnet_core::files::is_within;
-
 use crate::{
     Error, Result, atomic_folder,
     dataset::{Dataset, Item, below_subset, subsets::Subset},
@@ -27,12 +25,10 @@ impl Dataset {
     /// incomplete.
     ///
     /// # Errors
-    /// [`Error::Exists`] if `out` is inside the data set, or exists and is not empty; [`Error::Io`].
+    /// [`Error::AmongImages`] if `out` is inside the data set; [`Error::Exists`] if it exists and is
+    /// not empty; [`Error::Io`].
     pub fn copy_to(&self, out: &Path, progress: &mut dyn FnMut(&CopyProgress)) -> Result<()> {
-        if is_within(out, self.root())? {
-            let holds = "it is in the folder of the images";
-            return Err(Error::Exists { path: out.to_owned(), holds });
-        }
+        self.images.check_outside(out)?;
         let in_subsets = self.in_subsets();
         let mut subsets = vec![(Subset::Train, &self.train), (Subset::Val, &self.val)];
         subsets.extend((!self.test.is_empty()).then_some((Subset::Test, &self.test)));
@@ -128,7 +124,7 @@ mod tests {
         assert!(matches!(error, Error::Exists { .. }), "{error}");
         let error =
             dataset.copy_to(&root.path().join("copy"), &mut |_| {}).unwrap_err().to_string();
-        assert!(error.contains("it is in the folder of the images"), "{error}");
+        assert!(error.contains("because the images are in "), "{error}");
 
         let empty = tempfile::tempdir().unwrap();
         dataset.copy_to(empty.path(), &mut |_| {}).unwrap();

@@ -70,12 +70,24 @@ pub enum Error {
         reason: String,
     },
     /// A file or folder that exists and is not overwritten.
-    #[error("{} was not written: {holds}; choose another folder", shown_path(path))]
+    #[error("{} was not written: {holds}; remove it or choose another folder", shown_path(path))]
     Exists {
         /// The file or folder.
         path: PathBuf,
         /// What it holds, as a clause such as "it is not empty".
         holds: &'static str,
+    },
+    /// A folder that would be written is in the folder of the images.
+    #[error(
+        "{} was not written, because the images are in {}; choose another folder",
+        shown_path(path),
+        shown_path(images)
+    )]
+    AmongImages {
+        /// The folder.
+        path: PathBuf,
+        /// The folder of the images.
+        images: PathBuf,
     },
     /// A setting has an invalid value.
     #[error("{field} cannot be {value}: {reason}")]

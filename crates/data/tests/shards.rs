@@ -242,7 +242,7 @@ fn packing_overwrites_nothing() {
     let place = flowers();
     let listing = Listing::read(&place.path().join("flowers")).unwrap();
     let inside = pack(&listing, &place.path().join("flowers/x"), &SMALL, &|_, _| {});
-    assert!(inside.unwrap_err().to_string().contains("it is in the folder of the images"));
+    assert!(inside.unwrap_err().to_string().contains("because the images are in "));
     let mine = place.path().join("mine");
     fs::create_dir(&mine).unwrap();
     fs::write(mine.join("words.txt"), "words").unwrap();

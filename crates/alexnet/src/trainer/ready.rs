@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use alexnet_core::{Error as CoreError, Progress, State, files::is_within, train::Batches};
+use alexnet_core::{Error as CoreError, Progress, State, train::Batches};
 use alexnet_data::{
     check,
     dataset::Dataset,
@@ -54,11 +54,7 @@ pub fn new_run(
         return Err(CoreError::Invalid { field, value, reason }.into());
     }
     let run_dir = config.run_dir.clone();
-    let (folder, images) = (run_dir.as_deref().unwrap_or(Path::new(RUNS)), dataset.root());
-    if is_within(folder, images)? {
-        let [folder, images] = [folder, images].map(Path::to_owned);
-        return Err(Error::AmongImages { folder, images });
-    }
+    dataset.images.check_outside(run_dir.as_deref().unwrap_or(Path::new(RUNS)))?;
     let Prepared { config, loader, state, .. } = Prepared::new(config, dataset, observer)?;
     // A run that cannot take its first step creates no folder.
     loader.whole_steps(0).next().transpose()?;

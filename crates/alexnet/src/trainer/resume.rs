@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use alexnet_core::{ExifOrientation, Progress, files::create_folders, text::escaped};
+use alexnet_core::{ExifOrientation, Progress, text::escaped};
 use alexnet_data::{dataset::Dataset, loader::OnBadImage};
 
 use super::ready::{Ready, look_at_all};
@@ -120,9 +120,7 @@ pub(super) fn ready(
     };
 
     // A copy of a run may lack its empty folders, or have only its settings.
-    for file in [folder.last(), folder.checkpoint()] {
-        file.parent().map_or(Ok(()), create_folders)?;
-    }
+    folder.create_places()?;
     folder.remove_leftovers()?;
     if changes.data.is_some() || !is_split {
         dataset.save(&split)?;

@@ -66,11 +66,15 @@ fn options(frozen: &[&str]) -> Options {
     Options { frozen, ..Options::default() }
 }
 
+/// Returns the model of [`network`] with its initial weights, divided among the ranks.
+fn started(frozen: &[&str], precision: Precision, ranks: &Arc<dyn Collective>) -> Box<dyn Model> {
+    let start = initialize(&network(), Init::Pytorch, 5).unwrap();
+    compile(&network(), &start, &options(frozen), precision, Some(Arc::clone(ranks)))
+}
+
 /// Does three steps with `images` images, of which one has no target, and evaluates 3 batches.
 fn train(images: usize, frozen: &[&str], precision: Precision, ranks: Arc<dyn Collective>) -> Bits {
-    let start = initialize(&network(), Init::Pytorch, 5).unwrap();
-    let mut model =
-        compile(&network(), &start, &options(frozen), precision, Some(Arc::clone(&ranks)));
+    let mut model = started(frozen, precision, &ranks);
     let ranks = ranks.as_ref();
     let mut batch = Batch::random(images, 77, 3);
     batch.targets[..3].fill(0.0);
@@ -167,14 +171,7 @@ fn other_numbers_of_ranks_differ_by_rounding() {
 #[test]
 fn the_reported_norm_counts_each_gradient_once() {
     let norms = |ranks: Arc<dyn Collective>| -> Vec<f64> {
-        let start = initialize(&network(), Init::Pytorch, 5).unwrap();
-        let mut model = compile(
-            &network(),
-            &start,
-            &options(NOTHING),
-            Precision::F32,
-            Some(Arc::clone(&ranks)),
-        );
+        let mut model = started(NOTHING, Precision::F32, &ranks);
         let batch = Batch::random(9, 77, 3);
         let steps = [(1, None), (2, Some(0.1)), (3, None)];
         steps.map(|of| step(model.as_mut(), &batch, of, ranks.as_ref()).unwrap().1).to_vec()
@@ -191,14 +188,7 @@ fn the_reported_norm_counts_each_gradient_once() {
 fn a_step_in_several_micro_batches_and_other_computations_are_refused() {
     let errors = threads::run(2, |ranks| {
         let ranks: Arc<dyn Collective> = ranks;
-        let start = initialize(&network(), Init::Pytorch, 5).unwrap();
-        let mut model = compile(
-            &network(),
-            &start,
-            &options(NOTHING),
-            Precision::F32,
-            Some(Arc::clone(&ranks)),
-        );
+        let mut model = started(NOTHING, Precision::F32, &ranks);
         let batch = Batch::random(16, 77, 3);
         let own = share(&batch, ranks.as_ref());
         let micro_batch = Some(own.micro_batch(16.0));

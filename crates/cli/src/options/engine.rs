@@ -124,8 +124,8 @@ pub fn choose_program(engine: EngineConfig) -> Result<()> {
     disable_tf32(&[engine.device])
 }
 
-/// Disables TF32 on NVIDIA GPUs, so that f32 products are not rounded to it: restarts this process with
-/// `NVIDIA_TF32_OVERRIDE=0` if one of `devices` is a CUDA device and the variable is not set.
+/// Disables TF32 on NVIDIA GPUs, so that f32 products are not rounded to it: restarts this process
+/// with `NVIDIA_TF32_OVERRIDE=0` if one of `devices` is a CUDA device and the variable is not set.
 ///
 /// NVIDIA's libraries round the factors of f32 products to TF32 if a program allows it, and
 /// libtorch allows it for convolutions. They read the variable when they are loaded, so setting it

@@ -6,6 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
+use alexnet_core::files::is_within;
+
 use crate::{
     Error, Result,
     decode::{self, Decoded, Reservation, decode_crop_in, decode_in, read_file},
@@ -80,6 +82,17 @@ impl Images {
     /// The folder that paths are relative to.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Checks that a folder to be written, which need not exist, is not among the images.
+    ///
+    /// # Errors
+    /// [`Error::AmongImages`] if it is; [`Error::Core`] if the folder of the images cannot be read.
+    pub fn check_outside(&self, path: &Path) -> Result<()> {
+        match is_within(path, &self.root)? {
+            true => Err(Error::AmongImages { path: path.to_owned(), images: self.root.clone() }),
+            false => Ok(()),
+        }
     }
 
     /// Returns the number of images.

@@ -301,9 +301,7 @@ fn of_samples(root: &Path) -> Result<InShards> {
 /// Lists the samples of a shard. Returns its size with them.
 fn samples(path: &PathBuf) -> Result<(u64, Samples)> {
     let (file, bytes) = files::open(path).map_err(Error::io("read", path))?;
-    let is_image =
-        |extension: &str| EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension));
-    let samples = Samples::read(file, bytes, is_image)
+    let samples = Samples::read(file, bytes, |extension| EXTENSIONS.contains(&extension))
         .map_err(|reason| Error::Shards { path: path.to_owned(), reason })?;
     Ok((bytes, samples))
 }

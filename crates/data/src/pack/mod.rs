@@ -14,10 +14,7 @@ use std::{
 };
 
 use alexnet_core::{
-    files::{
-        self, create_folders, is_temporary, is_within, remove_temporary, sync_folder,
-        write_atomically,
-    },
+    files::{self, create_folders, is_temporary, remove_temporary, sync_folder, write_atomically},
     lock::Lock,
     rng::{Purpose, permutation},
 };
@@ -88,10 +85,11 @@ pub struct Packed {
 /// Each shard and the index are complete or absent. The index is written last.
 ///
 /// # Errors
-/// [`Error::Exists`] if `out` holds something else or is in the folder of the images;
-/// [`Error::Dataset`] if the shards would have more than 2 TiB; [`Error::Invalid`]; [`Error::Core`] if
-/// another process packs into `out` or a file cannot be written; [`Error::Shards`] if a finished
-/// shard is damaged; [`Error::Io`] and [`Error::Image`] if an image cannot be read.
+/// [`Error::Exists`] if `out` holds something else; [`Error::AmongImages`] if it is in the folder of
+/// the images; [`Error::Dataset`] if the shards would have more than 2 TiB; [`Error::Invalid`];
+/// [`Error::Core`] if another process packs into `out` or a file cannot be written;
+/// [`Error::Shards`] if a finished shard is damaged; [`Error::Io`] and [`Error::Image`] if an image
+/// cannot be read.
 pub fn pack(
     listing: &Listing,
     out: &Path,
@@ -99,12 +97,7 @@ pub fn pack(
     progress: &Progress,
 ) -> Result<Packed> {
     check(options)?;
-    if is_within(out, listing.root())? {
-        return Err(Error::Exists {
-            path: out.to_owned(),
-            holds: "it is in the folder of the images",
-        });
-    }
+    listing.images.check_outside(out)?;
     create_folders(out)?;
     let lock = Lock::acquire(out.join(LOCK))?;
     start(out, &plan(listing, options))?;

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use alexnet_core::files::{sync_folder, temporary_prefix};
 use serde::Serialize;
 use tar::{EntryType, Header};
 
@@ -15,7 +16,6 @@ use crate::{
     Error, Result,
     shards::{self, HEAD, index::IndexedShard},
 };
-use alexnet_core::files::{sync_folder, temporary_prefix};
 
 /// The size of the blocks of a `tar` file.
 const BLOCK: usize = shards::BLOCK as usize;

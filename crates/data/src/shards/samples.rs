@@ -71,8 +71,8 @@ struct Group {
 }
 
 impl Samples {
-    /// Lists the samples of a shard of `bytes` bytes. `is_image` returns whether an extension is
-    /// that of an image.
+    /// Lists the samples of a shard of `bytes` bytes. `is_image` returns whether an extension in
+    /// lower case is that of an image.
     ///
     /// # Errors
     /// What is wrong with the shard, as a clause whose subject is the shard.
@@ -101,8 +101,8 @@ impl Samples {
             let name = String::from_utf8(entry.path_bytes().into_owned())
                 .map_err(|_| "has a file whose name is not UTF-8; make it again without it")?;
             // `tar -C folder .` writes names that start with it.
-            let name = name.trim_start_matches("./").to_owned();
-            let (key, extension) = parts(&name);
+            let name = name.trim_start_matches("./");
+            let (key, extension) = parts(name);
             if key != group.key {
                 found.add(std::mem::take(&mut group), &mut indices)?;
                 group.key = key.to_owned();
@@ -116,7 +116,7 @@ impl Samples {
                     group.label = serde_json::from_str(&text).ok();
                 }
                 extension if group.image.is_none() && is_image(extension) => {
-                    group.image = Some((name, offset, size));
+                    group.image = Some((name.to_owned(), offset, size));
                 }
                 _ => {}
             }
