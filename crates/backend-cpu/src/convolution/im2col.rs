@@ -5,7 +5,7 @@
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 
 use super::{
-    Convolution, Geometry,
+    Convolution, Geometry, WeightSums,
     matmul::{Write, matmul},
 };
 use crate::{
@@ -173,8 +173,7 @@ impl Convolution for Im2col {
         &self,
         x: &[f32],
         dy: &[f32],
-        mut sums: Option<&mut [f32]>,
-        first: bool,
+        mut weight: Option<WeightSums<'_>>,
         mut dx: Option<&mut [f32]>,
     ) {
         let [outputs, _, columns] = self.geometry.output;
@@ -193,10 +192,10 @@ impl Convolution for Im2col {
                     outputs,
                 );
                 let dy = dy.slice(outs);
-                if let Some(sums) = sums.as_deref_mut() {
+                if let Some(WeightSums { sums, first, .. }) = &mut weight {
                     self.im2col(x, group, first_row, last_row, windows);
-                    let write =
-                        if first && i == 0 && first_row == 0 { Write::Replace } else { Write::Add };
+                    let is_first = *first && i == 0 && first_row == 0;
+                    let write = if is_first { Write::Replace } else { Write::Add };
                     let mut dw = matrix_mut(sums, outputs);
                     matmul(dw.slice_mut(outs), write, matrix(windows, self.depth()).t(), dy);
                 }
@@ -208,10 +207,9 @@ impl Convolution for Im2col {
                 }
             });
         }
-    }
-
-    fn weight_gradient(&self, sums: &[f32], dw: &mut [f32]) {
-        dw.copy_from_slice(sums);
+        if let Some(WeightSums { sums, gradient: Some(gradient), .. }) = weight {
+            gradient.copy_from_slice(sums);
+        }
     }
 }
 

@@ -58,18 +58,26 @@ pub trait Convolution: Send + Sync {
     /// Returns the size of the sums of [`Convolution::backward`], in numbers.
     fn sums_len(&self) -> usize;
 
-    /// Runs the backward pass for images `x` and the gradients `dy` of their outputs. If `sums` is
-    /// given, adds to the sums of the weight gradient (or overwrites them, if `first`). If `dx` is
-    /// given, writes the gradient of the images to it.
+    /// Runs the backward pass for images `x` and the gradients `dy` of their outputs. If `weight` is
+    /// given, adds to the sums of the weight gradient. If `dx` is given, writes the gradient of the
+    /// images to it.
     fn backward(
         &self,
         x: &[f32],
         dy: &[f32],
-        sums: Option<&mut [f32]>,
-        first: bool,
+        weight: Option<WeightSums<'_>>,
         dx: Option<&mut [f32]>,
     );
+}
 
-    /// Computes the weight gradient from the complete sums.
-    fn weight_gradient(&self, sums: &[f32], dw: &mut [f32]);
+/// The sums over images from which the weight gradient is computed. The images can be divided among
+/// several calls of [`Convolution::backward`].
+pub struct WeightSums<'a> {
+    /// The sums, of size [`Convolution::sums_len`]. They are undefined before the first images and
+    /// after the last ones.
+    pub sums: &'a mut [f32],
+    /// Whether these are the first images.
+    pub first: bool,
+    /// The weight gradient, which is written with the last images.
+    pub gradient: Option<&'a mut [f32]>,
 }

@@ -1,6 +1,6 @@
 //! A convolution in f32 whose factors are rounded to bf16 before they are multiplied.
 
-use super::Convolution;
+use super::{Convolution, WeightSums};
 use crate::{
     kernels::{Isa, bf16::RoundNumbers},
     tensor::{Buffer, Pool},
@@ -49,14 +49,9 @@ impl<C: Convolution> Convolution for Rounded<C> {
         &self,
         x: &[f32],
         dy: &[f32],
-        sums: Option<&mut [f32]>,
-        first: bool,
+        weight: Option<WeightSums<'_>>,
         dx: Option<&mut [f32]>,
     ) {
-        self.convolution.backward(&self.round(x), &self.round(dy), sums, first, dx);
-    }
-
-    fn weight_gradient(&self, sums: &[f32], dw: &mut [f32]) {
-        self.convolution.weight_gradient(sums, dw);
+        self.convolution.backward(&self.round(x), &self.round(dy), weight, dx);
     }
 }

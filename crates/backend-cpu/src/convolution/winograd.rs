@@ -11,7 +11,7 @@ use alexnet_core::memory;
 use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 
-use super::{Convolution, Geometry, space_to_depth};
+use super::{Convolution, Geometry, WeightSums, space_to_depth};
 use crate::{
     kernels::{
         Isa,
@@ -33,6 +33,10 @@ const FEW_TILES: usize = 32;
 
 /// The number of rows of a register tile of the matrix product.
 const GEMM_TILE_ROWS: usize = 14;
+
+/// The number of inputs whose sums over all tiles are computed at a time, if they are transformed at
+/// once to the weight gradient: four register tiles. Their sums are in the caches then.
+const BLOCK: usize = 4 * GEMM_TILE_ROWS;
 
 /// Padding between the matrices of two points, in numbers. Without it, their distance may be a
 /// power of two, and such addresses are mapped to the same cache set.
@@ -111,6 +115,7 @@ impl<E: WinogradElement> Winograd<E> {
         let windows = |[channels, height, width]: [usize; 3], padding| Windows {
             plane: [height, width],
             channels,
+            pixel: channels,
             step,
             padding,
             grid,
@@ -250,7 +255,7 @@ impl<E: WinogradElement> Winograd<E> {
             None,
         );
         let (inputs, group_in) = (inputs / E::NUMBERS, group_in / E::NUMBERS);
-        let weights = self.weight.par_chunks(group_in * outputs);
+        let weights = self.weight.par_chunks(self.weight_domain().0);
         let points =
             x_domain.par_chunks(x_point).zip(y_domain.par_chunks_mut(y_point)).zip(weights);
         points.for_each(|((x, y), weight)| {
@@ -282,12 +287,12 @@ impl<E: WinogradElement> Winograd<E> {
         &self,
         x: &[f32],
         dy: &[f32],
-        mut sums: Option<&mut [f32]>,
-        first: bool,
+        mut weight: Option<WeightSums<'_>>,
         mut dx: Option<&mut [f32]>,
     ) {
         let (inputs, outputs) = (self.input.channels, self.output.channels);
         let images = dy.len() / self.inner.output_len();
+        let all_tiles = images * self.input.per_image();
         let rows = self.rows_per_piece();
         let max_tiles = rows * self.input.grid[1];
         let (x_point, x_len) = Self::domain_over_tiles(max_tiles, inputs);
@@ -299,7 +304,7 @@ impl<E: WinogradElement> Winograd<E> {
         let mut x_domain = self.pool.take(x_len.max(dx_len));
         let mut dy_domain = self.pool.take(dy_len);
         let mut dy_tile_domain =
-            (!is_shared && sums.is_some()).then(|| self.pool.take(dy_tile_len));
+            (!is_shared && weight.is_some()).then(|| self.pool.take(dy_tile_len));
         if let Some(dx) = dx.as_deref_mut() {
             dx.fill(0.0);
         }
@@ -312,7 +317,7 @@ impl<E: WinogradElement> Winograd<E> {
             by_kernel!(self.inner.kernel, M, _R => E::transform::<OutputGradient, M>(
                 self.isa, &self.output, tiles.clone(), dy, over_channels, over_tiles
             ));
-            if let Some(sums) = sums.as_deref_mut() {
+            if let Some(WeightSums { sums, first, gradient }) = &mut weight {
                 let over_tiles = Matrices { values: cast_slice_mut(&mut x_domain), point: x_point };
                 E::transform::<Input, POINTS>(
                     self.isa,
@@ -326,8 +331,12 @@ impl<E: WinogradElement> Winograd<E> {
                     Some(domain) => (cast_slice(domain), dy_tile_point),
                     None => (cast_slice(&dy_domain), dy_point),
                 };
-                let is_first = first && tiles.start == 0;
-                self.add_products(&tiles, (cast_slice(&x_domain), x_point), dy, sums, is_first);
+                let x = (cast_slice(&x_domain), x_point);
+                let is_first = *first && tiles.start == 0;
+                let gradient = gradient.as_deref_mut().filter(|_| tiles.end == all_tiles);
+                // The sums of all inputs, if they are kept.
+                let block = if is_first && gradient.is_some() { BLOCK } else { self.group().0 };
+                self.weight_products(&tiles, x, dy, (sums, block, is_first), gradient);
             }
             if let Some(dx) = dx.as_deref_mut() {
                 let dy = (cast_slice(&dy_domain), dy_point);
@@ -344,32 +353,47 @@ impl<E: WinogradElement> Winograd<E> {
         }
     }
 
-    /// Computes `sums [36, in/groups, out] += Xᵀ·D` at each point.
-    fn add_products(
+    /// Computes `sums [36, in/groups, out] += Xᵀ·D` at each point, or without the addition if
+    /// `is_first`, for `block` inputs at a time. If `gradient` is given, transforms the sums of each
+    /// block to it.
+    fn weight_products(
         &self,
         tiles: &Range<usize>,
         (x, x_point): (&[E], usize),
         (dy, dy_point): (&[E], usize),
-        sums: &mut [f32],
-        first: bool,
+        (sums, block, is_first): (&mut [f32], usize, bool),
+        mut gradient: Option<&mut [f32]>,
     ) {
         let (group_in, group_out) = self.group();
         let (inputs, outputs) = (self.input.channels, self.output.channels);
         let k = tiles.len().div_ceil(E::NUMBERS);
-        let points = x.par_chunks(x_point).zip(dy.par_chunks(dy_point));
-        points.zip(sums.par_chunks_mut(group_in * outputs)).for_each(|((x, dy), sums)| {
-            for group in 0..self.inner.groups {
-                let extents = Extents { m: group_in, n: group_out, k };
-                let left = Left { values: &x[group * group_in..], row: 1, column: inputs };
-                let right = Right { values: &dy[group * group_out..], row: outputs };
-                let store = Store { values: &mut sums[group * group_out..], row: outputs };
-                if first {
-                    E::run(self.isa, Gemm::new(extents, left, right, store));
-                } else {
-                    E::run(self.isa, Gemm::new(extents, left, right, Add(store)));
+        for first in (0..group_in).step_by(block) {
+            let rows = block.min(group_in - first);
+            let (point, len) = Self::domain(rows, outputs);
+            let sums = &mut sums[..len];
+            let points = x.par_chunks(x_point).zip(dy.par_chunks(dy_point));
+            points.zip(sums.par_chunks_mut(point)).for_each(|((x, dy), sums)| {
+                for group in 0..self.inner.groups {
+                    let extents = Extents { m: rows, n: group_out, k };
+                    let x = &x[group * group_in + first..];
+                    let left = Left { values: x, row: 1, column: inputs };
+                    let right = Right { values: &dy[group * group_out..], row: outputs };
+                    let store = Store { values: &mut sums[group * group_out..], row: outputs };
+                    if is_first {
+                        E::run(self.isa, Gemm::new(extents, left, right, store));
+                    } else {
+                        E::run(self.isa, Gemm::new(extents, left, right, Add(store)));
+                    }
                 }
+            });
+            if let Some(gradient) = gradient.as_deref_mut() {
+                let window = Windows { channels: rows * outputs, ..self.weight_window() };
+                let to = &mut gradient[first * outputs..];
+                by_kernel!(self.inner.kernel, _M, R => self.isa.run(
+                    FromDomain::<WeightGradient, _, R>::new(&window, 0..1, sums, point, to, Replace)
+                ));
             }
-        });
+        }
     }
 
     /// Computes `dX [36, tiles, in] = D·Uᵀ` at each point.
@@ -383,7 +407,7 @@ impl<E: WinogradElement> Winograd<E> {
         let (inputs, outputs) = (self.input.channels, self.output.channels / E::NUMBERS);
         let group_out = group_out / E::NUMBERS;
         let points = dx.par_chunks_mut(dx_point).zip(dy.par_chunks(dy_point));
-        points.zip(self.transposed.par_chunks(outputs * group_in)).for_each(
+        points.zip(self.transposed.par_chunks(self.weight_domain().0)).for_each(
             |((dx, dy), weight)| {
                 for group in 0..self.inner.groups {
                     let extents = Extents { m: tiles.len(), n: group_in, k: group_out };
@@ -402,16 +426,22 @@ impl<E: WinogradElement> Winograd<E> {
     fn weight_window(&self) -> Windows {
         let kernel = self.inner.kernel;
         let channels = self.group().0 * self.output.channels;
-        Windows { plane: [kernel; 2], channels, step: kernel, padding: 0, grid: [1, 1] }
+        let (plane, grid) = ([kernel; 2], [1, 1]);
+        Windows { plane, channels, pixel: channels, step: kernel, padding: 0, grid }
+    }
+
+    /// Returns the sizes of [`Winograd::domain`] of the weights, and of the transposed weights.
+    fn weight_domain(&self) -> (usize, usize) {
+        Self::domain(self.group().0 / E::NUMBERS, self.output.channels)
     }
 }
 
 impl<E: WinogradElement> Convolution for Winograd<E> {
     fn set_weight(&mut self, weight: &[f32], needs_dx: bool) {
         let window = self.weight_window();
-        let point = window.channels / E::NUMBERS;
+        let (point, len) = self.weight_domain();
         if self.weight.is_empty() {
-            self.weight = memory::zeros(PLANE * point);
+            self.weight = memory::zeros(len);
         }
         let mut converted = Vec::new();
         let weight = if self.outer.stride == 1 {
@@ -422,23 +452,21 @@ impl<E: WinogradElement> Convolution for Winograd<E> {
             &converted
         };
         let (inputs, outputs) = (self.group().0, self.output.channels);
-        let mut over_outputs =
-            (needs_dx && E::NUMBERS > 1).then(|| self.pool.take(self.weight.len()));
-        let matrices = Matrices { values: &mut self.weight, point };
-        let over_outputs_matrices =
-            over_outputs.as_mut().map(|values| Matrices { values: cast_slice_mut(values), point });
-        by_kernel!(self.inner.kernel, _M, R => E::transform_weight::<R>(
-            self.isa, &window, outputs, weight, matrices, over_outputs_matrices
-        ));
+        let to_domain = |weight: &[f32], outputs: usize, values: &mut [E]| {
+            let matrices = Matrices { values, point };
+            by_kernel!(self.inner.kernel, _M, R => {
+                E::transform_weight::<R>(self.isa, &window, outputs, weight, matrices)
+            });
+        };
+        to_domain(weight, outputs, &mut self.weight);
         if needs_dx {
             if self.transposed.is_empty() {
-                self.transposed = memory::zeros(self.weight.len());
+                self.transposed = memory::zeros(len);
             }
-            let from = over_outputs.as_ref().map_or(&self.weight[..], |from| cast_slice(from));
-            let points = self.transposed.par_chunks_mut(point).zip(from.par_chunks(point));
-            points.for_each(|(transposed, weight)| {
-                transpose(weight, inputs, outputs / E::NUMBERS, transposed);
-            });
+            let mut transposed = self.pool.take(weight.len());
+            let planes = transposed.chunks_mut(window.channels).zip(weight.chunks(window.channels));
+            planes.for_each(|(to, from)| transpose(from, inputs, outputs, to));
+            to_domain(&transposed, inputs, &mut self.transposed);
         }
     }
 
@@ -451,44 +479,40 @@ impl<E: WinogradElement> Convolution for Winograd<E> {
     }
 
     fn sums_len(&self) -> usize {
-        PLANE * self.weight_window().channels
+        Self::domain(self.group().0, self.output.channels).1
     }
 
     fn backward(
         &self,
         x: &[f32],
         dy: &[f32],
-        sums: Option<&mut [f32]>,
-        first: bool,
+        weight: Option<WeightSums<'_>>,
         dx: Option<&mut [f32]>,
     ) {
-        self.with_inner(x, |inner| match dx {
-            Some(dx) if self.outer.stride > 1 => {
-                let mut inner_dx = self.pool.take(inner.len());
-                self.backward_inner(inner, dy, sums, first, Some(&mut inner_dx));
+        self.with_inner(x, |x| {
+            if self.outer.stride == 1 {
+                return self.backward_inner(x, dy, weight, dx);
+            }
+            let mut inner_dx = dx.is_some().then(|| self.pool.take(x.len()));
+            let window = self.weight_window();
+            let mut inner_gradient = self.pool.take(self.inner.kernel.pow(2) * window.channels);
+            let mut gradient = None;
+            let weight = weight.map(|weight| {
+                gradient = weight.gradient;
+                let inner = gradient.is_some().then_some(&mut inner_gradient[..]);
+                WeightSums { gradient: inner, ..weight }
+            });
+            self.backward_inner(x, dy, weight, inner_dx.as_deref_mut());
+            if let Some(gradient) = gradient {
+                space_to_depth::weight_gradient(&self.outer, &inner_gradient, gradient);
+            }
+            if let Some((inner_dx, dx)) = inner_dx.zip(dx) {
                 let images = inner_dx.chunks_exact(self.inner.input_len());
                 for (inner, dx) in images.zip(dx.chunks_exact_mut(self.outer.input_len())) {
                     space_to_depth::image_gradient(&self.outer, inner, dx);
                 }
             }
-            dx => self.backward_inner(inner, dy, sums, first, dx),
         });
-    }
-
-    fn weight_gradient(&self, sums: &[f32], dw: &mut [f32]) {
-        let window = self.weight_window();
-        let channels = window.channels;
-        let inverse = |inner: &mut [f32]| {
-            by_kernel!(self.inner.kernel, _M, R => self.isa.run(
-                FromDomain::<WeightGradient, _, R>::new(&window, 0..1, sums, channels, inner, Replace)
-            ));
-        };
-        if self.outer.stride == 1 {
-            return inverse(dw);
-        }
-        let mut inner = self.pool.take(self.inner.kernel.pow(2) * channels);
-        inverse(&mut inner);
-        space_to_depth::weight_gradient(&self.outer, &inner, dw);
     }
 }
 
@@ -540,7 +564,8 @@ mod tests {
     }
 
     /// Compares with the plain sum for all kernel sizes, incomplete tiles, several pieces per
-    /// image, several images per piece, groups and strides, with all instruction sets.
+    /// image, several images per piece, several blocks of inputs, groups and strides, with all
+    /// instruction sets.
     #[test]
     fn equals_the_plain_sum() {
         for isa in Isa::available() {
@@ -565,6 +590,7 @@ mod tests {
             (geometry([16, 16], [9, 70], [4, 1, 0], 1), 1),
             (geometry([32, 16], [8, 6], [2, 1, 1], 1), 3),
             (geometry([32, 96], [11, 5], [3, 1, 1], 2), 3),
+            (geometry([128, 32], [6, 6], [3, 1, 1], 2), 3),
             (geometry([3, 48], [61, 47], [11, 4, 2], 1), 2),
             (geometry([4, 16], [21, 18], [5, 2, 1], 1), 2),
         ];
@@ -574,33 +600,43 @@ mod tests {
             let taps = geometry.kernel.pow(2) * geometry.input[0] / geometry.groups;
             let weight = numbers(taps * geometry.output[0], 3);
             let bias = numbers(geometry.output[0], 4);
-            let compute = |convolution: &mut dyn Convolution| {
-                convolution.set_weight(&weight, true);
-                let mut y = vec![f32::NAN; dy.len()];
-                convolution.forward(&x, images == 1, &bias, true, &mut y);
-                let mut sums = vec![f32::NAN; convolution.sums_len()];
-                let (mut dw, mut dx) = (vec![f32::NAN; weight.len()], vec![f32::NAN; x.len()]);
-                let (first_x, rest_x) = x.split_at(geometry.input_len());
-                let (first_dy, rest_dy) = dy.split_at(geometry.output_len());
-                let (first_dx, rest_dx) = dx.split_at_mut(geometry.input_len());
-                convolution.backward(first_x, first_dy, Some(&mut sums), true, Some(first_dx));
-                convolution.backward(rest_x, rest_dy, Some(&mut sums), false, Some(rest_dx));
-                convolution.weight_gradient(&sums, &mut dw);
-                [y, dw, dx]
-            };
-            let pool = Pool::default();
-            let expected = compute(&mut Im2col::new(geometry, Isa::Portable, pool.clone()));
-            let mut winograd =
-                Winograd::<E>::new(geometry, isa, pool.clone()).expect("the geometry is supported");
-            let found = compute(&mut winograd);
-            for (what, (found, expected)) in
-                ["y", "dw", "dx"].iter().zip(found.iter().zip(&expected))
-            {
-                let distance = distance(found, expected);
-                assert!(
-                    distance < tolerance,
-                    "{what} of {geometry:?} on {isa} is off by {distance:e}"
-                );
+            // All images at once, or the first one before the others.
+            for first in [images, 1] {
+                let compute = |convolution: &mut dyn Convolution| {
+                    convolution.set_weight(&weight, true);
+                    let mut y = vec![f32::NAN; dy.len()];
+                    convolution.forward(&x, images == 1, &bias, true, &mut y);
+                    let mut sums = vec![f32::NAN; convolution.sums_len()];
+                    let (mut dw, mut dx) = (vec![f32::NAN; weight.len()], vec![f32::NAN; x.len()]);
+                    for images in [0..first, first..images].into_iter().filter(|i| !i.is_empty()) {
+                        let sums = WeightSums {
+                            sums: &mut sums,
+                            first: images.start == 0,
+                            gradient: (images.end * geometry.input_len() == x.len())
+                                .then_some(&mut dw[..]),
+                        };
+                        let of = |len| images.start * len..images.end * len;
+                        let (inputs, outputs) =
+                            (of(geometry.input_len()), of(geometry.output_len()));
+                        let dx = &mut dx[inputs.clone()];
+                        convolution.backward(&x[inputs], &dy[outputs], Some(sums), Some(dx));
+                    }
+                    [y, dw, dx]
+                };
+                let pool = Pool::default();
+                let expected = compute(&mut Im2col::new(geometry, Isa::Portable, pool.clone()));
+                let mut winograd = Winograd::<E>::new(geometry, isa, pool.clone())
+                    .expect("the geometry is supported");
+                let found = compute(&mut winograd);
+                for (what, (found, expected)) in
+                    ["y", "dw", "dx"].iter().zip(found.iter().zip(&expected))
+                {
+                    let distance = distance(found, expected);
+                    assert!(
+                        distance < tolerance,
+                        "{what} of {geometry:?} on {isa} is off by {distance:e}"
+                    );
+                }
             }
         }
     }

@@ -196,6 +196,9 @@ pub struct Windows {
     pub plane: [usize; 2],
     /// The number of channels.
     pub channels: usize,
+    /// The distance from one pixel to the next: the number of channels, or more if these are only
+    /// some of an image's channels.
+    pub pixel: usize,
     /// The distance from one window to the next.
     pub step: usize,
     /// The distance by which the first window starts before the image. Pixels outside the image are
@@ -214,12 +217,14 @@ impl Windows {
     /// Returns the size of the images that contain `windows`, in numbers.
     fn reach(&self, windows: &Range<usize>) -> Option<usize> {
         let images = windows.end.div_ceil(self.per_image());
-        images.checked_mul(self.plane[0])?.checked_mul(self.plane[1])?.checked_mul(self.channels)
+        let pixels = images.checked_mul(self.plane[0])?.checked_mul(self.plane[1])?;
+        pixels.saturating_sub(1).checked_mul(self.pixel)?.checked_add(self.channels)
     }
 
     /// Whether images of this size contain `windows`, and there are enough channels for vectors.
     fn fit(&self, windows: &Range<usize>, images: usize) -> bool {
         self.channels.is_multiple_of(CHANNELS)
+            && self.channels <= self.pixel
             && self.reach(windows).is_some_and(|reach| reach <= images)
     }
 
@@ -237,7 +242,7 @@ impl Windows {
             for (j, pixel) in line.iter_mut().enumerate() {
                 let x = (column * self.step + j).wrapping_sub(self.padding);
                 if y < height && x < width {
-                    *pixel = Some(((image * height + y) * width + x) * self.channels);
+                    *pixel = Some(((image * height + y) * width + x) * self.pixel);
                 }
             }
         }
@@ -438,15 +443,13 @@ pub trait WinogradElement: Element {
     );
 
     /// Transforms weights `[R, R, in, out]`, given as an image with the layout `window`, to
-    /// `over_inputs [36, in/numbers, out]` and, except for f32, to `over_outputs
-    /// [36, in, out/numbers]`.
+    /// `domain [36, in/numbers, out]`.
     fn transform_weight<const R: usize>(
         isa: Isa,
         window: &Windows,
         outputs: usize,
         weight: &[f32],
-        over_inputs: Matrices<'_, Self>,
-        over_outputs: Option<Matrices<'_, Self>>,
+        domain: Matrices<'_, Self>,
     );
 }
 
@@ -469,10 +472,9 @@ impl WinogradElement for f32 {
         window: &Windows,
         _: usize,
         weight: &[f32],
-        over_inputs: Matrices<'_, f32>,
-        _: Option<Matrices<'_, f32>>,
+        domain: Matrices<'_, f32>,
     ) {
-        f32::run(isa, ToDomain::<Weight, _, R>::new(window, 0..1, weight, over_inputs));
+        f32::run(isa, ToDomain::<Weight, _, R>::new(window, 0..1, weight, domain));
     }
 }
 
@@ -512,27 +514,16 @@ impl WinogradElement for Pair {
         window: &Windows,
         outputs: usize,
         weight: &[f32],
-        over_inputs: Matrices<'_, Pair>,
-        over_outputs: Option<Matrices<'_, Pair>>,
+        domain: Matrices<'_, Pair>,
     ) {
         if !isa.has_bf16() {
             let mut numbers = vec![0.0; PLANE * window.channels];
             let to = Matrices { values: &mut numbers, point: window.channels };
-            f32::transform_weight::<R>(isa, window, outputs, weight, to, None);
-            over_inputs.round_across_rows(isa, &numbers, outputs);
-            over_outputs.into_iter().for_each(|to| to.round_in_rows(isa, &numbers, outputs));
-            return;
+            f32::transform_weight::<R>(isa, window, outputs, weight, to);
+            return domain.round_across_rows(isa, &numbers, outputs);
         }
-        let over_inputs = InputPairs { pairs: WindowPairs(over_inputs), outputs };
-        macro_rules! to {
-            ($domain:expr) => {
-                isa.run_with_bf16(ToDomain::<Weight, _, R>::new(window, 0..1, weight, $domain))
-            };
-        }
-        match over_outputs {
-            Some(over_outputs) => to!((over_inputs, ChannelPairs(over_outputs))),
-            None => to!(over_inputs),
-        }
+        let domain = InputPairs { pairs: WindowPairs(domain), outputs };
+        isa.run_with_bf16(ToDomain::<Weight, _, R>::new(window, 0..1, weight, domain));
     }
 }
 

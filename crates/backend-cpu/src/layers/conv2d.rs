@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::{CpuLayer, MaxPool2d, needs_backward, take_saved};
 use crate::{
-    convolution::{Convolution, Geometry, Im2col, Rounded, Winograd},
+    convolution::{Convolution, Geometry, Im2col, Rounded, WeightSums, Winograd},
     kernels::{
         Isa, Kernels,
         bf16::Pair,
@@ -192,7 +192,7 @@ impl Conv2d {
         )
             .into_par_iter()
             .enumerate()
-            .for_each(|(part, (dw, mut db, dy, x, mut dx))| {
+            .for_each(|(part, (mut dw, mut db, dy, x, mut dx))| {
                 let convolution = &self.convolution;
                 let mut sums = dw.is_some().then(|| self.pool.take(convolution.sums_len()));
                 if let Some(db) = db.as_deref_mut() {
@@ -202,6 +202,7 @@ impl Conv2d {
                 let mut unpooled =
                     self.pooling.as_ref().map(|_| self.pool.take(task.min(images) * conv_len));
                 let tasks = dy.chunks_mut(task * y_len).zip(x.chunks(task * x_len)).enumerate();
+                let last_task = tasks.len() - 1;
                 for (i, (dy, x)) in tasks {
                     let outer = (part * images + i * task) * y_len..;
                     if let Some(y) = y {
@@ -221,12 +222,14 @@ impl Conv2d {
                         self.isa.run(SumPixels { x: conv_dy, sums });
                     }
                     let dx = dx.as_deref_mut().map(|dx| &mut dx[i * task * x_len..][..x.len()]);
-                    if sums.is_some() || dx.is_some() {
-                        convolution.backward(x, conv_dy, sums.as_deref_mut(), i == 0, dx);
+                    let weight = sums.as_deref_mut().map(|sums| WeightSums {
+                        sums,
+                        first: i == 0,
+                        gradient: dw.as_deref_mut().filter(|_| i == last_task),
+                    });
+                    if weight.is_some() || dx.is_some() {
+                        convolution.backward(x, conv_dy, weight, dx);
                     }
-                }
-                if let (Some(sums), Some(dw)) = (sums, dw) {
-                    convolution.weight_gradient(&sums, dw);
                 }
             });
         sums
