@@ -139,7 +139,7 @@ fn decisive(config: &TrainConfig) -> Result<String> {
 pub(crate) fn agree(config: &TrainConfig, stored: &str, folder: &RunFolder) -> Result<()> {
     let refuse = |path, reason| Error::RunFile { path, reason };
     let damaged = |error: toml::de::Error| {
-        refuse(folder.checkpoint(), format!("has damaged settings: {error}"))
+        refuse(folder.checkpoint(), format!("has damaged settings: {}", shown(error.message())))
     };
     let ours: Table = decisive(config)?.parse().map_err(damaged)?;
     let stored: Table = stored.parse().map_err(damaged)?;

@@ -88,9 +88,10 @@ fn has_option(command: &Command, name: &str) -> bool {
 /// command, some of whose options are not allowed in a file.
 fn arguments(train: &Command, name: &str, text: &str) -> Result<Vec<(String, OsString)>> {
     let in_files = TrainOptions::command();
-    let table: toml::Table = text
-        .parse()
-        .with_context(|| format!("{name} is not TOML, such as `lr = 0.001` on a line"))?;
+    let table: toml::Table = text.parse().map_err(|error| {
+        let cause = cause(text, &error);
+        anyhow::anyhow!("{name} is not TOML, such as `lr = 0.001` on a line: {cause}")
+    })?;
     let argument = |(key, value): (String, Value)| {
         if has_option(train, &key) && !has_option(&in_files, &key) {
             bail!("{name}: `{}` is only allowed on the command line; remove it", shown(&key));
@@ -101,6 +102,16 @@ fn arguments(train: &Command, name: &str, text: &str) -> Result<Vec<(String, OsS
         Ok((key.clone(), format!("--{key}={text}").into()))
     };
     table.into_iter().map(argument).collect()
+}
+
+/// Returns the line of an error and what is wrong with it. The library's own text quotes the whole
+/// line, which can have any length.
+fn cause(text: &str, error: &toml::de::Error) -> String {
+    let at = error.span().map_or(0, |span| span.start.min(text.len()));
+    let number = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count();
+    let line = text.lines().nth(number).unwrap_or_default();
+    let message = error.message().replace('\n', ", ");
+    format!("line {}, `{}`: {}", number + 1, shown(line.trim()), shown(&message))
 }
 
 /// Formats a TOML value as an argument; a list becomes comma-separated.

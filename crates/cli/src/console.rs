@@ -141,7 +141,8 @@ pub fn next_step(error: &Error, takes: &dyn Fn(&str) -> bool) -> String {
             format!(": name a folder, a .tgz, a .tar or a .zip with `--data`{else_drawn}")
         }
         Error::Core(CoreError::Invalid { field: "shuffle", .. }) => {
-            "; pack them with `data pack`, or leave `--shuffle` out".into()
+            "; name a folder of shards, pack the images with `data pack`, or start a run without `--shuffle`"
+                .into()
         }
         Error::Core(CoreError::Invalid { field: "sampler", .. }) => {
             "; leave `--sampler` or `--shuffle` out".into()

@@ -8,7 +8,7 @@
 use std::{
     fmt::Arguments,
     fs::File,
-    io::{self, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -21,7 +21,7 @@ use alexnet::{
     },
     data::Error as DataError,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{
     ValueEnum,
     error::{ContextKind, ContextValue},
@@ -123,8 +123,15 @@ static LOG: Mutex<Option<(PathBuf, File)>> = Mutex::new(None);
 /// Also appends all output of this process to a file from now on, with the time before each line.
 ///
 /// # Errors
-/// If the file cannot be opened.
+/// If the file cannot be opened, or is not a text.
 pub fn log_to(path: &Path) -> Result<()> {
+    if path.is_file() {
+        let mut start = Vec::new();
+        let file = File::open(path).map_err(CoreError::io("open", path))?;
+        file.take(1024).read_to_end(&mut start).map_err(CoreError::io("read", path))?;
+        let is_text = !start.contains(&0);
+        ensure!(is_text, "{} is not a text; choose another file to append to", shown_path(path));
+    }
     let file = File::options().append(true).create(true).open(path);
     let file = file.map_err(CoreError::io("open", path))?;
     *LOG.lock().unwrap_or_else(PoisonError::into_inner) = Some((path.to_owned(), file));

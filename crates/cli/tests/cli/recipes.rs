@@ -80,8 +80,11 @@ fn recipes_set_the_options_of_their_files() {
 #[test]
 fn errors_in_a_file_name_the_file_and_the_cause() {
     let dir = TestDir::with_flowers(4);
+    let long_line = format!("batch-size = 12{}", "\0".repeat(5000));
     for (text, cause) in [
         ("lr = ", "is not TOML"),
+        ("seed = 1\nlr = \n", "line 2, `lr =`: "),
+        (&long_line, "bytes more)`: "),
         ("learning-rate = 0.1", "unexpected argument '--learning-rate'"),
         ("lr = \"high\"", "invalid value 'high' for '--lr"),
         ("label-smoothing = 1.0", "it must be at least 0 and below 1"),
@@ -105,6 +108,7 @@ fn errors_in_a_file_name_the_file_and_the_cause() {
         let ran = dir.run(&["train", "--data", "flowers", "--config", "my.toml"]);
         assert_eq!(ran.code, Some(1), "{text}: {ran:?}");
         assert!(ran.err.contains("my.toml") && ran.err.contains(cause), "{text}: {ran:?}");
+        assert!(ran.err.len() < 3000, "{ran:?}");
     }
     let ran = dir.run(&["train", "--config", "none.toml"]);
     assert!(ran.err.contains("none.toml"), "{ran:?}");

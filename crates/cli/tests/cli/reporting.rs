@@ -85,6 +85,11 @@ fn output_is_quiet_or_verbose_and_logged() {
     assert_eq!(log.lines().last().unwrap().split_at(20).1, ran.err.trim_end());
     let ran = dir.run(&["train", "--log-file", "none/train.log"]);
     assert!(ran.code == Some(1) && ran.err.contains("cannot open none/train.log"), "{ran:?}");
+    let photo = dir.file("flowers/roses").read_dir().unwrap().next().unwrap().unwrap().path();
+    let bytes = fs::read(&photo).unwrap();
+    let ran = dir.run(&["train", "--log-file", photo.to_str().unwrap()]);
+    assert!(ran.code == Some(1) && ran.err.contains("is not a text"), "{ran:?}");
+    assert_eq!(fs::read(&photo).unwrap(), bytes);
 }
 
 /// The steps and tags of the events in a file.

@@ -76,10 +76,13 @@ pub enum Why {
 pub(crate) fn classes(root: &Path) -> Result<Vec<String>> {
     let classes = subfolders(root)?;
     match &classes[..] {
-        [] => Err(refuse(
-            root,
-            "it has no class folder; each class needs a folder of its images".into(),
-        )),
+        [] => {
+            let reason = match has_samples(root) {
+                true => "it has the files of a shard; name the folder of the shards instead",
+                false => "it has no class folder; each class needs a folder of its images",
+            };
+            Err(refuse(root, reason.into()))
+        }
         [only] => {
             let reason =
                 format!("it has one class, `{only}`; at least two are needed, one folder each");
@@ -90,6 +93,12 @@ pub(crate) fn classes(root: &Path) -> Result<Vec<String>> {
             Ok(classes)
         }
     }
+}
+
+/// Whether a folder has files with the classes of samples, as an unpacked shard.
+fn has_samples(root: &Path) -> bool {
+    let files = fs::read_dir(root).into_iter().flatten().flatten();
+    files.into_iter().any(|file| Path::new(&file.file_name()).extension() == Some("cls".as_ref()))
 }
 
 /// Lists the images of the class folders in `root`; no image is opened. Each class comes with its
@@ -536,9 +545,11 @@ mod tests {
 
     #[test]
     fn errors_name_the_cause() {
-        for (files, cause) in
-            [(vec!["1.jpg"], "no class folder"), (vec!["a/1.jpg"], "one class, `a`")]
-        {
+        for (files, cause) in [
+            (vec!["1.jpg"], "no class folder"),
+            (vec!["1.cls", "1.jpg"], "the files of a shard"),
+            (vec!["a/1.jpg"], "one class, `a`"),
+        ] {
             let root = tree(&files);
             let message = scan(root.path()).unwrap_err().to_string();
             assert!(message.contains(cause), "{message}");

@@ -2,6 +2,7 @@
 
 use std::{
     path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -12,6 +13,7 @@ use alexnet::{
         train::{Batches, EpochRow, Outcome},
     },
 };
+use anyhow::Result;
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -47,11 +49,11 @@ impl ReportOptions {
     }
 
     /// Prints a line of results to standard output, or to standard error if standard output has JSON
-    /// lines. Errors are ignored: training continues if the reader of a pipe has exited.
+    /// lines.
     pub fn result(&self, line: &str) {
         match self.is_json() {
             true => note!("{line}"),
-            false => drop(say!("{line}")),
+            false => continue_after(say!("{line}")),
         }
     }
 }
@@ -205,10 +207,21 @@ impl JsonLines {
     }
 }
 
-/// Prints an event. Errors of stdout are ignored: training continues if the reader of a pipe has
-/// exited.
+/// Prints an event.
 fn print(event: &Event) {
     if let Ok(text) = serde_json::to_string(event) {
-        let _ = output::json(&text);
+        continue_after(output::json(&text));
+    }
+}
+
+/// Prints the first error of standard output as a warning, unless the reader of a pipe has exited.
+/// Training continues.
+fn continue_after(printed: Result<()>) {
+    static IS_LOST: AtomicBool = AtomicBool::new(false);
+    if let Err(error) = printed
+        && !output::is_broken_pipe(&error)
+        && !IS_LOST.swap(true, Ordering::Relaxed)
+    {
+        note!("warning: {}; training continues", output::explain(&error));
     }
 }
