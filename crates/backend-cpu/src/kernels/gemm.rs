@@ -245,12 +245,18 @@ impl<F: Finish, E: Element, const IN_PARTS: bool> Gemm<'_, F, E, IN_PARTS> {
             macro_rules! by_rows {
                 ($($p:literal)*) => {
                     match rows {
-                        // The other combinations are not used, and take long to compile.
+                        // Only the combinations that `run` uses. The others take long to compile, and
+                        // in a function that has them, the compiler keeps sums of tiles in memory
+                        // if there are only 16 registers: it takes 1.6 times as long.
                         $($p if const {
                             if E::NUMBERS > 1 && !B::IS_NATIVE {
                                 $p <= EMULATED_ROWS && V == 1
+                            } else if IN_PARTS || V == 4 {
+                                $p <= 6
+                            } else if S::REGISTER_COUNT >= 32 {
+                                true
                             } else {
-                                $p <= 6 || (V < 4 && !IN_PARTS)
+                                $p * V <= 12
                             }
                         } => {
                             self.tile::<S, B, $p, V>(simd, row, column)
