@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use alexnet_backend_candle::CandleBackend;
-use alexnet_backend_cpu::CpuBackend;
-use alexnet_core::{Backend, Node, Op, Result, Topology};
+use alexnet_backend_cpu::{CpuBackend, Isa, Kernels};
+use alexnet_core::{Backend, Node, Op, Precision, Result, Topology};
 
 /// Returns all engines.
 pub fn engines() -> Vec<Box<dyn Backend>> {
@@ -13,6 +13,17 @@ pub fn engines() -> Vec<Box<dyn Backend>> {
         #[cfg(feature = "tch")]
         Box::new(alexnet_backend_tch::TchBackend::default()),
     ]
+}
+
+/// Returns all engines with their names, and the engine `cpu` with each of its instruction sets and
+/// in bf16. A change can slow down one instruction set only.
+pub fn variants() -> Vec<(String, Box<dyn Backend>)> {
+    let with = |kernels| Box::new(CpuBackend { kernels, division: None }) as Box<dyn Backend>;
+    let of_isa = |isa: Isa| (format!("cpu-{isa}"), with(Kernels { isa, ..Kernels::default() }));
+    let bf16 = Kernels { precision: Precision::Bf16, ..Kernels::default() };
+    let engines = engines().into_iter().map(|engine| (engine.name().into(), engine));
+    let others = Isa::available().filter(|isa| *isa != Isa::best() && *isa != Isa::Portable);
+    engines.chain(others.map(of_isa)).chain([("cpu-bf16".into(), with(bf16))]).collect()
 }
 
 /// Returns each convolution, pooling, normalization and linear layer of `topology` as a separate
