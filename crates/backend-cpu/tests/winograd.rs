@@ -48,6 +48,8 @@ fn distance(a: &State, b: &State) -> f32 {
     let mut worst = 0.0f32;
     for (name, a) in &a.parameters {
         let b = &b.parameters[name].values;
+        // The maximum of a number and NaN is the number.
+        assert!(a.values.iter().all(|a| a.is_finite()), "{name} is not finite");
         let largest = b.iter().fold(0.0f32, |largest, b| largest.max(b.abs()));
         let difference = a.values.iter().zip(b).fold(0.0f32, |d, (a, b)| d.max((a - b).abs()));
         worst = worst.max(difference / largest);

@@ -107,7 +107,8 @@ fn arguments(train: &Command, name: &str, text: &str) -> Result<Vec<(String, OsS
 /// Returns the line of an error and what is wrong with it. The library's own text quotes the whole
 /// line, which can have any length.
 fn cause(text: &str, error: &toml::de::Error) -> String {
-    let at = error.span().map_or(0, |span| span.start.min(text.len()));
+    let last = text.trim_end().len().saturating_sub(1);
+    let at = error.span().map_or(0, |span| span.start.min(last));
     let number = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count();
     let line = text.lines().nth(number).unwrap_or_default();
     let message = error.message().replace('\n', ", ");

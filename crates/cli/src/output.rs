@@ -123,14 +123,16 @@ static LOG: Mutex<Option<(PathBuf, File)>> = Mutex::new(None);
 /// Also appends all output of this process to a file from now on, with the time before each line.
 ///
 /// # Errors
-/// If the file cannot be opened, or is not a text.
+/// If the file cannot be opened, or is not a text file.
 pub fn log_to(path: &Path) -> Result<()> {
-    if path.is_file() {
+    // A file that may only be appended to is not checked.
+    if path.is_file()
+        && let Ok(file) = File::open(path)
+    {
         let mut start = Vec::new();
-        let file = File::open(path).map_err(CoreError::io("open", path))?;
         file.take(1024).read_to_end(&mut start).map_err(CoreError::io("read", path))?;
         let is_text = !start.contains(&0);
-        ensure!(is_text, "{} is not a text; choose another file to append to", shown_path(path));
+        ensure!(is_text, "{} is not a text file; append to another file", shown_path(path));
     }
     let file = File::options().append(true).create(true).open(path);
     let file = file.map_err(CoreError::io("open", path))?;

@@ -559,6 +559,8 @@ mod tests {
 
     /// Returns the largest difference divided by the largest absolute value.
     fn distance(a: &[f32], b: &[f32]) -> f32 {
+        // The maximum of a number and NaN is the number.
+        assert!(a.iter().all(|a| a.is_finite()), "some numbers are not finite, or not written");
         let largest = b.iter().fold(0.0f32, |largest, b| largest.max(b.abs()));
         a.iter().zip(b).fold(0.0f32, |distance, (a, b)| distance.max((a - b).abs())) / largest
     }

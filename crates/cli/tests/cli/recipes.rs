@@ -84,6 +84,7 @@ fn errors_in_a_file_name_the_file_and_the_cause() {
     for (text, cause) in [
         ("lr = ", "is not TOML"),
         ("seed = 1\nlr = \n", "line 2, `lr =`: "),
+        ("opt = \"\"\"sgd\nlr = 1\n", "line 2, `lr = 1`: "),
         (&long_line, "bytes more)`: "),
         ("learning-rate = 0.1", "unexpected argument '--learning-rate'"),
         ("lr = \"high\"", "invalid value 'high' for '--lr"),

@@ -88,7 +88,7 @@ fn output_is_quiet_or_verbose_and_logged() {
     let photo = dir.file("flowers/roses").read_dir().unwrap().next().unwrap().unwrap().path();
     let bytes = fs::read(&photo).unwrap();
     let ran = dir.run(&["train", "--log-file", photo.to_str().unwrap()]);
-    assert!(ran.code == Some(1) && ran.err.contains("is not a text"), "{ran:?}");
+    assert!(ran.code == Some(1) && ran.err.contains("is not a text file"), "{ran:?}");
     assert_eq!(fs::read(&photo).unwrap(), bytes);
 }
 

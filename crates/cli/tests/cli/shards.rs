@@ -190,7 +190,10 @@ fn messages_name_the_shard_and_the_next_step() {
     let blocks = ["train", "--data", "folder", "--val-fraction", "0.25", "--shuffle", "blocks"];
     refused(
         &blocks,
-        &["`--shuffle` cannot be blocks: the images are not in shards; pack them with `data pack`"],
+        &[
+            "`--shuffle` cannot be blocks: the images are not in shards",
+            "pack the images with `data pack`",
+        ],
     );
     fs::write(dir.file("shards/index.bin"), "ALXSHARD and words").unwrap();
     refused(&train, &["index.bin cannot be used, because", "copy it again, or remove it"]);

@@ -95,10 +95,13 @@ pub(crate) fn classes(root: &Path) -> Result<Vec<String>> {
     }
 }
 
-/// Whether a folder has files with the classes of samples, as an unpacked shard.
+/// Whether a folder has an image with a file of its class, as an unpacked shard.
 fn has_samples(root: &Path) -> bool {
-    let files = fs::read_dir(root).into_iter().flatten().flatten();
-    files.into_iter().any(|file| Path::new(&file.file_name()).extension() == Some("cls".as_ref()))
+    let mut files = fs::read_dir(root).into_iter().flatten().flatten().map(|file| file.path());
+    files.any(|file| {
+        file.extension() == Some("cls".as_ref())
+            && EXTENSIONS.iter().any(|extension| file.with_extension(extension).is_file())
+    })
 }
 
 /// Lists the images of the class folders in `root`; no image is opened. Each class comes with its
@@ -548,6 +551,7 @@ mod tests {
         for (files, cause) in [
             (vec!["1.jpg"], "no class folder"),
             (vec!["1.cls", "1.jpg"], "the files of a shard"),
+            (vec!["article.cls", "1.jpg"], "no class folder"),
             (vec!["a/1.jpg"], "one class, `a`"),
         ] {
             let root = tree(&files);

@@ -222,6 +222,6 @@ fn continue_after(printed: Result<()>) {
         && !output::is_broken_pipe(&error)
         && !IS_LOST.swap(true, Ordering::Relaxed)
     {
-        note!("warning: {}; training continues", output::explain(&error));
+        note!("warning: {}; the run is not affected", output::explain(&error));
     }
 }
