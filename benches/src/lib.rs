@@ -15,8 +15,8 @@ pub fn engines() -> Vec<Box<dyn Backend>> {
     ]
 }
 
-/// Returns all engines with their names, and the engine `cpu` with each of its instruction sets and
-/// in bf16. A change can slow down one instruction set only.
+/// Returns all engines with their names, and the engine `cpu` with its other vector instructions and
+/// in bf16. A change can slow down one of them only.
 pub fn variants() -> Vec<(String, Box<dyn Backend>)> {
     let with = |kernels| Box::new(CpuBackend { kernels, division: None }) as Box<dyn Backend>;
     let of_isa = |isa: Isa| (format!("cpu-{isa}"), with(Kernels { isa, ..Kernels::default() }));

@@ -334,9 +334,7 @@ impl<E: WinogradElement> Winograd<E> {
                 let x = (cast_slice(&x_domain), x_point);
                 let is_first = *first && tiles.start == 0;
                 let gradient = gradient.as_deref_mut().filter(|_| tiles.end == all_tiles);
-                // The sums of all inputs, if they are kept.
-                let block = if is_first && gradient.is_some() { BLOCK } else { self.group().0 };
-                self.weight_products(&tiles, x, dy, (sums, block, is_first), gradient);
+                self.weight_products(&tiles, x, dy, (sums, is_first), gradient);
             }
             if let Some(dx) = dx.as_deref_mut() {
                 let dy = (cast_slice(&dy_domain), dy_point);
@@ -354,19 +352,20 @@ impl<E: WinogradElement> Winograd<E> {
     }
 
     /// Computes `sums [36, in/groups, out] += Xᵀ·D` at each point, or without the addition if
-    /// `is_first`, for `block` inputs at a time. If `gradient` is given, transforms the sums of each
-    /// block to it.
+    /// `is_first`. If `gradient` is given, transforms the sums to it.
     fn weight_products(
         &self,
         tiles: &Range<usize>,
         (x, x_point): (&[E], usize),
         (dy, dy_point): (&[E], usize),
-        (sums, block, is_first): (&mut [f32], usize, bool),
+        (sums, is_first): (&mut [f32], bool),
         mut gradient: Option<&mut [f32]>,
     ) {
         let (group_in, group_out) = self.group();
         let (inputs, outputs) = (self.input.channels, self.output.channels);
         let k = tiles.len().div_ceil(E::NUMBERS);
+        // Sums that are kept for other tiles have all inputs.
+        let block = if is_first && gradient.is_some() { BLOCK } else { group_in };
         for first in (0..group_in).step_by(block) {
             let rows = block.min(group_in - first);
             let (point, len) = Self::domain(rows, outputs);
