@@ -60,6 +60,23 @@ fn instruction_sets_give_the_same_bits() {
     }
 }
 
+/// The first pass rounds weights when it uses them, later ones use a copy, and a step updates it.
+#[test]
+fn passes_without_a_copy_of_the_weights_give_the_same_bits() {
+    for isa in Isa::available() {
+        for images in [1, 7].map(|batch| Batch::random(batch, 77, 3).images) {
+            let mut model = compile(kernels(isa), &start());
+            let [first, second] = [(); 2].map(|()| model.logits(&images).unwrap());
+            assert!(first == second, "{isa}");
+            train(model.as_mut(), 1..=2);
+            let trained = model.logits(&images).unwrap();
+            let mut loaded = compile(kernels(isa), &model.state().unwrap());
+            assert!(loaded.logits(&images).unwrap() == trained, "{isa}");
+            assert!(first != trained);
+        }
+    }
+}
+
 #[test]
 fn the_number_of_threads_does_not_change_a_bit() {
     let results = [1, 2, 3, 4].map(|threads| {

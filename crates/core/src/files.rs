@@ -210,14 +210,13 @@ pub fn each_block<E>(
     mut sink: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
     const BLOCK: usize = 1 << 16;
-    let mut bytes = vec![0; 4 * BLOCK.min(values.len())];
-    for block in values.chunks(BLOCK) {
-        for (bytes, value) in bytes.as_chunks_mut().0.iter_mut().zip(block) {
-            *bytes = value.to_le_bytes();
+    values.chunks(BLOCK).try_for_each(|block| {
+        if cfg!(target_endian = "little") {
+            sink(bytemuck::cast_slice(block))
+        } else {
+            sink(&block.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>())
         }
-        sink(&bytes[..4 * block.len()])?;
-    }
-    Ok(())
+    })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, SystemTime},
 };
 
 use alexnet_core::{sum_order::Share, train::Batches};
@@ -52,6 +53,14 @@ fn packed(place: &Path, options: &PackOptions) -> (PathBuf, Packed) {
     let listing = Listing::read(&place.join("flowers")).unwrap();
     let packed = pack(&listing, &out, options, &|_, _| {}).unwrap();
     (out, packed)
+}
+
+/// Returns the path of the first image of a shard.
+fn first_image(shard: &Path) -> String {
+    let shard = fs::read(shard).unwrap();
+    let text = String::from_utf8_lossy(&shard);
+    let (_, path) = text.split_once(r#""path":""#).unwrap();
+    path.split_once('"').unwrap().0.to_owned()
 }
 
 /// Path, class and pixels of each image of a subset.
@@ -226,6 +235,23 @@ fn a_finished_shard_is_kept() {
     let other_options = PackOptions { max_side: 20, ..SMALL };
     let error = pack(&listing, &stopped, &other_options, &|_, _| {}).unwrap_err().to_string();
     assert!(error.contains("other images, or with other options"), "{error}");
+
+    let image = first_image(&stopped.join("shard-000000.tar"));
+    let changed = place.path().join("flowers").join(image);
+    let bytes = fs::read(&changed).unwrap();
+    let modified = fs::metadata(&changed).unwrap().modified().unwrap();
+    let write = |content: &[u8], modified| {
+        fs::write(&changed, content).unwrap();
+        fs::File::options().append(true).open(&changed).unwrap().set_modified(modified).unwrap();
+    };
+    for (content, modified) in
+        [(&bytes[1..], modified), (&bytes[..], SystemTime::now() + Duration::from_secs(9))]
+    {
+        write(content, modified);
+        let error = pack(&listing, &stopped, &SMALL, &|_, _| {}).unwrap_err().to_string();
+        assert!(error.contains("was changed after it was packed: remove it, then"), "{error}");
+    }
+    write(&bytes, modified);
 
     // Of a shard that is not written again, because the images have become smaller.
     fs::write(stopped.join(".shard-000099.tar.tmp-1-0"), "half").unwrap();

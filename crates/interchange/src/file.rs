@@ -100,8 +100,7 @@ impl Source {
         range: Range<u64>,
         mut sink: impl FnMut(&[u8]),
     ) -> Result<(), String> {
-        self.contains(place)?;
-        let mut reader = self.reader(place, range.start).map_err(read_error)?;
+        let mut reader = self.reader(place, range.start)?;
         let mut left = range.end - range.start;
         let mut block = vec![0; left.min(BLOCK) as usize];
         while left > 0 {
@@ -110,20 +109,26 @@ impl Source {
             sink(block);
             left -= block.len() as u64;
         }
-        if range.end == place.bytes && reader.read(&mut [0]).map_err(read_error)? > 0 {
-            return Err(DAMAGED.into());
-        }
-        Ok(())
+        if range.end == place.bytes { at_end(reader) } else { Ok(()) }
+    }
+
+    /// Reads bytes of a part from the offset `start`. The checksum is not compared.
+    pub fn fill(&self, place: Place, start: u64, bytes: &mut [u8]) -> Result<(), String> {
+        let mut reader = self.reader(place, start)?;
+        reader.read_exact(bytes).map_err(read_error)?;
+        if start + bytes.len() as u64 == place.bytes { at_end(reader) } else { Ok(()) }
     }
 
     /// Returns a reader of the decompressed content of a part, from byte `skip`.
-    fn reader(&self, place: Place, skip: u64) -> io::Result<Box<dyn Read + '_>> {
+    fn reader(&self, place: Place, skip: u64) -> Result<Box<dyn Read + '_>, String> {
+        self.contains(place)?;
         let from = |at| Positioned { file: &self.file, at };
         match place.deflated {
             None => Ok(Box::new(from(place.start + skip).take(place.bytes - skip))),
             Some(compressed) => {
                 let mut decompressed = DeflateDecoder::new(from(place.start).take(compressed));
-                io::copy(&mut decompressed.by_ref().take(skip), &mut io::sink())?;
+                io::copy(&mut decompressed.by_ref().take(skip), &mut io::sink())
+                    .map_err(read_error)?;
                 Ok(Box::new(decompressed))
             }
         }
@@ -150,6 +155,11 @@ impl Read for Positioned<'_> {
         self.at += bytes as u64;
         Ok(bytes)
     }
+}
+
+/// Checks that a reader has no more bytes.
+fn at_end(mut reader: impl Read) -> Result<(), String> {
+    if reader.read(&mut [0]).map_err(read_error)? > 0 { Err(DAMAGED.into()) } else { Ok(()) }
 }
 
 /// The size of a block, in bytes.

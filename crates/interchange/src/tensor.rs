@@ -134,6 +134,9 @@ impl View {
         let at_once = if self.place.deflated.is_some() { values.len().max(1) } else { PART };
         values.par_chunks_mut(at_once).enumerate().try_for_each(|(index, mut values)| {
             let start = part.start + (index * at_once * N) as u64;
+            if self.dtype == Dtype::F32 && cfg!(target_endian = "little") {
+                return source.fill(self.place, start, bytemuck::cast_slice_mut(values));
+            }
             let range = start..start + (values.len() * N) as u64;
             source.each_block(self.place, range, |bytes| {
                 let (block, rest) = mem::take(&mut values).split_at_mut(bytes.len() / N);

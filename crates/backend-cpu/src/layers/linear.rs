@@ -34,6 +34,10 @@ const OUTPUTS: usize = 56;
 /// and such addresses are mapped to the same cache set.
 const GAP: usize = 16;
 
+/// The number of output features whose weights are rounded to bf16 at a time. They remain in the
+/// second-level cache until they are used.
+const ROUNDED_OUTPUTS: usize = 8;
+
 /// The number of input features of one task.
 const INPUTS: usize = 256;
 
@@ -54,7 +58,7 @@ pub struct Linear {
     needs_dx: bool,
     isa: Isa,
     pool: Pool,
-    /// The weight in bf16, if products are computed in bf16.
+    /// The copy of the weight in bf16, if products are computed in bf16.
     rounded: Option<RoundedWeight>,
     saved_for_backward: Option<SavedForBackward>,
 }
@@ -104,24 +108,38 @@ impl Layer<Tensor> for Linear {
         let y = by_output[rows.start * x.batch..rows.end * x.batch]
             .par_chunks_mut(OUTPUTS * x.batch)
             .zip(bias.values[rows].par_chunks(OUTPUTS));
-        let (isa, relu) = (self.isa, self.relu);
+        let (isa, relu, batch) = (self.isa, self.relu, x.batch);
         match &self.rounded {
             None => {
                 y.zip(weight.values.par_chunks(OUTPUTS * inputs)).for_each(|((y, bias), weight)| {
                     isa.run(DotRows { x: x.values(), weight, bias, inputs, relu, y });
                 })
             }
-            Some(rounded) => {
+            Some(copy) => {
                 let pairs = row_pairs(inputs);
-                let mut x_pairs = self.pool.take(x.batch * pairs);
+                let mut x_pairs = self.pool.take(batch * pairs);
                 let x_pairs: &mut [Pair] = cast_slice_mut(&mut x_pairs);
-                let to = &mut *x_pairs;
-                let from = x.values();
-                isa.run_bf16(PairsInRows { from, row: inputs, len: inputs, to, pitch: pairs });
+                round_rows(isa, x.values(), inputs, x_pairs);
                 let x: &[Pair] = x_pairs;
-                y.zip(rounded.pairs.par_chunks(OUTPUTS * pairs)).for_each(|((y, bias), weight)| {
+                let dot = |weight: &[Pair], bias: &[f32], y: &mut [f32]| {
                     isa.run_bf16(DotPairs { x, weight, bias, pairs, relu, y });
-                });
+                };
+                if copy.is_fresh {
+                    let weight = copy.pairs.par_chunks(OUTPUTS * pairs);
+                    y.zip(weight).for_each(|((y, bias), weight)| dot(weight, bias, y));
+                } else {
+                    let weight = weight.values.par_chunks(OUTPUTS * inputs);
+                    y.zip(weight).for_each(|((y, bias), weight)| {
+                        const ROWS: usize = ROUNDED_OUTPUTS;
+                        let mut rounded = self.pool.take(ROWS * pairs);
+                        let blocks = y.chunks_mut(ROWS * batch).zip(bias.chunks(ROWS));
+                        for ((y, bias), weight) in blocks.zip(weight.chunks(ROWS * inputs)) {
+                            let rounded = &mut cast_slice_mut(&mut rounded)[..bias.len() * pairs];
+                            round_rows(isa, weight, inputs, rounded);
+                            dot(rounded, bias, y);
+                        }
+                    });
+                }
             }
         }
         if let Some(OutputDivision { ranks, .. }) = &self.division {
@@ -282,12 +300,16 @@ fn interleave(grouped: &[f32], to: &mut [f32]) {
     }
 }
 
-/// The weight in bf16, with the layout of [`PairsInRows`].
+/// A copy of the weight in bf16, with the layout of [`PairsInRows`]. It is made before a pass for
+/// training or the second pass. The first pass rounds each weight when it is used: for a program
+/// that classifies one batch, the memory for the copy takes more time than the products.
 #[derive(Default)]
 struct RoundedWeight {
     pairs: Vec<Pair>,
     /// Whether the weight has not changed since it was rounded.
     is_fresh: bool,
+    /// Whether there was a pass.
+    was_used: bool,
 }
 
 impl RoundedWeight {
@@ -303,8 +325,13 @@ impl RoundedWeight {
         }
         let rows =
             self.pairs.par_chunks_mut(OUTPUTS * pitch).zip(weight.values.par_chunks(OUTPUTS * len));
-        rows.for_each(|(to, from)| isa.run_bf16(PairsInRows { from, row: len, len, to, pitch }));
+        rows.for_each(|(to, rows)| round_rows(isa, rows, len, to));
     }
+}
+
+/// Rounds rows of numbers `[N, len]` to pairs of numbers of a row.
+fn round_rows(isa: Isa, rows: &[f32], len: usize, to: &mut [Pair]) {
+    isa.run_bf16(PairsInRows { from: rows, row: len, len, to, pitch: row_pairs(len) });
 }
 
 /// Rounds rows of numbers `[N, len]` to pairs of rows, at a distance of len + [`GAP`]. Each part of
@@ -429,8 +456,10 @@ impl Backward<Tensor> for Linear {
 }
 
 impl CpuLayer for Linear {
-    fn prepare(&mut self, _: bool) {
-        if let Some(rounded) = &mut self.rounded {
+    fn prepare(&mut self, for_backward: bool) {
+        if let Some(rounded) = &mut self.rounded
+            && (std::mem::replace(&mut rounded.was_used, true) || for_backward)
+        {
             rounded.refresh(self.isa, &self.parameters[0]);
         }
     }

@@ -17,6 +17,7 @@ use alexnet_core::{
     files::{self, create_folders, is_temporary, remove_temporary, sync_folder, write_atomically},
     lock::Lock,
     rng::{Purpose, permutation},
+    text::shown,
 };
 use rayon::prelude::*;
 
@@ -310,6 +311,12 @@ impl<'a> Packer<'a> {
             let what = "does not have the images that are packed into it";
             return Err(unusable(format!("{what}: {again}")));
         }
+        let items = order.iter().map(|index| self.all[*index]);
+        if let Some(item) = self.first_changed(&path, items.zip(&samples))? {
+            let image = images.path(item);
+            let what = format!("{} was changed after it was packed", shown(&image));
+            return Err(unusable(format!("{what}: {again}")));
+        }
         let shard = Shard { name: name.clone(), first_block: 0, problem: None };
         let locations: Vec<Location> = samples.iter().map(|(_, location)| *location).collect();
         let shards = Shards::listed(vec![shard], locations);
@@ -325,6 +332,28 @@ impl<'a> Packer<'a> {
         self.packed.kept += samples.len();
         self.add_shard(IndexedShard { name, bytes, head })?;
         Ok(samples.len())
+    }
+
+    /// Returns the first image file that is newer than a shard with these images, or has another
+    /// size in it although images are stored byte for byte.
+    fn first_changed<'s>(
+        &self,
+        shard: &Path,
+        mut samples: impl Iterator<Item = (Item, &'s Finished)>,
+    ) -> Result<Option<Item>> {
+        if self.listing.images.shards().is_some() {
+            return Ok(None);
+        }
+        let modified = |path: &Path| fs::metadata(path).and_then(|file| file.modified());
+        let packed = modified(shard).map_err(Error::io("read", shard))?;
+        let changed = samples.find(|(item, (_, location))| {
+            let file = fs::metadata(self.listing.images.file(*item));
+            file.is_ok_and(|file| {
+                let is_newer = file.modified().is_ok_and(|modified| modified > packed);
+                is_newer || self.options.max_side == 0 && file.len() != u64::from(location.bytes)
+            })
+        });
+        Ok(changed.map(|(item, _)| item))
     }
 
     /// Returns the index of the packed images.
