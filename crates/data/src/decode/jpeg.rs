@@ -65,8 +65,12 @@ fn segments(bytes: &[u8]) -> impl Iterator<Item = Segment<'_>> {
             at += bytes.get(at..)?.iter().position(|byte| *byte == 0xFF)? + 1;
             let marker = *bytes.get(at)?;
             // Stuffed bytes, fill bytes and markers without data.
-            if matches!(marker, 0x00 | 0xFF | 0x01 | 0xC8 | 0xD0..=0xD9 | 0xF0..=0xFD) {
+            if matches!(marker, 0x00 | 0xFF | 0x01 | 0xC8 | 0xD0..=0xD8 | 0xF0..=0xFD) {
                 continue;
+            }
+            if marker == END {
+                at += 1;
+                return Some(Segment { marker, at, data: &[] });
             }
             let length = usize::from(u16::from_be_bytes(*bytes.get(at + 1..)?.first_chunk()?));
             let data = bytes.get(at + 3..)?.get(..length.saturating_sub(2))?;
@@ -77,8 +81,14 @@ fn segments(bytes: &[u8]) -> impl Iterator<Item = Segment<'_>> {
     })
 }
 
+/// The marker of the end of an image. Another image may follow.
+const END: u8 = 0xD9;
+
 /// The marker of the header of a scan.
 const SCAN: u8 = 0xDA;
+
+/// The marker of quantization tables.
+const QUANTIZATION: u8 = 0xDB;
 
 /// Reads EXIF and XMP before the first scan, as Pillow does: parts of EXIF are joined, and the last
 /// XMP is used.
@@ -110,13 +120,20 @@ pub fn decode(
     memory: &mut Reservation,
 ) -> Result<RgbImage, String> {
     let frame = Frame::of(bytes);
-    if let Some(feature) = frame.as_ref().and_then(Frame::unsupported) {
+    let unsupported = frame.as_ref().and_then(Frame::unsupported);
+    let changing = || has_changing_tables(bytes).then(|| CHANGING_TABLES.into());
+    if let Some(feature) = unsupported.or_else(changing) {
         return Err(format!("JPEG with {feature} is not supported; save the image again"));
     }
     let renumbered =
         frame.as_ref().filter(|frame| frame.has_equal_ids()).map(|frame| frame.renumbered(bytes));
     let bytes = renumbered.transpose()?.map_or(Cow::from(bytes), Cow::from);
     let is_sequential = frame.as_ref().is_some_and(Frame::is_sequential);
+    if region.is_some() && frame.as_ref().is_some_and(|frame| frame.lacks_scans(&bytes)) {
+        return Err(
+            "without its last scans, it is smoothed, for which all blocks are needed".into()
+        );
+    }
     decode_known(&bytes, is_sequential, region, memory).map_err(|error| {
         let grouped = frame.as_ref().is_some_and(|frame| frame.has_grouped_scans(&bytes));
         match error {
@@ -135,6 +152,35 @@ pub fn decode(
             Failure::Other(reason) => reason,
         }
     })
+}
+
+const CHANGING_TABLES: &str = "quantization tables that change between its scans";
+
+/// Whether a quantization table is defined differently after the first scan. libjpeg keeps the table
+/// that a component had in its first scan; the decoder would use the last one for all scans.
+fn has_changing_tables(bytes: &[u8]) -> bool {
+    let mut tables = [const { &[] as &[u8] }; 16];
+    let (mut after_scan, mut changed) = (false, false);
+    for Segment { marker, data, .. } in segments(bytes) {
+        let mut rest = match marker {
+            END if after_scan => break,
+            SCAN => {
+                after_scan = true;
+                continue;
+            }
+            QUANTIZATION => data,
+            _ => continue,
+        };
+        // The precision (0 for bytes) and the number of a table, then its 64 values.
+        while let Some((head, values)) = rest.split_first() {
+            let length = 64 << (head >> 4).min(1);
+            let Some((table, next)) = values.split_at_checked(length) else { break };
+            changed |= after_scan && tables[usize::from(head & 15)] != table;
+            tables[usize::from(head & 15)] = table;
+            rest = next;
+        }
+    }
+    changed
 }
 
 enum Failure {
@@ -171,6 +217,8 @@ fn decode_known(
         height.into(),
         bytes_per_pixel(header.components.len(), is_sequential),
     )?;
+    // As libjpeg does for a progressive image whose last scans are missing.
+    decoder.set_block_smoothing(true);
     decoder.set_output_format(if is_cmyk { PixelFormat::Cmyk } else { PixelFormat::Rgb });
     if let Some(region) = region {
         let [left, top, width, height] =
@@ -239,6 +287,10 @@ impl<'a> Frame<'a> {
             (_, _, 4) if finer || uneven => {
                 Some("CMYK whose first and last channels do not have the highest resolution".into())
             }
+            // The decoder fails or returns wrong pixels for others.
+            (_, _, 4) if !has_usual_ratios(&samplings) => {
+                Some("CMYK whose second and third channels differ in resolution, or with an unusual ratio of resolutions".into())
+            }
             _ => None,
         }
     }
@@ -247,6 +299,36 @@ impl<'a> Frame<'a> {
     /// stored.
     fn is_sequential(&self) -> bool {
         matches!(self.marker, 0xC0 | 0xC1)
+    }
+
+    /// Whether a progressive file lacks bits of the nine lowest frequencies: only these make libjpeg
+    /// smooth the image across its blocks.
+    fn lacks_scans(&self, bytes: &[u8]) -> bool {
+        const LOWEST: usize = 10;
+        if !matches!(self.marker, 0xC2 | 0xCA) {
+            return false;
+        }
+        // For each component and frequency, the number of low bits that are missing.
+        let mut missing = vec![[u8::MAX; LOWEST]; self.components.len()];
+        for Segment { data, .. } in segments(bytes)
+            .take_while(|segment| segment.marker != END)
+            .filter(|segment| segment.marker == SCAN)
+        {
+            let Some((count, rest)) = data.split_first() else { continue };
+            let Some((selectors, [first, last, bits, ..])) =
+                rest.split_at_checked(2 * usize::from(*count))
+            else {
+                continue;
+            };
+            let ids: Vec<u8> = selectors.iter().copied().step_by(2).collect();
+            let frequencies = usize::from(*first).min(LOWEST)..(usize::from(*last) + 1).min(LOWEST);
+            for (component, missing) in self.components.iter().zip(&mut missing) {
+                if ids.contains(&component[0]) {
+                    missing[frequencies.clone()].fill(bits & 15);
+                }
+            }
+        }
+        missing.iter().any(|bits| bits[1..].iter().any(|bits| *bits > 0))
     }
 
     fn has_equal_ids(&self) -> bool {
@@ -278,9 +360,20 @@ impl<'a> Frame<'a> {
         let grouped = |count: u8| (2..self.components.len()).contains(&usize::from(count));
         self.is_sequential()
             && segments(bytes)
+                .take_while(|segment| segment.marker != END)
                 .filter(|segment| segment.marker == SCAN)
                 .any(|scan| scan.data.first().is_some_and(|count| grouped(*count)))
     }
+}
+
+/// Whether the second and the third component have the same sampling, and the first one has as many
+/// columns and rows, or more in a usual ratio.
+fn has_usual_ratios(samplings: &[[u8; 2]]) -> bool {
+    let [[h, v], second, third, ..] = *samplings else { return false };
+    let [columns, rows] = [(h, second[0]), (v, second[1])]
+        .map(|(first, other)| (other > 0 && first % other == 0).then(|| first / other));
+    let ratio = (columns.unwrap_or(0), rows.unwrap_or(0));
+    second == third && matches!(ratio, (1, 1) | (2, 1) | (2, 2) | (4, 1) | (1, 4))
 }
 
 /// Converts CMYK of JPEG to RGB. The values are inverted, as Adobe's programs write them and Pillow

@@ -260,7 +260,7 @@ pub(crate) fn decode_crop_in(
         return Ok((decoded, crop));
     };
     let crop = choose(size.width, size.height);
-    // A damaged file can fail here although the whole image can be decoded.
+    // Some files can only be decoded as a whole.
     let Ok((image, place)) = decode_region(bytes, &size, crop, &mut memory) else {
         return Ok((decode_in(name, bytes, options, memory)?, crop));
     };

@@ -1,14 +1,38 @@
 //! Decodes WebP with the `image` crate.
 
+use std::borrow::Cow;
+
 use image::{ImageFormat, RgbImage, imageops};
 
 use super::{image_crate, memory_budget::Reservation, orientation::Metadata};
 
+/// Offset of the flags in a file whose first chunk is `VP8X`.
+const FLAGS: usize = 20;
+
 pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String> {
     match chunks(bytes).find(|(kind, _)| *kind == b"ANMF") {
         Some((_, frame)) => first_frame(bytes, frame, memory),
-        None => image_crate::decode(ImageFormat::WebP, bytes, memory),
+        None => image_crate::decode(ImageFormat::WebP, &with_true_flags(bytes), memory),
     }
+}
+
+/// Removes the flags of chunks that the file does not have, such as metadata that another program
+/// has removed. The `image` crate would refuse it.
+fn with_true_flags(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let has = |kind: &[u8; 4]| chunks(bytes).any(|(found, _)| found == kind);
+    let Some((b"VP8X", &[flags, ..])) = chunks(bytes).next() else { return bytes.into() };
+    // Lossless data have alpha without another chunk.
+    let alpha = has(b"ALPH") || !has(b"VP8 ");
+    let chunks =
+        [(0x20_u8, has(b"ICCP")), (0x10, alpha), (0x08, has(b"EXIF")), (0x04, has(b"XMP "))];
+    let missing = chunks.iter().filter(|(_, is_there)| !is_there);
+    let true_flags = missing.fold(flags, |flags, (flag, _)| flags & !flag);
+    if true_flags == flags {
+        return bytes.into();
+    }
+    let mut bytes = bytes.to_vec();
+    bytes[FLAGS] = true_flags;
+    bytes.into()
 }
 
 /// Decodes the first frame of an animation, placed on a black canvas without blending. The `image`

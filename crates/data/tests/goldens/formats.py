@@ -469,18 +469,47 @@ def tiffs():
     yield "webp", tiff(samples(w, h, 3, 8), 8, 2, how="webp", rows=13, block=lambda p: saved(Image.fromarray(p.astype(np.uint8)), "WEBP", lossless=True))
 
 
+    for how, predictor in (("none", 1), ("lzw", 1), ("lzw", 2)):
+        for tile in (None, (16, 16)):
+            file = tiff(samples(w, h, 3, 8), 8, 2, how=how, predictor=predictor, tile=tile, format=1)
+            yield f"types-signed-{how}-{predictor}-{'tiles' if tile else 'strips'}", retyped(file, {3: 8, 4: 9})
+    yield "types-signed-orientation", retyped(tiff(samples(w, h, 3, 8), 8, 2, tags={274: ("H", [6])}), {3: 8, 4: 9})
+    for how in ("none", "lzw"):
+        for tag, values in ((256, [w - 2]), (274, [8])):
+            turned = tiff(samples(w, h, 3, 8), 8, 2, how=how, tags={274: ("H", [6]), tag + 1000: ("I", values)})
+            yield f"twice-{tag}-{how}", renamed(turned, tag + 1000, tag)
+
+
 def map_to_text(values):
     return [str(value) for value in values] if values else ["none"]
 
 
-def without(file, tag):
-    """Returns a little-endian TIFF in which an unknown tag replaces `tag`. The tags are then not sorted."""
-    file = bytearray(file)
+def entries_of(file):
+    """Returns the places of the entries of a little-endian TIFF."""
     (place,) = struct.unpack_from("<I", file, 4)
     (count,) = struct.unpack_from("<H", file, place)
-    for entry in range(place + 2, place + 2 + 12 * count, 12):
+    return range(place + 2, place + 2 + 12 * count, 12)
+
+
+def renamed(file, tag, other):
+    """Returns a little-endian TIFF in which `other` replaces `tag`. The tags are then not sorted."""
+    file = bytearray(file)
+    for entry in entries_of(file):
         if struct.unpack_from("<H", file, entry)[0] == tag:
-            struct.pack_into("<H", file, entry, 60000)
+            struct.pack_into("<H", file, entry, other)
+    return bytes(file)
+
+
+def without(file, tag):
+    return renamed(file, tag, 60000)
+
+
+def retyped(file, types):
+    """Returns a little-endian TIFF with other types of the same size."""
+    file = bytearray(file)
+    for entry in entries_of(file):
+        (type,) = struct.unpack_from("<H", file, entry + 2)
+        struct.pack_into("<H", file, entry + 2, types.get(type, type))
     return bytes(file)
 
 
@@ -1060,6 +1089,9 @@ def webps():
     yield "cut", whole[:-40]
     yield "cut-lossy", saved(drawn("RGB", 48, 33), "WEBP")[:-40]
     yield "unknown-chunk", riff([extended(w, h), (b"ABCD", b"12345"), *parts])
+    for name, flags in {"exif": {"exif": True}, "xmp": {"xmp": True}, "alpha": {"alpha": True}, "all": {"exif": True, "xmp": True, "alpha": True}}.items():
+        for kind, options in (("lossless", {"lossless": True}), ("lossy", {"quality": 80})):
+            yield f"flag-without-chunk-{name}-{kind}", riff([extended(w, h, **flags), *chunks_of(saved(opaque, "WEBP", **options))])
     yield "extended-wrong-size", riff([extended(w + 4, h + 4), *parts])
 
 
@@ -1210,6 +1242,10 @@ def jpegs():
     for mode, progressive in itertools.product(("L", "CMYK"), (False, True)):
         yield f"{mode}-progressive{int(progressive)}", saved(drawn(mode, w, h), "JPEG", progressive=progressive)
         yield f"{mode}-restart-progressive{int(progressive)}", saved(drawn(mode, w, h), "JPEG", progressive=progressive, restart_marker_blocks=2)
+    for mode, subsampling in (("L", 0), ("RGB", 0), ("RGB", 2), ("CMYK", 0)):
+        start, *scans = saved(drawn(mode, w, h), "JPEG", progressive=True, subsampling=subsampling, quality=60)[:-2].split(b"\xff\xda")
+        for count in range(1, len(scans)):
+            yield f"scans-first{count}of{len(scans)}-{mode}-{subsampling}", b"\xff\xda".join([start, *scans[:count]]) + b"\xff\xd9"
     for subsampling, progressive in itertools.product((0, 1, 2), (False, True)):
         yield f"rgb-kept-{subsampling}-progressive{int(progressive)}", saved(rgb, "JPEG", keep_rgb=True, subsampling=0, progressive=progressive)
         for blocks in (1, 3):
@@ -1240,6 +1276,12 @@ def jpegs():
     for adobe in (0, 2):
         yield f"cmyk-adobe{adobe}", jpeg(planes_of("CMYK", w, h), [(1, 1)] * 4, adobe=adobe)
         yield f"cmyk-adobe{adobe}-sampled", jpeg(planes_of("CMYK", w, h), [(2, 2), (1, 1), (1, 1), (2, 2)], adobe=adobe)
+    for name, factors in {"21": [(2, 1), (1, 1), (1, 1)], "12": [(1, 2), (1, 1), (1, 1)], "41": [(4, 1), (1, 1), (1, 1)], "21-21-11": [(2, 1), (2, 1), (1, 1)], "12-11-12": [(1, 2), (1, 1), (1, 2)]}.items():
+        yield f"cmyk-sampling-{name}", jpeg(planes_of("CMYK", w, h), [*factors, factors[0]], adobe=2)
+    apart = jpeg(ycc, even, scans=[[0], [1], [2]])
+    for name, step in {"same": 6, "other": 30}.items():
+        before, last = apart.rsplit(b"\xff\xda", 1)
+        yield f"table-again-{name}", before + segment(0xDB, bytes([0] + [step] * 64)) + b"\xff\xda" + last
     yield "cmyk-no-adobe", jpeg(planes_of("CMYK", w, h), [(1, 1)] * 4)
     ycck = application(drawn("CMYK", w, h), progressive=True)
     yield "cmyk-progressive-ycck", ycck.replace(b"Adobe\0d\0\0\0\0\0", b"Adobe\0d\0\0\0\0\2")

@@ -46,7 +46,7 @@ impl<'a> Directory<'a> {
     }
 
     fn entry(&self, tag: u16) -> Option<&Entry<'a>> {
-        self.entries.iter().rev().find(|entry| entry.tag == tag && !entry.values.is_empty())
+        self.entries.iter().find(|entry| entry.tag == tag && !entry.values.is_empty())
     }
 
     /// Returns the bytes of the values.
@@ -54,13 +54,21 @@ impl<'a> Directory<'a> {
         self.entry(tag).map(|entry| entry.values)
     }
 
-    /// Returns at most `limit` values; `None` if the tag is missing or its values are not unsigned
-    /// integers.
+    /// Returns at most `limit` values; `None` if the tag is missing or its values are not integers, or
+    /// one is negative.
     pub fn numbers(&self, tag: u16, limit: usize) -> Option<Vec<u64>> {
-        let entry =
-            self.entry(tag).filter(|entry| matches!(entry.kind, 1 | 3 | 4 | 13 | 16 | 18))?;
+        let entry = self.entry(tag)?;
+        let is_signed = matches!(entry.kind, 6 | 8 | 9 | 17);
+        if !is_signed && !matches!(entry.kind, 1 | 3 | 4 | 13 | 16 | 18) {
+            return None;
+        }
         let values = entry.values.chunks_exact(bytes_of_kind(entry.kind)).take(limit);
-        Some(values.map(|value| of_bytes(value, self.little_endian)).collect())
+        let number = |value: &[u8]| {
+            let number = of_bytes(value, self.little_endian);
+            let is_negative = is_signed && number >> (8 * value.len() - 1) == 1;
+            (!is_negative).then_some(number)
+        };
+        values.map(number).collect()
     }
 
     /// Returns the first value, see [`Directory::numbers`].
