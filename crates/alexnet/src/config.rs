@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use alexnet_core::{
-    ExifOrientation, Normalization, Optimizer, Topology,
+    ExifOrientation, Normalization, Optimizer, Progress, Topology,
     alexnet::Variant,
     ema::Ema,
     init::Init,
@@ -280,6 +280,11 @@ impl TrainConfig {
     pub fn recipe(recipe: Recipe) -> Self {
         // A test parses each of them.
         toml::from_str(recipe.text()).unwrap_or_default()
+    }
+
+    /// Whether [`TrainConfig::patience`] ends the run now.
+    pub(crate) fn is_stuck(&self, progress: &Progress) -> bool {
+        self.patience.is_some_and(|patience| progress.is_stuck(patience))
     }
 
     /// Checks that each setting is within its limits.

@@ -357,6 +357,17 @@ pub enum Error {
         /// The weights of the last epoch.
         last: PathBuf,
     },
+    /// The best weights of a run are damaged, or those of another run.
+    #[error(
+        "{reason}; copy the file from the original run folder, or put a copy of {} there to use it as the best weights",
+        shown_path(last)
+    )]
+    BestUnusable {
+        /// What is wrong, with the file.
+        reason: String,
+        /// The weights of the last epoch.
+        last: PathBuf,
+    },
     /// A run has completed more epochs than requested.
     #[error("{done} epochs are complete, more than {epochs}")]
     MoreEpochsDone {

@@ -152,6 +152,15 @@ pub enum Note {
         /// In this epoch, from 1.
         epoch: u64,
     },
+    /// A run ends before its last epoch, because the validation accuracy has not increased.
+    EndedEarly {
+        /// The completed epochs.
+        done: u64,
+        /// The epochs that were requested.
+        epochs: u64,
+        /// The epochs without an increase.
+        patience: u64,
+    },
     /// All epochs of a run are complete.
     NothingLeft {
         /// Its epochs.
@@ -323,6 +332,13 @@ impl fmt::Display for Note {
             ),
             Self::Resuming { step, epoch } => {
                 write!(f, "resuming after step {step}, in epoch {epoch}")
+            }
+            Self::EndedEarly { done, epochs, patience } => {
+                let plural = if *patience == 1 { "" } else { "s" };
+                write!(
+                    f,
+                    "training ends after {done} of {epochs} epochs: the validation accuracy has not increased for {patience} epoch{plural}"
+                )
             }
             Self::NothingLeft { epochs } => write!(f, "all {epochs} epochs are done"),
             Self::NoLocks { folder } => write!(

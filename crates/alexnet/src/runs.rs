@@ -82,8 +82,7 @@ impl RunSummary {
         let is_validated = progress.history.last().is_some_and(|row| row.validation.is_some());
         // A run that is resumed with more epochs still has the report of before.
         let is_evaluated = !is_validated || modified(&folder.file("report.json")) >= results;
-        let is_over = progress.history.len() as u64 >= config.epochs
-            || config.patience.is_some_and(|patience| progress.is_stuck(patience));
+        let is_over = progress.history.len() as u64 >= config.epochs || config.is_stuck(&progress);
         // A link is counted without its target, which is not deleted.
         let size = |path: PathBuf| fs::symlink_metadata(path).map_or(0, |file| file.len());
         Ok(Self {

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Settings that a resume may change, in addition to the engine.
-const FREE: [&str; 3] = ["data", "epochs", "on-bad-image"];
+const FREE: [&str; 4] = ["data", "epochs", "on-bad-image", "patience"];
 
 /// The largest file of settings, in bytes. Real ones have a few hundred.
 pub const MAX_BYTES: u64 = 1 << 20;
@@ -143,7 +143,8 @@ pub(crate) fn agree(config: &TrainConfig, stored: &str, folder: &RunFolder) -> R
     };
     let ours: Table = decisive(config)?.parse().map_err(damaged)?;
     let stored: Table = stored.parse().map_err(damaged)?;
-    for (key, value) in stored {
+    // Earlier versions also stored settings that are free now.
+    for (key, value) in stored.into_iter().filter(|(key, _)| !FREE.contains(&key.as_str())) {
         let found = ours.get(&key);
         if found != Some(&value) {
             let found = found.map_or("left out".into(), ToString::to_string);

@@ -23,7 +23,7 @@ use self::{
     ready::{Ready, new_run},
 };
 use crate::{
-    EngineConfig, Error, Evaluated, Parallel, Result, RunFolder, RunInfo, TrainConfig,
+    EngineConfig, Error, Evaluated, Note, Parallel, Result, RunFolder, RunInfo, TrainConfig,
     TrainObserver,
     observer::{ImageNotes, LoaderNotes},
     prepare::metadata,
@@ -252,6 +252,10 @@ impl Trainer {
         })?;
         if outcome == Outcome::Finished && is_first {
             drop(model);
+            let (done, epochs) = (progress.history.len() as u64, config.epochs);
+            if let Some(patience) = config.patience.filter(|_| done < epochs) {
+                observer.note(Note::EndedEarly { done, epochs, patience });
+            }
             // The other ranks have ended, so this engine computes alone.
             finish(&fixed.info(&progress), engine.start()?.as_ref(), &options, observer)?;
         }

@@ -57,6 +57,7 @@ impl Console {
                 )
             }
             Note::ShareUnused { .. } => "; leave `--val-fraction` out".into(),
+            Note::EndedEarly { .. } => "; to continue, resume with a larger `--patience`".into(),
             Note::NothingLeft { .. } => "; to continue, use a larger number for `--epochs`".into(),
             _ => String::new(),
         }

@@ -8,8 +8,9 @@ use std::{
 };
 
 use alexnet::ImageSource;
-use alexnet::core::text::shown_path;
+use alexnet::core::{files::is_within, text::shown_path};
 use alexnet::data::{
+    Error as DataError,
     dataset::{
         Images, Item,
         folder::{self, LeftOut, Why},
@@ -18,6 +19,7 @@ use alexnet::data::{
     },
     decode::{self, Decoded},
 };
+use anyhow::ensure;
 use glob::{MatchOptions, Pattern, PatternError};
 use walkdir::{DirEntry, WalkDir};
 
@@ -81,6 +83,35 @@ pub struct Failed {
 
 /// An image, or why there is none.
 pub type Found = Result<Image, Failed>;
+
+/// Checks that results, a file or a folder, are not among the images of a folder: later commands
+/// would take them for images.
+///
+/// # Errors
+/// [`DataError::AmongImages`]; if a folder cannot be read.
+pub fn check_outside(results: &Path, inputs: &[PathBuf]) -> alexnet::data::Result<()> {
+    for folder in inputs.iter().filter(|input| input.is_dir()) {
+        if is_within(results, folder)? {
+            let (path, images) = (results.to_owned(), folder.clone());
+            return Err(DataError::AmongImages { path, images });
+        }
+    }
+    Ok(())
+}
+
+/// Checks that a file to be written is not the image that a command reads.
+///
+/// # Errors
+/// If it is.
+pub fn check_other(results: &Path, image: &Path) -> anyhow::Result<()> {
+    let file = |path: &Path| fs::canonicalize(path).ok();
+    ensure!(
+        file(results).is_none_or(|results| Some(results) != file(image)),
+        "`--out {}` is the image itself; choose another file",
+        shown_path(results)
+    );
+    Ok(())
+}
 
 /// Returns the images of all inputs, in their order, with an error in the position of each input
 /// without images.

@@ -49,6 +49,9 @@ pub fn match_split(listing: &Listing, before: &Dataset) -> SplitMatch {
         let here: HashMap<String, Item> =
             listing.items().map(|item| (key_now(item), item)).collect();
         let there: HashSet<String> = before.all().map(key_then).collect();
+        let training: HashSet<String> = before.train.iter().copied().map(key_then).collect();
+        trained =
+            trained.max(listing.items().filter(|item| training.contains(&key_now(*item))).count());
         // Without the folders of the subsets, keys may not be unique.
         if here.len() < now || there.len() < then {
             continue;
@@ -71,7 +74,6 @@ pub fn match_split(listing: &Listing, before: &Dataset) -> SplitMatch {
                 missing: there.len() - known,
             });
         }
-        trained = trained.max(find(&before.train).len());
     }
     SplitMatch::Other { trained }
 }
@@ -178,10 +180,12 @@ mod tests {
         let before = run(names("train/", 0..5), names("val/", 0..5));
         let found = matched(&listing(names("train/", 0..5), Some(names("val/", 0..5))), &before);
         assert_eq!(val(&found.dataset), val(&before));
-        assert!(matches!(
-            match_split(&listing(names("", 0..5), None), &before),
-            SplitMatch::Other { .. }
-        ));
+        let other = match_split(&listing(names("", 0..5), None), &before);
+        assert_eq!(other, SplitMatch::Other { trained: 10 });
+        // A test subset has names of the training images.
+        let before = run(names("", 0..7), names("", 7..10));
+        let copy = listing(names("train/", 0..10), Some(names("test/", 0..4)));
+        assert_eq!(match_split(&copy, &before), SplitMatch::Other { trained: 14 + 8 });
     }
 
     #[test]

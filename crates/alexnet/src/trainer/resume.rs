@@ -2,7 +2,12 @@
 
 use std::path::PathBuf;
 
-use alexnet_core::{ExifOrientation, Progress, text::escaped};
+use alexnet_core::{
+    ExifOrientation, Progress,
+    alexnet::Variant,
+    text::{escaped, shown_path},
+    weights::Weights,
+};
 use alexnet_data::{dataset::Dataset, loader::OnBadImage};
 
 use super::ready::{Ready, look_at_all};
@@ -21,6 +26,8 @@ pub struct Resume {
     pub engine: EngineChanges,
     /// Another total number of epochs.
     pub epochs: Option<u64>,
+    /// Another number of epochs without a higher validation accuracy that end the run.
+    pub patience: Option<u64>,
     /// The new folder of the run's images.
     pub data: Option<PathBuf>,
     /// What happens when an image cannot be read.
@@ -34,6 +41,7 @@ impl Resume {
     pub(super) fn apply(&self, config: &mut TrainConfig) {
         config.checkpoint_every = self.checkpoint_every;
         config.epochs = self.epochs.unwrap_or(config.epochs);
+        config.patience = self.patience.or(config.patience);
         config.on_bad_image = self.on_bad_image.unwrap_or(config.on_bad_image);
         if let Some(data) = &self.data {
             config.data = data.clone().into();
@@ -97,6 +105,9 @@ pub(super) fn ready(
         let reason = "is not the split that the run was started with".into();
         return Err(Error::RunFile { path: split, reason });
     }
+    if checkpoint.as_ref().is_some_and(|(_, progress, _)| progress.best().is_some()) {
+        check_best(&folder, config.variant, &known.classes)?;
+    }
     let dataset = match &changes.data {
         Some(data) => moved(known, data.clone().into(), observer)?,
         None => known.opened()?,
@@ -142,10 +153,11 @@ pub(super) fn ready(
     };
     let Progress { step, history, .. } = &ready.progress;
     let done = history.len() as u64;
-    observer.note(match done >= epochs {
-        true => Note::NothingLeft { epochs },
-        false => Note::Resuming { step: *step, epoch: done + 1 },
-    });
+    if done >= epochs {
+        observer.note(Note::NothingLeft { epochs });
+    } else if !ready.config.is_stuck(&ready.progress) {
+        observer.note(Note::Resuming { step: *step, epoch: done + 1 });
+    }
     Ok(ready)
 }
 
@@ -156,6 +168,20 @@ fn can_go_on(folder: &RunFolder, progress: &Progress, epochs: u64) -> Result<()>
     }
     if progress.best().is_some() && !folder.best().exists() {
         return Err(Error::BestMissing { path: folder.best(), last: folder.last() });
+    }
+    Ok(())
+}
+
+/// Checks that the best weights, which the end of a run evaluates, are complete and fit the run.
+fn check_best(folder: &RunFolder, variant: Variant, classes: &[String]) -> Result<()> {
+    let unusable = |reason| Error::BestUnusable { reason, last: folder.last() };
+    let best = Weights::load(folder.best()).map_err(|error| unusable(error.to_string()))?;
+    if best.metadata.variant != variant || best.metadata.classes != classes {
+        let path = folder.best();
+        return Err(unusable(format!(
+            "{} has another network or other classes than this run",
+            shown_path(&path)
+        )));
     }
     Ok(())
 }

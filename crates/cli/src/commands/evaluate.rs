@@ -17,6 +17,7 @@ use crate::{
     columns::{self, TERMINAL, padded},
     console::Console,
     evaluation_figures,
+    inputs::check_outside,
     options::{BadImage, EngineOptions, OrientationOption, Tta, data::source, engine},
     output::{self, Format},
     parse,
@@ -98,6 +99,9 @@ pub fn run(args: &Args) -> Result<()> {
         explained_mistakes: if args.gradcam { evaluation_figures::SHOWN } else { 0 },
         engine: args.engine.config(),
     };
+    if let (Some(folder), Some(data)) = (&args.out, &args.data) {
+        check_outside(folder, std::slice::from_ref(data))?;
+    }
     engine::ready(evaluator.engine, args.engine.threads)?;
     let mut console = Console::with_split();
     let evaluated = evaluator.run(&mut console)?;

@@ -23,7 +23,7 @@ use serde_json::json;
 use crate::{
     console::Console,
     figures,
-    inputs::{Failed, Image, find, free_name},
+    inputs::{Failed, Image, check_outside, find, free_name},
     options::ClassifierOptions,
     output::explain,
     parse,
@@ -73,6 +73,7 @@ enum Format {
 /// # Errors
 /// If the weights cannot be read, the class is unknown, or a file cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    check_outside(&args.out, &args.inputs)?;
     let mut console = Console::default();
     let mut classifier = args.classifier.load(&mut console)?;
     let class = args.class.as_deref().map(|name| index_of(name, &classifier)).transpose()?;

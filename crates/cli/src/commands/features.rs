@@ -9,7 +9,7 @@ use alexnet::{
 use anyhow::Result;
 use image::{Rgb, RgbImage};
 
-use crate::{console::Console, figures, options::ClassifierOptions};
+use crate::{console::Console, figures, inputs::check_other, options::ClassifierOptions};
 
 /// The columns of the figure.
 const COLUMNS: usize = 16;
@@ -38,6 +38,7 @@ pub struct Args {
 /// # Errors
 /// If the weights or the image cannot be read, or the figure cannot be written.
 pub fn run(args: &Args) -> Result<()> {
+    check_other(&args.out, &args.image)?;
     let mut classifier = args.classifier.load(&mut Console::default())?;
     let map = classifier.activations(&args.image, args.layer)?;
     let channels = channels(&map);

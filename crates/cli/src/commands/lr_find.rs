@@ -60,6 +60,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     optimizer.apply(&mut config);
     let mut console = Console::default();
     let dataset = config.data.open(&config.split_options(), &mut console)?;
+    dataset.images.check_outside(&args.out)?;
     let Prepared { config, topology, frozen, loader, state } =
         Prepared::new(config, dataset, &mut console)?;
     let (device, optimizer) = (engine.device, config.optimizer());

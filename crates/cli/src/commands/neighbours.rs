@@ -11,6 +11,7 @@ use crate::{
     columns,
     console::Console,
     figures,
+    inputs::check_other,
     options::{ClassifierOptions, data::source, engine},
     output::{self, Format},
     parse,
@@ -51,6 +52,7 @@ pub struct Args {
 /// If the weights, the folder of images or the image cannot be read, or the figure cannot be
 /// written.
 pub fn run(args: &Args) -> Result<()> {
+    check_other(&args.out, &args.image)?;
     let ClassifierOptions { weights, orientation, engine } = &args.classifier;
     let search = NeighborSearch {
         weights: weights.clone(),
@@ -61,6 +63,7 @@ pub fn run(args: &Args) -> Result<()> {
     engine::ready(search.engine, engine.threads)?;
     let mut console = Console::default();
     let mut neighbors = search.open(&mut console)?;
+    neighbors.list().check_outside(&args.out)?;
     let found = neighbors.nearest(&args.image, args.k as usize, &mut console)?;
 
     let decoding = neighbors.decoding();

@@ -33,7 +33,7 @@ use self::{
 use crate::{
     console::Console,
     figures,
-    inputs::{Failed, Found, Image, find, free_name},
+    inputs::{Failed, Found, Image, check_outside, find, free_name},
     options::{ClassifierOptions, Tta},
     output::explain,
     parse,
@@ -94,6 +94,9 @@ pub struct Args {
 /// # Errors
 /// If the weights cannot be read or the answers cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    for folder in [&args.sort_into, &args.annotate].into_iter().flatten() {
+        check_outside(folder, &args.inputs)?;
+    }
     let Some(path) = &args.out else { return answer_all(args, args.format, None) };
     let format = Format::of_file(path)?;
     let mut outcome = None;

@@ -57,12 +57,12 @@ pub struct Args {
     #[arg(long, help_heading = "Engine", value_name = "MODE", value_enum, default_value = "data")]
     parallel: Parallel,
     /// Resume a run from its last checkpoint; without a value, the newest run in runs/. Only the
-    /// options for engine, workers, epochs, checkpoints, --data (if the images have been moved) and
+    /// options for engine, workers, epochs, patience, checkpoints, --data (if the images have been moved) and
     /// --on-bad-image can be changed
     #[arg(long, value_name = "RUN", num_args = 0..=1, conflicts_with_all = [
         "run_dir", "Source", "val_fraction", "fold", "shuffle", "sampler", "class_weights", "exif_orientation",
         "ModelOptions", "batch_size", "AugmentationOptions", "seed", "OptimizerOptions", "RateOptions",
-        "StepOptions", "patience", "model_ema", "model_ema_decay", "model_ema_steps"
+        "StepOptions", "model_ema", "model_ema_decay", "model_ema_steps"
     ])]
     resume: Option<Option<PathBuf>>,
 }
@@ -156,6 +156,7 @@ fn begin(args: &Args) -> Result<Trainer> {
     let changes = Resume {
         engine: options.engine.changes(),
         epochs: options.epochs,
+        patience: options.optimization.patience,
         data: data.data.clone(),
         on_bad_image: data.on_bad_image.map(Into::into),
         checkpoint_every: options.checkpoint_every,
@@ -190,7 +191,7 @@ fn print_best(run: &Run, report: &ReportOptions) {
     }
     if let Ok(checkpoint) = fs::metadata(folder.checkpoint()) {
         note!(
-            "checkpoint: {} ({:.0} MB), needed only to continue with more `--epochs`",
+            "checkpoint: {} ({:.0} MB), needed only to continue with more `--epochs` or `--patience`",
             shown_path(&folder.checkpoint()),
             checkpoint.len() as f64 / 1e6
         );

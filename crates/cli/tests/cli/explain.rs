@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::TestDir;
+use crate::{CLASSES, TestDir};
 
 const IMAGE: &str = "flowers/roses/roses_0001.jpg";
 
@@ -79,4 +79,43 @@ fn filters_and_activations_are_drawn() {
     let said = dir.succeeds(&[&["features", IMAGE, "--layer", "conv5"][..], &weights].concat());
     assert!(said.starts_with("128 channels of 13×13 in features.png, largest value "), "{said}");
     assert!(image::open(dir.file("features.png")).is_ok());
+}
+
+/// Results that are written over an image, or into a folder of images, would be lost or be taken
+/// for images later.
+#[test]
+fn results_are_not_written_over_or_among_the_images() {
+    let dir = TestDir::with_flowers(1);
+    dir.save_fresh_weights("w.safetensors");
+    let before = fs::read(dir.file(IMAGE)).unwrap();
+    let weights = ["--weights", "w.safetensors"];
+    let itself = "is the image itself; choose another file";
+    let among = "because the images are in ";
+    for (args, message) in [
+        (&["features", IMAGE, "--out", IMAGE][..], itself),
+        (&["neighbours", IMAGE, "--data", "flowers", "--out", IMAGE], itself),
+        (&["neighbours", IMAGE, "--data", "flowers", "--out", "flowers/n.png"], among),
+        (&["explain", "flowers", "--out", "flowers"], among),
+        (&["predict", "flowers", "--annotate", "flowers/annotated"], among),
+        (&["predict", "flowers", "--sort-into", "flowers/sorted"], among),
+        (&["evaluate", "--data", "flowers", "--out", "flowers/daisy"], among),
+    ] {
+        let ran = dir.run(&[args, &weights].concat());
+        assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{args:?}: {ran:?}");
+        assert!(ran.err.contains(message), "{args:?}: {ran:?}");
+    }
+    for args in [
+        &["data", "preview", "--data", "flowers", "--out", IMAGE][..],
+        &["data", "check", "--data", "flowers", "--gallery", IMAGE],
+        &["lr-find", "--data", "flowers", "--val-fraction", "0", "--out", IMAGE],
+    ] {
+        let ran = dir.run(args);
+        assert_eq!(ran.code, Some(1), "{args:?}: {ran:?}");
+        assert!(ran.err.contains(among), "{args:?}: {ran:?}");
+    }
+    assert!(fs::read(dir.file(IMAGE)).unwrap() == before);
+    for class in CLASSES {
+        let folder = dir.file("flowers").join(class);
+        assert_eq!(fs::read_dir(folder).unwrap().count(), 1, "{class}");
+    }
 }

@@ -330,7 +330,7 @@ fn annotated_images_replace_no_file() {
         files
     };
     let before = content();
-    let ran = predict(&dir, "text", &["flowers/roses", "--annotate", "flowers/roses"]);
+    let ran = predict(&dir, "text", &["flowers/roses/*.jpg", "--annotate", "flowers/roses"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let after = content();
     assert!(before.iter().all(|file| after.contains(file)));

@@ -10,7 +10,7 @@ use std::{
     process::{Child, Stdio},
 };
 
-use alexnet_core::{Progress, State, checkpoint};
+use alexnet_core::{Progress, State, checkpoint, weights::Weights};
 use serde_json::Value;
 
 use crate::{Ran, TestDir, copy};
@@ -178,6 +178,30 @@ fn a_damaged_or_changed_run_is_refused_and_not_modified() {
             "copy of damaged/weights/last",
         ),
         (
+            "damaged best weights",
+            &|run| {
+                let path = run.join("weights/best.safetensors");
+                let mut bytes = fs::read(&path).unwrap();
+                *bytes.last_mut().unwrap() ^= 1;
+                fs::write(path, bytes).unwrap();
+            },
+            &["--epochs", "3"],
+            "best.safetensors has changed since it was written",
+            "put a copy of damaged/weights/last",
+        ),
+        (
+            "best weights of other classes",
+            &|run| {
+                let path = run.join("weights/best.safetensors");
+                let mut weights = Weights::load(&path).unwrap();
+                weights.metadata.classes[0] = "lilies".into();
+                weights.save(path).unwrap();
+            },
+            &["--epochs", "3"],
+            "best.safetensors has another network or other classes than this run",
+            "put a copy of damaged/weights/last",
+        ),
+        (
             "fewer epochs than are done",
             &|_| {},
             &["--epochs", "1"],
@@ -211,6 +235,24 @@ fn a_damaged_or_changed_run_is_refused_and_not_modified() {
     let copied = ["train", "--config", "run/args.toml", "--epochs", "1", "--run-dir", "edited"];
     dir.succeeds(&copied);
     assert!(fs::read_to_string(dir.file("edited/args.toml")).unwrap().contains("opt = \"adam\""));
+}
+
+#[test]
+fn a_run_that_patience_has_ended_says_so_and_can_be_continued() {
+    let dir = TestDir::with_flowers(4);
+    let slow = ["run", "--epochs", "9", "--patience", "1", "--lr", "1e-12"];
+    let args = [&TRAIN[..7], &TRAIN[9..12], &slow].concat();
+    let ended = "training ends after 2 of 9 epochs: the validation accuracy has not increased for \
+                 1 epoch; to continue, resume with a larger `--patience`";
+    for args in [&args[..], &["train", "--resume", "run"]] {
+        let ran = dir.run(args);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.err.contains(ended) && !ran.err.contains("resuming"), "{}", ran.err);
+    }
+    let ran = dir.run(&["train", "--resume", "run", "--patience", "2"]);
+    assert!(ran.err.contains("resuming after step 2, in epoch 3"), "{}", ran.err);
+    assert!(ran.err.contains("after 3 of 9 epochs"), "{}", ran.err);
+    assert_eq!(progress(&dir.file("run")).1.history.len(), 3);
 }
 
 /// Changes a run to the format of an earlier version: without checksums, and without options, split

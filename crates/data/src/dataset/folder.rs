@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use alexnet_core::text::shown_path;
+use alexnet_core::text::{escaped, shown_path};
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 use walkdir::WalkDir;
@@ -124,9 +124,13 @@ pub(crate) fn add_images(
         None => path,
         Some(subset) => [subset, "/", &path].concat(),
     };
-    let loose = loose_images(root)?.into_iter().map(below_subset);
+    let loose = loose_images(root)?.into_iter().map(|path| (path, Why::NoClass));
+    // A link to a class folder whose target is missing has no images.
+    let links = names(root, |path| path.is_symlink() && !path.exists())?;
+    let links = links.into_iter().map(|path| (path, Why::DanglingLink));
+    let outside = loose.chain(links);
     let mut left_out: Vec<LeftOut> =
-        loose.map(|path| LeftOut { path, class: None, why: Why::NoClass }).collect();
+        outside.map(|(path, why)| LeftOut { path: below_subset(path), class: None, why }).collect();
     for (class, name) in classes {
         let mut files = Vec::new();
         for file in walk(&root.join(name)) {
@@ -220,6 +224,11 @@ pub fn summary(left_out: &[LeftOut]) -> Option<String> {
     let mut sentence = format!("{files} skipped: {}", parts.join(", "));
     if left_out.iter().any(|file| is_unsupported(Path::new(&file.path))) {
         sentence.push_str("; HEIC and AVIF are not supported: convert them to JPEG or PNG");
+    }
+    let is_class = |file: &&LeftOut| file.why == Why::DanglingLink && file.class.is_none();
+    if let Some(link) = left_out.iter().find(is_class) {
+        let _ =
+            write!(sentence, "; {} may be a class whose folder is missing", escaped(&link.path));
     }
     if left_out.iter().any(|file| file.why == Why::NoClass) {
         sentence.push_str("; move each image into the folder of its class");
@@ -464,7 +473,9 @@ mod tests {
     #[test]
     fn the_summary_counts_kinds_and_names_the_next_step() {
         let of = |why, paths: &[&str]| -> Vec<LeftOut> {
-            paths.iter().map(|path| LeftOut { path: (*path).into(), class: None, why }).collect()
+            let class = |path: &str| path.split_once('/').map(|(class, _)| class.to_owned());
+            let file = |path: &&str| LeftOut { path: (*path).into(), class: class(path), why };
+            paths.iter().map(file).collect()
         };
         assert_eq!(summary(&[]), None);
         assert_eq!(
@@ -481,6 +492,8 @@ mod tests {
              HEIC and AVIF are not supported: convert them to JPEG or PNG"
         );
         assert!(summary(&of(Why::NoClass, &["1.jpg"])).unwrap().contains("folder of its class"));
+        let link = summary(&of(Why::DanglingLink, &["roses"])).unwrap();
+        assert!(link.ends_with("; roses may be a class whose folder is missing"), "{link}");
         let many: Vec<String> = (0..9).map(|kind| format!("a/1.e{kind}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         assert!(summary(&of(Why::Extension, &many)).unwrap().ends_with("1 e5, 3 others"));
@@ -517,6 +530,8 @@ mod tests {
         assert_eq!(
             listed,
             [
+                ("c".to_owned(), Why::DanglingLink),
+                ("d".to_owned(), Why::DanglingLink),
                 ("a/2.jpg".to_owned(), Why::DanglingLink),
                 ("a/3.jpg".to_owned(), Why::DanglingLink),
                 ("a/4.jpg".to_owned(), Why::DanglingLink),

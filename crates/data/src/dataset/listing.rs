@@ -1,9 +1,12 @@
 //! Lists the images of a folder of any accepted layout, before they are split.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+use alexnet_core::text::shown;
 
 use super::{
     Dataset, Images, Item, Missing,
@@ -100,7 +103,31 @@ impl Listing {
             }
         };
         listing.notes.extend(folder::summary(&listing.left_out));
+        listing.notes.extend(listing.equal_subfolders());
         Ok(listing)
+    }
+
+    /// Returns a note if all images are in subfolders of the class folders, and these have the same
+    /// names in each class: perhaps the subfolders are the classes, or subsets.
+    fn equal_subfolders(&self) -> Option<String> {
+        let class_folder = 1 + usize::from(self.val.is_some() || !self.test.is_empty());
+        let mut names: BTreeMap<u32, BTreeSet<&str>> = BTreeMap::new();
+        for folder in self.images.folders() {
+            let name = folder.path.split('/').skip(class_folder).last()?;
+            names.entry(folder.class).or_default().insert(name);
+        }
+        let mut of_classes = names.values();
+        let first = of_classes.next()?;
+        if first.len() < 2 || names.len() < 2 || !of_classes.all(|names| names == first) {
+            return None;
+        }
+        let classes = self.classes.iter().map(String::as_str);
+        Some(format!(
+            "the classes are {}, and each has the subfolders {}; if these are classes or subsets, use \
+             folders named train, val and test with the class folders inside",
+            some(classes),
+            some(first.iter().copied())
+        ))
     }
 
     /// The folder that paths are relative to.
@@ -269,6 +296,15 @@ fn top(path: &Path) -> Result<PathBuf> {
     Ok(path.to_owned())
 }
 
+/// Returns a few names.
+fn some<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    const SOME: usize = 5;
+    let more = names.len().saturating_sub(SOME);
+    let mut listed: Vec<String> = names.take(SOME).map(|name| shown(name).to_string()).collect();
+    listed.extend((more > 0).then(|| format!("{more} more")));
+    listed.join(", ")
+}
+
 fn refuse(path: &Path, reason: String) -> Error {
     Error::Dataset { path: path.to_owned(), reason }
 }
@@ -300,6 +336,40 @@ mod tests {
         for cause in causes {
             assert!(message.contains(cause), "expected `{cause}`: {message}");
         }
+    }
+
+    #[test]
+    fn equal_subfolders_of_all_classes_are_noted() {
+        let noted = |root: &tempfile::TempDir| {
+            let notes = read(root).notes;
+            notes.into_iter().find(|note| note.contains("each has the subfolders"))
+        };
+        let note = noted(&subsets(&["1_train", "2_val"])).unwrap();
+        assert!(note.contains("the classes are 1_train, 2_val, and each has the subfolders a, b;"));
+        let inside = tree(
+            ["a/train/1.jpg", "a/test/2.jpg", "b/train/1.jpg", "b/test/2.jpg"].map(String::from),
+        );
+        assert!(noted(&inside).unwrap().contains("the subfolders test, train;"));
+        let nested = ["seg_train/seg_train", "seg_test/seg_test"];
+        assert!(noted(&subsets(&nested)).unwrap().contains("subfolders a, b;"));
+        for others in [
+            subsets(&["train", "val"]),
+            tree(["a/1.jpg", "b/2.jpg"].map(String::from)),
+            tree(["a/x/1.jpg", "a/y/1.jpg", "b/x/2.jpg"].map(String::from)),
+            tree(["a/x/1.jpg", "b/x/2.jpg"].map(String::from)),
+        ] {
+            assert_eq!(noted(&others), None);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_a_missing_class_folder_is_noted() {
+        let root = tree(["a/1.jpg", "b/2.jpg"].map(String::from));
+        std::os::unix::fs::symlink("missing", root.path().join("c")).unwrap();
+        let expected =
+            "1 file was skipped: 1 dangling link; c may be a class whose folder is missing";
+        assert_eq!(read(&root).notes, [expected]);
     }
 
     fn first(listing: &Listing, items: &[Item]) -> String {

@@ -236,7 +236,24 @@ fn decode_stored(bytes: &[u8], memory: &mut Reservation) -> Result<StoredImage, 
             Ok(StoredImage { orientation, ..webp::decode(bytes, memory)?.into() })
         }
         Some(ImageFormat::Pnm) => pnm::decode(bytes, memory).map(StoredImage::from),
-        _ => Err("it is not a JPEG, PNG, GIF, BMP, TIFF, WebP or PNM image".into()),
+        _ => Err(unknown_format(bytes).into()),
+    }
+}
+
+/// Describes a file of another format, with the next step for those that are often met.
+fn unknown_format(bytes: &[u8]) -> &'static str {
+    match bytes {
+        [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..]
+            if [&b"hei"[..], b"hev", b"mif1", b"msf1", b"avi"]
+                .iter()
+                .any(|b| brand.starts_with(b)) =>
+        {
+            "it is HEIC or AVIF, which are not supported: convert it to JPEG or PNG"
+        }
+        _ if bytes.starts_with(b"version https://git-lfs") => {
+            "it is a pointer of Git LFS instead of the image: run `git lfs pull`"
+        }
+        _ => "it is not a JPEG, PNG, GIF, BMP, TIFF, WebP or PNM image",
     }
 }
 
@@ -313,6 +330,20 @@ mod tests {
     const OPTIONS: Options =
         Options { orientation: ExifOrientation::Apply, max_pixels: MAX_PIXELS };
     const IGNORE: Options = Options { orientation: ExifOrientation::Ignore, ..OPTIONS };
+
+    #[test]
+    fn a_file_of_another_format_is_described() {
+        for (bytes, words) in [
+            (&b"\0\0\0\x18ftypheic\0\0"[..], "HEIC or AVIF, which are not supported: convert"),
+            (b"\0\0\0\x1Cftypavif", "HEIC or AVIF"),
+            (b"\0\0\0\x1Cftypmp42", "it is not a JPEG, PNG"),
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "run `git lfs pull`"),
+            (b"<html>", "it is not a JPEG, PNG"),
+        ] {
+            let error = decode_bytes("x.jpg", bytes, Options::default()).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
 
     #[test]
     fn a_limit_of_pixels_holds_for_all_formats() {

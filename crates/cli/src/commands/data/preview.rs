@@ -69,6 +69,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut config = TrainConfig { seed: args.seed, ..TrainConfig::default() };
     args.augmentation.apply(&mut config);
     let listing = source(args.data.as_ref()).listing(&mut Console::default())?;
+    listing.images.check_outside(&args.out)?;
     let dataset = listing.divided(&config.split_options())?;
     let order = permutation(args.seed, Purpose::Synthetic, 1, 0, dataset.train.len());
     let shown: Vec<Item> = order.into_iter().take(ROWS).map(|i| dataset.train[i]).collect();
