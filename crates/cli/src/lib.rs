@@ -296,6 +296,7 @@ mod tests {
             "data",
             "on_bad_image",
             "epochs",
+            "patience",
             "backend",
             "device",
             "isa",
