@@ -225,7 +225,10 @@ pub fn summary(left_out: &[LeftOut]) -> Option<String> {
     if left_out.iter().any(|file| is_unsupported(Path::new(&file.path))) {
         sentence.push_str("; HEIC and AVIF are not supported: convert them to JPEG or PNG");
     }
-    let is_class = |file: &&LeftOut| file.why == Why::DanglingLink && file.class.is_none();
+    let is_class = |file: &&LeftOut| {
+        let has_extension = Path::new(&file.path).extension().is_some();
+        file.why == Why::DanglingLink && file.class.is_none() && !has_extension
+    };
     if let Some(link) = left_out.iter().find(is_class) {
         let _ =
             write!(sentence, "; {} may be a class whose folder is missing", escaped(&link.path));

@@ -121,7 +121,8 @@ pub fn decode(
 ) -> Result<RgbImage, String> {
     let frame = Frame::of(bytes);
     let unsupported = frame.as_ref().and_then(Frame::unsupported);
-    let changing = || has_changing_tables(bytes).then(|| CHANGING_TABLES.into());
+    let has_changing_tables = || frame.as_ref().is_some_and(|f| f.has_changing_tables(bytes));
+    let changing = || has_changing_tables().then(|| CHANGING_TABLES.into());
     if let Some(feature) = unsupported.or_else(changing) {
         return Err(format!("JPEG with {feature} is not supported; save the image again"));
     }
@@ -155,33 +156,6 @@ pub fn decode(
 }
 
 const CHANGING_TABLES: &str = "quantization tables that change between its scans";
-
-/// Whether a quantization table is defined differently after the first scan. libjpeg keeps the table
-/// that a component had in its first scan; the decoder would use the last one for all scans.
-fn has_changing_tables(bytes: &[u8]) -> bool {
-    let mut tables = [const { &[] as &[u8] }; 16];
-    let (mut after_scan, mut changed) = (false, false);
-    for Segment { marker, data, .. } in segments(bytes) {
-        let mut rest = match marker {
-            END if after_scan => break,
-            SCAN => {
-                after_scan = true;
-                continue;
-            }
-            QUANTIZATION => data,
-            _ => continue,
-        };
-        // The precision (0 for bytes) and the number of a table, then its 64 values.
-        while let Some((head, values)) = rest.split_first() {
-            let length = 64 << (head >> 4).min(1);
-            let Some((table, next)) = values.split_at_checked(length) else { break };
-            changed |= after_scan && tables[usize::from(head & 15)] != table;
-            tables[usize::from(head & 15)] = table;
-            rest = next;
-        }
-    }
-    changed
-}
 
 enum Failure {
     Decoder(JpegError),
@@ -323,12 +297,52 @@ impl<'a> Frame<'a> {
             let ids: Vec<u8> = selectors.iter().copied().step_by(2).collect();
             let frequencies = usize::from(*first).min(LOWEST)..(usize::from(*last) + 1).min(LOWEST);
             for (component, missing) in self.components.iter().zip(&mut missing) {
-                if ids.contains(&component[0]) {
-                    missing[frequencies.clone()].fill(bits & 15);
+                // In a damaged file, the last frequency may be below the first one.
+                if let Some(missing) = missing.get_mut(frequencies.clone())
+                    && ids.contains(&component[0])
+                {
+                    missing.fill(bits & 15);
                 }
             }
         }
         missing.iter().any(|bits| bits[1..].iter().any(|bits| *bits > 0))
+    }
+
+    /// Whether a quantization table is replaced by another one after the first scan. libjpeg
+    /// keeps the table that a component had in its first scan; the decoder would use the last one
+    /// for all scans.
+    fn has_changing_tables(&self, bytes: &[u8]) -> bool {
+        let mut tables = [const { &[] as &[u8] }; 16];
+        let mut after_scan = false;
+        for Segment { marker, data, .. } in segments(bytes) {
+            let mut rest = match marker {
+                END => return false,
+                // No other scan of such a file is read.
+                SCAN if self.is_sequential() && self.has_all_components(data) => return false,
+                SCAN => {
+                    after_scan = true;
+                    continue;
+                }
+                QUANTIZATION => data,
+                _ => continue,
+            };
+            // The precision (0 for bytes) and the number of a table, then its 64 values.
+            while let Some((head, values)) = rest.split_first() {
+                let length = 64 << (head >> 4).min(1);
+                let Some((table, next)) = values.split_at_checked(length) else { break };
+                let before = std::mem::replace(&mut tables[usize::from(head & 15)], table);
+                if after_scan && !before.is_empty() && before != table {
+                    return true;
+                }
+                rest = next;
+            }
+        }
+        false
+    }
+
+    /// Whether a scan with this header has all components.
+    fn has_all_components(&self, scan: &[u8]) -> bool {
+        scan.first().is_some_and(|count| usize::from(*count) == self.components.len())
     }
 
     fn has_equal_ids(&self) -> bool {
@@ -417,6 +431,17 @@ mod tests {
         let at = Frame::of(&file).unwrap().at - 9;
         change(&mut file[at..]);
         file
+    }
+
+    #[test]
+    fn a_scan_whose_last_frequency_is_below_its_first_is_no_panic() {
+        let mut file = encode(|encoder| encoder.progressive(true));
+        let scans: Vec<usize> =
+            segments(&file).filter(|s| s.marker == SCAN).map(|s| s.at + s.data.len()).collect();
+        for end in scans {
+            file[end - 3..end - 1].copy_from_slice(&[5, 2]);
+        }
+        assert!(Frame::of(&file).unwrap().lacks_scans(&file));
     }
 
     #[test]

@@ -1282,6 +1282,9 @@ def jpegs():
     for name, step in {"same": 6, "other": 30}.items():
         before, last = apart.rsplit(b"\xff\xda", 1)
         yield f"table-again-{name}", before + segment(0xDB, bytes([0] + [step] * 64)) + b"\xff\xda" + last
+    late = apart.replace(bytes([3, 0x11, 0]), bytes([3, 0x11, 1]), 1)
+    before, last = late.rsplit(b"\xff\xda", 1)
+    yield "table-late", before + segment(0xDB, bytes([1] + [9] * 64)) + b"\xff\xda" + last
     yield "cmyk-no-adobe", jpeg(planes_of("CMYK", w, h), [(1, 1)] * 4)
     ycck = application(drawn("CMYK", w, h), progressive=True)
     yield "cmyk-progressive-ycck", ycck.replace(b"Adobe\0d\0\0\0\0\0", b"Adobe\0d\0\0\0\0\2")
