@@ -357,9 +357,9 @@ pub enum Error {
         /// The weights of the last epoch.
         last: PathBuf,
     },
-    /// The best weights of a run are damaged, or those of another run.
+    /// The best weights of a run are damaged, or do not fit the run.
     #[error(
-        "{reason}; copy the file from the original run folder, or put a copy of {} there to use it as the best weights",
+        "{reason}; copy the file from the original run folder, or put a copy of {} in its place to use it as the best weights",
         shown_path(last)
     )]
     BestUnusable {

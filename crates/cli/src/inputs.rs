@@ -8,13 +8,12 @@ use std::{
 };
 
 use alexnet::ImageSource;
-use alexnet::core::{files::is_within, text::shown_path};
+use alexnet::core::text::shown_path;
 use alexnet::data::{
-    Error as DataError,
     dataset::{
         Images, Item,
         folder::{self, LeftOut, Why},
-        holds_shards,
+        holds_shards, images,
         listing::Listing,
     },
     decode::{self, Decoded},
@@ -88,15 +87,10 @@ pub type Found = Result<Image, Failed>;
 /// would take them for images.
 ///
 /// # Errors
-/// [`DataError::AmongImages`]; if a folder cannot be read.
+/// [`alexnet::data::Error::AmongImages`]; if a folder cannot be read.
 pub fn check_outside(results: &Path, inputs: &[PathBuf]) -> alexnet::data::Result<()> {
-    for folder in inputs.iter().filter(|input| input.is_dir()) {
-        if is_within(results, folder)? {
-            let (path, images) = (results.to_owned(), folder.clone());
-            return Err(DataError::AmongImages { path, images });
-        }
-    }
-    Ok(())
+    let mut folders = inputs.iter().filter(|input| input.is_dir());
+    folders.try_for_each(|folder| images::check_outside(results, folder))
 }
 
 /// Checks that a file to be written is not the image that a command reads.

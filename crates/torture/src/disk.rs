@@ -163,7 +163,8 @@ impl Disk {
         })
     }
 
-    /// Returns `None` if the fault was injected into a call that does not refer to the run's folder.
+    /// Returns `None` if the fault was injected into a call that does not refer to the folder of
+    /// the run.
     fn run_trial(
         &self,
         point: &Point,

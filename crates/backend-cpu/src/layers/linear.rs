@@ -301,14 +301,14 @@ fn interleave(grouped: &[f32], to: &mut [f32]) {
 }
 
 /// A copy of the weight in bf16, with the layout of [`PairsInRows`]. It is made before a pass for
-/// training or the second pass. The first pass rounds each weight when it is used: for a program
-/// that classifies one batch, the memory for the copy takes more time than the products.
+/// training or the second pass. The first pass rounds each weight when it is used: in a program
+/// that classifies one batch, allocating and filling the copy takes more time than the products.
 #[derive(Default)]
 struct RoundedWeight {
     pairs: Vec<Pair>,
     /// Whether the weight has not changed since it was rounded.
     is_fresh: bool,
-    /// Whether there was a pass.
+    /// Whether a pass was prepared.
     was_used: bool,
 }
 

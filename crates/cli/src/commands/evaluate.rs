@@ -109,6 +109,7 @@ pub fn run(args: &Args) -> Result<()> {
     // Written before the text is printed, because printing fails if the reader of stdout has
     // exited.
     if let Some(folder) = &args.out {
+        evaluated.images().check_outside(folder)?;
         create_folders(folder)?;
         evaluated.write(folder)?;
         evaluation_figures::write(&evaluated, folder)?;

@@ -57,8 +57,8 @@ pub struct Args {
     #[arg(long, help_heading = "Engine", value_name = "MODE", value_enum, default_value = "data")]
     parallel: Parallel,
     /// Resume a run from its last checkpoint; without a value, the newest run in runs/. Only the
-    /// options for engine, workers, epochs, patience, checkpoints, --data (if the images have been moved) and
-    /// --on-bad-image can be changed
+    /// options for engine, workers, epochs, patience, checkpoints, --data (if the images have been
+    /// moved) and --on-bad-image can be changed
     #[arg(long, value_name = "RUN", num_args = 0..=1, conflicts_with_all = [
         "run_dir", "Source", "val_fraction", "fold", "shuffle", "sampler", "class_weights", "exif_orientation",
         "ModelOptions", "batch_size", "AugmentationOptions", "seed", "OptimizerOptions", "RateOptions",

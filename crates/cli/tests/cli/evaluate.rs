@@ -352,3 +352,15 @@ fn classes_get_names_from_a_file() {
         "{ran:?}"
     );
 }
+
+/// Without `--data`, the images are those of the run.
+#[test]
+fn results_are_not_written_among_the_images_of_the_run() {
+    let dir = TestDir::with_flowers(4);
+    let train = ["train", "--data", "flowers", "--val-fraction", "0.25", "--epochs", "1"];
+    dir.succeeds(&[&train[..], &["--run-dir", "run"]].concat());
+    let ran = dir.run(&["evaluate", "--weights", "run", "--out", "flowers/lilies"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.err.contains("because the images are in "), "{ran:?}");
+    assert!(!dir.file("flowers/lilies").exists());
+}

@@ -89,10 +89,7 @@ impl Images {
     /// # Errors
     /// [`Error::AmongImages`] if it is; [`Error::Core`] if the folder of the images cannot be read.
     pub fn check_outside(&self, path: &Path) -> Result<()> {
-        match is_within(path, &self.root)? {
-            true => Err(Error::AmongImages { path: path.to_owned(), images: self.root.clone() }),
-            false => Ok(()),
-        }
+        check_outside(path, &self.root)
     }
 
     /// Returns the number of images.
@@ -297,6 +294,17 @@ impl ImageList {
         self.ends.shrink_to_fit();
         let Self { folders, names, ends } = self;
         Images { root, folders, names, ends, storage }
+    }
+}
+
+/// Checks that a path to be written, which need not exist, is not inside a folder of images.
+///
+/// # Errors
+/// [`Error::AmongImages`] if it is; [`Error::Core`] if the folder cannot be read.
+pub fn check_outside(path: &Path, images: &Path) -> Result<()> {
+    match is_within(path, images)? {
+        true => Err(Error::AmongImages { path: path.to_owned(), images: images.to_owned() }),
+        false => Ok(()),
     }
 }
 

@@ -125,8 +125,8 @@ impl Listing {
         Some(format!(
             "the classes are {}, and each has the subfolders {}; if these are classes or subsets, use \
              folders named train, val and test with the class folders inside",
-            some(classes),
-            some(first.iter().copied())
+            first_names(classes),
+            first_names(first.iter().copied())
         ))
     }
 
@@ -296,11 +296,11 @@ fn top(path: &Path) -> Result<PathBuf> {
     Ok(path.to_owned())
 }
 
-/// Returns a few names.
-fn some<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
-    const SOME: usize = 5;
-    let more = names.len().saturating_sub(SOME);
-    let mut listed: Vec<String> = names.take(SOME).map(|name| shown(name).to_string()).collect();
+/// Returns the first names, and the number of the others.
+fn first_names<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    const MOST: usize = 5;
+    let more = names.len().saturating_sub(MOST);
+    let mut listed: Vec<String> = names.take(MOST).map(|name| shown(name).to_string()).collect();
     listed.extend((more > 0).then(|| format!("{more} more")));
     listed.join(", ")
 }

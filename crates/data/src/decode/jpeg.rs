@@ -126,15 +126,15 @@ pub fn decode(
     if let Some(feature) = unsupported.or_else(changing) {
         return Err(format!("JPEG with {feature} is not supported; save the image again"));
     }
-    let renumbered =
-        frame.as_ref().filter(|frame| frame.has_equal_ids()).map(|frame| frame.renumbered(bytes));
-    let bytes = renumbered.transpose()?.map_or(Cow::from(bytes), Cow::from);
-    let is_sequential = frame.as_ref().is_some_and(Frame::is_sequential);
-    if region.is_some() && frame.as_ref().is_some_and(|frame| frame.lacks_scans(&bytes)) {
+    if region.is_some() && frame.as_ref().is_some_and(|frame| frame.lacks_scans(bytes)) {
         return Err(
             "without its last scans, it is smoothed, for which all blocks are needed".into()
         );
     }
+    let renumbered =
+        frame.as_ref().filter(|frame| frame.has_equal_ids()).map(|frame| frame.renumbered(bytes));
+    let bytes = renumbered.transpose()?.map_or(Cow::from(bytes), Cow::from);
+    let is_sequential = frame.as_ref().is_some_and(Frame::is_sequential);
     decode_known(&bytes, is_sequential, region, memory).map_err(|error| {
         let grouped = frame.as_ref().is_some_and(|frame| frame.has_grouped_scans(&bytes));
         match error {
@@ -261,7 +261,7 @@ impl<'a> Frame<'a> {
             (_, _, 4) if finer || uneven => {
                 Some("CMYK whose first and last channels do not have the highest resolution".into())
             }
-            // The decoder fails or returns wrong pixels for others.
+            // The decoder fails or returns wrong pixels for other ratios.
             (_, _, 4) if !has_usual_ratios(&samplings) => {
                 Some("CMYK whose second and third channels differ in resolution, or with an unusual ratio of resolutions".into())
             }
@@ -275,8 +275,8 @@ impl<'a> Frame<'a> {
         matches!(self.marker, 0xC0 | 0xC1)
     }
 
-    /// Whether a progressive file lacks bits of the nine lowest frequencies: only these make libjpeg
-    /// smooth the image across its blocks.
+    /// Whether a progressive file lacks bits of the nine lowest frequencies. Only these make
+    /// libjpeg smooth the image across its blocks.
     fn lacks_scans(&self, bytes: &[u8]) -> bool {
         const LOWEST: usize = 10;
         if !matches!(self.marker, 0xC2 | 0xCA) {

@@ -17,14 +17,13 @@ pub fn decode(bytes: &[u8], memory: &mut Reservation) -> Result<RgbImage, String
 }
 
 /// Removes the flags of chunks that the file does not have, such as metadata that another program
-/// has removed. The `image` crate would refuse it.
+/// has removed. The `image` crate refuses files with such flags.
 fn with_true_flags(bytes: &[u8]) -> Cow<'_, [u8]> {
     let has = |kind: &[u8; 4]| chunks(bytes).any(|(found, _)| found == kind);
     let Some((b"VP8X", &[flags, ..])) = chunks(bytes).next() else { return bytes.into() };
     // Lossless data have alpha without another chunk.
     let alpha = has(b"ALPH") || !has(b"VP8 ");
-    let chunks =
-        [(0x20_u8, has(b"ICCP")), (0x10, alpha), (0x08, has(b"EXIF")), (0x04, has(b"XMP "))];
+    let chunks = [(0x10_u8, alpha), (0x08, has(b"EXIF")), (0x04, has(b"XMP "))];
     let missing = chunks.iter().filter(|(_, is_there)| !is_there);
     let true_flags = missing.fold(flags, |flags, (flag, _)| flags & !flag);
     if true_flags == flags {

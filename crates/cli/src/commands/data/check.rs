@@ -60,7 +60,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     args.threads.start()?;
     let listing = source(args.data.as_ref()).listing(&mut Console::default())?;
     let images = Arc::clone(&listing.images);
-    args.gallery.as_ref().map_or(Ok(()), |gallery| images.check_outside(gallery))?;
+    if let Some(gallery) = &args.gallery {
+        images.check_outside(gallery)?;
+    }
     let options = SplitOptions {
         val_fraction: args.val_fraction,
         seed: args.seed,

@@ -54,8 +54,8 @@ impl<'a> Directory<'a> {
         self.entry(tag).map(|entry| entry.values)
     }
 
-    /// Returns at most `limit` values; `None` if the tag is missing or its values are not integers, or
-    /// one is negative.
+    /// Returns at most `limit` values; `None` if the tag is missing, its values are not integers,
+    /// or one is negative.
     pub fn numbers(&self, tag: u16, limit: usize) -> Option<Vec<u64>> {
         let entry = self.entry(tag)?;
         let is_signed = matches!(entry.kind, 6 | 8 | 9 | 17);
